@@ -1,0 +1,40 @@
+// AdamW (Loshchilov & Hutter, 2019, algorithm 2), as PyTorch orders it: decay first, eps after the bias correction.
+override LEN: u32;
+override LR: f32;
+override BETA1: f32;
+override BETA2: f32;
+override LOG_BETA1: f32;
+override LOG_BETA2: f32;
+override EPS: f32;
+override WEIGHT_DECAY: f32 = 0.0;
+@group(0) @binding(0) var<storage, read_write> weight:     array<f32>;  // [LEN]
+@group(0) @binding(1) var<storage, read>       gradient:   array<f32>;  // [LEN]
+@group(0) @binding(2) var<storage, read_write> exp_avg:    array<f32>;  // [LEN]
+@group(0) @binding(3) var<storage, read_write> exp_avg_sq: array<f32>;  // [LEN]
+@group(0) @binding(4) var<storage, read>       statistics: array<f32>;  // [1] is the clip factor
+@group(0) @binding(5) var<uniform>             step:       Step;
+
+@compute @workgroup_size(64)
+fn adamw(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = (group.y * count.x + group.x) * 64u + lane;
+    if (at >= LEN) { return; }
+    let lr = LR * step.schedule;
+    let g = gradient[at] * statistics[1];
+    let m = fma(BETA1, exp_avg[at], (1.0 - BETA1) * g);
+    let v = fma(BETA2, exp_avg_sq[at], (1.0 - BETA2) * g * g);
+    exp_avg[at] = m;
+    exp_avg_sq[at] = v;
+    let denominator = sqrt(v) / sqrt(one_minus_power(LOG_BETA2)) + EPS;
+    weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr / one_minus_power(LOG_BETA1) * m / denominator;
+}
+
+// 1 - beta^t from ln(beta), without the cancellation of small t.
+fn one_minus_power(log_beta: f32) -> f32 {
+    let x = log_beta * f32(step.number);
+    if (x < -0.3) { return 1.0 - exp(x); }
+    return -x * (1.0 + x * (0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0 + x * (1.0 / 120.0 + x / 720.0)))));
+}

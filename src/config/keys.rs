@@ -1,0 +1,195 @@
+//! One section of CONFIG.toml while it is read: each value remembers where it was written, for the messages.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use toml::Value;
+
+use crate::{Error, Result};
+
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Origin {
+    /// One of the two default runs.
+    Defaults,
+    /// The user's file, as it was named.
+    File(String),
+    /// A `--set` on the command line.
+    Set,
+}
+
+impl Origin {
+    /// `my.toml: [train] steps` or `--set train.steps`.
+    pub(super) fn place(&self, section: &str, key: &str) -> String {
+        match self {
+            Self::Defaults => format!("default run: [{section}] {key}"),
+            Self::File(file) => format!("{file}: [{section}] {key}"),
+            Self::Set => format!("--set {section}.{key}"),
+        }
+    }
+}
+
+/// The merged values of one section.
+///
+/// Asking for a key makes it known; [`Section::finish`] refuses the keys that nobody asked for,
+/// so that the list of known keys stands nowhere a second time.
+#[derive(Debug)]
+pub(super) struct Section {
+    name: &'static str,
+    entries: BTreeMap<String, (Value, Origin)>,
+    known: Vec<&'static str>,
+}
+
+impl Section {
+    pub(super) fn new(name: &'static str) -> Self {
+        Self { name, entries: BTreeMap::new(), known: Vec::new() }
+    }
+
+    pub(super) fn put(&mut self, key: String, value: Value, origin: Origin) {
+        self.entries.insert(key, (value, origin));
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    pub(super) fn remove(&mut self, key: &str) {
+        self.entries.remove(key);
+    }
+
+    pub(super) fn get<T: FromToml>(&mut self, key: &'static str) -> Result<Option<T>> {
+        self.known.push(key);
+        let Some((value, origin)) = self.entries.get(key) else { return Ok(None) };
+        let wrong_type =
+            || Error::config(origin.place(self.name, key), format!("wants {}, got {}", T::WANTED, described(value)));
+        T::from_toml(value).map(Some).ok_or_else(wrong_type)
+    }
+
+    pub(super) fn require<T: FromToml>(&mut self, key: &'static str) -> Result<T> {
+        self.get(key)?.ok_or_else(|| self.error(key, "missing"))
+    }
+
+    /// Overwrites `slot` where the section has the key.
+    pub(super) fn set<T: FromToml>(&mut self, key: &'static str, slot: &mut T) -> Result<()> {
+        if let Some(value) = self.get(key)? {
+            *slot = value;
+        }
+        Ok(())
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Whether both keys stand in one file, or both on the command line.
+    pub(super) fn written_together(&self, key: &str, other: &str) -> bool {
+        let origin = |key| self.entries.get(key).map(|(_, origin)| origin);
+        self.has(key) && origin(key) == origin(other)
+    }
+
+    /// Whether the key's value is the default run's and not the user's.
+    pub(super) fn is_default(&self, key: &str) -> bool {
+        matches!(self.entries.get(key), Some((_, Origin::Defaults)))
+    }
+
+    /// An error at the place where `key` was written.
+    pub(super) fn error(&self, key: &str, message: impl Into<String>) -> Error {
+        let place = match self.entries.get(key) {
+            Some((_, origin)) => origin.place(self.name, key),
+            None => format!("{}.{key}", self.name),
+        };
+        Error::config(place, message)
+    }
+
+    /// Refuses every key that nobody asked for; `complaint` is what to say of it: "unknown key".
+    pub(super) fn finish(&self, complaint: &str) -> Result<()> {
+        match self.entries.keys().find(|key| !self.known.contains(&key.as_str())) {
+            None => Ok(()),
+            Some(key) => Err(self.error(key, format!("{complaint}; {}", did_you_mean(key, &self.known)))),
+        }
+    }
+}
+
+/// "did you mean `steps`?", or where nothing is near, all that there is.
+pub(super) fn did_you_mean(wrong: &str, known: &[&str]) -> String {
+    let likeness = |word: &str| strsim::jaro_winkler(wrong, word);
+    match known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))) {
+        Some(nearest) if likeness(nearest) > 0.75 => format!("did you mean `{nearest}`?"),
+        _ => format!("known: {}", known.join(", ")),
+    }
+}
+
+/// What a key's value may be, and the words for it.
+pub(super) trait FromToml: Sized {
+    /// As in "wants a whole number".
+    const WANTED: &'static str;
+    fn from_toml(value: &Value) -> Option<Self>;
+}
+
+macro_rules! whole_numbers {
+    ($($number:ty),*) => {$(
+        impl FromToml for $number {
+            const WANTED: &'static str = "a whole number that is not negative";
+            fn from_toml(value: &Value) -> Option<Self> {
+                value.as_integer()?.try_into().ok()
+            }
+        }
+    )*};
+}
+whole_numbers!(u32, u64, usize);
+
+impl FromToml for f64 {
+    const WANTED: &'static str = "a number";
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))
+    }
+}
+
+impl FromToml for [f64; 2] {
+    const WANTED: &'static str = "a list of two numbers";
+    fn from_toml(value: &Value) -> Option<Self> {
+        let [a, b] = value.as_array()?.as_slice() else { return None };
+        Some([f64::from_toml(a)?, f64::from_toml(b)?])
+    }
+}
+
+impl FromToml for bool {
+    const WANTED: &'static str = "true or false";
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_bool()
+    }
+}
+
+impl FromToml for String {
+    const WANTED: &'static str = "a string";
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_str().map(str::to_owned)
+    }
+}
+
+impl FromToml for PathBuf {
+    const WANTED: &'static str = "a path in quotes";
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_str().map(PathBuf::from)
+    }
+}
+
+impl FromToml for Vec<String> {
+    const WANTED: &'static str = "a string or a list of strings";
+    fn from_toml(value: &Value) -> Option<Self> {
+        match value {
+            Value::String(one) => Some(vec![one.clone()]),
+            Value::Array(many) => many.iter().map(String::from_toml).collect(),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn described(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("the string {text:?}"),
+        Value::Array(_) => format!("the list {value}"),
+        Value::Table(_) => "a table".to_owned(),
+        _ => value.to_string(),
+    }
+}

@@ -1,0 +1,350 @@
+//! Everything that one training run is made of.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::keys::Section;
+use super::{ModelConfig, OptimizerConfig, check};
+use crate::{Error, Result};
+
+/// One training run, every value resolved.
+///
+/// It has no default of its own: the two default runs are `defaults/*.toml`, see [`RunDefaults`](super::RunDefaults).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunConfig {
+    /// The shape of the model.
+    pub model: ModelConfig,
+    /// The text it learns from.
+    pub data: DataConfig,
+    /// What moves its parameters.
+    pub optimizer: OptimizerConfig,
+    /// How the learning rate moves over the run.
+    pub schedule: ScheduleConfig,
+    /// How long and in what batches.
+    pub train: TrainConfig,
+    /// When and on how much it is evaluated.
+    pub eval: EvalConfig,
+    /// When it is saved.
+    pub checkpoint: CheckpointConfig,
+}
+
+/// `[data]`: the text.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DataConfig {
+    /// Named corpora (`austen`, `public-domain`) and paths of files or folders, read in this order.
+    pub source: Vec<String>,
+    /// The field of a JSON line that holds the text.
+    pub text_field: String,
+    /// `bytes`, `bpe` (trained on the source), or the path of a tokenizer.json.
+    pub tokenizer: String,
+    /// The share of the text that is kept for evaluation.
+    pub validation_fraction: f64,
+    /// Where tokenized text and trained tokenizers stay.
+    pub cache_dir: PathBuf,
+}
+
+/// `[schedule]`: the learning rate over the run, as a share of its peak.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScheduleConfig {
+    /// The shape after the warm-up.
+    pub kind: ScheduleKind,
+    /// The share of the steps over which the rate rises from 0 in a straight line.
+    pub warmup_fraction: f64,
+    /// Where the cosine ends, as a share of the peak.
+    pub min_lr_ratio: f64,
+}
+
+/// The shape of the learning rate after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    /// Half a cosine from the peak to `min_lr_ratio` of it.
+    Cosine,
+    /// The peak to the end.
+    Constant,
+}
+
+/// `[train]`: how long and in what batches.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TrainConfig {
+    /// Number of updates.
+    pub steps: u64,
+    /// Sequences in an update.
+    pub batch_size: usize,
+    /// Sequences that the adapter holds at once; divides `batch_size`.
+    pub micro_batch_size: usize,
+    /// Tokens in a sequence.
+    pub sequence_length: usize,
+    /// Decides the initial weights and the order of the text.
+    pub seed: u64,
+    /// The numbers of weights and activations.
+    pub precision: Precision,
+    /// The gradient's largest L2 norm over all parameters; 0 does not clip.
+    pub max_grad_norm: f64,
+}
+
+/// The numbers of weights and activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision.
+    F32,
+}
+
+/// `[eval]`: when and on how much to evaluate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EvalConfig {
+    /// Steps between evaluations; 0 evaluates at the end alone.
+    pub every: u64,
+    /// The most tokens of an evaluation.
+    pub max_tokens: usize,
+    /// Sequences at once.
+    pub batch_size: usize,
+}
+
+/// `[checkpoint]`: when to save.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CheckpointConfig {
+    /// Steps between checkpoints; 0 saves at the end alone.
+    pub every: u64,
+    /// How many of the newest stay.
+    pub keep: usize,
+}
+
+impl RunConfig {
+    /// CONFIG.toml with every value resolved: loading it gives this run again.
+    ///
+    /// # Panics
+    /// On a run that [`validate`](Self::validate) refuses for a number that TOML cannot hold.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a valid run can be written as TOML")
+    }
+
+    /// Refuses values that cannot be and values that do not fit one another.
+    pub fn validate(&self) -> Result<()> {
+        self.model.validate()?;
+        self.data.validate()?;
+        self.optimizer.validate()?;
+        self.schedule.validate()?;
+        self.train.validate()?;
+        self.eval.validate()?;
+        self.checkpoint.validate()?;
+        let [sequence, longest] = [self.train.sequence_length, self.model.max_position_embeddings];
+        if sequence > longest {
+            let message = format!("{sequence} is longer than the model's max_position_embeddings {longest}");
+            return Err(Error::config("train.sequence_length", message));
+        }
+        if self.eval.max_tokens < sequence {
+            let message = format!("{} is less than one sequence of {sequence} tokens", self.eval.max_tokens);
+            return Err(Error::config("eval.max_tokens", message));
+        }
+        Ok(())
+    }
+}
+
+impl DataConfig {
+    fn validate(&self) -> Result<()> {
+        if self.source.is_empty() || self.source.iter().any(String::is_empty) {
+            return Err(Error::config("data.source", "must name a text: austen, public-domain or a path"));
+        }
+        if self.tokenizer.is_empty() {
+            return Err(Error::config("data.tokenizer", "must be bytes, bpe or the path of a tokenizer.json"));
+        }
+        if self.text_field.is_empty() {
+            return Err(Error::config("data.text_field", "must name the field of a JSON line that holds the text"));
+        }
+        check::between_0_and_1("data.validation_fraction", self.validation_fraction)
+    }
+
+    pub(super) fn read(mut section: Section) -> Result<Self> {
+        let config = Self {
+            source: section.require("source")?,
+            text_field: section.require("text_field")?,
+            tokenizer: section.require("tokenizer")?,
+            validation_fraction: section.require("validation_fraction")?,
+            cache_dir: section.require("cache_dir")?,
+        };
+        section.finish("unknown key")?;
+        Ok(config)
+    }
+}
+
+impl ScheduleConfig {
+    fn validate(&self) -> Result<()> {
+        check::from_0_to_1("schedule.warmup_fraction", self.warmup_fraction)?;
+        check::from_0_to_1("schedule.min_lr_ratio", self.min_lr_ratio)
+    }
+
+    pub(super) fn read(mut section: Section) -> Result<Self> {
+        let kind = section.require::<String>("kind")?;
+        let config = Self {
+            kind: match kind.as_str() {
+                "cosine" => ScheduleKind::Cosine,
+                "constant" => ScheduleKind::Constant,
+                _ => return Err(section.error("kind", format!("must be cosine or constant, got `{kind}`"))),
+            },
+            warmup_fraction: section.require("warmup_fraction")?,
+            min_lr_ratio: section.require("min_lr_ratio")?,
+        };
+        section.finish("unknown key")?;
+        Ok(config)
+    }
+}
+
+impl TrainConfig {
+    /// Micro-batches in an update.
+    pub fn n_micro_batches(&self) -> usize {
+        self.batch_size / self.micro_batch_size
+    }
+
+    /// Tokens in an update.
+    pub fn tokens_per_step(&self) -> usize {
+        self.batch_size * self.sequence_length
+    }
+
+    fn validate(&self) -> Result<()> {
+        check::at_least_1("train.steps", self.steps)?;
+        check::at_least_1("train.batch_size", self.batch_size as u64)?;
+        check::at_least_1("train.micro_batch_size", self.micro_batch_size as u64)?;
+        check::at_least_1("train.sequence_length", self.sequence_length as u64)?;
+        let [batch, micro] = [self.batch_size, self.micro_batch_size];
+        if !batch.is_multiple_of(micro) {
+            let message = format!("micro_batch_size {micro} does not divide batch_size {batch}");
+            return Err(Error::config("train.micro_batch_size", message));
+        }
+        check::fits_toml("train.steps", self.steps)?;
+        check::fits_toml("train.seed", self.seed)?;
+        check::fits_toml("train.batch_size", batch as u64)?;
+        check::not_negative("train.max_grad_norm", self.max_grad_norm)
+    }
+
+    pub(super) fn read(mut section: Section) -> Result<Self> {
+        let precision = section.require::<String>("precision")?;
+        let mut config = Self {
+            steps: section.require("steps")?,
+            batch_size: section.require("batch_size")?,
+            micro_batch_size: section.require("micro_batch_size")?,
+            sequence_length: section.require("sequence_length")?,
+            seed: section.require("seed")?,
+            precision: match precision.as_str() {
+                "f32" => Precision::F32,
+                "f16" => {
+                    return Err(section.error("precision", "mixed precision is not there yet, use f32 instead of f16"));
+                }
+                _ => return Err(section.error("precision", format!("must be f32, got `{precision}`"))),
+            },
+            max_grad_norm: section.require("max_grad_norm")?,
+        };
+        section.finish("unknown key")?;
+        // A batch_size given alone must not fail over a micro_batch_size that the user never wrote.
+        if section.is_default("micro_batch_size") {
+            config.micro_batch_size = greatest_common_divisor(config.micro_batch_size, config.batch_size);
+        }
+        Ok(config)
+    }
+}
+
+impl EvalConfig {
+    fn validate(&self) -> Result<()> {
+        check::fits_toml("eval.every", self.every)?;
+        check::at_least_1("eval.max_tokens", self.max_tokens as u64)?;
+        check::fits_toml("eval.max_tokens", self.max_tokens as u64)?;
+        check::at_least_1("eval.batch_size", self.batch_size as u64)?;
+        check::fits_toml("eval.batch_size", self.batch_size as u64)
+    }
+
+    pub(super) fn read(mut section: Section) -> Result<Self> {
+        let config = Self {
+            every: section.require("every")?,
+            max_tokens: section.require("max_tokens")?,
+            batch_size: section.require("batch_size")?,
+        };
+        section.finish("unknown key")?;
+        Ok(config)
+    }
+}
+
+impl CheckpointConfig {
+    fn validate(&self) -> Result<()> {
+        check::fits_toml("checkpoint.every", self.every)?;
+        check::at_least_1("checkpoint.keep", self.keep as u64)?;
+        check::fits_toml("checkpoint.keep", self.keep as u64)
+    }
+
+    pub(super) fn read(mut section: Section) -> Result<Self> {
+        let config = Self { every: section.require("every")?, keep: section.require("keep")? };
+        section.finish("unknown key")?;
+        Ok(config)
+    }
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunDefaults;
+
+    fn load(sets: &[&str]) -> Result<RunConfig> {
+        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+        RunConfig::load(None, &sets, RunDefaults::Software)
+    }
+
+    #[test]
+    fn refuses_what_cannot_be() {
+        let cases: [(&[&str], &str); 22] = [
+            (&["data.source=[]"], "data.source: must name a text"),
+            (&["data.tokenizer=''"], "data.tokenizer: must be bytes, bpe"),
+            (&["data.text_field=''"], "data.text_field: must name"),
+            (&["data.validation_fraction=1"], "data.validation_fraction: must be above 0 and below 1, got 1"),
+            (&["schedule.kind=cosin"], "--set schedule.kind: must be cosine or constant, got `cosin`"),
+            (&["schedule.warmup_fraction=1.5"], "schedule.warmup_fraction: must lie between 0 and 1, got 1.5"),
+            (&["schedule.min_lr_ratio=nan"], "schedule.min_lr_ratio: must lie between 0 and 1, got NaN"),
+            (&["train.steps=0"], "train.steps: must be at least 1"),
+            (&["train.batch_size=0"], "train.batch_size: must be at least 1"),
+            (&["train.micro_batch_size=0"], "train.micro_batch_size: must be at least 1"),
+            (&["train.batch_size=8", "train.micro_batch_size=3"], "micro_batch_size 3 does not divide batch_size 8"),
+            (&["train.sequence_length=0"], "train.sequence_length: must be at least 1"),
+            (
+                &["model.preset=tiny", "train.sequence_length=1025"],
+                "1025 is longer than the model's max_position_embeddings 1024",
+            ),
+            (&["train.precision=f16"], "--set train.precision: mixed precision is not there yet"),
+            (&["train.precision=f64"], "--set train.precision: must be f32, got `f64`"),
+            (&["train.max_grad_norm=-1"], "train.max_grad_norm: must be finite and at least 0, got -1"),
+            (&["eval.max_tokens=7", "train.sequence_length=8"], "eval.max_tokens: 7 is less than one sequence of 8"),
+            (&["eval.batch_size=0"], "eval.batch_size: must be at least 1"),
+            (&["checkpoint.keep=0"], "checkpoint.keep: must be at least 1"),
+            (
+                &["model.preset=tiny", "model.num_attention_heads=3"],
+                "hidden_size 128 is not divisible by num_attention_heads 3",
+            ),
+            (&["optimizer.rest.lr=inf"], "optimizer.rest.lr: must be finite"),
+            (&["train.seed=-1"], "--set train.seed: wants a whole number that is not negative, got -1"),
+        ];
+        for (sets, expected) in cases {
+            let message = load(sets).expect_err(expected).to_string();
+            assert!(message.contains(expected), "{sets:?}: {message}");
+        }
+        let mut run = load(&[]).unwrap();
+        run.train.seed = u64::MAX;
+        assert!(run.validate().unwrap_err().to_string().contains("train.seed: must be at most 9223372036854775807"));
+    }
+
+    #[test]
+    fn a_default_micro_batch_follows_the_batch() {
+        for (batch, micro) in [(1, 1), (6, 2), (16, 8)] {
+            let mut section = Section::new("train");
+            let text = "steps=1\nmicro_batch_size=8\nsequence_length=1\nseed=0\nprecision='f32'\nmax_grad_norm=0";
+            for (key, value) in text.parse::<toml::Table>().unwrap() {
+                section.put(key, value, super::super::keys::Origin::Defaults);
+            }
+            section.put("batch_size".into(), batch.into(), super::super::keys::Origin::Set);
+            let train = TrainConfig::read(section).unwrap();
+            assert_eq!((train.micro_batch_size, train.n_micro_batches()), (micro, batch as usize / micro));
+        }
+    }
+}

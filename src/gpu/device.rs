@@ -1,0 +1,228 @@
+//! The device: what it can do, its pipelines, its errors.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::adapter::{AdapterChoice, driver_name};
+use super::kernel::Kernel;
+use crate::{Error, Result};
+
+/// The form of the matrix products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Register blocks, no workgroup memory: what a software adapter runs fastest.
+    Registers,
+    /// Workgroup tiles with vec4 loads: what a GPU runs fastest.
+    WorkgroupTiles,
+}
+
+/// What a recorder must know of the device; enough to plan memory without one.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// The form of the matrix products.
+    pub form: Form,
+    /// Bytes of the largest range one kernel can see.
+    pub max_binding_bytes: u64,
+    /// Bytes of the largest buffer.
+    pub max_buffer_bytes: u64,
+    /// Alignment of a binding's offset, in bytes.
+    pub offset_alignment: u64,
+    /// Whether kernels can be timed one by one.
+    pub timestamps: bool,
+    /// Whether the adapter is a program on the CPU.
+    pub software: bool,
+}
+
+impl Profile {
+    pub(super) fn of(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Self {
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        Self {
+            form: if software { Form::Registers } else { Form::WorkgroupTiles },
+            max_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_buffer_bytes: limits.max_buffer_size,
+            offset_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            software,
+        }
+    }
+
+    /// WebGPU's default limits: what every browser gives.
+    pub fn webgpu_default(form: Form) -> Self {
+        let limits = wgpu::Limits::default();
+        Self {
+            form,
+            max_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_buffer_bytes: limits.max_buffer_size,
+            offset_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+            timestamps: false,
+            software: form == Form::Registers,
+        }
+    }
+}
+
+/// How to open a device.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Which adapter.
+    pub choice: AdapterChoice,
+    /// WebGPU's default limits, no optional feature and checked array accesses: what a browser gives.
+    pub web_limits: bool,
+    /// Another form of the matrix products than the adapter's own.
+    pub form: Option<Form>,
+}
+
+/// An open device with its pipelines, shared by all plans.
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    /// What a recorder must know.
+    pub profile: Profile,
+    /// The adapter's name.
+    pub adapter_name: String,
+    /// Backend, driver and version.
+    pub driver: String,
+    checked: bool,
+    modules: Mutex<HashMap<&'static Kernel, wgpu::ShaderModule>>,
+    pipelines: Mutex<HashMap<PipelineKey, wgpu::ComputePipeline>>,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+/// Kernel and constants: everything that makes a pipeline.
+type PipelineKey = (&'static Kernel, Vec<(&'static str, u64)>);
+
+impl Gpu {
+    /// Opens the adapter of `options.choice`.
+    ///
+    /// Errors: no such adapter, or a driver that refuses the device.
+    pub async fn open(options: &GpuOptions) -> Result<Self> {
+        let (mut adapters, index) = options.choice.choose().await?;
+        let adapter = adapters.swap_remove(index);
+        let (features, limits) = if options.web_limits {
+            (wgpu::Features::empty(), wgpu::Limits::default())
+        } else {
+            (adapter.features() & wgpu::Features::TIMESTAMP_QUERY, adapter.limits())
+        };
+        let info = adapter.get_info();
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("multinorm"),
+                required_features: features,
+                required_limits: limits,
+                ..Default::default()
+            })
+            .await
+            .map_err(|error| Error::Gpu(format!("{} refused to open a device: {error}", info.name)))?;
+        let mut gpu = Self::from_device(&info, device, queue);
+        gpu.profile.form = options.form.unwrap_or(gpu.profile.form);
+        gpu.checked = options.web_limits;
+        Ok(gpu)
+    }
+
+    /// Takes a device that somebody else made, such as the one that draws the window.
+    pub fn from_device(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let failure = Arc::new(Mutex::new(None));
+        let note = |failure: &Arc<Mutex<Option<String>>>, message: String| {
+            let mut slot = failure.lock().unwrap_or_else(PoisonError::into_inner);
+            slot.get_or_insert(message);
+        };
+        let slot = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&slot, error.to_string())));
+        let slot = failure.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed || !message.is_empty() {
+                note(&slot, format!("the device was lost ({reason:?}): {message}"));
+            }
+        });
+        Self {
+            profile: Profile::of(info, &device.limits(), device.features()),
+            adapter_name: info.name.clone(),
+            driver: format!("{}, {}", info.backend, driver_name(info)),
+            device,
+            queue,
+            checked: false,
+            modules: Mutex::default(),
+            pipelines: Mutex::default(),
+            failure,
+        }
+    }
+
+    /// The first error that the device reported since it was opened.
+    pub fn check(&self) -> Result<()> {
+        match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(message) => Err(Error::Gpu(format!("{}: {message}", self.adapter_name))),
+        }
+    }
+
+    /// Ends the device as a driver reset would: for tests of what happens then.
+    pub fn destroy(&self) {
+        self.device.destroy();
+    }
+
+    /// Lets the device's callbacks run, without waiting. In the browser the event loop does it.
+    pub fn poll(&self) {
+        if let Err(error) = self.device.poll(wgpu::PollType::Poll) {
+            log::warn!("polling the device: {error}");
+        }
+    }
+
+    /// Waits until everything that was submitted has run. In the browser the event loop does it.
+    pub fn wait(&self) -> Result<()> {
+        self.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|error| Error::Gpu(format!("{}: waiting for the device: {error}", self.adapter_name)))?;
+        self.check()
+    }
+
+    /// The pipeline of a kernel with its constants: made once, shared by all plans.
+    pub(super) async fn pipeline(
+        &self,
+        kernel: &'static Kernel,
+        constants: &[(&'static str, f64)],
+    ) -> Result<wgpu::ComputePipeline> {
+        let key = (kernel, constants.iter().map(|&(name, value)| (name, value.to_bits())).collect());
+        if let Some(pipeline) = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = self.module(kernel);
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: None,
+            module: &module,
+            entry_point: Some(kernel.name),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants,
+                // Every kernel writes its workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        if let Some(error) = scope.pop().await {
+            return Err(Error::Gpu(format!("kernel {} with {constants:?}: {error}", kernel.name)));
+        }
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn module(&self, kernel: &'static Kernel) -> wgpu::ShaderModule {
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let descriptor = wgpu::ShaderModuleDescriptor {
+                label: Some(kernel.name),
+                source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
+            };
+            if self.checked {
+                return self.device.create_shader_module(descriptor);
+            }
+            let mut checks = wgpu::ShaderRuntimeChecks::checked();
+            checks.bounds_checks = false;
+            checks.force_loop_bounding = false;
+            #[expect(unsafe_code, reason = "our own kernels test their indices, and the tests run them checked as well")]
+            unsafe {
+                self.device.create_shader_module_trusted(descriptor, checks)
+            }
+        };
+        modules.entry(kernel).or_insert_with(make).clone()
+    }
+}

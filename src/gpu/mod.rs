@@ -1,0 +1,24 @@
+//! The only room that names wgpu.
+//!
+//! Work is *recorded as data* before anything is allocated: a [`Recorder`] collects tensors and dispatches,
+//! [`Recorder::memory`] is the ledger of what they will take, and [`Recorder::allocate`] turns the record into a
+//! [`Workspace`], whose plans are replayed step after step without another allocation.
+
+mod adapter;
+mod device;
+mod kernel;
+mod ledger;
+mod recorder;
+mod ring;
+mod tensor;
+mod workspace;
+
+pub use adapter::{AdapterChoice, AdapterReport, BackendName, NO_ADAPTER_HELP, list_adapters};
+pub use device::{Form, Gpu, GpuOptions, Profile};
+pub use kernel::Kernel;
+pub(crate) use kernel::kernel;
+pub use ledger::{Class, Memory};
+pub use recorder::{MAX_GROUPS, Recorder, grid};
+pub use ring::ReadbackRing;
+pub use tensor::Tensor;
+pub use workspace::{KernelTime, Workspace};

@@ -1,0 +1,229 @@
+//! Recording: tensors and dispatches as data, before anything is allocated.
+
+use std::collections::BTreeMap;
+
+use super::device::{Gpu, Profile};
+use super::kernel::Kernel;
+use super::ledger::{Class, Lifetime, Memory, share};
+use super::tensor::Tensor;
+use super::workspace::Workspace;
+use crate::{Error, Result};
+
+/// Workgroups that one dimension of a dispatch can have under WebGPU's default limits.
+pub const MAX_GROUPS: u32 = 65_535;
+
+/// `groups` workgroups as a two-dimensional grid within [`MAX_GROUPS`]; a kernel finds its number as
+/// `group.y * count.x + group.x` and ends where that is past the last.
+pub fn grid(groups: usize) -> [u32; 3] {
+    let rows = groups.div_ceil(MAX_GROUPS as usize);
+    [groups.div_ceil(rows.max(1)) as u32, rows as u32, 1]
+}
+
+/// Collects tensors and dispatches; see the room's description.
+pub struct Recorder {
+    /// What is known of the device.
+    pub profile: Profile,
+    pub(super) tensors: Vec<TensorRecord>,
+    pub(super) plans: Vec<PlanRecord>,
+    staging_bytes: u64,
+}
+
+pub(super) struct TensorRecord {
+    pub name: String,
+    pub class: Class,
+    pub len: usize,
+    pub persistent: bool,
+    /// The plan that a transient tensor belongs to.
+    plan: Option<usize>,
+}
+
+pub(super) struct PlanRecord {
+    pub name: &'static str,
+    pub dispatches: Vec<Dispatch>,
+}
+
+pub(super) struct Dispatch {
+    pub kernel: &'static Kernel,
+    pub bindings: Vec<Tensor>,
+    pub constants: Vec<(&'static str, f64)>,
+    pub groups: [u32; 3],
+}
+
+impl Recorder {
+    /// An empty record for a device with this profile.
+    pub fn new(profile: &Profile) -> Self {
+        Self { profile: profile.clone(), tensors: Vec::new(), plans: Vec::new(), staging_bytes: 0 }
+    }
+
+    /// A tensor that lives from one replay to the next and that every plan may name.
+    pub fn persistent(&mut self, class: Class, name: impl Into<String>, shape: &[usize]) -> Tensor {
+        self.tensor(class, name.into(), shape, true)
+    }
+
+    /// A tensor of one plan, whose memory others take over outside its lifetime.
+    pub fn transient(&mut self, class: Class, name: impl Into<String>, shape: &[usize]) -> Tensor {
+        self.tensor(class, name.into(), shape, false)
+    }
+
+    fn tensor(&mut self, class: Class, name: String, shape: &[usize], persistent: bool) -> Tensor {
+        let tensor = Tensor { id: self.tensors.len(), offset: 0, shape: shape.to_vec() };
+        assert!(!tensor.is_empty(), "tensor {name} has shape {shape:?}");
+        self.tensors.push(TensorRecord { name, class, len: tensor.len(), persistent, plan: None });
+        tensor
+    }
+
+    /// Begins a plan: the dispatches that follow belong to it.
+    pub fn begin(&mut self, name: &'static str) {
+        assert!(self.plans.iter().all(|plan| plan.name != name), "plan {name} is there already");
+        self.plans.push(PlanRecord { name, dispatches: Vec::new() });
+    }
+
+    /// Records one dispatch. `bindings` are those of the kernel's group 0, in order; `constants` its overrides.
+    ///
+    /// Panics on a grid without workgroups or beyond WebGPU's limit, which would pass for work done.
+    pub fn dispatch(
+        &mut self,
+        kernel: &'static Kernel,
+        bindings: &[&Tensor],
+        constants: &[(&'static str, f64)],
+        groups: [u32; 3],
+    ) {
+        assert!(groups.iter().all(|&n| (1..=MAX_GROUPS).contains(&n)), "{}: grid {groups:?}", kernel.name);
+        let plan = self.plans.len().checked_sub(1).expect("a plan was begun");
+        for tensor in bindings {
+            let record = &mut self.tensors[tensor.id];
+            if !record.persistent {
+                let owner = *record.plan.get_or_insert(plan);
+                assert_eq!(owner, plan, "transient tensor {} is named by two plans", record.name);
+            }
+        }
+        self.plans[plan].dispatches.push(Dispatch {
+            kernel,
+            bindings: bindings.iter().map(|&tensor| tensor.clone()).collect(),
+            constants: constants.to_vec(),
+            groups,
+        });
+    }
+
+    /// Counts buffers for read-back under scratch.
+    pub fn reserve_staging(&mut self, bytes: u64) {
+        self.staging_bytes += bytes;
+    }
+
+    /// Each kernel with the constants it is used with, once each.
+    pub fn kernels(&self) -> Vec<(&'static Kernel, Vec<(&'static str, f64)>)> {
+        let mut used: Vec<(&'static Kernel, Vec<(&'static str, f64)>)> = Vec::new();
+        for dispatch in self.plans.iter().flat_map(|plan| &plan.dispatches) {
+            let entry = (dispatch.kernel, dispatch.constants.clone());
+            if !used.contains(&entry) {
+                used.push(entry);
+            }
+        }
+        used
+    }
+
+    /// Number of dispatches of a plan.
+    pub fn n_dispatches(&self, plan: &str) -> usize {
+        self.plans.iter().find(|p| p.name == plan).map_or(0, |p| p.dispatches.len())
+    }
+
+    /// Bytes by class that [`Recorder::allocate`] will take: the same layout, not an estimate.
+    pub fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
+        for buffer in self.layout().buffers {
+            memory.add(buffer.class, buffer.bytes);
+        }
+        memory.add(Class::Scratch, self.staging_bytes);
+        memory
+    }
+
+    /// Whether every buffer and binding fits the device; the message names the tensor and both sizes.
+    pub fn check_limits(&self) -> Result<()> {
+        for buffer in self.layout().buffers {
+            if buffer.bytes > self.profile.max_buffer_bytes {
+                return Err(Error::TooLarge(format!(
+                    "{} needs a buffer of {} bytes, the adapter's largest is {}: choose a smaller model, micro-batch \
+                     or sequence length",
+                    buffer.label, buffer.bytes, self.profile.max_buffer_bytes
+                )));
+            }
+        }
+        for dispatch in self.plans.iter().flat_map(|plan| &plan.dispatches) {
+            for tensor in &dispatch.bindings {
+                if tensor.bytes() > self.profile.max_binding_bytes {
+                    return Err(Error::TooLarge(format!(
+                        "{} of shape {:?} needs {} bytes in one binding, the adapter's largest is {}: choose a \
+                         smaller model, micro-batch or sequence length",
+                        self.tensors[tensor.id].name,
+                        tensor.shape,
+                        tensor.bytes(),
+                        self.profile.max_binding_bytes
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Allocates every buffer and makes every pipeline and bind group.
+    ///
+    /// Errors: a buffer or binding beyond the device's limits, memory that is not there, a kernel that the driver
+    /// refuses; each with the label of the buffer or kernel.
+    pub async fn allocate(self, gpu: &Gpu) -> Result<Workspace> {
+        self.check_limits()?;
+        Workspace::new(gpu, self).await
+    }
+
+    /// Which buffers there will be, and which holds each tensor.
+    pub(super) fn layout(&self) -> Layout {
+        let mut layout = Layout { buffers: Vec::new(), place: vec![None; self.tensors.len()] };
+        for (id, tensor) in self.tensors.iter().enumerate().filter(|(_, t)| t.persistent) {
+            layout.place[id] = Some(layout.buffers.len());
+            let bytes = tensor.len as u64 * 4;
+            layout.buffers.push(BufferRecord { label: tensor.name.clone(), class: tensor.class, bytes });
+        }
+        let lives = self.lifetimes();
+        for class in Class::ALL {
+            let of_class = |life: &&Lifetime| self.tensors[life.tensor].class == class;
+            let plans: Vec<Vec<Lifetime>> =
+                lives.iter().map(|plan| plan.iter().filter(of_class).copied().collect()).collect();
+            let (shared, places) = share(&plans);
+            let base = layout.buffers.len();
+            for (number, buffer) in shared.iter().enumerate() {
+                let label = format!("shared {} {number}", class.name());
+                layout.buffers.push(BufferRecord { label, class, bytes: buffer.bytes });
+            }
+            for (tensor, number) in places {
+                layout.place[tensor] = Some(base + number);
+            }
+        }
+        layout
+    }
+
+    fn lifetimes(&self) -> Vec<Vec<Lifetime>> {
+        let of_plan = |plan: &PlanRecord| {
+            let mut lives: BTreeMap<usize, Lifetime> = BTreeMap::new();
+            for (at, dispatch) in plan.dispatches.iter().enumerate() {
+                for id in dispatch.bindings.iter().map(|tensor| tensor.id).filter(|&id| !self.tensors[id].persistent) {
+                    let bytes = self.tensors[id].len as u64 * 4;
+                    let new = Lifetime { tensor: id, bytes, first: at, last: at };
+                    lives.entry(id).or_insert(new).last = at;
+                }
+            }
+            lives.into_values().collect()
+        };
+        self.plans.iter().map(of_plan).collect()
+    }
+}
+
+pub(super) struct Layout {
+    pub buffers: Vec<BufferRecord>,
+    /// The buffer of each tensor; none for a transient tensor that no dispatch names.
+    pub place: Vec<Option<usize>>,
+}
+
+pub(super) struct BufferRecord {
+    pub label: String,
+    pub class: Class,
+    pub bytes: u64,
+}

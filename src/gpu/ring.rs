@@ -1,0 +1,102 @@
+//! A ring of staging buffers: small results come back some steps late, and nothing waits for them.
+
+use std::collections::VecDeque;
+
+use super::device::Gpu;
+use super::tensor::Tensor;
+use super::workspace::{Workspace, create_buffer};
+use crate::{Error, Result};
+
+/// Copies of one small tensor on their way back, oldest first, each with the tag it was sent under.
+pub struct ReadbackRing {
+    free: Vec<wgpu::Buffer>,
+    pending: VecDeque<Pending>,
+    source: Tensor,
+}
+
+struct Pending {
+    tag: u64,
+    buffer: wgpu::Buffer,
+    mapped: flume::Receiver<Result<(), wgpu::BufferAsyncError>>,
+}
+
+impl ReadbackRing {
+    /// Bytes that a ring takes: what [`super::Recorder::reserve_staging`] should count.
+    pub fn bytes(source: &Tensor, slots: usize) -> u64 {
+        source.bytes() * slots as u64
+    }
+
+    /// A ring of `slots` staging buffers for `source`.
+    pub async fn new(gpu: &Gpu, source: &Tensor, slots: usize) -> Result<Self> {
+        let mut free = Vec::with_capacity(slots);
+        for slot in 0..slots {
+            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+            free.push(create_buffer(gpu, &format!("read-back ring {slot}"), source.bytes(), usage).await?);
+        }
+        Ok(Self { free, pending: VecDeque::new(), source: source.clone() })
+    }
+
+    /// Whether a copy can be sent without waiting for an older one.
+    pub fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Number of copies on their way.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Sends a copy of the tensor as it is after everything submitted so far.
+    ///
+    /// Panics if there is no room: take the oldest first.
+    pub fn send(&mut self, gpu: &Gpu, workspace: &Workspace, tag: u64) {
+        let buffer = self.free.pop().expect("room in the read-back ring");
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        let offset = self.source.offset as u64 * 4;
+        encoder.copy_buffer_to_buffer(workspace.buffer(&self.source), offset, &buffer, 0, self.source.bytes());
+        gpu.queue.submit([encoder.finish()]);
+        let (sender, mapped) = flume::bounded(1);
+        // A failed send means that nobody waits any more.
+        buffer.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
+        self.pending.push_back(Pending { tag, buffer, mapped });
+    }
+
+    /// The oldest copy if it has arrived.
+    pub fn try_take(&mut self, gpu: &Gpu) -> Result<Option<(u64, Vec<f32>)>> {
+        gpu.poll();
+        gpu.check()?;
+        let Some(oldest) = self.pending.front() else { return Ok(None) };
+        match oldest.mapped.try_recv() {
+            Err(flume::TryRecvError::Empty) => Ok(None),
+            Ok(Ok(())) => self.take_front().map(Some),
+            Ok(Err(error)) => Err(Error::Gpu(format!("{}: read-back: {error}", gpu.adapter_name))),
+            Err(flume::TryRecvError::Disconnected) => {
+                Err(Error::Gpu(format!("{}: read-back was dropped", gpu.adapter_name)))
+            }
+        }
+    }
+
+    /// The oldest copy, waiting for it; none if nothing is on its way.
+    pub async fn take(&mut self, gpu: &Gpu) -> Result<Option<(u64, Vec<f32>)>> {
+        let Some(oldest) = self.pending.front() else { return Ok(None) };
+        #[cfg(not(target_arch = "wasm32"))]
+        gpu.wait()?;
+        match oldest.mapped.recv_async().await {
+            Ok(Ok(())) => self.take_front().map(Some),
+            Ok(Err(error)) => Err(Error::Gpu(format!("{}: read-back: {error}", gpu.adapter_name))),
+            Err(_) => Err(Error::Gpu(format!("{}: read-back was dropped", gpu.adapter_name))),
+        }
+    }
+
+    fn take_front(&mut self) -> Result<(u64, Vec<f32>)> {
+        let Pending { tag, buffer, .. } = self.pending.pop_front().expect("a pending read-back");
+        let values = {
+            let view =
+                buffer.get_mapped_range(..).map_err(|error| Error::Gpu(format!("read-back ring: {error}")))?;
+            bytemuck::cast_slice(&view).to_vec()
+        };
+        buffer.unmap();
+        self.free.push(buffer);
+        Ok((tag, values))
+    }
+}

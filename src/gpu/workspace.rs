@@ -1,0 +1,255 @@
+//! What a record becomes: buffers, and plans that are replayed.
+
+use super::device::Gpu;
+use super::ledger::{Class, Memory};
+use super::recorder::{Dispatch, Recorder};
+use super::tensor::Tensor;
+use crate::{Error, Result};
+
+/// Bytes that one read-back copies at a time.
+const TRANSFER_BYTES: u64 = 16 << 20;
+
+/// Buffers and plans, ready to be replayed. Nothing is allocated after it is made.
+pub struct Workspace {
+    buffers: Vec<wgpu::Buffer>,
+    place: Vec<Option<usize>>,
+    plans: Vec<Plan>,
+    /// What was allocated, by class.
+    pub memory: Memory,
+}
+
+struct Plan {
+    name: &'static str,
+    steps: Vec<Step>,
+}
+
+struct Step {
+    kernel: &'static str,
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    groups: [u32; 3],
+}
+
+/// Time that one kernel took on the device in one replay.
+#[derive(Clone, Debug)]
+pub struct KernelTime {
+    /// The kernel's name.
+    pub kernel: &'static str,
+    /// Its dispatches in the plan.
+    pub dispatches: usize,
+    /// Seconds of all of them.
+    pub secs: f64,
+}
+
+impl Workspace {
+    pub(super) async fn new(gpu: &Gpu, recorder: Recorder) -> Result<Self> {
+        let memory = recorder.memory();
+        let layout = recorder.layout();
+        let mut buffers = Vec::with_capacity(layout.buffers.len());
+        for record in &layout.buffers {
+            let uniform = if record.class == Class::Scratch { wgpu::BufferUsages::UNIFORM } else { wgpu::BufferUsages::empty() };
+            let usage = uniform
+                | wgpu::BufferUsages::STORAGE
+                | wgpu::BufferUsages::COPY_SRC
+                | wgpu::BufferUsages::COPY_DST;
+            buffers.push(create_buffer(gpu, &record.label, record.bytes, usage).await?);
+        }
+        let mut workspace = Self { buffers, place: layout.place, plans: Vec::new(), memory };
+        for plan in &recorder.plans {
+            let mut steps = Vec::with_capacity(plan.dispatches.len());
+            for dispatch in &plan.dispatches {
+                steps.push(workspace.step(gpu, dispatch).await?);
+            }
+            workspace.plans.push(Plan { name: plan.name, steps });
+        }
+        gpu.check()?;
+        Ok(workspace)
+    }
+
+    async fn step(&self, gpu: &Gpu, dispatch: &Dispatch) -> Result<Step> {
+        let pipeline = gpu.pipeline(dispatch.kernel, &dispatch.constants).await?;
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = dispatch
+            .bindings
+            .iter()
+            .enumerate()
+            .map(|(binding, tensor)| wgpu::BindGroupEntry {
+                binding: binding as u32,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: self.buffer(tensor),
+                    offset: tensor.offset as u64 * 4,
+                    size: std::num::NonZero::new(tensor.bytes()),
+                }),
+            })
+            .collect();
+        let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(dispatch.kernel.name),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &entries,
+        });
+        if let Some(error) = scope.pop().await {
+            return Err(Error::Gpu(format!("bindings of kernel {}: {error}", dispatch.kernel.name)));
+        }
+        Ok(Step { kernel: dispatch.kernel.name, pipeline, bind_group, groups: dispatch.groups })
+    }
+
+    fn plan(&self, name: &str) -> &Plan {
+        self.plans.iter().find(|plan| plan.name == name).unwrap_or_else(|| panic!("no plan {name}"))
+    }
+
+    pub(super) fn buffer(&self, tensor: &Tensor) -> &wgpu::Buffer {
+        &self.buffers[self.place[tensor.id].expect("a tensor that a dispatch names")]
+    }
+
+    /// Replays `plans` one after the other, in one compute pass and one submission.
+    pub fn run(&self, gpu: &Gpu, plans: &[&str]) {
+        self.run_in_pieces(gpu, plans, usize::MAX);
+    }
+
+    /// Replays `plans` in submissions of at most `max_dispatches`: for drivers that end long ones.
+    pub fn run_in_pieces(&self, gpu: &Gpu, plans: &[&str], max_dispatches: usize) {
+        let steps: Vec<&Step> = plans.iter().flat_map(|name| &self.plan(name).steps).collect();
+        for piece in steps.chunks(max_dispatches.min(steps.len()).max(1)) {
+            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+            {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                for step in piece {
+                    step.record(&mut pass);
+                }
+            }
+            gpu.queue.submit([encoder.finish()]);
+        }
+    }
+
+    /// Replays a plan once with a time stamp around every dispatch, and sums them by kernel, slowest first.
+    ///
+    /// Errors: an adapter without time stamps.
+    pub async fn time(&self, gpu: &Gpu, plan: &str) -> Result<Vec<KernelTime>> {
+        if !gpu.profile.timestamps {
+            return Err(Error::Gpu(format!("{} has no time stamps", gpu.adapter_name)));
+        }
+        const QUERIES: u32 = 2048;
+        let device = &gpu.device;
+        let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("timing"),
+            ty: wgpu::QueryType::Timestamp,
+            count: QUERIES,
+        });
+        let bytes = u64::from(QUERIES) * 8;
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        let resolved = create_buffer(gpu, "timing", bytes, usage).await?;
+        let mut times: Vec<KernelTime> = Vec::new();
+        for piece in self.plan(plan).steps.chunks(QUERIES as usize / 2) {
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+            for (index, step) in piece.iter().enumerate() {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: Some(step.kernel),
+                    timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                        query_set: &queries,
+                        beginning_of_pass_write_index: Some(2 * index as u32),
+                        end_of_pass_write_index: Some(2 * index as u32 + 1),
+                    }),
+                });
+                step.record(&mut pass);
+            }
+            encoder.resolve_query_set(&queries, 0..2 * piece.len() as u32, &resolved, 0);
+            gpu.queue.submit([encoder.finish()]);
+            let stamps: Vec<u64> = read_bytes(gpu, &resolved, 0, 16 * piece.len() as u64).await?;
+            for (step, stamp) in piece.iter().zip(stamps.chunks(2)) {
+                let secs = stamp[1].saturating_sub(stamp[0]) as f64 * f64::from(gpu.queue.get_timestamp_period()) * 1e-9;
+                match times.iter_mut().find(|time| time.kernel == step.kernel) {
+                    Some(time) => (time.dispatches, time.secs) = (time.dispatches + 1, time.secs + secs),
+                    None => times.push(KernelTime { kernel: step.kernel, dispatches: 1, secs }),
+                }
+            }
+        }
+        times.sort_by(|a, b| b.secs.total_cmp(&a.secs));
+        Ok(times)
+    }
+
+    /// Writes a tensor's elements; they arrive before anything submitted later.
+    ///
+    /// Panics if the number of elements differs.
+    pub fn write<T: bytemuck::Pod>(&self, gpu: &Gpu, tensor: &Tensor, values: &[T]) {
+        assert_eq!(size_of::<T>(), 4, "elements have 32 bits");
+        assert_eq!(values.len(), tensor.len(), "values for a tensor {:?}", tensor.shape);
+        gpu.queue.write_buffer(self.buffer(tensor), tensor.offset as u64 * 4, bytemuck::cast_slice(values));
+    }
+
+    /// Reads a tensor back, after everything that was submitted before.
+    pub async fn read<T: bytemuck::Pod>(&self, gpu: &Gpu, tensor: &Tensor) -> Result<Vec<T>> {
+        assert_eq!(size_of::<T>(), 4, "elements have 32 bits");
+        read_bytes(gpu, self.buffer(tensor), tensor.offset as u64 * 4, tensor.bytes()).await
+    }
+}
+
+impl Step {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]);
+    }
+}
+
+/// A buffer, or the error that names it.
+pub(super) async fn create_buffer(
+    gpu: &Gpu,
+    label: &str,
+    bytes: u64,
+    usage: wgpu::BufferUsages,
+) -> Result<wgpu::Buffer> {
+    let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let validation = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        // WebGPU wants multiples of 4, and a uniform of at least its struct.
+        size: bytes,
+        usage,
+        mapped_at_creation: false,
+    });
+    let (validation, memory) = (validation.pop(), memory.pop());
+    if let Some(error) = validation.await {
+        return Err(Error::Gpu(format!("buffer {label:?} of {bytes} bytes: {error}")));
+    }
+    if memory.await.is_some() {
+        return Err(Error::TooLarge(format!(
+            "{} has no memory left for buffer {label:?} of {bytes} bytes: choose a smaller model, micro-batch or \
+             sequence length (`--dry-run` shows what each class takes)",
+            gpu.adapter_name
+        )));
+    }
+    Ok(buffer)
+}
+
+async fn read_bytes<T: bytemuck::Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<Vec<T>> {
+    let piece_bytes = bytes.min(TRANSFER_BYTES);
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+    let staging = create_buffer(gpu, "read-back", piece_bytes, usage).await?;
+    let mut values = Vec::with_capacity((bytes / size_of::<T>() as u64) as usize);
+    let mut at = 0;
+    while at < bytes {
+        let piece = (bytes - at).min(piece_bytes);
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        encoder.copy_buffer_to_buffer(buffer, offset + at, &staging, 0, piece);
+        gpu.queue.submit([encoder.finish()]);
+        let (sender, receiver) = flume::bounded(1);
+        // A failed send means that nobody waits any more.
+        staging.map_async(wgpu::MapMode::Read, 0..piece, move |result| drop(sender.send(result)));
+        #[cfg(not(target_arch = "wasm32"))]
+        gpu.wait()?;
+        match receiver.recv_async().await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(Error::Gpu(format!("{}: read-back: {error}", gpu.adapter_name))),
+            Err(_) => return Err(Error::Gpu(format!("{}: read-back was dropped", gpu.adapter_name))),
+        }
+        {
+            let view = staging
+                .get_mapped_range(0..piece)
+                .map_err(|error| Error::Gpu(format!("{}: read-back: {error}", gpu.adapter_name)))?;
+            values.extend_from_slice(bytemuck::cast_slice(&view));
+        }
+        staging.unmap();
+        at += piece;
+    }
+    Ok(values)
+}

@@ -1,0 +1,48 @@
+//! The update of Adam and AdamW.
+
+use super::LANES;
+use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+
+pub(super) const KERNELS: &[Kernel] = &[kernel!("adamw", "step")];
+
+/// Hyper-parameters of the update.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamwConstants {
+    /// Learning rate before the schedule.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+}
+
+/// weight, exp_avg and exp_avg_sq in place, all of one shape; `statistics` holds the clip factor.
+pub fn adamw(
+    rec: &mut Recorder,
+    weight: &Tensor,
+    gradient: &Tensor,
+    moments: [&Tensor; 2],
+    statistics: &Tensor,
+    step: &Tensor,
+    hyper: AdamwConstants,
+) {
+    assert_eq!(weight.shape, gradient.shape, "adamw");
+    let len = weight.len();
+    let constants = [
+        ("LEN", len as f64),
+        ("LR", hyper.lr),
+        ("BETA1", hyper.beta1),
+        ("BETA2", hyper.beta2),
+        // ln 0 has no place in a shader; exp(-100) is 0 in its precision.
+        ("LOG_BETA1", hyper.beta1.ln().max(-100.0)),
+        ("LOG_BETA2", hyper.beta2.ln().max(-100.0)),
+        ("EPS", hyper.eps),
+        ("WEIGHT_DECAY", hyper.weight_decay),
+    ];
+    let bindings = [weight, gradient, moments[0], moments[1], statistics, step];
+    rec.dispatch(&KERNELS[0], &bindings, &constants, grid(len.div_ceil(LANES)));
+}

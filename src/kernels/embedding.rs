@@ -1,0 +1,56 @@
+//! Embedding lookup and its gradient, without float atomics.
+
+use super::LANES;
+use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+
+pub(super) const KERNELS: &[Kernel] = &[kernel!("embedding"), kernel!("embedding_backward")];
+
+/// Token ids with their places sorted by id, as the gradient wants them.
+#[derive(Clone, Debug)]
+pub struct TokenBatch {
+    /// `[N]` ids.
+    pub ids: Tensor,
+    /// `[N]` places, sorted by id, places of one id ascending.
+    pub order: Tensor,
+    /// `[N + 1]` first place in `order` of each run of equal ids, then N to the end.
+    pub starts: Tensor,
+}
+
+impl TokenBatch {
+    /// Room for `n` tokens.
+    pub fn new(rec: &mut Recorder, n: usize) -> Self {
+        Self {
+            ids: rec.persistent(Class::Scratch, "token ids", &[n]),
+            order: rec.persistent(Class::Scratch, "token order", &[n]),
+            starts: rec.persistent(Class::Scratch, "token runs", &[n + 1]),
+        }
+    }
+
+    /// The contents of `order` and `starts` for these ids.
+    pub fn sorted(ids: &[u32]) -> (Vec<u32>, Vec<u32>) {
+        let mut order: Vec<u32> = (0..ids.len() as u32).collect();
+        order.sort_by_key(|&place| ids[place as usize]); // stable: places of one id stay ascending
+        let mut starts: Vec<u32> = (0..ids.len())
+            .filter(|&at| at == 0 || ids[order[at] as usize] != ids[order[at - 1] as usize])
+            .map(|at| at as u32)
+            .collect();
+        starts.resize(ids.len() + 1, ids.len() as u32);
+        (order, starts)
+    }
+}
+
+/// y\[n, :\] = table\[ids\[n\], :\] for table `[V, C]` and y `[N, C]`.
+pub fn embedding(rec: &mut Recorder, ids: &Tensor, table: &Tensor, y: &Tensor) {
+    let [rows, cols] = y.shape[..] else { panic!("embedding wants y [N, C], got {:?}", y.shape) };
+    assert_eq!((ids.len(), table.shape[1]), (rows, cols), "embedding {:?} of {:?}", ids.shape, table.shape);
+    let constants = [("ROWS", rows as f64), ("COLS", cols as f64)];
+    rec.dispatch(&KERNELS[0], &[ids, table, y], &constants, grid((rows * cols).div_ceil(LANES)));
+}
+
+/// dtable\[id, :\] += Σ dy\[n, :\] over the places n of id; rows of other ids stay as they are.
+pub fn embedding_backward(rec: &mut Recorder, tokens: &TokenBatch, dy: &Tensor, dtable: &Tensor) {
+    let [rows, cols] = dy.shape[..] else { panic!("embedding_backward wants dy [N, C], got {:?}", dy.shape) };
+    assert_eq!((tokens.ids.len(), dtable.shape[1]), (rows, cols), "embedding_backward into {:?}", dtable.shape);
+    let bindings = [&tokens.ids, &tokens.order, &tokens.starts, dy, dtable];
+    rec.dispatch(&KERNELS[1], &bindings, &[("COLS", cols as f64)], grid(rows));
+}

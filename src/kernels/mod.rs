@@ -1,0 +1,58 @@
+//! One file per operation: its kernels, and the functions that record them.
+//!
+//! Every function takes the recorder first, then the tensors that are read, then those that are written.
+//! A wrong shape is a bug of the caller and panics with both shapes.
+
+pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
+pub mod embedding;
+pub mod fill;
+pub mod matmul;
+pub mod norms;
+pub mod rms_norm;
+pub mod rope;
+pub mod scaling;
+pub mod sgd;
+pub mod swiglu;
+
+use crate::gpu::{Kernel, Profile};
+
+/// Every kernel, in the order of the files.
+pub const ALL: &[&[Kernel]] = &[
+    adamw::KERNELS,
+    attention::KERNELS,
+    cross_entropy::KERNELS,
+    embedding::KERNELS,
+    fill::KERNELS,
+    matmul::KERNELS,
+    norms::KERNELS,
+    rms_norm::KERNELS,
+    rope::KERNELS,
+    scaling::KERNELS,
+    sgd::KERNELS,
+    swiglu::KERNELS,
+];
+
+/// Invocations of a workgroup that handles one element each, as `@workgroup_size(64)` in the kernels.
+const LANES: usize = 64;
+
+/// Lanes of a workgroup that reduces a row: one vector of a software adapter, whose barriers are dear.
+fn reduction_lanes(profile: &Profile) -> usize {
+    if profile.software { 8 } else { 128 }
+}
+
+/// Whether a kernel writes its output or adds to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// The output is overwritten.
+    Write,
+    /// The result is added to what the output holds.
+    Accumulate,
+}
+
+impl Output {
+    fn constant(self) -> (&'static str, f64) {
+        ("ACCUMULATE", f64::from(u8::from(self == Self::Accumulate)))
+    }
+}

@@ -1,0 +1,67 @@
+//! Rotary positions (Su et al., 2021) in Hugging Face's half-split layout.
+
+use super::LANES;
+use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+
+pub(super) const KERNELS: &[Kernel] = &[kernel!("rope")];
+
+/// Cosines and sines by position; made on the CPU, since WGSL promises little for large angles.
+#[derive(Clone, Debug)]
+pub struct RopeTables {
+    /// `[positions, head_dim / 2]`.
+    pub cos: Tensor,
+    /// `[positions, head_dim / 2]`.
+    pub sin: Tensor,
+    /// `[1]` position of the first row: zero in training, the token's place while generating.
+    pub start: Tensor,
+    theta: f64,
+}
+
+/// Which way to turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// By the position's angle.
+    Forward,
+    /// Back: the gradient.
+    Backward,
+}
+
+impl RopeTables {
+    /// Room for the tables of `positions` positions.
+    pub fn new(rec: &mut Recorder, positions: usize, head_dim: usize, theta: f64) -> Self {
+        Self {
+            cos: rec.persistent(Class::Scratch, "rotary cosines", &[positions, head_dim / 2]),
+            sin: rec.persistent(Class::Scratch, "rotary sines", &[positions, head_dim / 2]),
+            start: rec.persistent(Class::Scratch, "first position", &[1]),
+            theta,
+        }
+    }
+
+    /// The contents of `cos` and `sin`.
+    pub fn values(&self) -> (Vec<f32>, Vec<f32>) {
+        let [positions, half] = self.cos.shape[..] else { unreachable!("made by new") };
+        let angle = |at: usize| {
+            let frequency = self.theta.powf(-((at % half) as f64) / half as f64);
+            (at / half) as f64 * frequency
+        };
+        let angles = (0..positions * half).map(angle);
+        angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip()
+    }
+}
+
+/// Turns x `[B*T, heads * head_dim]` in place; the position of a row is row % `seq` + `tables.start`.
+pub fn rope(rec: &mut Recorder, x: &Tensor, tables: &RopeTables, heads: usize, seq: usize, turn: Turn) {
+    let [rows, cols] = x.shape[..] else { panic!("rope wants [B*T, H*D], got {:?}", x.shape) };
+    let half = tables.cos.shape[1];
+    assert_eq!(cols, heads * 2 * half, "rope on {:?} with {heads} heads", x.shape);
+    let sign = if turn == Turn::Forward { 1.0 } else { -1.0 };
+    let constants = [
+        ("ROWS", rows as f64),
+        ("HEADS", heads as f64),
+        ("HEAD_DIM", 2.0 * half as f64),
+        ("SEQ", seq as f64),
+        ("SIGN", sign),
+    ];
+    let bindings = [x, &tables.cos, &tables.sin, &tables.start];
+    rec.dispatch(&KERNELS[0], &bindings, &constants, grid((rows * heads * half).div_ceil(LANES)));
+}

@@ -1,0 +1,35 @@
+//! The specification: every operation of this crate on plain slices, in f64, with the standard library alone.
+//!
+//! A kernel is right when it agrees with the function of the same name here, so this room is written to be read
+//! against the papers: one file per operation, forward next to backward, no cleverness that hides a formula.
+//! Nothing here knows of a GPU or of any other room of the crate.
+//! Every backward is held to central differences of its forward, and the whole LLaMA's gradients to those of its loss.
+//!
+//! Matrices are row-major slices. The letters are the same everywhere:
+//!
+//! | letter | meaning |
+//! |---|---|
+//! | B, T, N | batch, sequence, tokens (N = B·T; token row n stands at position n mod T) |
+//! | C, F, V | hidden size, intermediate size, vocabulary |
+//! | H, KV, D | query heads, key-value heads, head dimension |
+//! | m×n | a weight or its gradient; rows are output units, as in Hugging Face's `Linear` |
+//!
+//! A slice whose length contradicts the sizes beside it is a bug of the caller: it panics with both.
+
+pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
+pub mod embedding;
+pub mod llama;
+pub mod matmul;
+pub mod norm;
+pub mod passes;
+pub mod rms_norm;
+pub mod rope;
+pub mod schedule;
+pub mod sgd;
+pub mod sinkgd;
+pub mod swiglu;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,26 @@
+//! ‖x‖² and the factor that clips it: the global gradient norm.
+
+/// Σ x². The global norm of several gradients is the root of the sum of theirs.
+pub fn squared(x: &[f64]) -> f64 {
+    x.iter().map(|x| x * x).sum()
+}
+
+/// min(1, max_norm / (total_norm + 1e-6)): what PyTorch's `clip_grad_norm_` multiplies every gradient by.
+pub fn clip_factor(total_norm: f64, max_norm: f64) -> f64 {
+    (max_norm / (total_norm + 1e-6)).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worked_values() {
+        assert_eq!(squared(&[3.0, -4.0]), 25.0);
+        assert_eq!(clip_factor(0.5, 1.0), 1.0);
+        assert_eq!(clip_factor(0.0, 1.0), 1.0);
+        // The 1e-6 shows at norm 1: a factor of 1 would be wrong.
+        assert_eq!(clip_factor(1.0, 1.0), 1.0 / 1.000001);
+        assert_eq!(clip_factor(4.0, 2.0), 2.0 / 4.000001);
+    }
+}

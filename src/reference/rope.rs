@@ -1,0 +1,82 @@
+//! (x₁, x₂) → (x₁·cos − x₂·sin, x₂·cos + x₁·sin): rotary positions (Su et al. 2021, arXiv 2104.09864, equation 34).
+//!
+//! The pairs are Hugging Face's half-split layout: channel i turns with channel i + D/2, by position·theta^(−2i/D).
+//! (Meta's original checkpoints pair neighbours 2i, 2i+1; the two differ by a permutation of the rows of Wq and Wk.)
+
+/// cos and sin of position·theta^(−2i/D), each `[T, D/2]`.
+pub fn tables(seq: usize, head_dim: usize, theta: f64) -> (Vec<f64>, Vec<f64>) {
+    assert_eq!(head_dim % 2, 0, "rope: head_dim {head_dim} is odd");
+    let angles = (0..seq).flat_map(|position| {
+        (0..head_dim / 2).map(move |i| position as f64 * theta.powf(-2.0 * i as f64 / head_dim as f64))
+    });
+    angles.map(|angle| (angle.cos(), angle.sin())).unzip()
+}
+
+/// Every pair of every head turned by +position·theta^(−2i/D): x and the result are `[N, H·D]`, position = row mod T.
+pub fn forward(x: &[f64], seq: usize, heads: usize, head_dim: usize, theta: f64) -> Vec<f64> {
+    let (cos, sin) = tables(seq, head_dim, theta);
+    rotate(x, seq, heads, head_dim, &cos, &sin)
+}
+
+/// Every pair turned back: dx from dy, both `[N, H·D]`. A rotation is orthogonal: its backward is the opposite angle.
+pub fn backward(dy: &[f64], seq: usize, heads: usize, head_dim: usize, theta: f64) -> Vec<f64> {
+    let (cos, mut sin) = tables(seq, head_dim, theta);
+    sin.iter_mut().for_each(|sin| *sin = -*sin);
+    rotate(dy, seq, heads, head_dim, &cos, &sin)
+}
+
+fn rotate(x: &[f64], seq: usize, heads: usize, head_dim: usize, cos: &[f64], sin: &[f64]) -> Vec<f64> {
+    let width = heads * head_dim;
+    assert_eq!(x.len() % (seq * width), 0, "rope: x of {} wants a multiple of T·H·D = {seq}·{width}", x.len());
+    let half = head_dim / 2;
+    let mut y = vec![0.0; x.len()];
+    for (row, (x_row, y_row)) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).enumerate() {
+        let position = row % seq;
+        for (x_head, y_head) in x_row.chunks_exact(head_dim).zip(y_row.chunks_exact_mut(head_dim)) {
+            for i in 0..half {
+                let (cos, sin) = (cos[position * half + i], sin[position * half + i]);
+                y_head[i] = x_head[i] * cos - x_head[i + half] * sin;
+                y_head[i + half] = x_head[i + half] * cos + x_head[i] * sin;
+            }
+        }
+    }
+    y
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, assert_gradient, dot, random};
+    use super::*;
+
+    const SEQ: usize = 3;
+    const HEADS: usize = 2;
+    const HEAD_DIM: usize = 6;
+    const THETA: f64 = 50.0;
+
+    #[test]
+    fn a_unit_vector_turns_with_its_other_half() {
+        // Position 1 of the second sequence, channel 1 of 4: angle 1·100^(−2/4) = 0.1, and the partner is channel 3.
+        let mut x = vec![0.0; 2 * 3 * 4];
+        x[4 * 4 + 1] = 1.0;
+        let y = forward(&x, 3, 1, 4, 100.0);
+        assert_close("y", &y[4 * 4..5 * 4], &[0.0, 0.1f64.cos(), 0.0, 0.1f64.sin()], 1e-15);
+    }
+
+    #[test]
+    fn scores_depend_on_the_distance_alone() {
+        let (q, k) = (random(HEAD_DIM, 1), random(HEAD_DIM, 2));
+        let turned = |x: &[f64]| forward(&x.repeat(5), 5, 1, HEAD_DIM, THETA);
+        let (q, k) = (turned(&q), turned(&k));
+        let score = |i: usize, j: usize| dot(&q[i * HEAD_DIM..][..HEAD_DIM], &k[j * HEAD_DIM..][..HEAD_DIM]);
+        assert_close("score", &[score(4, 3), score(3, 2)], &[score(1, 0); 2], 1e-13);
+        assert!((score(4, 2) - score(1, 0)).abs() > 1e-3, "the distance matters");
+    }
+
+    #[test]
+    fn gradient_equals_central_differences() {
+        let len = 2 * SEQ * HEADS * HEAD_DIM; // two sequences: the position starts again
+        let (x, dy) = (random(len, 1), random(len, 2));
+        let dx = backward(&dy, SEQ, HEADS, HEAD_DIM, THETA);
+        assert_gradient("dx", &dx, &x, |x| dot(&forward(x, SEQ, HEADS, HEAD_DIM, THETA), &dy));
+    }
+}

@@ -1,0 +1,132 @@
+//! What the program and its tests need from the system.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::apt;
+use crate::shell::{self, Result};
+
+/// A Vulkan driver that runs on the processor, and the loader that finds it.
+const VULKAN: [&str; 2] = ["libvulkan1", "mesa-vulkan-drivers"];
+/// spirv-tools validates our shaders' SPIR-V; the rest is the oracle that the pip packages stand on.
+const TEST_TOOLS: [&str; 4] = ["spirv-tools", "python3-numpy", "python3-torch", "python3-venv"];
+
+pub const ORACLE_VARIABLE: &str = "MULTINORM_ORACLE_PYTHON";
+const REQUIREMENTS: &str = "tests/oracle/requirements.txt";
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum System {
+    Debian,
+    Arch,
+    Fedora,
+    OtherLinux,
+    /// macOS has Metal, Windows has Direct3D 12: there the adapter comes with the system.
+    GpuIncluded,
+}
+
+impl System {
+    pub fn here() -> System {
+        if !cfg!(target_os = "linux") {
+            return System::GpuIncluded;
+        }
+        System::from_os_release(&fs::read_to_string("/etc/os-release").unwrap_or_default())
+    }
+
+    fn from_os_release(text: &str) -> System {
+        let value_of = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+        let unquoted = |value: &str| value.replace(['"', '\''], "");
+        // ID first: a derived system names itself there, and what it is like in ID_LIKE.
+        let names = unquoted(value_of("ID=")) + " " + &unquoted(value_of("ID_LIKE="));
+        for name in names.split_whitespace() {
+            match name {
+                "debian" | "ubuntu" => return System::Debian,
+                "arch" => return System::Arch,
+                "fedora" | "rhel" => return System::Fedora,
+                _ => {}
+            }
+        }
+        System::OtherLinux
+    }
+}
+
+/// Installs a software Vulkan driver, or says how.
+pub fn vulkan() -> Result<()> {
+    let by_hand = match System::here() {
+        System::Debian => return apt::install(&VULKAN),
+        System::Arch => "pacman -S vulkan-icd-loader vulkan-swrast",
+        System::Fedora => "dnf install vulkan-loader mesa-vulkan-drivers",
+        System::OtherLinux => "install the Vulkan loader and Mesa's lavapipe driver",
+        System::GpuIncluded => return Ok(()), // nothing to install; the program says what it found
+    };
+    Err(format!("no GPU adapter was found; to have one: {by_hand}"))
+}
+
+/// Installs what the tests need; the answer is the oracle's Python.
+pub fn for_tests() -> Result<PathBuf> {
+    let system = System::here();
+    if system == System::Debian {
+        apt::install(&[&VULKAN[..], &TEST_TOOLS[..]].concat())?;
+    }
+    if let Some(python) = env::var_os(ORACLE_VARIABLE) {
+        return Ok(python.into());
+    }
+    if system != System::Debian && !shell::succeeds(Command::new("python3").args(["-c", "import torch"])) {
+        return Err(without_torch(system));
+    }
+    // Debian's own Python, for Debian's own PyTorch: another one may come first on the PATH.
+    oracle_venv(if system == System::Debian { "/usr/bin/python3" } else { "python3" })
+}
+
+fn without_torch(system: System) -> String {
+    let packages = match system {
+        System::Arch => "pacman -S vulkan-icd-loader vulkan-swrast spirv-tools python-pytorch",
+        System::Fedora => "dnf install vulkan-loader mesa-vulkan-drivers spirv-tools python3-torch",
+        _ => "spirv-tools, and PyTorch so that `python3 -c 'import torch'` works",
+    };
+    format!(
+        "the tests compare with PyTorch. Install: {packages}\nor set {ORACLE_VARIABLE} to a Python that has torch and transformers"
+    )
+}
+
+fn oracle_venv(system_python: &str) -> Result<PathBuf> {
+    let requirements = shell::root().join(REQUIREMENTS);
+    let wanted = fs::read_to_string(&requirements).map_err(|error| format!("{REQUIREMENTS}: {error}"))?;
+    let venv = shell::root().join(".multinorm").join("oracle-venv");
+    let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    // Written last: an interrupted installation has none.
+    let stamp = venv.join("installed-requirements.txt");
+    if is_current(&stamp, &wanted) && shell::succeeds(Command::new(&python).arg("--version")) {
+        return Ok(python);
+    }
+    eprintln!("xtask: making the oracle's Python environment in .multinorm/oracle-venv");
+    shell::run(Command::new(system_python).args(["-m", "venv", "--clear", "--system-site-packages"]).arg(&venv))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--requirement"];
+    shell::run(Command::new(&python).args(pip).arg(&requirements))?;
+    shell::run(Command::new(&python).args(["-c", "import torch, safetensors, transformers"]))?;
+    fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
+    Ok(python)
+}
+
+fn is_current(stamp: &Path, wanted: &str) -> bool {
+    fs::read_to_string(stamp).is_ok_and(|installed| installed == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systems_are_told_apart_by_os_release() {
+        let check = |text, expect| assert_eq!(System::from_os_release(text), expect, "{text}");
+        check("PRETTY_NAME=\"Debian GNU/Linux 12\"\nID=debian\n", System::Debian);
+        check("ID_LIKE=debian\nID=ubuntu\n", System::Debian);
+        check("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", System::Debian);
+        check("ID=manjaro\nID_LIKE=arch\n", System::Arch);
+        check("ID='fedora'\n", System::Fedora);
+        check("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", System::Fedora);
+        check("ID=alpine\nVERSION_ID=3.20\n", System::OtherLinux);
+        check("", System::OtherLinux);
+    }
+}

@@ -1,0 +1,37 @@
+//! Every check of the repository, the cheapest first.
+
+use std::process::Command;
+
+use crate::setup;
+use crate::shell::{self, Result};
+
+/// One profile for all: proc-macros and build scripts are then built once, and `train` finds its program built.
+const WORKSPACE: [&str; 2] = ["--workspace", "--release"];
+
+pub fn run(filter: &[String]) -> Result<()> {
+    let oracle_python = setup::for_tests()?;
+    if filter.is_empty() {
+        check(cargo("fmt").args(["--all", "--check"]), "run `cargo fmt --all`")?;
+        let deny_warnings = ["--all-targets", "--", "-D", "warnings"];
+        check(cargo("clippy").args(WORKSPACE).args(deny_warnings), "warnings are errors here")?;
+        let doc = &mut cargo("doc");
+        check(doc.args(WORKSPACE).arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"), "warnings are errors here")?;
+    }
+    let test = &mut cargo("test");
+    test.args(WORKSPACE).env(setup::ORACLE_VARIABLE, oracle_python);
+    if !filter.is_empty() {
+        test.arg("--").args(filter);
+    }
+    check(test, "the failed tests are named above")
+}
+
+fn cargo(subcommand: &str) -> Command {
+    let mut cargo = shell::cargo();
+    cargo.arg(subcommand).current_dir(shell::root());
+    cargo
+}
+
+fn check(command: &mut Command, hint: &str) -> Result<()> {
+    eprintln!("xtask: {}", shell::words(command));
+    shell::run_inheriting(command).map_err(|error| format!("FAILED: {error}: {hint}"))
+}
