@@ -21,7 +21,7 @@ fn adamw(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = (group.y * count.x + group.x) * 64u + lane;
-    if (at >= LEN) { return; }
+    if (at >= LEN || halted(statistics[1])) { return; }
     let lr = LR * step.schedule;
     let g = gradient[at] * statistics[1];
     let m = fma(BETA1, exp_avg[at], (1.0 - BETA1) * g);

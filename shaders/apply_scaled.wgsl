@@ -9,7 +9,8 @@ override HAS_COLS: bool = true;  // no column pass: c is 1
 @group(0) @binding(1) var<storage, read>       gradient: array<f32>;  // [ROWS, COLS]
 @group(0) @binding(2) var<storage, read>       r:        array<f32>;  // [ROWS]
 @group(0) @binding(3) var<storage, read>       c:        array<f32>;  // [COLS]
-@group(0) @binding(4) var<uniform>             step:     Step;
+@group(0) @binding(4) var<storage, read>       statistics: array<f32>;  // [1] says whether the run was halted
+@group(0) @binding(5) var<uniform>             step:     Step;
 
 @compute @workgroup_size(64)
 fn apply_scaled(
@@ -18,7 +19,7 @@ fn apply_scaled(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = (group.y * count.x + group.x) * 64u + lane;
-    if (at >= ROWS * COLS) { return; }
+    if (at >= ROWS * COLS || halted(statistics[1])) { return; }
     var update = r[at / COLS] * gradient[at];
     if (HAS_COLS) { update *= c[at % COLS]; }
     let lr = LR * step.schedule;

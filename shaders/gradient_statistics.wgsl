@@ -1,5 +1,6 @@
 // statistics = [loss, clip factor, squared norm of all gradients, squared norm of each]; the loss stays as it is.
-// The factor is PyTorch's clip_grad_norm_: min(1, MAX_NORM / (norm + 1e-6)), or 1 without clipping (MAX_NORM = 0).
+// A NaN or an infinity in the loss or a gradient halts the run: the factor is -1 from then on, and updates do nothing.
+// Else the factor is PyTorch's clip_grad_norm_: min(1, MAX_NORM / (norm + 1e-6)), or 1 without clipping (MAX_NORM = 0).
 override N_PARAMETERS: u32;
 override BLOCKS: u32;  // partial sums of each parameter
 override MAX_NORM: f32 = 0.0;
@@ -17,7 +18,14 @@ fn gradient_statistics(@builtin(local_invocation_index) lane: u32) {
     }
     let total = workgroup_sum(sum, lane);
     if (lane == 0u) {
-        statistics[1] = select(1.0, min(1.0, MAX_NORM / (sqrt(total) + 1e-6)), MAX_NORM > 0.0);
+        let factor = select(1.0, min(1.0, MAX_NORM / (sqrt(total) + 1e-6)), MAX_NORM > 0.0);
+        let halt = statistics[1] < 0.0 || !is_finite(total) || !is_finite(statistics[0]);
+        statistics[1] = select(factor, -1.0, halt);
         statistics[2] = total;
     }
+}
+
+// By the bits: compilers may assume that values are finite.
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
 }

@@ -14,7 +14,7 @@ fn sgd(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = (group.y * count.x + group.x) * 64u + lane;
-    if (at >= LEN) { return; }
+    if (at >= LEN || halted(statistics[1])) { return; }
     let g = fma(WEIGHT_DECAY, weight[at], gradient[at] * statistics[1]);
     weight[at] -= LR * step.schedule * g;
 }

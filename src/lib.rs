@@ -5,9 +5,17 @@
 pub mod error;
 
 pub mod config;
+pub mod data;
 pub mod reference;
 
 pub mod gpu;
 pub mod kernels;
+
+pub mod llama;
+pub mod optim;
+
+pub mod checkpoint;
+pub mod generate;
+pub mod train;
 
 pub use error::{Error, Result};

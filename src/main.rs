@@ -1,1 +1,7 @@
-fn main() {}
+//! `multinorm`: trains small LLaMA models on any GPU.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

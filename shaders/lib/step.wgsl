@@ -5,3 +5,8 @@ struct Step {
     seed: u32,
     unused: u32,
 }
+
+// The clip factor of a run that met a NaN or an infinity: weights and state stay as they were before that step.
+fn halted(clip_factor: f32) -> bool {
+    return clip_factor < 0.0;
+}

@@ -15,6 +15,17 @@ const MAX_BLOCKS: usize = 256;
 /// Columns of the widest matrix whose rows the kernel can keep in registers.
 pub const MAX_COLS: usize = MAX_PER_LANE * MAX_LANES;
 
+/// Hyper-parameters of the step along a normalized gradient.
+#[derive(Clone, Copy, Debug)]
+pub struct StepConstants {
+    /// Learning rate before the schedule.
+    pub lr: f64,
+    /// The paper's α.
+    pub scale: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+}
+
 /// The scaling vectors of one gradient while its passes are recorded.
 pub struct Scaling {
     gradient: Tensor,
@@ -74,18 +85,18 @@ impl Scaling {
     }
 
     /// w −= lr · (scale · diag(r)·G·diag(c) + weight_decay · w), in place.
-    pub fn apply(&self, rec: &mut Recorder, weight: &Tensor, step: &Tensor, lr: f64, scale: f64, weight_decay: f64) {
+    pub fn apply(&self, rec: &mut Recorder, weight: &Tensor, statistics: &Tensor, step: &Tensor, hyper: StepConstants) {
         let [rows, cols] = self.gradient.shape[..] else { unreachable!("checked by new") };
         assert_eq!(weight.shape, self.gradient.shape, "apply_scaled");
         let constants = [
             ("ROWS", rows as f64),
             ("COLS", cols as f64),
-            ("LR", lr),
-            ("SCALE", scale),
-            ("WEIGHT_DECAY", weight_decay),
+            ("LR", hyper.lr),
+            ("SCALE", hyper.scale),
+            ("WEIGHT_DECAY", hyper.weight_decay),
             ("HAS_COLS", f64::from(u8::from(self.has_cols))),
         ];
-        let bindings = [weight, &self.gradient, &self.r, &self.c, step];
+        let bindings = [weight, &self.gradient, &self.r, &self.c, statistics, step];
         rec.dispatch(&KERNELS[2], &bindings, &constants, grid((rows * cols).div_ceil(LANES)));
     }
 }

@@ -1,0 +1,111 @@
+//! Files that are there whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// What the name of an unfinished file or folder ends in; it starts with a dot.
+pub(super) const PARTIAL: &str = ".partial";
+
+/// Writes a file so that a crash at any instant leaves the old one or the new one, never half of either.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |file| file.write_all(bytes))
+}
+
+/// As [`write_atomic`], with the bytes streamed by `fill`.
+pub(super) fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
+    let partial = hidden(path, PARTIAL);
+    write_and_sync(&partial, fill)
+        .and_then(|()| fs::rename(&partial, path))
+        .and_then(|()| sync_dir(&parent(path)))
+        .map_err(|source| {
+            // The first error is the one to tell; nothing may be there to remove.
+            let _ = fs::remove_file(&partial);
+            io_error("write", path, source)
+        })
+}
+
+/// `folder/.name.ending` beside `folder/name`.
+pub(super) fn hidden(path: &Path, ending: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}{ending}"))
+}
+
+/// Makes a folder's list of names survive a power cut. Only Unix can, and only Unix needs it.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+}
+
+/// [`Error::Io`] with the remedy where there is one.
+pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
+    let remedy = match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space there or choose another folder",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "make the folder writable or choose another",
+        _ => return Error::io(action, path)(source),
+    };
+    Error::io(action, path)(io::Error::new(source.kind(), format!("{source}; {remedy}")))
+}
+
+fn write_and_sync(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    fill(&mut file)?;
+    // Not by dropping it, which would swallow a full disk.
+    file.into_inner()?.sync_all()
+}
+
+fn parent(path: &Path) -> PathBuf {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The names in a folder, sorted.
+    pub(in super::super) fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Whoever writes `path` next finds the disk full.
+    #[cfg(target_os = "linux")]
+    pub(in super::super) fn fill_disk_for(path: &Path) {
+        std::os::unix::fs::symlink("/dev/full", hidden(path, PARTIAL)).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        write_atomic(&path, b"a longer old text").unwrap();
+        write_atomic(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(dir.path()), ["a.json"]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_leaves_the_old_file_and_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        write_atomic(&path, b"old").unwrap();
+        fill_disk_for(&path);
+        let message = write_atomic(&path, b"new").unwrap_err().to_string();
+        assert!(message.starts_with(&format!("cannot write {}: No space left", path.display())), "{message}");
+        assert!(message.ends_with("free some space there or choose another folder"), "{message}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(dir.path()), ["a.json"]);
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("none/a.json");
+        let message = write_atomic(&path, b"new").unwrap_err().to_string();
+        assert!(message.starts_with(&format!("cannot write {}: No such file", path.display())), "{message}");
+    }
+}

@@ -1,0 +1,295 @@
+//! What a run says of every step: metrics.jsonl, and the same numbers as TensorBoard's event file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+use tfrecord::protobuf::event::What;
+use tfrecord::protobuf::session_log::SessionStatus;
+use tfrecord::protobuf::{Event, SessionLog};
+use tfrecord::{EventMeta, EventWriter, EventWriterConfig};
+
+use super::files::{io_error, write_atomic};
+use crate::{Error, Result};
+
+/// Writes a line of metrics.jsonl and a point of every curve for each record.
+#[derive(Debug)]
+pub struct MetricsLog {
+    path: PathBuf,
+    file: File,
+    curves: Curves,
+}
+
+impl MetricsLog {
+    /// Starts anew: the metrics of an earlier run in this folder are dropped.
+    pub fn create(run_dir: &Path) -> Result<Self> {
+        let dir = run_dir.join(TENSORBOARD);
+        fs::create_dir_all(&dir).map_err(|e| io_error("create", &dir, e))?;
+        for entry in fs::read_dir(&dir).map_err(Error::io("read", &dir))? {
+            let path = entry.map_err(Error::io("read", &dir))?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(EVENTS)) {
+                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
+        write_atomic(&run_dir.join(METRICS), b"")?;
+        Self::open(run_dir, 0)
+    }
+
+    /// Goes on after `step`: lines of later steps are dropped, and so is one that a crash tore.
+    pub fn resume(run_dir: &Path, step: u64) -> Result<Self> {
+        let dir = run_dir.join(TENSORBOARD);
+        fs::create_dir_all(&dir).map_err(|e| io_error("create", &dir, e))?;
+        let path = run_dir.join(METRICS);
+        let lines = match fs::read(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+            lines => lines.map_err(Error::io("read", &path))?,
+        };
+        write_atomic(&path, &lines_until(step, &lines))?;
+        Self::open(run_dir, step.saturating_add(1))
+    }
+
+    /// Appends one record, which has a whole number `step`, and flushes it.
+    pub fn write(&mut self, record: &Map<String, Value>) -> Result<()> {
+        let step = record.get("step").and_then(Value::as_u64).ok_or_else(|| {
+            Error::checkpoint(&self.path, format!("a record wants a whole number `step`, got {:?}", record.get("step")))
+        })?;
+        let mut line = serde_json::to_vec(record).expect("a map of values is always JSON");
+        line.push(b'\n');
+        // One write, so that a crash tears at most this line.
+        self.file.write_all(&line).map_err(|e| io_error("write", &self.path, e))?;
+        self.curves.write(step, record)
+    }
+
+    /// Curves already drawn from `first_step` on are void.
+    fn open(run_dir: &Path, first_step: u64) -> Result<Self> {
+        let path = run_dir.join(METRICS);
+        let file = OpenOptions::new().append(true).open(&path).map_err(|e| io_error("write", &path, e))?;
+        Ok(Self { file, path, curves: Curves::create(&run_dir.join(TENSORBOARD), first_step)? })
+    }
+}
+
+const METRICS: &str = "metrics.jsonl";
+const TENSORBOARD: &str = "tensorboard";
+const EVENTS: &str = "events.out.tfevents.";
+
+/// One event file; TensorBoard joins those of a folder in the order of their names.
+#[derive(Debug)]
+struct Curves {
+    path: PathBuf,
+    writer: EventWriter<BufWriter<File>>,
+}
+
+impl Curves {
+    fn create(dir: &Path, first_step: u64) -> Result<Self> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let path = dir.join(format!("{EVENTS}{:016}.multinorm", now.as_micros()));
+        let file = File::create_new(&path).map_err(|e| io_error("create", &path, e))?;
+        let config = EventWriterConfig { auto_flush: false };
+        let writer = EventWriter::from_writer(BufWriter::new(file), config).map_err(|e| failed(&path, e))?;
+        let mut curves = Self { path, writer };
+        // Of this version TensorBoard heeds the start that follows, and forgets what it read of later steps.
+        curves.send(0, What::FileVersion("brain.Event:2".into()))?;
+        let start = SessionLog { status: SessionStatus::Start.into(), ..SessionLog::default() };
+        curves.send(first_step, What::SessionLog(start))?;
+        curves.flush()?;
+        Ok(curves)
+    }
+
+    fn write(&mut self, step: u64, record: &Map<String, Value>) -> Result<()> {
+        for (key, value) in record.iter().filter(|(key, _)| *key != "step") {
+            let Some(value) = value.as_f64() else { continue };
+            let written = self.writer.write_scalar(tag(key), step as i64, value as f32);
+            written.map_err(|e| failed(&self.path, e))?;
+        }
+        self.flush()
+    }
+
+    fn send(&mut self, step: u64, what: What) -> Result<()> {
+        let event = Event { what: Some(what), ..EventMeta::with_step(step as i64).build_empty() };
+        self.writer.write_event(event).map_err(|e| failed(&self.path, e))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.writer.flush().map_err(|e| failed(&self.path, e))
+    }
+}
+
+/// TensorBoard shows one section for each word before the slash.
+fn tag(key: &str) -> String {
+    if key.ends_with("_per_sec") {
+        format!("speed/{key}")
+    } else if key == "perplexity" {
+        "eval/perplexity".into()
+    } else if let Some(evaluated) = key.strip_prefix("eval_") {
+        format!("eval/{evaluated}")
+    } else {
+        format!("train/{key}")
+    }
+}
+
+/// The lines whose step is at most `step`, byte for byte; what is no record at all is dropped.
+fn lines_until(step: u64, lines: &[u8]) -> Vec<u8> {
+    let stays = |line: &&[u8]| {
+        let record = serde_json::from_slice::<Map<String, Value>>(line);
+        record.is_ok_and(|record| record.get("step").and_then(Value::as_u64).is_some_and(|of| of <= step))
+    };
+    lines.split(|&byte| byte == b'\n').filter(stays).flat_map(|line| [line, b"\n"].concat()).collect()
+}
+
+fn failed(path: &Path, error: tfrecord::Error) -> Error {
+    match error {
+        tfrecord::Error::IoError(source) => io_error("write", path, source),
+        other => Error::checkpoint(path, other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tfrecord::protobuf::summary::value;
+    use tfrecord::{EventIter, RecordReaderConfig};
+
+    use super::super::files::tests::names;
+    use super::*;
+
+    fn record(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn metrics(run_dir: &Path) -> String {
+        fs::read_to_string(run_dir.join(METRICS)).unwrap()
+    }
+
+    /// What one event file holds, checksums verified: a word or a tag, the step, the value.
+    fn events(path: &Path) -> Vec<(String, i64, f32)> {
+        let events = EventIter::open(path, RecordReaderConfig { check_integrity: true }).unwrap();
+        let told = |event: Event| match event.what.unwrap() {
+            What::FileVersion(version) => (version, event.step, 0.0),
+            What::SessionLog(log) => (log.status().as_str_name().to_owned(), event.step, 0.0),
+            What::Summary(summary) => match (&summary.value[0].tag, summary.value[0].value.as_ref().unwrap()) {
+                (tag, value::Value::SimpleValue(number)) => (tag.clone(), event.step, *number),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        events.map(|event| told(event.unwrap())).collect()
+    }
+
+    fn event_files(run_dir: &Path) -> Vec<PathBuf> {
+        let dir = run_dir.join(TENSORBOARD);
+        names(&dir).into_iter().map(|name| dir.join(name)).collect()
+    }
+
+    #[test]
+    fn a_record_is_a_line_and_a_point_of_each_curve() {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = dir.path().join("new/run");
+        let mut log = MetricsLog::create(&run_dir).unwrap();
+        log.write(&record(json!({ "step": 1, "tokens": 64, "loss": 2.5, "lr": 0.25, "note": "x" }))).unwrap();
+        assert_eq!(metrics(&run_dir).matches('\n').count(), 1, "flushed while the log is open");
+        log.write(&record(json!({
+            "step": 2, "grad_norm": 4, "tokens_per_sec": 1e3, "eval_loss": 0.5, "perplexity": null,
+        })))
+        .unwrap();
+        log.write(&record(json!({ "step": 3, "perplexity": 8.0 }))).unwrap();
+        let lines: Vec<Value> = metrics(&run_dir).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines[0], json!({ "step": 1, "tokens": 64, "loss": 2.5, "lr": 0.25, "note": "x" }));
+        assert_eq!((lines.len(), &lines[1]["perplexity"]), (3, &Value::Null));
+        let [file] = &event_files(&run_dir)[..] else { panic!("one event file") };
+        assert!(file.file_name().unwrap().to_string_lossy().starts_with("events.out.tfevents."));
+        let mut found = events(file);
+        found[2..].sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+        let expected = [
+            ("brain.Event:2", 0, 0.0),
+            ("START", 0, 0.0),
+            ("train/loss", 1, 2.5),
+            ("train/lr", 1, 0.25),
+            ("train/tokens", 1, 64.0),
+            ("eval/loss", 2, 0.5),
+            ("speed/tokens_per_sec", 2, 1000.0),
+            ("train/grad_norm", 2, 4.0),
+            ("eval/perplexity", 3, 8.0),
+        ];
+        assert_eq!(found, expected.map(|(tag, step, number)| (tag.to_owned(), step, number)));
+    }
+
+    #[test]
+    fn resuming_drops_later_and_torn_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = MetricsLog::create(dir.path()).unwrap();
+        for step in 1..=4 {
+            log.write(&record(json!({ "step": step, "loss": 0.1 }))).unwrap();
+        }
+        drop(log);
+        let whole = metrics(dir.path());
+        let kept = whole.lines().take(2).map(|line| format!("{line}\n")).collect::<String>();
+        // Torn at every byte of every line, with bytes of a disk's failure behind, too.
+        for n_bytes in kept.len()..whole.len() {
+            for tail in [&b""[..], b"\0\0\0", b"\xff\xfe"] {
+                fs::write(dir.path().join(METRICS), [&whole.as_bytes()[..n_bytes], tail].concat()).unwrap();
+                drop(MetricsLog::resume(dir.path(), 2).unwrap());
+                assert_eq!(metrics(dir.path()), kept, "{n_bytes}");
+            }
+        }
+        fs::write(dir.path().join(METRICS), &kept[..kept.len() - 3]).unwrap();
+        let mut log = MetricsLog::resume(dir.path(), 2).unwrap();
+        log.write(&record(json!({ "step": 2, "loss": 0.5 }))).unwrap();
+        assert_eq!(metrics(dir.path()).lines().count(), 2);
+        let last: Value = serde_json::from_str(metrics(dir.path()).lines().last().unwrap()).unwrap();
+        assert_eq!(last, json!({ "step": 2, "loss": 0.5 }));
+    }
+
+    #[test]
+    fn a_whole_last_line_without_its_end_stays() {
+        let lines = br#"{"step":1}
+{"step":2}"#;
+        assert_eq!(lines_until(2, lines), b"{\"step\":1}\n{\"step\":2}\n");
+        assert_eq!(lines_until(0, lines), b"");
+        assert_eq!(lines_until(2, b"{\"step\":-1}\n{\"loss\":1}\n[1]\n\n"), b"");
+    }
+
+    #[test]
+    fn a_resumed_run_voids_the_curves_of_later_steps() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(MetricsLog::create(dir.path()).unwrap());
+        drop(MetricsLog::resume(dir.path(), 200).unwrap());
+        let files = event_files(dir.path());
+        assert_eq!(files.len(), 2, "the earlier file stays");
+        assert_eq!(events(&files[1])[1], ("START".to_owned(), 201, 0.0));
+        fs::write(dir.path().join(TENSORBOARD).join("mine.txt"), "").unwrap();
+        drop(MetricsLog::create(dir.path()).unwrap());
+        assert_eq!(event_files(dir.path()).len(), 2, "a new run begins with one event file, beside what is not ours");
+    }
+
+    #[test]
+    fn a_folder_without_metrics_can_be_resumed() {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = dir.path().join("copied");
+        let mut log = MetricsLog::resume(&run_dir, 5).unwrap();
+        log.write(&record(json!({ "step": 6 }))).unwrap();
+        assert_eq!(metrics(&run_dir), "{\"step\":6}\n");
+    }
+
+    #[test]
+    fn a_record_without_a_step_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = MetricsLog::create(dir.path()).unwrap();
+        for wrong in [json!({ "loss": 1.0 }), json!({ "step": -1 }), json!({ "step": 1.5 })] {
+            let message = log.write(&record(wrong)).unwrap_err().to_string();
+            assert!(message.contains("metrics.jsonl: a record wants a whole number `step`"), "{message}");
+        }
+        assert_eq!(metrics(dir.path()), "");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = MetricsLog::create(dir.path()).unwrap();
+        log.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let message = log.write(&record(json!({ "step": 1 }))).unwrap_err().to_string();
+        assert!(message.contains("metrics.jsonl: No space left") && message.contains("free some space"), "{message}");
+    }
+}

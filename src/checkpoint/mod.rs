@@ -1,0 +1,22 @@
+//! Models in Hugging Face's layout, and a run's folder: checkpoints, metrics.jsonl, TensorBoard's event files.
+//!
+//! Every file is written beside its name, synced and renamed, and so is every checkpoint's folder:
+//! a crash at any instant leaves the last whole one.
+//! A name that starts with a dot is never read as a checkpoint, save the one case told at [`save_checkpoint`].
+
+mod files;
+#[cfg(not(target_arch = "wasm32"))]
+mod log;
+mod model;
+mod run;
+mod tensors;
+
+pub use files::write_atomic;
+#[cfg(not(target_arch = "wasm32"))]
+pub use log::MetricsLog;
+pub use model::{load_config, load_model, save_model};
+pub use run::{
+    Checkpoint, Resumed, TrainerState, latest_checkpoint, list_checkpoints, load_checkpoint, prune_checkpoints,
+    resolve_model_dir, save_checkpoint,
+};
+pub use tensors::{NamedTensor, read_tensors, write_tensors};

@@ -1,0 +1,332 @@
+//! A model's folder as Hugging Face lays it out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::files::write_atomic;
+use super::tensors::{NamedTensor, read_tensors, write_tensors};
+use crate::config::ModelConfig;
+use crate::{Error, Result};
+
+pub(super) const CONFIG: &str = "config.json";
+const GENERATION_CONFIG: &str = "generation_config.json";
+const MODEL: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Writes model.safetensors, config.json, generation_config.json and the tokenizer's files (name and text) into
+/// an existing folder, which then loads in transformers as it is.
+///
+/// # Panics
+/// On parameters that are not the configuration's, and on a tokenizer file whose name is a path.
+pub fn save_model(
+    dir: &Path,
+    config: &ModelConfig,
+    parameters: &[NamedTensor],
+    tokenizer_files: &[(String, String)],
+    eos: Option<u32>,
+) -> Result<()> {
+    if let Some(difference) = difference(config, parameters) {
+        panic!("save_model: {difference}");
+    }
+    write_tensors(&dir.join(MODEL), parameters)?;
+    write_json(&dir.join(CONFIG), &config.to_hf_json(None, eos))?;
+    write_json(&dir.join(GENERATION_CONFIG), &generation_config(eos))?;
+    for (name, text) in tokenizer_files {
+        assert!(is_file_name(name), "a tokenizer's file wants a plain name, got {name}");
+        write_atomic(&dir.join(name), text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Reads config.json of a model's folder.
+pub fn load_config(dir: &Path) -> Result<ModelConfig> {
+    let path = dir.join(CONFIG);
+    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    ModelConfig::from_hf_json(&text).map_err(|error| match error {
+        // The path says the file's name already.
+        Error::Config { key, message } => match key.strip_prefix("config.json: ") {
+            Some(key) => Error::checkpoint(&path, format!("{key}: {message}")),
+            None => Error::checkpoint(&path, message),
+        },
+        other => other,
+    })
+}
+
+/// Reads config.json with model.safetensors, or with the shards of model.safetensors.index.json.
+///
+/// The parameters come in the order of [`ModelConfig::parameters`], each with its shape.
+pub fn load_model(dir: &Path) -> Result<(ModelConfig, Vec<NamedTensor>)> {
+    let config = load_config(dir)?;
+    let (path, mut tensors) = read_model_files(dir)?;
+    tensors.retain(|tensor| !is_superfluous(&config, &tensor.name));
+    if let Some(difference) = difference(&config, &tensors) {
+        return Err(Error::checkpoint(path, difference));
+    }
+    let places: HashMap<String, usize> =
+        config.parameters().into_iter().enumerate().map(|(place, spec)| (spec.name, place)).collect();
+    tensors.sort_by_key(|tensor| places[&tensor.name]);
+    Ok((config, tensors))
+}
+
+/// Writes JSON as a person reads it.
+pub(super) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).expect("plain data is always JSON");
+    write_atomic(path, (text + "\n").as_bytes())
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// The tensors, and the file that names them all.
+fn read_model_files(dir: &Path) -> Result<(PathBuf, Vec<NamedTensor>)> {
+    let [single, index] = [MODEL, INDEX].map(|name| dir.join(name));
+    if single.is_file() {
+        let tensors = read_tensors(&single)?;
+        return Ok((single, tensors));
+    }
+    if !index.is_file() {
+        let message = format!("holds neither {MODEL} nor {INDEX}; other formats must be converted to safetensors");
+        return Err(Error::checkpoint(dir, message));
+    }
+    let tensors = read_shards(dir, &index)?;
+    Ok((index, tensors))
+}
+
+fn read_shards(dir: &Path, index: &Path) -> Result<Vec<NamedTensor>> {
+    let text = fs::read_to_string(index).map_err(Error::io("read", index))?;
+    let weight_map = serde_json::from_str::<Index>(&text)
+        .map_err(|e| Error::checkpoint(index, format!("not an index of shards: {e}")))?
+        .weight_map;
+    let mut tensors = Vec::new();
+    for shard in weight_map.values().collect::<BTreeSet<_>>() {
+        if !is_file_name(shard) {
+            return Err(Error::checkpoint(index, format!("a shard must lie in the same folder, got {shard}")));
+        }
+        // A shard may hold what the index gives to another one.
+        let of_this_shard = |tensor: &NamedTensor| weight_map.get(&tensor.name) == Some(shard);
+        tensors.extend(read_tensors(&dir.join(shard))?.into_iter().filter(of_this_shard));
+    }
+    Ok(tensors)
+}
+
+/// What other programs store though it follows from the rest.
+fn is_superfluous(config: &ModelConfig, name: &str) -> bool {
+    name.ends_with(".rotary_emb.inv_freq") || (config.tie_word_embeddings && name == "lm_head.weight")
+}
+
+/// What keeps `tensors`, in any order, from being the configuration's parameters.
+fn difference(config: &ModelConfig, tensors: &[NamedTensor]) -> Option<String> {
+    let specs = config.parameters();
+    let held: HashMap<&str, &NamedTensor> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    let wanted: BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    let missing: Vec<&str> = wanted.iter().copied().filter(|name| !held.contains_key(name)).collect();
+    if !missing.is_empty() {
+        return Some(format!("{CONFIG} wants {}, the file does not hold {}", listed(&missing), it(&missing)));
+    }
+    let unexpected: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).filter(|n| !wanted.contains(n)).collect();
+    if !unexpected.is_empty() {
+        return Some(format!("the file holds {}, {CONFIG} has no place for {}", listed(&unexpected), it(&unexpected)));
+    }
+    if tensors.len() != specs.len() {
+        return Some(format!("the file holds {} tensors, {CONFIG} wants {}", tensors.len(), specs.len()));
+    }
+    specs.iter().find_map(|spec| {
+        let shape = &held[spec.name.as_str()].shape;
+        let message = || format!("{}: {CONFIG} wants {:?}, the file holds {shape:?}", spec.name, spec.shape);
+        (*shape != spec.shape).then(message)
+    })
+}
+
+fn listed(names: &[&str]) -> String {
+    let first = names[..names.len().min(3)].join(", ");
+    if names.len() > 3 { format!("{first} and {} more", names.len() - 3) } else { first }
+}
+
+fn it(names: &[&str]) -> &'static str {
+    if names.len() == 1 { "it" } else { "them" }
+}
+
+/// Unknown tokens are left out: transformers takes them for none.
+fn generation_config(eos: Option<u32>) -> Value {
+    let mut keys = Map::new();
+    keys.insert("_from_model_config".into(), json!(true));
+    keys.extend(eos.map(|eos| ("eos_token_id".into(), json!(eos))));
+    keys.into()
+}
+
+fn is_file_name(name: &str) -> bool {
+    Path::new(name).file_name().is_some_and(|last| last == name)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::files::tests::names;
+    use super::*;
+
+    pub(in super::super) fn small() -> ModelConfig {
+        let tiny = ModelConfig::preset("tiny").unwrap();
+        ModelConfig { vocab_size: 16, hidden_size: 8, intermediate_size: 12, head_dim: 2, num_hidden_layers: 2, ..tiny }
+    }
+
+    /// Every value its own, counted from `first`.
+    pub(in super::super) fn parameters_of(config: &ModelConfig, first: f32) -> Vec<NamedTensor> {
+        let mut next = first;
+        let tensor = |spec: crate::config::ParameterSpec| {
+            let values = (0..spec.n_elements()).map(|i| next + i as f32).collect();
+            next += spec.n_elements() as f32;
+            NamedTensor { name: spec.name, shape: spec.shape, values }
+        };
+        config.parameters().into_iter().map(tensor).collect()
+    }
+
+    fn saved(config: &ModelConfig, tensors: &[NamedTensor]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        write_json(&dir.path().join(CONFIG), &config.to_hf_json(None, None)).unwrap();
+        write_tensors(&dir.path().join(MODEL), tensors).unwrap();
+        dir
+    }
+
+    #[test]
+    fn what_is_saved_loads_tied_and_untied() {
+        for tied in [true, false] {
+            let config = ModelConfig { tie_word_embeddings: tied, ..small() };
+            let parameters = parameters_of(&config, 0.0);
+            let dir = tempfile::tempdir().unwrap();
+            let tokenizer = [("tokenizer.json".to_owned(), "{\"ü\": 1}".to_owned())];
+            save_model(dir.path(), &config, &parameters, &tokenizer, Some(3)).unwrap();
+            assert_eq!(load_model(dir.path()).unwrap(), (config, parameters));
+            assert_eq!(names(dir.path()), [CONFIG, GENERATION_CONFIG, MODEL, "tokenizer.json"]);
+            let read = |name| fs::read_to_string(dir.path().join(name)).unwrap();
+            assert_eq!(read("tokenizer.json"), "{\"ü\": 1}");
+            let json = |name| serde_json::from_str::<Value>(&read(name)).unwrap();
+            assert_eq!(json(GENERATION_CONFIG), json!({ "_from_model_config": true, "eos_token_id": 3 }));
+            assert_eq!((&json(CONFIG)["eos_token_id"], &json(CONFIG)["bos_token_id"]), (&json!(3), &Value::Null));
+        }
+        assert_eq!(generation_config(None), json!({ "_from_model_config": true }));
+    }
+
+    #[test]
+    fn order_and_superfluous_tensors_do_not_matter() {
+        let config = small();
+        let parameters = parameters_of(&config, 0.0);
+        let mut held = parameters.clone();
+        held.reverse();
+        for name in ["model.layers.0.self_attn.rotary_emb.inv_freq", "lm_head.weight"] {
+            held.push(NamedTensor { name: name.into(), shape: vec![1], values: vec![0.0] });
+        }
+        let dir = saved(&config, &held);
+        assert_eq!(load_model(dir.path()).unwrap(), (config, parameters));
+    }
+
+    #[test]
+    fn differences_are_told_in_names_and_shapes() {
+        type Change = fn(&mut Vec<NamedTensor>);
+        let cases: [(Change, &str); 5] = [
+            (
+                |t| drop(t.remove(1)),
+                "config.json wants model.layers.0.input_layernorm.weight, the file does not hold it",
+            ),
+            (
+                |t| t.truncate(1),
+                "model.layers.0.mlp.down_proj.weight, model.layers.0.mlp.gate_proj.weight and 16 more, ",
+            ),
+            (|t| t[1].name = "a.bias".into(), "does not hold it"),
+            (
+                |t| t.push(NamedTensor { name: "a.bias".into(), shape: vec![0], values: vec![] }),
+                "the file holds a.bias, config.json has no place for it",
+            ),
+            (
+                |t| (t[8].shape, t[8].values) = (vec![12, 4], vec![0.0; 48]),
+                "model.layers.0.mlp.up_proj.weight: config.json wants [12, 8], the file holds [12, 4]",
+            ),
+        ];
+        for (change, expected) in cases {
+            let mut tensors = parameters_of(&small(), 0.0);
+            change(&mut tensors);
+            let dir = saved(&small(), &tensors);
+            let message = load_model(dir.path()).expect_err(expected).to_string();
+            assert!(message.contains(expected) && message.contains("model.safetensors: "), "{message}");
+        }
+        let untied = ModelConfig { tie_word_embeddings: false, ..small() };
+        let dir = saved(&untied, &parameters_of(&small(), 0.0));
+        assert!(load_model(dir.path()).unwrap_err().to_string().contains("wants lm_head.weight"));
+        let transposed = parameters_of(&small(), 0.0).into_iter().map(|mut tensor| {
+            tensor.shape.reverse();
+            tensor
+        });
+        let dir = saved(&small(), &transposed.collect::<Vec<_>>());
+        let expected = "model.embed_tokens.weight: config.json wants [16, 8], the file holds [8, 16]";
+        assert!(load_model(dir.path()).unwrap_err().to_string().ends_with(expected));
+    }
+
+    #[test]
+    fn shards_are_put_together() {
+        let config = small();
+        let parameters = parameters_of(&config, 0.0);
+        let dir = saved(&config, &[]);
+        fs::remove_file(dir.path().join(MODEL)).unwrap();
+        let shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+        let (first, second) = parameters.split_at(7);
+        // The second shard also holds a stale copy of a tensor of the first.
+        let stale = NamedTensor { values: vec![-1.0; first[1].values.len()], ..first[1].clone() };
+        write_tensors(&dir.path().join(shards[0]), first).unwrap();
+        write_tensors(&dir.path().join(shards[1]), &[second, &[stale]].concat()).unwrap();
+        let place = |(i, t): (usize, &NamedTensor)| (t.name.clone(), json!(shards[usize::from(i >= 7)]));
+        let weight_map: Map<String, Value> = parameters.iter().enumerate().map(place).collect();
+        let index = |weight_map: &Map<String, Value>| {
+            write_json(&dir.path().join(INDEX), &json!({ "metadata": {}, "weight_map": weight_map })).unwrap();
+        };
+        index(&weight_map);
+        assert_eq!(load_model(dir.path()).unwrap(), (config, parameters.clone()));
+        let refusal = || load_model(dir.path()).unwrap_err().to_string();
+        for outside in ["../model.safetensors", "/etc/passwd", ".."] {
+            let mut escaped = weight_map.clone();
+            escaped[&parameters[0].name] = json!(outside);
+            index(&escaped);
+            assert!(refusal().ends_with(&format!("must lie in the same folder, got {outside}")), "{}", refusal());
+        }
+        index(&weight_map);
+        fs::remove_file(dir.path().join(shards[1])).unwrap();
+        assert!(refusal().contains(&format!("{}: No such file", shards[1])), "{}", refusal());
+        fs::write(dir.path().join(INDEX), "{}").unwrap();
+        assert!(refusal().contains("not an index of shards: missing field `weight_map`"), "{}", refusal());
+        fs::remove_file(dir.path().join(INDEX)).unwrap();
+        assert!(refusal().contains("holds neither model.safetensors nor"), "{}", refusal());
+    }
+
+    #[test]
+    fn a_wrong_config_is_named_with_its_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(CONFIG);
+        let refusal = || load_config(dir.path()).unwrap_err().to_string();
+        assert!(refusal().starts_with(&format!("cannot read {}", path.display())), "{}", refusal());
+        fs::write(&path, r#"{"model_type": "mistral"}"#).unwrap();
+        let expected = format!("{}: model_type: only `llama` is supported, got `mistral`", path.display());
+        assert_eq!(refusal(), expected);
+        fs::write(&path, r#"{"model_type": "#).unwrap();
+        assert!(refusal().starts_with(&format!("{}: EOF while parsing", path.display())), "{}", refusal());
+    }
+
+    #[test]
+    #[should_panic(expected = "save_model: config.json wants model.norm.weight")]
+    fn parameters_of_another_model_are_a_bug() {
+        let config = small();
+        let mut parameters = parameters_of(&config, 0.0);
+        parameters.pop();
+        let _ = save_model(Path::new("/nowhere"), &config, &parameters, &[], None);
+    }
+
+    #[test]
+    #[should_panic(expected = "plain name, got ../tokenizer.json")]
+    fn a_tokenizer_file_stays_in_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = [("../tokenizer.json".to_owned(), String::new())];
+        let _ = save_model(dir.path(), &small(), &parameters_of(&small(), 0.0), &files, None);
+    }
+}

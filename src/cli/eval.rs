@@ -1,0 +1,95 @@
+//! `multinorm eval`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use multinorm::config::{RunConfig, RunDefaults};
+use multinorm::data::dataset;
+use multinorm::data::tokens::{Tokens, from_npy};
+use multinorm::train::Evaluator;
+use multinorm::{Error, Result};
+
+use super::DeviceArgs;
+use super::model::Model;
+use super::output::print_json;
+
+#[derive(Args)]
+pub struct EvalArgs {
+    /// A model, checkpoint or run folder
+    model: PathBuf,
+    /// A text, taken whole [default: the validation split that the run held out]
+    #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
+    data: Option<PathBuf>,
+    /// Token ids: a one-dimensional array of integers in NumPy's format
+    #[arg(long, value_name = "FILE.npy")]
+    tokens: Option<PathBuf>,
+    /// Tokens of a window [default: the run's, else 256 or as many as the model has positions]
+    #[arg(long, value_name = "N")]
+    sequence_length: Option<usize>,
+    /// Windows at a time
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    batch_size: usize,
+    /// At most so many tokens
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// One JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
+    let model = Model::load(&args.model)?;
+    let trained = trained_with(&model.folder)?;
+    let tokens = match (&args.data, &args.tokens, &trained) {
+        (Some(path), _, _) => {
+            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+            Tokens::Owned(model.tokenizer()?.encode(&text)?)
+        }
+        (_, Some(path), _) => from_npy(path)?,
+        (None, None, Some(config)) => {
+            let mut progress = |line: &str| eprintln!("data       {line}");
+            dataset::load(&config.data, config.model.vocab_size, &mut progress)?.validation
+        }
+        (None, None, None) => {
+            return Err(Error::Data("this folder names no text: give one with `--data` or `--tokens`".into()));
+        }
+    };
+    let positions = model.config.max_position_embeddings;
+    let usual = trained.as_ref().map_or(256, |config| config.train.sequence_length);
+    let sequence_length = args.sequence_length.unwrap_or(usual.min(positions).min(tokens.len().saturating_sub(1)).max(1));
+    if sequence_length == 0 || sequence_length > positions {
+        return Err(Error::config("sequence-length", format!("{sequence_length} is not from 1 to the model's {positions} positions")));
+    }
+    if args.batch_size == 0 {
+        return Err(Error::config("batch-size", "0 windows at a time are none: at least 1"));
+    }
+    let from_run = trained.filter(|_| args.data.is_none() && args.tokens.is_none()).map(|config| config.eval.max_tokens);
+    let max_tokens = args.max_tokens.or(from_run).unwrap_or(usize::MAX);
+    tokens.check_ids(model.config.vocab_size)?;
+
+    let gpu = device.open()?;
+    let evaluation = pollster::block_on(async {
+        let mut evaluator =
+            Evaluator::new(&gpu, &model.config, &model.weights, args.batch_size, sequence_length).await?;
+        evaluator.evaluate(&gpu, &tokens, max_tokens).await
+    })?;
+    if args.json {
+        return print_json(&evaluation);
+    }
+    println!("loss          {:.6} nats a token", evaluation.loss);
+    println!("perplexity    {:.4}", evaluation.perplexity);
+    println!("tokens        {} in windows of {sequence_length}", evaluation.tokens);
+    Ok(())
+}
+
+/// The configuration of the run that wrote this checkpoint; none for a folder that somebody else wrote.
+fn trained_with(folder: &Path) -> Result<Option<RunConfig>> {
+    let path = folder.join("trainer.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let state: multinorm::checkpoint::TrainerState =
+        serde_json::from_str(&text).map_err(|error| Error::checkpoint(&path, error.to_string()))?;
+    RunConfig::load(Some((&path, &state.config_toml)), &[], RunDefaults::Software).map(Some)
+}

@@ -1,0 +1,87 @@
+//! `multinorm generate`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use multinorm::data::tokenizer::StreamDecoder;
+use multinorm::generate::{Generator, Sampler};
+use multinorm::{Error, Result};
+
+use super::DeviceArgs;
+use super::model::Model;
+
+#[derive(Args)]
+pub struct GenerateArgs {
+    /// A model, checkpoint or run folder
+    model: PathBuf,
+    /// The text to go on from
+    #[arg(long)]
+    prompt: String,
+    /// Tokens to write at most
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    max_tokens: usize,
+    /// How freely to draw: 0 takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    temperature: f64,
+    /// Draw only from the likeliest tokens that make up this probability
+    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    top_p: f64,
+    /// The same seed writes the same text
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+}
+
+pub fn run(device: &DeviceArgs, args: &GenerateArgs) -> Result<()> {
+    let mut sampler = Sampler::new(args.temperature, args.top_p, args.seed)?;
+    let model = Model::load(&args.model)?;
+    let tokenizer = model.tokenizer()?;
+    let mut prompt = tokenizer.encode(&args.prompt)?;
+    if prompt.is_empty() {
+        let start = tokenizer.end_of_text();
+        prompt.push(start.ok_or_else(|| Error::Data("an empty prompt needs a tokenizer with an end-of-text token".into()))?);
+    }
+    let positions = model.config.max_position_embeddings;
+    if prompt.len() >= positions {
+        return Err(Error::TooLarge(format!(
+            "the prompt has {} tokens, and the model has {positions} positions: shorten it",
+            prompt.len()
+        )));
+    }
+    let room = positions.min(prompt.len() + args.max_tokens);
+    let gpu = device.open()?;
+    pollster::block_on(async {
+        let mut generator = Generator::new(&gpu, &model.config, &model.weights, room).await?;
+        print(&args.prompt);
+        let mut logits = Vec::new();
+        for &id in &prompt {
+            logits = generator.push(&gpu, id).await?;
+        }
+        let began = Instant::now();
+        let mut written = 0;
+        let mut decoder = StreamDecoder::new(&tokenizer);
+        for _ in 0..args.max_tokens {
+            let id = sampler.draw(&logits)?;
+            if Some(id) == tokenizer.end_of_text() || id as usize >= tokenizer.vocab_size() {
+                break;
+            }
+            print(&decoder.push(id)?);
+            written += 1;
+            if generator.room() == 0 {
+                break;
+            }
+            logits = generator.push(&gpu, id).await?;
+        }
+        println!("{}", decoder.finish());
+        eprintln!("{written} tokens, {:.1} tokens/s", f64::from(written) / began.elapsed().as_secs_f64());
+        Ok(())
+    })
+}
+
+
+fn print(text: &str) {
+    print!("{text}");
+    // A closed pipe shows at the next line break at the latest.
+    let _ = std::io::stdout().flush();
+}

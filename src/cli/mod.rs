@@ -1,0 +1,106 @@
+//! The command line: parses, prints, blocks.
+
+mod bench;
+mod devices;
+mod eval;
+mod generate;
+mod inspect;
+mod model;
+mod output;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use multinorm::gpu::{AdapterChoice, BackendName, Gpu, GpuOptions};
+use multinorm::{Error, Result};
+
+#[derive(Parser)]
+#[command(name = "multinorm", version, about = "Trains small LLaMA models on any GPU with stateless optimizers")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists the adapters, their limits and the kernel variants that would be used
+    Devices(devices::DevicesArgs),
+    /// Trains a model, or goes on with a run
+    Train(train::TrainArgs),
+    /// Loss and perplexity of a model on a text or on tokens
+    Eval(eval::EvalArgs),
+    /// Writes text with a model
+    Generate(generate::GenerateArgs),
+    /// Shows what a run or model folder holds
+    Inspect(inspect::InspectArgs),
+    /// Verifies, then times
+    Bench(bench::BenchArgs),
+}
+
+/// Which device computes.
+#[derive(Args)]
+struct DeviceArgs {
+    /// Adapter by index or by a part of its name (see `multinorm devices`)
+    #[arg(long, global = true, value_name = "NAME_OR_INDEX", env = "MULTINORM_ADAPTER")]
+    adapter: Option<String>,
+    /// Only adapters of this backend
+    #[arg(long, global = true, value_enum)]
+    backend: Option<BackendArg>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BackendArg {
+    Vulkan,
+    Metal,
+    Dx12,
+    Gl,
+}
+
+impl DeviceArgs {
+    fn choice(&self) -> AdapterChoice {
+        let backend = self.backend.map(|backend| match backend {
+            BackendArg::Vulkan => BackendName::Vulkan,
+            BackendArg::Metal => BackendName::Metal,
+            BackendArg::Dx12 => BackendName::Dx12,
+            BackendArg::Gl => BackendName::Gl,
+        });
+        AdapterChoice { adapter: self.adapter.clone().filter(|name| !name.is_empty()), backend }
+    }
+
+    fn open(&self) -> Result<Gpu> {
+        pollster::block_on(Gpu::open(&GpuOptions { choice: self.choice(), ..Default::default() }))
+    }
+}
+
+/// Runs the program. Exit status: 0 done, 1 the run failed, 2 the words were wrong.
+pub fn main() -> ExitCode {
+    let quiet = "warn,wgpu_hal=error,wgpu_core=error,naga=error";
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(quiet)).format_timestamp(None).init();
+    let cli = Cli::parse(); // exits with 2 by itself
+    let device = &cli.device;
+    let result = match &cli.command {
+        Command::Devices(args) => devices::run(device, args),
+        Command::Train(args) => train::run(device, args),
+        Command::Eval(args) => eval::run(device, args),
+        Command::Generate(args) => generate::run(device, args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Bench(args) => bench::run(device, args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("multinorm: {error}");
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                if !error.to_string().contains(&cause.to_string()) {
+                    eprintln!("  because: {cause}");
+                }
+                source = cause.source();
+            }
+            ExitCode::from(if matches!(error, Error::Config { .. }) { 2 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! A model's folder, as `eval`, `generate` and `inspect` read it.
+
+use std::path::{Path, PathBuf};
+
+use multinorm::checkpoint::{load_model, resolve_model_dir};
+use multinorm::config::ModelConfig;
+use multinorm::data::tokenizer::Tokenizer;
+use multinorm::{Error, Result};
+
+/// A model with its weights, in the order of [`ModelConfig::parameters`].
+pub struct Model {
+    pub folder: PathBuf,
+    pub config: ModelConfig,
+    pub weights: Vec<Vec<f32>>,
+}
+
+impl Model {
+    /// Reads a model, checkpoint or run folder.
+    pub fn load(path: &Path) -> Result<Self> {
+        let folder = resolve_model_dir(path)?;
+        let (config, tensors) = load_model(&folder)?;
+        Ok(Self { folder, config, weights: tensors.into_iter().map(|tensor| tensor.values).collect() })
+    }
+
+    /// The folder's tokenizer.json.
+    pub fn tokenizer(&self) -> Result<Tokenizer> {
+        let path = self.folder.join("tokenizer.json");
+        if !path.exists() {
+            return Err(Error::checkpoint(&self.folder, "holds no tokenizer.json, which text needs"));
+        }
+        let tokenizer = Tokenizer::from_file(&path)?;
+        if tokenizer.vocab_size() > self.config.vocab_size {
+            return Err(Error::checkpoint(
+                &path,
+                format!(
+                    "the tokenizer has {} entries, config.json's vocab_size is {}: they are not of one model",
+                    tokenizer.vocab_size(),
+                    self.config.vocab_size
+                ),
+            ));
+        }
+        Ok(tokenizer)
+    }
+}

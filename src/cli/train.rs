@@ -1,0 +1,229 @@
+//! `multinorm train`.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use multinorm::config::{OptimizerConfig, RunConfig, RunDefaults};
+use multinorm::data::dataset;
+use multinorm::gpu::{Class, Form, Memory, Profile};
+use multinorm::train::{Event, RunPlace, Summary, record_training, run as run_training};
+use multinorm::{Error, Result};
+use serde_json::json;
+
+use super::DeviceArgs;
+use super::output::{bytes, memory_table, print_json};
+
+#[derive(Args)]
+pub struct TrainArgs {
+    /// Settings; without one the default run, whose size follows the adapter
+    config: Option<PathBuf>,
+    /// One setting: `--set train.steps=100`; repeatable, over the file
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    sets: Vec<String>,
+    /// The run's folder [default: the next free number under runs/]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Goes on with the run in this folder, to the same bits as if it had not stopped
+    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    resume: Option<PathBuf>,
+    /// Prints sizes and memory, and allocates nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// One JSON document on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
+    if args.dry_run {
+        return dry_run(device, args);
+    }
+    let gpu = Arc::new(device.open()?);
+    let config = load_config(args, &gpu.profile)?;
+    eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
+    record_training(&config, &gpu.profile)?.recorder.check_limits()?;
+    let dataset = Arc::new(dataset::load(&config.data, config.model.vocab_size, &mut |line| eprintln!("data       {line}"))?);
+    eprintln!(
+        "data       {} ({} training and {} validation tokens; {}; license: {})",
+        dataset.name,
+        dataset.train.len(),
+        dataset.validation.len(),
+        dataset.split,
+        dataset.license.lines().next().unwrap_or("unknown")
+    );
+    let place = match &args.resume {
+        Some(folder) => RunPlace { folder: folder.clone(), resume: true },
+        None => RunPlace { folder: args.out.clone().map_or_else(next_free_folder, Ok)?, resume: false },
+    };
+    eprintln!("run        {}", place.folder.display());
+
+    let stop = stop_on_interrupt();
+    let mut progress = Progress::new(&config);
+    let mut show = |event: Event<'_>| progress.show(&event);
+    let summary = pollster::block_on(run_training(gpu, config, dataset, &place, stop, &mut show))?;
+    progress.bar.finish_and_clear();
+    if args.json { print_json(&summary) } else { print_summary(&summary, &place.folder) }
+}
+
+fn load_config(args: &TrainArgs, profile: &Profile) -> Result<RunConfig> {
+    let resumed = args.resume.as_ref().map(|folder| folder.join("config.toml"));
+    let path = args.config.clone().or(resumed);
+    let text = match &path {
+        Some(path) => Some(std::fs::read_to_string(path).map_err(Error::io("read", path))?),
+        None => None,
+    };
+    let file = path.as_deref().zip(text.as_deref());
+    let defaults = if profile.software { RunDefaults::Software } else { RunDefaults::Gpu };
+    let config = RunConfig::load(file, &args.sets, defaults)?;
+    config.validate()?;
+    Ok(config)
+}
+
+fn next_free_folder() -> Result<PathBuf> {
+    let free = (1..10_000).map(|n| Path::new("runs").join(format!("{n:04}"))).find(|folder| !folder.exists());
+    free.ok_or_else(|| Error::Data("runs/ is full: choose a folder with --out".into()))
+}
+
+/// Set by the first Ctrl-C; the second one ends the program.
+fn stop_on_interrupt() -> &'static AtomicBool {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping: finishing the step and saving (Ctrl-C again to abort without saving)");
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        eprintln!("Ctrl-C will end the run without saving: {error}");
+    }
+    &STOP
+}
+
+fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
+    let (name, profile) = match device.open() {
+        Ok(gpu) => (gpu.adapter_name.clone(), gpu.profile.clone()),
+        Err(Error::NoAdapter(_)) => ("none found; WebGPU's default limits".into(), Profile::webgpu_default(Form::WorkgroupTiles)),
+        Err(error) => return Err(error),
+    };
+    let config = load_config(args, &profile)?;
+    let memory_of = |optimizer: OptimizerConfig| -> Result<Memory> {
+        Ok(record_training(&RunConfig { optimizer, ..config.clone() }, &profile)?.recorder.memory())
+    };
+    let this = memory_of(config.optimizer.clone())?;
+    let sinkgd = memory_of(OptimizerConfig::named("sinkgd")?)?;
+    let adamw = memory_of(OptimizerConfig::named("adamw")?)?;
+    let fits = record_training(&config, &profile)?.recorder.check_limits();
+    if args.json {
+        return print_json(&json!({
+            "adapter": name,
+            "parameters": config.model.n_parameters(),
+            "tokens_per_step": config.train.tokens_per_step(),
+            "memory": this,
+            "memory_sinkgd": sinkgd,
+            "memory_adamw": adamw,
+            "fits": fits.is_ok(),
+        }));
+    }
+    println!("{}", config.to_toml());
+    println!("adapter       {name}");
+    println!("parameters    {}", config.model.n_parameters());
+    println!("tokens/step   {}", config.train.tokens_per_step());
+    println!("\n{}", memory_table(&[("this run", &this), ("with sinkgd", &sinkgd), ("with adamw", &adamw)]));
+    let kept = |memory: &Memory| memory.bytes(Class::Parameters) + memory.bytes(Class::OptimizerState);
+    println!(
+        "\nweights and optimizer state, in f32: sinkgd {}, adamw {}; counted in bf16, as papers do: sinkgd {}, adamw {}",
+        bytes(kept(&sinkgd)),
+        bytes(kept(&adamw)),
+        bytes(kept(&sinkgd) / 2),
+        bytes(kept(&adamw) / 2)
+    );
+    match fits {
+        Ok(()) => println!("every buffer fits this adapter's limits"),
+        Err(error) => println!("this adapter would refuse it: {error}"),
+    }
+    Ok(())
+}
+
+/// A bar on a terminal, plain lines elsewhere; both on standard error.
+struct Progress {
+    bar: ProgressBar,
+    terminal: bool,
+    steps: u64,
+    last_line: Option<Instant>,
+    eval_loss: Option<f64>,
+}
+
+/// Seconds between two plain lines.
+const LINE_SECS: f64 = 5.0;
+
+impl Progress {
+    fn new(config: &RunConfig) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = if terminal { ProgressBar::new(config.train.steps) } else { ProgressBar::hidden() };
+        let style = "step {pos}/{len} [{bar:30}] {msg} · {eta} left";
+        bar.set_style(ProgressStyle::with_template(style).expect("our own template").progress_chars("=> "));
+        Self { bar, terminal, steps: config.train.steps, last_line: None, eval_loss: None }
+    }
+
+    fn show(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Ready { memory, first_step, baseline_bigram_loss } => {
+                eprintln!("{}", memory_table(&[("this run", memory)]));
+                eprintln!("baseline   a bigram table reaches {baseline_bigram_loss:.4} nats a token on the validation tokens");
+                if *first_step > 0 {
+                    eprintln!("resuming after step {first_step}");
+                }
+                self.bar.set_position(*first_step);
+                self.bar.reset_eta();
+            }
+            Event::Step(report) => {
+                let line = format!("loss {:.4} · {:.0} tokens/s", report.loss, report.tokens_per_sec);
+                self.bar.set_position(report.step);
+                self.bar.set_message(match self.eval_loss {
+                    Some(loss) => format!("{line} · validation {loss:.4}"),
+                    None => line.clone(),
+                });
+                let due = self.last_line.is_none_or(|last| last.elapsed().as_secs_f64() >= LINE_SECS);
+                if !self.terminal && (due || report.step == self.steps) {
+                    eprintln!("step {}/{} · {line} · lr {:.3e}", report.step, self.steps, report.lr);
+                    self.last_line = Some(Instant::now());
+                }
+            }
+            Event::Evaluated { step, evaluation } => {
+                self.eval_loss = Some(evaluation.loss);
+                self.line(&format!(
+                    "step {step}: validation loss {:.4}, perplexity {:.2}, over {} tokens",
+                    evaluation.loss, evaluation.perplexity, evaluation.tokens
+                ));
+            }
+            Event::Saved(path) => self.line(&format!("saved {}", path.display())),
+        }
+    }
+
+    fn line(&self, text: &str) {
+        if self.terminal { self.bar.println(text) } else { eprintln!("{text}") }
+    }
+}
+
+fn print_summary(summary: &Summary, folder: &Path) -> Result<()> {
+    let verdict = if summary.eval_loss < summary.baseline_bigram_loss { "below" } else { "not below" };
+    println!("{}", if summary.stopped { "stopped early; the run can be resumed" } else { "done" });
+    println!("steps              {} ({} tokens)", summary.steps, summary.tokens);
+    println!("training loss      {:.4} (the last step's batch)", summary.final_loss);
+    println!("validation loss    {:.4} (perplexity {:.2})", summary.eval_loss, summary.eval_loss.exp());
+    println!("bigram baseline    {:.4}: the model is {verdict} it", summary.baseline_bigram_loss);
+    println!("speed              {:.0} tokens/s", summary.tokens_per_sec);
+    println!("device memory      {}", bytes(summary.peak_bytes));
+    println!("checkpoint         {}", summary.checkpoint.display());
+    if summary.stopped {
+        println!("go on with         multinorm train --resume {}", folder.display());
+    } else {
+        println!("try                multinorm generate {} --prompt \"It was\"", folder.display());
+    }
+    Ok(())
+}

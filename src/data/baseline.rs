@@ -1,0 +1,87 @@
+//! What a table of letter pairs reaches: a model that learns anything beyond the last token must beat it.
+
+use std::collections::HashMap;
+
+use super::tokens::Tokens;
+use crate::Result;
+
+/// The mean loss, nats a token, of a bigram table with add-one smoothing, `p(b|a) = (n(a,b) + 1) / (n(a) + V)`.
+///
+/// Counted on all of `train`; evaluated on the first `max_validation_tokens` predictions in `validation`,
+/// which with [`super::windows::Windows::n_predicted`] are the very ids that an evaluation predicts.
+/// Without predictions it is NaN.
+///
+/// # Errors
+/// As [`Tokens::copy_to`].
+///
+/// # Panics
+/// An id is not below `vocab_size`.
+pub fn bigram_loss(
+    train: &Tokens,
+    validation: &Tokens,
+    vocab_size: usize,
+    max_validation_tokens: Option<usize>,
+) -> Result<f64> {
+    let counts = Counts::of(train, vocab_size)?;
+    let n_predicted = validation.len().saturating_sub(1).min(max_validation_tokens.unwrap_or(usize::MAX));
+    let mut total = 0.0;
+    let mut previous = None;
+    validation.slice(0..validation.len().min(n_predicted + 1)).for_each(|id| {
+        if let Some(previous) = previous.replace(id) {
+            total -= counts.log_probability(previous, id);
+        }
+    })?;
+    Ok(total / n_predicted as f64)
+}
+
+struct Counts {
+    vocab_size: usize,
+    first: Vec<u64>,
+    /// Only the pairs that occur: a table for 50 000 entries would take 20 GB.
+    pairs: HashMap<(u32, u32), u32>,
+}
+
+impl Counts {
+    fn of(tokens: &Tokens, vocab_size: usize) -> Result<Self> {
+        let mut counts = Self { vocab_size, first: vec![0; vocab_size], pairs: HashMap::new() };
+        let mut previous = None;
+        tokens.for_each(|id| {
+            if let Some(previous) = previous.replace(id) {
+                counts.first[previous as usize] += 1;
+                *counts.pairs.entry((previous, id)).or_default() += 1;
+            }
+        })?;
+        Ok(counts)
+    }
+
+    fn log_probability(&self, previous: u32, id: u32) -> f64 {
+        let pair = f64::from(self.pairs.get(&(previous, id)).copied().unwrap_or(0));
+        ((pair + 1.0) / (self.first[previous as usize] + self.vocab_size as u64) as f64).ln()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(ids: &[u32]) -> Tokens {
+        Tokens::Owned(ids.to_vec())
+    }
+
+    #[test]
+    fn by_hand() {
+        // Pairs 01 twice, 10 once, 12 once: p(1|0) = 3/5, p(2|1) = 2/5, p(0|2) = 1/3.
+        let loss = bigram_loss(&owned(&[0, 1, 0, 1, 2]), &owned(&[0, 1, 2, 0]), 3, None).unwrap();
+        let expected = -((3.0f64 / 5.0).ln() + (2.0f64 / 5.0).ln() + (1.0f64 / 3.0).ln()) / 3.0;
+        assert!((loss - expected).abs() < 1e-12, "{loss} {expected}");
+        let first = bigram_loss(&owned(&[0, 1, 0, 1, 2]), &owned(&[0, 1, 2, 0]), 3, Some(1)).unwrap();
+        assert!((first + (3.0f64 / 5.0).ln()).abs() < 1e-12, "{first}");
+    }
+
+    #[test]
+    fn knowing_nothing_costs_the_logarithm_of_the_vocabulary() {
+        let loss = bigram_loss(&owned(&[]), &owned(&[0, 4, 2, 2]), 50, None).unwrap();
+        assert!((loss - 50f64.ln()).abs() < 1e-12, "{loss}");
+        assert!(bigram_loss(&owned(&[0]), &owned(&[0]), 50, None).unwrap().is_nan());
+    }
+}

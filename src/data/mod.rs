@@ -1,0 +1,36 @@
+//! Tokenizers, corpora, splits and batches: from somebody's text to `[batch, sequence]` token ids.
+//!
+//! The path of a text: [`corpus`] fetches or reads documents, [`split`] holds some of them out,
+//! [`tokenizer`] turns them into ids, [`tokens`] stores those in memory or maps them from disk,
+//! [`batches`] cuts windows out of them, and [`baseline`] says what loss a bigram table would reach.
+//! [`dataset`] goes the whole path, with a cache.
+//!
+//! This room knows no GPU and no model. In a browser everything works that needs neither files nor programs:
+//! see [`dataset::Dataset::from_documents`].
+
+pub mod baseline;
+pub mod batches;
+pub mod corpus;
+pub mod dataset;
+pub mod split;
+mod stream_decoder;
+pub mod tokenizer;
+pub mod tokens;
+pub mod windows;
+
+#[cfg(not(target_arch = "wasm32"))]
+mod apt;
+#[cfg(not(target_arch = "wasm32"))]
+mod builtin;
+#[cfg(not(target_arch = "wasm32"))]
+mod cache;
+#[cfg(not(target_arch = "wasm32"))]
+mod markup;
+#[cfg(not(target_arch = "wasm32"))]
+mod own_text;
+#[cfg(not(target_arch = "wasm32"))]
+mod rdata;
+#[cfg(not(target_arch = "wasm32"))]
+mod rust_book;
+#[cfg(not(target_arch = "wasm32"))]
+mod sword;

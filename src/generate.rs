@@ -1,0 +1,138 @@
+//! Text from a model: a key-value cache, temperature and nucleus sampling.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::ModelConfig;
+use crate::gpu::{Gpu, Recorder, Workspace};
+use crate::llama::{Decoder, Llama, record_decode};
+use crate::{Error, Result};
+
+const PLAN: &str = "decode";
+
+/// A model that takes one token after the other.
+pub struct Generator {
+    workspace: Workspace,
+    decoder: Decoder,
+    positions: usize,
+    next_position: usize,
+}
+
+/// How the next token is drawn.
+#[derive(Debug)]
+pub struct Sampler {
+    /// Logits are divided by it; 0 takes the likeliest token.
+    pub temperature: f64,
+    /// Only the likeliest tokens that make up this probability are drawn from (Holtzman et al., 2020).
+    pub top_p: f64,
+    rng: ChaCha8Rng,
+}
+
+impl Generator {
+    /// A model with these weights, in the order of [`ModelConfig::parameters`], and room for `positions` tokens.
+    pub async fn new(gpu: &Gpu, config: &ModelConfig, weights: &[Vec<f32>], positions: usize) -> Result<Self> {
+        let mut rec = Recorder::new(&gpu.profile);
+        let llama = Llama::new(&mut rec, config, false);
+        rec.begin(PLAN);
+        let decoder = record_decode(&mut rec, &llama, positions);
+        let workspace = rec.allocate(gpu).await?;
+        for (parameter, values) in llama.parameters.iter().zip(weights) {
+            workspace.write(gpu, &parameter.weight, values);
+        }
+        let (cos, sin) = decoder.rope.values();
+        workspace.write(gpu, &decoder.rope.cos, &cos);
+        workspace.write(gpu, &decoder.rope.sin, &sin);
+        Ok(Self { workspace, decoder, positions, next_position: 0 })
+    }
+
+    /// Takes one more token and returns the logits of the one after it, `[V]`.
+    ///
+    /// Errors: no room for another token.
+    pub async fn push(&mut self, gpu: &Gpu, id: u32) -> Result<Vec<f32>> {
+        if self.next_position == self.positions {
+            return Err(Error::TooLarge(format!("the cache has room for {} tokens", self.positions)));
+        }
+        self.workspace.write(gpu, &self.decoder.id, &[id]);
+        self.workspace.write(gpu, &self.decoder.rope.start, &[self.next_position as u32]);
+        self.workspace.run(gpu, &[PLAN]);
+        self.next_position += 1;
+        self.workspace.read(gpu, &self.decoder.logits).await
+    }
+
+    /// Tokens that there is still room for.
+    pub fn room(&self) -> usize {
+        self.positions - self.next_position
+    }
+}
+
+impl Sampler {
+    /// A sampler whose draws depend on `seed` alone.
+    ///
+    /// Errors: a temperature below 0, or `top_p` outside (0, 1].
+    pub fn new(temperature: f64, top_p: f64, seed: u64) -> Result<Self> {
+        if !(temperature >= 0.0 && temperature.is_finite()) {
+            return Err(Error::config("temperature", format!("{temperature} is not a number from 0 up")));
+        }
+        if !(top_p > 0.0 && top_p <= 1.0) {
+            return Err(Error::config("top-p", format!("{top_p} is not above 0 and at most 1")));
+        }
+        Ok(Self { temperature, top_p, rng: ChaCha8Rng::seed_from_u64(seed) })
+    }
+
+    /// Draws a token from logits `[V]`.
+    ///
+    /// Errors: logits that are not finite.
+    pub fn draw(&mut self, logits: &[f32]) -> Result<u32> {
+        if let Some(bad) = logits.iter().position(|logit| !logit.is_finite()) {
+            return Err(Error::NonFinite(format!("the logit of token {bad} is {}: the weights are not usable", logits[bad])));
+        }
+        let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+        ids.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
+        if self.temperature == 0.0 {
+            return Ok(ids[0]);
+        }
+        let top = f64::from(logits[ids[0] as usize]);
+        let weights: Vec<f64> =
+            ids.iter().map(|&id| ((f64::from(logits[id as usize]) - top) / self.temperature).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let mut nucleus = 0;
+        let mut mass = 0.0;
+        while nucleus < weights.len() && mass < self.top_p * total {
+            mass += weights[nucleus];
+            nucleus += 1;
+        }
+        let mut draw = self.rng.random::<f64>() * mass;
+        for (&id, weight) in ids.iter().zip(&weights[..nucleus]) {
+            draw -= weight;
+            if draw < 0.0 {
+                return Ok(id);
+            }
+        }
+        Ok(ids[nucleus - 1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_follow_the_probabilities_within_the_nucleus() {
+        let logits = [0.0, 2.0_f32.ln(), f32::MIN / 4.0, 1.0_f32.ln() - 3.0];
+        assert_eq!(Sampler::new(0.0, 1.0, 1).unwrap().draw(&logits).unwrap(), 1);
+        let mut sampler = Sampler::new(1.0, 0.9, 1).unwrap();
+        let mut counts = [0; 4];
+        for _ in 0..3000 {
+            counts[sampler.draw(&logits).unwrap() as usize] += 1;
+        }
+        assert_eq!((counts[2], counts[3]), (0, 0), "outside the nucleus");
+        assert!((1800..2200).contains(&counts[1]), "{counts:?}");
+    }
+
+    #[test]
+    fn bad_settings_and_logits_are_errors() {
+        assert!(Sampler::new(-1.0, 1.0, 0).is_err() && Sampler::new(1.0, 0.0, 0).is_err());
+        assert!(Sampler::new(f64::NAN, 1.0, 0).is_err());
+        assert!(Sampler::new(1.0, 1.0, 0).unwrap().draw(&[0.0, f32::NAN]).is_err());
+    }
+}

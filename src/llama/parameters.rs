@@ -1,0 +1,76 @@
+//! The parameter table: Hugging Face's names, roles, weights and gradients.
+
+use crate::config::{ModelConfig, ParameterSpec};
+use crate::gpu::{Class, Recorder, Tensor};
+
+/// One parameter: what it is, its weight and, where it is trained, its gradient.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Name, shape and role.
+    pub spec: ParameterSpec,
+    /// The weight.
+    pub weight: Tensor,
+    gradient: Option<Tensor>,
+}
+
+impl Parameter {
+    /// The gradient. Panics in a model that was made without gradients.
+    pub fn gradient(&self) -> &Tensor {
+        self.gradient.as_ref().unwrap_or_else(|| panic!("{} has no gradient", self.spec.name))
+    }
+}
+
+/// A LLaMA in a recorder.
+pub struct Llama {
+    /// Its sizes.
+    pub config: ModelConfig,
+    /// Its parameters, in the order of [`ModelConfig::parameters`].
+    pub parameters: Vec<Parameter>,
+}
+
+/// The parameters of one layer.
+pub(super) struct Layer<'a> {
+    pub input_norm: &'a Parameter,
+    pub q: &'a Parameter,
+    pub k: &'a Parameter,
+    pub v: &'a Parameter,
+    pub o: &'a Parameter,
+    pub post_norm: &'a Parameter,
+    pub gate: &'a Parameter,
+    pub up: &'a Parameter,
+    pub down: &'a Parameter,
+}
+
+impl Llama {
+    /// Room for the weights and, if it is to be trained, their gradients.
+    pub fn new(rec: &mut Recorder, config: &ModelConfig, trained: bool) -> Self {
+        let parameter = |spec: ParameterSpec| {
+            let weight = rec.persistent(Class::Parameters, spec.name.clone(), &spec.shape);
+            let name = format!("gradient of {}", spec.name);
+            let gradient = trained.then(|| rec.persistent(Class::Gradients, name, &spec.shape));
+            Parameter { spec, weight, gradient }
+        };
+        Self { config: config.clone(), parameters: config.parameters().into_iter().map(parameter).collect() }
+    }
+
+    pub(super) fn embedding(&self) -> &Parameter {
+        &self.parameters[0]
+    }
+
+    pub(super) fn layer(&self, index: usize) -> Layer<'_> {
+        let [input_norm, q, k, v, o, post_norm, gate, up, down] = &self.parameters[1 + 9 * index..10 + 9 * index]
+        else {
+            unreachable!("a layer has nine parameters")
+        };
+        Layer { input_norm, q, k, v, o, post_norm, gate, up, down }
+    }
+
+    pub(super) fn final_norm(&self) -> &Parameter {
+        &self.parameters[1 + 9 * self.config.num_hidden_layers]
+    }
+
+    /// The head: the embedding itself where they are tied.
+    pub(super) fn head(&self) -> &Parameter {
+        if self.config.tie_word_embeddings { self.embedding() } else { &self.parameters[self.parameters.len() - 1] }
+    }
+}

@@ -1,0 +1,123 @@
+//! Loss over held-out tokens.
+
+use serde::Serialize;
+
+use super::recording::RING_SLOTS;
+use crate::config::ModelConfig;
+use crate::data::tokens::Tokens;
+use crate::data::windows::Windows;
+use crate::gpu::{Class, Gpu, ReadbackRing, Recorder, Workspace};
+use crate::kernels::Output;
+use crate::kernels::cross_entropy::IGNORE;
+use crate::kernels::embedding::TokenBatch;
+use crate::llama::{BatchInputs, Llama, record_loss};
+use crate::{Error, Result};
+
+/// The mean loss over a range of tokens.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Evaluation {
+    /// Nats a token.
+    pub loss: f64,
+    /// exp(loss).
+    pub perplexity: f64,
+    /// Tokens that were predicted.
+    pub tokens: u64,
+}
+
+/// A model with nothing but a forward pass: what `multinorm eval` runs.
+pub struct Evaluator {
+    workspace: Workspace,
+    inputs: BatchInputs,
+    ring: ReadbackRing,
+}
+
+const PLAN: &str = "evaluate";
+
+impl Evaluator {
+    /// A model of this configuration with these weights, in the order of [`ModelConfig::parameters`].
+    pub async fn new(
+        gpu: &Gpu,
+        config: &ModelConfig,
+        weights: &[Vec<f32>],
+        batch_size: usize,
+        sequence_length: usize,
+    ) -> Result<Self> {
+        let mut rec = Recorder::new(&gpu.profile);
+        let llama = Llama::new(&mut rec, config, false);
+        let inputs = BatchInputs::new(&mut rec, &llama, batch_size, sequence_length);
+        let loss = rec.persistent(Class::Scratch, "evaluation loss", &[1]);
+        rec.reserve_staging(ReadbackRing::bytes(&loss, RING_SLOTS));
+        rec.begin(PLAN);
+        record_loss(&mut rec, &llama, &inputs, &loss, 1.0, Output::Write);
+        let workspace = rec.allocate(gpu).await?;
+        for (parameter, values) in llama.parameters.iter().zip(weights) {
+            workspace.write(gpu, &parameter.weight, values);
+        }
+        write_tables(gpu, &workspace, &inputs);
+        let ring = ReadbackRing::new(gpu, &loss, RING_SLOTS).await?;
+        Ok(Self { workspace, inputs, ring })
+    }
+
+    /// The mean loss over the first `max_tokens` of `tokens`.
+    pub async fn evaluate(&mut self, gpu: &Gpu, tokens: &Tokens, max_tokens: usize) -> Result<Evaluation> {
+        evaluate(gpu, &self.workspace, PLAN, &self.inputs, &mut self.ring, tokens, max_tokens).await
+    }
+}
+
+/// Replays `plan` over the windows of `tokens` and sums the losses that come back.
+pub(super) async fn evaluate(
+    gpu: &Gpu,
+    workspace: &Workspace,
+    plan: &str,
+    inputs: &BatchInputs,
+    ring: &mut ReadbackRing,
+    tokens: &Tokens,
+    max_tokens: usize,
+) -> Result<Evaluation> {
+    let windows = Windows::new(tokens, inputs.batch, inputs.seq, Some(max_tokens))?;
+    let n = inputs.batch * inputs.seq;
+    let (mut ids, mut targets) = (vec![0; n], vec![0; n]);
+    let mut sum = 0.0;
+    for batch in 0..windows.n_batches() {
+        ids.fill(0);
+        let valid_rows = windows.fill(batch, &mut ids, &mut targets)?;
+        targets[valid_rows * inputs.seq..].fill(IGNORE);
+        write_batch(gpu, workspace, inputs, &ids, &targets);
+        if !ring.has_room() {
+            sum += take(gpu, ring).await?;
+        }
+        workspace.run(gpu, &[plan]);
+        ring.send(gpu, workspace, batch as u64);
+    }
+    while ring.pending() > 0 {
+        sum += take(gpu, ring).await?;
+    }
+    let tokens = windows.n_predicted() as u64;
+    let loss = sum / tokens as f64;
+    if !loss.is_finite() {
+        return Err(Error::NonFinite(format!("the evaluation's loss is {loss}: the weights are not usable")));
+    }
+    Ok(Evaluation { loss, perplexity: loss.exp(), tokens })
+}
+
+async fn take(gpu: &Gpu, ring: &mut ReadbackRing) -> Result<f64> {
+    let (_, values) = ring.take(gpu).await?.expect("a batch on its way");
+    Ok(f64::from(values[0]))
+}
+
+/// Writes a batch's ids, their order by id, and its targets.
+pub(super) fn write_batch(gpu: &Gpu, workspace: &Workspace, inputs: &BatchInputs, ids: &[u32], targets: &[u32]) {
+    workspace.write(gpu, &inputs.tokens.ids, ids);
+    workspace.write(gpu, &inputs.targets, targets);
+    let (order, starts) = TokenBatch::sorted(ids);
+    workspace.write(gpu, &inputs.tokens.order, &order);
+    workspace.write(gpu, &inputs.tokens.starts, &starts);
+}
+
+/// Writes what never changes.
+pub(super) fn write_tables(gpu: &Gpu, workspace: &Workspace, inputs: &BatchInputs) {
+    let (cos, sin) = inputs.rope.values();
+    workspace.write(gpu, &inputs.rope.cos, &cos);
+    workspace.write(gpu, &inputs.rope.sin, &sin);
+    workspace.write(gpu, &inputs.rope.start, &[0u32]);
+}

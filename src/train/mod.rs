@@ -1,0 +1,15 @@
+//! The Trainer: the same for the command line, the window and the page. It never blocks and never prints.
+
+mod evaluation;
+mod recording;
+mod report;
+#[cfg(not(target_arch = "wasm32"))]
+mod run;
+mod trainer;
+
+pub use evaluation::{Evaluation, Evaluator};
+pub use recording::{Recorded, record_training};
+pub use report::StepReport;
+#[cfg(not(target_arch = "wasm32"))]
+pub use run::{Event, RunPlace, Summary, run};
+pub use trainer::{Snapshot, Trainer};

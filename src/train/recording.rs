@@ -1,0 +1,77 @@
+//! What a training run records: known, with all its memory, before anything is allocated.
+
+use crate::Result;
+use crate::config::RunConfig;
+use crate::gpu::{Class, Profile, ReadbackRing, Recorder, Tensor};
+use crate::kernels::Output;
+use crate::kernels::norms::{Place, gradient_statistics};
+use crate::llama::{BatchInputs, Llama, record_loss, record_micro_step};
+use crate::optim::{self, State, StepTensors, Update};
+
+/// Plan of a step's first micro-batch: gradients are written.
+pub(super) const FIRST: &str = "first micro-batch";
+/// Plan of its other micro-batches: gradients accumulate.
+pub(super) const NEXT: &str = "next micro-batch";
+/// Plan that turns gradients into an update.
+pub(super) const UPDATE: &str = "update";
+/// Plan of one batch of an evaluation.
+pub(super) const EVALUATE: &str = "evaluate";
+
+/// Steps whose numbers may be on their way back at once.
+pub(super) const RING_SLOTS: usize = 4;
+
+/// A recorded run.
+pub struct Recorded {
+    /// The record: its memory table, and what it becomes when allocated.
+    pub recorder: Recorder,
+    /// The model.
+    pub llama: Llama,
+    /// What the optimizer carries from step to step.
+    pub states: Vec<State>,
+    pub(super) inputs: BatchInputs,
+    pub(super) eval_inputs: BatchInputs,
+    /// `[3 + parameters]`: see [`Place`].
+    pub(super) statistics: Tensor,
+    /// `[1]` summed loss of an evaluation's batch.
+    pub(super) eval_loss: Tensor,
+    /// `[4]` the `Step` of shaders/lib/step.wgsl.
+    pub(super) step: Tensor,
+}
+
+/// Records training and evaluation for this configuration.
+///
+/// Errors: an optimizer that cannot move a parameter.
+pub fn record_training(config: &RunConfig, profile: &Profile) -> Result<Recorded> {
+    let mut recorder = Recorder::new(profile);
+    let rec = &mut recorder;
+    let llama = Llama::new(rec, &config.model, true);
+    let train = &config.train;
+    let inputs = BatchInputs::new(rec, &llama, train.micro_batch_size, train.sequence_length);
+    let eval_inputs = BatchInputs::new(rec, &llama, config.eval.batch_size, train.sequence_length);
+    let statistics = rec.persistent(Class::Scratch, "statistics", &[Place::GRADIENTS + llama.parameters.len()]);
+    let eval_loss = rec.persistent(Class::Scratch, "evaluation loss", &[1]);
+    let step = rec.persistent(Class::Scratch, "step", &[4]);
+    rec.reserve_staging(ReadbackRing::bytes(&statistics, RING_SLOTS) + ReadbackRing::bytes(&eval_loss, RING_SLOTS));
+
+    // The loss is the first number of the statistics, and the scale makes it and its gradients means over the step.
+    let scale = 1.0 / config.train.tokens_per_step() as f64;
+    let loss = statistics.rows(0..1);
+    rec.begin(FIRST);
+    record_micro_step(rec, &llama, &inputs, &loss, scale, Output::Write);
+    if config.train.n_micro_batches() > 1 {
+        rec.begin(NEXT);
+        record_micro_step(rec, &llama, &inputs, &loss, scale, Output::Accumulate);
+    }
+    rec.begin(UPDATE);
+    let gradients: Vec<Tensor> = llama.parameters.iter().map(|p| p.gradient().clone()).collect();
+    gradient_statistics(rec, &gradients, &statistics, config.train.max_grad_norm);
+    let updates: Vec<Update<'_>> = llama
+        .parameters
+        .iter()
+        .map(|p| Update { name: &p.spec.name, role: p.spec.role, weight: &p.weight, gradient: p.gradient() })
+        .collect();
+    let states = optim::record(rec, &config.optimizer, &updates, StepTensors { statistics: &statistics, step: &step })?;
+    rec.begin(EVALUATE);
+    record_loss(rec, &llama, &eval_inputs, &eval_loss, 1.0, Output::Write);
+    Ok(Recorded { recorder, llama, states, inputs, eval_inputs, statistics, eval_loss, step })
+}

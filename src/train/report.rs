@@ -1,0 +1,20 @@
+//! What a step tells, some steps late.
+
+use serde::Serialize;
+
+/// One step's numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepReport {
+    /// The step, from 1.
+    pub step: u64,
+    /// Tokens trained on up to and with this step.
+    pub tokens: u64,
+    /// Mean loss of the step's batch before its update, nats a token.
+    pub loss: f64,
+    /// Learning rate of the linear layers.
+    pub lr: f64,
+    /// L2 norm of all gradients together, before clipping.
+    pub grad_norm: f64,
+    /// Tokens a second since the report before.
+    pub tokens_per_sec: f64,
+}

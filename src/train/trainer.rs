@@ -1,0 +1,275 @@
+//! Steps, evaluations, snapshots: what drives a recorded run.
+
+use std::sync::Arc;
+
+use web_time::Instant;
+
+use super::evaluation::{Evaluation, evaluate, write_batch, write_tables};
+use super::recording::{EVALUATE, FIRST, NEXT, RING_SLOTS, Recorded, UPDATE, record_training};
+use super::report::StepReport;
+use crate::config::{RunConfig, ScheduleKind};
+use crate::data::batches::Batches;
+use crate::data::dataset::Dataset;
+use crate::gpu::{Gpu, KernelTime, Memory, ReadbackRing, Tensor, Workspace};
+use crate::kernels::norms::Place;
+use crate::llama::{BatchInputs, Llama, initial_values};
+use crate::optim::State;
+use crate::reference::schedule::cosine_with_warmup;
+use crate::{Error, Result};
+
+/// A run on a device.
+///
+/// Steps are submitted without waiting; their numbers arrive up to four steps late. Two trainers with one
+/// configuration on one adapter do the same to the last bit.
+pub struct Trainer {
+    gpu: Arc<Gpu>,
+    config: RunConfig,
+    dataset: Arc<Dataset>,
+    workspace: Workspace,
+    llama: Llama,
+    states: Vec<State>,
+    inputs: BatchInputs,
+    eval_inputs: BatchInputs,
+    step_tensor: Tensor,
+    ring: ReadbackRing,
+    eval_ring: ReadbackRing,
+    /// Steps submitted.
+    step: u64,
+    last_report: Option<Instant>,
+}
+
+/// Everything that a step changes: enough to go on to the same bits. Named as in the checkpoint.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Steps done.
+    pub step: u64,
+    /// Weights, in the order of [`crate::config::ModelConfig::parameters`].
+    pub parameters: Vec<Vec<f32>>,
+    /// Optimizer state: name, shape and values.
+    pub states: Vec<(String, Vec<usize>, Vec<f32>)>,
+}
+
+impl Trainer {
+    /// Records, allocates and initializes a run. Call [`Trainer::restore`] to go on with another.
+    ///
+    /// Errors: a configuration that cannot be recorded, or that does not fit the device.
+    pub async fn new(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>) -> Result<Self> {
+        config.validate()?;
+        let recorded = record_training(&config, &gpu.profile)?;
+        let Recorded { recorder, llama, states, inputs, eval_inputs, statistics, eval_loss, step } = recorded;
+        let workspace = recorder.allocate(&gpu).await?;
+        let ring = ReadbackRing::new(&gpu, &statistics, RING_SLOTS).await?;
+        let eval_ring = ReadbackRing::new(&gpu, &eval_loss, RING_SLOTS).await?;
+        for parameter in &llama.parameters {
+            let values = initial_values(&config.model, &parameter.spec, config.train.seed);
+            workspace.write(&gpu, &parameter.weight, &values);
+        }
+        for inputs in [&inputs, &eval_inputs] {
+            write_tables(&gpu, &workspace, inputs);
+        }
+        // New buffers are zero, as optimizer states and statistics start.
+        Ok(Self {
+            gpu,
+            config,
+            dataset,
+            workspace,
+            llama,
+            states,
+            inputs,
+            eval_inputs,
+            step_tensor: step,
+            ring,
+            eval_ring,
+            step: 0,
+            last_report: None,
+        })
+    }
+
+    /// The resolved configuration.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// Steps submitted so far.
+    pub fn step_number(&self) -> u64 {
+        self.step
+    }
+
+    /// Bytes allocated, by class.
+    pub fn memory(&self) -> &Memory {
+        &self.workspace.memory
+    }
+
+    /// Submits one step, and returns the reports that have arrived meanwhile, oldest first.
+    ///
+    /// Errors: a device that fails, tokens outside the vocabulary, and [`Error::NonFinite`] once a loss or gradient is
+    /// NaN or infinite: weights and state then stay as they were before that step.
+    pub async fn step(&mut self) -> Result<Vec<StepReport>> {
+        let mut reports = Vec::new();
+        if !self.ring.has_room() {
+            let (step, values) = self.ring.take(&self.gpu).await?.expect("a full ring has an oldest");
+            reports.push(self.report(step, &values).await?);
+        }
+        self.last_report.get_or_insert_with(Instant::now);
+        self.submit_step()?;
+        while let Some((step, values)) = self.ring.try_take(&self.gpu)? {
+            reports.push(self.report(step, &values).await?);
+        }
+        Ok(reports)
+    }
+
+    /// Waits for the reports that are still on their way.
+    pub async fn drain(&mut self) -> Result<Vec<StepReport>> {
+        let mut reports = Vec::new();
+        while let Some((step, values)) = self.ring.take(&self.gpu).await? {
+            reports.push(self.report(step, &values).await?);
+        }
+        self.last_report = None;
+        Ok(reports)
+    }
+
+    /// The mean loss over the validation tokens, up to `eval.max_tokens`, with the weights as they are now.
+    pub async fn evaluate(&mut self) -> Result<Evaluation> {
+        let Self { gpu, workspace, eval_inputs, eval_ring, dataset, config, .. } = self;
+        let max_tokens = config.eval.max_tokens;
+        evaluate(gpu, workspace, EVALUATE, eval_inputs, eval_ring, &dataset.validation, max_tokens).await
+    }
+
+    /// Reads back everything that a step changes.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        let mut snapshot = Snapshot { step: self.step, parameters: Vec::new(), states: Vec::new() };
+        for parameter in &self.llama.parameters {
+            snapshot.parameters.push(self.workspace.read(&self.gpu, &parameter.weight).await?);
+        }
+        for state in &self.states {
+            let values = self.workspace.read(&self.gpu, &state.tensor).await?;
+            snapshot.states.push((state.name.clone(), state.tensor.shape.clone(), values));
+        }
+        Ok(snapshot)
+    }
+
+    /// Goes on from a snapshot of a run with the same configuration.
+    ///
+    /// Errors: a snapshot whose optimizer state is another's; nothing is changed then.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let wanted: Vec<_> = self.states.iter().map(|state| (&state.name, &state.tensor.shape)).collect();
+        let found: Vec<_> = snapshot.states.iter().map(|(name, shape, _)| (name, shape)).collect();
+        if wanted != found {
+            let difference = wanted.iter().find(|w| !found.contains(w)).or(found.iter().find(|f| !wanted.contains(f)));
+            return Err(Error::Data(format!(
+                "the checkpoint's optimizer state is not this optimizer's (first difference: {difference:?}): resume \
+                 with the optimizer that the run began with"
+            )));
+        }
+        for (parameter, values) in self.llama.parameters.iter().zip(&snapshot.parameters) {
+            self.workspace.write(&self.gpu, &parameter.weight, values);
+        }
+        for (state, (_, _, values)) in self.states.iter().zip(&snapshot.states) {
+            self.workspace.write(&self.gpu, &state.tensor, values);
+        }
+        self.step = snapshot.step;
+        Ok(())
+    }
+
+    /// Starts from these weights instead of random ones.
+    pub fn set_weights(&mut self, weights: &[Vec<f32>]) {
+        for (parameter, values) in self.llama.parameters.iter().zip(weights) {
+            self.workspace.write(&self.gpu, &parameter.weight, values);
+        }
+    }
+
+    /// Reads back one parameter's gradient of the last step.
+    pub async fn gradient(&self, name: &str) -> Result<Vec<f32>> {
+        let parameter = self.llama.parameters.iter().find(|p| p.spec.name == name);
+        let parameter = parameter.ok_or_else(|| Error::Data(format!("the model has no parameter {name:?}")))?;
+        self.workspace.read(&self.gpu, parameter.gradient()).await
+    }
+
+    /// Time on the device of each kernel of one step, by plan. The weights move on by what is replayed.
+    pub async fn time_kernels(&self) -> Result<Vec<(&'static str, Vec<KernelTime>)>> {
+        let mut times = Vec::new();
+        for plan in [FIRST, UPDATE] {
+            times.push((plan, self.workspace.time(&self.gpu, plan).await?));
+        }
+        Ok(times)
+    }
+
+    fn submit_step(&mut self) -> Result<()> {
+        let train = &self.config.train;
+        let batches = Batches::new(&self.dataset.train, train.batch_size, train.sequence_length, train.seed)?;
+        let n = train.batch_size * train.sequence_length;
+        let (mut ids, mut targets) = (vec![0; n], vec![0; n]);
+        batches.fill(self.step, &mut ids, &mut targets)?;
+
+        let schedule = self.schedule(self.step) as f32;
+        let words = [schedule.to_bits(), (self.step + 1) as u32, train.seed as u32, 0];
+        self.workspace.write(&self.gpu, &self.step_tensor, &words);
+        let micro_tokens = train.micro_batch_size * train.sequence_length;
+        let micro_batches = ids.chunks(micro_tokens).zip(targets.chunks(micro_tokens)).enumerate();
+        let last = train.n_micro_batches() - 1;
+        for (index, (ids, targets)) in micro_batches {
+            write_batch(&self.gpu, &self.workspace, &self.inputs, ids, targets);
+            let micro = if index == 0 { FIRST } else { NEXT };
+            let plans: &[&str] = if index == last { &[micro, UPDATE] } else { &[micro] };
+            self.workspace.run(&self.gpu, plans);
+        }
+        self.step += 1;
+        self.ring.send(&self.gpu, &self.workspace, self.step);
+        Ok(())
+    }
+
+    /// Factor on every learning rate at a step counted from 0.
+    fn schedule(&self, step: u64) -> f64 {
+        let (schedule, steps) = (&self.config.schedule, self.config.train.steps);
+        let warmup = (schedule.warmup_fraction * steps as f64).round() as u64;
+        let min_ratio = match schedule.kind {
+            ScheduleKind::Cosine => schedule.min_lr_ratio,
+            ScheduleKind::Constant => 1.0,
+        };
+        cosine_with_warmup(step as usize, steps as usize, warmup as usize, min_ratio)
+    }
+
+    async fn report(&mut self, step: u64, statistics: &[f32]) -> Result<StepReport> {
+        if statistics[Place::CLIP] < 0.0 {
+            return Err(Error::NonFinite(self.diagnose(step, statistics).await?));
+        }
+        let now = Instant::now();
+        let secs = self.last_report.replace(now).map_or(f64::NAN, |before| (now - before).as_secs_f64());
+        let tokens_per_step = self.config.train.tokens_per_step();
+        Ok(StepReport {
+            step,
+            tokens: step * tokens_per_step as u64,
+            loss: f64::from(statistics[Place::LOSS]),
+            lr: self.config.optimizer.lr * self.schedule(step - 1),
+            grad_norm: f64::from(statistics[Place::SQUARED_NORM]).sqrt(),
+            tokens_per_sec: tokens_per_step as f64 / secs,
+        })
+    }
+
+    /// The first tensor that went wrong, in the order of computation. The weights are those that the step began with.
+    async fn diagnose(&self, step: u64, statistics: &[f32]) -> Result<String> {
+        let loss = statistics[Place::LOSS];
+        for parameter in &self.llama.parameters {
+            let values: Vec<f32> = self.workspace.read(&self.gpu, &parameter.weight).await?;
+            let bad = values.iter().filter(|value| !value.is_finite()).count();
+            if bad > 0 {
+                let name = &parameter.spec.name;
+                return Ok(format!("step {step}: {bad} of {} values of {name} are not finite", values.len()));
+            }
+        }
+        if !loss.is_finite() {
+            return Ok(format!(
+                "step {step}: the loss is {loss}; all weights are finite, so the forward pass overflowed. The first \
+                 tensor that went wrong is the loss: lower the learning rate or clip gradients \
+                 (`--set train.max_grad_norm=1`)"
+            ));
+        }
+        let squares = &statistics[Place::GRADIENTS..];
+        let first = (0..squares.len()).rev().find(|&index| !squares[index].is_finite());
+        let name = first.map_or("the sum of all gradients", |index| &self.llama.parameters[index].spec.name);
+        Ok(format!(
+            "step {step}: the loss is {loss:.4}, but the gradient of {name} is not finite, the first to go wrong in the \
+             backward pass: lower the learning rate or clip gradients (`--set train.max_grad_norm=1`)"
+        ))
+    }
+}

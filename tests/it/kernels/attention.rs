@@ -1,0 +1,158 @@
+use multinorm::gpu::Form;
+use multinorm::kernels::attention::{self, Cache, Shape};
+use multinorm::kernels::rope::{RopeTables, Turn, rope};
+use multinorm::reference;
+
+use crate::support::{Case, FORMS, assert_close, random, widen};
+
+/// Softmax of scores some units apart; the worst seen is 2e-6.
+const TOLERANCE: f64 = 1e-5;
+/// Differences of such; the worst seen is 4e-6.
+const GRADIENT_TOLERANCE: f64 = 2e-5;
+
+fn reference_shape(shape: Shape) -> reference::attention::Shape {
+    let Shape { batch, seq, heads, kv_heads, head_dim } = shape;
+    reference::attention::Shape { batch, seq, heads, kv_heads, head_dim }
+}
+
+/// Queries large enough that a row's maximum moves along its keys and a few keys win.
+fn queries(len: usize) -> Vec<f32> {
+    random(len, 1).iter().map(|x| 3.0 * x).collect()
+}
+
+fn check(form: Form, shape: Shape) {
+    let n = shape.batch * shape.seq;
+    let (q_shape, kv_shape) = ([n, shape.heads * shape.head_dim], [n, shape.kv_heads * shape.head_dim]);
+    let q_values = queries(q_shape[0] * q_shape[1]);
+    let mut case = Case::new(form);
+    let q = case.input(&q_shape, &q_values);
+    let (k, k_values) = case.random(&kv_shape, 2);
+    let (v, v_values) = case.random(&kv_shape, 3);
+    let (dout, dout_values) = case.random(&q_shape, 4);
+    let (out, lse) = (case.output(&q_shape), case.output(&[n, shape.heads]));
+    let [dq, dk, dv] = [q_shape, kv_shape, kv_shape].map(|shape| case.output(&shape));
+    attention::attention(&mut case.rec, [&q, &k, &v], &out, &lse, shape);
+    attention::attention_backward(&mut case.rec, [&q, &k, &v], &out, &lse, &dout, [&dq, &dk, &dv], shape);
+    let done = case.run();
+
+    let (q_values, sizes) = (widen(&q_values), reference_shape(shape));
+    let what = |name: &str| format!("{form:?} {name} {shape:?}");
+    let (want_out, want_lse) = reference::attention::forward(&q_values, &k_values, &v_values, sizes);
+    assert_close(what("out"), &done.read(&out), &want_out, TOLERANCE);
+    assert_close(what("log-sum-exp"), &done.read(&lse), &want_lse, TOLERANCE);
+    let want = reference::attention::backward(&q_values, &k_values, &v_values, &dout_values, sizes);
+    // One key alone has no choice: the gradient of its score is zero but for what the two sums of dout·v round.
+    if shape.seq > 1 {
+        assert_close(what("dq"), &done.read(&dq), &want.0, GRADIENT_TOLERANCE);
+        assert_close(what("dk"), &done.read(&dk), &want.1, GRADIENT_TOLERANCE);
+    } else {
+        let rounding = 1e-5 * shape.head_dim as f32;
+        assert!(done.read(&dq).iter().chain(&done.read(&dk)).all(|x| x.abs() < rounding), "{}", what("dq, dk"));
+    }
+    assert_close(what("dv"), &done.read(&dv), &want.2, GRADIENT_TOLERANCE);
+}
+
+#[test]
+fn every_head_size_agrees_with_the_reference() {
+    // At, below and above the rooms of 32, 64, 128 and 256 registers.
+    for form in FORMS {
+        for head_dim in [1, 2, 6, 32, 33, 64, 80, 130, 256] {
+            check(form, Shape { batch: 2, seq: 9, heads: 4, kv_heads: 2, head_dim });
+        }
+    }
+}
+
+#[test]
+fn every_sequence_length_and_grouping_agrees_with_the_reference() {
+    // Below, at and beyond the four keys of a turn and the 8 or 64 lanes of a workgroup.
+    for form in FORMS {
+        for seq in [1, 2, 7, 8, 63, 65, 130] {
+            for kv_heads in [4, 2, 1] {
+                check(form, Shape { batch: 2, seq, heads: 4, kv_heads, head_dim: 6 });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_single_head_and_three_sequences_agree_with_the_reference() {
+    for form in FORMS {
+        check(form, Shape { batch: 3, seq: 17, heads: 1, kv_heads: 1, head_dim: 32 });
+        check(form, Shape { batch: 1, seq: 65, heads: 6, kv_heads: 3, head_dim: 33 });
+    }
+}
+
+#[test]
+fn scores_beyond_the_exponential_stay_finite() {
+    // q·k/√D up to some hundreds: exp without the maximum taken out would overflow.
+    let shape = Shape { batch: 1, seq: 21, heads: 2, kv_heads: 1, head_dim: 6 };
+    let [q_len, kv_len] = [shape.heads, shape.kv_heads].map(|heads| shape.seq * heads * shape.head_dim);
+    let q_values: Vec<f32> = random(q_len, 1).iter().map(|x| 60.0 * x).collect();
+    for form in FORMS {
+        let mut case = Case::new(form);
+        let q = case.input(&[21, 12], &q_values);
+        let ((k, k_values), (v, v_values)) = (case.random(&[21, 6], 2), case.random(&[21, 6], 3));
+        assert_eq!(k_values.len(), kv_len);
+        let (out, lse) = (case.output(&[21, 12]), case.output(&[21, 2]));
+        attention::attention(&mut case.rec, [&q, &k, &v], &out, &lse, shape);
+        let done = case.run();
+        let want = reference::attention::forward(&widen(&q_values), &k_values, &v_values, reference_shape(shape));
+        // A score of 200 has an error of 2e-5 in f32, and so have the weights.
+        assert_close(format!("{form:?} out"), &done.read(&out), &want.0, 2e-4);
+        assert_close(format!("{form:?} log-sum-exp"), &done.read(&lse), &want.1, 2e-6);
+    }
+}
+
+/// Token by token with rotary positions over a cache, against the rows of the whole sequence at once.
+#[test]
+fn a_cache_gives_the_rows_of_the_whole_sequence() {
+    const THETA: f64 = 10_000.0;
+    for form in FORMS {
+        // More positions than lanes; the cache has room for more tokens than come.
+        for (heads, kv_heads, head_dim, seq) in [(4, 2, 6, 9), (4, 1, 32, 5), (2, 2, 80, 3), (4, 4, 2, 140)] {
+            let shape = Shape { batch: 1, seq, heads, kv_heads, head_dim };
+            let (q_cols, kv_cols, positions) = (heads * head_dim, kv_heads * head_dim, seq + 3);
+            let mut case = Case::new(form);
+            let [q, k, v] = [q_cols, kv_cols, kv_cols].map(|cols| case.output(&[1, cols]));
+            // What no token has filled yet is NaN and must not be read.
+            let cache = Cache { k: case.output(&[positions, kv_cols]), v: case.output(&[positions, kv_cols]) };
+            let out = case.output(&[1, q_cols]);
+            let tables = RopeTables::new(&mut case.rec, positions, head_dim, THETA);
+            rope(&mut case.rec, &q, &tables, heads, 1, Turn::Forward);
+            rope(&mut case.rec, &k, &tables, kv_heads, 1, Turn::Forward);
+            attention::cache_append(&mut case.rec, &k, &tables.start, &cache.k);
+            attention::cache_append(&mut case.rec, &v, &tables.start, &cache.v);
+            attention::attention_cached(&mut case.rec, &q, &cache, &tables.start, &out, shape);
+            let done = case.allocate();
+            let (cos, sin) = tables.values();
+            done.write(&tables.cos, &cos);
+            done.write(&tables.sin, &sin);
+
+            let [q_values, k_values, v_values] =
+                [queries(seq * q_cols), random(seq * kv_cols, 2), random(seq * kv_cols, 3)];
+            let turned_q = reference::rope::forward(&widen(&q_values), seq, heads, head_dim, THETA);
+            let turned_k = reference::rope::forward(&widen(&k_values), seq, kv_heads, head_dim, THETA);
+            let (want, _) =
+                reference::attention::forward(&turned_q, &turned_k, &widen(&v_values), reference_shape(shape));
+            for at in 0..seq {
+                done.write(&tables.start, &[at as u32]);
+                done.write(&q, &q_values[at * q_cols..][..q_cols]);
+                done.write(&k, &k_values[at * kv_cols..][..kv_cols]);
+                done.write(&v, &v_values[at * kv_cols..][..kv_cols]);
+                done.run();
+                let what = format!("{form:?} token {at} of {shape:?}");
+                assert_close(what, &done.read(&out), &want[at * q_cols..][..q_cols], TOLERANCE);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "head_dim 257 is above 256")]
+fn a_head_beyond_the_registers_panics() {
+    let mut case = Case::new(FORMS[0]);
+    let [q, out] = [(); 2].map(|()| case.output(&[1, 257]));
+    let lse = case.output(&[1, 1]);
+    let shape = Shape { batch: 1, seq: 1, heads: 1, kv_heads: 1, head_dim: 257 };
+    attention::attention(&mut case.rec, [&q, &q, &q], &out, &lse, shape);
+}

@@ -1,0 +1,54 @@
+use multinorm::kernels::embedding::{self, TokenBatch};
+use multinorm::reference;
+
+use crate::support::{Case, FORMS, assert_close, sum};
+
+const VOCAB: usize = 11;
+
+/// Ids one by one: alone, all equal, all different, and repeated here and there with gaps between.
+fn batches() -> Vec<Vec<u32>> {
+    vec![vec![10], vec![4; 70], (0..11).rev().collect(), (0..131).map(|place| place * place % 10).collect()]
+}
+
+#[test]
+fn look_up_is_exact() {
+    for form in FORMS {
+        for (ids, cols) in batches().into_iter().flat_map(|ids| [1, 5, 64, 130].map(|cols| (ids.clone(), cols))) {
+            let mut case = Case::new(form);
+            let (table, values) = case.random(&[VOCAB, cols], 1);
+            let (y, tokens) = (case.output(&[ids.len(), cols]), case.input(&[ids.len()], &ids));
+            embedding::embedding(&mut case.rec, &tokens, &table, &y);
+            let want = reference::embedding::forward(&ids, &values, cols);
+            assert_close(format!("{form:?} {} ids of {cols}", ids.len()), &case.run().read(&y), &want, 0.0);
+        }
+    }
+}
+
+#[test]
+fn gradients_add_up_over_repeated_ids() {
+    for form in FORMS {
+        for (ids, cols) in batches().into_iter().flat_map(|ids| [1, 5, 64, 130].map(|cols| (ids.clone(), cols))) {
+            let mut case = Case::new(form);
+            let (dy, dy_values) = case.random(&[ids.len(), cols], 1);
+            // Rows of ids that do not occur must stay as they are.
+            let (dtable, before) = case.random(&[VOCAB, cols], 2);
+            let tokens = TokenBatch::new(&mut case.rec, ids.len());
+            embedding::embedding_backward(&mut case.rec, &tokens, &dy, &dtable);
+            let done = case.allocate();
+            let (order, starts) = TokenBatch::sorted(&ids);
+            done.write(&tokens.ids, &ids);
+            done.write(&tokens.order, &order);
+            done.write(&tokens.starts, &starts);
+            done.run();
+            let want = sum(&before, &reference::embedding::backward(&ids, &dy_values, VOCAB, cols));
+            assert_close(format!("{form:?} {} ids of {cols}", ids.len()), &done.read(&dtable), &want, 2e-6);
+        }
+    }
+}
+
+#[test]
+fn sorted_places_are_runs_of_equal_ids_in_ascending_order() {
+    let (order, starts) = TokenBatch::sorted(&[7, 2, 7, 2, 9, 7]);
+    assert_eq!(order, [1, 3, 0, 2, 5, 4]);
+    assert_eq!(starts, [0, 2, 5, 6, 6, 6, 6]);
+}

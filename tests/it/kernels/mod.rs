@@ -1,0 +1,17 @@
+//! Every kernel and its gradient against the f64 reference, under WebGPU's default limits, in both forms.
+//!
+//! Upstream gradients are random: they are the weights of a weighted-sum loss, in which errors of rows cannot cancel.
+//! Tolerances are some four times what the software adapter was seen to do, and rooms for what WGSL lets others do.
+
+mod adamw;
+mod attention;
+mod cross_entropy;
+mod embedding;
+mod fill;
+mod matmul;
+mod norms;
+mod rms_norm;
+mod rope;
+mod scaling;
+mod sgd;
+mod swiglu;

@@ -1,0 +1,162 @@
+//! What these tests share: a device a form, random numbers, one recorded case, and the comparison with the reference.
+
+use std::fmt::Display;
+use std::sync::LazyLock;
+
+use multinorm::gpu::{AdapterChoice, Class, Form, Gpu, GpuOptions, Recorder, Tensor, Workspace};
+use multinorm::kernels::Output;
+use pollster::block_on;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rand_distr::{Distribution, StandardNormal};
+
+/// Both forms; each also has its own width of the reductions: 8 lanes with [`Form::Registers`], 128 with the other.
+pub const FORMS: [Form; 2] = [Form::Registers, Form::WorkgroupTiles];
+
+/// Both ways to treat what an output holds.
+pub const OUTPUTS: [Output; 2] = [Output::Write, Output::Accumulate];
+
+/// The device of a form, opened once: what a browser gives, on the adapter that MULTINORM_ADAPTER names.
+pub fn gpu(form: Form) -> &'static Gpu {
+    static REGISTERS: LazyLock<Gpu> = LazyLock::new(|| open(Form::Registers));
+    static WORKGROUP_TILES: LazyLock<Gpu> = LazyLock::new(|| open(Form::WorkgroupTiles));
+    match form {
+        Form::Registers => &REGISTERS,
+        Form::WorkgroupTiles => &WORKGROUP_TILES,
+    }
+}
+
+fn open(form: Form) -> Gpu {
+    let options = GpuOptions { choice: AdapterChoice::from_env(), web_limits: true, form: Some(form) };
+    let mut gpu =
+        block_on(Gpu::open(&options)).unwrap_or_else(|error| panic!("the kernel tests want an adapter: {error}"));
+    gpu.profile.software = form == Form::Registers;
+    gpu
+}
+
+/// `len` normally distributed numbers, the same for the same seed on every machine.
+pub fn random(len: usize, seed: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..len).map(|_| StandardNormal.sample(&mut rng)).collect()
+}
+
+/// The same numbers in f64.
+pub fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&x| x.into()).collect()
+}
+
+/// a + b, element by element.
+pub fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
+    assert_eq!(a.len(), b.len(), "sum");
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
+/// A plan that is being recorded, with the contents of its tensors.
+pub struct Case {
+    /// A plan is begun in it.
+    pub rec: Recorder,
+    gpu: &'static Gpu,
+    contents: Vec<(Tensor, Vec<u32>)>,
+}
+
+/// A case that has run.
+pub struct Done {
+    gpu: &'static Gpu,
+    workspace: Workspace,
+}
+
+impl Case {
+    /// Nothing recorded yet.
+    pub fn new(form: Form) -> Self {
+        let gpu = gpu(form);
+        let mut rec = Recorder::new(&gpu.profile);
+        rec.begin("case");
+        Self { rec, gpu, contents: Vec::new() }
+    }
+
+    /// A tensor with these elements, f32 or u32.
+    pub fn input<T: bytemuck::Pod>(&mut self, shape: &[usize], values: &[T]) -> Tensor {
+        // Scratch: a step's numbers are bound as a uniform, and only scratch may be.
+        let tensor = self.rec.persistent(Class::Scratch, format!("input {}", self.contents.len()), shape);
+        assert_eq!(tensor.len(), values.len(), "values for {shape:?}");
+        self.contents.push((tensor.clone(), bytemuck::cast_slice(values).to_vec()));
+        tensor
+    }
+
+    /// A tensor of random elements, and those.
+    pub fn random(&mut self, shape: &[usize], seed: u64) -> (Tensor, Vec<f64>) {
+        let values = random(shape.iter().product(), seed);
+        (self.input(shape, &values), widen(&values))
+    }
+
+    /// A tensor that a kernel must overwrite: it holds NaN, so that an element left out or added to shows.
+    pub fn output(&mut self, shape: &[usize]) -> Tensor {
+        self.input(shape, &vec![f32::NAN; shape.iter().product()])
+    }
+
+    /// A tensor to overwrite or to add to, and what the result adds to: nothing, or random elements.
+    pub fn target(&mut self, shape: &[usize], output: Output, seed: u64) -> (Tensor, Vec<f64>) {
+        match output {
+            Output::Write => (self.output(shape), vec![0.0; shape.iter().product()]),
+            Output::Accumulate => self.random(shape, seed),
+        }
+    }
+
+    /// Allocates everything and writes the contents.
+    pub fn allocate(self) -> Done {
+        let workspace = block_on(self.rec.allocate(self.gpu)).unwrap_or_else(|error| panic!("{error}"));
+        for (tensor, values) in &self.contents {
+            workspace.write(self.gpu, tensor, values);
+        }
+        Done { gpu: self.gpu, workspace }
+    }
+
+    /// Allocates everything and runs the plan once.
+    pub fn run(self) -> Done {
+        let done = self.allocate();
+        done.run();
+        done
+    }
+}
+
+impl Done {
+    /// Runs the plan (again).
+    pub fn run(&self) {
+        self.workspace.run(self.gpu, &["case"]);
+    }
+
+    /// Replaces a tensor's elements.
+    pub fn write<T: bytemuck::Pod>(&self, tensor: &Tensor, values: &[T]) {
+        self.workspace.write(self.gpu, tensor, values);
+    }
+
+    /// A tensor's elements now.
+    pub fn read(&self, tensor: &Tensor) -> Vec<f32> {
+        let values = block_on(self.workspace.read(self.gpu, tensor));
+        values.unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+/// Every element of `got` within `tolerance` of `want`, relative to the root mean square of `want`; zeros are exact.
+#[track_caller]
+pub fn assert_close(what: impl Display, got: &[f32], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}: lengths");
+    let rms = (want.iter().map(|x| x * x).sum::<f64>() / want.len() as f64).sqrt();
+    let error = |i: usize| {
+        let error = (f64::from(got[i]) - want[i]).abs();
+        if error.is_nan() { f64::INFINITY } else { error }
+    };
+    let worst = (0..got.len()).max_by(|&a, &b| error(a).total_cmp(&error(b))).expect("elements");
+    if std::env::var_os("SHOW").is_some() {
+        println!("SHOW {:.2e} of {tolerance:.0e} {what}", error(worst) / rms);
+    }
+    assert!(
+        error(worst) <= tolerance * rms,
+        "{what}[{worst}] of {}: got {:e}, the reference has {:e}; off by {:.2e}, and {tolerance:.0e} of the root mean \
+         square {rms:.3e} is allowed",
+        got.len(),
+        got[worst],
+        want[worst],
+        error(worst),
+    );
+}
