@@ -172,8 +172,8 @@ impl ModelConfig {
                 format!("num_attention_heads {heads} is not divisible by num_key_value_heads {kv_heads}"),
             );
         }
-        if !self.head_dim.is_multiple_of(2) {
-            return refuse("head_dim", format!("must be even, for rotary positions turn pairs, got {}", self.head_dim));
+        if !self.head_dim.is_multiple_of(4) {
+            return refuse("head_dim", format!("must be a multiple of 4, for attention reads four numbers at once, got {}", self.head_dim));
         }
         check::positive("model.rms_norm_eps", self.rms_norm_eps)?;
         check::positive("model.rope_theta", self.rope_theta)?;
@@ -300,7 +300,7 @@ mod tests {
         let cases: [(Change, &str); 9] = [
             (|m| (m.hidden_size, m.num_attention_heads) = (100, 3), "100 is not divisible by num_attention_heads 3"),
             (|m| m.num_key_value_heads = 3, "num_attention_heads 4 is not divisible by num_key_value_heads 3"),
-            (|m| m.head_dim = 33, "model.head_dim: must be even"),
+            (|m| m.head_dim = 33, "model.head_dim: must be a multiple of 4"),
             (|m| m.num_attention_heads = 0, "model.num_attention_heads: must be at least 1"),
             (|m| m.num_hidden_layers = 0, "model.num_hidden_layers: must be at least 1"),
             (|m| m.vocab_size = usize::MAX, "model.vocab_size: must be at most"),

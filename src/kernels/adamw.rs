@@ -37,6 +37,8 @@ pub fn adamw(
         ("LR", hyper.lr),
         ("BETA1", hyper.beta1),
         ("BETA2", hyper.beta2),
+        ("REST1", 1.0 - hyper.beta1),
+        ("REST2", 1.0 - hyper.beta2),
         // ln 0 has no place in a shader; exp(-100) is 0 in its precision.
         ("LOG_BETA1", hyper.beta1.ln().max(-100.0)),
         ("LOG_BETA2", hyper.beta2.ln().max(-100.0)),

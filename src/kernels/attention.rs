@@ -36,7 +36,7 @@ pub struct Shape {
     pub heads: usize,
     /// Key and value heads; divides `heads`.
     pub kv_heads: usize,
-    /// Components of a head; at most [`MAX_HEAD_DIM`].
+    /// Components of a head; a multiple of 4, at most [`MAX_HEAD_DIM`].
     pub head_dim: usize,
 }
 
@@ -76,6 +76,7 @@ impl Shape {
     }
 
     fn check(&self, q: &Tensor, k: &Tensor, v: &Tensor) {
+        assert_eq!(self.head_dim % 4, 0, "head_dim of {self:?} is no multiple of 4");
         let n = self.batch * self.seq;
         assert_eq!(q.shape, [n, self.heads * self.head_dim], "attention queries for {self:?}");
         assert_eq!(k.shape, [n, self.kv_heads * self.head_dim], "attention keys for {self:?}");

@@ -105,27 +105,27 @@ impl Trainer {
     /// Errors: a device that fails, tokens outside the vocabulary, and [`Error::NonFinite`] once a loss or gradient is
     /// NaN or infinite: weights and state then stay as they were before that step.
     pub async fn step(&mut self) -> Result<Vec<StepReport>> {
-        let mut reports = Vec::new();
+        let mut arrived = Vec::new();
         if !self.ring.has_room() {
-            let (step, values) = self.ring.take(&self.gpu).await?.expect("a full ring has an oldest");
-            reports.push(self.report(step, &values).await?);
+            arrived.extend(self.ring.take(&self.gpu).await?);
         }
         self.last_report.get_or_insert_with(Instant::now);
         self.submit_step()?;
-        while let Some((step, values)) = self.ring.try_take(&self.gpu)? {
-            reports.push(self.report(step, &values).await?);
+        while let Some(oldest) = self.ring.try_take(&self.gpu)? {
+            arrived.push(oldest);
         }
-        Ok(reports)
+        self.report(&arrived).await
     }
 
     /// Waits for the reports that are still on their way.
     pub async fn drain(&mut self) -> Result<Vec<StepReport>> {
-        let mut reports = Vec::new();
-        while let Some((step, values)) = self.ring.take(&self.gpu).await? {
-            reports.push(self.report(step, &values).await?);
+        let mut arrived = Vec::new();
+        while let Some(oldest) = self.ring.take(&self.gpu).await? {
+            arrived.push(oldest);
         }
+        let reports = self.report(&arrived).await;
         self.last_report = None;
-        Ok(reports)
+        reports
     }
 
     /// The mean loss over the validation tokens, up to `eval.max_tokens`, with the weights as they are now.
@@ -229,21 +229,29 @@ impl Trainer {
         cosine_with_warmup(step as usize, steps as usize, warmup as usize, min_ratio)
     }
 
-    async fn report(&mut self, step: u64, statistics: &[f32]) -> Result<StepReport> {
-        if statistics[Place::CLIP] < 0.0 {
-            return Err(Error::NonFinite(self.diagnose(step, statistics).await?));
+    /// Turns statistics that have arrived into reports; those that arrived together share the time since the last.
+    async fn report(&mut self, arrived: &[(u64, Vec<f32>)]) -> Result<Vec<StepReport>> {
+        if arrived.is_empty() {
+            return Ok(Vec::new());
         }
         let now = Instant::now();
         let secs = self.last_report.replace(now).map_or(f64::NAN, |before| (now - before).as_secs_f64());
         let tokens_per_step = self.config.train.tokens_per_step();
-        Ok(StepReport {
-            step,
-            tokens: step * tokens_per_step as u64,
-            loss: f64::from(statistics[Place::LOSS]),
-            lr: self.config.optimizer.lr * self.schedule(step - 1),
-            grad_norm: f64::from(statistics[Place::SQUARED_NORM]).sqrt(),
-            tokens_per_sec: tokens_per_step as f64 / secs,
-        })
+        let mut reports = Vec::with_capacity(arrived.len());
+        for (step, statistics) in arrived {
+            if statistics[Place::CLIP] < 0.0 {
+                return Err(Error::NonFinite(self.diagnose(*step, statistics).await?));
+            }
+            reports.push(StepReport {
+                step: *step,
+                tokens: step * tokens_per_step as u64,
+                loss: f64::from(statistics[Place::LOSS]),
+                lr: self.config.optimizer.lr * self.schedule(step - 1),
+                grad_norm: f64::from(statistics[Place::SQUARED_NORM]).sqrt(),
+                tokens_per_sec: (tokens_per_step * arrived.len()) as f64 / secs,
+            });
+        }
+        Ok(reports)
     }
 
     /// The first tensor that went wrong, in the order of computation. The weights are those that the step began with.

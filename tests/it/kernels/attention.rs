@@ -21,6 +21,7 @@ fn queries(len: usize) -> Vec<f32> {
 }
 
 fn check(form: Form, shape: Shape) {
+    let clock = std::time::Instant::now();
     let n = shape.batch * shape.seq;
     let (q_shape, kv_shape) = ([n, shape.heads * shape.head_dim], [n, shape.kv_heads * shape.head_dim]);
     let q_values = queries(q_shape[0] * q_shape[1]);
@@ -35,6 +36,7 @@ fn check(form: Form, shape: Shape) {
     attention::attention_backward(&mut case.rec, [&q, &k, &v], &out, &lse, &dout, [&dq, &dk, &dv], shape);
     let done = case.run();
 
+    println!("CLOCK {form:?} {} {:?}", shape.head_dim, clock.elapsed());
     let (q_values, sizes) = (widen(&q_values), reference_shape(shape));
     let what = |name: &str| format!("{form:?} {name} {shape:?}");
     let (want_out, want_lse) = reference::attention::forward(&q_values, &k_values, &v_values, sizes);
@@ -56,7 +58,7 @@ fn check(form: Form, shape: Shape) {
 fn every_head_size_agrees_with_the_reference() {
     // At, below and above the rooms of 32, 64, 128 and 256 registers.
     for form in FORMS {
-        for head_dim in [1, 2, 6, 32, 33, 64, 80, 130, 256] {
+        for head_dim in [4, 12, 32, 36, 64, 80, 132, 256] {
             check(form, Shape { batch: 2, seq: 9, heads: 4, kv_heads: 2, head_dim });
         }
     }
@@ -68,7 +70,7 @@ fn every_sequence_length_and_grouping_agrees_with_the_reference() {
     for form in FORMS {
         for seq in [1, 2, 7, 8, 63, 65, 130] {
             for kv_heads in [4, 2, 1] {
-                check(form, Shape { batch: 2, seq, heads: 4, kv_heads, head_dim: 6 });
+                check(form, Shape { batch: 2, seq, heads: 4, kv_heads, head_dim: 8 });
             }
         }
     }
@@ -78,22 +80,22 @@ fn every_sequence_length_and_grouping_agrees_with_the_reference() {
 fn a_single_head_and_three_sequences_agree_with_the_reference() {
     for form in FORMS {
         check(form, Shape { batch: 3, seq: 17, heads: 1, kv_heads: 1, head_dim: 32 });
-        check(form, Shape { batch: 1, seq: 65, heads: 6, kv_heads: 3, head_dim: 33 });
+        check(form, Shape { batch: 1, seq: 65, heads: 6, kv_heads: 3, head_dim: 36 });
     }
 }
 
 #[test]
 fn scores_beyond_the_exponential_stay_finite() {
     // q·k/√D up to some hundreds: exp without the maximum taken out would overflow.
-    let shape = Shape { batch: 1, seq: 21, heads: 2, kv_heads: 1, head_dim: 6 };
+    let shape = Shape { batch: 1, seq: 21, heads: 2, kv_heads: 1, head_dim: 8 };
     let [q_len, kv_len] = [shape.heads, shape.kv_heads].map(|heads| shape.seq * heads * shape.head_dim);
     let q_values: Vec<f32> = random(q_len, 1).iter().map(|x| 60.0 * x).collect();
     for form in FORMS {
         let mut case = Case::new(form);
-        let q = case.input(&[21, 12], &q_values);
-        let ((k, k_values), (v, v_values)) = (case.random(&[21, 6], 2), case.random(&[21, 6], 3));
+        let q = case.input(&[21, 16], &q_values);
+        let ((k, k_values), (v, v_values)) = (case.random(&[21, 8], 2), case.random(&[21, 8], 3));
         assert_eq!(k_values.len(), kv_len);
-        let (out, lse) = (case.output(&[21, 12]), case.output(&[21, 2]));
+        let (out, lse) = (case.output(&[21, 16]), case.output(&[21, 2]));
         attention::attention(&mut case.rec, [&q, &k, &v], &out, &lse, shape);
         let done = case.run();
         let want = reference::attention::forward(&widen(&q_values), &k_values, &v_values, reference_shape(shape));
@@ -148,11 +150,13 @@ fn a_cache_gives_the_rows_of_the_whole_sequence() {
 }
 
 #[test]
-#[should_panic(expected = "head_dim 257 is above 256")]
+#[should_panic(expected = "head_dim 260 is above 256")]
 fn a_head_beyond_the_registers_panics() {
-    let mut case = Case::new(FORMS[0]);
-    let [q, out] = [(); 2].map(|()| case.output(&[1, 257]));
-    let lse = case.output(&[1, 1]);
-    let shape = Shape { batch: 1, seq: 1, heads: 1, kv_heads: 1, head_dim: 257 };
-    attention::attention(&mut case.rec, [&q, &q, &q], &out, &lse, shape);
+    check(FORMS[0], Shape { batch: 1, seq: 1, heads: 1, kv_heads: 1, head_dim: 260 });
+}
+
+#[test]
+#[should_panic(expected = "is no multiple of 4")]
+fn a_head_of_an_odd_size_panics() {
+    check(FORMS[0], Shape { batch: 1, seq: 1, heads: 1, kv_heads: 1, head_dim: 6 });
 }
