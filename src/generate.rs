@@ -84,7 +84,10 @@ impl Sampler {
     /// Errors: logits that are not finite.
     pub fn draw(&mut self, logits: &[f32]) -> Result<u32> {
         if let Some(bad) = logits.iter().position(|logit| !logit.is_finite()) {
-            return Err(Error::NonFinite(format!("the logit of token {bad} is {}: the weights are not usable", logits[bad])));
+            return Err(Error::NonFinite(format!(
+                "the logit of token {bad} is {}: the weights are not usable",
+                logits[bad]
+            )));
         }
         let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
         ids.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));

@@ -74,11 +74,19 @@ fn kernels(device: &DeviceArgs, json: bool) -> Result<()> {
             let gflops = 2.0 * mnk.iter().product::<usize>() as f64 / secs / 1e9;
             rows.push(json!({ "layout": layout, "mnk": mnk, "error": error, "secs": secs, "gflops": gflops }));
             if !json {
-                println!("{layout:<6} {:<18} error {error:.1e}  {:>9.3} ms  {gflops:>8.1} GFLOP/s", format!("{mnk:?}"), secs * 1e3);
+                println!(
+                    "{layout:<6} {:<18} error {error:.1e}  {:>9.3} ms  {gflops:>8.1} GFLOP/s",
+                    format!("{mnk:?}"),
+                    secs * 1e3
+                );
             }
         }
     }
-    if json { print_json(&json!({ "adapter": gpu.adapter_name, "driver": gpu.driver, "products": rows })) } else { Ok(()) }
+    if json {
+        print_json(&json!({ "adapter": gpu.adapter_name, "driver": gpu.driver, "products": rows }))
+    } else {
+        Ok(())
+    }
 }
 
 /// Largest difference from the reference over its root mean square, and seconds of one product.
@@ -98,7 +106,8 @@ async fn product(gpu: &Gpu, layout: &str, launch: Launch, reference: Reference, 
         launch(&mut rec, &a, &b, &y, Output::Write);
     }
     let workspace = rec.allocate(gpu).await?;
-    let values = |len: usize, step: usize| -> Vec<f32> { (0..len).map(|i| ((i * step) % 61) as f32 / 30.0 - 1.0).collect() };
+    let values =
+        |len: usize, step: usize| -> Vec<f32> { (0..len).map(|i| ((i * step) % 61) as f32 / 30.0 - 1.0).collect() };
     let (a_values, b_values) = (values(a.len(), 7919), values(b.len(), 104_729));
     workspace.write(gpu, &a, &a_values);
     workspace.write(gpu, &b, &b_values);
@@ -107,7 +116,8 @@ async fn product(gpu: &Gpu, layout: &str, launch: Launch, reference: Reference, 
     let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
     let want = reference(&wide(&a_values), &wide(&b_values), mnk);
     let rms = (want.iter().map(|value| value * value).sum::<f64>() / want.len() as f64).sqrt();
-    let error = got.iter().zip(&want).fold(0.0_f64, |error, (got, want)| error.max((f64::from(*got) - want).abs())) / rms;
+    let error =
+        got.iter().zip(&want).fold(0.0_f64, |error, (got, want)| error.max((f64::from(*got) - want).abs())) / rms;
     let mut best = f64::INFINITY;
     for _ in 0..5 {
         let began = Instant::now();
@@ -159,7 +169,12 @@ fn step(device: &DeviceArgs, json: bool, path: Option<&std::path::Path>, sets: &
     println!("adapter        {} ({})", gpu.adapter_name, gpu.driver);
     println!("parameters     {n_parameters}, {tokens_per_step} tokens a step");
     println!("first step     {first:.2} s, with recording, allocation and kernel compilation");
-    println!("steady step    {:.1} ms (median of {}), {:.0} tokens/s", median * 1e3, secs.len(), tokens_per_step as f64 / median);
+    println!(
+        "steady step    {:.1} ms (median of {}), {:.0} tokens/s",
+        median * 1e3,
+        secs.len(),
+        tokens_per_step as f64 / median
+    );
     for (plan, kernels) in &times {
         for time in kernels {
             println!("  {plan:<20}{:<34}{:>5} x {:>10.3} ms", time.kernel, time.dispatches, time.secs * 1e3);

@@ -56,14 +56,19 @@ pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
     };
     let positions = model.config.max_position_embeddings;
     let usual = trained.as_ref().map_or(256, |config| config.train.sequence_length);
-    let sequence_length = args.sequence_length.unwrap_or(usual.min(positions).min(tokens.len().saturating_sub(1)).max(1));
+    let sequence_length =
+        args.sequence_length.unwrap_or(usual.min(positions).min(tokens.len().saturating_sub(1)).max(1));
     if sequence_length == 0 || sequence_length > positions {
-        return Err(Error::config("sequence-length", format!("{sequence_length} is not from 1 to the model's {positions} positions")));
+        return Err(Error::config(
+            "sequence-length",
+            format!("{sequence_length} is not from 1 to the model's {positions} positions"),
+        ));
     }
     if args.batch_size == 0 {
         return Err(Error::config("batch-size", "0 windows at a time are none: at least 1"));
     }
-    let from_run = trained.filter(|_| args.data.is_none() && args.tokens.is_none()).map(|config| config.eval.max_tokens);
+    let from_run =
+        trained.filter(|_| args.data.is_none() && args.tokens.is_none()).map(|config| config.eval.max_tokens);
     let max_tokens = args.max_tokens.or(from_run).unwrap_or(usize::MAX);
     tokens.check_ids(model.config.vocab_size)?;
 

@@ -40,7 +40,9 @@ pub fn run(device: &DeviceArgs, args: &GenerateArgs) -> Result<()> {
     let mut prompt = tokenizer.encode(&args.prompt)?;
     if prompt.is_empty() {
         let start = tokenizer.end_of_text();
-        prompt.push(start.ok_or_else(|| Error::Data("an empty prompt needs a tokenizer with an end-of-text token".into()))?);
+        prompt.push(
+            start.ok_or_else(|| Error::Data("an empty prompt needs a tokenizer with an end-of-text token".into()))?,
+        );
     }
     let positions = model.config.max_position_embeddings;
     if prompt.len() >= positions {
@@ -78,7 +80,6 @@ pub fn run(device: &DeviceArgs, args: &GenerateArgs) -> Result<()> {
         Ok(())
     })
 }
-
 
 fn print(text: &str) {
     print!("{text}");

@@ -25,10 +25,18 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         let last = |key: &str| records.iter().rev().find(|record| record[key].is_number());
         println!("run           {}", args.folder.display());
         if let Some(record) = last("loss") {
-            println!("last step     {}: training loss {:.4}", record["step"], record["loss"].as_f64().unwrap_or(f64::NAN));
+            println!(
+                "last step     {}: training loss {:.4}",
+                record["step"],
+                record["loss"].as_f64().unwrap_or(f64::NAN)
+            );
         }
         if let Some(record) = last("eval_loss") {
-            println!("evaluated     step {}: validation loss {:.4}", record["step"], record["eval_loss"].as_f64().unwrap_or(f64::NAN));
+            println!(
+                "evaluated     step {}: validation loss {:.4}",
+                record["step"],
+                record["eval_loss"].as_f64().unwrap_or(f64::NAN)
+            );
         }
         for (_, path) in list_checkpoints(&args.folder)? {
             println!("checkpoint    {}", path.display());

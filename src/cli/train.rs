@@ -47,7 +47,8 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     let config = load_config(args, &gpu.profile)?;
     eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
     record_training(&config, &gpu.profile)?.recorder.check_limits()?;
-    let dataset = Arc::new(dataset::load(&config.data, config.model.vocab_size, &mut |line| eprintln!("data       {line}"))?);
+    let dataset =
+        Arc::new(dataset::load(&config.data, config.model.vocab_size, &mut |line| eprintln!("data       {line}"))?);
     eprintln!(
         "data       {} ({} training and {} validation tokens; {}; license: {})",
         dataset.name,
@@ -107,7 +108,9 @@ fn stop_on_interrupt() -> &'static AtomicBool {
 fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     let (name, profile) = match device.open() {
         Ok(gpu) => (gpu.adapter_name.clone(), gpu.profile.clone()),
-        Err(Error::NoAdapter(_)) => ("none found; WebGPU's default limits".into(), Profile::webgpu_default(Form::WorkgroupTiles)),
+        Err(Error::NoAdapter(_)) => {
+            ("none found; WebGPU's default limits".into(), Profile::webgpu_default(Form::WorkgroupTiles))
+        }
         Err(error) => return Err(error),
     };
     let config = load_config(args, &profile)?;
@@ -174,7 +177,9 @@ impl Progress {
         match event {
             Event::Ready { memory, first_step, baseline_bigram_loss } => {
                 eprintln!("{}", memory_table(&[("this run", memory)]));
-                eprintln!("baseline   a bigram table reaches {baseline_bigram_loss:.4} nats a token on the validation tokens");
+                eprintln!(
+                    "baseline   a bigram table reaches {baseline_bigram_loss:.4} nats a token on the validation tokens"
+                );
                 if *first_step > 0 {
                     eprintln!("resuming after step {first_step}");
                 }

@@ -173,7 +173,10 @@ impl ModelConfig {
             );
         }
         if !self.head_dim.is_multiple_of(4) {
-            return refuse("head_dim", format!("must be a multiple of 4, for attention reads four numbers at once, got {}", self.head_dim));
+            return refuse(
+                "head_dim",
+                format!("must be a multiple of 4, for attention reads four numbers at once, got {}", self.head_dim),
+            );
         }
         check::positive("model.rms_norm_eps", self.rms_norm_eps)?;
         check::positive("model.rope_theta", self.rope_theta)?;

@@ -104,7 +104,9 @@ impl AdapterChoice {
         let adapters = enumerate(self.backends()).await;
         if adapters.is_empty() {
             return Err(Error::NoAdapter(match self.backend {
-                Some(backend) => format!("no adapter of the backend {backend:?} was found; `multinorm devices` lists all"),
+                Some(backend) => {
+                    format!("no adapter of the backend {backend:?} was found; `multinorm devices` lists all")
+                }
                 None => NO_ADAPTER_HELP.into(),
             }));
         }
@@ -115,8 +117,8 @@ impl AdapterChoice {
         };
         let names: Vec<String> =
             adapters.iter().enumerate().map(|(i, a)| format!("{i}: {}", a.get_info().name)).collect();
-        let index = found
-            .ok_or_else(|| Error::NoAdapter(format!("no adapter {wanted:?}; there are {}", names.join(", "))))?;
+        let index =
+            found.ok_or_else(|| Error::NoAdapter(format!("no adapter {wanted:?}; there are {}", names.join(", "))))?;
         Ok((adapters, index))
     }
 }

@@ -168,8 +168,18 @@ impl Gpu {
 
     /// Waits until everything that was submitted has run. In the browser the event loop does it.
     pub fn wait(&self) -> Result<()> {
+        self.poll_until(wgpu::PollType::wait_indefinitely())
+    }
+
+    /// Waits until one submission has run.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn wait_for(&self, submission: &wgpu::SubmissionIndex) -> Result<()> {
+        self.poll_until(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: None })
+    }
+
+    fn poll_until(&self, end: wgpu::PollType) -> Result<()> {
         self.device
-            .poll(wgpu::PollType::wait_indefinitely())
+            .poll(end)
             .map_err(|error| Error::Gpu(format!("{}: waiting for the device: {error}", self.adapter_name)))?;
         self.check()
     }
@@ -218,7 +228,10 @@ impl Gpu {
             let mut checks = wgpu::ShaderRuntimeChecks::checked();
             checks.bounds_checks = false;
             checks.force_loop_bounding = false;
-            #[expect(unsafe_code, reason = "our own kernels test their indices, and the tests run them checked as well")]
+            #[expect(
+                unsafe_code,
+                reason = "our own kernels test their indices, and the tests run them checked as well"
+            )]
             unsafe {
                 self.device.create_shader_module_trusted(descriptor, checks)
             }

@@ -16,6 +16,9 @@ pub struct ReadbackRing {
 
 struct Pending {
     tag: u64,
+    /// Unread in the browser, where the event loop waits.
+    #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "the event loop waits"))]
+    submission: wgpu::SubmissionIndex,
     buffer: wgpu::Buffer,
     mapped: flume::Receiver<Result<(), wgpu::BufferAsyncError>>,
 }
@@ -54,11 +57,11 @@ impl ReadbackRing {
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let offset = self.source.offset as u64 * 4;
         encoder.copy_buffer_to_buffer(workspace.buffer(&self.source), offset, &buffer, 0, self.source.bytes());
-        gpu.queue.submit([encoder.finish()]);
+        let submission = gpu.queue.submit([encoder.finish()]);
         let (sender, mapped) = flume::bounded(1);
         // A failed send means that nobody waits any more.
         buffer.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
-        self.pending.push_back(Pending { tag, buffer, mapped });
+        self.pending.push_back(Pending { tag, submission, buffer, mapped });
     }
 
     /// The oldest copy if it has arrived.
@@ -80,7 +83,7 @@ impl ReadbackRing {
     pub async fn take(&mut self, gpu: &Gpu) -> Result<Option<(u64, Vec<f32>)>> {
         let Some(oldest) = self.pending.front() else { return Ok(None) };
         #[cfg(not(target_arch = "wasm32"))]
-        gpu.wait()?;
+        gpu.wait_for(&oldest.submission)?;
         match oldest.mapped.recv_async().await {
             Ok(Ok(())) => self.take_front().map(Some),
             Ok(Err(error)) => Err(Error::Gpu(format!("{}: read-back: {error}", gpu.adapter_name))),
@@ -91,8 +94,7 @@ impl ReadbackRing {
     fn take_front(&mut self) -> Result<(u64, Vec<f32>)> {
         let Pending { tag, buffer, .. } = self.pending.pop_front().expect("a pending read-back");
         let values = {
-            let view =
-                buffer.get_mapped_range(..).map_err(|error| Error::Gpu(format!("read-back ring: {error}")))?;
+            let view = buffer.get_mapped_range(..).map_err(|error| Error::Gpu(format!("read-back ring: {error}")))?;
             bytemuck::cast_slice(&view).to_vec()
         };
         buffer.unmap();

@@ -47,11 +47,10 @@ impl Workspace {
         let layout = recorder.layout();
         let mut buffers = Vec::with_capacity(layout.buffers.len());
         for record in &layout.buffers {
-            let uniform = if record.class == Class::Scratch { wgpu::BufferUsages::UNIFORM } else { wgpu::BufferUsages::empty() };
-            let usage = uniform
-                | wgpu::BufferUsages::STORAGE
-                | wgpu::BufferUsages::COPY_SRC
-                | wgpu::BufferUsages::COPY_DST;
+            let uniform =
+                if record.class == Class::Scratch { wgpu::BufferUsages::UNIFORM } else { wgpu::BufferUsages::empty() };
+            let usage =
+                uniform | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
             buffers.push(create_buffer(gpu, &record.label, record.bytes, usage).await?);
         }
         let mut workspace = Self { buffers, place: layout.place, plans: Vec::new(), memory };
@@ -156,7 +155,8 @@ impl Workspace {
             gpu.queue.submit([encoder.finish()]);
             let stamps: Vec<u64> = read_bytes(gpu, &resolved, 0, 16 * piece.len() as u64).await?;
             for (step, stamp) in piece.iter().zip(stamps.chunks(2)) {
-                let secs = stamp[1].saturating_sub(stamp[0]) as f64 * f64::from(gpu.queue.get_timestamp_period()) * 1e-9;
+                let secs =
+                    stamp[1].saturating_sub(stamp[0]) as f64 * f64::from(gpu.queue.get_timestamp_period()) * 1e-9;
                 match times.iter_mut().find(|time| time.kernel == step.kernel) {
                     Some(time) => (time.dispatches, time.secs) = (time.dispatches + 1, time.secs + secs),
                     None => times.push(KernelTime { kernel: step.kernel, dispatches: 1, secs }),

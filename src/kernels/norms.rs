@@ -35,11 +35,7 @@ pub fn gradient_statistics(rec: &mut Recorder, gradients: &[Tensor], statistics:
         let row = partial.rows(index..index + 1);
         rec.dispatch(&KERNELS[0], &[gradient, &row], &constants, [BLOCKS as u32, 1, 1]);
     }
-    let constants = [
-        ("N_PARAMETERS", gradients.len() as f64),
-        ("BLOCKS", BLOCKS as f64),
-        ("MAX_NORM", max_norm),
-        ("WG", lanes),
-    ];
+    let constants =
+        [("N_PARAMETERS", gradients.len() as f64), ("BLOCKS", BLOCKS as f64), ("MAX_NORM", max_norm), ("WG", lanes)];
     rec.dispatch(&KERNELS[1], &[&partial, statistics], &constants, [1, 1, 1]);
 }

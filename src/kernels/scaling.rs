@@ -3,7 +3,8 @@
 use super::LANES;
 use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
 
-pub(super) const KERNELS: &[Kernel] = &[kernel!("scale_rows", "reduce"), kernel!("scale_columns"), kernel!("apply_scaled", "step")];
+pub(super) const KERNELS: &[Kernel] =
+    &[kernel!("scale_rows", "reduce"), kernel!("scale_columns"), kernel!("apply_scaled", "step")];
 
 /// Elements of a row that one lane keeps in registers.
 const MAX_PER_LANE: usize = 64;

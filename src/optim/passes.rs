@@ -23,7 +23,10 @@ pub(super) fn record(
     let [_, cols] = update.gradient.shape[..] else {
         return Err(Error::config(
             "optimizer.rest.passes",
-            format!("{} is a vector, and passes normalize matrices: choose adam, adamw or sgd for the rest", update.name),
+            format!(
+                "{} is a vector, and passes normalize matrices: choose adam, adamw or sgd for the rest",
+                update.name
+            ),
         ));
     };
     if cols > MAX_COLS {

@@ -131,12 +131,18 @@ impl<'a> Run<'a> {
         let resumed = match (place.resume, last) {
             (true, Some(last)) => Some(load_checkpoint(&last)?),
             (true, None) => {
-                return Err(Error::checkpoint(folder, "there is no checkpoint to resume from; start with `--out` instead"));
+                return Err(Error::checkpoint(
+                    folder,
+                    "there is no checkpoint to resume from; start with `--out` instead",
+                ));
             }
             (false, Some(last)) => {
                 return Err(Error::checkpoint(
                     folder,
-                    format!("holds a run already ({}): go on with `--resume`, or choose another `--out`", last.display()),
+                    format!(
+                        "holds a run already ({}): go on with `--resume`, or choose another `--out`",
+                        last.display()
+                    ),
                 ));
             }
             (false, None) => None,
@@ -160,6 +166,12 @@ impl<'a> Run<'a> {
                     "the run was trained on {}, and the data is now {fingerprint}: resume with the same text and tokenizer",
                     resumed.state.data_fingerprint
                 )));
+            }
+            if resumed.config.parameters() != trainer.config().model.parameters() {
+                return Err(Error::config(
+                    "model",
+                    "the checkpoint's model has other parameters: resume with the sizes that the run began with",
+                ));
             }
             best_eval_loss = resumed.state.best_eval_loss;
             trainer.restore(&Snapshot {

@@ -1,0 +1,204 @@
+//! What floor 1 promises: memory as planned, limits by name, grids, views, replays that repeat every bit.
+
+use multinorm::gpu::{Class, Form, MAX_GROUPS, Profile, ReadbackRing, Recorder, Tensor, grid};
+use multinorm::kernels::{self, Output, fill::fill, matmul, rms_norm};
+use multinorm::reference;
+use pollster::block_on;
+
+use crate::support::{Case, FORMS, assert_close, gpu, random};
+
+/// A recorder without a device.
+fn recorder() -> Recorder {
+    let mut rec = Recorder::new(&Profile::webgpu_default(Form::Registers));
+    rec.begin("case");
+    rec
+}
+
+#[test]
+fn a_grid_holds_all_groups_within_the_limit() {
+    for groups in [1, 2, 65_534, 65_535, 65_536, 131_071, 1_000_003, 65_535 * 65_535] {
+        let [x, y, z] = grid(groups);
+        assert!(x <= MAX_GROUPS && y <= MAX_GROUPS && z == 1, "{groups} groups as {x}x{y}x{z}");
+        let room = x as usize * y as usize;
+        assert!(room >= groups && room < groups + y as usize, "{groups} groups in {room}");
+    }
+}
+
+#[test]
+fn views_of_rows_are_read_and_written_in_place() {
+    // 64 columns: every row starts at a multiple of the 256 bytes that WebGPU asks for.
+    let [rows, cols] = [9, 64];
+    for form in FORMS {
+        let mut case = Case::new(form);
+        let (x, x_values) = case.random(&[rows, cols], 1);
+        let (weight, weight_values) = case.random(&[cols], 2);
+        let (y, before) = case.random(&[rows, cols], 3);
+        rms_norm::rms_norm(&mut case.rec, &x.rows(3..5), &weight, &y.rows(6..8), 0.1);
+        let view = x.rows(2..8).rows(1..3);
+        assert_eq!((view.shape.as_slice(), &view), (&[2, cols][..], &x.rows(3..5)), "a view of a view");
+        let done = case.run();
+        let mut want = before;
+        let normalized = reference::rms_norm::forward(&x_values[3 * cols..5 * cols], &weight_values, 2, cols, 0.1);
+        want[6 * cols..8 * cols].copy_from_slice(&normalized);
+        assert_close(format!("{form:?} y"), &done.read(&y), &want, 2e-6);
+        assert_close(format!("{form:?} view of y"), &done.read(&y.rows(6..8)), &normalized, 2e-6);
+    }
+}
+
+#[test]
+fn a_view_off_the_alignment_is_an_error_that_names_the_kernel() {
+    let gpu = gpu(Form::Registers);
+    let mut rec = Recorder::new(&gpu.profile);
+    rec.begin("case");
+    let y = rec.persistent(Class::Scratch, "y", &[3, 5]);
+    fill(&mut rec, &y.rows(1..2), 1.0);
+    let error = block_on(rec.allocate(gpu)).err().expect("an offset of 20 bytes is refused").to_string();
+    assert!(error.contains("kernel fill"), "{error}");
+}
+
+/// A chain of products and norms whose parts share memory, and its last result.
+fn chain(rec: &mut Recorder, x: &Tensor, weight: &Tensor) -> Tensor {
+    let y = rec.persistent(Class::Activations, "chain result", &[33, 20]);
+    let norm_weight = rec.persistent(Class::Parameters, "chain norm", &[20]);
+    fill(rec, &norm_weight, 1.5);
+    let mut hidden = x.clone();
+    for layer in 0..4 {
+        let normed = rec.transient(Class::Activations, format!("normed {layer}"), &[33, 20]);
+        rms_norm::rms_norm(rec, &hidden, &norm_weight, &normed, 1e-5);
+        let next = rec.transient(Class::Activations, format!("hidden {layer}"), &[33, 20]);
+        matmul::nt(rec, &normed, weight, &next, Output::Write);
+        hidden = next;
+    }
+    rms_norm::rms_norm(rec, &hidden, &norm_weight, &y, 1e-5);
+    y
+}
+
+#[test]
+fn a_replay_repeats_every_bit() {
+    for form in FORMS {
+        let mut runs: Vec<Vec<u32>> = Vec::new();
+        for pieces in [usize::MAX, 1] {
+            let gpu = gpu(form);
+            let mut rec = Recorder::new(&gpu.profile);
+            rec.begin("case");
+            let x = rec.persistent(Class::Activations, "x", &[33, 20]);
+            let weight = rec.persistent(Class::Parameters, "weight", &[20, 20]);
+            let y = chain(&mut rec, &x, &weight);
+            let workspace = block_on(rec.allocate(gpu)).unwrap();
+            workspace.write(gpu, &x, &random(33 * 20, 1));
+            workspace.write(gpu, &weight, &random(20 * 20, 2));
+            for _ in 0..2 {
+                workspace.write(gpu, &y, &[f32::NAN; 33 * 20]);
+                workspace.run_in_pieces(gpu, &["case"], pieces);
+                runs.push(block_on(workspace.read(gpu, &y)).unwrap());
+            }
+        }
+        assert!(runs[0].iter().all(|&bits| f32::from_bits(bits).is_finite()), "{form:?}: the chain runs");
+        assert!(runs.iter().all(|run| *run == runs[0]), "{form:?}: twice, in one submission and in many");
+    }
+}
+
+#[test]
+fn memory_is_the_sum_of_what_is_allocated() {
+    let gpu = gpu(Form::Registers);
+    let mut rec = Recorder::new(&gpu.profile);
+    rec.begin("case");
+    let x = rec.persistent(Class::Activations, "x", &[33, 20]);
+    let weight = rec.persistent(Class::Parameters, "weight", &[20, 20]);
+    chain(&mut rec, &x, &weight);
+    rec.reserve_staging(96);
+    let planned = rec.memory();
+    assert_eq!(planned.bytes(Class::Parameters), 4 * (20 * 20 + 20));
+    // x, the result, and of the eight transient ones two: each lives until the next is written.
+    assert_eq!(planned.bytes(Class::Activations), 4 * 33 * 20 * 4);
+    assert_eq!(planned.bytes(Class::Scratch), 96);
+    assert_eq!(planned.total(), 4 * (20 * 20 + 20) + 4 * 33 * 20 * 4 + 96);
+    let workspace = block_on(rec.allocate(gpu)).unwrap();
+    assert_eq!(workspace.memory, planned, "what was planned is what was allocated");
+}
+
+#[test]
+fn a_tensor_beyond_a_binding_or_a_buffer_is_an_error_that_names_it() {
+    let limits = |max_binding_bytes, max_buffer_bytes| {
+        let mut rec = recorder();
+        rec.profile.max_binding_bytes = max_binding_bytes;
+        rec.profile.max_buffer_bytes = max_buffer_bytes;
+        let logits = rec.persistent(Class::Activations, "logits of a chunk", &[16, 1000]);
+        fill(&mut rec, &logits, 0.0);
+        rec.check_limits().map_err(|error| error.to_string())
+    };
+    assert_eq!(limits(64_000, 64_000), Ok(()));
+    let error = limits(63_999, 64_000).unwrap_err();
+    for part in ["logits of a chunk", "[16, 1000]", "64000", "63999"] {
+        assert!(error.contains(part), "{part:?} is missing in {error}");
+    }
+    let error = limits(64_000, 63_999).unwrap_err();
+    for part in ["logits of a chunk", "64000", "63999"] {
+        assert!(error.contains(part), "{part:?} is missing in {error}");
+    }
+}
+
+#[test]
+fn the_read_back_ring_returns_copies_in_order() {
+    let gpu = gpu(Form::Registers);
+    let mut rec = Recorder::new(&gpu.profile);
+    rec.begin("one");
+    let y = rec.persistent(Class::Scratch, "y", &[3]);
+    fill(&mut rec, &y, 1.0);
+    rec.begin("two");
+    fill(&mut rec, &y, 2.0);
+    let workspace = block_on(rec.allocate(gpu)).unwrap();
+    let mut ring = block_on(ReadbackRing::new(gpu, &y, 2)).unwrap();
+    assert_eq!(block_on(ring.take(gpu)).unwrap(), None);
+    for (tag, plan) in [(7, "one"), (8, "two")] {
+        workspace.run(gpu, &[plan]);
+        ring.send(gpu, &workspace, tag);
+    }
+    assert!(!ring.has_room() && ring.pending() == 2);
+    assert_eq!(block_on(ring.take(gpu)).unwrap(), Some((7, vec![1.0; 3])));
+    gpu.wait().unwrap();
+    assert_eq!(ring.try_take(gpu).unwrap(), Some((8, vec![2.0; 3])));
+    assert!(ring.has_room() && ring.pending() == 0);
+}
+
+#[test]
+#[should_panic(expected = "fill: grid [0, 1, 1]")]
+fn a_dispatch_without_workgroups_panics() {
+    let mut rec = recorder();
+    let y = rec.persistent(Class::Scratch, "y", &[1]);
+    rec.dispatch(fill_kernel(), &[&y], &[], [0, 1, 1]);
+}
+
+#[test]
+#[should_panic(expected = "fill: grid [1, 65536, 1]")]
+fn a_dispatch_beyond_the_limit_panics() {
+    let mut rec = recorder();
+    let y = rec.persistent(Class::Scratch, "y", &[1]);
+    rec.dispatch(fill_kernel(), &[&y], &[], [1, 65_536, 1]);
+}
+
+fn fill_kernel() -> &'static multinorm::gpu::Kernel {
+    kernels::ALL.iter().copied().flatten().find(|kernel| kernel.name == "fill").expect("a kernel fill")
+}
+
+#[test]
+#[should_panic(expected = "tensor nothing has shape [3, 0]")]
+fn a_tensor_without_elements_panics() {
+    recorder().persistent(Class::Scratch, "nothing", &[3, 0]);
+}
+
+#[test]
+#[should_panic(expected = "transient tensor y is named by two plans")]
+fn a_transient_tensor_in_two_plans_panics() {
+    let mut rec = recorder();
+    let y = rec.transient(Class::Scratch, "y", &[1]);
+    fill(&mut rec, &y, 0.0);
+    rec.begin("another");
+    fill(&mut rec, &y, 0.0);
+}
+
+#[test]
+#[should_panic(expected = "rows 2..4 of a tensor [3, 5]")]
+fn rows_beyond_a_tensor_panic() {
+    recorder().persistent(Class::Scratch, "y", &[3, 5]).rows(2..4);
+}

@@ -1,0 +1,346 @@
+//! The invariants of shaders/: each file is a kernel, stays within WebGPU's default limits, and every system takes it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use multinorm::gpu::{Class, Kernel, Profile, Recorder, Tensor};
+use multinorm::kernels;
+use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ShaderStage};
+
+use crate::support::{FORMS, OUTPUTS};
+
+/// A kernel with the constants of one use.
+type Use = (&'static Kernel, Vec<(&'static str, f64)>);
+
+/// Each kernel with each set of constants that the launchers give it, in both forms, once each.
+static EVERY_USE: LazyLock<Vec<Use>> = LazyLock::new(|| {
+    let mut uses: Vec<Use> = Vec::new();
+    for one in every_use().iter().flat_map(Recorder::kernels) {
+        if !uses.contains(&one) {
+            uses.push(one);
+        }
+    }
+    uses
+});
+
+/// Recorders in which every launcher was called with all that changes its kernel or its constants.
+fn every_use() -> Vec<Recorder> {
+    FORMS.into_iter().map(|form| Recorder::new(&Profile::webgpu_default(form))).map(record_all).collect()
+}
+
+fn tensor(rec: &mut Recorder, shape: &[usize]) -> Tensor {
+    rec.persistent(Class::Scratch, "any", shape)
+}
+
+fn record_all(mut rec: Recorder) -> Recorder {
+    rec.begin("all");
+    record_layers(&mut rec);
+    record_attention(&mut rec);
+    record_updates(&mut rec);
+    rec
+}
+
+fn record_layers(rec: &mut Recorder) {
+    let [x, y, z] = [(); 3].map(|()| tensor(rec, &[16, 16]));
+    let [odd_x, odd_y, odd_z] = [(); 3].map(|()| tensor(rec, &[5, 5]));
+    let [row_x, row_y, column] = [[1, 16], [1, 16], [16, 1]].map(|shape| tensor(rec, &shape));
+    for output in OUTPUTS {
+        for product in [kernels::matmul::nt, kernels::matmul::nn, kernels::matmul::tn] {
+            product(rec, &x, &y, &z, output);
+            product(rec, &odd_x, &odd_y, &odd_z, output);
+        }
+        kernels::matmul::nt(rec, &row_x, &x, &row_y, output);
+    }
+    kernels::fill::fill(rec, &y, 0.5);
+    kernels::swiglu::swiglu(rec, &x, &y, &z);
+    kernels::swiglu::swiglu_backward(rec, &x, &y, &z);
+
+    let weight = column.reshaped(&[16]);
+    let (dweight, sum) = (tensor(rec, &[16]), tensor(rec, &[16, 16]));
+    kernels::rms_norm::rms_norm(rec, &x, &weight, &y, 1e-5);
+    kernels::rms_norm::add_rms_norm(rec, &x, &z, &weight, &sum, &y, 1e-5);
+    for output in OUTPUTS {
+        kernels::rms_norm::rms_norm_backward(rec, &x, &weight, &y, (&z, output), (&dweight, output), 1e-5);
+    }
+
+    let tokens = kernels::embedding::TokenBatch::new(rec, 16);
+    kernels::embedding::embedding(rec, &tokens.ids, &x, &y);
+    kernels::embedding::embedding_backward(rec, &tokens, &y, &x);
+
+    let (statistics, loss) = (tensor(rec, &[16, 4]), tensor(rec, &[1]));
+    for (first, output) in [0, 16].into_iter().zip(OUTPUTS) {
+        kernels::cross_entropy::statistics(rec, &x, &tokens.ids, &statistics, first, output);
+        kernels::cross_entropy::loss(rec, &statistics, &tokens.ids, &loss, 0.1, output);
+        kernels::cross_entropy::backward(rec, &x, &tokens.ids, &statistics, first, 0.1);
+    }
+}
+
+fn record_attention(rec: &mut Recorder) {
+    use kernels::attention::{Cache, Shape, attention, attention_backward, attention_cached, cache_append};
+    use kernels::rope::{RopeTables, Turn, rope};
+    // A size for each room in registers.
+    for head_dim in [32, 64, 128, 256] {
+        let shape = Shape { batch: 2, seq: 70, heads: 4, kv_heads: 2, head_dim };
+        let [q, out, dout, dq] = [(); 4].map(|()| tensor(rec, &[140, 4 * head_dim]));
+        let [k, v, dk, dv] = [(); 4].map(|()| tensor(rec, &[140, 2 * head_dim]));
+        let lse = tensor(rec, &[140, 4]);
+        attention(rec, [&q, &k, &v], &out, &lse, shape);
+        attention_backward(rec, [&q, &k, &v], &out, &lse, &dout, [&dq, &dk, &dv], shape);
+        let tables = RopeTables::new(rec, 70, head_dim, 10_000.0);
+        rope(rec, &q, &tables, 4, 70, Turn::Forward);
+        rope(rec, &dq, &tables, 4, 70, Turn::Backward);
+        let cache = Cache { k: k.clone(), v };
+        let (one, token) = (tensor(rec, &[1, 4 * head_dim]), tensor(rec, &[1, 2 * head_dim]));
+        let one_out = tensor(rec, &[1, 4 * head_dim]);
+        cache_append(rec, &token, &tables.start, &cache.k);
+        attention_cached(rec, &one, &cache, &tables.start, &one_out, shape);
+    }
+}
+
+fn record_updates(rec: &mut Recorder) {
+    use kernels::adamw::{AdamwConstants, adamw};
+    use kernels::scaling::{MAX_COLS, Scaling, StepConstants};
+    use kernels::sgd::{MomentumConstants, sgd, sgd_momentum};
+    let [weight, gradient, first, second] = [(); 4].map(|()| tensor(rec, &[7, 13]));
+    let (statistics, step) = (tensor(rec, &[5]), tensor(rec, &[4]));
+    for max_norm in [0.0, 1.0] {
+        let gradients = [gradient.clone(), first.clone()];
+        kernels::norms::gradient_statistics(rec, &gradients, &statistics, max_norm);
+    }
+    let hyper = AdamwConstants { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 };
+    adamw(rec, &weight, &gradient, [&first, &second], &statistics, &step, hyper);
+    sgd(rec, &weight, &gradient, &statistics, &step, 0.1, 0.1);
+    for nesterov in [false, true] {
+        let hyper = MomentumConstants { lr: 0.1, momentum: 0.9, nesterov, weight_decay: 0.1 };
+        sgd_momentum(rec, &weight, &gradient, &first, &statistics, &step, hyper);
+    }
+    for shape in [[7, 13], [3, MAX_COLS]] {
+        let [weight, gradient] = [(); 2].map(|()| tensor(rec, &shape));
+        for passes in [&[(true, false)][..], &[(false, true), (false, true)], &[(true, true), (true, true)]] {
+            let mut scaling = Scaling::new(rec, &gradient);
+            for &(row, column) in passes {
+                scaling.pass(rec, row, column);
+            }
+            let hyper = StepConstants { lr: 0.02, scale: 0.05, weight_decay: 0.1 };
+            scaling.apply(rec, &weight, &statistics, &step, hyper);
+        }
+    }
+}
+
+fn all_kernels() -> impl Iterator<Item = &'static Kernel> {
+    kernels::ALL.iter().copied().flatten()
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders")
+}
+
+/// Stem and text of every WGSL file directly in a folder.
+fn wgsl_files(folder: &Path) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert!(path.ends_with("shaders/lib"), "{} is no place for shaders", path.display());
+            continue;
+        }
+        assert_eq!(path.extension().and_then(|x| x.to_str()), Some("wgsl"), "{} is no shader", path.display());
+        let stem = path.file_stem().unwrap().to_str().unwrap().to_string();
+        files.insert(stem, std::fs::read_to_string(&path).unwrap());
+    }
+    files
+}
+
+/// Parsed and validated with no capability beyond WebGPU's own.
+fn validated(name: &str, source: &str) -> (Module, ModuleInfo) {
+    let module = naga::front::wgsl::parse_str(source)
+        .unwrap_or_else(|error| panic!("shaders/{name}.wgsl: {}", error.emit_to_string(source)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("shaders/{name}.wgsl: {}", error.emit_to_string(source)));
+    (module, info)
+}
+
+/// Runs `check` on every use, as the module it becomes once the constants are in.
+fn for_every_use(check: impl Fn(&str, &'static Kernel, &Module, &ModuleInfo)) {
+    for (kernel, constants) in EVERY_USE.iter() {
+        let what = format!("{} with {constants:?}", kernel.name);
+        let (module, info) = validated(kernel.name, kernel.source);
+        let values: HashMap<String, f64> = constants.iter().map(|&(name, value)| (name.into(), value)).collect();
+        let entry = Some((ShaderStage::Compute, kernel.name));
+        let (module, info) = process_overrides(&module, &info, entry, &values.into_iter().collect())
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        check(&what, kernel, &module, &info);
+    }
+}
+
+#[test]
+fn every_file_is_a_registered_kernel_and_every_kernel_a_file() {
+    let files: BTreeSet<String> = wgsl_files(&folder()).into_keys().collect();
+    let registered: BTreeSet<String> = all_kernels().map(|kernel| kernel.name.to_string()).collect();
+    assert_eq!(files, registered, "left the files of shaders/, right the names in kernels::ALL");
+}
+
+#[test]
+fn a_kernels_source_is_its_file_and_then_libraries() {
+    let (files, libraries) = (wgsl_files(&folder()), wgsl_files(&folder().join("lib")));
+    let mut used = BTreeSet::new();
+    for kernel in all_kernels() {
+        let mut rest = kernel.source.strip_prefix(files[kernel.name].as_str());
+        while let Some(text) = rest.filter(|text| !text.is_empty()) {
+            let library = libraries.iter().find(|(_, library)| text[1..].starts_with(library.as_str()));
+            rest = library.map(|(name, library)| {
+                used.insert(name.clone());
+                &text[1 + library.len()..]
+            });
+        }
+        assert!(rest.is_some(), "{}: its source is not its file and then whole libraries", kernel.name);
+    }
+    assert_eq!(used, libraries.into_keys().collect(), "left the libraries that kernels use, right those there are");
+}
+
+#[test]
+fn every_kernel_has_one_entry_point_of_its_name_and_bindings_of_one_group() {
+    for kernel in all_kernels() {
+        let (module, _) = validated(kernel.name, kernel.source);
+        let entries: Vec<&str> = module.entry_points.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(entries, [kernel.name], "entry points of shaders/{}.wgsl", kernel.name);
+        assert_eq!(module.entry_points[0].stage, ShaderStage::Compute, "{}", kernel.name);
+
+        let bound = || module.global_variables.iter().filter_map(|(_, variable)| Some((variable, variable.binding?)));
+        let mut bindings: Vec<(u32, u32)> = bound().map(|(_, binding)| (binding.group, binding.binding)).collect();
+        bindings.sort();
+        let wanted: Vec<(u32, u32)> = (0..bindings.len() as u32).map(|number| (0, number)).collect();
+        assert_eq!(bindings, wanted, "{}: bindings are numbered from 0 in group 0", kernel.name);
+        let storage = bound().filter(|(variable, _)| matches!(variable.space, AddressSpace::Storage { .. })).count();
+        assert!((1..=8).contains(&storage), "{}: {storage} storage buffers; WebGPU's default is 8", kernel.name);
+    }
+}
+
+#[test]
+fn libraries_have_neither_bindings_nor_entry_points() {
+    for (name, source) in wgsl_files(&folder().join("lib")) {
+        let (module, _) = validated(&format!("lib/{name}"), &source);
+        assert!(module.entry_points.is_empty(), "lib/{name}.wgsl has an entry point");
+        let bound = module.global_variables.iter().any(|(_, variable)| variable.binding.is_some());
+        assert!(!bound, "lib/{name}.wgsl has a binding");
+    }
+}
+
+#[test]
+fn the_launchers_use_every_registered_kernel() {
+    let used: Vec<(&str, &str)> = EVERY_USE.iter().map(|(kernel, _)| (kernel.name, kernel.source)).collect();
+    for kernel in all_kernels() {
+        let last = kernel.source.lines().last();
+        let found = used.contains(&(kernel.name, kernel.source));
+        assert!(found, "no launcher in every_use() dispatches {} that ends on {last:?}", kernel.name);
+    }
+}
+
+#[test]
+fn constants_are_whole_where_the_kernel_wants_whole_numbers() {
+    // naga truncates a fraction for a u32 without a word.
+    for (kernel, constants) in EVERY_USE.iter() {
+        let (module, _) = validated(kernel.name, kernel.source);
+        for (_, constant) in module.overrides.iter() {
+            let name = constant.name.as_deref().expect("overrides have names");
+            let Some(&(_, value)) = constants.iter().find(|(given, _)| *given == name) else { continue };
+            let naga::TypeInner::Scalar(scalar) = module.types[constant.ty].inner else { panic!("{name}: a scalar") };
+            let fits = match scalar.kind {
+                naga::ScalarKind::Uint => value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value),
+                naga::ScalarKind::Bool => value == 0.0 || value == 1.0,
+                _ => value.is_finite() && (value == 0.0 || value as f32 != 0.0),
+            };
+            assert!(fits, "{}: {name} is {value}, and the kernel wants a {:?}", kernel.name, scalar.kind);
+        }
+    }
+}
+
+#[test]
+fn workgroups_fit_webgpus_default_limits() {
+    for_every_use(|what, _, module, _| {
+        let [x, y, z] = module.entry_points[0].workgroup_size;
+        assert!(x * y * z <= 256 && x <= 256 && y <= 256 && z <= 64, "{what}: {x}x{y}x{z} invocations");
+        let shared = module.global_variables.iter().filter(|(_, variable)| variable.space == AddressSpace::WorkGroup);
+        let bytes: u32 = shared.map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx())).sum();
+        assert!(bytes <= 16 << 10, "{what}: {bytes} bytes of workgroup memory");
+    });
+}
+
+/// As a browser's checked accesses and as the trusted ones of a native build.
+const CHECKS: [BoundsCheckPolicy; 2] = [BoundsCheckPolicy::Restrict, BoundsCheckPolicy::Unchecked];
+
+fn policies(policy: BoundsCheckPolicy) -> BoundsCheckPolicies {
+    BoundsCheckPolicies { index: policy, buffer: policy, image_load: policy, binding_array: policy }
+}
+
+#[test]
+fn every_use_translates_to_valid_spirv() {
+    for_every_use(|what, kernel, module, info| {
+        for policy in CHECKS {
+            let options = spv::Options { bounds_check_policies: policies(policy), ..Default::default() };
+            let entry = spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: kernel.name.into() };
+            let words = spv::write_vec(module, info, &options, Some(&entry))
+                .unwrap_or_else(|error| panic!("{what} to SPIR-V: {error}"));
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            validate_spirv(&format!("{what}, {policy:?}"), &bytes);
+        }
+    });
+}
+
+fn validate_spirv(what: &str, bytes: &[u8]) {
+    let mut validator = Command::new("spirv-val")
+        .args(["--target-env", "vulkan1.1", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!("spirv-val does not start ({error}): `cargo xtask test` installs it (Debian: spirv-tools)")
+        });
+    validator.stdin.take().expect("a pipe").write_all(bytes).expect("spirv-val reads its input");
+    let output = validator.wait_with_output().expect("spirv-val ends");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn every_use_translates_to_metal() {
+    for_every_use(|what, kernel, module, info| {
+        for policy in CHECKS {
+            let options = msl::Options {
+                lang_version: (2, 0),
+                bounds_check_policies: policies(policy),
+                ..Default::default()
+            };
+            let entry = msl::PipelineOptions {
+                entry_point: Some((ShaderStage::Compute, kernel.name.into())),
+                ..Default::default()
+            };
+            let (text, _) = msl::write_string(module, info, &options, &entry)
+                .unwrap_or_else(|error| panic!("{what} to MSL: {error}"));
+            assert!(text.contains("kernel void"), "{what}: {text}");
+        }
+    });
+}
+
+#[test]
+fn every_use_translates_to_direct3d() {
+    for_every_use(|what, kernel, module, info| {
+        for restrict_indexing in [true, false] {
+            let options = hlsl::Options { restrict_indexing, ..Default::default() };
+            let entry = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, kernel.name.into())) };
+            let mut text = String::new();
+            hlsl::Writer::new(&mut text, &options, &entry)
+                .write(module, info, None)
+                .unwrap_or_else(|error| panic!("{what} to HLSL: {error}"));
+            assert!(text.contains("[numthreads("), "{what}: {text}");
+        }
+    });
+}

@@ -7,8 +7,8 @@ use crate::support::{Case, FORMS, assert_close, random, widen};
 
 /// Softmax of scores some units apart; the worst seen is 2e-6.
 const TOLERANCE: f64 = 1e-5;
-/// Differences of such; the worst seen is 4e-6.
-const GRADIENT_TOLERANCE: f64 = 2e-5;
+/// Differences of such; the worst seen is 1.7e-5.
+const GRADIENT_TOLERANCE: f64 = 6e-5;
 
 fn reference_shape(shape: Shape) -> reference::attention::Shape {
     let Shape { batch, seq, heads, kv_heads, head_dim } = shape;
@@ -21,7 +21,6 @@ fn queries(len: usize) -> Vec<f32> {
 }
 
 fn check(form: Form, shape: Shape) {
-    let clock = std::time::Instant::now();
     let n = shape.batch * shape.seq;
     let (q_shape, kv_shape) = ([n, shape.heads * shape.head_dim], [n, shape.kv_heads * shape.head_dim]);
     let q_values = queries(q_shape[0] * q_shape[1]);
@@ -36,7 +35,6 @@ fn check(form: Form, shape: Shape) {
     attention::attention_backward(&mut case.rec, [&q, &k, &v], &out, &lse, &dout, [&dq, &dk, &dv], shape);
     let done = case.run();
 
-    println!("CLOCK {form:?} {} {:?}", shape.head_dim, clock.elapsed());
     let (q_values, sizes) = (widen(&q_values), reference_shape(shape));
     let what = |name: &str| format!("{form:?} {name} {shape:?}");
     let (want_out, want_lse) = reference::attention::forward(&q_values, &k_values, &v_values, sizes);

@@ -4,8 +4,8 @@ use multinorm::reference;
 
 use crate::support::{Case, FORMS, OUTPUTS, assert_close, random, widen};
 
-/// Exponentials of logits some tens apart; the worst seen is 3e-6.
-const TOLERANCE: f64 = 1e-5;
+/// Exponentials of logits around 100, where f32 has steps of 8e-6; the worst seen is 6e-6.
+const TOLERANCE: f64 = 3e-5;
 const SCALE: f64 = 0.37;
 
 /// Every third target of rows past the first is [`cross_entropy::IGNORE`]; the others walk over the vocabulary.

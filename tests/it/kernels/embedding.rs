@@ -4,6 +4,8 @@ use multinorm::reference;
 use crate::support::{Case, FORMS, assert_close, sum};
 
 const VOCAB: usize = 11;
+/// A sum of 70 rows, one after the other; the worst seen is 1.7e-6.
+const TOLERANCE: f64 = 6e-6;
 
 /// Ids one by one: alone, all equal, all different, and repeated here and there with gaps between.
 fn batches() -> Vec<Vec<u32>> {
@@ -41,7 +43,7 @@ fn gradients_add_up_over_repeated_ids() {
             done.write(&tokens.starts, &starts);
             done.run();
             let want = sum(&before, &reference::embedding::backward(&ids, &dy_values, VOCAB, cols));
-            assert_close(format!("{form:?} {} ids of {cols}", ids.len()), &done.read(&dtable), &want, 2e-6);
+            assert_close(format!("{form:?} {} ids of {cols}", ids.len()), &done.read(&dtable), &want, TOLERANCE);
         }
     }
 }

@@ -21,8 +21,8 @@ const SHAPES: [[usize; 3]; 14] = [
     [132, 68, 20],
 ];
 
-/// Sums of K products of normal numbers; the worst seen is 4e-7.
-const TOLERANCE: f64 = 2e-6;
+/// Sums of K products of normal numbers; the worst seen is 1.5e-6.
+const TOLERANCE: f64 = 6e-6;
 
 #[test]
 fn the_three_layouts_agree_with_the_reference() {
