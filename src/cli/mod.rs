@@ -77,6 +77,7 @@ impl DeviceArgs {
 
 /// Runs the program. Exit status: 0 done, 1 the run failed, 2 the words were wrong.
 pub fn main() -> ExitCode {
+    sigpipe::reset();
     let quiet = "warn,wgpu_hal=error,wgpu_core=error,naga=error";
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(quiet)).format_timestamp(None).init();
     let cli = Cli::parse(); // exits with 2 by itself

@@ -211,7 +211,9 @@ fn imports() -> BTreeMap<(String, String), String> {
 fn paths_are_read_as_the_compiler_reads_them() {
     let read = |modules: &[&str], text: &str| {
         let modules = modules.iter().map(|part| part.to_string()).collect();
-        names_of_the_root(&Source { path: "test".into(), modules, tokens: tokens(text) }).into_iter().collect::<Vec<_>>()
+        names_of_the_root(&Source { path: "test".into(), modules, tokens: tokens(text) })
+            .into_iter()
+            .collect::<Vec<_>>()
     };
     assert_eq!(read(&["optim", "sgd"], "use crate::gpu::{Form, Gpu}; // crate::llama"), ["gpu"]);
     assert_eq!(read(&["optim", "sgd"], "use crate::{Error, gpu::{Form, Gpu}, kernels};"), ["Error", "gpu", "kernels"]);
@@ -233,7 +235,8 @@ fn imports_go_down_only() {
         assert!(back.is_none(), "{path} and {} import each other's rooms", back.unwrap());
     }
     // Were the reading of paths to break, nothing would be found and nothing would fail.
-    for (from, to) in [("kernels", "gpu"), ("llama", "kernels"), ("optim", "gpu"), ("train", "llama"), ("gpu", "error")] {
+    for (from, to) in [("kernels", "gpu"), ("llama", "kernels"), ("optim", "gpu"), ("train", "llama"), ("gpu", "error")]
+    {
         assert!(imports.contains_key(&(from.into(), to.into())), "{from} is known to import {to}");
     }
 }
@@ -307,8 +310,7 @@ fn only_the_command_line_prints_and_blocks() {
 }
 
 /// Reference files of another name than the kernel file's, and the kernels that need none.
-const REFERENCES: [(&str, Option<&str>); 3] =
-    [("norms", Some("norm")), ("scaling", Some("passes")), ("fill", None)];
+const REFERENCES: [(&str, Option<&str>); 3] = [("norms", Some("norm")), ("scaling", Some("passes")), ("fill", None)];
 
 fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"));
@@ -323,8 +325,10 @@ fn read(path: &str) -> String {
 
 #[test]
 fn every_shader_is_in_one_kernel_file() {
-    let files: Vec<(String, String)> =
-        stems("src/kernels", "rs").into_iter().map(|stem| (stem.clone(), read(&format!("src/kernels/{stem}.rs")))).collect();
+    let files: Vec<(String, String)> = stems("src/kernels", "rs")
+        .into_iter()
+        .map(|stem| (stem.clone(), read(&format!("src/kernels/{stem}.rs"))))
+        .collect();
     for shader in stems("shaders", "wgsl") {
         let named = |text: &str| text.contains(&format!("kernel!(\"{shader}\""));
         let homes: Vec<&str> = files.iter().filter(|(_, text)| named(text)).map(|(stem, _)| stem.as_str()).collect();

@@ -314,11 +314,8 @@ fn validate_spirv(what: &str, bytes: &[u8]) {
 fn every_use_translates_to_metal() {
     for_every_use(|what, kernel, module, info| {
         for policy in CHECKS {
-            let options = msl::Options {
-                lang_version: (2, 0),
-                bounds_check_policies: policies(policy),
-                ..Default::default()
-            };
+            let options =
+                msl::Options { lang_version: (2, 0), bounds_check_policies: policies(policy), ..Default::default() };
             let entry = msl::PipelineOptions {
                 entry_point: Some((ShaderStage::Compute, kernel.name.into())),
                 ..Default::default()

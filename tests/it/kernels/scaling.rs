@@ -111,7 +111,13 @@ fn ten_steps_of_sinkgd_agree_with_the_reference() {
             let mut scaling = Scaling::new(&mut case.rec, &gradient);
             record(&mut case, &mut scaling, &vec![RowColumn; iterations]);
             let statistics = statistics(&mut case);
-            scaling.apply(&mut case.rec, &weight, &statistics, &numbers, StepConstants { lr, scale, weight_decay: 0.0 });
+            scaling.apply(
+                &mut case.rec,
+                &weight,
+                &statistics,
+                &numbers,
+                StepConstants { lr, scale, weight_decay: 0.0 },
+            );
             let done = case.allocate();
             for number in 1..=10 {
                 let values = uneven(m, n, u64::from(100 * number));
