@@ -41,7 +41,9 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
 /// [`Error::Io`] with the remedy where there is one.
 pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
     let remedy = match source.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space there or choose another folder",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "free some space there or choose another folder"
+        }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "make the folder writable or choose another",
         _ => return Error::io(action, path)(source),
     };

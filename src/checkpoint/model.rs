@@ -171,7 +171,7 @@ pub(super) mod tests {
 
     pub(in super::super) fn small() -> ModelConfig {
         let tiny = ModelConfig::preset("tiny").unwrap();
-        ModelConfig { vocab_size: 16, hidden_size: 8, intermediate_size: 12, head_dim: 2, num_hidden_layers: 2, ..tiny }
+        ModelConfig { vocab_size: 16, hidden_size: 8, intermediate_size: 12, head_dim: 4, num_hidden_layers: 2, ..tiny }
     }
 
     /// Every value its own, counted from `first`.

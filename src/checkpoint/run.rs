@@ -24,6 +24,9 @@ pub struct TrainerState {
     pub seed: u64,
     /// The run's config.toml.
     pub config_toml: String,
+    /// Mean loss of the last step's batch: what a run says that resumes with no step left.
+    #[serde(default)]
+    pub last_loss: Option<f64>,
     /// The lowest evaluation loss so far, in nats a token.
     pub best_eval_loss: Option<f64>,
     /// Tells another text or tokenizer from the run's own.
@@ -277,6 +280,7 @@ mod tests {
                 tokens: step * 2048,
                 seed: u64::MAX,
                 config_toml: "[model]\npreset = \"tiny\"\n".into(),
+                last_loss: Some(3.5),
                 best_eval_loss: Some(3.25),
                 data_fingerprint: "austen ü".into(),
             };

@@ -26,9 +26,9 @@ pub struct EvalArgs {
     /// Tokens of a window [default: the run's, else 256 or as many as the model has positions]
     #[arg(long, value_name = "N")]
     sequence_length: Option<usize>,
-    /// Windows at a time
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    batch_size: usize,
+    /// Windows at a time [default: the run's, so that the last bits are its own, else 8]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
     /// At most so many tokens
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
@@ -64,7 +64,8 @@ pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
             format!("{sequence_length} is not from 1 to the model's {positions} positions"),
         ));
     }
-    if args.batch_size == 0 {
+    let batch_size = args.batch_size.or(trained.as_ref().map(|config| config.eval.batch_size)).unwrap_or(8);
+    if batch_size == 0 {
         return Err(Error::config("batch-size", "0 windows at a time are none: at least 1"));
     }
     let from_run =
@@ -74,8 +75,7 @@ pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
 
     let gpu = device.open()?;
     let evaluation = pollster::block_on(async {
-        let mut evaluator =
-            Evaluator::new(&gpu, &model.config, &model.weights, args.batch_size, sequence_length).await?;
+        let mut evaluator = Evaluator::new(&gpu, &model.config, &model.weights, batch_size, sequence_length).await?;
         evaluator.evaluate(&gpu, &tokens, max_tokens).await
     })?;
     if args.json {

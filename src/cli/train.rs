@@ -47,6 +47,11 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     let config = load_config(args, &gpu.profile)?;
     eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
     record_training(&config, &gpu.profile)?.recorder.check_limits()?;
+    let place = match &args.resume {
+        Some(folder) => RunPlace { folder: folder.clone(), resume: true },
+        None => RunPlace { folder: args.out.clone().map_or_else(next_free_folder, Ok)?, resume: false },
+    };
+    place.check()?; // before a tokenizer is trained for minutes
     let dataset =
         Arc::new(dataset::load(&config.data, config.model.vocab_size, &mut |line| eprintln!("data       {line}"))?);
     eprintln!(
@@ -57,10 +62,6 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
         dataset.split,
         dataset.license.lines().next().unwrap_or("unknown")
     );
-    let place = match &args.resume {
-        Some(folder) => RunPlace { folder: folder.clone(), resume: true },
-        None => RunPlace { folder: args.out.clone().map_or_else(next_free_folder, Ok)?, resume: false },
-    };
     eprintln!("run        {}", place.folder.display());
 
     let stop = stop_on_interrupt();
@@ -73,6 +74,13 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
 
 fn load_config(args: &TrainArgs, profile: &Profile) -> Result<RunConfig> {
     let resumed = args.resume.as_ref().map(|folder| folder.join("config.toml"));
+    if let (Some(folder), Some(path)) = (&args.resume, &resumed)
+        && !path.exists()
+    {
+        let message =
+            "holds no run to resume (there is no config.toml): name a run's folder, or start one with `--out`";
+        return Err(Error::checkpoint(folder, message));
+    }
     let path = args.config.clone().or(resumed);
     let text = match &path {
         Some(path) => Some(std::fs::read_to_string(path).map_err(Error::io("read", path))?),

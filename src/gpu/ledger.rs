@@ -119,7 +119,7 @@ mod tests {
     fn lifetimes_that_touch_never_share() {
         let life = |tensor, bytes, first, last| Lifetime { tensor, bytes, first, last };
         let plan = vec![life(0, 40, 0, 1), life(1, 16, 1, 2), life(2, 40, 2, 3), life(3, 8, 3, 4)];
-        let (buffers, places) = share(&[plan.clone()]);
+        let (buffers, places) = share(std::slice::from_ref(&plan));
         assert_eq!(buffers.iter().map(|b| b.bytes).collect::<Vec<_>>(), [40, 16]);
         let place = |tensor| places.iter().find(|&&(t, _)| t == tensor).unwrap().1;
         assert_eq!((place(0), place(2)), (0, 0));

@@ -17,6 +17,7 @@ use crate::checkpoint::{
 };
 use crate::config::RunConfig;
 use crate::data::baseline::bigram_loss;
+use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
 use crate::data::windows::Windows;
 use crate::gpu::{Gpu, Memory};
@@ -29,6 +30,23 @@ pub struct RunPlace {
     pub folder: PathBuf,
     /// Whether to go on from its newest checkpoint.
     pub resume: bool,
+}
+
+impl RunPlace {
+    /// The checkpoint to go on from.
+    ///
+    /// Errors: none to go on from, or a run where a new one shall begin.
+    pub fn check(&self) -> Result<Option<PathBuf>> {
+        let refuse = |message: String| Err(Error::checkpoint(&self.folder, message));
+        match (self.resume, latest_checkpoint(&self.folder)?) {
+            (true, None) => refuse("there is no checkpoint to resume from; start with `--out` instead".into()),
+            (false, Some(last)) => refuse(format!(
+                "holds a run already ({}): go on with `--resume`, or choose another `--out`",
+                last.display()
+            )),
+            (_, last) => Ok(last),
+        }
+    }
 }
 
 /// What happens during a run, in order.
@@ -127,30 +145,13 @@ impl<'a> Run<'a> {
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self> {
         let folder = place.folder.as_path();
-        let last = latest_checkpoint(folder)?;
-        let resumed = match (place.resume, last) {
-            (true, Some(last)) => Some(load_checkpoint(&last)?),
-            (true, None) => {
-                return Err(Error::checkpoint(
-                    folder,
-                    "there is no checkpoint to resume from; start with `--out` instead",
-                ));
-            }
-            (false, Some(last)) => {
-                return Err(Error::checkpoint(
-                    folder,
-                    format!(
-                        "holds a run already ({}): go on with `--resume`, or choose another `--out`",
-                        last.display()
-                    ),
-                ));
-            }
-            (false, None) => None,
-        };
+        let resumed = place.check()?.map(|last| load_checkpoint(&last)).transpose()?;
         if dataset.validation.len() <= config.train.sequence_length {
             // The same words for both ways of having no held-out text.
             Windows::new(&dataset.validation, 1, config.train.sequence_length, None)?;
         }
+        // A text too short for one window fails here, before anything is written.
+        Batches::new(&dataset.train, config.train.batch_size, config.train.sequence_length, config.train.seed)?;
         let max_tokens = config.eval.max_tokens;
         let windows = Windows::new(&dataset.validation, 1, config.train.sequence_length, Some(max_tokens))?;
         let n_predicted = windows.n_predicted();
@@ -158,7 +159,7 @@ impl<'a> Run<'a> {
         let baseline = bigram_loss(&dataset.train, &dataset.validation, vocab_size, Some(n_predicted))?;
 
         let mut trainer = Trainer::new(gpu, config, dataset.clone()).await?;
-        let mut best_eval_loss = None;
+        let (mut best_eval_loss, mut final_loss) = (None, f64::NAN);
         if let Some(resumed) = resumed {
             let fingerprint = fingerprint(&dataset);
             if resumed.state.data_fingerprint != fingerprint {
@@ -174,6 +175,7 @@ impl<'a> Run<'a> {
                 ));
             }
             best_eval_loss = resumed.state.best_eval_loss;
+            final_loss = resumed.state.last_loss.unwrap_or(f64::NAN);
             trainer.restore(&Snapshot {
                 step: resumed.state.step,
                 parameters: resumed.parameters.into_iter().map(|tensor| tensor.values).collect(),
@@ -191,7 +193,7 @@ impl<'a> Run<'a> {
             folder,
             log,
             baseline_bigram_loss: baseline,
-            final_loss: f64::NAN,
+            final_loss,
             train_secs: 0.0,
             train_tokens: 0,
             best_eval_loss,
@@ -287,6 +289,7 @@ impl<'a> Run<'a> {
             tokens: snapshot.step * config.train.tokens_per_step() as u64,
             seed: config.train.seed,
             config_toml: config.to_toml(),
+            last_loss: Some(self.final_loss).filter(|loss| loss.is_finite()),
             best_eval_loss: self.best_eval_loss,
             data_fingerprint: fingerprint(&self.dataset),
         };

@@ -1,5 +1,6 @@
 //! The one integration-test binary.
 
+mod command_line;
 mod floors;
 mod gpu;
 mod kernels;

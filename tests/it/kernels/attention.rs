@@ -52,22 +52,28 @@ fn check(form: Form, shape: Shape) {
     assert_close(what("dv"), &done.read(&dv), &want.2, GRADIENT_TOLERANCE);
 }
 
+// At, below and above the rooms of 32, 64, 128 and 256 registers. The forms differ in lanes alone, so each takes half:
+// a software adapter compiles a head of 256 for ten seconds.
 #[test]
-fn every_head_size_agrees_with_the_reference() {
-    // At, below and above the rooms of 32, 64, 128 and 256 registers.
-    for form in FORMS {
-        for head_dim in [4, 12, 32, 36, 64, 80, 132, 256] {
-            check(form, Shape { batch: 2, seq: 9, heads: 4, kv_heads: 2, head_dim });
-        }
+fn head_sizes_agree_with_the_reference_in_narrow_workgroups() {
+    for head_dim in [4, 36, 64, 256] {
+        check(Form::Registers, Shape { batch: 2, seq: 9, heads: 4, kv_heads: 2, head_dim });
     }
 }
 
 #[test]
-fn every_sequence_length_and_grouping_agrees_with_the_reference() {
+fn head_sizes_agree_with_the_reference_in_wide_workgroups() {
+    for head_dim in [12, 32, 80] {
+        check(Form::WorkgroupTiles, Shape { batch: 2, seq: 9, heads: 4, kv_heads: 2, head_dim });
+    }
+}
+
+#[test]
+fn sequence_lengths_and_groupings_agree_with_the_reference() {
     // Below, at and beyond the four keys of a turn and the 8 or 64 lanes of a workgroup.
-    for form in FORMS {
-        for seq in [1, 2, 7, 8, 63, 65, 130] {
-            for kv_heads in [4, 2, 1] {
+    for (form, lengths) in [(Form::Registers, [1, 2, 7, 8, 65]), (Form::WorkgroupTiles, [1, 7, 63, 65, 130])] {
+        for seq in lengths {
+            for kv_heads in [4, 1] {
                 check(form, Shape { batch: 2, seq, heads: 4, kv_heads, head_dim: 8 });
             }
         }
@@ -75,10 +81,10 @@ fn every_sequence_length_and_grouping_agrees_with_the_reference() {
 }
 
 #[test]
-fn a_single_head_and_three_sequences_agree_with_the_reference() {
+fn one_head_alone_and_three_groups_of_two_agree_with_the_reference() {
     for form in FORMS {
-        check(form, Shape { batch: 3, seq: 17, heads: 1, kv_heads: 1, head_dim: 32 });
-        check(form, Shape { batch: 1, seq: 65, heads: 6, kv_heads: 3, head_dim: 36 });
+        check(form, Shape { batch: 3, seq: 17, heads: 1, kv_heads: 1, head_dim: 8 });
+        check(form, Shape { batch: 1, seq: 66, heads: 6, kv_heads: 3, head_dim: 12 });
     }
 }
 

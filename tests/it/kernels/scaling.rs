@@ -177,7 +177,7 @@ fn every_pass_ends_on_one_sphere_and_the_last_on_exact_columns() {
     for form in FORMS {
         for [m, n] in SHAPES {
             let g = uneven(m, n, 3);
-            for iterations in [1, 2, 5] {
+            for iterations in [1, 5] {
                 let mut list = vec![RowColumn; iterations];
                 let x = normalized(form, &g, [m, n], &list);
                 let sphere = frobenius(&x) / ((m * n) as f64).sqrt();

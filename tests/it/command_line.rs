@@ -1,0 +1,641 @@
+//! The program as a user runs it: what it prints, what it leaves in folders, and how it fails.
+
+use std::fmt::Debug;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_multinorm");
+
+/// What a whole checkpoint holds, sorted.
+const CHECKPOINT_FILES: [&str; 7] = [
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "trainer.json",
+    "trainer.safetensors",
+];
+
+const ADAMW: &[&str] = &["optimizer.name=adamw", "train.micro_batch_size=4"];
+
+#[test]
+fn a_run_writes_what_is_promised_and_repeats_to_the_bit() {
+    let place = Place::new();
+    let first = place.train("first", &[]);
+    let number = |key: &str| first[key].as_f64().unwrap_or_else(|| panic!("{key} is {}", first[key]));
+    assert_eq!((number("steps"), number("tokens")), (12.0, 12.0 * 4.0 * 16.0));
+    assert!(number("final_loss") < 5.0 && number("eval_loss") < 5.0, "it learned nothing: {first}");
+    assert!(number("baseline_bigram_loss") > 0.0 && number("tokens_per_sec") > 0.0, "{first}");
+    let classes = first["memory"].as_object().unwrap();
+    assert_eq!(classes.values().map(|bytes| bytes.as_u64().unwrap()).sum::<u64>(), first["peak_bytes"]);
+    for class in ["parameters", "gradients", "optimizer_state", "activations", "scratch"] {
+        assert!(classes.contains_key(class), "no {class} in {first}");
+    }
+    let folder = place.path("first");
+    assert_eq!(first["checkpoint"], place.text("first/checkpoints/step-00000012"));
+    assert_eq!(names(&folder), ["checkpoints", "config.toml", "metrics.jsonl", "tensorboard"]);
+    assert_eq!(names(&folder.join("checkpoints")), ["step-00000006", "step-00000012"]);
+    assert_whole_checkpoints(&folder);
+    let events = names(&folder.join("tensorboard"));
+    assert!(events.len() == 1 && events[0].starts_with("events.out.tfevents."), "{events:?}");
+
+    let records = metrics(&folder);
+    let steps: Vec<_> = records.iter().filter(|record| record.get("loss").is_some()).collect();
+    assert_eq!(steps.len(), 12);
+    for (index, record) in steps.iter().enumerate() {
+        assert_eq!(record["step"], index + 1);
+        for key in ["tokens", "loss", "lr", "grad_norm", "tokens_per_sec"] {
+            assert!(record[key].is_number(), "no {key} in {record}");
+        }
+    }
+    let evaluated: Vec<_> = records.iter().filter(|record| record.get("eval_loss").is_some()).collect();
+    assert_eq!(evaluated.iter().map(|record| record["step"].as_u64().unwrap()).collect::<Vec<_>>(), [6, 12]);
+    assert!(evaluated.iter().all(|record| record["perplexity"].is_number()));
+    assert_eq!((&evaluated[1]["eval_loss"], &steps[11]["loss"]), (&first["eval_loss"], &first["final_loss"]));
+
+    // Its own config.toml is the whole of what the second run is told.
+    let again = place.path("again");
+    let output = program(&["train", &place.text("first/config.toml"), "--out", &place.text("again"), "--json"]);
+    let second = json(&output);
+    assert_same_run(&first, &folder, &second, &again);
+    let configs = [&folder, &again].map(|run| fs::read_to_string(run.join("config.toml")).unwrap());
+    assert_eq!(configs[0], configs[1]);
+
+    // Another seed is another run, or the comparison above says nothing.
+    let other = place.train("other", &["train.seed=1"]);
+    assert_ne!(other["final_loss"], first["final_loss"]);
+}
+
+#[test]
+fn a_run_without_json_prints_a_summary() {
+    let place = Place::new();
+    let output = program(&["train", &place.text("config.toml"), "--out", &place.text("run")]);
+    let words = stdout(&output);
+    for expected in ["done", "training loss", "validation loss", "bigram baseline", "checkpoint", "multinorm generate"]
+    {
+        assert!(words.contains(expected), "no {expected:?} in {words}");
+    }
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bits() {
+    for (rule, sets) in [("sinkgd", &[][..]), ("adamw", ADAMW)] {
+        let place = Place::new();
+        let sets = [sets, &["train.steps=40", "checkpoint.every=3", "eval.every=10"]].concat();
+        let whole = place.train("whole", &sets);
+        let delay = place.kill_after_a_checkpoint("killed", &sets);
+        let told = format!("{rule}, killed {delay:?} after its first checkpoint");
+        let killed = place.path("killed");
+        assert_only_whole_are_listed(&killed, &told);
+        let resumed = json(&program(&["train", "--resume", &place.text("killed"), "--json"]));
+        eprintln!("{told}");
+        assert_same_run(&whole, &place.path("whole"), &resumed, &killed);
+        // Nothing is left to do, and nothing is lost by asking.
+        let once_more = json(&program(&["train", "--resume", &place.text("killed"), "--json"]));
+        assert_same_run(&whole, &place.path("whole"), &once_more, &killed);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_saves_and_resumes_to_the_same_bits() {
+    let place = Place::new();
+    let sets = ["train.steps=40", "checkpoint.every=3", "eval.every=0"];
+    let whole = place.train("whole", &sets);
+    let mut halves = 200;
+    let stopped = loop {
+        let child = place.spawn_train("stopped", &sets);
+        place.await_first_checkpoint("stopped");
+        std::thread::sleep(random_millis(halves));
+        let status = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
+        assert!(status.success());
+        let output = child.wait_with_output().unwrap();
+        let summary = json(&output);
+        if summary["stopped"] == true {
+            assert!(stderr(&output).contains("stopping: finishing the step and saving"), "{}", stderr(&output));
+            break summary;
+        }
+        assert!(halves > 1, "the run is always done before it can be interrupted");
+        halves /= 2;
+        fs::remove_dir_all(place.path("stopped")).unwrap();
+    };
+    let (step, folder) = (stopped["steps"].as_u64().unwrap(), place.path("stopped"));
+    assert!(stopped["checkpoint"].as_str().unwrap().ends_with(&format!("step-{step:08}")), "{stopped}");
+    assert_whole_checkpoints(&folder);
+    let resumed = json(&program(&["train", "--resume", &place.text("stopped"), "--json"]));
+    assert_eq!(resumed["stopped"], false);
+    assert_same_run(&whole, &place.path("whole"), &resumed, &folder);
+}
+
+#[test]
+fn a_dry_run_tells_the_memory_of_the_run() {
+    let place = Place::new();
+    let sgd = &["optimizer.name=sgd", "model.tie_word_embeddings=true"];
+    for (name, sets) in [("sinkgd", &[][..]), ("adamw", ADAMW), ("sgd", sgd)] {
+        let real = place.train(name, sets);
+        let dry = json(&place.dry_run(sets, true));
+        assert_eq!(dry["memory"], real["memory"], "{sets:?}");
+        assert_eq!((&dry["fits"], &dry["tokens_per_step"]), (&Value::Bool(true), &Value::from(64)));
+    }
+    let dry = json(&place.dry_run(&[], true));
+    assert_eq!(dry["memory"], dry["memory_sinkgd"]);
+    let words = stdout(&place.dry_run(&[], false));
+    assert!(words.contains(&format!("{:>15}", dry["memory"]["parameters"])), "{words}");
+}
+
+/// GiB of weights and optimizer state in bf16, without gradients: GaLore/RACS accounting, recounted from the sizes.
+#[test]
+fn a_dry_run_of_each_preset_counts_as_papers_do() {
+    let published = [
+        ("tiny", None),
+        ("9m", None),
+        ("20m", None),
+        ("60m", Some(["0.23", "0.32"])),
+        ("130m", Some(["0.43", "0.75"])),
+        ("350m", Some(["0.93", "2.06"])),
+        ("1b", Some(["2.98", "7.48"])),
+    ];
+    for (preset, gib) in published {
+        let set = format!("model.preset={preset}");
+        let words = stdout(&limited_dry_run(&set, false));
+        for expected in ["parameters", "gradients", "optimizer_state", "activations", "scratch", "total", "bf16"] {
+            assert!(words.contains(expected), "{preset}: no {expected:?} in {words}");
+        }
+        let dry = json(&limited_dry_run(&set, true));
+        let kept = |optimizer: &str| {
+            let bytes = |class: &str| dry[format!("memory_{optimizer}")][class].as_u64().unwrap();
+            (bytes("parameters") + bytes("optimizer_state")) as f64 / 2.0 / f64::powi(2.0, 30)
+        };
+        if let Some(gib) = gib {
+            assert_eq!([kept("sinkgd"), kept("adamw")].map(|gib| format!("{gib:.2}")), gib, "{preset}");
+        }
+    }
+}
+
+#[test]
+fn a_trained_model_is_evaluated_inspected_and_writes() {
+    let place = Place::new();
+    let trained = place.train("run", &[]);
+    let run = place.text("run");
+    let checkpoint = trained["checkpoint"].as_str().unwrap();
+
+    let from_run = json(&program(&["eval", &run, "--json"]));
+    assert_eq!(from_run["loss"], trained["eval_loss"], "the same windows in the same batches");
+    assert_eq!(json(&program(&["eval", checkpoint, "--json"])), from_run);
+    let loss = from_run["loss"].as_f64().unwrap();
+    assert!((from_run["perplexity"].as_f64().unwrap() - loss.exp()).abs() < 1e-9 * loss.exp());
+    assert_eq!(from_run["tokens"], 1024, "eval.max_tokens of the run");
+
+    let text = "the quick brown fox sleeps\n".repeat(20);
+    place.write("other.txt", &text);
+    fs::write(place.path("other.npy"), npy(text.as_bytes())).unwrap();
+    let from_text = json(&program(&["eval", &run, "--data", &place.text("other.txt"), "--json"]));
+    let from_tokens = json(&program(&["eval", &run, "--tokens", &place.text("other.npy"), "--json"]));
+    assert_eq!(from_text, from_tokens, "the byte tokenizer's ids are the bytes");
+    assert_eq!(from_text["tokens"], (text.len() - 1) / 16 * 16);
+    assert_ne!(from_text["loss"], from_run["loss"]);
+    let words = stdout(&program(&["eval", &run]));
+    assert!(words.contains("nats a token") && words.contains("perplexity"), "{words}");
+
+    let written = |more: &[&str]| {
+        let args = [&["generate", &run, "--prompt", "the quick"], more].concat();
+        let output = program(&args);
+        let told = stderr(&output);
+        let tokens = told.lines().find_map(|line| line.split_once(" tokens, ")).unwrap_or_else(|| panic!("{told}"));
+        (output.stdout, tokens.0.parse::<usize>().unwrap())
+    };
+    let (text, n_tokens) = written(&["--seed", "7", "--max-tokens", "24"]);
+    assert!(text.starts_with(b"the quick") && n_tokens == 24, "{n_tokens} tokens: {text:?}");
+    assert_eq!(written(&["--seed", "7", "--max-tokens", "24"]).0, text);
+    assert_ne!(written(&["--seed", "8", "--max-tokens", "24"]).0, text);
+    let greedy = |seed: &str| written(&["--temperature", "0", "--max-tokens", "12", "--seed", seed]);
+    assert_eq!(greedy("1"), greedy("2"));
+    assert_eq!(greedy("1").1, 12);
+
+    let words = stdout(&program(&["inspect", &run]));
+    for expected in ["last step     12", "step-00000006", "hidden 16", "model.embed_tokens.weight", "lm_head.weight"] {
+        assert!(words.contains(expected), "no {expected:?} in {words}");
+    }
+}
+
+#[test]
+fn devices_are_listed_and_one_is_chosen() {
+    let listed = json(&program(&["devices", "--json"]));
+    let listed = listed.as_array().unwrap();
+    for (index, adapter) in listed.iter().enumerate() {
+        assert_eq!(adapter["index"], index);
+        for key in ["name", "backend", "device_type", "driver"] {
+            assert!(adapter[key].is_string(), "{key} of {adapter}");
+        }
+        assert!(adapter["features"].is_array() && adapter["limits"].is_object() && adapter["selected"].is_boolean());
+    }
+    let selected: Vec<_> = listed.iter().filter(|adapter| adapter["selected"] == true).collect();
+    assert_eq!(selected.len(), 1, "{listed:?}");
+    let name = selected[0]["name"].as_str().unwrap();
+    assert!(stdout(&program(&["devices"])).contains(name));
+
+    let place = Place::new();
+    let run = place.text("run");
+    for args in [&["devices"][..], &["train", &place.text("config.toml"), "--out", &run]] {
+        fails(&[args, &["--adapter", "nonesuch"]].concat(), 1, &["no adapter \"nonesuch\"", name]);
+    }
+    assert!(!place.path("run").exists());
+}
+
+#[test]
+fn wrong_data_and_settings_fail_before_anything_is_written() {
+    let place = Place::new();
+    place.write("empty.txt", "");
+    place.write("short.txt", "hello");
+    place.write("lopsided.txt", &"ab cd ef gh\n".repeat(12));
+    place.write("words.json", &word_tokenizer(300));
+    let [missing, empty, short, lopsided, words] =
+        ["missing.txt", "empty.txt", "short.txt", "lopsided.txt", "words.json"].map(|name| place.text(name));
+    let source = |path: &str| format!("data.source={path}");
+    let (config, out) = (place.text("config.toml"), place.text("run"));
+    let cases: [(&[&str], i32, &[&str]); 8] = [
+        (&[&source(&missing)], 1, &["missing.txt, which does not exist", "built-in corpus: austen"]),
+        (&[&source(&empty)], 1, &["empty.txt is empty"]),
+        (&[&source(&short)], 1, &["one window takes 17", "set train.sequence_length below"]),
+        (
+            &[&source(&lopsided), "data.validation_fraction=0.9", "train.sequence_length=64"],
+            1,
+            &["the training text has", "one window takes 65", "set train.sequence_length below"],
+        ),
+        (
+            &[&format!("data.tokenizer={words}")],
+            2,
+            &["model.vocab_size: is 256, but the tokenizer has 300 entries", "set it to 300 or more"],
+        ),
+        (&["train.stepz=1"], 2, &["--set train.stepz: unknown key", "did you mean `steps`?"]),
+        (&["train.steps=many"], 2, &["--set train.steps: wants a whole number", "got the string \"many\""]),
+        (&["model.head_dim=7"], 2, &["model.head_dim: must be a multiple of 4"]),
+    ];
+    for (sets, status, expected) in cases {
+        let sets: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        fails(&[&["train", &config, "--out", &out], &sets[..]].concat(), status, expected);
+        assert!(!place.path("run").exists(), "{sets:?} left a folder");
+    }
+    for (text, expected) in [
+        ("[train]\nstepz = 1\n", ["wrong.toml: [train] stepz: unknown key", "did you mean `steps`?"]),
+        ("[train]\nsteps = 'ten'\n", ["wrong.toml: [train] steps: wants a whole number", "got the string \"ten\""]),
+        ("[train\n", ["wrong.toml: TOML parse error at line 1", "[train"]),
+    ] {
+        place.write("wrong.toml", text);
+        fails(&["train", &place.text("wrong.toml"), "--out", &out], 2, &expected);
+    }
+    fails(&["train", &missing], 1, &["missing.txt", "No such file"]);
+    fails(&["eval", &place.text("nowhere")], 1, &["nowhere: there is no such folder"]);
+    assert!(!place.path("run").exists());
+}
+
+#[test]
+fn a_model_beyond_the_adapter_fails_before_data_is_read() {
+    let place = Place::new();
+    // 8 GiB in the embedding alone: bindings are counted in 32 bits.
+    let sets = ["vocab_size=1048576", "hidden_size=2048", "num_attention_heads=128", "head_dim=16"]
+        .map(|s| format!("model.{s}"));
+    let source = format!("data.source={}", place.text("missing.txt"));
+    let (config, out) = (place.text("config.toml"), place.text("run"));
+    let mut args = vec!["train", &config, "--out", &out, "--set", &source];
+    args.extend(sets.iter().flat_map(|set| ["--set", set]));
+    let began = Instant::now();
+    fails(&args, 1, &["8589934592", "the adapter's largest is", "choose a smaller model"]);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(!place.path("run").exists());
+    args.extend(["--dry-run", "--json"]);
+    assert_eq!(json(&program(&args))["fits"], false);
+}
+
+#[test]
+fn broken_model_folders_are_refused() {
+    let place = Place::new();
+    place.train("run", &[]);
+    let model = place.path("run/checkpoints/step-00000012");
+    let weights = fs::read(model.join("model.safetensors")).unwrap();
+    let folder = model.to_str().unwrap();
+
+    fs::write(model.join("model.safetensors"), &weights[..20_000]).unwrap();
+    let wanted = weights.len().to_string();
+    fails(&["eval", folder], 1, &["model.safetensors: holds 20000 bytes", &wanted, "truncated"]);
+    fails(&["train", "--resume", &place.text("run")], 1, &["model.safetensors: holds 20000 bytes", "truncated"]);
+    fs::write(model.join("model.safetensors"), weights).unwrap();
+
+    fs::write(model.join("tokenizer.json"), word_tokenizer(300)).unwrap();
+    let expected = ["the tokenizer has 300 entries", "vocab_size is 256", "not of one model"];
+    fails(&["eval", folder, "--data", &place.text("text.txt")], 1, &expected);
+    fails(&["generate", folder, "--prompt", "the"], 1, &expected);
+
+    let mut ids = npy(&[1; 40]);
+    *ids.last_mut().unwrap() = 1; // the high byte of the last id: 257
+    fs::write(place.path("high.npy"), ids).unwrap();
+    fails(&["eval", folder, "--tokens", &place.text("high.npy")], 1, &["257", "256"]);
+    fails(&["eval", folder, "--tokens", &place.text("text.txt")], 1, &["text.txt"]);
+}
+
+#[test]
+fn folders_that_cannot_be_gone_on_with_are_refused() {
+    let place = Place::new();
+    let trained = place.train("run", &[]);
+    fs::create_dir(place.path("nothing")).unwrap();
+    let (config, run, nothing) = (place.text("config.toml"), place.text("run"), place.text("nothing"));
+    fails(&["train", "--resume", &nothing], 1, &["nothing: holds no run to resume", "start one with `--out`"]);
+    let missing = place.text("missing");
+    fails(&["train", "--resume", &missing], 1, &["missing: holds no run to resume", "start one with `--out`"]);
+    assert!(names(&place.path("nothing")).is_empty() && !place.path("missing").exists());
+
+    let before = fs::read(place.path("run/metrics.jsonl")).unwrap();
+    let no_data = format!("data.source={}", place.text("missing.txt"));
+    let expected = ["run: holds a run already", "--resume", "another `--out`"];
+    fails(&["train", &config, "--out", &run, "--set", &no_data], 1, &expected);
+    fs::copy(place.path("config.toml"), place.path("nothing/config.toml")).unwrap();
+    let expected = ["nothing: there is no checkpoint to resume from", "start with `--out`"];
+    fails(&["train", "--resume", &nothing, "--set", &no_data], 1, &expected);
+    let resume = |set: &'static str| ["train", "--resume", &run, "--set", set].map(str::to_owned);
+    for (set, expected) in [
+        ("optimizer.name=adamw", "resume with the optimizer that the run began with"),
+        ("model.num_hidden_layers=1", "resume with the sizes that the run began with"),
+        ("data.validation_fraction=0.2", "resume with the same text and tokenizer"),
+    ] {
+        let args = resume(set);
+        fails(&args.each_ref().map(String::as_str), if set.starts_with("model") { 2 } else { 1 }, &[expected]);
+    }
+    assert_eq!(fs::read(place.path("run/metrics.jsonl")).unwrap(), before);
+    assert_eq!(json(&program(&["eval", &run, "--json"]))["loss"], trained["eval_loss"]);
+}
+
+/// The system's limit on a file's size takes the place of a full disk: it needs no privileges.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_refuses_leaves_the_last_whole_checkpoint() {
+    let place = Place::new();
+    let trained = place.train("run", &["train.steps=3"]);
+    // 32 blocks of 512 bytes: less than the weights, more than the metrics.
+    let script = "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\"";
+    let run = place.text("run");
+    let args = ["-c", script, PROGRAM, "train", "--resume", &run, "--set", "train.steps=6"];
+    let output = Command::new("sh").args(args).output().unwrap();
+    check_failure(&args, &output, 1, &["cannot write", "model.safetensors", "File too large", "another folder"]);
+    assert_eq!(names(&place.path("run/checkpoints")), ["step-00000003"]);
+    assert_whole_checkpoints(&place.path("run"));
+    assert_eq!(json(&program(&["eval", &run, "--json"]))["loss"], trained["eval_loss"]);
+    // With room again it goes on.
+    assert_eq!(json(&program(&["train", "--resume", &run, "--set", "train.steps=6", "--json"]))["steps"], 6);
+}
+
+#[test]
+fn numbers_that_overflow_name_step_tensor_and_the_last_good_checkpoint() {
+    let place = Place::new();
+    let (config, out) = (place.text("config.toml"), place.text("run"));
+    let args = ["train", &config, "--out", &out, "--set", "optimizer.name=sgd", "--set", "optimizer.lr=1e30"];
+    let saving = [&args[..], &["--set", "checkpoint.every=1"]].concat();
+    let last = "The last good checkpoint is ";
+    let expected = ["step 2: the loss is NaN", "first tensor that went wrong", "lower the learning rate", last];
+    fails(&saving, 1, &[&expected[..], &["step-00000001"]].concat());
+    assert_eq!(names(&place.path("run/checkpoints")), ["step-00000001"]);
+    assert_whole_checkpoints(&place.path("run"));
+    assert!(metrics(&place.path("run")).iter().all(|record| record["step"] == 1), "step 2 was not recorded");
+    fs::remove_dir_all(place.path("run")).unwrap();
+    fails(&args, 1, &["step 2", "No checkpoint was written yet"]);
+    assert!(!place.path("run/checkpoints").exists());
+}
+
+/// A folder with a text and settings small enough for a run in well under a second.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        place.write("text.txt", &text());
+        let config = format!(
+            "[model]\nvocab_size = 256\nhidden_size = 16\nintermediate_size = 20\nnum_hidden_layers = 2\n\
+             num_attention_heads = 2\nhead_dim = 8\n\
+             [data]\nsource = [{:?}]\ntokenizer = \"bytes\"\nvalidation_fraction = 0.1\ncache_dir = {:?}\n\
+             [optimizer]\nname = \"sinkgd\"\n\
+             [train]\nsteps = 12\nbatch_size = 4\nmicro_batch_size = 2\nsequence_length = 16\n\
+             [eval]\nevery = 6\nmax_tokens = 1024\nbatch_size = 4\n\
+             [checkpoint]\nevery = 6\nkeep = 3\n",
+            place.path("text.txt"),
+            place.path("cache"),
+        );
+        place.write("config.toml", &config);
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn train_args(&self, out: &str, sets: &[&str]) -> Vec<String> {
+        let mut args =
+            ["train", &self.text("config.toml"), "--out", &self.text(out), "--json"].map(str::to_owned).to_vec();
+        args.extend(sets.iter().flat_map(|set| ["--set".to_owned(), (*set).to_owned()]));
+        args
+    }
+
+    /// The summary of a run into the folder `out`.
+    fn train(&self, out: &str, sets: &[&str]) -> Value {
+        let summary = json(&Command::new(PROGRAM).args(self.train_args(out, sets)).output().unwrap());
+        for key in
+            ["steps", "tokens", "final_loss", "eval_loss", "baseline_bigram_loss", "tokens_per_sec", "peak_bytes"]
+        {
+            assert!(summary[key].is_number(), "no {key} in {summary}");
+        }
+        assert!(summary["memory"].is_object() && summary["checkpoint"].is_string(), "{summary}");
+        summary
+    }
+
+    fn spawn_train(&self, out: &str, sets: &[&str]) -> Child {
+        let mut command = Command::new(PROGRAM);
+        command.args(self.train_args(out, sets)).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn await_first_checkpoint(&self, out: &str) {
+        let first = self.path(out).join("checkpoints/step-00000003");
+        let began = Instant::now();
+        while !first.exists() {
+            assert!(began.elapsed() < Duration::from_secs(60), "no {}", first.display());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Kills a run, without a chance to react, at a random time after its first checkpoint; returns that time.
+    fn kill_after_a_checkpoint(&self, out: &str, sets: &[&str]) -> Duration {
+        let mut halves = 300;
+        loop {
+            let mut child = self.spawn_train(out, sets);
+            self.await_first_checkpoint(out);
+            let delay = random_millis(halves);
+            std::thread::sleep(delay);
+            let was_running = child.try_wait().unwrap().is_none();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            if was_running {
+                return delay;
+            }
+            assert!(halves > 1, "the run is always done before it can be killed");
+            halves /= 2;
+            fs::remove_dir_all(self.path(out)).unwrap();
+        }
+    }
+
+    fn dry_run(&self, sets: &[&str], as_json: bool) -> Output {
+        let mut args = self.train_args("never", sets);
+        args.retain(|arg| as_json || arg != "--json");
+        args.push("--dry-run".into());
+        let output = Command::new(PROGRAM).args(args).output().unwrap();
+        assert!(!self.path("never").exists());
+        output
+    }
+}
+
+/// A dry run in a process that may hold 2 GiB: the large presets would not fit, were anything allocated.
+fn limited_dry_run(set: &str, as_json: bool) -> Output {
+    let mut args = vec!["train", "--dry-run", "--set", set];
+    args.extend(as_json.then_some("--json"));
+    if cfg!(target_os = "linux") {
+        let script = "ulimit -d 2097152; exec \"$0\" \"$@\"";
+        Command::new("sh").args(["-c", script, PROGRAM]).args(args).output().unwrap()
+    } else {
+        program(&args)
+    }
+}
+
+fn program(args: &[&str]) -> Output {
+    Command::new(PROGRAM).args(args).output().unwrap()
+}
+
+fn fails(args: &[&str], status: i32, expected: &[&str]) {
+    check_failure(args, &program(args), status, expected);
+}
+
+/// The wanted status, one message that holds all of `expected`, and nothing on standard output.
+fn check_failure(args: &[&str], output: &Output, status: i32, expected: &[&str]) {
+    let told = stderr(output);
+    let context = format!("{args:?}: {}\n{told}", output.status);
+    assert_eq!(output.status.code(), Some(status), "{context}");
+    assert!(output.stdout.is_empty() && !told.contains("panicked"), "{context}");
+    let messages: Vec<_> =
+        told.match_indices("multinorm: ").filter(|(at, _)| *at == 0 || told.as_bytes()[at - 1] == b'\n').collect();
+    assert_eq!(messages.len(), 1, "one message: {context}");
+    let message = &told[messages[0].0..];
+    for part in expected {
+        assert!(message.contains(part), "no {part:?} in {context}");
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Standard output of a command that must succeed.
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}: {}", output.status, stderr(output));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The one document on standard output.
+fn json(output: &Output) -> Value {
+    let text = stdout(output);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("not one JSON document: {error}\n{text}"))
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn metrics(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// Two runs that did the same to the last bit: losses, weights, optimizer state.
+fn assert_same_run(a: &Value, a_folder: &Path, b: &Value, b_folder: &Path) {
+    for key in ["steps", "tokens", "final_loss", "eval_loss", "baseline_bigram_loss", "memory"] {
+        assert_eq!(a[key].to_string(), b[key].to_string(), "{key}");
+    }
+    let losses = |folder: &Path| -> Vec<String> {
+        let of_steps = metrics(folder).into_iter().filter(|record| record.get("loss").is_some());
+        of_steps.map(|record| format!("{} {} {}", record["step"], record["loss"], record["grad_norm"])).collect()
+    };
+    assert_eq!(losses(a_folder), losses(b_folder));
+    assert_whole_checkpoints(b_folder);
+    for file in ["model.safetensors", "trainer.safetensors"] {
+        let bytes = [a, b].map(|run| fs::read(Path::new(run["checkpoint"].as_str().unwrap()).join(file)).unwrap());
+        assert!(bytes[0] == bytes[1], "{file} differs");
+    }
+}
+
+/// No half-written checkpoint, and none that a crash would leave under a hidden name.
+fn assert_whole_checkpoints(run: &Path) {
+    for name in names(&run.join("checkpoints")) {
+        assert!(name.starts_with("step-"), "{name} is left over");
+        assert_eq!(names(&run.join("checkpoints").join(&name)), CHECKPOINT_FILES, "{name}");
+    }
+}
+
+/// After a kill a hidden folder may be half written; one with a checkpoint's name never is.
+fn assert_only_whole_are_listed(run: &Path, told: &impl Debug) {
+    for name in names(&run.join("checkpoints")).iter().filter(|name| name.starts_with("step-")) {
+        assert_eq!(names(&run.join("checkpoints").join(name)), CHECKPOINT_FILES, "{name}: {told:?}");
+    }
+}
+
+/// Below `end`, another one each time: a fixed instant would always cut the same thing short.
+fn random_millis(end: u64) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    Duration::from_millis(u64::from(now.subsec_micros()) % end)
+}
+
+/// 20 kB of sentences, the same each time.
+fn text() -> String {
+    let words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "rain", "falls", "on"];
+    let (mut text, mut state) = (String::new(), 1_u64);
+    while text.len() < 20_000 {
+        for place in 0..9 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            text += words[(state >> 33) as usize % words.len()];
+            text += if place < 8 { " " } else { ".\n\n" };
+        }
+    }
+    text
+}
+
+/// NumPy's format, version 1: one row of little-endian u16.
+fn npy(ids: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': '<u2', 'fortran_order': False, 'shape': ({},), }}", ids.len());
+    let header = format!("{header:<117}\n"); // with the 10 bytes before it a multiple of 64
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.bytes());
+    bytes.extend(ids.iter().flat_map(|&id| u16::from(id).to_le_bytes()));
+    bytes
+}
+
+/// A tokenizer.json of so many whole words.
+fn word_tokenizer(n_words: usize) -> String {
+    let vocab: serde_json::Map<String, Value> = (0..n_words).map(|id| (format!("w{id}"), id.into())).collect();
+    serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
+        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "w0" },
+    })
+    .to_string()
+}
