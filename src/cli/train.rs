@@ -88,8 +88,9 @@ fn load_config(args: &TrainArgs, profile: &Profile) -> Result<RunConfig> {
     };
     let file = path.as_deref().zip(text.as_deref());
     let defaults = if profile.software { RunDefaults::Software } else { RunDefaults::Gpu };
-    let config = RunConfig::load(file, &args.sets, defaults)?;
+    let mut config = RunConfig::load(file, &args.sets, defaults)?;
     config.validate()?;
+    config.data.make_paths_absolute()?;
     Ok(config)
 }
 

@@ -17,5 +17,5 @@ pub use load::RunDefaults;
 pub use model::{ModelConfig, PRESETS, ParameterSpec, Role};
 pub use optimizer::{AdamwConfig, OPTIMIZERS, OptimizerConfig, Pass, PassProgram, Rule, SgdConfig};
 pub use run::{
-    CheckpointConfig, DataConfig, EvalConfig, Precision, RunConfig, ScheduleConfig, ScheduleKind, TrainConfig,
+    CORPORA, CheckpointConfig, DataConfig, EvalConfig, Precision, RunConfig, ScheduleConfig, ScheduleKind, TrainConfig,
 };

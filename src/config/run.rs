@@ -44,6 +44,27 @@ pub struct DataConfig {
     pub cache_dir: PathBuf,
 }
 
+/// The corpora that `data.source` knows by name.
+pub const CORPORA: [&str; 3] = ["austen", "public-domain", "rust-book"];
+
+impl DataConfig {
+    /// Makes every path absolute, so that a run's config.toml repeats it from any folder.
+    ///
+    /// Errors: a current folder that is gone.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn make_paths_absolute(&mut self) -> Result<()> {
+        let absolute = |path: &str| -> Result<PathBuf> { std::path::absolute(path).map_err(Error::io("find", path)) };
+        for source in self.source.iter_mut().filter(|source| !CORPORA.contains(&source.as_str())) {
+            *source = absolute(source)?.display().to_string();
+        }
+        if !["bytes", "bpe"].contains(&self.tokenizer.as_str()) {
+            self.tokenizer = absolute(&self.tokenizer)?.display().to_string();
+        }
+        self.cache_dir = std::path::absolute(&self.cache_dir).map_err(Error::io("find", &self.cache_dir))?;
+        Ok(())
+    }
+}
+
 /// `[schedule]`: the learning rate over the run, as a share of its peak.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScheduleConfig {

@@ -4,5 +4,6 @@ mod command_line;
 mod floors;
 mod gpu;
 mod kernels;
+mod parity;
 mod shaders;
 mod support;

@@ -1,7 +1,7 @@
 //! What these tests share: a device a form, random numbers, one recorded case, and the comparison with the reference.
 
 use std::fmt::Display;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use multinorm::gpu::{AdapterChoice, Class, Form, Gpu, GpuOptions, Recorder, Tensor, Workspace};
 use multinorm::kernels::Output;
@@ -18,20 +18,29 @@ pub const OUTPUTS: [Output; 2] = [Output::Write, Output::Accumulate];
 
 /// The device of a form, opened once: what a browser gives, on the adapter that MULTINORM_ADAPTER names.
 pub fn gpu(form: Form) -> &'static Gpu {
-    static REGISTERS: LazyLock<Gpu> = LazyLock::new(|| open(Form::Registers));
-    static WORKGROUP_TILES: LazyLock<Gpu> = LazyLock::new(|| open(Form::WorkgroupTiles));
+    device(form)
+}
+
+/// The same device, for what wants to own a share of it.
+pub fn shared_gpu(form: Form) -> Arc<Gpu> {
+    device(form).clone()
+}
+
+fn device(form: Form) -> &'static Arc<Gpu> {
+    static REGISTERS: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::Registers));
+    static WORKGROUP_TILES: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::WorkgroupTiles));
     match form {
         Form::Registers => &REGISTERS,
         Form::WorkgroupTiles => &WORKGROUP_TILES,
     }
 }
 
-fn open(form: Form) -> Gpu {
+fn open(form: Form) -> Arc<Gpu> {
     let options = GpuOptions { choice: AdapterChoice::from_env(), web_limits: true, form: Some(form) };
     let mut gpu =
         block_on(Gpu::open(&options)).unwrap_or_else(|error| panic!("the kernel tests want an adapter: {error}"));
     gpu.profile.software = form == Form::Registers;
-    gpu
+    Arc::new(gpu)
 }
 
 /// `len` normally distributed numbers, the same for the same seed on every machine.
@@ -147,9 +156,8 @@ pub fn assert_close(what: impl Display, got: &[f32], want: &[f64], tolerance: f6
         if error.is_nan() { f64::INFINITY } else { error }
     };
     let worst = (0..got.len()).max_by(|&a, &b| error(a).total_cmp(&error(b))).expect("elements");
-    if std::env::var_os("SHOW").is_some() {
-        println!("SHOW {:.2e} of {tolerance:.0e} {what}", error(worst) / rms);
-    }
+    // With --nocapture: the measurement from which a tolerance is chosen.
+    println!("{:.1e} of {tolerance:.0e}: {what}", error(worst) / rms);
     assert!(
         error(worst) <= tolerance * rms,
         "{what}[{worst}] of {}: got {:e}, the reference has {:e}; off by {:.2e}, and {tolerance:.0e} of the root mean \

@@ -17,12 +17,16 @@ pub fn run(filter: &[String]) -> Result<()> {
         let doc = &mut cargo("doc");
         check(doc.args(WORKSPACE).arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"), "warnings are errors here")?;
     }
-    let test = &mut cargo("test");
-    test.args(WORKSPACE).env(setup::ORACLE_VARIABLE, oracle_python);
-    if !filter.is_empty() {
-        test.arg("--").args(filter);
+    // The integration tests last: what fails there is what a user would see, and stands at the end.
+    for targets in [&["--lib", "--bins", "--examples"][..], &["--test", "it"]] {
+        let test = &mut cargo("test");
+        test.args(WORKSPACE).args(targets).env(setup::ORACLE_VARIABLE, &oracle_python);
+        if !filter.is_empty() {
+            test.arg("--").args(filter);
+        }
+        check(test, "the failed tests are named above")?;
     }
-    check(test, "the failed tests are named above")
+    Ok(())
 }
 
 fn cargo(subcommand: &str) -> Command {

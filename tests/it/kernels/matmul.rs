@@ -22,7 +22,7 @@ const SHAPES: [[usize; 3]; 11] = [
 /// With the first so many shapes every kernel comes up, and they are added to what is there as well.
 const ACCUMULATED: usize = 3;
 
-/// Sums of K products of normal numbers; the worst seen is 1.5e-6.
+/// Sums of K products of normal numbers; the worst seen is 1.1e-6.
 const TOLERANCE: f64 = 6e-6;
 
 #[test]

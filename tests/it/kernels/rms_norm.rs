@@ -7,10 +7,10 @@ use crate::support::{Case, FORMS, OUTPUTS, assert_close, sum};
 const EPS: f64 = 0.1;
 /// `[rows, cols]`: fewer and more columns than lanes, rows of one and of several blocks of 64.
 const SHAPES: [[usize; 2]; 7] = [[1, 1], [3, 5], [7, 64], [65, 67], [130, 172], [2, 515], [64, 8]];
-/// The worst seen is 3e-7.
-const TOLERANCE: f64 = 2e-6;
-/// Sums over rows of products of four factors; the worst seen is 3e-7.
-const GRADIENT_TOLERANCE: f64 = 2e-6;
+/// The worst seen is 1.1e-6.
+const TOLERANCE: f64 = 5e-6;
+/// Sums over rows of products of four factors; the worst seen is 1e-6.
+const GRADIENT_TOLERANCE: f64 = 5e-6;
 
 #[test]
 fn forward_agrees_with_the_reference() {
