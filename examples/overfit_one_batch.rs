@@ -1,4 +1,5 @@
 //! Trains a tiny LLaMA on one sentence until it knows it: the quickest check that learning works.
+#![expect(clippy::disallowed_methods, reason = "a main may block")]
 
 use std::sync::Arc;
 
@@ -29,16 +30,7 @@ async fn main() -> multinorm::Result<()> {
     let config = RunConfig::load(None, &SETTINGS.map(String::from), RunDefaults::Software)?;
     let tokenizer = Tokenizer::bytes();
     let tokens = Tokens::Owned(tokenizer.encode("Rows first, columns last, five times over, and it is normal.")?);
-    let dataset = Dataset {
-        train: tokens.clone(),
-        validation: tokens,
-        vocab_size: tokenizer.vocab_size(),
-        tokenizer: Some(tokenizer),
-        name: "one sentence".into(),
-        license: String::new(),
-        documents: 1,
-        split: "none: this is overfitting".into(),
-    };
+    let dataset = Dataset::unsplit("one sentence", tokens, tokenizer.vocab_size());
     let mut trainer = Trainer::new(gpu, config, Arc::new(dataset)).await?;
     let mut reports = Vec::new();
     while trainer.step_number() < trainer.config().train.steps {

@@ -1,4 +1,5 @@
 //! Records one kernel, runs it, and compares with the f64 reference.
+#![expect(clippy::disallowed_methods, reason = "a main may block")]
 
 use multinorm::gpu::{Class, Gpu, GpuOptions, Recorder};
 use multinorm::kernels::rms_norm::rms_norm;

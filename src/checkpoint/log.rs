@@ -3,13 +3,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 use tfrecord::protobuf::event::What;
 use tfrecord::protobuf::session_log::SessionStatus;
 use tfrecord::protobuf::{Event, SessionLog};
 use tfrecord::{EventMeta, EventWriter, EventWriterConfig};
+use web_time::SystemTime;
 
 use super::files::{io_error, write_atomic};
 use crate::{Error, Result};

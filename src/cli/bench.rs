@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use multinorm::config::{RunConfig, RunDefaults};
@@ -14,6 +13,7 @@ use multinorm::reference;
 use multinorm::train::Trainer;
 use multinorm::{Error, Result};
 use serde_json::json;
+use web_time::Instant;
 
 use super::DeviceArgs;
 use super::output::print_json;
@@ -189,14 +189,5 @@ fn random_tokens(config: &RunConfig) -> Dataset {
     let n = 4 * config.train.tokens_per_step() as u64 + 1;
     let token = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % vocab;
     let tokens = Tokens::Owned((0..n).map(|i| token(i) as u32).collect());
-    Dataset {
-        train: tokens.clone(),
-        validation: tokens,
-        tokenizer: None,
-        vocab_size: config.model.vocab_size,
-        name: "random".into(),
-        license: String::new(),
-        documents: 1,
-        split: String::new(),
-    }
+    Dataset::unsplit("random", tokens, config.model.vocab_size)
 }

@@ -2,12 +2,12 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
 use multinorm::data::tokenizer::StreamDecoder;
 use multinorm::generate::{Generator, Sampler};
 use multinorm::{Error, Result};
+use web_time::Instant;
 
 use super::DeviceArgs;
 use super::model::Model;

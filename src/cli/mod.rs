@@ -1,4 +1,5 @@
 //! The command line: parses, prints, blocks.
+#![expect(clippy::disallowed_methods, reason = "this is where the program blocks")]
 
 mod bench;
 mod devices;

@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,6 +13,7 @@ use multinorm::gpu::{Class, Form, Memory, Profile};
 use multinorm::train::{Event, RunPlace, Summary, record_training, run as run_training};
 use multinorm::{Error, Result};
 use serde_json::json;
+use web_time::Instant;
 
 use super::DeviceArgs;
 use super::output::{bytes, memory_table, print_json};

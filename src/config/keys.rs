@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use toml::Value;
 
@@ -58,7 +59,9 @@ impl Section {
     }
 
     pub(super) fn get<T: FromToml>(&mut self, key: &'static str) -> Result<Option<T>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         let Some((value, origin)) = self.entries.get(key) else { return Ok(None) };
         let wrong_type =
             || Error::config(origin.place(self.name, key), format!("wants {}, got {}", T::WANTED, described(value)));
@@ -75,6 +78,19 @@ impl Section {
             *slot = value;
         }
         Ok(())
+    }
+
+    /// The same for a word that names one of a few values.
+    pub(super) fn set_word<T: FromStr<Err = String>>(&mut self, key: &'static str, slot: &mut T) -> Result<()> {
+        if let Some(word) = self.get::<String>(key)? {
+            *slot = word.parse().map_err(|message: String| self.error(key, message))?;
+        }
+        Ok(())
+    }
+
+    /// The keys that were written.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
     }
 
     pub(super) fn has(&self, key: &str) -> bool {

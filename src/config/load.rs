@@ -54,9 +54,10 @@ impl RunConfig {
         let sets = sets.iter().map(|set| parse_set(set)).collect::<Result<Vec<_>>>()?;
         for (section, key, _) in &sets {
             match (*section, key.as_str()) {
-                ("model", "preset") | ("optimizer" | "optimizer.rest", "name" | "passes") => sections.clear(section),
+                ("model", "preset") => sections.clear(section),
+                (_, "name" | "passes") if is_optimizer(section) => sections.clear(section),
                 // One key for what the file may have said in two.
-                ("optimizer" | "optimizer.rest", "betas") => {
+                (_, "betas") if is_optimizer(section) => {
                     ["beta1", "beta2"].iter().for_each(|beta| sections.at(section).remove(beta));
                 }
                 _ => {}
@@ -71,7 +72,23 @@ impl RunConfig {
     }
 }
 
-const SECTIONS: [&str; 8] = ["model", "data", "optimizer", "optimizer.rest", "schedule", "train", "eval", "checkpoint"];
+const SECTIONS: [&str; 11] = [
+    "model",
+    "data",
+    "optimizer",
+    "optimizer.rest",
+    "optimizer.embedding",
+    "optimizer.head",
+    "optimizer.norm",
+    "schedule",
+    "train",
+    "eval",
+    "checkpoint",
+];
+
+fn is_optimizer(section: &str) -> bool {
+    section.starts_with("optimizer")
+}
 
 /// The merged values of all [`SECTIONS`], in that order.
 struct Sections([Section; SECTIONS.len()]);
@@ -89,7 +106,7 @@ impl Sections {
     fn clear(&mut self, name: &'static str) {
         self.at(name).clear();
         if name == "optimizer" {
-            self.at("optimizer.rest").clear();
+            SECTIONS.into_iter().filter(|section| is_optimizer(section)).for_each(|section| self.at(section).clear());
         }
     }
 
@@ -112,26 +129,27 @@ impl Sections {
     }
 
     fn put(&mut self, section: &'static str, key: String, value: Value, origin: &Origin) -> Result<()> {
-        if (section, key.as_str()) != ("optimizer", "rest") {
+        let below = SECTIONS.into_iter().find(|name| name.strip_prefix("optimizer.") == Some(key.as_str()));
+        let Some(below) = below.filter(|_| section == "optimizer") else {
             self.at(section).put(key, value, origin.clone());
             return Ok(());
-        }
+        };
         let Value::Table(values) = value else {
-            let message = format!("wants a section [optimizer.rest], got {}", super::keys::described(&value));
+            let message = format!("wants a section [{below}], got {}", super::keys::described(&value));
             return Err(Error::config(origin.place(section, &key), message));
         };
         for (key, value) in values {
-            self.at("optimizer.rest").put(key, value, origin.clone());
+            self.at(below).put(key, value, origin.clone());
         }
         Ok(())
     }
 
     fn read(self) -> Result<RunConfig> {
-        let [model, data, optimizer, rest, schedule, train, eval, checkpoint] = self.0;
+        let [model, data, optimizer, rest, embedding, head, norm, schedule, train, eval, checkpoint] = self.0;
         Ok(RunConfig {
             model: ModelConfig::read(model)?,
             data: DataConfig::read(data)?,
-            optimizer: OptimizerConfig::read(optimizer, rest)?,
+            optimizer: OptimizerConfig::read(optimizer, [rest, embedding, head, norm])?,
             schedule: ScheduleConfig::read(schedule)?,
             train: TrainConfig::read(train)?,
             eval: EvalConfig::read(eval)?,
@@ -190,6 +208,10 @@ mod tests {
             ("[optimizer]\nname = 'sgd'\nmomentum = 0.9\nnesterov = true", vec![]),
             ("[optimizer]\nname = 'adamw'\nbetas = [0.5, 0.75]\n[optimizer.rest]\nname = 'sinkgd'\nlr = 0.3", vec![]),
             ("[optimizer]\npasses = ['column']\niterations = 3\nscale = 1e-12\nweight_decay = 0.1", vec![]),
+            (
+                "[optimizer]\nname = 'scion'\nhead = {name = 'row', row_threshold = 0.5, scale_rule = 'gradient-norm'}",
+                vec![],
+            ),
             ("[data]\nsource = ['a \"b\".txt', 'c']\ncache_dir = 'x/y'\n[schedule]\nkind = 'constant'", vec![]),
             ("[train]\nseed = 9223372036854775807\nmax_grad_norm = 0.1\nsteps = 7\nbatch_size = 1", vec![]),
         ];
@@ -223,18 +245,18 @@ mod tests {
         let file = "[model]\npreset = '20m'\nhidden_size = 128\n[optimizer]\nlr = 0.5\nscale = 1\nrest = {lr = 0.25}";
         let run = load(file, &["model.num_hidden_layers=2", "optimizer.rest.lr=0.125", "train.steps=1"]).unwrap();
         assert_eq!((run.model.hidden_size, run.model.num_hidden_layers, run.train.steps), (128, 2, 1));
-        assert_eq!((run.optimizer.lr, run.optimizer.rest_lr), (0.5, 0.125));
+        assert_eq!((run.optimizer.linear.lr, run.optimizer.norm.lr), (0.5, 0.125));
         let run = load(file, &["optimizer.lr=2", "optimizer.name=adamw", "model.preset=60m"]).unwrap();
-        assert_eq!((run.optimizer.lr, run.optimizer.rest_lr, run.model.hidden_size), (2.0, 2.0, 512));
+        assert_eq!((run.optimizer.linear.lr, run.optimizer.head.lr, run.model.hidden_size), (2.0, 2.0, 512));
         let run = load(file, &["optimizer.rest.name = sgd"]).unwrap();
-        assert_eq!((run.optimizer.lr, run.optimizer.rest_lr), (0.5, 0.5));
-        assert!(matches!(run.optimizer.rest, Rule::Sgd(_)));
+        assert_eq!((run.optimizer.linear.lr, run.optimizer.embedding.lr), (0.5, 0.5));
+        assert!(matches!(run.optimizer.head.rule, Rule::Sgd(_)));
         for (file, set, betas) in [
             ("beta1 = 0.5\nbeta2 = 0.5", "optimizer.betas=[0, 0.25]", (0.0, 0.25)),
             ("betas = [0.5, 0.5]", "optimizer.beta2=0.25", (0.5, 0.25)),
         ] {
             let run = load(&format!("[optimizer]\nname = 'adam'\n{file}"), &[set]).unwrap();
-            let Rule::Adamw(adamw) = run.optimizer.rule else { panic!("adam is {:?}", run.optimizer.rule) };
+            let Rule::Adamw(adamw) = run.optimizer.linear.rule else { panic!("adam is {:?}", run.optimizer.linear) };
             assert_eq!((adamw.beta1, adamw.beta2), betas, "{set}");
         }
         let run = load("", &["data.source=['a', 'b']", "data.tokenizer=my tok/tokenizer.json"]).unwrap();

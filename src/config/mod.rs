@@ -5,17 +5,23 @@
 //! A setting that cannot be is refused here, in the words the user wrote, before anything is allocated.
 //! Nothing in this room knows of the GPU, of files or of bytes.
 
+mod catalog;
 mod check;
 mod hf;
 mod keys;
 mod load;
 mod model;
 mod optimizer;
+mod passes;
+mod rule;
 mod run;
 
+pub use catalog::names as optimizer_names;
 pub use load::RunDefaults;
 pub use model::{ModelConfig, PRESETS, ParameterSpec, Role};
-pub use optimizer::{AdamwConfig, OPTIMIZERS, OptimizerConfig, Pass, PassProgram, Rule, SgdConfig};
+pub use optimizer::OptimizerConfig;
+pub use passes::{MomentumPlacement, Pass, PassProgram, ScaleRule, Spectral, SpectralVariant};
+pub use rule::{AdamwConfig, LionConfig, Recipe, Rule, SgdConfig};
 pub use run::{
     CORPORA, CheckpointConfig, DataConfig, EvalConfig, Precision, RunConfig, ScheduleConfig, ScheduleKind, TrainConfig,
 };

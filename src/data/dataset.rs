@@ -66,6 +66,20 @@ impl Dataset {
         Ok(Self::new(train, validation, tokenizer, name, license, n_documents, split.words))
     }
 
+    /// The same tokens to learn from and to evaluate on, without text behind them: for benchmarks and overfitting.
+    pub fn unsplit(name: &str, tokens: Tokens, vocab_size: usize) -> Self {
+        Self {
+            train: tokens.clone(),
+            validation: tokens,
+            tokenizer: None,
+            vocab_size,
+            name: name.into(),
+            license: String::new(),
+            documents: 1,
+            split: "none: the training tokens are evaluated".into(),
+        }
+    }
+
     fn new(
         train: Tokens,
         validation: Tokens,

@@ -8,11 +8,14 @@ pub mod attention;
 pub mod cross_entropy;
 pub mod embedding;
 pub mod fill;
+pub mod lion;
 pub mod matmul;
+pub mod momentum;
+pub mod newton_schulz;
 pub mod norms;
 pub mod rms_norm;
 pub mod rope;
-pub mod scaling;
+pub mod scaled;
 pub mod sgd;
 pub mod swiglu;
 
@@ -25,11 +28,14 @@ pub const ALL: &[&[Kernel]] = &[
     cross_entropy::KERNELS,
     embedding::KERNELS,
     fill::KERNELS,
+    lion::KERNELS,
     matmul::KERNELS,
+    momentum::KERNELS,
+    newton_schulz::KERNELS,
     norms::KERNELS,
     rms_norm::KERNELS,
     rope::KERNELS,
-    scaling::KERNELS,
+    scaled::KERNELS,
     sgd::KERNELS,
     swiglu::KERNELS,
 ];

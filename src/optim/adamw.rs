@@ -1,6 +1,6 @@
 //! Adam (Kingma & Ba, 2015) and AdamW (Loshchilov & Hutter, 2019): two moments a weight.
 
-use super::{State, StepTensors, Update, state};
+use super::{State, StepTensors, Update};
 use crate::config::AdamwConfig;
 use crate::gpu::Recorder;
 use crate::kernels::adamw::{AdamwConstants, adamw};
@@ -12,7 +12,7 @@ pub(super) fn record(
     hyper: &AdamwConfig,
     lr: f64,
 ) -> [State; 2] {
-    let states = [state(rec, update, "exp_avg"), state(rec, update, "exp_avg_sq")];
+    let states = ["exp_avg", "exp_avg_sq"].map(|what| State::like_weight(rec, update, what));
     let AdamwConfig { beta1, beta2, eps, weight_decay } = *hyper;
     let constants = AdamwConstants { lr, beta1, beta2, eps, weight_decay };
     let moments = [&states[0].tensor, &states[1].tensor];

@@ -3,11 +3,16 @@
 //! Each rule is a function that records its update; what it carries from step to step is what it returns.
 
 mod adamw;
+mod iterate;
+mod lion;
 mod passes;
 mod sgd;
 
+pub use iterate::Iterate;
+pub use passes::input_of_passes;
+
 use crate::Result;
-use crate::config::{OptimizerConfig, Role, Rule};
+use crate::config::{OptimizerConfig, Recipe, Role, Rule};
 use crate::gpu::{Class, Recorder, Tensor};
 
 /// A parameter that is to be updated.
@@ -41,29 +46,31 @@ pub struct State {
     pub tensor: Tensor,
 }
 
-/// Records the update of every parameter by its rule: `config.rule` for linear layers, `config.rest` for the others.
+impl State {
+    /// State of the weight's shape, `PARAMETER.what`.
+    pub fn like_weight(rec: &mut Recorder, update: &Update<'_>, what: &str) -> Self {
+        let name = format!("{}.{what}", update.name);
+        Self { tensor: rec.persistent(Class::OptimizerState, name.clone(), &update.weight.shape), name }
+    }
+}
+
+/// A function that records the update of one parameter and returns what it carries from step to step.
+pub type RecordUpdate<'a> = dyn Fn(&mut Recorder, &Update<'_>, StepTensors<'_>) -> Result<Vec<State>> + 'a;
+
+/// Records the update of one parameter by the rule of its role.
 ///
 /// Errors: a rule that cannot move a parameter of this shape.
 pub fn record(
     rec: &mut Recorder,
     config: &OptimizerConfig,
-    updates: &[Update<'_>],
+    update: &Update<'_>,
     step: StepTensors<'_>,
 ) -> Result<Vec<State>> {
-    let mut states = Vec::new();
-    for update in updates {
-        let linear = update.role == Role::Linear;
-        let (rule, lr) = if linear { (&config.rule, config.lr) } else { (&config.rest, config.rest_lr) };
-        match rule {
-            Rule::Passes(program) => passes::record(rec, update, step, program, lr)?,
-            Rule::Adamw(hyper) => states.extend(adamw::record(rec, update, step, hyper, lr)),
-            Rule::Sgd(hyper) => states.extend(sgd::record(rec, update, step, hyper, lr)),
-        }
-    }
-    Ok(states)
-}
-
-fn state(rec: &mut Recorder, update: &Update<'_>, what: &str) -> State {
-    let name = format!("{}.{what}", update.name);
-    State { tensor: rec.persistent(Class::OptimizerState, name.clone(), &update.weight.shape), name }
+    let Recipe { rule, lr } = config.recipe(update.role);
+    Ok(match rule {
+        Rule::Passes(program) => passes::record(rec, update, step, program, *lr)?.into_iter().collect(),
+        Rule::Adamw(hyper) => adamw::record(rec, update, step, hyper, *lr).into(),
+        Rule::Lion(hyper) => vec![lion::record(rec, update, step, hyper, *lr)],
+        Rule::Sgd(hyper) => sgd::record(rec, update, step, hyper, *lr).into_iter().collect(),
+    })
 }

@@ -1,50 +1,76 @@
 //! Multi-normalized gradient descent (arXiv 2502.06742, algorithms 1 and 2): `W ← W − lr · α · passes(G)`.
 //!
-//! SinkGD (algorithms 3 and 4) is `row, column` five times. Stateless: nothing is carried from step to step.
+//! SinkGD (algorithms 3 and 4) is `row, column` five times. Without momentum nothing is carried from step to step.
 
-use super::{StepTensors, Update};
-use crate::config::{Pass, PassProgram};
-use crate::gpu::Recorder;
-use crate::kernels::scaling::{MAX_COLS, Scaling, StepConstants};
-use crate::{Error, Result};
+use super::iterate::Iterate;
+use super::{State, StepTensors, Update};
+use crate::Result;
+use crate::config::{MomentumPlacement, PassProgram};
+use crate::gpu::{Class, Recorder, Tensor};
+use crate::kernels::momentum::{Average, average, peek};
+use crate::kernels::scaled::{StepConstants, apply, apply_momentum};
 
-/// Records the passes in scaling-vector form, and the step.
+/// Records momentum, passes and step.
 ///
-/// A row pass and the column pass after it share one read of the gradient, so that L iterations of SinkGD cost L + 1
-/// reads of G, one read and one write of W.
-/// Errors: a parameter that is no matrix, or wider than the kernel's registers.
+/// SinkGD with L iterations costs L + 1 reads of G, one read and one write of W.
+/// Errors: a matrix too wide for the passes.
 pub(super) fn record(
     rec: &mut Recorder,
     update: &Update<'_>,
     step: StepTensors<'_>,
     program: &PassProgram,
     lr: f64,
-) -> Result<()> {
-    let [_, cols] = update.gradient.shape[..] else {
-        return Err(Error::config(
-            "optimizer.rest.passes",
-            format!(
-                "{} is a vector, and passes normalize matrices: choose adam, adamw or sgd for the rest",
-                update.name
-            ),
-        ));
+) -> Result<Option<State>> {
+    let momentum = (program.momentum > 0.0).then(|| State::like_weight(rec, update, "momentum_buffer"));
+    let hyper = Average { beta: program.momentum, nesterov: program.nesterov };
+    let gradient = match (&momentum, program.momentum_placement) {
+        (Some(state), MomentumPlacement::Before) => {
+            let ahead = rec.transient(Class::Scratch, "averaged gradient", &update.gradient.shape);
+            average(rec, update.gradient, &state.tensor, &ahead, step.statistics, hyper);
+            ahead
+        }
+        _ => update.gradient.clone(),
     };
-    if cols > MAX_COLS {
-        return Err(Error::TooLarge(format!(
-            "{} has {cols} columns; passes take matrices of at most {MAX_COLS}",
-            update.name
-        )));
+    let mut iterate = Iterate::new(&gradient)?;
+    if program.row_threshold > 0.0 {
+        iterate.drop_rows(rec, program.row_threshold);
     }
-    let mut scaling = Scaling::new(rec, update.gradient);
-    let passes = program.passes.repeat(program.iterations as usize);
-    let mut at = 0;
-    while at < passes.len() {
-        let row = passes[at] == Pass::Row;
-        let column = passes[if row { at + 1 } else { at }..].first() == Some(&Pass::Column);
-        scaling.pass(rec, row, column);
-        at += usize::from(row) + usize::from(column);
+    iterate.passes(rec, &program.unrolled());
+    let [m, n] = iterate.x.shape();
+    let last = *program.passes.last().expect("a list of passes is not empty");
+    let factor = match program.scale_rule.factor(last, m, n) {
+        Some(factor) => factor,
+        None => {
+            iterate.rescale_to_norm(rec, &gradient);
+            1.0
+        }
+    };
+    let step_constants = StepConstants { lr, scale: program.scale * factor, weight_decay: program.weight_decay };
+    let StepTensors { statistics, step } = step;
+    match (&momentum, program.momentum_placement) {
+        (Some(state), MomentumPlacement::After) => {
+            let tensors = [update.weight, &state.tensor];
+            apply_momentum(rec, &iterate.x, tensors, statistics, step, step_constants, hyper);
+        }
+        _ => apply(rec, &iterate.x, update.weight, statistics, step, step_constants),
     }
-    let hyper = StepConstants { lr, scale: program.scale, weight_decay: program.weight_decay };
-    scaling.apply(rec, update.weight, step.statistics, step.step, hyper);
-    Ok(())
+    Ok(momentum)
+}
+
+/// The matrix that the passes read at this step: the gradient, or with momentum before them its average, which stays
+/// as it is in the state.
+pub fn input_of_passes(
+    rec: &mut Recorder,
+    program: &PassProgram,
+    gradient: &Tensor,
+    momentum_buffer: Option<&Tensor>,
+    statistics: &Tensor,
+) -> Tensor {
+    let Some(buffer) = momentum_buffer.filter(|_| program.momentum_placement == MomentumPlacement::Before) else {
+        return gradient.clone();
+    };
+    let ahead = rec.transient(Class::Scratch, "averaged gradient", &gradient.shape);
+    let hyper = Average { beta: program.momentum, nesterov: program.nesterov };
+    peek(rec, gradient, buffer, &ahead, statistics, hyper);
+    ahead
 }

@@ -1,6 +1,6 @@
 //! Stochastic gradient descent, stateless unless it has momentum.
 
-use super::{State, StepTensors, Update, state};
+use super::{State, StepTensors, Update};
 use crate::config::SgdConfig;
 use crate::gpu::Recorder;
 use crate::kernels::sgd::{MomentumConstants, sgd, sgd_momentum};
@@ -17,7 +17,7 @@ pub(super) fn record(
         sgd(rec, update.weight, update.gradient, step.statistics, step.step, lr, weight_decay);
         return None;
     }
-    let buffer = state(rec, update, "momentum_buffer");
+    let buffer = State::like_weight(rec, update, "momentum_buffer");
     let constants = MomentumConstants { lr, momentum, nesterov, weight_decay };
     sgd_momentum(rec, update.weight, update.gradient, &buffer.tensor, step.statistics, step.step, constants);
     Some(buffer)

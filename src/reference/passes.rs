@@ -1,9 +1,9 @@
-//! X ← √n·Q⁻¹X and X ← √m·XR⁻¹: the two projections of which SinkGD is made (arXiv 2502.06742, Algorithm 3).
+//! X ← P(X): the normalizations of which optimizers are made (arXiv 2502.06742); `newton_schulz` has the spectral one.
 //!
-//! Q and R are the diagonals of the row and the column L2 norms. Without zero rows and columns either pass ends
-//! on ‖X‖_F = √(m·n), that is, with entries of root mean square 1, whatever the scale of the gradient.
-//! A zero row or column stays zero and is never divided by. There is no epsilon: squares in f64 neither overflow nor
-//! vanish for any gradient that f32 can hold.
+//! Without zero rows and columns every pass but `max` ends on ‖X‖_F = √(m·n), that is, with entries of root mean
+//! square 1, whatever the scale of the gradient.
+//! What is zero stays zero and is never divided by. There is no epsilon: squares in f64 neither overflow nor vanish
+//! for any gradient that f32 can hold.
 
 /// Every row of x to L2 norm √n: x and the result are m×n.
 pub fn row(x: &[f64], m: usize, n: usize) -> Vec<f64> {
@@ -15,6 +15,51 @@ pub fn row(x: &[f64], m: usize, n: usize) -> Vec<f64> {
 pub fn column(x: &[f64], m: usize, n: usize) -> Vec<f64> {
     let factors: Vec<f64> = column_norms(x, m, n).iter().map(|norm| factor((m as f64).sqrt(), *norm)).collect();
     (0..m * n).map(|at| x[at] * factors[at % n]).collect()
+}
+
+/// A row whose standard deviation is at most this share of its largest magnitude counts as constant.
+///
+/// f32 cannot tell such a row from one of equal elements; what is left after subtracting the mean is rounding.
+pub const CONSTANT_ROW: f64 = 1.0 / (1u64 << 20) as f64;
+
+/// Every row of x minus its mean, over its (population) standard deviation; a constant row becomes zero.
+///
+/// SWAN's GradNorm (arXiv 2412.13148): x and the result are m×n.
+pub fn standardize(x: &[f64], m: usize, n: usize) -> Vec<f64> {
+    assert_eq!(x.len(), m * n, "standardize: x wants m·n = {m}·{n}");
+    let standardized = |row: &[f64]| -> Vec<f64> {
+        let largest = row.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
+        let mean = row.iter().sum::<f64>() / n as f64;
+        let deviation = (row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64).sqrt();
+        let factor = if deviation <= CONSTANT_ROW * largest { 0.0 } else { 1.0 / deviation };
+        row.iter().map(|x| (x - mean) * factor).collect()
+    };
+    x.chunks_exact(n).flat_map(standardized).collect()
+}
+
+/// Every element to its sign; 0 stays 0.
+pub fn sign(x: &[f64]) -> Vec<f64> {
+    x.iter().map(|&x| if x == 0.0 { 0.0 } else { x.signum() }).collect()
+}
+
+/// The whole of x to ‖X‖_F = √(its length).
+pub fn frobenius(x: &[f64]) -> Vec<f64> {
+    let norm = x.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let factor = factor((x.len() as f64).sqrt(), norm);
+    x.iter().map(|x| x * factor).collect()
+}
+
+/// The whole of x to max|X| = 1.
+pub fn max(x: &[f64]) -> Vec<f64> {
+    let factor = factor(1.0, x.iter().fold(0.0_f64, |max, x| max.max(x.abs())));
+    x.iter().map(|x| x * factor).collect()
+}
+
+/// Rows whose L2 norm is at most `threshold` times the mean row norm become zero (arXiv 2609.19969, algorithm 1).
+pub fn drop_rows(x: &[f64], m: usize, n: usize, threshold: f64) -> Vec<f64> {
+    let norms = row_norms(x, m, n);
+    let least = threshold * norms.iter().sum::<f64>() / m as f64;
+    (0..m * n).map(|at| if norms[at / n] <= least { 0.0 } else { x[at] }).collect()
 }
 
 /// The L2 norm of every row of x (m×n): `[m]`.
@@ -67,9 +112,42 @@ mod tests {
     }
 
     #[test]
+    fn every_full_pass_ends_on_one_sphere() {
+        let [m, n] = [5, 7];
+        let x: Vec<f64> = random(m * n, 2).iter().map(|x| (4.0 * x).exp() * x).collect();
+        for (name, y) in [
+            ("standardize", standardize(&x, m, n)),
+            ("sign", sign(&x)),
+            ("frobenius", frobenius(&x)),
+            ("row", row(&x, m, n)),
+            ("column", column(&x, m, n)),
+        ] {
+            let rms = (y.iter().map(|y| y * y).sum::<f64>() / (m * n) as f64).sqrt();
+            assert_close(name, &[rms], &[1.0], 1e-14);
+        }
+        assert_eq!(max(&x).iter().fold(0.0_f64, |max, y| max.max(y.abs())), 1.0);
+    }
+
+    #[test]
+    fn standardized_rows_have_mean_0_and_deviation_1() {
+        // (1, 3): mean 2, deviation 1. A constant row, of whatever rounding, becomes zero.
+        let y = standardize(&[1.0, 3.0, 0.1 + 0.2, 0.3, -5.0, -5.0], 3, 2);
+        assert_close("rows", &y, &[-1.0, 1.0, 0.0, 0.0, 0.0, 0.0], 1e-15);
+        assert_eq!(standardize(&[3.0, -2.0], 2, 1), [0.0, 0.0], "one column");
+    }
+
+    #[test]
+    fn rows_below_the_threshold_are_dropped() {
+        // Norms 5, 0, 0.5, 10.5: mean 4.
+        let x = [3.0, 4.0, 0.0, 0.0, 0.3, 0.4, 6.3, 8.4];
+        assert_eq!(drop_rows(&x, 4, 2, 0.125), [3.0, 4.0, 0.0, 0.0, 0.0, 0.0, 6.3, 8.4]);
+        assert_eq!(drop_rows(&x, 4, 2, 0.124), x);
+    }
+
+    #[test]
     fn zero_rows_and_columns_stay_zero() {
         let x = [0.0, 0.0, 0.0, 1.0, 0.0, -2.0, 0.5, 0.0, 4.0]; // row 0 and column 1
-        for y in [row(&x, 3, 3), column(&x, 3, 3)] {
+        for y in [row(&x, 3, 3), column(&x, 3, 3), sign(&x), frobenius(&x), max(&x), drop_rows(&x, 3, 3, 0.01)] {
             for (x, y) in x.iter().zip(y) {
                 assert_eq!(*x == 0.0, y == 0.0, "{x} became {y}");
                 assert!(y.is_finite(), "{x} became {y}");

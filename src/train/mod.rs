@@ -8,7 +8,7 @@ mod run;
 mod trainer;
 
 pub use evaluation::{Evaluation, Evaluator};
-pub use recording::{Recorded, record_training};
+pub use recording::{Recorded, record_training, record_training_with};
 pub use report::StepReport;
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{Event, RunPlace, Summary, run};

@@ -6,7 +6,7 @@ use crate::gpu::{Class, Profile, ReadbackRing, Recorder, Tensor};
 use crate::kernels::Output;
 use crate::kernels::norms::{Place, gradient_statistics};
 use crate::llama::{BatchInputs, Llama, record_loss, record_micro_step};
-use crate::optim::{self, State, StepTensors, Update};
+use crate::optim::{self, RecordUpdate, State, StepTensors, Update};
 
 /// Plan of a step's first micro-batch: gradients are written.
 pub(super) const FIRST: &str = "first micro-batch";
@@ -42,6 +42,15 @@ pub struct Recorded {
 ///
 /// Errors: an optimizer that cannot move a parameter.
 pub fn record_training(config: &RunConfig, profile: &Profile) -> Result<Recorded> {
+    record_training_with(config, profile, &|rec, update, step| optim::record(rec, &config.optimizer, update, step))
+}
+
+/// The same with an optimizer of the caller's instead of the configuration's.
+pub fn record_training_with(
+    config: &RunConfig,
+    profile: &Profile,
+    record_update: &RecordUpdate<'_>,
+) -> Result<Recorded> {
     let mut recorder = Recorder::new(profile);
     let rec = &mut recorder;
     let llama = Llama::new(rec, &config.model, true);
@@ -65,12 +74,11 @@ pub fn record_training(config: &RunConfig, profile: &Profile) -> Result<Recorded
     rec.begin(UPDATE);
     let gradients: Vec<Tensor> = llama.parameters.iter().map(|p| p.gradient().clone()).collect();
     gradient_statistics(rec, &gradients, &statistics, config.train.max_grad_norm);
-    let updates: Vec<Update<'_>> = llama
-        .parameters
-        .iter()
-        .map(|p| Update { name: &p.spec.name, role: p.spec.role, weight: &p.weight, gradient: p.gradient() })
-        .collect();
-    let states = optim::record(rec, &config.optimizer, &updates, StepTensors { statistics: &statistics, step: &step })?;
+    let mut states = Vec::new();
+    for p in &llama.parameters {
+        let update = Update { name: &p.spec.name, role: p.spec.role, weight: &p.weight, gradient: p.gradient() };
+        states.extend(record_update(rec, &update, StepTensors { statistics: &statistics, step: &step })?);
+    }
     rec.begin(EVALUATE);
     record_loss(rec, &llama, &eval_inputs, &eval_loss, 1.0, Output::Write);
     Ok(Recorded { recorder, llama, states, inputs, eval_inputs, statistics, eval_loss, step })

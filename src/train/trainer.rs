@@ -5,7 +5,7 @@ use std::sync::Arc;
 use web_time::Instant;
 
 use super::evaluation::{Evaluation, evaluate, write_batch, write_tables};
-use super::recording::{EVALUATE, FIRST, NEXT, RING_SLOTS, Recorded, UPDATE, record_training};
+use super::recording::{EVALUATE, FIRST, NEXT, RING_SLOTS, Recorded, UPDATE, record_training, record_training_with};
 use super::report::StepReport;
 use crate::config::{RunConfig, ScheduleKind};
 use crate::data::batches::Batches;
@@ -13,7 +13,7 @@ use crate::data::dataset::Dataset;
 use crate::gpu::{Gpu, KernelTime, Memory, ReadbackRing, Tensor, Workspace};
 use crate::kernels::norms::Place;
 use crate::llama::{BatchInputs, Llama, initial_values};
-use crate::optim::State;
+use crate::optim::{RecordUpdate, State};
 use crate::reference::schedule::cosine_with_warmup;
 use crate::{Error, Result};
 
@@ -56,6 +56,22 @@ impl Trainer {
     pub async fn new(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>) -> Result<Self> {
         config.validate()?;
         let recorded = record_training(&config, &gpu.profile)?;
+        Self::allocate(gpu, config, dataset, recorded).await
+    }
+
+    /// The same with an optimizer of the caller's: `record_update` records the update of each parameter.
+    pub async fn with_optimizer(
+        gpu: Arc<Gpu>,
+        config: RunConfig,
+        dataset: Arc<Dataset>,
+        record_update: &RecordUpdate<'_>,
+    ) -> Result<Self> {
+        config.validate()?;
+        let recorded = record_training_with(&config, &gpu.profile, record_update)?;
+        Self::allocate(gpu, config, dataset, recorded).await
+    }
+
+    async fn allocate(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>, recorded: Recorded) -> Result<Self> {
         let Recorded { recorder, llama, states, inputs, eval_inputs, statistics, eval_loss, step } = recorded;
         let workspace = recorder.allocate(&gpu).await?;
         let ring = ReadbackRing::new(&gpu, &statistics, RING_SLOTS).await?;
@@ -246,7 +262,7 @@ impl Trainer {
                 step: *step,
                 tokens: step * tokens_per_step as u64,
                 loss: f64::from(statistics[Place::LOSS]),
-                lr: self.config.optimizer.lr * self.schedule(step - 1),
+                lr: self.config.optimizer.linear.lr * self.schedule(step - 1),
                 grad_norm: f64::from(statistics[Place::SQUARED_NORM]).sqrt(),
                 tokens_per_sec: (tokens_per_step * arrived.len()) as f64 / secs,
             });

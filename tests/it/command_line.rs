@@ -4,10 +4,11 @@ use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use web_time::{Instant, SystemTime};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_multinorm");
 

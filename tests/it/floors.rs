@@ -310,7 +310,7 @@ fn only_the_command_line_prints_and_blocks() {
 }
 
 /// Reference files of another name than the kernel file's, and the kernels that need none.
-const REFERENCES: [(&str, Option<&str>); 3] = [("norms", Some("norm")), ("scaling", Some("passes")), ("fill", None)];
+const REFERENCES: [(&str, Option<&str>); 3] = [("norms", Some("norm")), ("scaled", Some("passes")), ("fill", None)];
 
 fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"));
@@ -354,4 +354,19 @@ fn every_kernel_file_has_its_reference_its_test_and_its_line_in_the_list() {
         assert!(calls.contains("#[test]"), "tests/it/kernels/{stem}.rs has no test");
     }
     assert_eq!(tests, kernels, "left the test files, right the kernel files");
+}
+
+#[test]
+fn clocks_run_in_the_browser_too() {
+    // std's panic there; natively web_time's are std's, so that clippy cannot tell them apart.
+    for source in sources() {
+        for (at, word) in
+            source.tokens.iter().enumerate().filter(|(_, t)| ["Instant", "SystemTime"].contains(&t.as_str()))
+        {
+            let path = source.tokens[..at].rsplit(|t| t == "use" || t == ";").next().unwrap_or_default();
+            let of_std =
+                path.first().is_some_and(|root| root == "std") || path.ends_with(&["time".into(), "::".into()]);
+            assert!(!of_std, "{}: {word} is std's, which panics in the browser: take web_time's", source.path);
+        }
+    }
 }

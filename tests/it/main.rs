@@ -1,9 +1,11 @@
 //! The one integration-test binary.
+#![expect(clippy::disallowed_methods, reason = "tests may block")]
 
 mod command_line;
 mod floors;
 mod gpu;
 mod kernels;
+mod optimizers;
 mod parity;
 mod shaders;
 mod support;

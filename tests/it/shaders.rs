@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
+use multinorm::config::{Pass, Role, RunConfig, RunDefaults, optimizer_names};
 use multinorm::gpu::{Class, Kernel, Profile, Recorder, Tensor};
 use multinorm::kernels;
+use multinorm::optim::{Iterate, StepTensors, Update};
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -103,33 +105,49 @@ fn record_attention(rec: &mut Recorder) {
     }
 }
 
+/// What the optimizers record: every name of the catalog, every pass, every way to wrap them.
 fn record_updates(rec: &mut Recorder) {
-    use kernels::adamw::{AdamwConstants, adamw};
-    use kernels::scaling::{MAX_COLS, Scaling, StepConstants};
-    use kernels::sgd::{MomentumConstants, sgd, sgd_momentum};
-    let [weight, gradient, first, second] = [(); 4].map(|()| tensor(rec, &[7, 13]));
-    let (statistics, step) = (tensor(rec, &[5]), tensor(rec, &[4]));
+    let statistics = tensor(rec, &[5]);
+    let gradients = [(); 2].map(|()| tensor(rec, &[7, 13]));
     for max_norm in [0.0, 1.0] {
-        let gradients = [gradient.clone(), first.clone()];
         kernels::norms::gradient_statistics(rec, &gradients, &statistics, max_norm);
     }
-    let hyper = AdamwConstants { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 };
-    adamw(rec, &weight, &gradient, [&first, &second], &statistics, &step, hyper);
-    sgd(rec, &weight, &gradient, &statistics, &step, 0.1, 0.1);
-    for nesterov in [false, true] {
-        let hyper = MomentumConstants { lr: 0.1, momentum: 0.9, nesterov, weight_decay: 0.1 };
-        sgd_momentum(rec, &weight, &gradient, &first, &statistics, &step, hyper);
-    }
-    for shape in [[7, 13], [3, MAX_COLS]] {
-        let [weight, gradient] = [(); 2].map(|()| tensor(rec, &shape));
-        for passes in [&[(true, false)][..], &[(false, true), (false, true)], &[(true, true), (true, true)]] {
-            let mut scaling = Scaling::new(rec, &gradient);
-            for &(row, column) in passes {
-                scaling.pass(rec, row, column);
+    let mut settings: Vec<String> = optimizer_names().iter().map(|name| format!("name = '{name}'")).collect();
+    let lists = ["row", "column", "standardize", "spectral", "sign", "frobenius", "max", "column,standardize,row,sign"];
+    settings.extend(lists.map(|list| format!("passes = '{list}'")));
+    settings.extend(
+        [
+            "name = 'sgd'\nmomentum = 0.9",
+            "name = 'sgd'\nmomentum = 0.9\nnesterov = true",
+            "momentum = 0.9\nmomentum_placement = 'after'",
+            "momentum = 0.9\nnesterov = true\nmomentum_placement = 'after'\nweight_decay = 0.1",
+            "scale_rule = 'gradient-norm'",
+            "passes = 'column,sign'\nrow_threshold = 0.1",
+        ]
+        .map(String::from),
+    );
+    for setting in settings {
+        for shape in [[7, 13], [13, 7], [3, kernels::scaled::MAX_COLS]] {
+            let mut section: toml::Table = setting.parse().unwrap();
+            section.insert("rest".into(), toml::Table::from_iter([("lr".into(), 0.1.into())]).into());
+            let file = toml::Table::from_iter([("optimizer".to_owned(), section.into())]).to_string();
+            let run = RunConfig::load(Some((Path::new("any.toml"), &file)), &[], RunDefaults::Software).unwrap();
+            for role in [Role::Linear, Role::Embedding, Role::Head, Role::Norm] {
+                let shape = if role == Role::Norm { &shape[1..] } else { &shape };
+                let [weight, gradient, step] = [shape, shape, &[4]].map(|shape| tensor(rec, shape));
+                let update = Update { name: "any", role, weight: &weight, gradient: &gradient };
+                let shared = StepTensors { statistics: &statistics, step: &step };
+                multinorm::optim::record(rec, &run.optimizer, &update, shared).unwrap();
             }
-            let hyper = StepConstants { lr: 0.02, scale: 0.05, weight_decay: 0.1 };
-            scaling.apply(rec, &weight, &statistics, &step, hyper);
         }
+    }
+    let [gradient, momentum, ahead] = [(); 3].map(|()| tensor(rec, &[7, 13]));
+    let hyper = kernels::momentum::Average { beta: 0.9, nesterov: true };
+    kernels::momentum::peek(rec, &gradient, &momentum, &ahead, &statistics, hyper);
+    for passes in [&[Pass::Row][..], &[Pass::Column], &[Pass::Sign]] {
+        let mut iterate = Iterate::new(&gradient).unwrap();
+        iterate.passes(rec, passes);
+        iterate.materialize(rec);
     }
 }
 

@@ -125,3 +125,21 @@ fn a_chunk_of_far_lower_or_higher_logits_keeps_the_sum() {
         }
     }
 }
+
+#[test]
+fn a_peak_in_any_lane_is_taken_out_of_the_exponential() {
+    let vocab = 19;
+    for form in FORMS {
+        for peak in 0..vocab {
+            let mut logits = vec![0.0f32; vocab];
+            logits[peak] = 200.0; // beyond exp in f32
+            let mut case = Case::new(form);
+            let (ids, part) = (case.input(&[1], &[7u32]), case.input(&[1, vocab], &logits));
+            let (statistics, loss) = (case.output(&[1, 4]), case.output(&[1]));
+            cross_entropy::statistics(&mut case.rec, &part, &ids, &statistics, 0, Output::Write);
+            cross_entropy::loss(&mut case.rec, &statistics, &ids, &loss, 1.0, Output::Write);
+            let want = if peak == 7 { 0.0 } else { 200.0 }; // the other exponentials are some 1e-87
+            assert_close(format!("{form:?} peak {peak}"), &case.run().read(&loss), &[want], TOLERANCE);
+        }
+    }
+}

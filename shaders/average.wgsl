@@ -1,0 +1,24 @@
+// M = BETA M + (1 - BETA) g; ahead = BETA M + (1 - BETA) g for Nesterov, else M: momentum before the passes.
+override LEN: u32;
+override BETA: f32;
+override REST: f32;              // 1 - BETA, by the host: f32 would lose digits
+override NESTEROV: bool = false;
+override KEEP: bool = true;      // else M stays as it is: a look at what the next step would be
+@group(0) @binding(0) var<storage, read>       gradient:   array<f32>;  // [LEN]
+@group(0) @binding(1) var<storage, read_write> momentum:   array<f32>;  // [LEN], zero before the first step
+@group(0) @binding(2) var<storage, read_write> ahead:      array<f32>;  // [LEN]
+@group(0) @binding(3) var<storage, read>       statistics: array<f32>;  // [1] is the clip factor
+
+@compute @workgroup_size(64)
+fn average(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = (group.y * count.x + group.x) * 64u + lane;
+    if (at >= LEN || statistics[1] < 0.0) { return; }
+    let g = REST * gradient[at] * statistics[1];
+    let m = fma(BETA, momentum[at], g);
+    if (KEEP) { momentum[at] = m; }
+    ahead[at] = select(m, fma(BETA, m, g), NESTEROV);
+}

@@ -1,0 +1,76 @@
+//! The named optimizers: catalog.toml, read like a user's own CONFIG.toml.
+
+use std::sync::LazyLock;
+
+use toml::{Table, Value};
+
+use super::keys::{Origin, Section, did_you_mean};
+use super::optimizer::ROLES;
+use super::passes::Pass;
+use super::rule::{Base, Rule};
+
+static CATALOG: LazyLock<Table> =
+    LazyLock::new(|| include_str!("catalog.toml").parse().expect("src/config/catalog.toml is TOML"));
+
+/// Every name, in alphabetical order.
+pub fn names() -> Vec<&'static str> {
+    CATALOG.keys().map(String::as_str).collect()
+}
+
+/// The rule of this name and its learning rate; the message names the nearest known one.
+pub(super) fn base(name: &str) -> Result<Base, String> {
+    let entry = entry(name)?;
+    Ok(read(name, entry).unwrap_or_else(|error| panic!("src/config/catalog.toml, {name}: {error}")))
+}
+
+fn read(name: &str, entry: &Table) -> crate::Result<Base> {
+    let mut section = Section::new("catalog");
+    for (key, value) in entry.iter().filter(|(key, _)| !ROLES.contains(&key.as_str())) {
+        section.put(key.clone(), value.clone(), Origin::Defaults);
+    }
+    let mut rule = match section.get::<String>("rule")? {
+        Some(method) => Rule::method(&method).ok_or_else(|| section.error("rule", "no such method"))?,
+        None => {
+            let words = section.require::<Vec<String>>("passes")?;
+            Rule::bare(Pass::parse_list(&words).map_err(|message| section.error("passes", message))?)
+        }
+    };
+    rule.read_keys(&mut section)?;
+    let lr = section.get("lr")?;
+    section.finish("unknown key")?;
+    Ok(Base { rule, lr, title: name.to_owned() })
+}
+
+/// What an entry says of a role.
+pub(super) enum OfRole {
+    /// The section itself, with the user's keys.
+    Same,
+    /// A table of its own.
+    Table(&'static Table),
+}
+
+/// What the entry of this name says of `embedding`, `head` or `norm`, or else of `rest`.
+pub(super) fn role(name: &str, role: &str) -> Option<OfRole> {
+    let entry = entry(name).ok()?;
+    match entry.get(role).or_else(|| entry.get("rest"))? {
+        Value::Table(table) => Some(OfRole::Table(table)),
+        Value::String(same) if same == "same" => Some(OfRole::Same),
+        other => panic!("src/config/catalog.toml, {name}.{role}: {other}"),
+    }
+}
+
+/// What an `[optimizer]` without a name is.
+pub(super) fn sinkgd() -> Base {
+    base("sinkgd").expect("the catalog has sinkgd")
+}
+
+fn entry(name: &str) -> Result<&'static Table, String> {
+    CATALOG.get(name).and_then(Value::as_table).ok_or_else(|| {
+        let mut message = format!("no optimizer is called `{name}`; the optimizers are {}", names().join(", "));
+        let nearest = did_you_mean(name, &names());
+        if nearest.ends_with('?') {
+            message = format!("{message}; {nearest}");
+        }
+        message
+    })
+}

@@ -1,0 +1,45 @@
+//! The update of Lion.
+
+use super::LANES;
+use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+
+pub(super) const KERNELS: &[Kernel] = &[kernel!("lion", "step")];
+
+/// Hyper-parameters of Lion.
+#[derive(Clone, Copy, Debug)]
+pub struct LionConstants {
+    /// Learning rate before the schedule.
+    pub lr: f64,
+    /// The momentum's share in the update.
+    pub beta1: f64,
+    /// Decay of the momentum.
+    pub beta2: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+}
+
+/// Updates the weight and its momentum in place; `statistics` holds the clip factor.
+pub fn lion(
+    rec: &mut Recorder,
+    weight: &Tensor,
+    gradient: &Tensor,
+    exp_avg: &Tensor,
+    statistics: &Tensor,
+    step: &Tensor,
+    hyper: LionConstants,
+) {
+    assert_eq!(weight.shape, gradient.shape, "lion");
+    assert_eq!(weight.shape, exp_avg.shape, "lion");
+    let len = weight.len();
+    let constants = [
+        ("LEN", len as f64),
+        ("LR", hyper.lr),
+        ("BETA1", hyper.beta1),
+        ("BETA2", hyper.beta2),
+        ("REST1", 1.0 - hyper.beta1),
+        ("REST2", 1.0 - hyper.beta2),
+        ("WEIGHT_DECAY", hyper.weight_decay),
+    ];
+    let bindings = [weight, gradient, exp_avg, statistics, step];
+    rec.dispatch(&KERNELS[0], &bindings, &constants, grid(len.div_ceil(LANES)));
+}

@@ -1,0 +1,57 @@
+//! Momentum before the passes.
+
+use super::LANES;
+use super::scaled::flag;
+use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+
+pub(super) const KERNELS: &[Kernel] = &[kernel!("average")];
+
+/// M ← β·M + (1 − β)·X.
+#[derive(Clone, Copy, Debug)]
+pub struct Average {
+    /// β.
+    pub beta: f64,
+    /// Nesterov's look-ahead: β·M + (1 − β)·X goes on instead of M.
+    pub nesterov: bool,
+}
+
+impl Average {
+    pub(super) fn constants(self) -> [(&'static str, f64); 3] {
+        [("BETA", self.beta), ("REST", 1.0 - self.beta), flag("NESTEROV", self.nesterov)]
+    }
+}
+
+/// Averages the gradient into the momentum, and writes what goes on to `ahead`; all of one shape; `statistics` holds the
+/// clip factor.
+pub fn average(
+    rec: &mut Recorder,
+    gradient: &Tensor,
+    momentum: &Tensor,
+    ahead: &Tensor,
+    statistics: &Tensor,
+    hyper: Average,
+) {
+    record(rec, [gradient, momentum, ahead, statistics], hyper, true);
+}
+
+/// What [`average`] would write to `ahead`; the momentum stays as it is.
+pub fn peek(
+    rec: &mut Recorder,
+    gradient: &Tensor,
+    momentum: &Tensor,
+    ahead: &Tensor,
+    statistics: &Tensor,
+    hyper: Average,
+) {
+    record(rec, [gradient, momentum, ahead, statistics], hyper, false);
+}
+
+fn record(rec: &mut Recorder, bindings: [&Tensor; 4], hyper: Average, keep: bool) {
+    let [gradient, momentum, ahead, _] = bindings;
+    assert_eq!(gradient.shape, momentum.shape, "average: gradient and momentum");
+    assert_eq!(gradient.shape, ahead.shape, "average: gradient and what goes on");
+    let len = gradient.len();
+    let [beta, rest, nesterov] = hyper.constants();
+    let constants = [("LEN", len as f64), beta, rest, nesterov, flag("KEEP", keep)];
+    rec.dispatch(&KERNELS[0], &bindings, &constants, grid(len.div_ceil(LANES)));
+}

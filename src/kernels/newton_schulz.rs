@@ -1,0 +1,64 @@
+//! The spectral pass: Newton–Schulz steps X ← (aI + bA + cA²)·X with A = X·Xᵀ, on the smaller side.
+
+use super::scaled::{Scaled, WholeNorm, flag, whole_factor};
+use super::{LANES, Output, matmul};
+use crate::gpu::{Class, Form, Kernel, Recorder, Tensor, grid, kernel};
+
+pub(super) const KERNELS: &[Kernel] =
+    &[kernel!("widen"), kernel!("narrow"), kernel!("gram_registers"), kernel!("gram_tiled", "tile")];
+
+/// y = scale · p(X/‖X‖_F), p the steps' polynomials (a, b, c) one after the other: y `[m, n]` like X.
+///
+/// The work is done on a copy that is no taller than wide and padded to multiples of 4; zeros stay zeros. A is symmetric
+/// and half of it is computed. Each step is two such products (one where c is 0) and one of the copy's size.
+pub fn newton_schulz(rec: &mut Recorder, x: &Scaled, y: &Tensor, steps: &[[f64; 3]], scale: f64) {
+    let [rows, cols] = x.shape();
+    assert_eq!(y.shape, [rows, cols], "newton_schulz");
+    let tall = rows > cols;
+    let [m, n] = [rows.min(cols), rows.max(cols)].map(|extent| extent.next_multiple_of(4));
+    let mut wide = [0, 1].map(|_| rec.transient(Class::Scratch, "Newton-Schulz iterate", &[m, n]));
+    let [gram, factor] =
+        ["gram matrix", "Newton-Schulz factor"].map(|name| rec.transient(Class::Scratch, name, &[m, m]));
+
+    let norm = whole_factor(rec, x, WholeNorm::Frobenius, 1.0);
+    let [has_rows, has_cols] = x.flags();
+    let constants = [
+        ("ROWS", rows as f64),
+        ("COLS", cols as f64),
+        has_rows,
+        has_cols,
+        x.sign_flag(),
+        ("WIDE_ROWS", m as f64),
+        ("WIDE_COLS", n as f64),
+        flag("TALL", tall),
+    ];
+    let [base, r, c] = x.bindings();
+    rec.dispatch(&KERNELS[0], &[base, r, c, &norm, &wide[0]], &constants, grid((m * n).div_ceil(LANES)));
+    for &[a, b, c] in steps {
+        if c == 0.0 {
+            symmetric_product(rec, &wide[0], &gram, &factor, [b, 0.0, a]);
+        } else {
+            // z is not read where its factor is 0.
+            symmetric_product(rec, &wide[0], &factor, &gram, [1.0, 0.0, 0.0]);
+            symmetric_product(rec, &gram, &gram, &factor, [c, b, a]);
+        }
+        matmul::nn(rec, &factor, &wide[0], &wide[1], Output::Write);
+        wide.swap(0, 1);
+    }
+    let constants =
+        [("ROWS", rows as f64), ("COLS", cols as f64), ("WIDE_COLS", n as f64), flag("TALL", tall), ("SCALE", scale)];
+    rec.dispatch(&KERNELS[1], &[&wide[0], y], &constants, grid(y.len().div_ceil(LANES)));
+}
+
+/// y = α·x·xᵀ + β·z + γ·I for x `[m, k]` and symmetric z and y `[m, m]`; k is a multiple of 4. Half of y is computed.
+pub fn symmetric_product(rec: &mut Recorder, x: &Tensor, z: &Tensor, y: &Tensor, [alpha, beta, gamma]: [f64; 3]) {
+    let [m, k] = x.shape[..] else { panic!("a matrix is wanted, got {:?}", x.shape) };
+    assert_eq!((&z.shape[..], &y.shape[..]), (&[m, m][..], &[m, m][..]), "symmetric product of {:?}", x.shape);
+    assert!(k.is_multiple_of(4), "symmetric product of {:?}: vec4s span the columns", x.shape);
+    let constants = [("M", m as f64), ("K", k as f64), ("ALPHA", alpha), ("BETA", beta), ("GAMMA", gamma)];
+    let (kernel, rows) = match rec.profile.form {
+        Form::Registers => (&KERNELS[2], m.div_ceil(8)),
+        Form::WorkgroupTiles => (&KERNELS[3], m.div_ceil(64)),
+    };
+    rec.dispatch(kernel, &[x, z, y], &constants, [m.div_ceil(64) as u32, rows as u32, 1]);
+}

@@ -1,0 +1,136 @@
+//! A matrix on its way through passes: written only where scaling vectors do not do.
+
+use crate::config::{Pass, Spectral, SpectralVariant};
+use crate::gpu::{Recorder, Tensor};
+use crate::kernels::newton_schulz::newton_schulz;
+use crate::kernels::scaled::{self, MAX_COLS, Scaled, WholeNorm};
+use crate::reference::newton_schulz::Sequence;
+use crate::{Error, Result};
+
+/// X while passes are recorded, m×n; a vector is a matrix of one row.
+///
+/// As long as passes only scale rows and columns, X is diag(r)·G·diag(c) and nothing of its size is written.
+#[derive(Clone, Debug)]
+pub struct Iterate {
+    /// What stands for X so far.
+    pub x: Scaled,
+}
+
+impl Iterate {
+    /// X = G.
+    ///
+    /// Errors: a matrix wider than the registers of `scale_rows`.
+    pub fn new(gradient: &Tensor) -> Result<Self> {
+        let x = Scaled::new(gradient);
+        let [m, n] = x.shape();
+        if n > MAX_COLS {
+            let message = format!("a matrix of {m}×{n} is too wide for passes, which take at most {MAX_COLS} columns");
+            return Err(Error::TooLarge(message));
+        }
+        Ok(Self { x })
+    }
+
+    /// X = G, for passes that are recorded in several plans, run in their order.
+    ///
+    /// Errors: as [`Iterate::new`].
+    pub fn across_plans(gradient: &Tensor) -> Result<Self> {
+        let mut iterate = Self::new(gradient)?;
+        iterate.x.across_plans = true;
+        Ok(iterate)
+    }
+
+    /// Rows whose norm is at most `threshold` times the mean become zero.
+    pub fn drop_rows(&mut self, rec: &mut Recorder, threshold: f64) {
+        self.settle(rec);
+        scaled::drop_rows(rec, &mut self.x, threshold);
+    }
+
+    /// Records passes one after the other; a row pass and the column pass after it share one read.
+    pub fn passes(&mut self, rec: &mut Recorder, passes: &[Pass]) {
+        let mut at = 0;
+        while at < passes.len() {
+            if passes[at..].starts_with(&[Pass::Row, Pass::Column]) {
+                self.settle(rec);
+                scaled::scale_rows_and_columns(rec, &mut self.x, true, true);
+                at += 2;
+            } else {
+                self.pass(rec, passes[at]);
+                at += 1;
+            }
+        }
+    }
+
+    fn pass(&mut self, rec: &mut Recorder, pass: Pass) {
+        let [m, n] = self.x.shape();
+        if pass == Pass::Sign {
+            self.x.sign = true;
+            return;
+        }
+        self.settle(rec);
+        match pass {
+            Pass::Row => scaled::scale_rows_and_columns(rec, &mut self.x, true, false),
+            Pass::Column => scaled::scale_rows_and_columns(rec, &mut self.x, false, true),
+            Pass::Frobenius => {
+                scaled::scale_whole(rec, &mut self.x, WholeNorm::Frobenius, ((m * n) as f64).sqrt());
+            }
+            Pass::Max => scaled::scale_whole(rec, &mut self.x, WholeNorm::Max, 1.0),
+            Pass::Standardize => {
+                let y = self.room(rec, "standardized");
+                scaled::standardize(rec, &self.x, &y);
+                self.replace(&y);
+            }
+            Pass::Spectral(spectral) => {
+                let y = self.room(rec, "spectral");
+                newton_schulz(rec, &self.x, &y, &coefficients(spectral), (m.max(n) as f64).sqrt());
+                self.replace(&y);
+            }
+            Pass::Sign => unreachable!("above"),
+        }
+    }
+
+    /// ‖X‖_F becomes that of `of`.
+    pub fn rescale_to_norm(&mut self, rec: &mut Recorder, of: &Tensor) {
+        self.settle(rec);
+        let of = Scaled::new(of);
+        let [of, own] = [&of, &self.x].map(|x| scaled::whole_factor(rec, x, WholeNorm::Frobenius, 1.0));
+        scaled::multiply(rec, &mut self.x, &own, Some(&of));
+    }
+
+    /// X as a tensor of its own.
+    pub fn materialize(&self, rec: &mut Recorder) -> Tensor {
+        let y = self.room(rec, "normalized");
+        self.materialize_into(rec, &y);
+        y
+    }
+
+    /// X into `y` of as many elements.
+    pub fn materialize_into(&self, rec: &mut Recorder, y: &Tensor) {
+        scaled::materialize(rec, &self.x, y);
+    }
+
+    /// Writes a pending sign, which nothing can scale or measure.
+    fn settle(&mut self, rec: &mut Recorder) {
+        if self.x.sign {
+            self.replace(&self.materialize(rec));
+        }
+    }
+
+    fn room(&self, rec: &mut Recorder, name: &str) -> Tensor {
+        self.x.room(rec, name, &self.x.shape())
+    }
+
+    fn replace(&mut self, y: &Tensor) {
+        self.x = Scaled { across_plans: self.x.across_plans, ..Scaled::new(y) };
+    }
+}
+
+/// (a, b, c) of every step.
+fn coefficients(Spectral { variant, steps }: Spectral) -> Vec<[f64; 3]> {
+    let sequence = match variant {
+        SpectralVariant::Cubic => Sequence::Cubic,
+        SpectralVariant::Muon => Sequence::Muon,
+        SpectralVariant::PolarExpress => Sequence::PolarExpress,
+        SpectralVariant::MuonRefined => Sequence::MuonRefined,
+    };
+    (0..steps as usize).map(|step| sequence.coefficients(step, steps as usize)).collect()
+}
