@@ -24,8 +24,3 @@ fn gradient_statistics(@builtin(local_invocation_index) lane: u32) {
         statistics[2] = total;
     }
 }
-
-// By the bits: compilers may assume that values are finite.
-fn is_finite(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
-}

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::ModelConfig;
 use crate::gpu::{Gpu, Recorder, Workspace};
-use crate::llama::{Decoder, Llama, record_decode};
+use crate::llama::{Decoder, Gradients, Llama, record_decode};
 use crate::{Error, Result};
 
 const PLAN: &str = "decode";
@@ -32,7 +32,7 @@ impl Generator {
     /// A model with these weights, in the order of [`ModelConfig::parameters`], and room for `positions` tokens.
     pub async fn new(gpu: &Gpu, config: &ModelConfig, weights: &[Vec<f32>], positions: usize) -> Result<Self> {
         let mut rec = Recorder::new(&gpu.profile);
-        let llama = Llama::new(&mut rec, config, false);
+        let llama = Llama::new(&mut rec, config, Gradients::None);
         rec.begin(PLAN);
         let decoder = record_decode(&mut rec, &llama, positions);
         let workspace = rec.allocate(gpu).await?;

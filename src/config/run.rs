@@ -103,6 +103,8 @@ pub struct TrainConfig {
     pub precision: Precision,
     /// The gradient's largest L2 norm over all parameters; 0 does not clip.
     pub max_grad_norm: f64,
+    /// Whether each parameter is updated inside the backward pass, so that gradients share the memory of the largest.
+    pub fused_update: bool,
 }
 
 /// The numbers of weights and activations.
@@ -237,7 +239,20 @@ impl TrainConfig {
         check::fits_toml("train.steps", self.steps)?;
         check::fits_toml("train.seed", self.seed)?;
         check::fits_toml("train.batch_size", batch as u64)?;
-        check::not_negative("train.max_grad_norm", self.max_grad_norm)
+        check::not_negative("train.max_grad_norm", self.max_grad_norm)?;
+        if self.fused_update && self.n_micro_batches() > 1 {
+            let message = format!(
+                "updates inside the backward pass, so that gradients cannot be summed over {} micro-batches: set \
+                 train.micro_batch_size to {batch}, or fused_update to false",
+                self.n_micro_batches()
+            );
+            return Err(Error::config("train.fused_update", message));
+        }
+        if self.fused_update && self.max_grad_norm > 0.0 {
+            let message = "updates before the norm of all gradients is known: set train.max_grad_norm to 0";
+            return Err(Error::config("train.fused_update", message));
+        }
+        Ok(())
     }
 
     pub(super) fn read(mut section: Section) -> Result<Self> {
@@ -256,6 +271,7 @@ impl TrainConfig {
                 _ => return Err(section.error("precision", format!("must be f32, got `{precision}`"))),
             },
             max_grad_norm: section.require("max_grad_norm")?,
+            fused_update: section.require("fused_update")?,
         };
         section.finish("unknown key")?;
         // A batch_size given alone must not fail over a micro_batch_size that the user never wrote.
@@ -316,7 +332,7 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be() {
-        let cases: [(&[&str], &str); 22] = [
+        let cases: [(&[&str], &str); 24] = [
             (&["data.source=[]"], "data.source: must name a text"),
             (&["data.tokenizer=''"], "data.tokenizer: must be bytes, bpe"),
             (&["data.text_field=''"], "data.text_field: must name"),
@@ -336,6 +352,14 @@ mod tests {
             (&["train.precision=f16"], "--set train.precision: mixed precision is not there yet"),
             (&["train.precision=f64"], "--set train.precision: must be f32, got `f64`"),
             (&["train.max_grad_norm=-1"], "train.max_grad_norm: must be finite and at least 0, got -1"),
+            (
+                &["train.fused_update=true", "train.batch_size=8", "train.micro_batch_size=2"],
+                "train.fused_update: updates inside the backward pass, so that gradients cannot be summed over 4",
+            ),
+            (
+                &["train.fused_update=true", "train.max_grad_norm=1"],
+                "train.fused_update: updates before the norm of all gradients is known: set train.max_grad_norm to 0",
+            ),
             (&["eval.max_tokens=7", "train.sequence_length=8"], "eval.max_tokens: 7 is less than one sequence of 8"),
             (&["eval.batch_size=0"], "eval.batch_size: must be at least 1"),
             (&["checkpoint.keep=0"], "checkpoint.keep: must be at least 1"),
@@ -359,7 +383,7 @@ mod tests {
     fn a_default_micro_batch_follows_the_batch() {
         for (batch, micro) in [(1, 1), (6, 2), (16, 8)] {
             let mut section = Section::new("train");
-            let text = "steps=1\nmicro_batch_size=8\nsequence_length=1\nseed=0\nprecision='f32'\nmax_grad_norm=0";
+            let text = "steps=1\nmicro_batch_size=8\nsequence_length=1\nseed=0\nprecision='f32'\nmax_grad_norm=0\nfused_update=false";
             for (key, value) in text.parse::<toml::Table>().unwrap() {
                 section.put(key, value, super::super::keys::Origin::Defaults);
             }

@@ -7,8 +7,8 @@ mod head;
 mod initial;
 mod parameters;
 
-pub use backward::record_micro_step;
+pub use backward::{OnGradient, record_micro_step};
 pub use decode::{Decoder, record_decode};
 pub use forward::{BatchInputs, record_loss};
 pub use initial::initial_values;
-pub use parameters::{Llama, Parameter};
+pub use parameters::{Gradients, Llama, Parameter};

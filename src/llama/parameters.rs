@@ -20,6 +20,17 @@ impl Parameter {
     }
 }
 
+/// What becomes of gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gradients {
+    /// There are none: the model is not trained.
+    None,
+    /// Each has a buffer of its own, from one replay to the next.
+    Kept,
+    /// Each lives until its update, inside the backward pass; they share memory.
+    Passing,
+}
+
 /// A LLaMA in a recorder.
 pub struct Llama {
     /// Its sizes.
@@ -43,11 +54,15 @@ pub(super) struct Layer<'a> {
 
 impl Llama {
     /// Room for the weights and, if it is to be trained, their gradients.
-    pub fn new(rec: &mut Recorder, config: &ModelConfig, trained: bool) -> Self {
+    pub fn new(rec: &mut Recorder, config: &ModelConfig, gradients: Gradients) -> Self {
         let parameter = |spec: ParameterSpec| {
             let weight = rec.persistent(Class::Parameters, spec.name.clone(), &spec.shape);
             let name = format!("gradient of {}", spec.name);
-            let gradient = trained.then(|| rec.persistent(Class::Gradients, name, &spec.shape));
+            let gradient = match gradients {
+                Gradients::None => None,
+                Gradients::Kept => Some(rec.persistent(Class::Gradients, name, &spec.shape)),
+                Gradients::Passing => Some(rec.transient(Class::Gradients, name, &spec.shape)),
+            };
             Parameter { spec, weight, gradient }
         };
         Self { config: config.clone(), parameters: config.parameters().into_iter().map(parameter).collect() }

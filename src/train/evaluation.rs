@@ -10,7 +10,7 @@ use crate::gpu::{Class, Gpu, ReadbackRing, Recorder, Workspace};
 use crate::kernels::Output;
 use crate::kernels::cross_entropy::IGNORE;
 use crate::kernels::embedding::TokenBatch;
-use crate::llama::{BatchInputs, Llama, record_loss};
+use crate::llama::{BatchInputs, Gradients, Llama, record_loss};
 use crate::{Error, Result};
 
 /// The mean loss over a range of tokens.
@@ -43,7 +43,7 @@ impl Evaluator {
         sequence_length: usize,
     ) -> Result<Self> {
         let mut rec = Recorder::new(&gpu.profile);
-        let llama = Llama::new(&mut rec, config, false);
+        let llama = Llama::new(&mut rec, config, Gradients::None);
         let inputs = BatchInputs::new(&mut rec, &llama, batch_size, sequence_length);
         let loss = rec.persistent(Class::Scratch, "evaluation loss", &[1]);
         rec.reserve_staging(ReadbackRing::bytes(&loss, RING_SLOTS));

@@ -1,14 +1,14 @@
 //! What a training run records: known, with all its memory, before anything is allocated.
 
 use crate::Result;
-use crate::config::RunConfig;
+use crate::config::{RunConfig, TrainConfig};
 use crate::gpu::{Class, Profile, ReadbackRing, Recorder, Tensor};
 use crate::kernels::Output;
-use crate::kernels::norms::{Place, gradient_statistics};
-use crate::llama::{BatchInputs, Llama, record_loss, record_micro_step};
+use crate::kernels::norms::{GradientNorms, Place, gradient_statistics};
+use crate::llama::{BatchInputs, Gradients, Llama, Parameter, record_loss, record_micro_step};
 use crate::optim::{self, RecordUpdate, State, StepTensors, Update};
 
-/// Plan of a step's first micro-batch: gradients are written.
+/// Plan of a step's first micro-batch: gradients are written; with fused updates, of the whole step.
 pub(super) const FIRST: &str = "first micro-batch";
 /// Plan of its other micro-batches: gradients accumulate.
 pub(super) const NEXT: &str = "next micro-batch";
@@ -53,7 +53,8 @@ pub fn record_training_with(
 ) -> Result<Recorded> {
     let mut recorder = Recorder::new(profile);
     let rec = &mut recorder;
-    let llama = Llama::new(rec, &config.model, true);
+    let gradients = if config.train.fused_update { Gradients::Passing } else { Gradients::Kept };
+    let llama = Llama::new(rec, &config.model, gradients);
     let train = &config.train;
     let inputs = BatchInputs::new(rec, &llama, train.micro_batch_size, train.sequence_length);
     let eval_inputs = BatchInputs::new(rec, &llama, config.eval.batch_size, train.sequence_length);
@@ -65,21 +66,74 @@ pub fn record_training_with(
     // The loss is the first number of the statistics, and the scale makes it and its gradients means over the step.
     let scale = 1.0 / config.train.tokens_per_step() as f64;
     let loss = statistics.rows(0..1);
-    rec.begin(FIRST);
-    record_micro_step(rec, &llama, &inputs, &loss, scale, Output::Write);
-    if config.train.n_micro_batches() > 1 {
-        rec.begin(NEXT);
-        record_micro_step(rec, &llama, &inputs, &loss, scale, Output::Accumulate);
-    }
-    rec.begin(UPDATE);
-    let gradients: Vec<Tensor> = llama.parameters.iter().map(|p| p.gradient().clone()).collect();
-    gradient_statistics(rec, &gradients, &statistics, config.train.max_grad_norm);
-    let mut states = Vec::new();
-    for p in &llama.parameters {
-        let update = Update { name: &p.spec.name, role: p.spec.role, weight: &p.weight, gradient: p.gradient() };
-        states.extend(record_update(rec, &update, StepTensors { statistics: &statistics, step: &step })?);
-    }
+    let shared = StepTensors { statistics: &statistics, step: &step };
+    let micro = MicroStep { llama: &llama, inputs: &inputs, loss: &loss, scale };
+    let states = if config.train.fused_update {
+        record_fused(rec, &micro, shared, record_update)?
+    } else {
+        record_separate(rec, &micro, shared, &config.train, record_update)?
+    };
     rec.begin(EVALUATE);
     record_loss(rec, &llama, &eval_inputs, &eval_loss, 1.0, Output::Write);
     Ok(Recorded { recorder, llama, states, inputs, eval_inputs, statistics, eval_loss, step })
+}
+
+struct MicroStep<'a> {
+    llama: &'a Llama,
+    inputs: &'a BatchInputs,
+    loss: &'a Tensor,
+    scale: f64,
+}
+
+/// Gradients of every micro-batch first, then their norms, then the updates.
+fn record_separate(
+    rec: &mut Recorder,
+    &MicroStep { llama, inputs, loss, scale }: &MicroStep<'_>,
+    shared: StepTensors<'_>,
+    train: &TrainConfig,
+    record_update: &RecordUpdate<'_>,
+) -> Result<Vec<State>> {
+    let keep = &mut |_: &mut Recorder, _: &Parameter| Ok(());
+    rec.begin(FIRST);
+    record_micro_step(rec, llama, inputs, loss, scale, Output::Write, keep)?;
+    if train.n_micro_batches() > 1 {
+        rec.begin(NEXT);
+        record_micro_step(rec, llama, inputs, loss, scale, Output::Accumulate, keep)?;
+    }
+    rec.begin(UPDATE);
+    let gradients: Vec<Tensor> = llama.parameters.iter().map(|p| p.gradient().clone()).collect();
+    gradient_statistics(rec, &gradients, shared.statistics, train.max_grad_norm);
+    let mut states = Vec::new();
+    for parameter in &llama.parameters {
+        states.extend(record_update(rec, &update_of(parameter), shared)?);
+    }
+    Ok(states)
+}
+
+/// Each update as soon as its gradient is whole: the plan [`FIRST`] is the whole step.
+fn record_fused(
+    rec: &mut Recorder,
+    &MicroStep { llama, inputs, loss, scale }: &MicroStep<'_>,
+    shared: StepTensors<'_>,
+    record_update: &RecordUpdate<'_>,
+) -> Result<Vec<State>> {
+    let norms = GradientNorms::new(rec, llama.parameters.len());
+    let mut states: Vec<Vec<State>> = vec![Vec::new(); llama.parameters.len()];
+    rec.begin(FIRST);
+    record_micro_step(rec, llama, inputs, loss, scale, Output::Write, &mut |rec, parameter| {
+        let place = llama.parameters.iter().position(|p| p.spec.name == parameter.spec.name);
+        let index = place.expect("a parameter of this model");
+        norms.measure(rec, index, parameter.gradient());
+        norms.check(rec, index, shared.statistics);
+        states[index] = record_update(rec, &update_of(parameter), shared)?;
+        Ok(())
+    })?;
+    norms.finish(rec, shared.statistics, 0.0);
+    // In the order of the parameters, so that a checkpoint does not show which way it was made.
+    Ok(states.into_iter().flatten().collect())
+}
+
+fn update_of(parameter: &Parameter) -> Update<'_> {
+    let Parameter { spec, weight, .. } = parameter;
+    Update { name: &spec.name, role: spec.role, weight, gradient: parameter.gradient() }
 }

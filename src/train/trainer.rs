@@ -195,7 +195,13 @@ impl Trainer {
     }
 
     /// Reads back one parameter's gradient of the last step.
+    ///
+    /// Errors: no such parameter, or a run with `fused_update`, where no gradient outlives its update.
     pub async fn gradient(&self, name: &str) -> Result<Vec<f32>> {
+        if self.config.train.fused_update {
+            let message = "no gradient outlives its update: set it to false to read gradients";
+            return Err(Error::config("train.fused_update", message));
+        }
         let parameter = self.llama.parameters.iter().find(|p| p.spec.name == name);
         let parameter = parameter.ok_or_else(|| Error::Data(format!("the model has no parameter {name:?}")))?;
         self.workspace.read(&self.gpu, parameter.gradient()).await
@@ -204,7 +210,8 @@ impl Trainer {
     /// Time on the device of each kernel of one step, by plan. The weights move on by what is replayed.
     pub async fn time_kernels(&self) -> Result<Vec<(&'static str, Vec<KernelTime>)>> {
         let mut times = Vec::new();
-        for plan in [FIRST, UPDATE] {
+        let plans: &[&'static str] = if self.config.train.fused_update { &[FIRST] } else { &[FIRST, UPDATE] };
+        for &plan in plans {
             times.push((plan, self.workspace.time(&self.gpu, plan).await?));
         }
         Ok(times)
@@ -226,7 +233,8 @@ impl Trainer {
         for (index, (ids, targets)) in micro_batches {
             write_batch(&self.gpu, &self.workspace, &self.inputs, ids, targets);
             let micro = if index == 0 { FIRST } else { NEXT };
-            let plans: &[&str] = if index == last { &[micro, UPDATE] } else { &[micro] };
+            let separate = index == last && !train.fused_update;
+            let plans: &[&str] = if separate { &[micro, UPDATE] } else { &[micro] };
             self.workspace.run(&self.gpu, plans);
         }
         self.step += 1;

@@ -3,6 +3,7 @@
 
 mod command_line;
 mod floors;
+mod fused_update;
 mod gpu;
 mod kernels;
 mod optimizers;
