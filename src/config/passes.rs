@@ -82,7 +82,8 @@ pub struct PassProgram {
     pub passes: Vec<Pass>,
     /// How often the list runs; with a tolerance, how often at most.
     pub iterations: u32,
-    /// The list ends after the iteration that changed X by no more than this, root mean square; 0 runs them all.
+    /// The list ends after the iteration, from the second on, that changed X by no more than this, root mean square; 0
+    /// runs them all.
     pub tolerance: f64,
     /// Decay β of the averaged matrix M ← β·M + (1 − β)·X; 0 for none.
     pub momentum: f64,

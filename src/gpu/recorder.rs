@@ -25,6 +25,8 @@ pub struct Recorder {
     pub profile: Profile,
     pub(super) tensors: Vec<TensorRecord>,
     pub(super) plans: Vec<PlanRecord>,
+    /// What tensors hold from the beginning; all others are zero.
+    pub(super) initial: Vec<(Tensor, Vec<u32>)>,
     staging_bytes: u64,
 }
 
@@ -33,6 +35,8 @@ pub(super) struct TensorRecord {
     pub class: Class,
     pub len: usize,
     pub persistent: bool,
+    /// Whether dispatches take their workgroups from it.
+    pub indirect: bool,
     /// The plan that a transient tensor belongs to.
     plan: Option<usize>,
 }
@@ -47,12 +51,14 @@ pub(super) struct Dispatch {
     pub bindings: Vec<Tensor>,
     pub constants: Vec<(&'static str, f64)>,
     pub groups: [u32; 3],
+    /// Where a gate writes the workgroups instead: `groups`, or none.
+    pub gated: Option<Tensor>,
 }
 
 impl Recorder {
     /// An empty record for a device with this profile.
     pub fn new(profile: &Profile) -> Self {
-        Self { profile: profile.clone(), tensors: Vec::new(), plans: Vec::new(), staging_bytes: 0 }
+        Self { profile: profile.clone(), tensors: Vec::new(), plans: Vec::new(), initial: Vec::new(), staging_bytes: 0 }
     }
 
     /// A tensor that lives from one replay to the next and that every plan may name.
@@ -68,7 +74,7 @@ impl Recorder {
     fn tensor(&mut self, class: Class, name: String, shape: &[usize], persistent: bool) -> Tensor {
         let tensor = Tensor { id: self.tensors.len(), offset: 0, shape: shape.to_vec() };
         assert!(!tensor.is_empty(), "tensor {name} has shape {shape:?}");
-        self.tensors.push(TensorRecord { name, class, len: tensor.len(), persistent, plan: None });
+        self.tensors.push(TensorRecord { name, class, len: tensor.len(), persistent, indirect: false, plan: None });
         tensor
     }
 
@@ -102,7 +108,38 @@ impl Recorder {
             bindings: bindings.iter().map(|&tensor| tensor.clone()).collect(),
             constants: constants.to_vec(),
             groups,
+            gated: None,
         });
+    }
+
+    /// Records `body`, whose dispatches the device itself runs or leaves out at every replay.
+    ///
+    /// `gate` is dispatched before them, with `bindings`, then the workgroups of every dispatch of the body `[n, 3]`, and
+    /// last the same to be written: as they are, or zeros. The body holds no gate of its own.
+    pub fn gated(
+        &mut self,
+        gate: &'static Kernel,
+        bindings: &[&Tensor],
+        constants: &[(&'static str, f64)],
+        body: impl FnOnce(&mut Self),
+    ) {
+        let plan = self.plans.len().checked_sub(1).expect("a plan was begun");
+        let first = self.plans[plan].dispatches.len();
+        body(self);
+        let groups: Vec<u32> = self.plans[plan].dispatches[first..].iter().flat_map(|d| d.groups).collect();
+        let shape = [groups.len() / 3, 3];
+        let full = self.persistent(Class::Scratch, "workgroups", &shape);
+        let open = self.persistent(Class::Scratch, "workgroups behind a gate", &shape);
+        self.tensors[open.id].indirect = true;
+        self.initial.push((full.clone(), groups));
+        for (row, dispatch) in self.plans[plan].dispatches[first..].iter_mut().enumerate() {
+            assert!(dispatch.gated.is_none(), "{}: a gate within a gate", dispatch.kernel.name);
+            dispatch.gated = Some(open.rows(row..row + 1));
+        }
+        let constants = [constants, &[("DISPATCHES", shape[0] as f64)]].concat();
+        self.dispatch(gate, &[bindings, &[&full, &open]].concat(), &constants, [1, 1, 1]);
+        let gate = self.plans[plan].dispatches.pop().expect("the gate");
+        self.plans[plan].dispatches.insert(first, gate);
     }
 
     /// Counts buffers for read-back under scratch.
@@ -120,6 +157,12 @@ impl Recorder {
             }
         }
         used
+    }
+
+    /// The kernel and the tensors of every dispatch of a plan.
+    pub fn dispatches(&self, plan: &str) -> Vec<(&'static str, &[Tensor])> {
+        let plan = self.plans.iter().filter(|p| p.name == plan);
+        plan.flat_map(|p| &p.dispatches).map(|d| (d.kernel.name, &d.bindings[..])).collect()
     }
 
     /// Number of dispatches of a plan.
@@ -180,7 +223,8 @@ impl Recorder {
         for (id, tensor) in self.tensors.iter().enumerate().filter(|(_, t)| t.persistent) {
             layout.place[id] = Some(layout.buffers.len());
             let bytes = tensor.len as u64 * 4;
-            layout.buffers.push(BufferRecord { label: tensor.name.clone(), class: tensor.class, bytes });
+            let (label, indirect) = (tensor.name.clone(), tensor.indirect);
+            layout.buffers.push(BufferRecord { label, class: tensor.class, bytes, indirect });
         }
         let lives = self.lifetimes();
         for class in Class::ALL {
@@ -191,7 +235,7 @@ impl Recorder {
             let base = layout.buffers.len();
             for (number, buffer) in shared.iter().enumerate() {
                 let label = format!("shared {} {number}", class.name());
-                layout.buffers.push(BufferRecord { label, class, bytes: buffer.bytes });
+                layout.buffers.push(BufferRecord { label, class, bytes: buffer.bytes, indirect: false });
             }
             for (tensor, number) in places {
                 layout.place[tensor] = Some(base + number);
@@ -226,4 +270,5 @@ pub(super) struct BufferRecord {
     pub label: String,
     pub class: Class,
     pub bytes: u64,
+    pub indirect: bool,
 }

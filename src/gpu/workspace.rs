@@ -27,7 +27,13 @@ struct Step {
     kernel: &'static str,
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
-    groups: [u32; 3],
+    groups: Groups,
+}
+
+enum Groups {
+    Fixed([u32; 3]),
+    /// In this buffer, from this byte on.
+    Gated(wgpu::Buffer, u64),
 }
 
 /// Time that one kernel took on the device in one replay.
@@ -47,10 +53,9 @@ impl Workspace {
         let layout = recorder.layout();
         let mut buffers = Vec::with_capacity(layout.buffers.len());
         for record in &layout.buffers {
-            let uniform =
-                if record.class == Class::Scratch { wgpu::BufferUsages::UNIFORM } else { wgpu::BufferUsages::empty() };
-            let usage =
-                uniform | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+            let mut usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+            usage.set(wgpu::BufferUsages::UNIFORM, record.class == Class::Scratch);
+            usage.set(wgpu::BufferUsages::INDIRECT, record.indirect);
             buffers.push(create_buffer(gpu, &record.label, record.bytes, usage).await?);
         }
         let mut workspace = Self { buffers, place: layout.place, plans: Vec::new(), memory };
@@ -60,6 +65,9 @@ impl Workspace {
                 steps.push(workspace.step(gpu, dispatch).await?);
             }
             workspace.plans.push(Plan { name: plan.name, steps });
+        }
+        for (tensor, values) in &recorder.initial {
+            workspace.write(gpu, tensor, values);
         }
         gpu.check()?;
         Ok(workspace)
@@ -89,7 +97,11 @@ impl Workspace {
         if let Some(error) = scope.pop().await {
             return Err(Error::Gpu(format!("bindings of kernel {}: {error}", dispatch.kernel.name)));
         }
-        Ok(Step { kernel: dispatch.kernel.name, pipeline, bind_group, groups: dispatch.groups })
+        let groups = match &dispatch.gated {
+            None => Groups::Fixed(dispatch.groups),
+            Some(tensor) => Groups::Gated(self.buffer(tensor).clone(), tensor.offset as u64 * 4),
+        };
+        Ok(Step { kernel: dispatch.kernel.name, pipeline, bind_group, groups })
     }
 
     fn plan(&self, name: &str) -> &Plan {
@@ -187,7 +199,10 @@ impl Step {
     fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
-        pass.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]);
+        match &self.groups {
+            Groups::Fixed([x, y, z]) => pass.dispatch_workgroups(*x, *y, *z),
+            Groups::Gated(buffer, offset) => pass.dispatch_workgroups_indirect(buffer, *offset),
+        }
     }
 }
 

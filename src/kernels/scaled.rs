@@ -16,6 +16,8 @@ pub(super) const KERNELS: &[Kernel] = &[
     kernel!("materialize"),
     kernel!("apply_scaled", "step"),
     kernel!("apply_momentum", "step"),
+    kernel!("change_partial", "reduce"),
+    kernel!("change_gate", "reduce"),
 ];
 
 /// Elements of a row that one lane of `scale_rows` keeps in registers.
@@ -263,6 +265,38 @@ pub fn apply_momentum(
     let [base, r, c] = x.bindings();
     let bindings = [weight, momentum, base, r, c, statistics, step];
     rec.dispatch(&KERNELS[10], &bindings, &constants, grid(weight.len().div_ceil(LANES)));
+}
+
+/// How far an iteration moved X: sums of squares `[blocks]`, for [`while_changing`].
+pub fn change(rec: &mut Recorder, x: &Scaled, before: &Scaled, partial: &Tensor) {
+    assert!(!x.sign && !before.sign, "a sign is compared after it is written");
+    let len = x.base.len();
+    let blocks = partial.len();
+    let had = [flag("HAD_ROWS", before.r.is_some()), flag("HAD_COLS", before.c.is_some())];
+    let [has_rows, has_cols] = x.flags();
+    let block = ("BLOCK", len.div_ceil(blocks) as f64);
+    let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
+    let constants = [x.rows(), x.cols(), block, has_rows, has_cols, had[0], had[1], lanes];
+    let ([g, r, c], [h, q, d]) = (x.bindings(), before.bindings());
+    rec.dispatch(&KERNELS[11], &[g, r, c, h, q, d, partial], &constants, grid(blocks));
+}
+
+/// Partial sums of [`change`] for a matrix of `len` elements.
+pub fn change_blocks(len: usize) -> usize {
+    len.div_ceil(len.div_ceil(MAX_BLOCKS).max(64))
+}
+
+/// Records `body`, which runs if the last change was above `tolerance`, root mean square over `len` elements.
+pub fn while_changing(
+    rec: &mut Recorder,
+    partial: &Tensor,
+    len: usize,
+    tolerance: f64,
+    body: impl FnOnce(&mut Recorder),
+) {
+    let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
+    let constants = [("BLOCKS", partial.len() as f64), ("LEN", len as f64), ("TOLERANCE", tolerance), lanes];
+    rec.gated(&KERNELS[12], &[partial], &constants, body);
 }
 
 impl StepConstants {

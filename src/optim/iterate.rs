@@ -60,6 +60,53 @@ impl Iterate {
         }
     }
 
+    /// Records a list of passes `iterations` times, of which the device leaves out all that follow the first, from the
+    /// second on, that changed X by no more than `tolerance`, root mean square.
+    ///
+    /// Measuring costs one more read of G an iteration.
+    pub fn passes_until_settled(&mut self, rec: &mut Recorder, passes: &[Pass], iterations: usize, tolerance: f64) {
+        self.passes(rec, passes);
+        // What the device leaves out must not have been all that wrote X: an iteration ends in the tensors it began with.
+        if passes.iter().any(|pass| matches!(pass, Pass::Standardize | Pass::Spectral(_) | Pass::Sign)) {
+            let home = self.materialize(rec);
+            self.replace(&home);
+        }
+        let len = self.x.base.len();
+        let partial = self.x.room(rec, "change partial sums", &[scaled::change_blocks(len)]);
+        for iteration in 1..iterations {
+            if iteration == 1 {
+                self.measured_iteration(rec, passes, &partial);
+            } else {
+                // When it is left out, the partial sums stay as they are, and so the later gates stay closed.
+                scaled::while_changing(rec, &partial, len, tolerance, |rec| {
+                    self.measured_iteration(rec, passes, &partial);
+                });
+            }
+        }
+    }
+
+    /// One more iteration, and how far it moved X.
+    fn measured_iteration(&mut self, rec: &mut Recorder, passes: &[Pass], partial: &Tensor) {
+        let home = self.x.base.clone();
+        let before =
+            Scaled { r: self.copy(rec, self.x.r.as_ref()), c: self.copy(rec, self.x.c.as_ref()), ..self.x.clone() };
+        self.passes(rec, passes);
+        self.settle(rec);
+        scaled::change(rec, &self.x, &before, partial);
+        if self.x.base != home {
+            self.materialize_into(rec, &home);
+            self.replace(&home);
+        }
+    }
+
+    fn copy(&self, rec: &mut Recorder, vector: Option<&Tensor>) -> Option<Tensor> {
+        vector.map(|vector| {
+            let copy = self.x.room(rec, "scaling before", &vector.shape);
+            scaled::materialize(rec, &Scaled::new(vector), &copy);
+            copy
+        })
+    }
+
     fn pass(&mut self, rec: &mut Recorder, pass: Pass) {
         let [m, n] = self.x.shape();
         if pass == Pass::Sign {
@@ -126,11 +173,15 @@ impl Iterate {
 
 /// (a, b, c) of every step.
 fn coefficients(Spectral { variant, steps }: Spectral) -> Vec<[f64; 3]> {
-    let sequence = match variant {
+    let steps = steps as usize;
+    (0..steps).map(|step| sequence(variant).coefficients(step, steps)).collect()
+}
+
+pub(super) fn sequence(variant: SpectralVariant) -> Sequence {
+    match variant {
         SpectralVariant::Cubic => Sequence::Cubic,
         SpectralVariant::Muon => Sequence::Muon,
         SpectralVariant::PolarExpress => Sequence::PolarExpress,
         SpectralVariant::MuonRefined => Sequence::MuonRefined,
-    };
-    (0..steps as usize).map(|step| sequence.coefficients(step, steps as usize)).collect()
+    }
 }

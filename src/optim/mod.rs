@@ -6,10 +6,12 @@ mod adamw;
 mod iterate;
 mod lion;
 mod passes;
+mod reference;
 mod sgd;
 
 pub use iterate::Iterate;
 pub use passes::input_of_passes;
+pub use reference::{ReferenceUpdate, reference_pass};
 
 use crate::Result;
 use crate::config::{OptimizerConfig, Recipe, Role, Rule};

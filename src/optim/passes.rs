@@ -35,7 +35,11 @@ pub(super) fn record(
     if program.row_threshold > 0.0 {
         iterate.drop_rows(rec, program.row_threshold);
     }
-    iterate.passes(rec, &program.unrolled());
+    if program.tolerance > 0.0 {
+        iterate.passes_until_settled(rec, &program.passes, program.iterations as usize, program.tolerance);
+    } else {
+        iterate.passes(rec, &program.unrolled());
+    }
     let [m, n] = iterate.x.shape();
     let last = *program.passes.last().expect("a list of passes is not empty");
     let factor = match program.scale_rule.factor(last, m, n) {

@@ -123,6 +123,8 @@ fn record_updates(rec: &mut Recorder) {
             "momentum = 0.9\nnesterov = true\nmomentum_placement = 'after'\nweight_decay = 0.1",
             "scale_rule = 'gradient-norm'",
             "passes = 'column,sign'\nrow_threshold = 0.1",
+            "passes = 'row,column'\ntolerance = 0.01",
+            "passes = 'standardize,column'\ntolerance = 0.01",
         ]
         .map(String::from),
     );

@@ -12,7 +12,7 @@ mod fill;
 mod lion;
 mod matmul;
 mod momentum;
-pub mod newton_schulz;
+mod newton_schulz;
 mod norms;
 mod rms_norm;
 mod rope;

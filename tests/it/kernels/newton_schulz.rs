@@ -1,7 +1,8 @@
 use multinorm::config::{Pass, Spectral, SpectralVariant};
 use multinorm::kernels::newton_schulz::symmetric_product;
+use multinorm::optim::reference_pass;
 use multinorm::reference;
-use multinorm::reference::newton_schulz::{Sequence, spectral};
+use multinorm::reference::newton_schulz::Sequence;
 
 use super::scaled::{normalized, uneven};
 use crate::support::{Case, FORMS, assert_close, random, widen};
@@ -15,11 +16,6 @@ const SPECTRALS: [Spectral; 4] = [
     Spectral { variant: SpectralVariant::PolarExpress, steps: 8 },
     Spectral { variant: SpectralVariant::MuonRefined, steps: 10 },
 ];
-
-/// The spectral pass by the reference.
-pub fn reference_of(x: &[f64], [m, n]: [usize; 2], kind: Spectral) -> Vec<f64> {
-    spectral(x, m, n, sequence(kind), kind.steps as usize)
-}
 
 fn sequence(kind: Spectral) -> Sequence {
     match kind.variant {
@@ -45,7 +41,7 @@ fn every_sequence_agrees_with_the_reference_on_every_shape() {
             for kind in SPECTRALS {
                 let got = normalized(form, &g, [m, n], &[Pass::Spectral(kind)]);
                 let what = format!("{form:?} {} of {m}x{n}", Pass::Spectral(kind));
-                assert_close(what, &got, &reference_of(&widen(&g), [m, n], kind), TOLERANCE);
+                assert_close(what, &got, &reference_pass(Pass::Spectral(kind), &widen(&g), [m, n]), TOLERANCE);
             }
         }
     }
@@ -76,7 +72,7 @@ fn scale_rank_and_zero_rows_do_no_harm() {
                     let growth = if name == "rank 3" { growth(kind) } else { 0.0 };
                     let tolerance = TOLERANCE.max(1e-6 * growth);
                     let what = format!("{form:?} {} of {name} times {scale:e}", Pass::Spectral(kind));
-                    assert_close(what, &got, &reference_of(&widen(&g), [m, n], kind), tolerance);
+                    assert_close(what, &got, &reference_pass(Pass::Spectral(kind), &widen(&g), [m, n]), tolerance);
                 }
             }
         }

@@ -1,7 +1,7 @@
 use multinorm::config::Pass::{self, Column, Frobenius, Max, Row, Sign, Standardize};
 use multinorm::gpu::{Form, Recorder, Tensor};
 use multinorm::kernels::scaled::{MAX_COLS, StepConstants, apply};
-use multinorm::optim::Iterate;
+use multinorm::optim::{Iterate, reference_pass};
 use multinorm::reference::passes;
 
 use super::sgd::{halted, schedule, statistics, step};
@@ -43,15 +43,7 @@ pub fn normalized(form: Form, g: &[f32], [m, n]: [usize; 2], list: &[Pass]) -> V
 
 /// The same by the reference.
 pub fn reference_of(g: &[f32], [m, n]: [usize; 2], list: &[Pass]) -> Vec<f64> {
-    list.iter().fold(widen(g), |x, pass| match pass {
-        Row => passes::row(&x, m, n),
-        Column => passes::column(&x, m, n),
-        Standardize => passes::standardize(&x, m, n),
-        Sign => passes::sign(&x),
-        Frobenius => passes::frobenius(&x),
-        Max => passes::max(&x),
-        Pass::Spectral(spectral) => super::newton_schulz::reference_of(&x, [m, n], *spectral),
-    })
+    list.iter().fold(widen(g), |x, pass| reference_pass(*pass, &x, [m, n]))
 }
 
 fn frobenius(x: &[f32]) -> f64 {

@@ -1,0 +1,183 @@
+//! `multinorm bench optimizers`: one update of each optimizer on a linear layer, beside a plain copy of what it moves.
+
+use multinorm::config::{OptimizerConfig, Recipe, Role, optimizer_names};
+use multinorm::gpu::{Class, Gpu, Recorder, Tensor, Workspace};
+use multinorm::kernels::norms::Place;
+use multinorm::kernels::scaled::{Scaled, materialize};
+use multinorm::optim::{ReferenceUpdate, StepTensors, Update};
+use multinorm::{Error, Result};
+use serde_json::{Value, json};
+use web_time::Instant;
+
+use crate::cli::DeviceArgs;
+use crate::cli::output::{bytes, print_json};
+
+/// What every update is checked on before the others are timed: no multiple of a tile.
+const CHECKED: [usize; 2] = [37, 61];
+/// Largest difference from the reference after one step, relative to the step's root mean square: ten times that of Muon's
+/// quintic, which pulls apart what lies near its unstable fixed point.
+const TOLERANCE: f64 = 1e-3;
+/// A replay that takes longer is timed once.
+const LONG_SECS: f64 = 0.3;
+
+pub fn run(device: &DeviceArgs, json: bool, names: &[String], shapes: &[String]) -> Result<()> {
+    let gpu = device.open()?;
+    let known = optimizer_names();
+    let names = if names.is_empty() { known.iter().map(|name| name.to_string()).collect() } else { names.to_vec() };
+    let configs: Vec<_> =
+        names.iter().map(|name| Ok((name, OptimizerConfig::named(name)?))).collect::<Result<Vec<_>>>()?;
+    let shapes = shapes.iter().map(|shape| parse_shape(shape)).collect::<Result<Vec<_>>>()?;
+    for (name, config) in &configs {
+        pollster::block_on(check(&gpu, name, config))?;
+    }
+    let mut rows = Vec::new();
+    for shape in shapes {
+        let copy_secs = pollster::block_on(copy(&gpu, shape))?;
+        if !json {
+            println!("{}x{}, f32: a copy takes {:.3} ms", shape[0], shape[1], copy_secs * 1e3);
+            println!(
+                "{:<18}{:>8}{:>9}{:>12}{:>12}{:>12}{:>10}{:>13}",
+                "optimizer", "kernels", "reads G", "state", "moves", "update ms", "copy ms", "update/copy"
+            );
+        }
+        for (name, config) in &configs {
+            let row = pollster::block_on(time(&gpu, name, config, shape, copy_secs))?;
+            if !json {
+                print_row(&row);
+            }
+            rows.push(row);
+        }
+    }
+    if json {
+        return print_json(&json!({ "adapter": gpu.adapter_name, "driver": gpu.driver, "updates": rows }));
+    }
+    println!("moves: bytes of all tensors that the kernels name, the weight twice; copy: of as many bytes");
+    Ok(())
+}
+
+fn parse_shape(text: &str) -> Result<[usize; 2]> {
+    let parse = |part: &str| part.trim().parse().ok().filter(|extent: &usize| *extent > 0);
+    let shape = text.split_once(['x', '×']).and_then(|(m, n)| Some([parse(m)?, parse(n)?]));
+    shape.ok_or_else(|| Error::config("--shape", format!("wants rows x columns like 512x1376, got `{text}`")))
+}
+
+/// One update of a linear layer, recorded under the plan `update`.
+struct Recorded {
+    rec: Recorder,
+    weight: Tensor,
+    gradient: Tensor,
+    numbers: [Tensor; 2],
+}
+
+impl Recorded {
+    fn new(gpu: &Gpu, config: &OptimizerConfig, shape: [usize; 2]) -> Result<Self> {
+        let mut rec = Recorder::new(&gpu.profile);
+        let weight = rec.persistent(Class::Parameters, "weight", &shape);
+        let gradient = rec.persistent(Class::Gradients, "gradient", &shape);
+        let numbers = [Place::GRADIENTS + 1, 4].map(|len| rec.persistent(Class::Scratch, "numbers", &[len]));
+        rec.begin("update");
+        let update = Update { name: "weight", role: Role::Linear, weight: &weight, gradient: &gradient };
+        let shared = StepTensors { statistics: &numbers[0], step: &numbers[1] };
+        multinorm::optim::record(&mut rec, config, &update, shared)?;
+        Ok(Self { rec, weight, gradient, numbers })
+    }
+
+    /// On the device, with a gradient, weights of zero, and the numbers of a first step.
+    async fn allocate(self, gpu: &Gpu) -> Result<(Workspace, Vec<f32>, Tensor)> {
+        let Self { rec, weight, gradient, numbers: [statistics, step] } = self;
+        let workspace = rec.allocate(gpu).await?;
+        let values = gradient_values(&gradient.shape);
+        workspace.write(gpu, &gradient, &values);
+        workspace.write(gpu, &statistics, &[0.0f32, 1.0, 0.0, 0.0]);
+        workspace.write(gpu, &step, &[1.0f32.to_bits(), 1, 0, 0]);
+        Ok((workspace, values, weight))
+    }
+}
+
+/// Numbers without a pattern, rows and columns of different size.
+fn gradient_values(shape: &[usize]) -> Vec<f32> {
+    let cols = shape[1] as u64;
+    let uniform = |x: u64| (x.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+    let len = (shape[0] * shape[1]) as u64;
+    (0..len).map(|at| uniform(at + 1) * (uniform(at / cols + 7) + uniform(at % cols + 11)).exp()).collect()
+}
+
+/// One step against the reference.
+async fn check(gpu: &Gpu, name: &str, config: &OptimizerConfig) -> Result<()> {
+    let (workspace, gradient, weight) = Recorded::new(gpu, config, CHECKED)?.allocate(gpu).await?;
+    workspace.run(gpu, &["update"]);
+    let got: Vec<f32> = workspace.read(gpu, &weight).await?;
+    let Recipe { rule, lr } = config.recipe(Role::Linear);
+    let mut want = vec![0.0; got.len()];
+    let gradient: Vec<f64> = gradient.iter().map(|&g| g.into()).collect();
+    ReferenceUpdate::new(rule, CHECKED).step(&mut want, &gradient, 1.0, *lr);
+    let rms = (want.iter().map(|w| w * w).sum::<f64>() / want.len() as f64).sqrt();
+    let error = got.iter().zip(&want).fold(0.0_f64, |error, (got, want)| error.max((f64::from(*got) - want).abs()));
+    if error <= TOLERANCE * rms {
+        return Ok(());
+    }
+    Err(Error::Gpu(format!("{name}: a step differs from the reference by {:.1e}, nothing is timed", error / rms)))
+}
+
+/// Seconds of a plain copy of a matrix.
+async fn copy(gpu: &Gpu, shape: [usize; 2]) -> Result<f64> {
+    let mut rec = Recorder::new(&gpu.profile);
+    let [from, to] = ["from", "to"].map(|name| rec.persistent(Class::Scratch, name, &shape));
+    rec.begin("update");
+    materialize(&mut rec, &Scaled::new(&from), &to);
+    let workspace = rec.allocate(gpu).await?;
+    seconds(gpu, &workspace)
+}
+
+async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2], copy_secs: f64) -> Result<Value> {
+    let recorded = Recorded::new(gpu, config, shape)?;
+    let dispatches = recorded.rec.dispatches("update");
+    let named = || dispatches.iter().flat_map(|(_, bindings)| *bindings);
+    let uses = |tensor: &Tensor| named().filter(|binding| *binding == tensor).count();
+    let moved = named().map(Tensor::bytes).sum::<u64>() + uses(&recorded.weight) as u64 * recorded.weight.bytes();
+    let (kernels, reads) = (dispatches.len(), uses(&recorded.gradient));
+    let state = recorded.rec.memory().bytes(Class::OptimizerState);
+    let copied = 2 * recorded.gradient.bytes();
+    let (workspace, ..) = recorded.allocate(gpu).await?;
+    let secs = seconds(gpu, &workspace)?;
+    Ok(json!({
+        "optimizer": name, "shape": shape, "kernels": kernels, "gradient_reads": reads,
+        "optimizer_state_bytes": state, "bytes_moved": moved, "update_secs": secs,
+        "copy_secs": copy_secs * moved as f64 / copied as f64,
+    }))
+}
+
+/// Best of some replays after the first, in which drivers compile; a long one is timed once.
+fn seconds(gpu: &Gpu, workspace: &Workspace) -> Result<f64> {
+    let replay = || {
+        let began = Instant::now();
+        workspace.run(gpu, &["update"]);
+        gpu.wait()?;
+        Ok::<_, Error>(began.elapsed().as_secs_f64())
+    };
+    replay()?;
+    let mut best = replay()?;
+    if best < LONG_SECS {
+        for _ in 0..10 {
+            best = best.min(replay()?);
+        }
+    }
+    Ok(best)
+}
+
+fn print_row(row: &Value) {
+    let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
+    let count = |key: &str| row[key].as_u64().unwrap_or_default();
+    let size = |key: &str| bytes(count(key));
+    println!(
+        "{:<18}{:>8}{:>9}{:>12}{:>12}{:>12.3}{:>10.3}{:>13.2}",
+        row["optimizer"].as_str().unwrap_or_default(),
+        count("kernels"),
+        count("gradient_reads"),
+        size("optimizer_state_bytes"),
+        size("bytes_moved"),
+        number("update_secs") * 1e3,
+        number("copy_secs") * 1e3,
+        number("update_secs") / number("copy_secs")
+    );
+}
