@@ -43,6 +43,8 @@ pub struct Scaled {
     pub sign: bool,
     /// Whether r and c outlive the plan that is being recorded.
     pub across_plans: bool,
+    /// Bound where a scaling is not there, and not read: a row of the base.
+    unread: Tensor,
 }
 
 /// Which norm a whole-matrix scaling is about.
@@ -73,7 +75,7 @@ impl Scaled {
             [n] => base.reshaped(&[1, n]),
             _ => panic!("a matrix is wanted, got {:?}", base.shape),
         };
-        Self { base, r: None, c: None, sign: false, across_plans: false }
+        Self { unread: base.rows(0..1), base, r: None, c: None, sign: false, across_plans: false }
     }
 
     /// [m, n].
@@ -97,9 +99,9 @@ impl Scaled {
         flag("SIGN", self.sign)
     }
 
-    /// What is bound for base, r and c; a scaling that is not there is not read, and the base stands in for it.
+    /// What is bound for base, r and c.
     pub(super) fn bindings(&self) -> [&Tensor; 3] {
-        [&self.base, self.r.as_ref().unwrap_or(&self.base), self.c.as_ref().unwrap_or(&self.base)]
+        [&self.base, self.r.as_ref().unwrap_or(&self.unread), self.c.as_ref().unwrap_or(&self.unread)]
     }
 
     /// A tensor that lives as long as this matrix.
@@ -151,8 +153,8 @@ pub fn scale_rows_and_columns(rec: &mut Recorder, x: &mut Scaled, row: bool, col
         ("WG", lanes as f64),
     ];
     let partial = rec.transient(Class::Scratch, "column partial sums", &[blocks, cols]);
-    let c = x.c.as_ref().unwrap_or(&x.base);
-    rec.dispatch(&KERNELS[0], &[&x.base, c, &r, &partial], &constants, grid(blocks));
+    let [base, _, c] = x.bindings();
+    rec.dispatch(&KERNELS[0], &[base, c, &r, &partial], &constants, grid(blocks));
     if column {
         let c = x.c.take().unwrap_or_else(|| x.room(rec, "column scaling", &[cols]));
         let constants = [("ROWS", rows as f64), ("COLS", cols as f64), ("BLOCKS", blocks as f64)];

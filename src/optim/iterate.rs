@@ -88,8 +88,9 @@ impl Iterate {
     /// One more iteration, and how far it moved X.
     fn measured_iteration(&mut self, rec: &mut Recorder, passes: &[Pass], partial: &Tensor) {
         let home = self.x.base.clone();
-        let before =
-            Scaled { r: self.copy(rec, self.x.r.as_ref()), c: self.copy(rec, self.x.c.as_ref()), ..self.x.clone() };
+        let mut before = self.x.clone();
+        before.r = self.copy(rec, before.r.as_ref());
+        before.c = self.copy(rec, before.c.as_ref());
         self.passes(rec, passes);
         self.settle(rec);
         scaled::change(rec, &self.x, &before, partial);
@@ -167,7 +168,9 @@ impl Iterate {
     }
 
     fn replace(&mut self, y: &Tensor) {
-        self.x = Scaled { across_plans: self.x.across_plans, ..Scaled::new(y) };
+        let across_plans = self.x.across_plans;
+        self.x = Scaled::new(y);
+        self.x.across_plans = across_plans;
     }
 }
 

@@ -1,6 +1,8 @@
 //! What floor 1 promises: memory as planned, limits by name, grids, views, replays that repeat every bit.
 
-use multinorm::gpu::{Class, Form, MAX_GROUPS, Profile, ReadbackRing, Recorder, Tensor, grid};
+use multinorm::gpu::{
+    AdapterChoice, Class, Form, Gpu, GpuOptions, MAX_GROUPS, Profile, ReadbackRing, Recorder, Tensor, grid,
+};
 use multinorm::kernels::{self, Output, fill::fill, matmul, rms_norm};
 use multinorm::reference;
 use pollster::block_on;
@@ -201,4 +203,38 @@ fn a_transient_tensor_in_two_plans_panics() {
 #[should_panic(expected = "rows 2..4 of a tensor [3, 5]")]
 fn rows_beyond_a_tensor_panic() {
     recorder().persistent(Class::Scratch, "y", &[3, 5]).rows(2..4);
+}
+
+#[test]
+fn what_stands_behind_a_closed_gate_is_left_out() {
+    for (changes, want) in [([0.0f32, 0.0], 0.0f32), ([3.0, 1.0], 5.0), ([0.0, 0.4], 0.0)] {
+        let gpu = gpu(Form::Registers);
+        let mut rec = Recorder::new(&gpu.profile);
+        let [partial, y] = [2, 3].map(|len| rec.persistent(Class::Scratch, "numbers", &[len]));
+        rec.begin("case");
+        // A change of √(sum / 10) above 0.25.
+        kernels::scaled::while_changing(&mut rec, &partial, 10, 0.25, |rec| {
+            fill(rec, &y, 4.0);
+            fill(rec, &y, 5.0);
+        });
+        let workspace = block_on(rec.allocate(gpu)).unwrap();
+        workspace.write(gpu, &partial, &changes);
+        workspace.run(gpu, &["case"]);
+        assert_eq!(block_on(workspace.read::<f32>(gpu, &y)).unwrap(), [want; 3], "{changes:?}");
+    }
+}
+
+#[test]
+fn a_lost_device_is_an_error() {
+    let gpu = block_on(Gpu::open(&GpuOptions { choice: AdapterChoice::from_env(), ..Default::default() })).unwrap();
+    let mut rec = Recorder::new(&gpu.profile);
+    let y = rec.persistent(Class::Scratch, "y", &[3]);
+    rec.begin("case");
+    fill(&mut rec, &y, 1.0);
+    let workspace = block_on(rec.allocate(&gpu)).unwrap();
+    gpu.destroy();
+    workspace.run(&gpu, &["case"]);
+    let message = block_on(workspace.read::<f32>(&gpu, &y)).unwrap_err().to_string();
+    assert!(message.contains(&gpu.adapter_name), "{message}");
+    println!("{message}");
 }

@@ -112,6 +112,9 @@ fn record_updates(rec: &mut Recorder) {
     for max_norm in [0.0, 1.0] {
         kernels::norms::gradient_statistics(rec, &gradients, &statistics, max_norm);
     }
+    let norms = kernels::norms::GradientNorms::new(rec, 2);
+    norms.measure(rec, 1, &gradients[1]);
+    norms.check(rec, 1, &statistics);
     let mut settings: Vec<String> = optimizer_names().iter().map(|name| format!("name = '{name}'")).collect();
     let lists = ["row", "column", "standardize", "spectral", "sign", "frobenius", "max", "column,standardize,row,sign"];
     settings.extend(lists.map(|list| format!("passes = '{list}'")));
