@@ -6,7 +6,8 @@ use toml::{Table, Value};
 
 use super::keys::{Origin, Section, did_you_mean};
 use super::{
-    CheckpointConfig, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig,
+    CheckpointConfig, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, SpectraConfig,
+    TrainConfig,
 };
 use crate::{Error, Result};
 
@@ -72,7 +73,7 @@ impl RunConfig {
     }
 }
 
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "model",
     "data",
     "optimizer",
@@ -84,6 +85,7 @@ const SECTIONS: [&str; 11] = [
     "train",
     "eval",
     "checkpoint",
+    "spectra",
 ];
 
 fn is_optimizer(section: &str) -> bool {
@@ -145,7 +147,7 @@ impl Sections {
     }
 
     fn read(self) -> Result<RunConfig> {
-        let [model, data, optimizer, rest, embedding, head, norm, schedule, train, eval, checkpoint] = self.0;
+        let [model, data, optimizer, rest, embedding, head, norm, schedule, train, eval, checkpoint, spectra] = self.0;
         Ok(RunConfig {
             model: ModelConfig::read(model)?,
             data: DataConfig::read(data)?,
@@ -154,6 +156,7 @@ impl Sections {
             train: TrainConfig::read(train)?,
             eval: EvalConfig::read(eval)?,
             checkpoint: CheckpointConfig::read(checkpoint)?,
+            spectra: SpectraConfig::read(spectra)?,
         })
     }
 }

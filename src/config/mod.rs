@@ -23,5 +23,6 @@ pub use optimizer::OptimizerConfig;
 pub use passes::{MomentumPlacement, Pass, PassProgram, ScaleRule, Spectral, SpectralVariant};
 pub use rule::{AdamwConfig, LionConfig, Recipe, Rule, SgdConfig};
 pub use run::{
-    CORPORA, CheckpointConfig, DataConfig, EvalConfig, Precision, RunConfig, ScheduleConfig, ScheduleKind, TrainConfig,
+    CORPORA, CheckpointConfig, DataConfig, EvalConfig, Precision, RunConfig, ScheduleConfig, ScheduleKind,
+    SpectraConfig, TrainConfig,
 };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::keys::Section;
-use super::{ModelConfig, OptimizerConfig, check};
+use super::{ModelConfig, OptimizerConfig, ParameterSpec, check};
 use crate::{Error, Result};
 
 /// One training run, every value resolved.
@@ -27,6 +27,8 @@ pub struct RunConfig {
     pub eval: EvalConfig,
     /// When it is saved.
     pub checkpoint: CheckpointConfig,
+    /// Whose singular values are logged.
+    pub spectra: SpectraConfig,
 }
 
 /// `[data]`: the text.
@@ -135,6 +137,63 @@ pub struct CheckpointConfig {
     pub keep: usize,
 }
 
+/// `[spectra]`: whose gradients are followed through the optimizer's passes, singular value by singular value.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SpectraConfig {
+    /// Steps between spectra; 0 takes none.
+    pub every: u64,
+    /// Names of parameters, in which `*` stands for anything.
+    pub parameters: Vec<String>,
+}
+
+impl SpectraConfig {
+    /// Whether this parameter is named. Only matrices have singular values.
+    pub fn watches(&self, parameter: &ParameterSpec) -> bool {
+        parameter.shape.len() == 2 && self.parameters.iter().any(|pattern| matches(pattern, &parameter.name))
+    }
+
+    fn validate(&self, run: &RunConfig) -> Result<()> {
+        check::fits_toml("spectra.every", self.every)?;
+        if self.every == 0 {
+            return Ok(());
+        }
+        let parameters = run.model.parameters();
+        for pattern in &self.parameters {
+            if !parameters.iter().any(|p| p.shape.len() == 2 && matches(pattern, &p.name)) {
+                let names: Vec<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
+                let hint = super::keys::did_you_mean(pattern, &names);
+                let hint = if hint.ends_with('?') { format!("; {hint}") } else { String::new() };
+                let message = format!("no matrix of the model is called `{pattern}` (`*` stands for anything){hint}");
+                return Err(Error::config("spectra.parameters", message));
+            }
+        }
+        if self.parameters.is_empty() {
+            return Err(Error::config("spectra.parameters", "must name a parameter, or set spectra.every to 0"));
+        }
+        if run.train.fused_update {
+            let message = "no gradient outlives its update with train.fused_update: set one of the two to 0 or false";
+            return Err(Error::config("spectra.every", message));
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(mut section: Section) -> Result<Self> {
+        let config = Self { every: section.require("every")?, parameters: section.require("parameters")? };
+        section.finish("unknown key")?;
+        Ok(config)
+    }
+}
+
+/// Whether `name` is the pattern, in which `*` stands for any number of characters.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
+            (0..=rest.len()).filter(|&at| rest.is_char_boundary(at)).any(|at| matches(after, &rest[at..]))
+        }),
+    }
+}
+
 impl RunConfig {
     /// CONFIG.toml with every value resolved: loading it gives this run again.
     ///
@@ -153,6 +212,7 @@ impl RunConfig {
         self.train.validate()?;
         self.eval.validate()?;
         self.checkpoint.validate()?;
+        self.spectra.validate(self)?;
         let [sequence, longest] = [self.train.sequence_length, self.model.max_position_embeddings];
         if sequence > longest {
             let message = format!("{sequence} is longer than the model's max_position_embeddings {longest}");
@@ -332,7 +392,7 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be() {
-        let cases: [(&[&str], &str); 24] = [
+        let cases: [(&[&str], &str); 28] = [
             (&["data.source=[]"], "data.source: must name a text"),
             (&["data.tokenizer=''"], "data.tokenizer: must be bytes, bpe"),
             (&["data.text_field=''"], "data.text_field: must name"),
@@ -362,6 +422,17 @@ mod tests {
             ),
             (&["eval.max_tokens=7", "train.sequence_length=8"], "eval.max_tokens: 7 is less than one sequence of 8"),
             (&["eval.batch_size=0"], "eval.batch_size: must be at least 1"),
+            (
+                &["spectra.every=5", "spectra.parameters=['model.layers.0.self_atn.q_proj.weight']"],
+                "spectra.parameters: no matrix of the model is called `model.layers.0.self_atn.q_proj.weight` (`*` \
+                 stands for anything); did you mean `model.layers.0.self_attn.q_proj.weight`?",
+            ),
+            (&["spectra.every=5", "spectra.parameters=['model.norm.weight']"], "no matrix of the model is called"),
+            (&["spectra.every=5", "spectra.parameters=[]"], "spectra.parameters: must name a parameter"),
+            (
+                &["spectra.every=5", "train.fused_update=true"],
+                "spectra.every: no gradient outlives its update with train.fused_update",
+            ),
             (&["checkpoint.keep=0"], "checkpoint.keep: must be at least 1"),
             (
                 &["model.preset=tiny", "model.num_attention_heads=3"],
@@ -377,6 +448,15 @@ mod tests {
         let mut run = load(&[]).unwrap();
         run.train.seed = u64::MAX;
         assert!(run.validate().unwrap_err().to_string().contains("train.seed: must be at most 9223372036854775807"));
+    }
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        let cases = [("a.b", "a.b", true), ("a.b", "a.bc", false), ("*", "", true), ("a*c", "abcbc", true)];
+        let more = [("*.q_*.weight", "l.0.q_proj.weight", true), ("a*b*", "acb", true), ("a*b", "acbd", false)];
+        for (pattern, name, expected) in cases.into_iter().chain(more) {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod recording;
 mod report;
 #[cfg(not(target_arch = "wasm32"))]
 mod run;
+mod samples;
 mod trainer;
 
 pub use evaluation::{Evaluation, Evaluator};
@@ -12,4 +13,5 @@ pub use recording::{Recorded, record_training, record_training_with};
 pub use report::StepReport;
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{Event, RunPlace, Summary, run};
+pub use samples::GradientSample;
 pub use trainer::{Snapshot, Trainer};

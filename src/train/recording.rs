@@ -1,5 +1,6 @@
 //! What a training run records: known, with all its memory, before anything is allocated.
 
+use super::samples::Watched;
 use crate::Result;
 use crate::config::{RunConfig, TrainConfig};
 use crate::gpu::{Class, Profile, ReadbackRing, Recorder, Tensor};
@@ -32,6 +33,8 @@ pub struct Recorded {
     pub(super) eval_inputs: BatchInputs,
     /// `[3 + parameters]`: see [`Place`].
     pub(super) statistics: Tensor,
+    /// What spectra are made of.
+    pub(super) watched: Vec<Watched>,
     /// `[1]` summed loss of an evaluation's batch.
     pub(super) eval_loss: Tensor,
     /// `[4]` the `Step` of shaders/lib/step.wgsl.
@@ -73,9 +76,10 @@ pub fn record_training_with(
     } else {
         record_separate(rec, &micro, shared, &config.train, record_update)?
     };
+    let watched = Watched::choose(rec, config, &llama.parameters, &states, &statistics);
     rec.begin(EVALUATE);
     record_loss(rec, &llama, &eval_inputs, &eval_loss, 1.0, Output::Write);
-    Ok(Recorded { recorder, llama, states, inputs, eval_inputs, statistics, eval_loss, step })
+    Ok(Recorded { recorder, llama, states, inputs, eval_inputs, statistics, watched, eval_loss, step })
 }
 
 struct MicroStep<'a> {

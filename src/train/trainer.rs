@@ -7,6 +7,7 @@ use web_time::Instant;
 use super::evaluation::{Evaluation, evaluate, write_batch, write_tables};
 use super::recording::{EVALUATE, FIRST, NEXT, RING_SLOTS, Recorded, UPDATE, record_training, record_training_with};
 use super::report::StepReport;
+use super::samples::{GradientSample, Sampler};
 use crate::config::{RunConfig, ScheduleKind};
 use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
@@ -33,6 +34,9 @@ pub struct Trainer {
     step_tensor: Tensor,
     ring: ReadbackRing,
     eval_ring: ReadbackRing,
+    sampler: Option<Sampler>,
+    /// Arrived, and not handed out yet.
+    samples: Vec<GradientSample>,
     /// Steps submitted.
     step: u64,
     last_report: Option<Instant>,
@@ -72,10 +76,11 @@ impl Trainer {
     }
 
     async fn allocate(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>, recorded: Recorded) -> Result<Self> {
-        let Recorded { recorder, llama, states, inputs, eval_inputs, statistics, eval_loss, step } = recorded;
+        let Recorded { recorder, llama, states, inputs, eval_inputs, statistics, watched, eval_loss, step } = recorded;
         let workspace = recorder.allocate(&gpu).await?;
         let ring = ReadbackRing::new(&gpu, &statistics, RING_SLOTS).await?;
         let eval_ring = ReadbackRing::new(&gpu, &eval_loss, RING_SLOTS).await?;
+        let sampler = if watched.is_empty() { None } else { Some(Sampler::new(&gpu, watched, &statistics).await?) };
         for parameter in &llama.parameters {
             let values = initial_values(&config.model, &parameter.spec, config.train.seed);
             workspace.write(&gpu, &parameter.weight, &values);
@@ -96,6 +101,8 @@ impl Trainer {
             step_tensor: step,
             ring,
             eval_ring,
+            sampler,
+            samples: Vec::new(),
             step: 0,
             last_report: None,
         })
@@ -127,6 +134,7 @@ impl Trainer {
         }
         self.last_report.get_or_insert_with(Instant::now);
         self.submit_step()?;
+        self.sample().await?;
         while let Some(oldest) = self.ring.try_take(&self.gpu)? {
             arrived.push(oldest);
         }
@@ -139,9 +147,19 @@ impl Trainer {
         while let Some(oldest) = self.ring.take(&self.gpu).await? {
             arrived.push(oldest);
         }
+        if let Some(sampler) = &mut self.sampler {
+            while !sampler.is_empty() {
+                self.samples.extend(sampler.take(&self.gpu).await?);
+            }
+        }
         let reports = self.report(&arrived).await;
         self.last_report = None;
         reports
+    }
+
+    /// The gradients that `spectra` asks for and that have arrived since the last call, oldest first.
+    pub fn take_samples(&mut self) -> Vec<GradientSample> {
+        std::mem::take(&mut self.samples)
     }
 
     /// The mean loss over the validation tokens, up to `eval.max_tokens`, with the weights as they are now.
@@ -239,6 +257,20 @@ impl Trainer {
         }
         self.step += 1;
         self.ring.send(&self.gpu, &self.workspace, self.step);
+        Ok(())
+    }
+
+    /// Sends the gradients of the step just submitted, if it is one to sample, and fetches older ones that arrived.
+    async fn sample(&mut self) -> Result<()> {
+        let Self { gpu, workspace, sampler, samples, config, step, .. } = self;
+        let Some(sampler) = sampler else { return Ok(()) };
+        if step.is_multiple_of(config.spectra.every) {
+            if !sampler.has_room() {
+                samples.extend(sampler.take(gpu).await?);
+            }
+            sampler.send(gpu, workspace, *step);
+        }
+        samples.extend(sampler.try_take(gpu).await?);
         Ok(())
     }
 

@@ -1,0 +1,153 @@
+//! Gradients on their way out of a run, some steps late: what spectra are made of.
+
+use crate::Result;
+use crate::config::{Rule, RunConfig};
+use crate::gpu::{Gpu, ReadbackRing, Recorder, Tensor, Workspace};
+use crate::kernels::norms::Place;
+use crate::llama::Parameter;
+use crate::optim::State;
+
+/// Samples of one parameter that may be on their way at once.
+const SLOTS: usize = 2;
+
+/// One parameter's gradient and optimizer state, as they are right after a step.
+#[derive(Clone, Debug)]
+pub struct GradientSample {
+    /// After this step, counted from 1.
+    pub step: u64,
+    /// Hugging Face's name.
+    pub parameter: String,
+    /// [m, n].
+    pub shape: [usize; 2],
+    /// What moves it.
+    pub rule: Rule,
+    /// `[m·n]` before clipping.
+    pub gradient: Vec<f32>,
+    /// What the gradient was multiplied by.
+    pub clip: f32,
+    /// What the rule carries to the next step, each `[m·n]`: the momentum, or Adam's two moments.
+    pub states: Vec<Vec<f32>>,
+}
+
+/// Which tensors of a record are sampled.
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    parameter: String,
+    shape: [usize; 2],
+    rule: Rule,
+    /// The gradient, then the states.
+    tensors: Vec<Tensor>,
+}
+
+impl Watched {
+    /// The parameters that the configuration names; counts the read-back under scratch.
+    pub(super) fn choose(
+        rec: &mut Recorder,
+        config: &RunConfig,
+        parameters: &[Parameter],
+        states: &[State],
+        statistics: &Tensor,
+    ) -> Vec<Self> {
+        if config.spectra.every == 0 {
+            return Vec::new();
+        }
+        let chosen = parameters.iter().filter(|p| config.spectra.watches(&p.spec));
+        let watched: Vec<Self> = chosen
+            .map(|p| {
+                let own = |state: &&State| state.name.strip_prefix(&p.spec.name).is_some_and(|w| w.starts_with('.'));
+                let states = states.iter().filter(own).map(|state| state.tensor.clone());
+                Self {
+                    parameter: p.spec.name.clone(),
+                    shape: [p.spec.shape[0], p.spec.shape[1]],
+                    rule: config.optimizer.recipe(p.spec.role).rule.clone(),
+                    tensors: std::iter::once(p.gradient().clone()).chain(states).collect(),
+                }
+            })
+            .collect();
+        let bytes = |tensor: &Tensor| ReadbackRing::bytes(tensor, SLOTS);
+        let of_parameters: u64 = watched.iter().flat_map(|w| &w.tensors).map(bytes).sum();
+        rec.reserve_staging(of_parameters + bytes(&clip_of(statistics)));
+        watched
+    }
+}
+
+fn clip_of(statistics: &Tensor) -> Tensor {
+    statistics.rows(Place::CLIP..Place::CLIP + 1)
+}
+
+/// Sends samples to the host and hands them out when they have arrived.
+pub(super) struct Sampler {
+    watched: Vec<Watched>,
+    /// One for each tensor of `watched`, in order.
+    rings: Vec<ReadbackRing>,
+    /// Sent last, so that all of a sample is there when this is.
+    clip: ReadbackRing,
+}
+
+impl Sampler {
+    pub(super) async fn new(gpu: &Gpu, watched: Vec<Watched>, statistics: &Tensor) -> Result<Self> {
+        let mut rings = Vec::new();
+        for tensor in watched.iter().flat_map(|w| &w.tensors) {
+            rings.push(ReadbackRing::new(gpu, tensor, SLOTS).await?);
+        }
+        Ok(Self { watched, rings, clip: ReadbackRing::new(gpu, &clip_of(statistics), SLOTS).await? })
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.clip.has_room()
+    }
+
+    /// Whether nothing is on its way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.clip.pending() == 0
+    }
+
+    /// Samples everything as it is after what was submitted so far.
+    pub(super) fn send(&mut self, gpu: &Gpu, workspace: &Workspace, step: u64) {
+        for ring in &mut self.rings {
+            ring.send(gpu, workspace, step);
+        }
+        self.clip.send(gpu, workspace, step);
+    }
+
+    /// The oldest samples if they have arrived.
+    pub(super) async fn try_take(&mut self, gpu: &Gpu) -> Result<Vec<GradientSample>> {
+        match self.clip.try_take(gpu)? {
+            Some((step, clip)) => self.gather(gpu, step, clip[0]).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The oldest samples, waiting for them; none if none are on their way.
+    pub(super) async fn take(&mut self, gpu: &Gpu) -> Result<Vec<GradientSample>> {
+        match self.clip.take(gpu).await? {
+            Some((step, clip)) => self.gather(gpu, step, clip[0]).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn gather(&mut self, gpu: &Gpu, step: u64, clip: f32) -> Result<Vec<GradientSample>> {
+        let mut samples = Vec::with_capacity(self.watched.len());
+        let mut rings = self.rings.iter_mut();
+        for Watched { parameter, shape, rule, tensors } in &self.watched {
+            let mut values = Vec::with_capacity(tensors.len());
+            for ring in rings.by_ref().take(tensors.len()) {
+                let (_, copy) = ring.take(gpu).await?.expect("sent before the clip factor");
+                values.push(copy);
+            }
+            let mut values = values.into_iter();
+            let gradient = values.next().expect("a gradient");
+            let (parameter, rule) = (parameter.clone(), rule.clone());
+            samples.push(GradientSample {
+                step,
+                parameter,
+                shape: *shape,
+                rule,
+                gradient,
+                clip,
+                states: values.collect(),
+            });
+        }
+        Ok(samples)
+    }
+}
