@@ -13,9 +13,11 @@ pub mod kernels;
 
 pub mod llama;
 pub mod optim;
+pub mod spectrum;
 
 pub mod checkpoint;
 pub mod generate;
+pub mod normalize;
 pub mod train;
 
 pub use error::{Error, Result};

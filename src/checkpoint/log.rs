@@ -1,7 +1,7 @@
 //! What a run says of every step: metrics.jsonl, and the same numbers as TensorBoard's event file.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -11,14 +11,14 @@ use tfrecord::protobuf::{Event, SessionLog};
 use tfrecord::{EventMeta, EventWriter, EventWriterConfig};
 use web_time::SystemTime;
 
-use super::files::{io_error, write_atomic};
+use super::files::io_error;
+use super::json_lines::JsonLines;
 use crate::{Error, Result};
 
 /// Writes a line of metrics.jsonl and a point of every curve for each record.
 #[derive(Debug)]
 pub struct MetricsLog {
-    path: PathBuf,
-    file: File,
+    lines: JsonLines,
     curves: Curves,
 }
 
@@ -33,40 +33,22 @@ impl MetricsLog {
                 fs::remove_file(&path).map_err(Error::io("remove", &path))?;
             }
         }
-        write_atomic(&run_dir.join(METRICS), b"")?;
-        Self::open(run_dir, 0)
+        Ok(Self { lines: JsonLines::create(&run_dir.join(METRICS))?, curves: Curves::create(&dir, 0)? })
     }
 
-    /// Goes on after `step`: lines of later steps are dropped, and so is one that a crash tore.
+    /// Goes on after `step`: lines of later steps are dropped, and so is one that a crash tore; curves already drawn
+    /// from there on are void.
     pub fn resume(run_dir: &Path, step: u64) -> Result<Self> {
         let dir = run_dir.join(TENSORBOARD);
         fs::create_dir_all(&dir).map_err(|e| io_error("create", &dir, e))?;
-        let path = run_dir.join(METRICS);
-        let lines = match fs::read(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
-            lines => lines.map_err(Error::io("read", &path))?,
-        };
-        write_atomic(&path, &lines_until(step, &lines))?;
-        Self::open(run_dir, step.saturating_add(1))
+        let lines = JsonLines::resume(&run_dir.join(METRICS), step)?;
+        Ok(Self { lines, curves: Curves::create(&dir, step.saturating_add(1))? })
     }
 
     /// Appends one record, which has a whole number `step`, and flushes it.
     pub fn write(&mut self, record: &Map<String, Value>) -> Result<()> {
-        let step = record.get("step").and_then(Value::as_u64).ok_or_else(|| {
-            Error::checkpoint(&self.path, format!("a record wants a whole number `step`, got {:?}", record.get("step")))
-        })?;
-        let mut line = serde_json::to_vec(record).expect("a map of values is always JSON");
-        line.push(b'\n');
-        // One write, so that a crash tears at most this line.
-        self.file.write_all(&line).map_err(|e| io_error("write", &self.path, e))?;
+        let step = self.lines.write(record)?;
         self.curves.write(step, record)
-    }
-
-    /// Curves already drawn from `first_step` on are void.
-    fn open(run_dir: &Path, first_step: u64) -> Result<Self> {
-        let path = run_dir.join(METRICS);
-        let file = OpenOptions::new().append(true).open(&path).map_err(|e| io_error("write", &path, e))?;
-        Ok(Self { file, path, curves: Curves::create(&run_dir.join(TENSORBOARD), first_step)? })
     }
 }
 
@@ -127,15 +109,6 @@ fn tag(key: &str) -> String {
     } else {
         format!("train/{key}")
     }
-}
-
-/// The lines whose step is at most `step`, byte for byte; what is no record at all is dropped.
-fn lines_until(step: u64, lines: &[u8]) -> Vec<u8> {
-    let stays = |line: &&[u8]| {
-        let record = serde_json::from_slice::<Map<String, Value>>(line);
-        record.is_ok_and(|record| record.get("step").and_then(Value::as_u64).is_some_and(|of| of <= step))
-    };
-    lines.split(|&byte| byte == b'\n').filter(stays).flat_map(|line| [line, b"\n"].concat()).collect()
 }
 
 fn failed(path: &Path, error: tfrecord::Error) -> Error {
@@ -242,15 +215,6 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_last_line_without_its_end_stays() {
-        let lines = br#"{"step":1}
-{"step":2}"#;
-        assert_eq!(lines_until(2, lines), b"{\"step\":1}\n{\"step\":2}\n");
-        assert_eq!(lines_until(0, lines), b"");
-        assert_eq!(lines_until(2, b"{\"step\":-1}\n{\"loss\":1}\n[1]\n\n"), b"");
-    }
-
-    #[test]
     fn a_resumed_run_voids_the_curves_of_later_steps() {
         let dir = tempfile::tempdir().unwrap();
         drop(MetricsLog::create(dir.path()).unwrap());
@@ -281,15 +245,5 @@ mod tests {
             assert!(message.contains("metrics.jsonl: a record wants a whole number `step`"), "{message}");
         }
         assert_eq!(metrics(dir.path()), "");
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn a_full_disk_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut log = MetricsLog::create(dir.path()).unwrap();
-        log.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let message = log.write(&record(json!({ "step": 1 }))).unwrap_err().to_string();
-        assert!(message.contains("metrics.jsonl: No space left") && message.contains("free some space"), "{message}");
     }
 }

@@ -6,6 +6,8 @@
 
 mod files;
 #[cfg(not(target_arch = "wasm32"))]
+mod json_lines;
+#[cfg(not(target_arch = "wasm32"))]
 mod log;
 mod model;
 mod run;
@@ -13,10 +15,12 @@ mod tensors;
 
 pub use files::write_atomic;
 #[cfg(not(target_arch = "wasm32"))]
+pub use json_lines::JsonLines;
+#[cfg(not(target_arch = "wasm32"))]
 pub use log::MetricsLog;
 pub use model::{load_config, load_model, save_model};
 pub use run::{
     Checkpoint, Resumed, TrainerState, latest_checkpoint, list_checkpoints, load_checkpoint, prune_checkpoints,
     resolve_model_dir, save_checkpoint,
 };
-pub use tensors::{NamedTensor, read_tensors, write_tensors};
+pub use tensors::{NamedTensor, read_tensor, read_tensors, write_tensors};

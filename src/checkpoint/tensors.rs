@@ -1,7 +1,7 @@
 //! Safetensors files: eight bytes of length, a JSON header, then the values of one tensor after the other.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -40,17 +40,24 @@ pub fn read_tensors(path: &Path) -> Result<Vec<NamedTensor>> {
     let n_file_bytes = file.metadata().map_err(Error::io("read", path))?.len();
     let mut file = BufReader::with_capacity(1 << 20, file);
     let metadata = read_header(&mut file, n_file_bytes, path)?;
-    let read = |name: String| {
-        let info = metadata.info(&name).expect("the header's own name");
-        // The header's lengths were held against the file's, so a wrong one cannot ask for all memory.
-        let values = read_values(&mut file, info).map_err(Error::io("read", path))?;
-        let values = values.ok_or_else(|| {
-            let message = format!("{name} is {}; only F32, F16, BF16 and F64 can be read", info.dtype);
-            Error::checkpoint(path, message)
-        })?;
-        Ok(NamedTensor { shape: info.shape.clone(), name, values })
-    };
-    metadata.offset_keys().into_iter().map(read).collect()
+    metadata.offset_keys().into_iter().map(|name| read_next(&mut file, &metadata, name, path)).collect()
+}
+
+/// Reads one tensor: the one that `choose` names of the names and shapes in the order of the file.
+///
+/// # Panics
+/// On a name that is not among them.
+pub fn read_tensor(path: &Path, choose: impl FnOnce(&[(String, Vec<usize>)]) -> Result<String>) -> Result<NamedTensor> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let n_file_bytes = file.metadata().map_err(Error::io("read", path))?.len();
+    let mut file = BufReader::with_capacity(1 << 20, file);
+    let metadata = read_header(&mut file, n_file_bytes, path)?;
+    let info = |name: &str| metadata.info(name).expect("the header's own name");
+    let names = metadata.offset_keys().into_iter().map(|name| (name.clone(), info(&name).shape.clone()));
+    let name = choose(&names.collect::<Vec<_>>())?;
+    let start = info(&name).data_offsets.0 as i64;
+    file.seek(SeekFrom::Current(start)).map_err(Error::io("read", path))?;
+    read_next(&mut file, &metadata, name, path)
 }
 
 /// Past this the format's own reader refuses a header.
@@ -106,6 +113,18 @@ fn read_header(file: &mut impl Read, n_file_bytes: u64, path: &Path) -> Result<M
         return Err(wrong(format!("holds {n_file_bytes} bytes, its header wants {n_wanted_bytes}: something follows")));
     }
     Ok(metadata)
+}
+
+/// The tensor `name`, whose values come next.
+fn read_next(file: &mut impl Read, metadata: &Metadata, name: String, path: &Path) -> Result<NamedTensor> {
+    let info = metadata.info(&name).expect("the header's own name");
+    // The header's lengths were held against the file's, so a wrong one cannot ask for all memory.
+    let values = read_values(file, info).map_err(Error::io("read", path))?;
+    let values = values.ok_or_else(|| {
+        let message = format!("{name} is {}; only F32, F16, BF16 and F64 can be read", info.dtype);
+        Error::checkpoint(path, message)
+    })?;
+    Ok(NamedTensor { shape: info.shape.clone(), name, values })
 }
 
 /// `None` for a type that is not read.

@@ -7,6 +7,7 @@ mod eval;
 mod generate;
 mod inspect;
 mod model;
+mod normalize;
 mod output;
 mod train;
 
@@ -35,6 +36,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Writes text with a model
     Generate(generate::GenerateArgs),
+    /// Normalizes one matrix by a list of passes and tells what each pass did
+    Normalize(normalize::NormalizeArgs),
     /// Shows what a run or model folder holds
     Inspect(inspect::InspectArgs),
     /// Verifies, then times
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(device, args),
         Command::Eval(args) => eval::run(device, args),
         Command::Generate(args) => generate::run(device, args),
+        Command::Normalize(args) => normalize::run(device, args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(device, args),
     };

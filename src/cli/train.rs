@@ -215,6 +215,7 @@ impl Progress {
                     evaluation.loss, evaluation.perplexity, evaluation.tokens
                 ));
             }
+            Event::Spectrum(_) => {} // in spectra.jsonl
             Event::Saved(path) => self.line(&format!("saved {}", path.display())),
         }
     }

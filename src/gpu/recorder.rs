@@ -1,5 +1,6 @@
 //! Recording: tensors and dispatches as data, before anything is allocated.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::device::{Gpu, Profile};
@@ -42,7 +43,7 @@ pub(super) struct TensorRecord {
 }
 
 pub(super) struct PlanRecord {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub dispatches: Vec<Dispatch>,
 }
 
@@ -79,7 +80,8 @@ impl Recorder {
     }
 
     /// Begins a plan: the dispatches that follow belong to it.
-    pub fn begin(&mut self, name: &'static str) {
+    pub fn begin(&mut self, name: impl Into<Cow<'static, str>>) {
+        let name = name.into();
         assert!(self.plans.iter().all(|plan| plan.name != name), "plan {name} is there already");
         self.plans.push(PlanRecord { name, dispatches: Vec::new() });
     }

@@ -1,5 +1,7 @@
 //! What a record becomes: buffers, and plans that are replayed.
 
+use std::borrow::Cow;
+
 use super::device::Gpu;
 use super::ledger::{Class, Memory};
 use super::recorder::{Dispatch, Recorder};
@@ -19,7 +21,7 @@ pub struct Workspace {
 }
 
 struct Plan {
-    name: &'static str,
+    name: Cow<'static, str>,
     steps: Vec<Step>,
 }
 
@@ -64,7 +66,7 @@ impl Workspace {
             for dispatch in &plan.dispatches {
                 steps.push(workspace.step(gpu, dispatch).await?);
             }
-            workspace.plans.push(Plan { name: plan.name, steps });
+            workspace.plans.push(Plan { name: plan.name.clone(), steps });
         }
         for (tensor, values) in &recorder.initial {
             workspace.write(gpu, tensor, values);

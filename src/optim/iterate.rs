@@ -180,7 +180,8 @@ fn coefficients(Spectral { variant, steps }: Spectral) -> Vec<[f64; 3]> {
     (0..steps).map(|step| sequence(variant).coefficients(step, steps)).collect()
 }
 
-pub(super) fn sequence(variant: SpectralVariant) -> Sequence {
+/// The polynomials by their name in the configuration.
+pub fn sequence(variant: SpectralVariant) -> Sequence {
     match variant {
         SpectralVariant::Cubic => Sequence::Cubic,
         SpectralVariant::Muon => Sequence::Muon,

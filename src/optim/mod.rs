@@ -9,7 +9,7 @@ mod passes;
 mod reference;
 mod sgd;
 
-pub use iterate::Iterate;
+pub use iterate::{Iterate, sequence};
 pub use passes::input_of_passes;
 pub use reference::{ReferenceUpdate, reference_pass};
 

@@ -47,6 +47,16 @@ impl Sequence {
     }
 }
 
+impl Sequence {
+    /// What `steps` steps make of one singular value, at most 1.
+    pub fn of_value(self, sigma: f64, steps: usize) -> f64 {
+        (0..steps).fold(sigma, |sigma, step| {
+            let [a, b, c] = self.coefficients(step, steps);
+            a * sigma + b * sigma.powi(3) + c * sigma.powi(5)
+        })
+    }
+}
+
 /// The spectral pass: x and the result are m×n, the result's singular values near √max(m, n).
 pub fn spectral(x: &[f64], m: usize, n: usize, sequence: Sequence, steps: usize) -> Vec<f64> {
     assert_eq!(x.len(), m * n, "spectral: x wants m·n = {m}·{n}");
@@ -86,15 +96,6 @@ mod tests {
     const SEQUENCES: [(Sequence, usize); 4] =
         [(Sequence::Cubic, 10), (Sequence::Muon, 5), (Sequence::PolarExpress, 8), (Sequence::MuonRefined, 10)];
 
-    /// What the iteration makes of one singular value.
-    fn scalar(mut sigma: f64, sequence: Sequence, steps: usize) -> f64 {
-        for step in 0..steps {
-            let [a, b, c] = sequence.coefficients(step, steps);
-            sigma = a * sigma + b * sigma.powi(3) + c * sigma.powi(5);
-        }
-        sigma
-    }
-
     /// H = I − 2vvᵀ/‖v‖²: orthogonal, symmetric.
     fn reflection(n: usize, seed: u64) -> Vec<f64> {
         let v = random(n, seed);
@@ -119,7 +120,7 @@ mod tests {
                 let x: Vec<f64> = with_singular_values(&sigma, m, n).iter().map(|x| scale * x).collect();
                 for (sequence, steps) in SEQUENCES {
                     let root = (m.max(n) as f64).sqrt();
-                    let moved: Vec<f64> = sigma.iter().map(|s| root * scalar(s / norm, sequence, steps)).collect();
+                    let moved: Vec<f64> = sigma.iter().map(|s| root * sequence.of_value(s / norm, steps)).collect();
                     let want = with_singular_values(&moved, m, n);
                     assert_close(&format!("{sequence:?} {m}x{n}"), &spectral(&x, m, n, sequence, steps), &want, 1e-9);
                 }
@@ -130,11 +131,11 @@ mod tests {
     #[test]
     fn each_sequence_comes_to_where_its_source_says() {
         for sigma in [0.01, 0.05, 0.3, 0.9, 1.0] {
-            let muon = scalar(sigma, Sequence::Muon, 5);
+            let muon = Sequence::Muon.of_value(sigma, 5);
             assert!((0.68..1.21).contains(&muon), "muon: {sigma} to {muon}");
-            assert_close("polar express", &[scalar(sigma, Sequence::PolarExpress, 8)], &[1.0], 3e-3);
-            assert_close("refined", &[scalar(sigma, Sequence::MuonRefined, 10)], &[1.0], 6e-3);
-            assert_close("cubic", &[scalar(sigma, Sequence::Cubic, 20)], &[1.0], 1e-3);
+            assert_close("polar express", &[Sequence::PolarExpress.of_value(sigma, 8)], &[1.0], 3e-3);
+            assert_close("refined", &[Sequence::MuonRefined.of_value(sigma, 10)], &[1.0], 6e-3);
+            assert_close("cubic", &[Sequence::Cubic.of_value(sigma, 20)], &[1.0], 1e-3);
         }
     }
 

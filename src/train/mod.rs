@@ -6,6 +6,9 @@ mod report;
 #[cfg(not(target_arch = "wasm32"))]
 mod run;
 mod samples;
+mod spectra;
+#[cfg(not(target_arch = "wasm32"))]
+mod spectra_log;
 mod trainer;
 
 pub use evaluation::{Evaluation, Evaluator};
@@ -14,4 +17,5 @@ pub use report::StepReport;
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{Event, RunPlace, Summary, run};
 pub use samples::GradientSample;
+pub use spectra::SpectrumRecord;
 pub use trainer::{Snapshot, Trainer};

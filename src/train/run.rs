@@ -10,6 +10,8 @@ use web_time::Instant;
 
 use super::evaluation::Evaluation;
 use super::report::StepReport;
+use super::spectra::SpectrumRecord;
+use super::spectra_log::SpectraLog;
 use super::trainer::{Snapshot, Trainer};
 use crate::checkpoint::{
     Checkpoint, MetricsLog, NamedTensor, TrainerState, latest_checkpoint, load_checkpoint, prune_checkpoints,
@@ -72,6 +74,8 @@ pub enum Event<'a> {
     },
     /// A checkpoint was written.
     Saved(&'a Path),
+    /// A gradient was followed through its passes; some steps after it was sampled.
+    Spectrum(&'a SpectrumRecord),
 }
 
 /// How a run ended.
@@ -128,6 +132,7 @@ struct Run<'a> {
     dataset: Arc<Dataset>,
     folder: &'a Path,
     log: MetricsLog,
+    spectra: Option<SpectraLog>,
     baseline_bigram_loss: f64,
     final_loss: f64,
     /// Seconds and tokens of steps, this session.
@@ -186,12 +191,15 @@ impl<'a> Run<'a> {
         write_atomic(&folder.join("config.toml"), trainer.config().to_toml().as_bytes())?;
         let first_step = trainer.step_number();
         let log = if place.resume { MetricsLog::resume(folder, first_step)? } else { MetricsLog::create(folder)? };
+        let wants_spectra = trainer.config().spectra.every > 0;
+        let spectra = wants_spectra.then(|| SpectraLog::open(folder, place.resume, first_step)).transpose()?;
         on_event(Event::Ready { memory: trainer.memory(), first_step, baseline_bigram_loss: baseline });
         Ok(Self {
             trainer,
             dataset,
             folder,
             log,
+            spectra,
             baseline_bigram_loss: baseline,
             final_loss,
             train_secs: 0.0,
@@ -258,7 +266,11 @@ impl<'a> Run<'a> {
             self.log.write(&object(json!(report)))?;
             on_event(Event::Step(report));
         }
-        Ok(())
+        let samples = self.trainer.take_samples();
+        match &mut self.spectra {
+            Some(spectra) => spectra.push(samples, &mut |record| on_event(Event::Spectrum(record))),
+            None => Ok(()),
+        }
     }
 
     async fn evaluate(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Evaluation> {
@@ -274,6 +286,10 @@ impl<'a> Run<'a> {
     }
 
     async fn save(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<PathBuf> {
+        // Of the steps before a checkpoint nothing may be missing when the run goes on from it.
+        if let Some(spectra) = &mut self.spectra {
+            spectra.finish(&mut |record| on_event(Event::Spectrum(record)))?;
+        }
         let snapshot = self.trainer.snapshot().await?;
         let config = self.trainer.config();
         let specs = config.model.parameters();

@@ -86,7 +86,7 @@ fn a_run_without_json_prints_a_summary() {
 
 #[test]
 fn a_killed_run_resumes_to_the_same_bits() {
-    for (rule, sets) in [("sinkgd", &[][..]), ("adamw", ADAMW)] {
+    for (rule, sets) in [("sinkgd", &["spectra.every=2"][..]), ("adamw", ADAMW)] {
         let place = Place::new();
         let sets = [sets, &["train.steps=40", "checkpoint.every=3", "eval.every=10"]].concat();
         let whole = place.train("whole", &sets);
@@ -516,11 +516,11 @@ fn limited_dry_run(set: &str, as_json: bool) -> Output {
     }
 }
 
-fn program(args: &[&str]) -> Output {
+pub fn program(args: &[&str]) -> Output {
     Command::new(PROGRAM).args(args).output().unwrap()
 }
 
-fn fails(args: &[&str], status: i32, expected: &[&str]) {
+pub fn fails(args: &[&str], status: i32, expected: &[&str]) {
     check_failure(args, &program(args), status, expected);
 }
 
@@ -544,13 +544,13 @@ fn stderr(output: &Output) -> String {
 }
 
 /// Standard output of a command that must succeed.
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{}: {}", output.status, stderr(output));
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 /// The one document on standard output.
-fn json(output: &Output) -> Value {
+pub fn json(output: &Output) -> Value {
     let text = stdout(output);
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("not one JSON document: {error}\n{text}"))
 }
@@ -568,7 +568,13 @@ fn metrics(run: &Path) -> Vec<Value> {
 }
 
 /// Two runs that did the same to the last bit: losses, weights, optimizer state.
+/// The lines of spectra.jsonl, if there is one.
+fn spectra(run: &Path) -> Option<String> {
+    fs::read_to_string(run.join("spectra.jsonl")).ok()
+}
+
 fn assert_same_run(a: &Value, a_folder: &Path, b: &Value, b_folder: &Path) {
+    assert_eq!(spectra(a_folder), spectra(b_folder), "spectra.jsonl");
     for key in ["steps", "tokens", "final_loss", "eval_loss", "baseline_bigram_loss", "memory"] {
         assert_eq!(a[key].to_string(), b[key].to_string(), "{key}");
     }

@@ -10,7 +10,7 @@ const FLOORS: &[(usize, &[&str])] = &[
     (1, &["gpu"]),
     (2, &["kernels"]),
     (3, &["llama", "optim", "spectrum"]),
-    (4, &["checkpoint", "train", "generate", "compare"]),
+    (4, &["checkpoint", "train", "generate", "compare", "normalize"]),
     (5, &["cli", "main", "lib"]),
 ];
 

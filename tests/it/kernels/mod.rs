@@ -12,7 +12,7 @@ mod fill;
 mod lion;
 mod matmul;
 mod momentum;
-mod newton_schulz;
+pub mod newton_schulz;
 mod norms;
 mod rms_norm;
 mod rope;

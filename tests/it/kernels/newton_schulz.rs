@@ -27,7 +27,7 @@ fn sequence(kind: Spectral) -> Sequence {
 }
 
 /// What the steps together make of a singular value of almost nothing.
-fn growth(kind: Spectral) -> f64 {
+pub fn growth(kind: Spectral) -> f64 {
     let steps = kind.steps as usize;
     (0..steps).map(|step| sequence(kind).coefficients(step, steps)[0]).product()
 }

@@ -1,0 +1,87 @@
+//! A file of records, one JSON object a line, each with the step it belongs to.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::files::{io_error, write_atomic};
+use crate::{Error, Result};
+
+/// Appends records to a file of lines.
+#[derive(Debug)]
+pub struct JsonLines {
+    path: PathBuf,
+    file: File,
+}
+
+impl JsonLines {
+    /// Starts anew: what the file held is dropped.
+    pub fn create(path: &Path) -> Result<Self> {
+        write_atomic(path, b"")?;
+        Self::open(path)
+    }
+
+    /// Goes on after `step`: lines of later steps are dropped, and so is one that a crash tore.
+    pub fn resume(path: &Path, step: u64) -> Result<Self> {
+        let lines = match fs::read(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+            lines => lines.map_err(Error::io("read", path))?,
+        };
+        write_atomic(path, &lines_until(step, &lines))?;
+        Self::open(path)
+    }
+
+    /// Appends one record, which has a whole number `step`, and flushes it; returns the step.
+    pub fn write(&mut self, record: &Map<String, Value>) -> Result<u64> {
+        let step = record.get("step").and_then(Value::as_u64).ok_or_else(|| {
+            Error::checkpoint(&self.path, format!("a record wants a whole number `step`, got {:?}", record.get("step")))
+        })?;
+        let mut line = serde_json::to_vec(record).expect("a map of values is always JSON");
+        line.push(b'\n');
+        // One write, so that a crash tears at most this line.
+        self.file.write_all(&line).map_err(|e| io_error("write", &self.path, e))?;
+        Ok(step)
+    }
+
+    fn open(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new().append(true).open(path).map_err(|e| io_error("write", path, e))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+}
+
+/// The lines whose step is at most `step`, byte for byte; what is no record at all is dropped.
+fn lines_until(step: u64, lines: &[u8]) -> Vec<u8> {
+    let stays = |line: &&[u8]| {
+        let record = serde_json::from_slice::<Map<String, Value>>(line);
+        record.is_ok_and(|record| record.get("step").and_then(Value::as_u64).is_some_and(|of| of <= step))
+    };
+    lines.split(|&byte| byte == b'\n').filter(stays).flat_map(|line| [line, b"\n"].concat()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_whole_last_line_without_its_end_stays() {
+        let lines = br#"{"step":1}
+{"step":2}"#;
+        assert_eq!(lines_until(2, lines), b"{\"step\":1}\n{\"step\":2}\n");
+        assert_eq!(lines_until(0, lines), b"");
+        assert_eq!(lines_until(2, b"{\"step\":-1}\n{\"loss\":1}\n[1]\n\n"), b"");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut lines = JsonLines::create(&dir.path().join("metrics.jsonl")).unwrap();
+        lines.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let message = lines.write(json!({ "step": 1 }).as_object().unwrap()).unwrap_err().to_string();
+        assert!(message.contains("metrics.jsonl: No space left") && message.contains("free some space"), "{message}");
+    }
+}

@@ -1,0 +1,269 @@
+//! Matrices in safetensors files and in NumPy's format.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::path::Path;
+
+use half::f16;
+use npyz::{DType, Deserialize, NpyFile, NpyHeader, Order, TypeChar, WriterBuilder};
+
+use super::Matrix;
+use crate::checkpoint::{NamedTensor, read_tensor, write_atomic, write_tensors};
+use crate::{Error, Result};
+
+/// How a matrix lies in a file, by the ending of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Safetensors,
+    Npy,
+}
+
+impl Format {
+    fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "safetensors" => Some(Self::Safetensors),
+            "npy" => Some(Self::Npy),
+            _ => None,
+        }
+    }
+}
+
+/// Reads `tensor` of a safetensors file, or the array of a .npy file, of floating-point numbers of any width.
+///
+/// A safetensors file with one matrix, or with one tensor at all, needs no name.
+/// Errors: a file that cannot be read or is cut short, another type, a name that is not there, and as [`Matrix::new`].
+pub fn read_matrix(path: &Path, tensor: Option<&str>) -> Result<Matrix> {
+    let NamedTensor { name, shape, values } = match (Format::of(path), tensor) {
+        (Some(Format::Safetensors), _) => read_tensor(path, |tensors| choose(path, tensors, tensor))?,
+        (Some(Format::Npy), None) => read_npy(path)?,
+        (Some(Format::Npy), Some(_)) => {
+            return Err(Error::config("--tensor", format!("{} holds one array and no names", path.display())));
+        }
+        (None, _) => return Err(unknown_format("FILE", path)),
+    };
+    let name = if name.is_empty() { path.display().to_string() } else { format!("{}: {name}", path.display()) };
+    Matrix::new(name, &shape, values)
+}
+
+/// Writes x `[m, n]` as float32, to .npy or as the tensor `normalized` of a .safetensors file; whole or not at all.
+pub fn write_matrix(path: &Path, shape: [usize; 2], x: &[f32]) -> Result<()> {
+    match Format::of(path) {
+        Some(Format::Npy) => write_atomic(path, &npy_bytes(shape, x).map_err(Error::io("write", path))?),
+        Some(Format::Safetensors) => {
+            let tensor = NamedTensor { name: "normalized".into(), shape: shape.into(), values: x.to_vec() };
+            write_tensors(path, &[tensor])
+        }
+        None => Err(unknown_format("--out", path)),
+    }
+}
+
+/// Refuses what [`write_matrix`] would refuse, before there is something to write: a name's ending, a missing folder.
+pub fn check_out(path: &Path) -> Result<()> {
+    if Format::of(path).is_none() {
+        return Err(unknown_format("--out", path));
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match parent.filter(|parent| !parent.is_dir()) {
+        None => Ok(()),
+        Some(parent) => {
+            let message = format!("there is no folder {}: make it, or choose another", parent.display());
+            Err(Error::io("write", path)(io::Error::new(io::ErrorKind::NotFound, message)))
+        }
+    }
+}
+
+fn unknown_format(key: &str, path: &Path) -> Error {
+    Error::config(key, format!("{} ends neither in .safetensors nor in .npy", path.display()))
+}
+
+/// The tensor that is meant.
+fn choose(path: &Path, tensors: &[(String, Vec<usize>)], wanted: Option<&str>) -> Result<String> {
+    if let Some(wanted) = wanted {
+        let found = tensors.iter().find(|(name, _)| name == wanted);
+        return found.map(|(name, _)| name.clone()).ok_or_else(|| no_such_tensor(path, tensors, wanted));
+    }
+    let matrices: Vec<_> = tensors.iter().filter(|(_, shape)| shape.len() == 2).collect();
+    match (&matrices[..], tensors) {
+        ([(name, _)], _) | ([], [(name, _)]) => Ok(name.clone()),
+        _ => {
+            let list = listed(matrices.iter().copied());
+            let message = format!("{} holds {} matrices, so one must be named: {list}", path.display(), matrices.len());
+            Err(Error::config("--tensor", message))
+        }
+    }
+}
+
+fn no_such_tensor(path: &Path, tensors: &[(String, Vec<usize>)], wanted: &str) -> Error {
+    let likeness = |name: &str| strsim::jaro_winkler(wanted, name);
+    let nearest = tensors.iter().map(|(name, _)| name).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let hint = nearest.map_or(String::new(), |nearest| format!("did you mean `{nearest}`? "));
+    let list = listed(tensors.iter());
+    Error::config("--tensor", format!("{} has no tensor `{wanted}`; {hint}it holds {list}", path.display()))
+}
+
+/// `a [2, 3], b [4, 5]`; of very many the first.
+fn listed<'a>(tensors: impl ExactSizeIterator<Item = &'a (String, Vec<usize>)>) -> String {
+    const MOST: usize = 20;
+    let n_more = tensors.len().saturating_sub(MOST);
+    let mut names: Vec<String> = tensors.take(MOST).map(|(name, shape)| format!("{name} {shape:?}")).collect();
+    if n_more > 0 {
+        names.push(format!("and {n_more} more"));
+    }
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+/// The array of a .npy file, under an empty name.
+fn read_npy(path: &Path) -> Result<NamedTensor> {
+    let read = || Error::io("read", path);
+    let mut file = BufReader::new(File::open(path).map_err(read())?);
+    if !has_possible_shape(file.fill_buf().map_err(read())?) {
+        return Err(Error::checkpoint(path, "its header wants more elements than can be counted: the file is garbled"));
+    }
+    let header = NpyHeader::from_reader(&mut file).map_err(|error| {
+        Error::checkpoint(path, format!("not a NumPy file, or one that is cut short in its header: {error}"))
+    })?;
+    let n_header_bytes = file.stream_position().map_err(read())?;
+    let n_file_bytes = file.get_ref().metadata().map_err(read())?.len();
+    let shape: Vec<usize> = header.shape().iter().map(|&extent| extent as usize).collect();
+    let is_fortran = header.order() == Order::Fortran;
+    let wrong_type = |header: &NpyHeader| {
+        let message = format!("holds {}; passes want float16, float32 or float64", header.dtype().descr());
+        Error::checkpoint(path, message)
+    };
+    let kind = match header.dtype() {
+        DType::Plain(plain) if plain.type_char() == TypeChar::Float => plain.size_field(),
+        _ => return Err(wrong_type(&header)),
+    };
+    // Held against the file's length, a wrong header cannot ask for all memory.
+    let n_wanted_bytes = n_header_bytes + header.len() * kind;
+    if n_wanted_bytes != n_file_bytes {
+        let verdict = if n_file_bytes < n_wanted_bytes { "the file is truncated" } else { "something follows" };
+        let message = format!("holds {n_file_bytes} bytes, its header wants {n_wanted_bytes}: {verdict}");
+        return Err(Error::checkpoint(path, message));
+    }
+    let file = NpyFile::with_header(header, file);
+    let values = match kind {
+        2 => decoded(file, f16::to_f32),
+        4 => decoded(file, |value: f32| value),
+        8 => decoded(file, |value: f64| value as f32),
+        _ => return Err(wrong_type(file.header())),
+    }
+    .map_err(read())?;
+    let values = if is_fortran { from_column_order(&values, &shape) } else { values };
+    Ok(NamedTensor { name: String::new(), shape, values })
+}
+
+/// Whether the extents in a header's text have a product that bytes can be counted of; npyz multiplies without asking.
+fn has_possible_shape(start_of_file: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(start_of_file);
+    let shape = text.split_once("'shape'").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(shape, _)| shape);
+    let mut extents = shape.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let product = extents.try_fold(1_u64, |product, digits| product.checked_mul(digits.parse::<u64>().ok()?.max(1)));
+    product.is_some_and(|product| product < 1 << 56)
+}
+
+fn decoded<T: Deserialize>(file: NpyFile<impl Read>, narrow: impl Fn(T) -> f32) -> io::Result<Vec<f32>> {
+    let values = file.data::<T>().map_err(io::Error::other)?;
+    values.map(|value| value.map(&narrow)).collect()
+}
+
+/// Row after row of what lies column after column; of no or one dimension there is one order only.
+fn from_column_order(values: &[f32], shape: &[usize]) -> Vec<f32> {
+    match *shape {
+        [m, n] => (0..m * n).map(|at| values[at % n * m + at / n]).collect(),
+        _ => values.to_vec(),
+    }
+}
+
+fn npy_bytes(shape: [usize; 2], x: &[f32]) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let shape = shape.map(|extent| extent as u64);
+    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd()?;
+    writer.extend(x.iter().copied())?;
+    writer.finish()?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A .npy file of version 1 with this dictionary and these bytes.
+    fn write(path: &Path, dictionary: &str, bytes: &[u8]) {
+        let header = format!("{dictionary:<117}\n"); // with the 10 bytes before it a multiple of 64
+        let mut file = b"\x93NUMPY\x01\x00".to_vec();
+        file.extend((header.len() as u16).to_le_bytes());
+        file.extend(header.bytes());
+        file.extend(bytes);
+        fs::write(path, file).unwrap();
+    }
+
+    fn dictionary(descr: &str, fortran: &str, shape: &str) -> String {
+        format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}")
+    }
+
+    #[test]
+    fn numpy_arrays_of_every_float_and_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        let values = [1.5, -0.25, 3.0, 4.0, 5.0, 6.0];
+        let cases: [(&str, Vec<u8>); 5] = [
+            ("<f2", values.iter().flat_map(|&v| f16::from_f64(v).to_le_bytes()).collect()),
+            ("<f4", values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect()),
+            (">f4", values.iter().flat_map(|&v| (v as f32).to_be_bytes()).collect()),
+            ("<f8", values.iter().flat_map(|&v| v.to_le_bytes()).collect()),
+            (">f8", values.iter().flat_map(|&v| v.to_be_bytes()).collect()),
+        ];
+        for (descr, bytes) in &cases {
+            write(&path, &dictionary(descr, "False", "(2, 3)"), bytes);
+            let matrix = read_matrix(&path, None).unwrap();
+            assert_eq!((matrix.shape(), matrix.values()), ([2, 3], &values.map(|v| v as f32)[..]), "{descr}");
+            write(&path, &dictionary(descr, "True", "(2, 3)"), bytes);
+            assert_eq!(read_matrix(&path, None).unwrap().values(), [1.5, 3.0, 5.0, -0.25, 4.0, 6.0], "{descr}");
+            write(&path, &dictionary(descr, "False", "(6,)"), bytes);
+            assert_eq!(read_matrix(&path, None).unwrap().shape(), [1, 6], "{descr}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_array_of_floats_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        let told = || read_matrix(&path, None).unwrap_err().to_string();
+        for n_bytes in [0, 5, 23] {
+            write(&path, &dictionary("<f4", "False", "(2, 3)"), &vec![0; n_bytes]);
+            let expected = format!("a.npy: holds {} bytes, its header wants 152: the file is truncated", 128 + n_bytes);
+            assert!(told().ends_with(&expected), "{}", told());
+        }
+        write(&path, &dictionary("<f4", "False", "(2, 3)"), &[0; 25]);
+        assert!(told().ends_with("wants 152: something follows"), "{}", told());
+        write(&path, &dictionary("<f4", "False", "(4294967296, 4294967296)"), &[0; 24]);
+        assert!(told().ends_with("more elements than can be counted: the file is garbled"), "{}", told());
+        write(&path, &dictionary("<f4", "False", "(8388608, 4294967296)"), &[0; 24]);
+        assert!(told().ends_with("wants 144115188075856000: the file is truncated"), "{}", told());
+        write(&path, &dictionary("<i4", "False", "(2, 3)"), &[0; 24]);
+        assert!(told().contains("holds '<i4'; passes want float16, float32 or float64"), "{}", told());
+        write(&path, &dictionary("<f8", "False", "(1, 1)"), &1e300f64.to_le_bytes());
+        assert!(told().contains("holds inf at row 0, column 0"), "{}", told());
+        fs::write(&path, b"\x93NUMPY\x01").unwrap();
+        assert!(told().contains("cut short in its header"), "{}", told());
+        fs::write(&path, b"not an array at all").unwrap();
+        assert!(told().contains("not a NumPy file"), "{}", told());
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let x = [1.0, -2.5, 1e-30, 4.0, f32::MIN_POSITIVE, 6.0];
+        for name in ["x.npy", "x.safetensors"] {
+            let path = dir.path().join(name);
+            write_matrix(&path, [3, 2], &x).unwrap();
+            let matrix = read_matrix(&path, None).unwrap();
+            assert_eq!((matrix.shape(), matrix.values()), ([3, 2], &x[..]), "{name}");
+        }
+        let message = write_matrix(&dir.path().join("x.txt"), [3, 2], &x).unwrap_err().to_string();
+        assert!(message.ends_with("x.txt ends neither in .safetensors nor in .npy"), "{message}");
+    }
+}

@@ -1,0 +1,84 @@
+//! A matrix that passes can take.
+
+use crate::{Error, Result};
+
+/// A matrix that is neither empty nor holds a NaN or an infinity, with the name that messages give it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matrix {
+    name: String,
+    shape: [usize; 2],
+    values: Vec<f32>,
+}
+
+impl Matrix {
+    /// Of values row after row; a vector `[n]` is a matrix of one row.
+    ///
+    /// Errors: more than two dimensions or none, an empty matrix, an element that is not finite.
+    ///
+    /// # Panics
+    /// On a shape that the values do not fill.
+    pub fn new(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Result<Self> {
+        let name = name.into();
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "{name}: values of shape {shape:?}");
+        let shape @ [m, n] = match *shape {
+            [n] => [1, n],
+            [m, n] => [m, n],
+            _ => {
+                let message = format!("{name} has shape {shape:?}; passes want a matrix [rows, columns], or one row");
+                return Err(Error::Data(message));
+            }
+        };
+        if values.is_empty() {
+            return Err(Error::Data(format!("{name} is empty: {m}×{n}; passes want at least one row and one column")));
+        }
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let (value, row, column) = (values[at], at / n, at % n);
+            return Err(Error::Data(format!(
+                "{name} holds {value} at row {row}, column {column} (counted from 0): passes want numbers that float32 \
+                 can hold"
+            )));
+        }
+        Ok(Self { name, shape, values })
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// [m, n].
+    pub fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    /// Its elements, row after row.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vector_is_one_row() {
+        assert_eq!(Matrix::new("g", &[3], vec![1.0; 3]).unwrap().shape(), [1, 3]);
+        assert_eq!(Matrix::new("g", &[3, 1], vec![1.0; 3]).unwrap().shape(), [3, 1]);
+    }
+
+    #[test]
+    fn what_passes_cannot_take_is_refused_by_place() {
+        let mut values = vec![1.0; 6];
+        values[4] = f32::NAN;
+        values[5] = f32::INFINITY;
+        let told = |shape: &[usize], values: Vec<f32>| Matrix::new("g", shape, values).unwrap_err().to_string();
+        assert!(told(&[2, 3], values.clone()).starts_with("g holds NaN at row 1, column 1 (counted from 0)"));
+        values[4] = 0.0;
+        assert!(told(&[2, 3], values).starts_with("g holds inf at row 1, column 2"));
+        assert!(told(&[0, 3], vec![]).starts_with("g is empty: 0×3"));
+        assert!(told(&[0], vec![]).starts_with("g is empty: 1×0"));
+        assert!(told(&[1, 2, 2], vec![0.0; 4]).contains("shape [1, 2, 2]; passes want a matrix"));
+        assert!(told(&[], vec![0.0]).contains("shape []"));
+    }
+}

@@ -1,0 +1,99 @@
+//! Runs a list of passes over one matrix, half-step by half-step, and tells what each did to it.
+//!
+//! The passes are those of the optimizers: as long as they only scale rows and columns, X is held as two vectors beside
+//! the gradient, and the last X is to the bit what a training step would multiply by its learning rate.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod files;
+mod matrix;
+mod report;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use files::{check_out, read_matrix, write_matrix};
+pub use matrix::Matrix;
+pub use report::{Entry, Options, Report, normalize};
+
+use crate::Result;
+use crate::config::Pass;
+use crate::gpu::{Class, Gpu, Recorder, Tensor, Workspace};
+use crate::kernels::scaled::{self, Scaled};
+use crate::optim::Iterate;
+
+/// Passes over a matrix on the device, one at a time.
+pub struct HalfSteps<'a> {
+    gpu: &'a Gpu,
+    workspace: Workspace,
+    passes: Vec<Pass>,
+    iterations: u32,
+    /// X after the last half-step, [m, n].
+    x: Tensor,
+    n_done: usize,
+}
+
+/// X after one pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HalfStep {
+    /// The pass.
+    pub pass: Pass,
+    /// Which repetition of the list, counted from 1.
+    pub iteration: u32,
+    /// Whether it is the last of its iteration.
+    pub ends_iteration: bool,
+    /// X, [m, n] row after row.
+    pub x: Vec<f32>,
+}
+
+impl<'a> HalfSteps<'a> {
+    /// Records and allocates `iterations` repetitions of `passes` over `matrix`.
+    ///
+    /// The memory does not grow with the iterations: the second is recorded and serves for all later ones.
+    /// Errors: a matrix that is too wide for the passes, or too large for the adapter.
+    ///
+    /// # Panics
+    /// On an empty list of passes.
+    pub async fn new(gpu: &'a Gpu, matrix: &Matrix, passes: &[Pass], iterations: u32) -> Result<Self> {
+        assert!(!passes.is_empty(), "a list of passes is not empty");
+        let mut rec = Recorder::new(&gpu.profile);
+        let gradient = rec.persistent(Class::Gradients, matrix.name(), &matrix.shape());
+        let x = rec.persistent(Class::Scratch, "X", &matrix.shape());
+        let mut iterate = Iterate::across_plans(&gradient)?;
+        let mut start = None;
+        for round in 0..iterations.min(2) as usize {
+            for (at, &pass) in passes.iter().enumerate() {
+                rec.begin(plan_name(round, at));
+                iterate.passes(&mut rec, &[pass]);
+                iterate.materialize_into(&mut rec, &x);
+            }
+            // A written X is somewhere else after each iteration; moved to one place, it can be read by one record.
+            if iterate.x.base != gradient || iterate.x.sign {
+                let start = start.get_or_insert_with(|| rec.persistent(Class::Scratch, "X before", &matrix.shape()));
+                scaled::materialize(&mut rec, &Scaled::new(&x), start);
+                iterate = Iterate::across_plans(start)?;
+            }
+        }
+        let workspace = rec.allocate(gpu).await?;
+        workspace.write(gpu, &gradient, matrix.values());
+        Ok(Self { gpu, workspace, passes: passes.to_vec(), iterations, x, n_done: 0 })
+    }
+
+    /// Runs the next pass and reads X back; none after the last.
+    pub async fn advance(&mut self) -> Result<Option<HalfStep>> {
+        let [round, at] = [self.n_done / self.passes.len(), self.n_done % self.passes.len()];
+        if round == self.iterations as usize {
+            return Ok(None);
+        }
+        self.workspace.run(self.gpu, &[&plan_name(round.min(1), at)]);
+        self.n_done += 1;
+        Ok(Some(HalfStep {
+            pass: self.passes[at],
+            iteration: round as u32 + 1,
+            ends_iteration: at + 1 == self.passes.len(),
+            x: self.workspace.read(self.gpu, &self.x).await?,
+        }))
+    }
+}
+
+/// The plan of pass `at` in the first iteration, or in a later one.
+fn plan_name(round: usize, at: usize) -> String {
+    format!("{} iteration, pass {at}", ["first", "later"][round])
+}

@@ -1,0 +1,12 @@
+//! What passes do to a matrix, in numbers: norms, angles, singular values and the rate of convergence.
+//!
+//! Plain code on the CPU in f64; the matrices are what a device computed in f32, or anything else.
+
+mod balanced;
+mod quantities;
+mod rate;
+mod singular;
+
+pub use quantities::{Quantities, Spectrum, rms};
+pub use rate::{NOISE_FLOOR, observed_rate, predicted_rate};
+pub use singular::{effective_rank, map_singular_values, singular_values};

@@ -1,0 +1,118 @@
+//! Spectra of a run: what is logged is what the device did.
+
+use std::sync::Arc;
+
+use multinorm::config::{Role, Rule, RunConfig, RunDefaults};
+use multinorm::data::dataset::Dataset;
+use multinorm::data::tokens::Tokens;
+use multinorm::spectrum::singular_values;
+use multinorm::train::{GradientSample, SpectrumRecord, Trainer};
+use pollster::block_on;
+
+use crate::support::{FORMS, shared_gpu, widen};
+
+const STEPS: u64 = 3;
+const WATCHED: [&str; 2] = ["model.layers.1.mlp.down_proj.weight", "model.layers.0.self_attn.k_proj.weight"];
+
+fn trainer(form: multinorm::gpu::Form, optimizer: &str) -> Trainer {
+    let sets = [
+        "model.preset=tiny".to_owned(),
+        "model.vocab_size=64".into(),
+        "model.hidden_size=24".into(),
+        "model.intermediate_size=36".into(),
+        "model.num_hidden_layers=2".into(),
+        "model.num_attention_heads=2".into(),
+        optimizer.to_owned(),
+        // Nothing but the update moves the weights.
+        "schedule.kind=constant".into(),
+        "schedule.warmup_fraction=0".into(),
+        "train.max_grad_norm=0.25".into(),
+        format!("train.steps={STEPS}"),
+        "train.batch_size=2".into(),
+        "train.sequence_length=9".into(),
+        "eval.max_tokens=9".into(),
+        "spectra.every=1".into(),
+        format!("spectra.parameters=['*.1.mlp.d*', '{}']", WATCHED[1]),
+    ];
+    let config = RunConfig::load(None, &sets, RunDefaults::Software).unwrap();
+    let tokens = Tokens::Owned((0..400u32).map(|i| i * i % 61).collect());
+    block_on(Trainer::new(shared_gpu(form), config, Arc::new(Dataset::unsplit("squares", tokens, 64)))).unwrap()
+}
+
+/// One step: its samples, and what it took from the weight of each, over the learning rate.
+fn step(trainer: &mut Trainer) -> Vec<(GradientSample, Vec<f64>)> {
+    let before = block_on(trainer.snapshot()).unwrap().parameters;
+    block_on(trainer.step()).unwrap();
+    block_on(trainer.drain()).unwrap();
+    let after = block_on(trainer.snapshot()).unwrap().parameters;
+    let names: Vec<String> = trainer.config().model.parameters().into_iter().map(|p| p.name).collect();
+    let lr = trainer.config().optimizer.recipe(Role::Linear).lr;
+    let taken = |sample: GradientSample| {
+        let at = names.iter().position(|name| *name == sample.parameter).unwrap();
+        let moved = before[at].iter().zip(&after[at]).map(|(b, a)| (f64::from(*b) - f64::from(*a)) / lr).collect();
+        (sample, moved)
+    };
+    trainer.take_samples().into_iter().map(taken).collect()
+}
+
+#[test]
+fn the_last_spectrum_is_that_of_the_step() {
+    for (form, optimizers) in FORMS.into_iter().zip([
+        ["optimizer.name=sinkgd", "optimizer.name=swan", "optimizer.name=muon", "optimizer.name=adam"],
+        ["optimizer.name=lion", "optimizer.name=signsgd", "optimizer.name=sgd", "optimizer.name=balanced-momentum"],
+    ]) {
+        for optimizer in optimizers {
+            let mut trainer = trainer(form, optimizer);
+            for number in 1..=STEPS {
+                for (sample, moved) in step(&mut trainer) {
+                    let record = SpectrumRecord::of(&sample);
+                    let what = format!("{form:?} {optimizer} {} at {number}", sample.parameter);
+                    assert_eq!((record.step, record.shape), (number, sample.shape), "{what}");
+                    let last = record.passes.last().unwrap().quantities.spectrum.as_ref().unwrap();
+                    let [m, n] = sample.shape;
+                    let got = singular_values(&moved, m, n);
+                    // A rule's scale is not a pass: the two agree up to one factor; SGD's is the clip factor.
+                    let factor = got[0] / last.operator_norm;
+                    if let Rule::Sgd(_) = sample.rule {
+                        assert!((factor - f64::from(sample.clip)).abs() < 1e-3, "{what}: {factor}, {}", sample.clip);
+                    }
+                    for (a, b) in got.iter().zip(&last.singular_values) {
+                        assert!((a - factor * b).abs() < 2e-3 * got[0], "{what}: {a}, not {}", factor * b);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn samples_are_the_gradients_and_states_of_their_step() {
+    let mut trainer = trainer(FORMS[0], "optimizer.name=muon");
+    for number in 1..=STEPS {
+        let samples: Vec<GradientSample> = step(&mut trainer).into_iter().map(|(sample, _)| sample).collect();
+        let mut names: Vec<&str> = samples.iter().map(|s| s.parameter.as_str()).collect();
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        assert_eq!(names, WATCHED, "step {number}");
+        let states = block_on(trainer.snapshot()).unwrap().states;
+        for sample in &samples {
+            assert_eq!(sample.gradient, block_on(trainer.gradient(&sample.parameter)).unwrap());
+            let name = format!("{}.momentum_buffer", sample.parameter);
+            let (.., values) = states.iter().find(|(state, ..)| *state == name).unwrap();
+            assert_eq!((sample.states.len(), &sample.states[0]), (1, values));
+            assert!(sample.clip > 0.0 && sample.clip < 1.0, "clipping shows: {}", sample.clip);
+        }
+    }
+}
+
+#[test]
+fn the_gradients_spectrum_is_its_own() {
+    let mut trainer = trainer(FORMS[1], "optimizer.name=sinkgd");
+    let (sample, _) = step(&mut trainer).remove(0);
+    let [m, n] = sample.shape;
+    let want = singular_values(&widen(&sample.gradient), m, n);
+    let record = SpectrumRecord::of(&sample);
+    let first = &record.passes[0];
+    assert_eq!((first.pass.as_str(), first.iteration), ("gradient", 0));
+    assert_eq!(first.quantities.spectrum.as_ref().unwrap().singular_values, want);
+    assert_eq!(record.passes.len(), 11);
+}
