@@ -4,7 +4,7 @@ use faer::MatRef;
 
 /// The min(m, n) singular values of x (m×n, row after row), descending.
 ///
-/// Exact to about 1e-15 of the largest: smaller ones have no digits left.
+/// Exact to about 1e-13 of the largest: smaller ones have no digits left.
 ///
 /// # Panics
 /// On a NaN or an infinity, and on a length that is not m·n.
