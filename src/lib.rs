@@ -16,6 +16,8 @@ pub mod optim;
 pub mod spectrum;
 
 pub mod checkpoint;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod compare;
 pub mod generate;
 pub mod normalize;
 pub mod train;

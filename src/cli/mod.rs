@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is where the program blocks")]
 
 mod bench;
+mod compare;
 mod devices;
 mod eval;
 mod generate;
@@ -40,6 +41,8 @@ enum Command {
     Normalize(normalize::NormalizeArgs),
     /// Shows what a run or model folder holds
     Inspect(inspect::InspectArgs),
+    /// Trains with several optimizers, each at its best learning rate, and reports
+    Compare(compare::CompareArgs),
     /// Verifies, then times
     Bench(bench::BenchArgs),
 }
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(device, args),
         Command::Normalize(args) => normalize::run(device, args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Compare(args) => compare::run(device, args),
         Command::Bench(args) => bench::run(device, args),
     };
     match result {

@@ -81,14 +81,14 @@ fn load_config(args: &TrainArgs, profile: &Profile) -> Result<RunConfig> {
             "holds no run to resume (there is no config.toml): name a run's folder, or start one with `--out`";
         return Err(Error::checkpoint(folder, message));
     }
-    let path = args.config.clone().or(resumed);
-    let text = match &path {
-        Some(path) => Some(std::fs::read_to_string(path).map_err(Error::io("read", path))?),
-        None => None,
-    };
-    let file = path.as_deref().zip(text.as_deref());
+    read_config(args.config.as_deref().or(resumed.as_deref()), &args.sets, profile)
+}
+
+/// The settings of a file and of `--set` over the default run for the adapter.
+pub fn read_config(path: Option<&Path>, sets: &[String], profile: &Profile) -> Result<RunConfig> {
+    let text = path.map(|path| std::fs::read_to_string(path).map_err(Error::io("read", path))).transpose()?;
     let defaults = if profile.software { RunDefaults::Software } else { RunDefaults::Gpu };
-    let mut config = RunConfig::load(file, &args.sets, defaults)?;
+    let mut config = RunConfig::load(path.zip(text.as_deref()), sets, defaults)?;
     config.validate()?;
     config.data.make_paths_absolute()?;
     Ok(config)
@@ -100,7 +100,7 @@ fn next_free_folder() -> Result<PathBuf> {
 }
 
 /// Set by the first Ctrl-C; the second one ends the program.
-fn stop_on_interrupt() -> &'static AtomicBool {
+pub fn stop_on_interrupt() -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
     let handler = || {
         if STOP.swap(true, Ordering::Relaxed) {

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests may block")]
 
 mod command_line;
+mod compare;
 mod floors;
 mod fused_update;
 mod gpu;

@@ -1,0 +1,192 @@
+//! `multinorm compare`.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use multinorm::compare::{Comparison, Event, OptimizerResult, Outcome, Place, Plan, run as run_comparison};
+use multinorm::data::dataset;
+use multinorm::train::{self, record_training};
+use multinorm::{Error, Result};
+use web_time::Instant;
+
+use super::DeviceArgs;
+use super::output::{bytes, print_json};
+use super::train::{read_config, stop_on_interrupt};
+
+#[derive(Args)]
+pub struct CompareArgs {
+    /// Settings that all runs share; [optimizer] is not among them. Without one the default run
+    config: Option<PathBuf>,
+    /// One setting: `--set train.steps=100`; repeatable, over the file
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    sets: Vec<String>,
+    /// Names of the catalog: adam,sinkgd,sgd
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+    optimizers: Vec<String>,
+    /// Factors on each optimizer's own learning rates, for absolute rates mean nothing across optimizers; the factor
+    /// of the lowest final validation loss is chosen with the first seed
+    #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_value = "0.5,1,2")]
+    lr_sweep: Vec<f64>,
+    /// Seeds at the best factor: train.seed, + 1, + 2 …; each changes initial weights and batches
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seeds: u64,
+    /// The comparison's folder; the same command goes on with it, and more optimizers, factors or seeds may be added
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// One JSON document on standard output: what compare.json holds
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
+    if let Some(set) = args.sets.iter().find(|set| set.starts_with("optimizer")) {
+        let message =
+            "optimizers are compared with the catalog's own settings: leave it out, and sweep with --lr-sweep";
+        return Err(Error::config(format!("--set {set}"), message));
+    }
+    let gpu = Arc::new(device.open()?);
+    let config = read_config(args.config.as_deref(), &args.sets, &gpu.profile)?;
+    let plan = Plan::new(config, &args.optimizers, &args.lr_sweep, args.seeds)?;
+    eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
+    for id in plan.sweep() {
+        record_training(&plan.run_config(&id)?, &gpu.profile)?.recorder.check_limits()?;
+    }
+    plan.check_folder(&args.out, &gpu.adapter_name)?; // before a tokenizer is trained for minutes
+    let model = &plan.config.model;
+    let dataset =
+        Arc::new(dataset::load(&plan.config.data, model.vocab_size, &mut |line| eprintln!("data       {line}"))?);
+    eprintln!("compare    {} runs of {} steps in {}", plan.n_runs(), plan.config.train.steps, args.out.display());
+
+    let stop = stop_on_interrupt();
+    let place = Place { folder: args.out.clone(), command: command() };
+    let mut progress = Progress::new(&plan);
+    let mut show = |event: Event<'_>| progress.show(&event);
+    let found = pollster::block_on(run_comparison(gpu, dataset, &plan, &place, stop, &mut show))?;
+    progress.bar.finish_and_clear();
+    if stop.load(Ordering::Relaxed) && !found.complete {
+        eprintln!("stopped; the same command goes on: {}", place.command);
+    }
+    if args.json { print_json(&found) } else { print_table(&found, &args.out) }
+}
+
+/// This command, as a shell reads it.
+fn command() -> String {
+    let plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c));
+    let quoted = |word: String| {
+        if !word.is_empty() && plain(&word) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    };
+    let mut words = vec!["multinorm".to_owned()];
+    words.extend(std::env::args().skip(1).map(quoted));
+    words.join(" ")
+}
+
+/// A bar over all steps of all runs on a terminal, plain lines elsewhere; both on standard error.
+struct Progress {
+    bar: ProgressBar,
+    terminal: bool,
+    steps: u64,
+    /// Steps of the runs before this one.
+    before: u64,
+    run: String,
+    last_line: Option<Instant>,
+}
+
+/// Seconds between two plain lines.
+const LINE_SECS: f64 = 5.0;
+
+impl Progress {
+    fn new(plan: &Plan) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let steps = plan.config.train.steps;
+        let bar = if terminal { ProgressBar::new(steps * plan.n_runs() as u64) } else { ProgressBar::hidden() };
+        let style = "[{bar:30}] {msg} · {eta} left over all";
+        bar.set_style(ProgressStyle::with_template(style).expect("our own template").progress_chars("=> "));
+        Self { bar, terminal, steps, before: 0, run: String::new(), last_line: None }
+    }
+
+    fn show(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Measuring(optimizer) => self.line(&format!("measuring the update of {optimizer}")),
+            Event::Begins { run, number, of } => {
+                self.before = (*number as u64 - 1) * self.steps;
+                self.run = format!("run {number}/{of} {run}");
+                self.last_line = None;
+            }
+            Event::Training(event) => self.show_training(event),
+            Event::Ended(run) => self.line(&match (&run.outcome, run.final_eval_loss()) {
+                (Outcome::Finished { .. }, loss) => {
+                    format!("{}: validation loss {:.4}", self.run, loss.unwrap_or(f64::NAN))
+                }
+                (Outcome::Diverged { message }, _) => format!("{}: diverged: {message}", self.run),
+            }),
+            Event::Reported(_) => {}
+        }
+    }
+
+    fn show_training(&mut self, event: &train::Event<'_>) {
+        match event {
+            train::Event::Ready { first_step, .. } => {
+                // What was done earlier says nothing of the time that is left.
+                self.bar.set_position(self.before + first_step);
+                self.bar.reset_eta();
+            }
+            train::Event::Step(report) => {
+                let line = format!(
+                    "{} · step {}/{} · loss {:.4} · {:.0} tokens/s",
+                    self.run, report.step, self.steps, report.loss, report.tokens_per_sec
+                );
+                self.bar.set_position(self.before + report.step);
+                self.bar.set_message(line.clone());
+                let due = self.last_line.is_none_or(|last| last.elapsed().as_secs_f64() >= LINE_SECS);
+                if !self.terminal && due {
+                    eprintln!("{line}");
+                    self.last_line = Some(Instant::now());
+                }
+            }
+            train::Event::Evaluated { .. } | train::Event::Saved(_) | train::Event::Spectrum(_) => {}
+        }
+    }
+
+    fn line(&self, text: &str) {
+        if self.terminal { self.bar.println(text) } else { eprintln!("{text}") }
+    }
+}
+
+fn print_table(found: &Comparison, folder: &Path) -> Result<()> {
+    println!("{} of {} runs done; the reference is {}", found.runs_done, found.runs_planned, found.reference);
+    println!(
+        "{:<18}{:>8}{:>20}{:>14}{:>12}{:>9}{:>10}",
+        "optimizer", "factor", "validation loss", "state", "tokens/s", "update", "steps to"
+    );
+    for optimizer in &found.optimizers {
+        println!("{}", row(optimizer));
+    }
+    for optimizer in &found.optimizers {
+        let edge = if optimizer.best_at_edge { "; its best factor lies at the edge of the sweep" } else { "" };
+        println!("{}: {}{edge}", optimizer.name, optimizer.verdict);
+    }
+    println!("report             {}", folder.join("report.html").display());
+    Ok(())
+}
+
+fn row(optimizer: &OptimizerResult) -> String {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    let cost = optimizer.cost;
+    format!(
+        "{:<18}{:>8}{:>20}{:>14}{:>12}{:>9}{:>10}",
+        optimizer.name,
+        or_none(optimizer.best_factor.map(|factor| factor.to_string())),
+        or_none(optimizer.eval_loss.map(|loss| match loss.sd {
+            Some(sd) => format!("{:.4} ± {sd:.4}", loss.mean),
+            None => format!("{:.4}", loss.mean),
+        })),
+        or_none(cost.map(|cost| bytes(cost.state_bytes))),
+        or_none(optimizer.tokens_per_sec.map(|speed| format!("{speed:.0}"))),
+        or_none(cost.and_then(|cost| cost.update_share).map(|share| format!("{:.1} %", 100.0 * share))),
+        or_none(optimizer.to_reference.map(|reached| format!("{:.0}", reached.steps))),
+    )
+}

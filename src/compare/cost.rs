@@ -1,0 +1,109 @@
+//! What an optimizer's update costs: bytes kept between steps, and its share of a step's time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::write_atomic;
+use crate::config::{Role, RunConfig};
+use crate::data::dataset::Dataset;
+use crate::gpu::{Class, Gpu};
+use crate::train::{Trainer, record_training};
+use crate::{Error, Result};
+
+/// Memory and time of an optimizer's update; neither depends on the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Bytes that the optimizer carries from one step to the next.
+    pub state_bytes: u64,
+    /// Those of the matrices of attention and feed-forward.
+    pub state_bytes_linear: u64,
+    /// Those of embedding, head and norms.
+    pub state_bytes_rest: u64,
+    /// Seconds on the device of one step's update; none without time stamps.
+    pub update_secs: Option<f64>,
+    /// The update's share of a whole step on the device, 0 to 1; none without time stamps.
+    pub update_share: Option<f64>,
+}
+
+/// Timed replays, after one step that warms up; the median counts.
+const REPLAYS: usize = 3;
+
+impl Cost {
+    /// What was measured before: `costs/NAME.json` in the comparison's folder.
+    pub(super) fn known(folder: &Path, name: &str) -> Result<Option<Self>> {
+        let path = path(folder, name);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        serde_json::from_slice(&text).map(Some).map_err(|error| Error::checkpoint(&path, error.to_string()))
+    }
+
+    /// Measures, and remembers it in the comparison's folder.
+    ///
+    /// It is timed in a trainer of its own, so that the runs themselves are not disturbed.
+    pub(super) async fn measure(
+        gpu: &Arc<Gpu>,
+        dataset: &Arc<Dataset>,
+        config: &RunConfig,
+        folder: &Path,
+        name: &str,
+    ) -> Result<Self> {
+        let mut cost = memory(gpu, config)?;
+        if gpu.profile.timestamps {
+            let (update_secs, share) = time(gpu, dataset, config).await?;
+            (cost.update_secs, cost.update_share) = (Some(update_secs), Some(share));
+        }
+        let costs = folder.join(COSTS);
+        std::fs::create_dir_all(&costs).map_err(Error::io("create", &costs))?;
+        write_atomic(
+            &path(folder, name),
+            &serde_json::to_vec_pretty(&cost).expect("plain data can be written as JSON"),
+        )?;
+        Ok(cost)
+    }
+}
+
+const COSTS: &str = "costs";
+
+fn path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(COSTS).join(format!("{name}.json"))
+}
+
+fn memory(gpu: &Gpu, config: &RunConfig) -> Result<Cost> {
+    let recorded = record_training(config, &gpu.profile)?;
+    let specs = config.model.parameters();
+    let is_linear = |state: &str| {
+        // A state is called by its parameter's name and what it is.
+        specs
+            .iter()
+            .any(|spec| spec.role == Role::Linear && state.rsplit_once('.').is_some_and(|(of, _)| of == spec.name))
+    };
+    let linear = recorded.states.iter().filter(|state| is_linear(&state.name));
+    let state_bytes_linear = linear.map(|state| state.tensor.bytes()).sum();
+    let state_bytes = recorded.recorder.memory().bytes(Class::OptimizerState);
+    let state_bytes_rest = state_bytes - state_bytes_linear;
+    Ok(Cost { state_bytes, state_bytes_linear, state_bytes_rest, update_secs: None, update_share: None })
+}
+
+/// Seconds of the update, and its share of a step: the update and as many micro-batches as a step has.
+async fn time(gpu: &Arc<Gpu>, dataset: &Arc<Dataset>, config: &RunConfig) -> Result<(f64, f64)> {
+    let mut trainer = Trainer::new(gpu.clone(), config.clone(), dataset.clone()).await?;
+    trainer.step().await?;
+    trainer.drain().await?;
+    let mut timed = Vec::with_capacity(REPLAYS);
+    for _ in 0..REPLAYS {
+        let plans = trainer.time_kernels().await?;
+        let secs = |of_update: bool| -> f64 {
+            let wanted = plans.iter().filter(|(plan, _)| (*plan == "update") == of_update);
+            wanted.flat_map(|(_, kernels)| kernels).map(|kernel| kernel.secs).sum()
+        };
+        let (update, micro_batch) = (secs(true), secs(false));
+        let step = update + micro_batch * config.train.n_micro_batches() as f64;
+        timed.push((update, if step > 0.0 { update / step } else { 0.0 }));
+    }
+    timed.sort_by(|a, b| a.1.total_cmp(&b.1));
+    Ok(timed[REPLAYS / 2])
+}

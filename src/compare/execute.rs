@@ -1,0 +1,211 @@
+//! Runs a plan: every run in its folder, each once, and what is known written after each.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use super::cost::Cost;
+use super::plan::{Plan, RunId};
+use super::record::{Outcome, RunRecord};
+use super::report;
+use super::result::{About, Comparison, Corpus, best_factor, comparison};
+use crate::checkpoint::{latest_checkpoint, prune_checkpoints, write_atomic};
+use crate::data::dataset::Dataset;
+use crate::gpu::Gpu;
+use crate::train::{self, RunPlace};
+use crate::{Error, Result};
+
+/// Where a comparison stands and how it was asked for.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The comparison's folder.
+    pub folder: PathBuf,
+    /// The command as it was typed, for the report.
+    pub command: String,
+}
+
+/// What happens during a comparison, in order.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// Memory and time of this optimizer's update are about to be measured.
+    Measuring(&'a str),
+    /// A run begins or goes on; runs that had ended before are not told.
+    Begins {
+        /// Which one.
+        run: &'a RunId,
+        /// Its place among all runs, from 1.
+        number: usize,
+        /// How many runs there are.
+        of: usize,
+    },
+    /// What happens in that run.
+    Training(train::Event<'a>),
+    /// It ended: all steps were done, or it diverged.
+    Ended(&'a RunRecord),
+    /// `compare.json` and `report.html` say what is known by now.
+    Reported(&'a Path),
+}
+
+/// Runs what is missing of `plan` in `place`, until all is done or `stop` is set; then the step is finished, saved, and
+/// the same call goes on from there.
+///
+/// A run that diverges is a result and ends nothing. Errors: a folder that holds another comparison, a full disk,
+/// a device that fails.
+pub async fn run(
+    gpu: Arc<Gpu>,
+    dataset: Arc<Dataset>,
+    plan: &Plan,
+    place: &Place,
+    stop: &AtomicBool,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Comparison> {
+    plan.claim(&place.folder, &gpu.adapter_name, described(&dataset)?)?;
+    let mut execution = Execution { gpu, dataset, plan, place, stop, records: Vec::new(), costs: BTreeMap::new() };
+    execution.read_what_is_there()?;
+    execution.go(on_event).await?;
+    execution.report(on_event)
+}
+
+struct Execution<'a> {
+    gpu: Arc<Gpu>,
+    dataset: Arc<Dataset>,
+    plan: &'a Plan,
+    place: &'a Place,
+    stop: &'a AtomicBool,
+    /// Runs that have ended.
+    records: Vec<RunRecord>,
+    costs: BTreeMap<String, Cost>,
+}
+
+impl Execution<'_> {
+    /// All optimizers' sweeps first, so that the report soon shows each of them.
+    async fn go(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        let mut number = 0;
+        for id in self.plan.sweep() {
+            number += 1;
+            self.measure(&id.optimizer, on_event).await?;
+            self.end(&id, number, on_event).await?;
+        }
+        for optimizer in &self.plan.optimizers {
+            let Some(factor) = best_factor(self.plan, &self.records, optimizer) else { continue };
+            for id in self.plan.seeds_at(optimizer, factor).skip(1) {
+                number += 1;
+                self.end(&id, number, on_event).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    async fn measure(&mut self, optimizer: &str, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        if self.stopped() || self.costs.contains_key(optimizer) {
+            return Ok(());
+        }
+        on_event(Event::Measuring(optimizer));
+        let id = RunId { optimizer: optimizer.to_owned(), factor: 1.0, seed: self.plan.config.train.seed };
+        let config = self.plan.run_config(&id)?;
+        let cost = Cost::measure(&self.gpu, &self.dataset, &config, &self.place.folder, optimizer).await?;
+        self.costs.insert(optimizer.to_owned(), cost);
+        Ok(())
+    }
+
+    /// Brings a run to its end, unless it has ended or everything is to stop.
+    async fn end(&mut self, id: &RunId, number: usize, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        if self.stopped() || self.records.iter().any(|run| run.id == *id) {
+            return Ok(());
+        }
+        on_event(Event::Begins { run: id, number, of: self.plan.n_runs() });
+        let folder = id.folder(&self.place.folder);
+        let Some(outcome) = self.train(id, &folder, on_event).await? else { return Ok(()) };
+        outcome.write(&folder)?;
+        // Only the last weights are worth their room once nothing is left to resume.
+        prune_checkpoints(&folder, 1)?;
+        if let Some(record) = RunRecord::read(id, &folder, &self.plan.run_config(id)?)? {
+            on_event(Event::Ended(&record));
+            self.records.push(record);
+        }
+        self.report(on_event).map(drop)
+    }
+
+    /// How the run ended; nothing where it was stopped.
+    async fn train(&self, id: &RunId, folder: &Path, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Option<Outcome>> {
+        let place = RunPlace { folder: folder.to_owned(), resume: latest_checkpoint(folder)?.is_some() };
+        let mut forward = |event: train::Event<'_>| on_event(Event::Training(event));
+        let (gpu, dataset) = (self.gpu.clone(), self.dataset.clone());
+        let config = self.plan.run_config(id)?;
+        match train::run(gpu, config, dataset, &place, self.stop, &mut forward).await {
+            Ok(summary) if summary.stopped => Ok(None),
+            Ok(summary) => Ok(Some(Outcome::Finished {
+                baseline_bigram_loss: summary.baseline_bigram_loss,
+                peak_bytes: summary.peak_bytes,
+            })),
+            Err(Error::NonFinite(message)) => Ok(Some(Outcome::Diverged { message })),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_what_is_there(&mut self) -> Result<()> {
+        for optimizer in &self.plan.optimizers {
+            let known = Cost::known(&self.place.folder, optimizer)?;
+            self.costs.extend(known.map(|cost| (optimizer.clone(), cost)));
+            for factor in &self.plan.factors {
+                for id in self.plan.seeds_at(optimizer, *factor) {
+                    let folder = id.folder(&self.place.folder);
+                    self.records.extend(RunRecord::read(&id, &folder, &self.plan.run_config(&id)?)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Comparison> {
+        let about = About {
+            plan: self.plan,
+            command: &self.place.command,
+            adapter: &self.gpu.adapter_name,
+            driver: &self.gpu.driver,
+            software_adapter: self.gpu.profile.software,
+            corpus: Corpus {
+                name: self.dataset.name.clone(),
+                license: self.dataset.license.clone(),
+                training_tokens: self.dataset.train.len(),
+                validation_tokens: self.dataset.validation.len(),
+                split: self.dataset.split.clone(),
+            },
+        };
+        let found = comparison(&about, &self.records, &self.costs)?;
+        let json = serde_json::to_vec_pretty(&found).expect("plain data can be written as JSON");
+        write_atomic(&self.place.folder.join("compare.json"), &json)?;
+        let page = self.place.folder.join("report.html");
+        write_atomic(&page, report::html(&found).as_bytes())?;
+        on_event(Event::Reported(&page));
+        Ok(found)
+    }
+}
+
+/// Tells one text and tokenizer from another: sizes, and a hash of tokens all over both splits.
+///
+/// Errors: tokens that cannot be read.
+fn described(dataset: &Dataset) -> Result<String> {
+    let mut hash = Sha256::new();
+    for tokens in [&dataset.train, &dataset.validation] {
+        let n_probes = PROBES.min(tokens.len());
+        let mut id = [0];
+        for probe in 0..n_probes {
+            tokens.copy_to(probe * tokens.len() / n_probes, &mut id)?;
+            hash.update(id[0].to_le_bytes());
+        }
+    }
+    let digest: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let (n_train, n_validation) = (dataset.train.len(), dataset.validation.len());
+    Ok(format!("{} ({n_train} training and {n_validation} validation tokens, {digest})", dataset.name))
+}
+
+/// Tokens of a split that the hash looks at: shards may be larger than memory.
+const PROBES: usize = 4096;

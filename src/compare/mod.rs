@@ -1,0 +1,31 @@
+//! Optimizers side by side: the same weights, the same batches, each at its own best learning rate.
+//!
+//! A [`Plan`] names optimizers, factors on their learning rates, and seeds.
+//! [`run()`] makes a run's folder for each of them with [`crate::train::run`], so that a comparison that was cut short at
+//! any instant goes on where it stood, and writes what is known after every run: [`Comparison`] as `compare.json`, and
+//! the same as a page to look at, `report.html`.
+//!
+//! ```text
+//! plan.json                    what this folder compares
+//! costs/NAME.json              memory and time of an optimizer's update
+//! runs/NAME-x0.5-seed0/        a run's folder, with outcome.json once it has ended
+//! compare.json  report.html    everything measured so far
+//! ```
+//!
+//! Every learning rate is a factor on the optimizer's own: absolute rates mean nothing across optimizers.
+//! The best factor is the one with the lowest final validation loss at the first seed; the other seeds run at that one.
+
+mod cost;
+mod execute;
+mod plan;
+mod record;
+mod report;
+mod result;
+mod statistics;
+
+pub use cost::Cost;
+pub use execute::{Event, Place, run};
+pub use plan::{Plan, RunId};
+pub use record::{Curve, Outcome, RunRecord};
+pub use result::{Comparison, Corpus, Difference, OptimizerResult, SweepPoint, ToReference};
+pub use statistics::Spread;

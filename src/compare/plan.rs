@@ -1,0 +1,339 @@
+//! What is compared, and whether a folder holds the same comparison.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::checkpoint::write_atomic;
+use crate::config::{OptimizerConfig, RunConfig};
+use crate::{Error, Result};
+
+/// Optimizers, factors and seeds over one configuration.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Everything but the optimizer; its seed is the first one.
+    pub config: RunConfig,
+    /// Names of the catalog, in the order of the report.
+    pub optimizers: Vec<String>,
+    /// Factors on every learning rate of an optimizer, ascending.
+    pub factors: Vec<f64>,
+    /// Seeds: `train.seed`, + 1, + 2 …
+    pub n_seeds: u64,
+}
+
+/// One training run of a comparison.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunId {
+    /// Name of the catalog.
+    pub optimizer: String,
+    /// Factor on every learning rate.
+    pub factor: f64,
+    /// Decides the initial weights and the batches.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// Checks the words of a comparison; names, factors and seeds that stand twice count once.
+    ///
+    /// Errors: an unknown optimizer, a factor that is not above 0, nothing to compare, and whatever
+    /// [`RunConfig::validate`] refuses in one of the runs.
+    pub fn new(config: RunConfig, optimizers: &[String], factors: &[f64], n_seeds: u64) -> Result<Self> {
+        let refuse = |key: &str, message: String| Err(Error::config(key, message));
+        if optimizers.is_empty() {
+            return refuse("--optimizers", "name at least one".into());
+        }
+        if factors.is_empty() {
+            return refuse("--lr-sweep", "give at least one factor: 1 is the optimizer's own learning rate".into());
+        }
+        if let Some(wrong) = factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
+            return refuse("--lr-sweep", format!("a factor must be finite and above 0, got {wrong}"));
+        }
+        if n_seeds == 0 {
+            return refuse("--seeds", "at least 1".into());
+        }
+        let mut plan = Self { config, optimizers: Vec::new(), factors: factors.to_vec(), n_seeds };
+        for name in optimizers {
+            OptimizerConfig::named(name).map_err(|error| match error {
+                Error::Config { message, .. } => Error::config("--optimizers", message),
+                other => other,
+            })?;
+            if !plan.optimizers.contains(name) {
+                plan.optimizers.push(name.clone());
+            }
+        }
+        plan.factors.sort_by(f64::total_cmp);
+        plan.factors.dedup();
+        for optimizer in &plan.optimizers {
+            for &factor in &plan.factors {
+                plan.run_config(&RunId { optimizer: optimizer.clone(), factor, seed: plan.last_seed() })?.validate()?;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The runs that choose each optimizer's factor: every factor at the first seed.
+    pub fn sweep(&self) -> impl Iterator<Item = RunId> + '_ {
+        let seed = self.config.train.seed;
+        let of = move |optimizer: &String| {
+            let optimizer = optimizer.clone();
+            self.factors.iter().map(move |&factor| self.run(&optimizer, factor, seed))
+        };
+        self.optimizers.iter().flat_map(of)
+    }
+
+    /// One optimizer's runs at one factor: every seed, the first first.
+    pub fn seeds_at(&self, optimizer: &str, factor: f64) -> impl Iterator<Item = RunId> + '_ {
+        let optimizer = optimizer.to_owned();
+        self.seeds().map(move |seed| self.run(&optimizer, factor, seed))
+    }
+
+    /// Every seed.
+    pub fn seeds(&self) -> impl Iterator<Item = u64> + use<> {
+        self.config.train.seed..=self.last_seed()
+    }
+
+    /// How many runs there are, if every optimizer has a factor that does not diverge.
+    pub fn n_runs(&self) -> usize {
+        self.optimizers.len() * (self.factors.len() + self.n_seeds as usize - 1)
+    }
+
+    /// The optimizer whose final loss the others are timed against: Adam, else AdamW, else the first.
+    pub fn reference(&self) -> &str {
+        let named = |wanted: &str| self.optimizers.iter().find(|name| *name == wanted);
+        named("adam").or(named("adamw")).unwrap_or(&self.optimizers[0])
+    }
+
+    /// A run's whole configuration.
+    ///
+    /// Errors: an optimizer that the catalog does not have.
+    pub fn run_config(&self, id: &RunId) -> Result<RunConfig> {
+        let mut config = self.config.clone();
+        config.optimizer = OptimizerConfig::named(&id.optimizer)?.with_lr_factor(id.factor);
+        config.train.seed = id.seed;
+        Ok(config)
+    }
+
+    /// Refuses a folder that holds another comparison, or something else; one that holds part of this is welcome.
+    ///
+    /// Errors: the first difference, by name.
+    pub fn check_folder(&self, folder: &Path, adapter: &str) -> Result<()> {
+        let kept = Kept::of(self, adapter, None);
+        let Some(found) = Kept::read(folder)? else {
+            let is_empty = !folder.exists() || folder.read_dir().is_ok_and(|mut entries| entries.next().is_none());
+            let refuse = || Error::checkpoint(folder, "holds something else than a comparison: choose another `--out`");
+            return if is_empty { Ok(()) } else { Err(refuse()) };
+        };
+        kept.refuse_difference(&found, folder)
+    }
+
+    /// Makes the folder this comparison's; `data` tells one text and tokenizer from another.
+    ///
+    /// Errors: as [`Plan::check_folder`], other data, and a folder that cannot be written.
+    pub(super) fn claim(&self, folder: &Path, adapter: &str, data: String) -> Result<()> {
+        self.check_folder(folder, adapter)?;
+        let kept = Kept::of(self, adapter, Some(data));
+        if let Some(found) = Kept::read(folder)?
+            && found.data.is_some()
+            && found.data != kept.data
+        {
+            return Err(Error::checkpoint(
+                folder,
+                format!(
+                    "its runs were trained on {}, and the data is now {}: bring back that text and tokenizer, or choose \
+                     another `--out`",
+                    found.data.unwrap_or_default(),
+                    kept.data.unwrap_or_default()
+                ),
+            ));
+        }
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let text = serde_json::to_vec_pretty(&kept).expect("plain data can be written as JSON");
+        write_atomic(&folder.join(PLAN), &text)
+    }
+
+    fn run(&self, optimizer: &str, factor: f64, seed: u64) -> RunId {
+        RunId { optimizer: optimizer.to_owned(), factor, seed }
+    }
+
+    fn last_seed(&self) -> u64 {
+        self.config.train.seed.saturating_add(self.n_seeds - 1)
+    }
+}
+
+impl RunId {
+    /// Where the run lies in the comparison's folder.
+    pub fn folder(&self, comparison: &Path) -> PathBuf {
+        comparison.join("runs").join(self.to_string())
+    }
+}
+
+/// `sinkgd-x0.5-seed0`.
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-x{}-seed{}", self.optimizer, factor_words(self.factor), self.seed)
+    }
+}
+
+/// `0.5`, `1`, `1e30`.
+pub(super) fn factor_words(factor: f64) -> String {
+    let plain = factor.to_string();
+    if plain.len() <= 6 { plain } else { format!("{factor:e}") }
+}
+
+const PLAN: &str = "plan.json";
+
+/// What a folder remembers of its plan.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    adapter: String,
+    optimizers: Vec<String>,
+    factors: Vec<f64>,
+    n_seeds: u64,
+    /// The configuration, without what changes from run to run and what changes no number.
+    settings: Value,
+    data: Option<String>,
+}
+
+impl Kept {
+    fn of(plan: &Plan, adapter: &str, data: Option<String>) -> Self {
+        Self {
+            adapter: adapter.to_owned(),
+            optimizers: plan.optimizers.clone(),
+            factors: plan.factors.clone(),
+            n_seeds: plan.n_seeds,
+            settings: shared_settings(&plan.config),
+            data,
+        }
+    }
+
+    fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(PLAN);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        serde_json::from_slice(&text).map(Some).map_err(|error| Error::checkpoint(&path, error.to_string()))
+    }
+
+    /// More optimizers, factors and seeds than were found are no difference.
+    fn refuse_difference(&self, found: &Self, folder: &Path) -> Result<()> {
+        let words = |factors: &[f64]| factors.iter().copied().map(factor_words).collect::<Vec<_>>();
+        let left_out = |flag: &str, of: &[String], now: &[String]| {
+            let missing = of.iter().find(|name| !now.contains(name))?;
+            Some(format!("the command's {flag} leaves out {missing}, which it compares"))
+        };
+        let difference = difference("", &found.settings, &self.settings)
+            .or_else(|| left_out("--optimizers", &found.optimizers, &self.optimizers))
+            .or_else(|| left_out("--lr-sweep", &words(&found.factors), &words(&self.factors)))
+            .or_else(|| {
+                let fewer = self.n_seeds < found.n_seeds;
+                fewer.then(|| format!("it has {} seeds, the command's --seeds says {}", found.n_seeds, self.n_seeds))
+            })
+            .or_else(|| {
+                let other = found.adapter != self.adapter;
+                other.then(|| format!("its runs are of the adapter {}, this is {}", found.adapter, self.adapter))
+            });
+        difference.map_or(Ok(()), |difference| {
+            let remedy = "repeat the command that began it (more optimizers, factors or seeds may be added), or choose \
+                          another `--out`";
+            Err(Error::checkpoint(folder, format!("holds another comparison: {difference}; {remedy}")))
+        })
+    }
+}
+
+/// The configuration that all runs share.
+pub(super) fn shared_settings(config: &RunConfig) -> Value {
+    let mut settings = json!(config);
+    let sections = settings.as_object_mut().expect("a configuration has sections");
+    sections.remove("optimizer");
+    // Neither moves a number: how often a run is saved, and where tokens are cached.
+    sections.remove("checkpoint");
+    sections["data"].as_object_mut().expect("[data] has keys").remove("cache_dir");
+    settings
+}
+
+/// The first key at which the command's settings are not the folder's.
+fn difference(key: &str, found: &Value, now: &Value) -> Option<String> {
+    if let (Value::Object(found), Value::Object(now)) = (found, now) {
+        let keys: BTreeSet<&String> = found.keys().chain(now.keys()).collect();
+        let dotted = |inner: &str| if key.is_empty() { inner.to_owned() } else { format!("{key}.{inner}") };
+        let at = |values: &serde_json::Map<String, Value>, inner: &str| values.get(inner).cloned().unwrap_or_default();
+        return keys.into_iter().find_map(|inner| difference(&dotted(inner), &at(found, inner), &at(now, inner)));
+    }
+    (found != now).then(|| format!("its {key} is {found}, the command says {now}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunDefaults;
+
+    fn plan(sets: &[&str], optimizers: &[&str], factors: &[f64], n_seeds: u64) -> Result<Plan> {
+        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+        let config = RunConfig::load(None, &sets, RunDefaults::Software)?;
+        let optimizers: Vec<String> = optimizers.iter().map(|&name| name.to_owned()).collect();
+        Plan::new(config, &optimizers, factors, n_seeds)
+    }
+
+    #[test]
+    fn runs_have_names_and_configurations_of_their_own() {
+        let plan = plan(&["train.seed=7"], &["sgd", "adam", "sgd"], &[2.0, 0.5, 2.0, 1e-9], 2).unwrap();
+        let names: Vec<String> = plan.sweep().map(|id| id.to_string()).collect();
+        assert_eq!(names[..3], ["sgd-x1e-9-seed7", "sgd-x0.5-seed7", "sgd-x2-seed7"]);
+        assert_eq!((names.len(), plan.n_runs(), plan.reference()), (6, 8, "adam"));
+        let last = plan.seeds_at("adam", 2.0).last().unwrap();
+        assert_eq!(last.to_string(), "adam-x2-seed8");
+        let config = plan.run_config(&last).unwrap();
+        assert_eq!((config.train.seed, config.optimizer.linear.lr, config.optimizer.norm.lr), (8, 2e-3, 2e-3));
+    }
+
+    #[test]
+    fn words_that_cannot_be_are_refused() {
+        let cases = [
+            (plan(&[], &[], &[1.0], 1), "--optimizers: name at least one"),
+            (plan(&[], &["adm"], &[1.0], 1), "--optimizers: no optimizer is called `adm`; the optimizers are adam"),
+            (plan(&[], &["adm"], &[1.0], 1), "did you mean `adam`?"),
+            (plan(&[], &["adam"], &[], 1), "--lr-sweep: give at least one factor"),
+            (plan(&[], &["adam"], &[1.0, 0.0], 1), "--lr-sweep: a factor must be finite and above 0, got 0"),
+            (plan(&[], &["adam"], &[f64::NAN], 1), "got NaN"),
+            (plan(&[], &["adam"], &[1.0], 0), "--seeds: at least 1"),
+            (plan(&[], &["scion"], &[1e-320], 1), "optimizer.lr"),
+        ];
+        for (plan, expected) in cases {
+            let message = plan.unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_gone_on_with_by_the_same_plan_or_a_larger_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("new");
+        let begun = plan(&[], &["adam", "sgd"], &[1.0, 2.0], 2).unwrap();
+        begun.claim(&folder, "gpu", "text".into()).unwrap();
+        begun.check_folder(&folder, "gpu").unwrap();
+        let larger = plan(&["checkpoint.every=7"], &["sinkgd", "sgd", "adam"], &[0.5, 1.0, 2.0], 3).unwrap();
+        larger.claim(&folder, "gpu", "text".into()).unwrap();
+        let all = ["adam", "sgd", "sinkgd"];
+        let factors = [0.5, 1.0, 2.0];
+        let cases = [
+            (larger.check_folder(&folder, "cpu"), "its runs are of the adapter gpu, this is cpu"),
+            (larger.claim(&folder, "gpu", "book".into()), "trained on text, and the data is now book"),
+            (begun.check_folder(&folder, "gpu"), "--optimizers leaves out sinkgd"),
+            (plan(&[], &all, &[1.0], 3).unwrap().check_folder(&folder, "gpu"), "--lr-sweep leaves out 0.5"),
+            (plan(&[], &all, &factors, 1).unwrap().check_folder(&folder, "gpu"), "it has 3 seeds"),
+            (
+                plan(&["train.steps=9"], &all, &factors, 3).unwrap().check_folder(&folder, "gpu"),
+                "its train.steps is 600, the command says 9",
+            ),
+            (begun.check_folder(dir.path(), "gpu"), "holds something else than a comparison"),
+        ];
+        for (refused, expected) in cases {
+            let message = refused.unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! One run of a comparison as it is read back from its folder.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::plan::RunId;
+use crate::checkpoint::write_atomic;
+use crate::config::RunConfig;
+use crate::{Error, Result};
+
+/// A run that has ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunRecord {
+    /// Which one.
+    #[serde(flatten)]
+    pub id: RunId,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// Mean loss of each step's batch before its update.
+    pub training: Curve,
+    /// Mean loss on the validation tokens after a step.
+    pub validation: Curve,
+}
+
+/// How a run ended: `outcome.json` in its folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// All steps were done.
+    Finished {
+        /// Nats a token of a bigram table on the same validation tokens.
+        baseline_bigram_loss: f64,
+        /// Bytes allocated on the device.
+        peak_bytes: u64,
+    },
+    /// A loss or gradient was NaN or infinite.
+    Diverged {
+        /// At which step, and what went wrong first.
+        message: String,
+    },
+}
+
+/// A loss over a run: three lists of one length.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Curve {
+    /// The step, from 1.
+    pub step: Vec<u64>,
+    /// Nats a token.
+    pub loss: Vec<f64>,
+    /// Seconds of training up to and with this step; evaluations and checkpoints aside.
+    pub secs: Vec<f64>,
+}
+
+impl Outcome {
+    /// What the run's folder says; nothing while it has not ended.
+    pub(super) fn read(run_dir: &Path) -> Result<Option<Self>> {
+        let path = run_dir.join(OUTCOME);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        serde_json::from_slice(&text).map(Some).map_err(|error| Error::checkpoint(&path, error.to_string()))
+    }
+
+    pub(super) fn write(&self, run_dir: &Path) -> Result<()> {
+        std::fs::create_dir_all(run_dir).map_err(Error::io("create", run_dir))?;
+        let text = serde_json::to_vec_pretty(self).expect("plain data can be written as JSON");
+        write_atomic(&run_dir.join(OUTCOME), &text)
+    }
+}
+
+impl RunRecord {
+    /// The run in its folder, with the curves of its metrics.jsonl; nothing while it has not ended.
+    pub(super) fn read(id: &RunId, run_dir: &Path, config: &RunConfig) -> Result<Option<Self>> {
+        let Some(outcome) = Outcome::read(run_dir)? else { return Ok(None) };
+        let path = run_dir.join("metrics.jsonl");
+        let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let (training, validation) = curves(&text, config);
+        Ok(Some(Self { id: id.clone(), outcome, training, validation }))
+    }
+
+    /// Whether all steps were done.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.outcome, Outcome::Finished { .. })
+    }
+
+    /// The validation loss at the end, nats a token; none where the run diverged.
+    pub fn final_eval_loss(&self) -> Option<f64> {
+        self.validation.loss.last().copied().filter(|_| self.is_finished())
+    }
+
+    /// The lowest validation loss, nats a token.
+    pub fn best_eval_loss(&self) -> Option<f64> {
+        self.validation.loss.iter().copied().reduce(f64::min)
+    }
+
+    /// Seconds of training, evaluations and checkpoints aside.
+    pub fn train_secs(&self) -> f64 {
+        self.training.secs.last().copied().unwrap_or(0.0)
+    }
+
+    /// Step and seconds of the first evaluation that is no worse than `loss`.
+    pub fn reaches(&self, loss: f64) -> Option<(u64, f64)> {
+        let at = self.validation.loss.iter().position(|&reached| reached <= loss)?;
+        Some((self.validation.step[at], self.validation.secs[at]))
+    }
+}
+
+impl Curve {
+    fn push(&mut self, step: u64, loss: f64, secs: f64) {
+        // A run that was stopped evaluates a step again when it goes on: the later line counts.
+        if self.step.last() == Some(&step) {
+            self.step.pop();
+            self.loss.pop();
+            self.secs.pop();
+        }
+        self.step.push(step);
+        self.loss.push(loss);
+        self.secs.push(secs);
+    }
+}
+
+const OUTCOME: &str = "outcome.json";
+
+/// Training and validation loss from the lines of metrics.jsonl.
+///
+/// A step's seconds are its tokens over the speed it was logged with, which leaves evaluations and checkpoints out
+/// and is whole however often the run was stopped. Evaluations at other steps than the plan's come from such a stop,
+/// which may be before the first step.
+fn curves(metrics: &str, config: &RunConfig) -> (Curve, Curve) {
+    let tokens_per_step = config.train.tokens_per_step() as f64;
+    let (steps, every) = (config.train.steps, config.eval.every);
+    let planned = |step: u64| step == steps || (step > 0 && every > 0 && step.is_multiple_of(every));
+    let (mut training, mut validation, mut secs) = (Curve::default(), Curve::default(), 0.0);
+    for record in metrics.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let Some(step) = record["step"].as_u64() else { continue };
+        if let Some(loss) = record["loss"].as_f64() {
+            secs += record["tokens_per_sec"].as_f64().map_or(0.0, |speed| tokens_per_step / speed);
+            training.push(step, loss, secs);
+        }
+        if let Some(loss) = record["eval_loss"].as_f64()
+            && planned(step)
+        {
+            validation.push(step, loss, secs);
+        }
+    }
+    (training, validation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunDefaults;
+
+    #[test]
+    fn curves_leave_out_what_a_stop_added() {
+        let sets = ["train.steps=5", "train.batch_size=1", "train.sequence_length=10", "eval.every=2"];
+        let config = RunConfig::load(None, &sets.map(str::to_owned), RunDefaults::Software).unwrap();
+        let lines = r#"
+            {"step":0,"eval_loss":5.5}
+            {"step":1,"loss":5.0,"tokens_per_sec":5.0}
+            {"step":2,"loss":4.0,"tokens_per_sec":10.0}
+            {"step":2,"eval_loss":3.5}
+            {"step":3,"loss":3.0,"tokens_per_sec":20.0}
+            {"step":3,"eval_loss":3.2}
+            {"step":4,"loss":2.5,"tokens_per_sec":20.0}
+            {"step":4,"eval_loss":2.25}
+            {"step":5,"loss":2.0,"tokens_per_sec":null}
+            {"step":5,"eval_loss":2.5}
+            {"step":5,"eval_loss":2.5}
+            {"step":6,"lo"#;
+        let (training, validation) = curves(lines, &config);
+        assert_eq!(training.step, [1, 2, 3, 4, 5]);
+        assert_eq!(training.secs, [2.0, 3.0, 3.5, 4.0, 4.0]);
+        let expected = Curve { step: vec![2, 4, 5], loss: vec![3.5, 2.25, 2.5], secs: vec![3.0, 4.0, 4.0] };
+        assert_eq!(validation, expected);
+        let id = RunId { optimizer: "sgd".into(), factor: 1.0, seed: 0 };
+        let outcome = Outcome::Finished { baseline_bigram_loss: 1.0, peak_bytes: 1 };
+        let run = RunRecord { id, outcome, training, validation };
+        assert_eq!((run.reaches(3.0), run.reaches(2.0)), (Some((4, 4.0)), None));
+        assert_eq!((run.best_eval_loss(), run.final_eval_loss()), (Some(2.25), Some(2.5)));
+    }
+}

@@ -1,0 +1,253 @@
+//! Which plots the report has, and what to look for in each.
+
+use super::super::record::{Curve, RunRecord};
+use super::super::result::{Comparison, OptimizerResult};
+use super::ink::Ink;
+use super::plots::{Axis, Bar, Factors, Series, Spreads, bars, factors, lines, short, spreads};
+use super::{bytes, escape, unit_of};
+
+/// All plots, each with its caption.
+pub(super) fn figures(found: &Comparison) -> String {
+    let mut figures = Vec::new();
+    figures.extend(losses(found));
+    figures.extend(sensitivity(found));
+    figures.extend(seeds(found));
+    figures.push(state(found));
+    figures.extend(update(found));
+    format!("<h2>Plots</h2>\n<div class=\"figures\">\n{}</div>", figures.concat())
+}
+
+/// The optimizers with the runs at their best factor and first seed.
+fn best_runs(found: &Comparison) -> Vec<(Ink, &OptimizerResult, &RunRecord)> {
+    let run_of = |optimizer: &OptimizerResult| {
+        let is_best = |run: &&RunRecord| {
+            run.id.optimizer == optimizer.name
+                && Some(run.id.factor) == optimizer.best_factor
+                && run.id.seed == found.seeds[0]
+        };
+        found.runs.iter().find(is_best)
+    };
+    let optimizers = found.optimizers.iter().enumerate();
+    optimizers.filter_map(|(index, optimizer)| Some((Ink(index), optimizer, run_of(optimizer)?))).collect()
+}
+
+/// Training and validation loss by step, by token and by second.
+fn losses(found: &Comparison) -> Vec<String> {
+    let best = best_runs(found);
+    if best.is_empty() {
+        return Vec::new();
+    }
+    let legend = legend(best.iter().map(|(ink, optimizer, _)| (*ink, optimizer.name.as_str())));
+    let start = best.iter().filter_map(|(.., run)| run.training.loss.first().copied()).fold(0.0, f64::max);
+    let cap = Some(1.1 * start).filter(|cap| *cap > 0.0);
+    let window = (found.steps / 30).max(1) as usize;
+    let smoothing = if window > 1 { format!(" Each point is the mean of {window} steps.") } else { String::new() };
+    let seed = found.seeds[0];
+    let plot = |over: Over, series: Vec<Series>| {
+        let axis = Axis { x: over.unit().into(), y: "nats a token".into() };
+        lines(&axis, &series, cap, found.optimizers.len())
+    };
+    let of = |over: Over| {
+        let training = best.iter().map(|(ink, _, run)| {
+            let losses = smoothed(&run.training.loss, window);
+            Series { ink: *ink, points: over.points(&run.training, &losses, found), marked: false }
+        });
+        let validation = best.iter().map(|(ink, _, run)| {
+            let points = over.points(&run.validation, &run.validation.loss, found);
+            Series { ink: *ink, points, marked: true }
+        });
+        let (name, look) = (over.name(), over.look());
+        let learned = format!("Seed {seed}: {look}.{smoothing}");
+        let held_out = format!("Seed {seed}, on text that no run learned from: {look}. Each mark is an evaluation.");
+        [
+            figure(&format!("Training loss by {name}"), &learned, &plot(over, training.collect()), &legend),
+            figure(&format!("Validation loss by {name}"), &held_out, &plot(over, validation.collect()), &legend),
+        ]
+    };
+    [Over::Step, Over::Token, Over::Second].into_iter().flat_map(of).collect()
+}
+
+/// What a loss is drawn over.
+#[derive(Clone, Copy)]
+enum Over {
+    Step,
+    Token,
+    Second,
+}
+
+impl Over {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Step => "step",
+            Self::Token => "token",
+            Self::Second => "second of training",
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Self::Step => "steps",
+            Self::Token => "tokens",
+            Self::Second => "seconds of training",
+        }
+    }
+
+    /// What to look for.
+    fn look(self) -> &'static str {
+        match self {
+            Self::Step => "the lower curve learned more from as many updates",
+            Self::Token => "the lower curve learned more from as much text",
+            Self::Second => "the lower curve learned more in as much time, on this adapter",
+        }
+    }
+
+    fn points(self, curve: &Curve, losses: &[f64], found: &Comparison) -> Vec<(f64, f64)> {
+        let x = |index: usize| match self {
+            Self::Step => curve.step[index] as f64,
+            Self::Token => curve.step[index] as f64 * found.tokens_per_step as f64,
+            Self::Second => curve.secs[index],
+        };
+        losses.iter().enumerate().map(|(index, &loss)| (x(index), loss)).collect()
+    }
+}
+
+fn sensitivity(found: &Comparison) -> Option<String> {
+    let optimizers: Vec<Factors> = found
+        .optimizers
+        .iter()
+        .enumerate()
+        .map(|(index, optimizer)| Factors {
+            ink: Ink(index),
+            losses: optimizer.sweep.iter().filter_map(|point| Some((point.factor, point.eval_loss?))).collect(),
+            diverged: optimizer
+                .sweep
+                .iter()
+                .filter(|point| point.diverged.is_some())
+                .map(|point| point.factor)
+                .collect(),
+        })
+        .filter(|factors| !factors.losses.is_empty())
+        .collect();
+    if found.factors.len() < 2 || optimizers.is_empty() {
+        return None;
+    }
+    let named = optimizers.iter().map(|factors| (factors.ink, found.optimizers[factors.ink.0].name.as_str()));
+    Some(figure(
+        "Sensitivity to the learning rate",
+        "A flat curve forgives a wrong rate. A lowest point at the left or right end says that the sweep was too \
+         narrow. Crosses at the upper edge are runs that diverged.",
+        &factors(&found.factors, &optimizers, found.optimizers.len()),
+        &legend(named),
+    ))
+}
+
+fn seeds(found: &Comparison) -> Option<String> {
+    if found.seeds.len() < 2 {
+        return None;
+    }
+    let losses = |optimizer: &OptimizerResult| {
+        let at_best = found
+            .runs
+            .iter()
+            .filter(|run| run.id.optimizer == optimizer.name && Some(run.id.factor) == optimizer.best_factor);
+        at_best.filter_map(RunRecord::final_eval_loss).collect::<Vec<_>>()
+    };
+    let rows: Vec<Spreads> = found
+        .optimizers
+        .iter()
+        .enumerate()
+        .filter_map(|(index, optimizer)| {
+            let (name, spread) = (optimizer.name.clone(), optimizer.eval_loss?);
+            Some(Spreads { ink: Ink(index), name, spread, values: losses(optimizer) })
+        })
+        .collect();
+    (!rows.is_empty()).then(|| {
+        figure(
+            "Final validation loss over the seeds",
+            "Marks are seeds, the upright line is their mean, and the bar reaches one standard deviation to either side. \
+             Bars that overlap widely say that the order may be chance.",
+            &spreads(&rows, found.optimizers.len()),
+            "",
+        )
+    })
+}
+
+fn state(found: &Comparison) -> String {
+    let largest = found.optimizers.iter().filter_map(|optimizer| optimizer.cost).map(|cost| cost.state_bytes).max();
+    let (unit, bytes_of_unit) = unit_of(largest.unwrap_or(0));
+    let rows = bars_of(found, |optimizer| {
+        let kept = optimizer.cost?.state_bytes;
+        Some((kept as f64 / bytes_of_unit, bytes(kept)))
+    });
+    figure(
+        "Memory that the optimizer keeps",
+        "From one step to the next, beside the weights. What a stateless list of passes still keeps is Adam’s, for \
+         embedding, head and norms; the table above splits it.",
+        &bars(unit, &rows, &short, found.optimizers.len()),
+        "",
+    )
+}
+
+fn update(found: &Comparison) -> Option<String> {
+    let rows = bars_of(found, |optimizer| {
+        let share = optimizer.cost?.update_share?;
+        Some((100.0 * share, format!("{:.1} %", 100.0 * share)))
+    });
+    (!rows.is_empty()).then(|| {
+        figure(
+            "The update’s share of a step",
+            "Time on the device, kernel by kernel, in a trainer of its own. A share that is small here may be large for \
+             a model with fewer tokens in a step.",
+            &bars("percent of a step", &rows, &|value| format!("{value:.1}"), found.optimizers.len()),
+            "",
+        )
+    })
+}
+
+fn bars_of(found: &Comparison, of: impl Fn(&OptimizerResult) -> Option<(f64, String)>) -> Vec<Bar> {
+    let bar = |(index, optimizer): (usize, &OptimizerResult)| {
+        let (value, words) = of(optimizer)?;
+        Some(Bar { ink: Ink(index), name: optimizer.name.clone(), value, words })
+    };
+    found.optimizers.iter().enumerate().filter_map(bar).collect()
+}
+
+/// The mean of the last `window` values at each place, for batches differ from one another more than optimizers do.
+fn smoothed(losses: &[f64], window: usize) -> Vec<f64> {
+    let mean = |end: usize| {
+        let last = &losses[(end + 1).saturating_sub(window)..=end];
+        last.iter().sum::<f64>() / last.len() as f64
+    };
+    (0..losses.len()).map(mean).collect()
+}
+
+fn legend<'a>(series: impl Iterator<Item = (Ink, &'a str)>) -> String {
+    let item = |(ink, name): (Ink, &str)| format!("<li>{} {}</li>", ink.swatch(), escape(name));
+    format!("<ul class=\"legend\">{}</ul>\n", series.map(item).collect::<String>())
+}
+
+/// A plot with its name, its legend and what to look for; the same words for those who do not see it.
+fn figure(title: &str, caption: &str, svg: &str, legend: &str) -> String {
+    let id: String = title.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let inner = svg.split_once('>').expect("an svg element").1;
+    let (width, height) = super::plots::SIZE;
+    let (title, caption) = (escape(title), escape(caption));
+    format!(
+        "<figure>\n<svg class=\"plot\" viewBox=\"0 0 {width} {height}\" xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" \
+         aria-labelledby=\"{id}-title {id}-desc\">\n<title id=\"{id}-title\">{title}</title>\
+         <desc id=\"{id}-desc\">{caption}</desc>{inner}\n{legend}\
+         <figcaption><strong>{title}.</strong> {caption}</figcaption>\n</figure>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn smoothing_is_the_mean_of_the_last_few() {
+        assert_eq!(smoothed(&[4.0, 2.0, 3.0, 7.0], 3), [4.0, 3.0, 3.0, 4.0]);
+        assert_eq!(smoothed(&[4.0, 2.0], 1), [4.0, 2.0]);
+        assert!(smoothed(&[], 5).is_empty());
+    }
+}

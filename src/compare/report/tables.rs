@@ -1,0 +1,179 @@
+//! The report's words and numbers.
+
+use super::super::plan::factor_words;
+use super::super::result::{Comparison, OptimizerResult, SweepPoint};
+use super::super::statistics::Spread;
+use super::ink::Ink;
+use super::{bytes, duration, escape, grouped};
+
+/// What stands where nothing was measured.
+const NONE: &str = "–";
+
+/// One line an optimizer, at its best factor.
+pub(super) fn overview(found: &Comparison) -> String {
+    let columns = [
+        ("Best factor", "learning rate"),
+        ("Validation loss", "mean ± sd, nats a token"),
+        ("Perplexity", ""),
+        ("Optimizer state", "linear layers + rest"),
+        ("Tokens/s", ""),
+        ("Update", "share of a step"),
+        ("Steps", "to the reference’s loss"),
+        ("Time", "to the reference’s loss"),
+        ("Effective", "tokens/s"),
+    ];
+    let head = columns.map(|(name, unit)| format!("<th scope=\"col\">{name}<br/><small>{unit}</small></th>")).concat();
+    let rows: String =
+        found.optimizers.iter().enumerate().map(|(index, optimizer)| row(optimizer, Ink(index))).collect();
+    format!(
+        "<div class=\"scroll\"><table>\n<caption>Each optimizer at the factor on its own learning rates that gave the \
+         lowest final validation loss. The reference is {reference}: steps and time are those of the first evaluation \
+         that is no worse than {reference}’s last one, and effective tokens a second are all tokens of {reference}’s run \
+         over that time. {NONE} where that was never reached or not measured.</caption>\n\
+         <thead><tr><th scope=\"col\">Optimizer</th><th scope=\"col\" class=\"words\">Passes<br/><small>on the linear \
+         layers, on the rest</small></th>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>",
+        reference = escape(&found.reference),
+    )
+}
+
+fn row(optimizer: &OptimizerResult, ink: Ink) -> String {
+    let cell = |text: Option<String>| format!("<td>{}</td>", text.unwrap_or_else(|| NONE.into()));
+    let cost = optimizer.cost;
+    let reached = optimizer.to_reference;
+    let cells = [
+        cell(optimizer.best_factor.zip(optimizer.best_lr).map(|(factor, lr)| {
+            let edge = if optimizer.best_at_edge { "<br/><small>edge of the sweep</small>" } else { "" };
+            format!("{}<br/><small>{}</small>{edge}", factor_words(factor), rate(lr))
+        })),
+        cell(optimizer.eval_loss.map(spread)),
+        cell(optimizer.perplexity.map(|perplexity| format!("{perplexity:.2}"))),
+        cell(cost.map(|cost| {
+            let [all, linear, rest] = [cost.state_bytes, cost.state_bytes_linear, cost.state_bytes_rest].map(bytes);
+            format!("{all}<br/><small>{linear} + {rest}</small>")
+        })),
+        cell(optimizer.tokens_per_sec.map(|speed| grouped(speed.round() as u64))),
+        cell(cost.and_then(|cost| cost.update_share).map(|share| format!("{:.1} %", 100.0 * share))),
+        cell(reached.map(|reached| format!("{:.0}", reached.steps))),
+        cell(reached.map(|reached| duration(reached.secs))),
+        cell(reached.map(|reached| grouped(reached.tokens_per_sec.round() as u64))),
+    ];
+    format!(
+        "<tr><th scope=\"row\">{} {}</th><td class=\"words\">{}<br/><small>rest: {}</small></td>{}</tr>\n",
+        ink.swatch(),
+        escape(&optimizer.name),
+        escape(&optimizer.passes),
+        escape(&optimizer.rest),
+        cells.concat()
+    )
+}
+
+/// A sentence an optimizer: its difference from the reference, and what else a reader must know.
+pub(super) fn verdicts(found: &Comparison) -> String {
+    let sentence = |optimizer: &OptimizerResult| {
+        let mut text = format!("<strong>{}</strong>: {}.", escape(&optimizer.name), escape(&optimizer.verdict));
+        if optimizer.best_at_edge {
+            text += " Its best factor lies at the edge of the sweep: a better one may lie outside.";
+        }
+        if !optimizer.diverged_seeds.is_empty() {
+            let seeds: Vec<String> = optimizer.diverged_seeds.iter().map(u64::to_string).collect();
+            text += &format!(" At that factor it diverged with seed {}, which the mean leaves out.", seeds.join(", "));
+        }
+        format!("<li>{text}</li>\n")
+    };
+    format!(
+        "<h2>What the differences say</h2>\n<ul>\n{}</ul>\n<p class=\"quiet\">The rule: {}.</p>",
+        found.optimizers.iter().map(sentence).collect::<String>(),
+        escape(found.noise_rule)
+    )
+}
+
+/// Every factor of every optimizer.
+pub(super) fn sweep(found: &Comparison) -> String {
+    let head: String =
+        found.factors.iter().map(|factor| format!("<th scope=\"col\">× {}</th>", factor_words(*factor))).collect();
+    let row = |optimizer: &OptimizerResult| {
+        let cells: String = optimizer.sweep.iter().map(|point| sweep_cell(point, optimizer.best_factor)).collect();
+        format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escape(&optimizer.name))
+    };
+    format!(
+        "<h2>Every factor</h2>\n<div class=\"scroll\"><table>\n<caption>Final validation loss with seed {} and, below it, \
+         the peak learning rate of the linear layers; the lowest in bold.</caption>\n\
+         <thead><tr><th scope=\"col\">Optimizer</th>{head}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>",
+        found.seeds[0],
+        found.optimizers.iter().map(row).collect::<String>()
+    )
+}
+
+fn sweep_cell(point: &SweepPoint, best: Option<f64>) -> String {
+    let loss = match (&point.diverged, point.eval_loss) {
+        (Some(message), _) => format!("<span title=\"{}\">diverged</span>", escape(message)),
+        (None, Some(loss)) if best == Some(point.factor) => format!("<strong>{loss:.4}</strong>"),
+        (None, Some(loss)) => format!("{loss:.4}"),
+        (None, None) => NONE.into(),
+    };
+    format!("<td>{loss}<br/><small>{}</small></td>", rate(point.lr))
+}
+
+/// On what it was measured, and how to repeat it.
+pub(super) fn conditions(found: &Comparison) -> String {
+    let kind = if found.software_adapter { "a program on the CPU" } else { "a GPU" };
+    let seeds: Vec<String> = found.seeds.iter().map(u64::to_string).collect();
+    let corpus = &found.corpus;
+    let every = match found.config["eval"]["every"].as_u64() {
+        Some(0) | None => "the end".to_owned(),
+        Some(every) => format!("every {every} steps and the end"),
+    };
+    let baseline = found.baseline_bigram_loss.map_or(NONE.into(), |loss| format!("{loss:.4} nats a token"));
+    let lines = [
+        ("Adapter", format!("{} ({kind}); {}", found.adapter, found.driver)),
+        ("Program", found.program.clone()),
+        ("Corpus", format!("{}; licence: {}", corpus.name, corpus.license.lines().next().unwrap_or("unknown"))),
+        (
+            "Tokens",
+            format!(
+                "{} to learn from, {} held out ({}); each run sees {} in {} steps of {}",
+                grouped(corpus.training_tokens as u64),
+                grouped(corpus.validation_tokens as u64),
+                corpus.split,
+                grouped(found.tokens_per_run),
+                grouped(found.steps),
+                grouped(found.tokens_per_step as u64)
+            ),
+        ),
+        (
+            "Model",
+            format!(
+                "{} parameters, {} of them in linear layers",
+                grouped(found.parameters as u64),
+                grouped(found.parameters_linear as u64)
+            ),
+        ),
+        ("Evaluated", format!("at {every}")),
+        ("Bigram baseline", baseline),
+        ("Seeds", format!("{}; factors were chosen with seed {}", seeds.join(", "), seeds[0])),
+        ("Command", found.command.clone()),
+    ];
+    let list: String = lines.map(|(name, text)| format!("<dt>{name}</dt><dd>{}</dd>\n", escape(&text))).concat();
+    let config = serde_json::to_string_pretty(&found.config).expect("plain data can be written as JSON");
+    format!(
+        "<h2>On what</h2>\n<dl>\n{list}</dl>\n<p class=\"quiet\">With one seed all optimizers start from the same weights \
+         and read the same batches. Seconds are those of training, without evaluations and checkpoints; on a machine that \
+         does other work they tell of that work, too.</p>\n\
+         <details><summary>The configuration that all runs share</summary><pre>{}</pre></details>",
+        escape(&config)
+    )
+}
+
+fn spread(loss: Spread) -> String {
+    let n = if loss.n == 1 { "1 seed".into() } else { format!("{} seeds", loss.n) };
+    match loss.sd {
+        Some(sd) => format!("{:.4} ± {sd:.4}<br/><small>{n}</small>", loss.mean),
+        None => format!("{:.4}<br/><small>{n}</small>", loss.mean),
+    }
+}
+
+/// `0.01`, `2.441e-4`.
+fn rate(lr: f64) -> String {
+    let plain = format!("{lr}");
+    if plain.len() <= 6 { plain } else { format!("{lr:.3e}") }
+}

@@ -1,0 +1,350 @@
+//! `multinorm compare` as a user runs it: what it writes, how it goes on, what it refuses.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use web_time::SystemTime;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_multinorm");
+
+const STEPS: usize = 6;
+
+#[test]
+fn a_comparison_measures_everything_and_goes_on_where_it_stands() {
+    let place = Place::new();
+    let begun = place.compare("folder", &["--optimizers", "adam,sgd", "--lr-sweep", "1,2"]);
+    assert_eq!((&begun["runs_done"], &begun["complete"]), (&4.into(), &true.into()));
+    let finished = place.changed("folder/runs/sgd-x2-seed0");
+
+    // More optimizers and seeds, in the same folder: what is there is not run again.
+    let all = ["--optimizers", "adam,sinkgd,sgd", "--lr-sweep", "1,2", "--seeds", "2"];
+    let found = place.compare("folder", &all);
+    assert_eq!(place.changed("folder/runs/sgd-x2-seed0"), finished, "a finished run is left alone");
+    assert_eq!(found, place.json("folder/compare.json"), "--json prints what compare.json holds");
+    assert_document(&found);
+    assert_report(&fs::read_to_string(place.path("folder/report.html")).unwrap(), &["adam", "sinkgd", "sgd"]);
+
+    // With one seed all optimizers begin with the same weights and the same batch.
+    let first_loss = |run: &Value| (run["seed"].clone(), run["training"]["loss"][0].to_string());
+    let mut firsts: Vec<_> = runs(&found).iter().map(first_loss).map(|(seed, loss)| (seed.to_string(), loss)).collect();
+    assert_eq!(firsts.len(), 9);
+    firsts.sort();
+    firsts.dedup();
+    assert_eq!(firsts.len(), 2, "one first loss a seed: {firsts:?}");
+    assert_ne!(firsts[0].1, firsts[1].1, "another seed is another start");
+
+    // Nothing is left to do: the same numbers, seconds included.
+    assert_eq!(place.compare("folder", &all), found);
+
+    // From nothing the same losses.
+    let again = place.compare("again", &all);
+    assert_same_losses(&again, &found);
+    for id in ["adam-x1-seed0", "sinkgd-x2-seed0"] {
+        let checkpoints = place.path(&format!("again/runs/{id}/checkpoints"));
+        assert_eq!(fs::read_dir(checkpoints).unwrap().count(), 1, "of a finished run the last checkpoint stays");
+    }
+}
+
+#[test]
+fn a_comparison_that_was_killed_or_interrupted_ends_with_the_same_losses() {
+    let place = Place::new();
+    let words = ["--optimizers", "adam,sinkgd", "--lr-sweep", "1,2", "--set", "train.steps=40"];
+    let whole = place.compare("whole", &words);
+    let mut cut = 0;
+    for attempt in 0..6 {
+        let mut child = place.spawn("cut", &words);
+        let mut progress = BufReader::new(child.stderr.take().unwrap());
+        if !await_first_step(&mut progress) {
+            break;
+        }
+        std::thread::sleep(random_millis(300));
+        if attempt % 2 == 0 || cfg!(not(unix)) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        } else {
+            let status = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
+            assert!(status.success());
+            let mut told = String::new();
+            progress.read_to_string(&mut told).unwrap();
+            let output = child.wait_with_output().unwrap();
+            let stopped: Value =
+                serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
+            let hint = told.contains("stopped; the same command goes on: multinorm compare");
+            assert_eq!(hint, stopped["complete"] == false, "{told}");
+        }
+        cut += 1;
+    }
+    assert!(cut > 0, "the comparison is always done before it can be cut short");
+    eprintln!("cut short {cut} times");
+    assert_same_losses(&place.compare("cut", &words), &whole);
+}
+
+#[test]
+fn a_run_that_diverges_is_a_result() {
+    let place = Place::new();
+    let found = place.compare("folder", &["--optimizers", "sgd,sinkgd", "--lr-sweep", "1,1e32", "--seeds", "2"]);
+    assert_eq!((&found["complete"], &found["reference"]), (&true.into(), &"sgd".into()));
+    let sgd = &found["optimizers"][0];
+    assert!(sgd["sweep"][0]["eval_loss"].is_number() && sgd["sweep"][0]["diverged"].is_null(), "{sgd}");
+    assert!(sgd["sweep"][1]["eval_loss"].is_null(), "{sgd}");
+    assert!(sgd["sweep"][1]["diverged"].as_str().unwrap().contains("step 2"), "{sgd}");
+    assert_eq!((&sgd["best_factor"], &sgd["best_at_edge"]), (&1.0.into(), &true.into()));
+    assert!(fs::read_to_string(place.path("folder/report.html")).unwrap().contains(">diverged</span>"));
+
+    let lost = place.compare("lost", &["--optimizers", "sgd,adam", "--lr-sweep", "1e32"]);
+    let sgd = &lost["optimizers"][0];
+    assert_eq!(sgd["verdict"], "diverged at every factor");
+    assert!(sgd["best_factor"].is_null() && sgd["eval_loss"].is_null() && sgd["to_reference"].is_null(), "{sgd}");
+    // It has ended, and is not tried again.
+    assert_eq!(place.compare("lost", &["--optimizers", "sgd,adam", "--lr-sweep", "1e32"]), lost);
+}
+
+#[test]
+fn wrong_words_and_other_comparisons_are_refused() {
+    let place = Place::new();
+    let adam = ["--optimizers", "adam,sgd", "--lr-sweep", "1"];
+    let with = |words: &[&'static str]| [&adam[..], words].concat();
+    for (words, status, expected) in [
+        (vec!["--optimizers", "adm"], 2, "no optimizer is called `adm`; the optimizers are adam"),
+        (vec!["--optimizers", "adm"], 2, "did you mean `adam`?"),
+        (vec!["--lr-sweep", "1"], 2, "--optimizers"),
+        (vec!["--optimizers", "adam", "--lr-sweep", ""], 2, "--lr-sweep"),
+        (vec!["--optimizers", "adam", "--lr-sweep", "1,0"], 2, "a factor must be finite and above 0, got 0"),
+        (vec!["--optimizers", "adam", "--seeds", "0"], 2, "--seeds: at least 1"),
+        (with(&["--set", "optimizer.lr=1"]), 2, "sweep with --lr-sweep"),
+        (with(&["--set", "train.stepz=1"]), 2, "did you mean `steps`?"),
+    ] {
+        place.refuses("folder", &words, status, expected);
+        assert!(!place.path("folder").exists(), "{words:?} left a folder");
+    }
+    place.compare("folder", &adam);
+    let before = place.json("folder/compare.json");
+    for (words, expected) in [
+        (with(&["--set", "train.steps=7"]), "holds another comparison: its train.steps is 6, the command says 7"),
+        (vec!["--optimizers", "adam", "--lr-sweep", "1"], "--optimizers leaves out sgd"),
+        (vec!["--optimizers", "adam,sgd", "--lr-sweep", "2"], "--lr-sweep leaves out 1"),
+    ] {
+        place.refuses("folder", &words, 1, expected);
+    }
+    fs::write(place.path("text.txt"), text() + "One sentence more.\n").unwrap();
+    place.refuses("folder", &adam, 1, "bring back that text and tokenizer");
+    place.refuses(".", &adam, 1, "holds something else than a comparison");
+    assert_eq!(place.json("folder/compare.json"), before);
+}
+
+/// The keys that others read, and numbers that agree with one another.
+fn assert_document(found: &Value) {
+    for key in ["program", "command", "adapter", "driver", "reference", "noise_rule"] {
+        assert!(found[key].is_string(), "no {key} in {found}");
+    }
+    for key in ["name", "license", "training_tokens", "validation_tokens", "split"] {
+        assert!(!found["corpus"][key].is_null(), "no corpus.{key}");
+    }
+    assert_eq!((&found["reference"], &found["tokens_per_run"]), (&"adam".into(), &(STEPS * 4 * 16).into()));
+    assert_eq!((&found["seeds"], &found["factors"]), (&serde_json::json!([0, 1]), &serde_json::json!([1.0, 2.0])));
+    assert_eq!((&found["config"]["train"]["steps"], &found["runs_done"]), (&STEPS.into(), &9.into()));
+    for run in runs(found) {
+        assert_eq!(run["outcome"], "finished");
+        assert_eq!(run["training"]["step"].as_array().unwrap().len(), STEPS);
+        assert_eq!(run["validation"]["step"], serde_json::json!([2, 4, 6]));
+        let secs: Vec<f64> = numbers(&run["training"]["secs"]);
+        assert!(secs.len() == STEPS && secs[0] > 0.0 && secs.is_sorted(), "{secs:?}");
+    }
+    for optimizer in found["optimizers"].as_array().unwrap() {
+        assert_optimizer(found, optimizer);
+    }
+}
+
+fn assert_optimizer(found: &Value, optimizer: &Value) {
+    let name = optimizer["name"].as_str().unwrap();
+    let finals: Vec<f64> = runs(found)
+        .iter()
+        .filter(|run| run["optimizer"] == name && run["factor"] == optimizer["best_factor"])
+        .map(|run| *numbers(&run["validation"]["loss"]).last().unwrap())
+        .collect();
+    assert_eq!(finals.len(), 2, "{name}: two seeds at the best factor");
+    let mean = (finals[0] + finals[1]) / 2.0;
+    let sd = (finals[0] - finals[1]).abs() / 2f64.sqrt();
+    let close = |key: &str, value: &Value, wanted: f64| {
+        let value = value.as_f64().unwrap_or_else(|| panic!("{name}: {key} of {optimizer}"));
+        assert!((value - wanted).abs() <= 1e-9 * wanted.abs().max(1e-9), "{name}: {key} is {value}, not {wanted}");
+    };
+    close("mean", &optimizer["eval_loss"]["mean"], mean);
+    close("sd", &optimizer["eval_loss"]["sd"], sd);
+    close("perplexity", &optimizer["perplexity"], mean.exp());
+    let lowest = optimizer["sweep"].as_array().unwrap().iter().map(|point| point["eval_loss"].as_f64().unwrap());
+    assert_eq!(lowest.fold(f64::INFINITY, f64::min), finals[0], "{name}: the first seed chose the factor");
+    let bytes = |key: &str| optimizer["cost"][key].as_u64().unwrap();
+    assert_eq!(bytes("state_bytes"), bytes("state_bytes_linear") + bytes("state_bytes_rest"));
+    let (linear, all) = (found["parameters_linear"].as_u64().unwrap(), found["parameters"].as_u64().unwrap());
+    let expected = match name {
+        "adam" => [8 * linear, 8 * (all - linear)],
+        "sinkgd" => [0, 8 * (all - linear)],
+        _ => [0, 0],
+    };
+    assert_eq!([bytes("state_bytes_linear"), bytes("state_bytes_rest")], expected, "{name}");
+    let share = &optimizer["cost"]["update_share"];
+    assert!(share.is_null() || (0.0..=1.0).contains(&share.as_f64().unwrap()), "{name}: {share}");
+    assert!(optimizer["tokens_per_sec"].as_f64().unwrap() > 0.0 && optimizer["settings"]["lr"].is_number());
+    if name == "adam" {
+        let reached = &optimizer["to_reference"];
+        let tokens = found["tokens_per_run"].as_f64().unwrap();
+        close("effective", &reached["tokens_per_sec"], tokens / reached["secs"].as_f64().unwrap());
+        assert!(optimizer["difference"].is_null() && optimizer["verdict"] == "the reference");
+    } else {
+        assert!(optimizer["difference"]["is_noise"].is_boolean(), "{optimizer}");
+        assert!(optimizer["verdict"].as_str().unwrap().contains("the noise of the seeds"), "{optimizer}");
+    }
+}
+
+/// Well-formed, self-contained, with a plot of each kind and every name.
+fn assert_report(page: &str, optimizers: &[&str]) {
+    for name in optimizers {
+        assert!(page.contains(&format!("{name}</th>")), "{name} is missing");
+    }
+    for part in ["<caption>", "Training loss by step", "Validation loss by second", "Sensitivity", "over the seeds"] {
+        assert!(page.contains(part), "{part} is missing");
+    }
+    let plots = page.matches("<svg class=\"plot\"").count();
+    assert!(plots >= 9, "{plots} plots");
+    assert_eq!([page.matches("role=\"img\"").count(), page.matches("<desc id=").count()], [plots, plots]);
+    for outside in ["<script", "<link", "src=", "@import", "url("] {
+        assert!(!page.contains(outside), "{outside} reaches outside the page");
+    }
+    assert!(!page.replace("http://www.w3.org/2000/svg", "").contains("http"), "the page names another");
+    let mut open = Vec::new();
+    for tag in page.split('<').skip(1).map(|piece| piece.split_once('>').expect("a tag ends").0) {
+        let name = tag.trim_start_matches('/').split([' ', '/', '\n']).next().unwrap();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(name), "</{name}> closes another element");
+        } else if !tag.starts_with('!') && !tag.ends_with('/') {
+            open.push(name);
+        }
+    }
+    assert!(open.is_empty(), "left open: {open:?}");
+}
+
+/// Every loss to the last bit, and everything that follows from losses alone.
+fn assert_same_losses(a: &Value, b: &Value) {
+    assert_eq!(a["complete"], true);
+    for key in ["runs_done", "reference", "baseline_bigram_loss", "config"] {
+        assert_eq!(a[key], b[key], "{key}");
+    }
+    let losses = |found: &Value| -> Vec<String> {
+        let words = |run: &Value| {
+            let [training, validation] = ["training", "validation"].map(|curve| &run[curve]);
+            let lists = [&training["step"], &training["loss"], &validation["step"], &validation["loss"]];
+            format!("{} {} {} {lists:?}", run["optimizer"], run["factor"], run["seed"])
+        };
+        runs(found).iter().map(words).collect()
+    };
+    assert_eq!(runs(a).len(), runs(b).len());
+    losses(a).iter().zip(&losses(b)).for_each(|(a, b)| assert_eq!(a, b));
+    for (a, b) in a["optimizers"].as_array().unwrap().iter().zip(b["optimizers"].as_array().unwrap()) {
+        for key in ["name", "sweep", "best_factor", "eval_loss", "best_eval_loss", "difference", "verdict"] {
+            assert_eq!(a[key], b[key], "{key} of {}", a["name"]);
+        }
+        assert_eq!(a["to_reference"]["steps"], b["to_reference"]["steps"]);
+    }
+}
+
+/// A folder with a text and settings small enough for nine runs in seconds.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        fs::write(place.path("text.txt"), text()).unwrap();
+        let config = format!(
+            "[model]\nvocab_size = 256\nhidden_size = 32\nintermediate_size = 40\nnum_hidden_layers = 1\n\
+             num_attention_heads = 2\nhead_dim = 16\n\
+             [data]\nsource = [{:?}]\ntokenizer = \"bytes\"\nvalidation_fraction = 0.1\ncache_dir = {:?}\n\
+             [schedule]\nwarmup_fraction = 0\n\
+             [train]\nsteps = {STEPS}\nbatch_size = 4\nmicro_batch_size = 2\nsequence_length = 16\n\
+             [eval]\nevery = 2\nmax_tokens = 512\nbatch_size = 4\n[checkpoint]\nevery = 3\nkeep = 2\n",
+            place.path("text.txt"),
+            place.path("cache"),
+        );
+        fs::write(place.path("config.toml"), config).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_str(&fs::read_to_string(self.path(name)).unwrap()).unwrap()
+    }
+
+    /// When a run's files were last written.
+    fn changed(&self, run: &str) -> Vec<SystemTime> {
+        let files = ["metrics.jsonl", "config.toml", "outcome.json", "checkpoints"];
+        files.map(|file| self.path(run).join(file).metadata().unwrap().modified().unwrap()).to_vec()
+    }
+
+    fn command(&self, folder: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.arg("compare").arg(self.path("config.toml")).args(words).arg("--json");
+        command.arg("--out").arg(self.path(folder));
+        command
+    }
+
+    fn compare(&self, folder: &str, words: &[&str]) -> Value {
+        let Output { status, stdout, stderr } = self.command(folder, words).output().unwrap();
+        let told = String::from_utf8_lossy(&stderr);
+        assert!(status.success(), "{status}: {told}");
+        serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("not one JSON document: {error}\n{told}"))
+    }
+
+    fn spawn(&self, folder: &str, words: &[&str]) -> Child {
+        self.command(folder, words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn refuses(&self, folder: &str, words: &[&str], status: i32, expected: &str) {
+        let output = self.command(folder, words).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{words:?}: {told}");
+        assert!(told.contains(expected) && !told.contains("panicked"), "no {expected:?} in {told}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+fn runs(found: &Value) -> &Vec<Value> {
+    found["runs"].as_array().unwrap()
+}
+
+fn numbers(list: &Value) -> Vec<f64> {
+    list.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+/// Waits until a run of a comparison is on its way; not so where there is none left.
+fn await_first_step(progress: &mut impl BufRead) -> bool {
+    let mut lines = progress.lines().map(Result::unwrap);
+    lines.any(|line| line.starts_with("run ") && line.contains(" · step "))
+}
+
+/// Below `end`, another one each time: a fixed instant would always cut the same thing short.
+fn random_millis(end: u64) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    Duration::from_millis(u64::from(now.subsec_micros()) % end)
+}
+
+/// 20 kB of sentences, the same each time.
+fn text() -> String {
+    let words = ["no", "wind", "moves", "the", "grey", "water", "below", "an", "old", "bridge", "of", "stone"];
+    let (mut text, mut state) = (String::new(), 7_u64);
+    while text.len() < 20_000 {
+        for place in 0..8 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            text += words[(state >> 33) as usize % words.len()];
+            text += if place < 7 { " " } else { ".\n\n" };
+        }
+    }
+    text
+}
