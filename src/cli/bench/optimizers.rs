@@ -51,7 +51,7 @@ pub fn run(device: &DeviceArgs, json: bool, names: &[String], shapes: &[String])
     if json {
         return print_json(&json!({ "adapter": gpu.adapter_name, "driver": gpu.driver, "updates": rows }));
     }
-    println!("moves: bytes of all tensors that the kernels name, the weight twice; copy: of as many bytes");
+    println!("moves: bytes of all tensors that the kernels name, weight and state twice; copy: of as many bytes");
     Ok(())
 }
 
@@ -67,6 +67,8 @@ struct Recorded {
     weight: Tensor,
     gradient: Tensor,
     numbers: [Tensor; 2],
+    /// What is read and written: the weight, and what the optimizer keeps.
+    updated: Vec<Tensor>,
 }
 
 impl Recorded {
@@ -78,13 +80,14 @@ impl Recorded {
         rec.begin("update");
         let update = Update { name: "weight", role: Role::Linear, weight: &weight, gradient: &gradient };
         let shared = StepTensors { statistics: &numbers[0], step: &numbers[1] };
-        multinorm::optim::record(&mut rec, config, &update, shared)?;
-        Ok(Self { rec, weight, gradient, numbers })
+        let states = multinorm::optim::record(&mut rec, config, &update, shared)?;
+        let updated = std::iter::once(weight.clone()).chain(states.into_iter().map(|state| state.tensor)).collect();
+        Ok(Self { rec, weight, gradient, numbers, updated })
     }
 
     /// On the device, with a gradient, weights of zero, and the numbers of a first step.
     async fn allocate(self, gpu: &Gpu) -> Result<(Workspace, Vec<f32>, Tensor)> {
-        let Self { rec, weight, gradient, numbers: [statistics, step] } = self;
+        let Self { rec, weight, gradient, numbers: [statistics, step], .. } = self;
         let workspace = rec.allocate(gpu).await?;
         let values = gradient_values(&gradient.shape);
         workspace.write(gpu, &gradient, &values);
@@ -134,7 +137,8 @@ async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2]
     let dispatches = recorded.rec.dispatches("update");
     let named = || dispatches.iter().flat_map(|(_, bindings)| *bindings);
     let uses = |tensor: &Tensor| named().filter(|binding| *binding == tensor).count();
-    let moved = named().map(Tensor::bytes).sum::<u64>() + uses(&recorded.weight) as u64 * recorded.weight.bytes();
+    let written_too: u64 = recorded.updated.iter().map(|tensor| uses(tensor) as u64 * tensor.bytes()).sum();
+    let moved = named().map(Tensor::bytes).sum::<u64>() + written_too;
     let (kernels, reads) = (dispatches.len(), uses(&recorded.gradient));
     let state = recorded.rec.memory().bytes(Class::OptimizerState);
     let copied = 2 * recorded.gradient.bytes();
