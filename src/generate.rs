@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::ModelConfig;
-use crate::gpu::{Gpu, Recorder, Workspace};
+use crate::gpu::{Gpu, Recorder, Tensor, Workspace};
 use crate::llama::{Decoder, Gradients, Llama, record_decode};
 use crate::{Error, Result};
 
@@ -13,6 +13,7 @@ const PLAN: &str = "decode";
 /// A model that takes one token after the other.
 pub struct Generator {
     workspace: Workspace,
+    weights: Vec<Tensor>,
     decoder: Decoder,
     positions: usize,
     next_position: usize,
@@ -29,7 +30,8 @@ pub struct Sampler {
 }
 
 impl Generator {
-    /// A model with these weights, in the order of [`ModelConfig::parameters`], and room for `positions` tokens.
+    /// A model with these weights, in the order of [`ModelConfig::parameters`], and room for `positions` tokens; weights
+    /// that are not given are zero.
     pub async fn new(gpu: &Gpu, config: &ModelConfig, weights: &[Vec<f32>], positions: usize) -> Result<Self> {
         let mut rec = Recorder::new(&gpu.profile);
         let llama = Llama::new(&mut rec, config, Gradients::None);
@@ -42,7 +44,17 @@ impl Generator {
         let (cos, sin) = decoder.rope.values();
         workspace.write(gpu, &decoder.rope.cos, &cos);
         workspace.write(gpu, &decoder.rope.sin, &sin);
-        Ok(Self { workspace, decoder, positions, next_position: 0 })
+        let weights = llama.parameters.into_iter().map(|parameter| parameter.weight).collect();
+        Ok(Self { workspace, weights, decoder, positions, next_position: 0 })
+    }
+
+    /// Forgets the tokens and takes other weights, copied on the device from where a trainer holds them.
+    pub(crate) fn restart_with(&mut self, gpu: &Gpu, workspace: &Workspace, weights: &[&Tensor]) {
+        assert_eq!(self.weights.len(), weights.len(), "weights of another model");
+        for (own, other) in self.weights.iter().zip(weights) {
+            self.workspace.copy_from(gpu, own, workspace, other);
+        }
+        self.next_position = 0;
     }
 
     /// Takes one more token and returns the logits of the one after it, `[V]`.

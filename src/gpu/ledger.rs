@@ -59,6 +59,20 @@ impl Memory {
     }
 }
 
+/// `1.25 GiB`, `3.00 MiB`, `512 B`.
+pub fn bytes_in_words(n: u64) -> String {
+    match byte_unit(n) {
+        ("B", _) => format!("{n} B"),
+        (unit, bytes) => format!("{:.2} {unit}", n as f64 / bytes),
+    }
+}
+
+/// The largest unit in which `n` bytes are at least 1, and its bytes.
+pub fn byte_unit(n: u64) -> (&'static str, f64) {
+    let power = (n.max(1).ilog2() / 10).min(4);
+    (["B", "KiB", "MiB", "GiB", "TiB"][power as usize], 1024f64.powi(power as i32))
+}
+
 /// When a transient tensor is alive: first and last dispatch of its plan that names it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lifetime {
@@ -114,6 +128,11 @@ pub(super) fn share(plans: &[Vec<Lifetime>]) -> (Vec<Shared>, Vec<(usize, usize)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_have_the_unit_that_fits() {
+        assert_eq!([0, 1023, 1024, 5 << 20].map(bytes_in_words), ["0 B", "1023 B", "1.00 KiB", "5.00 MiB"]);
+    }
 
     #[test]
     fn lifetimes_that_touch_never_share() {

@@ -1,6 +1,7 @@
 //! What a record becomes: buffers, and plans that are replayed.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::device::Gpu;
 use super::ledger::{Class, Memory};
@@ -114,24 +115,32 @@ impl Workspace {
         &self.buffers[self.place[tensor.id].expect("a tensor that a dispatch names")]
     }
 
-    /// Replays `plans` one after the other, in one compute pass and one submission.
-    pub fn run(&self, gpu: &Gpu, plans: &[&str]) {
-        self.run_in_pieces(gpu, plans, usize::MAX);
+    /// Dispatches of a plan.
+    pub(super) fn n_dispatches(&self, plan: &str) -> usize {
+        self.plan(plan).steps.len()
     }
 
-    /// Replays `plans` in submissions of at most `max_dispatches`: for drivers that end long ones.
-    pub fn run_in_pieces(&self, gpu: &Gpu, plans: &[&str], max_dispatches: usize) {
-        let steps: Vec<&Step> = plans.iter().flat_map(|name| &self.plan(name).steps).collect();
-        for piece in steps.chunks(max_dispatches.min(steps.len()).max(1)) {
-            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-            {
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                for step in piece {
-                    step.record(&mut pass);
-                }
-            }
-            gpu.queue.submit([encoder.finish()]);
-        }
+    /// Replays `plans` one after the other, in one compute pass and one submission.
+    ///
+    /// [`Pace::run`](super::Pace::run) does the same in pieces.
+    pub fn run(&self, gpu: &Gpu, plans: &[&str]) {
+        submit(gpu, plans.iter().flat_map(|name| &self.plan(name).steps));
+    }
+
+    /// Replays a part of a plan.
+    pub(super) fn submit(&self, gpu: &Gpu, plan: &str, dispatches: Range<usize>) {
+        submit(gpu, &self.plan(plan).steps[dispatches]);
+    }
+
+    /// Copies a tensor of another workspace on the same device into one of this, after everything submitted before.
+    ///
+    /// Panics if the number of elements differs.
+    pub fn copy_from(&self, gpu: &Gpu, to: &Tensor, other: &Workspace, from: &Tensor) {
+        assert_eq!(to.len(), from.len(), "a copy of {:?} to {:?}", from.shape, to.shape);
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        let [from_at, to_at] = [from, to].map(|tensor| tensor.offset as u64 * 4);
+        encoder.copy_buffer_to_buffer(other.buffer(from), from_at, self.buffer(to), to_at, to.bytes());
+        gpu.queue.submit([encoder.finish()]);
     }
 
     /// Replays a plan once with a time stamp around every dispatch, and sums them by kernel, slowest first.
@@ -195,6 +204,17 @@ impl Workspace {
         assert_eq!(size_of::<T>(), 4, "elements have 32 bits");
         read_bytes(gpu, self.buffer(tensor), tensor.offset as u64 * 4, tensor.bytes()).await
     }
+}
+
+fn submit<'a>(gpu: &Gpu, steps: impl IntoIterator<Item = &'a Step>) {
+    let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+    {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for step in steps {
+            step.record(&mut pass);
+        }
+    }
+    gpu.queue.submit([encoder.finish()]);
 }
 
 impl Step {

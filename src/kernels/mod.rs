@@ -8,6 +8,7 @@ pub mod attention;
 pub mod cross_entropy;
 pub mod embedding;
 pub mod fill;
+pub mod heat_map;
 pub mod lion;
 pub mod matmul;
 pub mod momentum;
@@ -28,6 +29,7 @@ pub const ALL: &[&[Kernel]] = &[
     cross_entropy::KERNELS,
     embedding::KERNELS,
     fill::KERNELS,
+    heat_map::KERNELS,
     lion::KERNELS,
     matmul::KERNELS,
     momentum::KERNELS,

@@ -20,6 +20,7 @@ pub mod adamw;
 pub mod attention;
 pub mod cross_entropy;
 pub mod embedding;
+pub mod heat_map;
 pub mod lion;
 pub mod llama;
 pub mod matmul;

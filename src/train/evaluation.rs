@@ -6,7 +6,7 @@ use super::recording::RING_SLOTS;
 use crate::config::ModelConfig;
 use crate::data::tokens::Tokens;
 use crate::data::windows::Windows;
-use crate::gpu::{Class, Gpu, ReadbackRing, Recorder, Workspace};
+use crate::gpu::{Class, Gpu, Pace, ReadbackRing, Recorder, Workspace};
 use crate::kernels::Output;
 use crate::kernels::cross_entropy::IGNORE;
 use crate::kernels::embedding::TokenBatch;
@@ -60,16 +60,24 @@ impl Evaluator {
 
     /// The mean loss over the first `max_tokens` of `tokens`.
     pub async fn evaluate(&mut self, gpu: &Gpu, tokens: &Tokens, max_tokens: usize) -> Result<Evaluation> {
-        evaluate(gpu, &self.workspace, PLAN, &self.inputs, &mut self.ring, tokens, max_tokens).await
+        let replay = Replay { gpu, workspace: &self.workspace, plan: PLAN, inputs: &self.inputs };
+        evaluate(replay, None, &mut self.ring, tokens, max_tokens).await
     }
 }
 
-/// Replays `plan` over the windows of `tokens` and sums the losses that come back.
+/// A plan that is replayed over batches.
+#[derive(Clone, Copy)]
+pub(super) struct Replay<'a> {
+    pub gpu: &'a Gpu,
+    pub workspace: &'a Workspace,
+    pub plan: &'a str,
+    pub inputs: &'a BatchInputs,
+}
+
+/// Replays over the windows of `tokens` and sums the losses that come back.
 pub(super) async fn evaluate(
-    gpu: &Gpu,
-    workspace: &Workspace,
-    plan: &str,
-    inputs: &BatchInputs,
+    Replay { gpu, workspace, plan, inputs }: Replay<'_>,
+    mut pace: Option<&mut Pace>,
     ring: &mut ReadbackRing,
     tokens: &Tokens,
     max_tokens: usize,
@@ -86,7 +94,10 @@ pub(super) async fn evaluate(
         if !ring.has_room() {
             sum += take(gpu, ring).await?;
         }
-        workspace.run(gpu, &[plan]);
+        match &mut pace {
+            Some(pace) => pace.run(gpu, workspace, &[plan]).await?,
+            None => workspace.run(gpu, &[plan]),
+        }
         ring.send(gpu, workspace, batch as u64);
     }
     while ring.pending() > 0 {

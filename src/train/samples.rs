@@ -54,8 +54,7 @@ impl Watched {
         let chosen = parameters.iter().filter(|p| config.spectra.watches(&p.spec));
         let watched: Vec<Self> = chosen
             .map(|p| {
-                let own = |state: &&State| state.name.strip_prefix(&p.spec.name).is_some_and(|w| w.starts_with('.'));
-                let states = states.iter().filter(own).map(|state| state.tensor.clone());
+                let states = state_tensors(states, &p.spec.name).cloned();
                 Self {
                     parameter: p.spec.name.clone(),
                     shape: [p.spec.shape[0], p.spec.shape[1]],
@@ -69,6 +68,12 @@ impl Watched {
         rec.reserve_staging(of_parameters + bytes(&clip_of(statistics)));
         watched
     }
+}
+
+/// What is carried from step to step for a parameter.
+pub(super) fn state_tensors<'a>(states: &'a [State], parameter: &str) -> impl Iterator<Item = &'a Tensor> {
+    let own = move |state: &&State| state.name.strip_prefix(parameter).is_some_and(|what| what.starts_with('.'));
+    states.iter().filter(own).map(|state| &state.tensor)
 }
 
 fn clip_of(statistics: &Tensor) -> Tensor {

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use web_time::Instant;
 
-use super::evaluation::{Evaluation, evaluate, write_batch, write_tables};
+use super::evaluation::{Evaluation, Replay, evaluate, write_batch, write_tables};
 use super::recording::{EVALUATE, FIRST, NEXT, RING_SLOTS, Recorded, UPDATE, record_training, record_training_with};
 use super::report::StepReport;
-use super::samples::{GradientSample, Sampler};
+use super::samples::{GradientSample, Sampler, state_tensors};
 use crate::config::{RunConfig, ScheduleKind};
 use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
-use crate::gpu::{Gpu, KernelTime, Memory, ReadbackRing, Tensor, Workspace};
+use crate::generate::Generator;
+use crate::gpu::{Gpu, KernelTime, Memory, Pace, ReadbackRing, Tensor, Workspace};
 use crate::kernels::norms::Place;
-use crate::llama::{BatchInputs, Llama, initial_values};
+use crate::llama::{BatchInputs, Llama, Parameter, initial_values};
 use crate::optim::{RecordUpdate, State};
 use crate::reference::schedule::cosine_with_warmup;
 use crate::{Error, Result};
@@ -32,6 +33,7 @@ pub struct Trainer {
     inputs: BatchInputs,
     eval_inputs: BatchInputs,
     step_tensor: Tensor,
+    statistics: Tensor,
     ring: ReadbackRing,
     eval_ring: ReadbackRing,
     sampler: Option<Sampler>,
@@ -40,6 +42,7 @@ pub struct Trainer {
     /// Steps submitted.
     step: u64,
     last_report: Option<Instant>,
+    pace: Option<Pace>,
 }
 
 /// Everything that a step changes: enough to go on to the same bits. Named as in the checkpoint.
@@ -99,12 +102,14 @@ impl Trainer {
             inputs,
             eval_inputs,
             step_tensor: step,
+            statistics,
             ring,
             eval_ring,
             sampler,
             samples: Vec::new(),
             step: 0,
             last_report: None,
+            pace: None,
         })
     }
 
@@ -123,6 +128,12 @@ impl Trainer {
         &self.workspace.memory
     }
 
+    /// From now on at most `budget_secs` of work lies on the device at once, so that a window on the same device is drawn
+    /// in between; none submits whole steps. The numbers stay the same to the last bit.
+    pub fn set_pace(&mut self, budget_secs: Option<f64>) {
+        self.pace = budget_secs.map(Pace::new);
+    }
+
     /// Submits one step, and returns the reports that have arrived meanwhile, oldest first.
     ///
     /// Errors: a device that fails, tokens outside the vocabulary, and [`Error::NonFinite`] once a loss or gradient is
@@ -133,8 +144,8 @@ impl Trainer {
             arrived.extend(self.ring.take(&self.gpu).await?);
         }
         self.last_report.get_or_insert_with(Instant::now);
-        self.submit_step()?;
-        self.sample().await?;
+        self.submit_step().await?;
+        self.send_samples().await?;
         while let Some(oldest) = self.ring.try_take(&self.gpu)? {
             arrived.push(oldest);
         }
@@ -164,9 +175,10 @@ impl Trainer {
 
     /// The mean loss over the validation tokens, up to `eval.max_tokens`, with the weights as they are now.
     pub async fn evaluate(&mut self) -> Result<Evaluation> {
-        let Self { gpu, workspace, eval_inputs, eval_ring, dataset, config, .. } = self;
+        let Self { gpu, workspace, eval_inputs, eval_ring, dataset, config, pace, .. } = self;
         let max_tokens = config.eval.max_tokens;
-        evaluate(gpu, workspace, EVALUATE, eval_inputs, eval_ring, &dataset.validation, max_tokens).await
+        let replay = Replay { gpu, workspace, plan: EVALUATE, inputs: eval_inputs };
+        evaluate(replay, pace.as_mut(), eval_ring, &dataset.validation, max_tokens).await
     }
 
     /// Reads back everything that a step changes.
@@ -217,12 +229,87 @@ impl Trainer {
     /// Errors: no such parameter, or a run with `fused_update`, where no gradient outlives its update.
     pub async fn gradient(&self, name: &str) -> Result<Vec<f32>> {
         if self.config.train.fused_update {
-            let message = "no gradient outlives its update: set it to false to read gradients";
-            return Err(Error::config("train.fused_update", message));
+            return Err(no_gradient());
         }
+        self.workspace.read(&self.gpu, self.parameter(name)?.gradient()).await
+    }
+
+    /// Reads back one matrix's gradient of the last step, with what its rule carries to the next.
+    ///
+    /// Errors: as [`Trainer::gradient`], and a parameter that is no matrix.
+    pub async fn sample(&self, name: &str) -> Result<GradientSample> {
+        let gradient = self.gradient(name).await?;
+        let spec = &self.parameter(name)?.spec;
+        let &[m, n] = &spec.shape[..] else {
+            return Err(Error::Data(format!("{name} of shape {:?} is no matrix", spec.shape)));
+        };
+        let mut states = Vec::new();
+        for tensor in state_tensors(&self.states, name) {
+            states.push(self.workspace.read(&self.gpu, tensor).await?);
+        }
+        let statistics: Vec<f32> = self.workspace.read(&self.gpu, &self.statistics).await?;
+        Ok(GradientSample {
+            step: self.step,
+            parameter: name.to_owned(),
+            shape: [m, n],
+            rule: self.config.optimizer.recipe(spec.role).rule.clone(),
+            gradient,
+            clip: statistics[Place::CLIP],
+            states,
+        })
+    }
+
+    /// Copies one parameter's gradient of the last step to a tensor of another workspace, without a way over the host.
+    ///
+    /// Errors: as [`Trainer::gradient`].
+    pub fn copy_gradient(&self, name: &str, workspace: &Workspace, gradient: &Tensor) -> Result<()> {
+        if self.config.train.fused_update {
+            return Err(no_gradient());
+        }
+        workspace.copy_from(&self.gpu, gradient, &self.workspace, self.parameter(name)?.gradient());
+        Ok(())
+    }
+
+    /// A generator with room for `positions` tokens, with the weights as they are now; [`Trainer::update_generator`]
+    /// brings it to later ones.
+    ///
+    /// Errors: a cache that does not fit the device.
+    pub async fn generator(&self, positions: usize) -> Result<Generator> {
+        let mut generator = Generator::new(&self.gpu, &self.config.model, &[], positions).await?;
+        self.update_generator(&mut generator);
+        Ok(generator)
+    }
+
+    /// Gives a generator of this model the weights as they are now, without a way over the host, and empties its cache.
+    pub fn update_generator(&self, generator: &mut Generator) {
+        let weights: Vec<&Tensor> = self.llama.parameters.iter().map(|parameter| &parameter.weight).collect();
+        generator.restart_with(&self.gpu, &self.workspace, &weights);
+    }
+
+    fn parameter(&self, name: &str) -> Result<&Parameter> {
         let parameter = self.llama.parameters.iter().find(|p| p.spec.name == name);
-        let parameter = parameter.ok_or_else(|| Error::Data(format!("the model has no parameter {name:?}")))?;
-        self.workspace.read(&self.gpu, parameter.gradient()).await
+        parameter.ok_or_else(|| Error::Data(format!("the model has no parameter {name:?}")))
+    }
+
+    /// Submits one step as [`Trainer::step`] does, to the same bits, with a time stamp around every dispatch: the time on
+    /// the device of each kernel, by plan.
+    ///
+    /// Errors: as [`Trainer::step`], and an adapter without time stamps.
+    pub async fn timed_step(&mut self) -> Result<(Vec<StepReport>, Vec<(&'static str, Vec<KernelTime>)>)> {
+        let mut reports = self.drain().await?;
+        self.last_report = Some(Instant::now());
+        let batch = self.next_batch()?;
+        let mut times = Vec::new();
+        for MicroBatch { ids, targets, plans } in self.micro_batches(&batch) {
+            write_batch(&self.gpu, &self.workspace, &self.inputs, ids, targets);
+            for &plan in plans {
+                times.push((plan, self.workspace.time(&self.gpu, plan).await?));
+            }
+        }
+        self.end_step();
+        self.send_samples().await?;
+        reports.extend(self.drain().await?);
+        Ok((reports, times))
     }
 
     /// Time on the device of each kernel of one step, by plan. The weights move on by what is replayed.
@@ -235,33 +322,59 @@ impl Trainer {
         Ok(times)
     }
 
-    fn submit_step(&mut self) -> Result<()> {
+    async fn submit_step(&mut self) -> Result<()> {
+        let batch = self.next_batch()?;
+        let mut pace = self.pace.take();
+        for MicroBatch { ids, targets, plans } in self.micro_batches(&batch) {
+            write_batch(&self.gpu, &self.workspace, &self.inputs, ids, targets);
+            match &mut pace {
+                Some(pace) => pace.run(&self.gpu, &self.workspace, plans).await?,
+                None => self.workspace.run(&self.gpu, plans),
+            }
+        }
+        self.pace = pace;
+        self.end_step();
+        Ok(())
+    }
+
+    /// Ids and targets of the next step, and its numbers on their way to the device.
+    fn next_batch(&self) -> Result<[Vec<u32>; 2]> {
         let train = &self.config.train;
         let batches = Batches::new(&self.dataset.train, train.batch_size, train.sequence_length, train.seed)?;
         let n = train.batch_size * train.sequence_length;
-        let (mut ids, mut targets) = (vec![0; n], vec![0; n]);
+        let [mut ids, mut targets] = [vec![0; n], vec![0; n]];
         batches.fill(self.step, &mut ids, &mut targets)?;
 
         let schedule = self.schedule(self.step) as f32;
         let words = [schedule.to_bits(), (self.step + 1) as u32, train.seed as u32, 0];
         self.workspace.write(&self.gpu, &self.step_tensor, &words);
+        Ok([ids, targets])
+    }
+
+    /// Ids and targets of every micro-batch, with the plans that it is run through.
+    fn micro_batches<'a>(&self, [ids, targets]: &'a [Vec<u32>; 2]) -> Vec<MicroBatch<'a>> {
+        let train = &self.config.train;
         let micro_tokens = train.micro_batch_size * train.sequence_length;
-        let micro_batches = ids.chunks(micro_tokens).zip(targets.chunks(micro_tokens)).enumerate();
         let last = train.n_micro_batches() - 1;
-        for (index, (ids, targets)) in micro_batches {
-            write_batch(&self.gpu, &self.workspace, &self.inputs, ids, targets);
-            let micro = if index == 0 { FIRST } else { NEXT };
-            let separate = index == last && !train.fused_update;
-            let plans: &[&str] = if separate { &[micro, UPDATE] } else { &[micro] };
-            self.workspace.run(&self.gpu, plans);
-        }
+        let plans = |index: usize| -> &'static [&'static str] {
+            match (index == 0, index == last && !train.fused_update) {
+                (true, true) => &[FIRST, UPDATE],
+                (true, false) => &[FIRST],
+                (false, true) => &[NEXT, UPDATE],
+                (false, false) => &[NEXT],
+            }
+        };
+        let pairs = ids.chunks(micro_tokens).zip(targets.chunks(micro_tokens));
+        pairs.enumerate().map(|(index, (ids, targets))| MicroBatch { ids, targets, plans: plans(index) }).collect()
+    }
+
+    fn end_step(&mut self) {
         self.step += 1;
         self.ring.send(&self.gpu, &self.workspace, self.step);
-        Ok(())
     }
 
     /// Sends the gradients of the step just submitted, if it is one to sample, and fetches older ones that arrived.
-    async fn sample(&mut self) -> Result<()> {
+    async fn send_samples(&mut self) -> Result<()> {
         let Self { gpu, workspace, sampler, samples, config, step, .. } = self;
         let Some(sampler) = sampler else { return Ok(()) };
         if step.is_multiple_of(config.spectra.every) {
@@ -336,4 +449,15 @@ impl Trainer {
              backward pass: lower the learning rate or clip gradients (`--set train.max_grad_norm=1`)"
         ))
     }
+}
+
+/// A part of a step's batch, and what it is run through.
+struct MicroBatch<'a> {
+    ids: &'a [u32],
+    targets: &'a [u32],
+    plans: &'static [&'static str],
+}
+
+fn no_gradient() -> Error {
+    Error::config("train.fused_update", "no gradient outlives its update: set it to false to read gradients")
 }

@@ -1,7 +1,7 @@
 //! What floor 1 promises: memory as planned, limits by name, grids, views, replays that repeat every bit.
 
 use multinorm::gpu::{
-    AdapterChoice, Class, Form, Gpu, GpuOptions, MAX_GROUPS, Profile, ReadbackRing, Recorder, Tensor, grid,
+    AdapterChoice, Class, Form, Gpu, GpuOptions, MAX_GROUPS, Pace, Profile, ReadbackRing, Recorder, Tensor, grid,
 };
 use multinorm::kernels::{self, Output, fill::fill, matmul, rms_norm};
 use multinorm::reference;
@@ -79,8 +79,8 @@ fn chain(rec: &mut Recorder, x: &Tensor, weight: &Tensor) -> Tensor {
 fn a_replay_repeats_every_bit() {
     for form in FORMS {
         let mut runs: Vec<Vec<u32>> = Vec::new();
-        for pieces in [usize::MAX, 1] {
-            let gpu = gpu(form);
+        for budget_secs in [f64::INFINITY, 0.0] {
+            let (gpu, mut pace) = (gpu(form), Pace::new(budget_secs));
             let mut rec = Recorder::new(&gpu.profile);
             rec.begin("case");
             let x = rec.persistent(Class::Activations, "x", &[33, 20]);
@@ -91,7 +91,12 @@ fn a_replay_repeats_every_bit() {
             workspace.write(gpu, &weight, &random(20 * 20, 2));
             for _ in 0..2 {
                 workspace.write(gpu, &y, &[f32::NAN; 33 * 20]);
-                workspace.run_in_pieces(gpu, &["case"], pieces);
+                if budget_secs.is_infinite() {
+                    workspace.run(gpu, &["case"]);
+                } else {
+                    // No budget: every dispatch is a submission of its own.
+                    block_on(pace.run(gpu, &workspace, &["case"])).unwrap();
+                }
                 runs.push(block_on(workspace.read(gpu, &y)).unwrap());
             }
         }

@@ -60,6 +60,8 @@ fn record_layers(rec: &mut Recorder) {
         kernels::matmul::nt(rec, &row_x, &x, &row_y, output);
     }
     kernels::fill::fill(rec, &y, 0.5);
+    let pixels = tensor(rec, &[16, 64]);
+    kernels::heat_map::heat_map(rec, &x, &pixels, 3.0);
     kernels::swiglu::swiglu(rec, &x, &y, &z);
     kernels::swiglu::swiglu_backward(rec, &x, &y, &z);
 
@@ -146,9 +148,7 @@ fn record_updates(rec: &mut Recorder) {
             }
         }
     }
-    let [gradient, momentum, ahead] = [(); 3].map(|()| tensor(rec, &[7, 13]));
-    let hyper = kernels::momentum::Average { beta: 0.9, nesterov: true };
-    kernels::momentum::peek(rec, &gradient, &momentum, &ahead, &statistics, hyper);
+    let gradient = tensor(rec, &[7, 13]);
     for passes in [&[Pass::Row][..], &[Pass::Column], &[Pass::Sign]] {
         let mut iterate = Iterate::new(&gradient).unwrap();
         iterate.passes(rec, passes);

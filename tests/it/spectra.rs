@@ -5,6 +5,7 @@ use std::sync::Arc;
 use multinorm::config::{Role, Rule, RunConfig, RunDefaults};
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokens::Tokens;
+use multinorm::generate::Generator;
 use multinorm::spectrum::singular_values;
 use multinorm::train::{GradientSample, SpectrumRecord, Trainer};
 use pollster::block_on;
@@ -101,6 +102,70 @@ fn samples_are_the_gradients_and_states_of_their_step() {
             assert_eq!((sample.states.len(), &sample.states[0]), (1, values));
             assert!(sample.clip > 0.0 && sample.clip < 1.0, "clipping shows: {}", sample.clip);
         }
+    }
+}
+
+/// All that a snapshot holds, as bits.
+fn bits(trainer: &Trainer) -> Vec<u32> {
+    let snapshot = block_on(trainer.snapshot()).unwrap();
+    let states = snapshot.states.into_iter().map(|(.., values)| values);
+    snapshot.parameters.into_iter().chain(states).flatten().map(f32::to_bits).collect()
+}
+
+#[test]
+fn a_sample_on_demand_and_steps_that_are_paced_or_timed_change_nothing() {
+    for form in FORMS {
+        let (mut plain, mut other) = (trainer(form, "optimizer.name=muon"), trainer(form, "optimizer.name=muon"));
+        let mut losses = [vec![], vec![]];
+        for number in 1..=STEPS {
+            losses[0].extend(block_on(plain.step()).unwrap());
+            match number {
+                // A budget that every piece overdraws, then one that holds everything.
+                1 => other.set_pace(Some(1e-6)),
+                2 => other.set_pace(Some(10.0)),
+                _ => other.set_pace(None),
+            }
+            if number == 3 && shared_gpu(form).profile.timestamps {
+                let (reports, times) = block_on(other.timed_step()).unwrap();
+                losses[1].extend(reports);
+                let kernels: Vec<&str> =
+                    times.iter().flat_map(|(_, kernels)| kernels).map(|time| time.kernel).collect();
+                assert!(kernels.contains(&"attention") && kernels.contains(&"apply_scaled"), "{kernels:?}");
+            } else {
+                losses[1].extend(block_on(other.step()).unwrap());
+            }
+            let ringed = plain.take_samples();
+            let now = block_on(other.sample(WATCHED[0])).unwrap();
+            block_on(plain.drain()).map(|reports| losses[0].extend(reports)).unwrap();
+            let ringed = ringed.into_iter().chain(plain.take_samples()).find(|s| s.parameter == WATCHED[0]).unwrap();
+            assert_eq!((now.step, now.shape, &now.rule), (number, ringed.shape, &ringed.rule));
+            assert_eq!((now.clip, &now.gradient, &now.states), (ringed.clip, &ringed.gradient, &ringed.states));
+        }
+        losses[1].extend(block_on(other.drain()).unwrap());
+        let [a, b] = losses.map(|reports| reports.iter().map(|report| report.loss.to_bits()).collect::<Vec<_>>());
+        assert_eq!((a.len() as u64, &a), (STEPS, &b), "{form:?}");
+        assert_eq!(bits(&plain), bits(&other), "{form:?}");
+        block_on(other.evaluate()).unwrap();
+        let refused = block_on(other.sample("model.norm.weight")).unwrap_err().to_string();
+        assert!(refused.contains("model.norm.weight of shape [24] is no matrix"), "{refused}");
+    }
+}
+
+#[test]
+fn a_generator_takes_the_weights_where_they_lie() {
+    let mut trainer = trainer(FORMS[0], "optimizer.name=sinkgd");
+    let gpu = shared_gpu(FORMS[0]);
+    let mut live = block_on(trainer.generator(4)).unwrap();
+    for _ in 0..2 {
+        block_on(trainer.step()).unwrap();
+        trainer.update_generator(&mut live);
+        let weights = block_on(trainer.snapshot()).unwrap().parameters;
+        let mut fresh = block_on(Generator::new(&gpu, &trainer.config().model, &weights, 4)).unwrap();
+        for id in [5, 17, 3] {
+            let [ours, theirs] = [&mut live, &mut fresh].map(|generator| block_on(generator.push(&gpu, id)).unwrap());
+            assert_eq!(ours, theirs, "token {id}");
+        }
+        assert_eq!(live.room(), 1, "an updated generator begins anew");
     }
 }
 

@@ -9,6 +9,7 @@ mod attention;
 mod cross_entropy;
 mod embedding;
 mod fill;
+mod heat_map;
 mod lion;
 mod matmul;
 mod momentum;

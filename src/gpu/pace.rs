@@ -1,0 +1,148 @@
+//! Plans in pieces, so that whoever else uses the device, such as the window that draws, gets a turn in between.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+
+use web_time::Instant;
+
+use super::device::Gpu;
+use super::workspace::Workspace;
+use crate::Result;
+
+/// Seconds that a dispatch is taken for before one of its plan was timed: several pieces to begin with, not one long one.
+const UNKNOWN_SECS: f64 = 1e-3;
+/// What one timing may multiply an estimate by: something else may have had the device meanwhile.
+const MOST_CHANGE: f64 = 4.0;
+
+/// How much work may lie on the device at once, and what is known of how long each dispatch takes.
+#[derive(Debug)]
+pub struct Pace {
+    budget_secs: f64,
+    /// By plan, an estimate for each dispatch.
+    secs: HashMap<String, Vec<f64>>,
+    pending: VecDeque<Piece>,
+    last_done: Option<Instant>,
+}
+
+/// A submitted part of a plan.
+#[derive(Debug)]
+struct Piece {
+    plan: String,
+    dispatches: Range<usize>,
+    estimate_secs: f64,
+    submitted: Instant,
+    done: flume::Receiver<Instant>,
+}
+
+impl Pace {
+    /// At most `budget_secs` of work at once, as far as the estimates hold; a single dispatch is never cut.
+    pub fn new(budget_secs: f64) -> Self {
+        Self { budget_secs, secs: HashMap::new(), pending: VecDeque::new(), last_done: None }
+    }
+
+    /// Seconds that one replay of a plan is expected to take on the device; none before its first.
+    pub fn estimate_secs(&self, plan: &str) -> Option<f64> {
+        self.secs.get(plan).map(|secs| secs.iter().sum())
+    }
+
+    /// Submits `plans` one after the other, waiting whenever the budget is used up; the last pieces are still under way
+    /// at the end.
+    ///
+    /// The results are those of [`Workspace::run`] to the bit: only the submissions differ.
+    /// Errors: a device that fails.
+    pub async fn run(&mut self, gpu: &Gpu, workspace: &Workspace, plans: &[&str]) -> Result<()> {
+        for &plan in plans {
+            let n = workspace.n_dispatches(plan);
+            let secs = self.secs.entry(plan.to_owned()).or_insert_with(|| vec![UNKNOWN_SECS; n]).clone();
+            // Two halves, so that the device has something to do while the first one's end is told.
+            for dispatches in pieces(&secs, self.budget_secs / 2.0) {
+                let estimate_secs = secs[dispatches.clone()].iter().sum();
+                self.make_room(gpu, estimate_secs).await?;
+                workspace.submit(gpu, plan, dispatches.clone());
+                let (sender, done) = flume::bounded(1);
+                gpu.queue.on_submitted_work_done(move || {
+                    let _ = sender.send(Instant::now()); // a failed send means that nobody waits any more
+                });
+                let submitted = Instant::now();
+                self.pending.push_back(Piece { plan: plan.to_owned(), dispatches, estimate_secs, submitted, done });
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_room(&mut self, gpu: &Gpu, estimate_secs: f64) -> Result<()> {
+        while let Some(oldest) = self.pending.front() {
+            if let Ok(done) = oldest.done.try_recv() {
+                self.learn(done);
+                continue;
+            }
+            let waiting: f64 = self.pending.iter().map(|piece| piece.estimate_secs).sum();
+            if waiting + estimate_secs <= self.budget_secs {
+                break;
+            }
+            let done = wait(gpu, &oldest.done).await?;
+            self.learn(done);
+        }
+        Ok(())
+    }
+
+    /// Takes the oldest piece away and spreads its time over its dispatches, as they were estimated before.
+    fn learn(&mut self, done: Instant) {
+        let piece = self.pending.pop_front().expect("a piece that was waited for");
+        // It began when it was submitted, or when the one before it ended.
+        let began = self.last_done.map_or(piece.submitted, |last| last.max(piece.submitted));
+        self.last_done = Some(done);
+        let took = done.saturating_duration_since(began).as_secs_f64();
+        let secs = self.secs.get_mut(&piece.plan).expect("an estimate for every plan that ran");
+        let change = (took / piece.estimate_secs).clamp(MOST_CHANGE.recip(), MOST_CHANGE);
+        secs[piece.dispatches].iter_mut().for_each(|secs| *secs = (*secs * change).max(1e-7));
+    }
+}
+
+/// The whole range in order, in pieces that take `most_secs` at most wherever one dispatch alone does.
+fn pieces(secs: &[f64], most_secs: f64) -> Vec<Range<usize>> {
+    let mut pieces = Vec::new();
+    let (mut start, mut sum) = (0, 0.0);
+    for (at, secs) in secs.iter().enumerate() {
+        if at > start && sum + secs > most_secs {
+            pieces.push(start..at);
+            (start, sum) = (at, 0.0);
+        }
+        sum += secs;
+    }
+    pieces.push(start..secs.len());
+    pieces
+}
+
+/// The end of a piece. Outside a browser the device must be asked; between two questions the lock on it is free, so that
+/// the thread that draws never waits for this one.
+async fn wait(gpu: &Gpu, done: &flume::Receiver<Instant>) -> Result<Instant> {
+    #[cfg(not(target_arch = "wasm32"))]
+    loop {
+        gpu.poll();
+        gpu.check()?;
+        if let Ok(done) = done.try_recv() {
+            return Ok(done);
+        }
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    #[cfg(target_arch = "wasm32")]
+    {
+        let told = done.recv_async().await;
+        gpu.check()?;
+        told.map_err(|_| crate::Error::Gpu(format!("{}: the end of a submission was never told", gpu.adapter_name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_everything_and_none_is_too_long() {
+        let cuts = |secs: &[f64]| pieces(secs, 2.0).iter().map(|piece| [piece.start, piece.end]).collect::<Vec<_>>();
+        assert_eq!(cuts(&[1.0, 1.0, 1.0, 5.0, 1.0, 0.5]), [[0, 2], [2, 3], [3, 4], [4, 6]]);
+        assert_eq!(cuts(&[9.0]), [[0, 1]]);
+        assert_eq!(cuts(&[0.1; 7]), [[0, 7]]);
+    }
+}
