@@ -1,9 +1,10 @@
 //! Where rows and columns by turns lead: five matrices, every half-step, and the rate predicted and observed.
+//! With a folder as its argument it draws each of them there.
 #![expect(clippy::disallowed_methods, reason = "a main may block")]
 
 use multinorm::config::Pass;
 use multinorm::gpu::{Gpu, GpuOptions};
-use multinorm::normalize::{Matrix, Options, normalize};
+use multinorm::normalize::{Matrix, Options, normalize, picture};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
@@ -39,7 +40,9 @@ fn matrices() -> [(&'static str, &'static str, [usize; 2], Vec<f32>); 5] {
 #[pollster::main]
 async fn main() -> multinorm::Result<()> {
     let gpu = Gpu::open(&GpuOptions::default()).await?;
-    let options = Options { passes: vec![Pass::Row, Pass::Column], iterations: 6, tolerance: 0.0, spectrum: false };
+    let folder = std::env::args().nth(1);
+    let passes = vec![Pass::Row, Pass::Column];
+    let options = Options { passes, iterations: 6, tolerance: 0.0, spectrum: folder.is_some() };
     for (name, why, shape, values) in matrices() {
         println!("{name} {shape:?}: {why}");
         let matrix = Matrix::new(name, &shape, values)?;
@@ -50,6 +53,10 @@ async fn main() -> multinorm::Result<()> {
         });
         let report = report.await?;
         let rate = |rate: Option<f64>| rate.map_or("none".into(), |rate| format!("{rate:.4}"));
+        if let Some(folder) = &folder {
+            let file = std::path::Path::new(folder).join(format!("{}.svg", name.replace([' ', '×'], "-")));
+            multinorm::checkpoint::write_atomic(&file, picture(name, &report).as_bytes())?;
+        }
         println!("  rate predicted {}, observed {}\n", rate(report.rate_predicted), rate(report.rate_observed));
     }
     Ok(())

@@ -3,7 +3,6 @@ override LEN: u32;
 override BETA: f32;
 override REST: f32;              // 1 - BETA, by the host: f32 would lose digits
 override NESTEROV: bool = false;
-override KEEP: bool = true;      // else M stays as it is: a look at what the next step would be
 @group(0) @binding(0) var<storage, read>       gradient:   array<f32>;  // [LEN]
 @group(0) @binding(1) var<storage, read_write> momentum:   array<f32>;  // [LEN], zero before the first step
 @group(0) @binding(2) var<storage, read_write> ahead:      array<f32>;  // [LEN]
@@ -19,6 +18,6 @@ fn average(
     if (at >= LEN || statistics[1] < 0.0) { return; }
     let g = REST * gradient[at] * statistics[1];
     let m = fma(BETA, momentum[at], g);
-    if (KEEP) { momentum[at] = m; }
+    momentum[at] = m;
     ahead[at] = select(m, fma(BETA, m, g), NESTEROV);
 }

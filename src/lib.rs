@@ -6,6 +6,8 @@ pub mod error;
 
 pub mod config;
 pub mod data;
+#[cfg(not(target_arch = "wasm32"))]
+mod plot;
 pub mod reference;
 
 pub mod gpu;

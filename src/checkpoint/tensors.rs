@@ -36,10 +36,7 @@ pub fn write_tensors(path: &Path, tensors: &[NamedTensor]) -> Result<()> {
 
 /// Reads float32, float16, bfloat16 and float64 as float32, in the order of the file.
 pub fn read_tensors(path: &Path) -> Result<Vec<NamedTensor>> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let n_file_bytes = file.metadata().map_err(Error::io("read", path))?.len();
-    let mut file = BufReader::with_capacity(1 << 20, file);
-    let metadata = read_header(&mut file, n_file_bytes, path)?;
+    let (mut file, metadata) = open(path)?;
     metadata.offset_keys().into_iter().map(|name| read_next(&mut file, &metadata, name, path)).collect()
 }
 
@@ -48,16 +45,22 @@ pub fn read_tensors(path: &Path) -> Result<Vec<NamedTensor>> {
 /// # Panics
 /// On a name that is not among them.
 pub fn read_tensor(path: &Path, choose: impl FnOnce(&[(String, Vec<usize>)]) -> Result<String>) -> Result<NamedTensor> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let n_file_bytes = file.metadata().map_err(Error::io("read", path))?.len();
-    let mut file = BufReader::with_capacity(1 << 20, file);
-    let metadata = read_header(&mut file, n_file_bytes, path)?;
+    let (mut file, metadata) = open(path)?;
     let info = |name: &str| metadata.info(name).expect("the header's own name");
     let names = metadata.offset_keys().into_iter().map(|name| (name.clone(), info(&name).shape.clone()));
     let name = choose(&names.collect::<Vec<_>>())?;
     let start = info(&name).data_offsets.0 as i64;
     file.seek(SeekFrom::Current(start)).map_err(Error::io("read", path))?;
     read_next(&mut file, &metadata, name, path)
+}
+
+/// The file after its header, and the header.
+fn open(path: &Path) -> Result<(BufReader<File>, Metadata)> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let n_file_bytes = file.metadata().map_err(Error::io("read", path))?.len();
+    let mut file = BufReader::with_capacity(1 << 20, file);
+    let metadata = read_header(&mut file, n_file_bytes, path)?;
+    Ok((file, metadata))
 }
 
 /// Past this the format's own reader refuses a header.

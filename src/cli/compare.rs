@@ -9,12 +9,13 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use multinorm::compare::{Comparison, Event, OptimizerResult, Outcome, Place, Plan, run as run_comparison};
 use multinorm::data::dataset;
+use multinorm::gpu::bytes_in_words;
 use multinorm::train::{self, record_training};
 use multinorm::{Error, Result};
 use web_time::Instant;
 
 use super::DeviceArgs;
-use super::output::{bytes, print_json};
+use super::output::print_json;
 use super::train::{read_config, stop_on_interrupt};
 
 #[derive(Args)]
@@ -111,6 +112,9 @@ impl Progress {
     fn show(&mut self, event: &Event<'_>) {
         match event {
             Event::Measuring(optimizer) => self.line(&format!("measuring the update of {optimizer}")),
+            Event::Following(optimizer) => {
+                self.line(&format!("following a gradient through the passes of {optimizer}"))
+            }
             Event::Begins { run, number, of } => {
                 self.before = (*number as u64 - 1) * self.steps;
                 self.run = format!("run {number}/{of} {run}");
@@ -184,7 +188,7 @@ fn row(optimizer: &OptimizerResult) -> String {
             Some(sd) => format!("{:.4} ± {sd:.4}", loss.mean),
             None => format!("{:.4}", loss.mean),
         })),
-        or_none(cost.map(|cost| bytes(cost.state_bytes))),
+        or_none(cost.map(|cost| bytes_in_words(cost.state_bytes))),
         or_none(optimizer.tokens_per_sec.map(|speed| format!("{speed:.0}"))),
         or_none(cost.and_then(|cost| cost.update_share).map(|share| format!("{:.1} %", 100.0 * share))),
         or_none(optimizer.to_reference.map(|reached| format!("{:.0}", reached.steps))),

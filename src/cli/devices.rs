@@ -2,10 +2,10 @@
 
 use clap::Args;
 use multinorm::Result;
-use multinorm::gpu::list_adapters;
+use multinorm::gpu::{bytes_in_words, list_adapters};
 
 use super::DeviceArgs;
-use super::output::{bytes, print_json};
+use super::output::print_json;
 
 #[derive(Args)]
 pub struct DevicesArgs {
@@ -27,9 +27,9 @@ pub fn run(device: &DeviceArgs, args: &DevicesArgs) -> Result<()> {
         let limits = &adapter.limits;
         println!(
             "     limits      buffer {}, binding {}, workgroup memory {}, {} invocations, {} storage buffers",
-            bytes(limits.max_buffer_size),
-            bytes(limits.max_storage_buffer_binding_size),
-            bytes(u64::from(limits.max_compute_workgroup_storage_size)),
+            bytes_in_words(limits.max_buffer_size),
+            bytes_in_words(limits.max_storage_buffer_binding_size),
+            bytes_in_words(u64::from(limits.max_compute_workgroup_storage_size)),
             limits.max_compute_invocations_per_workgroup,
             limits.max_storage_buffers_per_shader_stage,
         );

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use multinorm::checkpoint::list_checkpoints;
 use multinorm::config::Role;
+use multinorm::gpu::bytes_in_words;
 use multinorm::{Error, Result};
 use serde_json::Value;
 
 use super::model::Model;
-use super::output::bytes;
 
 #[derive(Args)]
 pub struct InspectArgs {
@@ -55,7 +55,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         config.vocab_size
     );
     let specs = config.parameters();
-    println!("parameters    {} ({} in f32)", config.n_parameters(), bytes(4 * config.n_parameters() as u64));
+    println!("parameters    {} ({} in f32)", config.n_parameters(), bytes_in_words(4 * config.n_parameters() as u64));
     for (role, name) in
         [(Role::Embedding, "embedding"), (Role::Linear, "linear"), (Role::Norm, "norm"), (Role::Head, "head")]
     {

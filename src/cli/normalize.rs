@@ -1,10 +1,13 @@
 //! `multinorm normalize`: what a list of passes does to one matrix.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use multinorm::checkpoint::write_atomic;
 use multinorm::config::Pass;
-use multinorm::normalize::{Entry, Matrix, Options, Report, check_out, normalize, read_matrix, write_matrix};
+use multinorm::normalize::{
+    Entry, Matrix, Options, Report, check_folder, check_out, normalize, picture, read_matrix, write_matrix,
+};
 use multinorm::spectrum::Spectrum;
 use multinorm::{Error, Result};
 
@@ -34,6 +37,9 @@ pub struct NormalizeArgs {
     /// Writes the last X as float32: .npy or .safetensors
     #[arg(long, value_name = "X.npy")]
     out: Option<PathBuf>,
+    /// Draws distances from balance by half-step, and with --spectrum the singular values before and after
+    #[arg(long, value_name = "X.svg")]
+    plot: Option<PathBuf>,
     /// One JSON document
     #[arg(long)]
     json: bool,
@@ -42,6 +48,7 @@ pub struct NormalizeArgs {
 pub fn run(device: &DeviceArgs, args: &NormalizeArgs) -> Result<()> {
     let options = options(args)?;
     args.out.as_deref().map_or(Ok(()), check_out)?;
+    args.plot.as_deref().map_or(Ok(()), check_plot)?;
     let matrix = read_matrix(&args.file, args.tensor.as_deref())?;
     let gpu = device.open()?;
     let mut last = Vec::new();
@@ -58,6 +65,10 @@ pub fn run(device: &DeviceArgs, args: &NormalizeArgs) -> Result<()> {
     }))?;
     if let Some(path) = &args.out {
         write_matrix(path, matrix.shape(), &last)?;
+    }
+    if let Some(path) = &args.plot {
+        let [m, n] = matrix.shape();
+        write_atomic(path, picture(&format!("{}, {m}×{n}", matrix.name()), &report).as_bytes())?;
     }
     if args.json {
         return print_json(&report);
@@ -79,6 +90,14 @@ fn options(args: &NormalizeArgs) -> Result<Options> {
         return Err(Error::config("--tolerance", format!("must be 0 or more, got {}", args.tolerance)));
     }
     Ok(Options { passes, iterations, tolerance: args.tolerance, spectrum: args.spectrum })
+}
+
+/// Refuses before anything is computed what could not be written after it.
+fn check_plot(path: &Path) -> Result<()> {
+    if path.extension().is_none_or(|extension| extension != "svg") {
+        return Err(Error::config("--plot", format!("{} does not end in .svg", path.display())));
+    }
+    check_folder(path)
 }
 
 fn print_head(matrix: &Matrix, options: &Options) {

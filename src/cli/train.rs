@@ -9,14 +9,14 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use multinorm::config::{OptimizerConfig, RunConfig, RunDefaults};
 use multinorm::data::dataset;
-use multinorm::gpu::{Class, Form, Memory, Profile};
+use multinorm::gpu::{Class, Form, Memory, Profile, bytes_in_words};
 use multinorm::train::{Event, RunPlace, Summary, record_training, run as run_training};
 use multinorm::{Error, Result};
 use serde_json::json;
 use web_time::Instant;
 
 use super::DeviceArgs;
-use super::output::{bytes, memory_table, print_json};
+use super::output::{memory_table, print_json};
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -149,10 +149,10 @@ fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     let kept = |memory: &Memory| memory.bytes(Class::Parameters) + memory.bytes(Class::OptimizerState);
     println!(
         "\nweights and optimizer state, in f32: sinkgd {}, adamw {}; counted in bf16, as papers do: sinkgd {}, adamw {}",
-        bytes(kept(&sinkgd)),
-        bytes(kept(&adamw)),
-        bytes(kept(&sinkgd) / 2),
-        bytes(kept(&adamw) / 2)
+        bytes_in_words(kept(&sinkgd)),
+        bytes_in_words(kept(&adamw)),
+        bytes_in_words(kept(&sinkgd) / 2),
+        bytes_in_words(kept(&adamw) / 2)
     );
     match fits {
         Ok(()) => println!("every buffer fits this adapter's limits"),
@@ -233,7 +233,7 @@ fn print_summary(summary: &Summary, folder: &Path) -> Result<()> {
     println!("validation loss    {:.4} (perplexity {:.2})", summary.eval_loss, summary.eval_loss.exp());
     println!("bigram baseline    {:.4}: the model is {verdict} it", summary.baseline_bigram_loss);
     println!("speed              {:.0} tokens/s", summary.tokens_per_sec);
-    println!("device memory      {}", bytes(summary.peak_bytes));
+    println!("device memory      {}", bytes_in_words(summary.peak_bytes));
     println!("checkpoint         {}", summary.checkpoint.display());
     if summary.stopped {
         println!("go on with         multinorm train --resume {}", folder.display());

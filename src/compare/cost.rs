@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::write_atomic;
+use super::files::{read_json, write_json};
+use crate::Result;
 use crate::config::{Role, RunConfig};
 use crate::data::dataset::Dataset;
 use crate::gpu::{Class, Gpu};
 use crate::train::{Trainer, record_training};
-use crate::{Error, Result};
 
 /// Memory and time of an optimizer's update; neither depends on the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,12 +33,7 @@ const REPLAYS: usize = 3;
 impl Cost {
     /// What was measured before: `costs/NAME.json` in the comparison's folder.
     pub(super) fn known(folder: &Path, name: &str) -> Result<Option<Self>> {
-        let path = path(folder, name);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        serde_json::from_slice(&text).map(Some).map_err(|error| Error::checkpoint(&path, error.to_string()))
+        read_json(&path(folder, name))
     }
 
     /// Measures, and remembers it in the comparison's folder.
@@ -56,20 +51,13 @@ impl Cost {
             let (update_secs, share) = time(gpu, dataset, config).await?;
             (cost.update_secs, cost.update_share) = (Some(update_secs), Some(share));
         }
-        let costs = folder.join(COSTS);
-        std::fs::create_dir_all(&costs).map_err(Error::io("create", &costs))?;
-        write_atomic(
-            &path(folder, name),
-            &serde_json::to_vec_pretty(&cost).expect("plain data can be written as JSON"),
-        )?;
+        write_json(&path(folder, name), &cost)?;
         Ok(cost)
     }
 }
 
-const COSTS: &str = "costs";
-
 fn path(folder: &Path, name: &str) -> PathBuf {
-    folder.join(COSTS).join(format!("{name}.json"))
+    folder.join("costs").join(format!("{name}.json"))
 }
 
 fn memory(gpu: &Gpu, config: &RunConfig) -> Result<Cost> {

@@ -8,14 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sha2::{Digest, Sha256};
 
 use super::cost::Cost;
+use super::files::write_json;
 use super::plan::{Plan, RunId};
 use super::record::{Outcome, RunRecord};
 use super::report;
 use super::result::{About, Comparison, Corpus, best_factor, comparison};
+use super::spectra;
 use crate::checkpoint::{latest_checkpoint, prune_checkpoints, write_atomic};
 use crate::data::dataset::Dataset;
 use crate::gpu::Gpu;
-use crate::train::{self, RunPlace};
+use crate::train::{self, RunPlace, SpectrumRecord};
 use crate::{Error, Result};
 
 /// Where a comparison stands and how it was asked for.
@@ -32,6 +34,8 @@ pub struct Place {
 pub enum Event<'a> {
     /// Memory and time of this optimizer's update are about to be measured.
     Measuring(&'a str),
+    /// A gradient at the end of this optimizer's best run is about to be followed through its passes.
+    Following(&'a str),
     /// A run begins or goes on; runs that had ended before are not told.
     Begins {
         /// Which one.
@@ -63,7 +67,16 @@ pub async fn run(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Comparison> {
     plan.claim(&place.folder, &gpu.adapter_name, described(&dataset)?)?;
-    let mut execution = Execution { gpu, dataset, plan, place, stop, records: Vec::new(), costs: BTreeMap::new() };
+    let mut execution = Execution {
+        gpu,
+        dataset,
+        plan,
+        place,
+        stop,
+        records: Vec::new(),
+        costs: BTreeMap::new(),
+        spectra: BTreeMap::new(),
+    };
     execution.read_what_is_there()?;
     execution.go(on_event).await?;
     execution.report(on_event)
@@ -78,6 +91,7 @@ struct Execution<'a> {
     /// Runs that have ended.
     records: Vec<RunRecord>,
     costs: BTreeMap<String, Cost>,
+    spectra: BTreeMap<String, SpectrumRecord>,
 }
 
 impl Execution<'_> {
@@ -96,6 +110,9 @@ impl Execution<'_> {
                 self.end(&id, number, on_event).await?;
             }
         }
+        for optimizer in &self.plan.optimizers {
+            self.follow(optimizer, on_event).await?;
+        }
         Ok(())
     }
 
@@ -112,6 +129,21 @@ impl Execution<'_> {
         let config = self.plan.run_config(&id)?;
         let cost = Cost::measure(&self.gpu, &self.dataset, &config, &self.place.folder, optimizer).await?;
         self.costs.insert(optimizer.to_owned(), cost);
+        Ok(())
+    }
+
+    /// Follows a gradient of an optimizer's best run through its passes, unless that is known.
+    async fn follow(&mut self, optimizer: &str, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        let Some(factor) = best_factor(self.plan, &self.records, optimizer) else { return Ok(()) };
+        let best = RunId { optimizer: optimizer.to_owned(), factor, seed: self.plan.config.train.seed };
+        let folder = &self.place.folder;
+        let mut record = spectra::known(folder, &best)?;
+        if record.is_none() && !self.stopped() {
+            on_event(Event::Following(optimizer));
+            let config = self.plan.run_config(&best)?;
+            record = spectra::measure(&self.gpu, &self.dataset, config, folder, &best).await?;
+        }
+        self.spectra.extend(record.map(|record| (optimizer.to_owned(), record)));
         Ok(())
     }
 
@@ -179,9 +211,8 @@ impl Execution<'_> {
                 split: self.dataset.split.clone(),
             },
         };
-        let found = comparison(&about, &self.records, &self.costs)?;
-        let json = serde_json::to_vec_pretty(&found).expect("plain data can be written as JSON");
-        write_atomic(&self.place.folder.join("compare.json"), &json)?;
+        let found = comparison(&about, &self.records, &self.costs, &self.spectra)?;
+        write_json(&self.place.folder.join("compare.json"), &found)?;
         let page = self.place.folder.join("report.html");
         write_atomic(&page, report::html(&found).as_bytes())?;
         on_event(Event::Reported(&page));

@@ -8,6 +8,7 @@
 //! ```text
 //! plan.json                    what this folder compares
 //! costs/NAME.json              memory and time of an optimizer's update
+//! spectra/NAME.json            what its passes do to a gradient at the end of its best run
 //! runs/NAME-x0.5-seed0/        a run's folder, with outcome.json once it has ended
 //! compare.json  report.html    everything measured so far
 //! ```
@@ -17,10 +18,12 @@
 
 mod cost;
 mod execute;
+mod files;
 mod plan;
 mod record;
 mod report;
 mod result;
+mod spectra;
 mod statistics;
 
 pub use cost::Cost;

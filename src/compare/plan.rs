@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::checkpoint::write_atomic;
+use super::files::{read_json, write_json};
 use crate::config::{OptimizerConfig, RunConfig};
 use crate::{Error, Result};
 
@@ -149,9 +149,7 @@ impl Plan {
                 ),
             ));
         }
-        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let text = serde_json::to_vec_pretty(&kept).expect("plain data can be written as JSON");
-        write_atomic(&folder.join(PLAN), &text)
+        write_json(&folder.join(PLAN), &kept)
     }
 
     fn run(&self, optimizer: &str, factor: f64, seed: u64) -> RunId {
@@ -210,12 +208,7 @@ impl Kept {
     }
 
     fn read(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join(PLAN);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        serde_json::from_slice(&text).map(Some).map_err(|error| Error::checkpoint(&path, error.to_string()))
+        read_json(&folder.join(PLAN))
     }
 
     /// More optimizers, factors and seeds than were found are no difference.

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::files::{read_json, write_json};
 use super::plan::RunId;
-use crate::checkpoint::write_atomic;
 use crate::config::RunConfig;
 use crate::{Error, Result};
 
@@ -57,18 +57,11 @@ pub struct Curve {
 impl Outcome {
     /// What the run's folder says; nothing while it has not ended.
     pub(super) fn read(run_dir: &Path) -> Result<Option<Self>> {
-        let path = run_dir.join(OUTCOME);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        serde_json::from_slice(&text).map(Some).map_err(|error| Error::checkpoint(&path, error.to_string()))
+        read_json(&run_dir.join(OUTCOME))
     }
 
     pub(super) fn write(&self, run_dir: &Path) -> Result<()> {
-        std::fs::create_dir_all(run_dir).map_err(Error::io("create", run_dir))?;
-        let text = serde_json::to_vec_pretty(self).expect("plain data can be written as JSON");
-        write_atomic(&run_dir.join(OUTCOME), &text)
+        write_json(&run_dir.join(OUTCOME), self)
     }
 }
 

@@ -11,6 +11,7 @@ use super::record::{Outcome, RunRecord};
 use super::statistics::Spread;
 use crate::Result;
 use crate::config::{OptimizerConfig, Role, Rule};
+use crate::train::SpectrumRecord;
 
 /// Everything that was measured, and on what.
 #[derive(Clone, Debug, Serialize)]
@@ -109,6 +110,8 @@ pub struct OptimizerResult {
     pub train_secs: Option<f64>,
     /// Memory and time of the update.
     pub cost: Option<Cost>,
+    /// A gradient at the end of the best run at the first seed, before and after every pass.
+    pub spectrum: Option<SpectrumRecord>,
     /// When the reference's final loss was reached; none where a seed never reached it.
     pub to_reference: Option<ToReference>,
     /// From the reference's final validation loss; none for the reference itself.
@@ -172,13 +175,17 @@ pub(super) fn comparison(
     about: &About<'_>,
     records: &[RunRecord],
     costs: &BTreeMap<String, Cost>,
+    spectra: &BTreeMap<String, SpectrumRecord>,
 ) -> Result<Comparison> {
     let plan = about.plan;
     let (train, model) = (&plan.config.train, &plan.config.model);
     let found = Found { plan, records };
     let asked = found.asked();
     let reference = plan.reference();
-    let results = plan.optimizers.iter().map(|name| found.optimizer(name, reference, costs.get(name).copied()));
+    let results = plan.optimizers.iter().map(|name| {
+        let spectrum = spectra.get(name).cloned();
+        Ok(OptimizerResult { spectrum, ..found.optimizer(name, reference, costs.get(name).copied())? })
+    });
     let linear = model.parameters().into_iter().filter(|spec| spec.role == Role::Linear);
     Ok(Comparison {
         program: format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
@@ -290,6 +297,7 @@ impl<'a> Found<'a> {
             tokens_per_sec: train_secs.filter(|secs| *secs > 0.0).map(|secs| tokens / secs),
             train_secs,
             cost,
+            spectrum: None,
             to_reference: self.to_reference(&finished, reference, tokens),
             verdict: self.verdict(name, reference, eval_loss, difference),
             difference,

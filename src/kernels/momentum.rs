@@ -31,27 +31,10 @@ pub fn average(
     statistics: &Tensor,
     hyper: Average,
 ) {
-    record(rec, [gradient, momentum, ahead, statistics], hyper, true);
-}
-
-/// What [`average`] would write to `ahead`; the momentum stays as it is.
-pub fn peek(
-    rec: &mut Recorder,
-    gradient: &Tensor,
-    momentum: &Tensor,
-    ahead: &Tensor,
-    statistics: &Tensor,
-    hyper: Average,
-) {
-    record(rec, [gradient, momentum, ahead, statistics], hyper, false);
-}
-
-fn record(rec: &mut Recorder, bindings: [&Tensor; 4], hyper: Average, keep: bool) {
-    let [gradient, momentum, ahead, _] = bindings;
     assert_eq!(gradient.shape, momentum.shape, "average: gradient and momentum");
     assert_eq!(gradient.shape, ahead.shape, "average: gradient and what goes on");
     let len = gradient.len();
     let [beta, rest, nesterov] = hyper.constants();
-    let constants = [("LEN", len as f64), beta, rest, nesterov, flag("KEEP", keep)];
-    rec.dispatch(&KERNELS[0], &bindings, &constants, grid(len.div_ceil(LANES)));
+    let constants = [("LEN", len as f64), beta, rest, nesterov];
+    rec.dispatch(&KERNELS[0], &[gradient, momentum, ahead, statistics], &constants, grid(len.div_ceil(LANES)));
 }

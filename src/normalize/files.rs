@@ -62,6 +62,11 @@ pub fn check_out(path: &Path) -> Result<()> {
     if Format::of(path).is_none() {
         return Err(unknown_format("--out", path));
     }
+    check_folder(path)
+}
+
+/// Refuses a file whose folder is missing.
+pub fn check_folder(path: &Path) -> Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     match parent.filter(|parent| !parent.is_dir()) {
         None => Ok(()),

@@ -6,11 +6,15 @@
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
 mod matrix;
+#[cfg(not(target_arch = "wasm32"))]
+mod picture;
 mod report;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use files::{check_out, read_matrix, write_matrix};
+pub use files::{check_folder, check_out, read_matrix, write_matrix};
 pub use matrix::Matrix;
+#[cfg(not(target_arch = "wasm32"))]
+pub use picture::picture;
 pub use report::{Entry, Options, Report, normalize};
 
 use crate::Result;

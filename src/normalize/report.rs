@@ -1,6 +1,6 @@
 //! What `multinorm normalize` prints and the panel draws.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{HalfSteps, Matrix};
 use crate::Result;
@@ -36,7 +36,7 @@ pub struct Report {
 }
 
 /// One half-step.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// `gradient`, or the pass as it is typed.
     pub pass: String,

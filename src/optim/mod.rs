@@ -10,7 +10,6 @@ mod reference;
 mod sgd;
 
 pub use iterate::{Iterate, sequence};
-pub use passes::input_of_passes;
 pub use reference::{ReferenceUpdate, reference_pass};
 
 use crate::Result;

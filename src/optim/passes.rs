@@ -6,8 +6,8 @@ use super::iterate::Iterate;
 use super::{State, StepTensors, Update};
 use crate::Result;
 use crate::config::{MomentumPlacement, PassProgram};
-use crate::gpu::{Class, Recorder, Tensor};
-use crate::kernels::momentum::{Average, average, peek};
+use crate::gpu::{Class, Recorder};
+use crate::kernels::momentum::{Average, average};
 use crate::kernels::scaled::{StepConstants, apply, apply_momentum};
 
 /// Records momentum, passes and step.
@@ -59,22 +59,4 @@ pub(super) fn record(
         _ => apply(rec, &iterate.x, update.weight, statistics, step, step_constants),
     }
     Ok(momentum)
-}
-
-/// The matrix that the passes read at this step: the gradient, or with momentum before them its average, which stays
-/// as it is in the state.
-pub fn input_of_passes(
-    rec: &mut Recorder,
-    program: &PassProgram,
-    gradient: &Tensor,
-    momentum_buffer: Option<&Tensor>,
-    statistics: &Tensor,
-) -> Tensor {
-    let Some(buffer) = momentum_buffer.filter(|_| program.momentum_placement == MomentumPlacement::Before) else {
-        return gradient.clone();
-    };
-    let ahead = rec.transient(Class::Scratch, "averaged gradient", &gradient.shape);
-    let hyper = Average { beta: program.momentum, nesterov: program.nesterov };
-    peek(rec, gradient, buffer, &ahead, statistics, hyper);
-    ahead
 }

@@ -1,13 +1,13 @@
 //! Norms, deviations and angles of a matrix on its way through passes.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::singular::{effective_rank, singular_values};
 
 /// What is told of a matrix X (m×n) after a half-step, that is, after one pass.
 ///
 /// The keys of `multinorm normalize --json`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantities {
     /// ‖X‖_F/√(m·n), the root mean square of X: 1 after every pass but `max` where no row or column is zero.
     pub frobenius: f64,
@@ -34,7 +34,7 @@ pub struct Quantities {
 }
 
 /// The singular values of X, and what is read off them.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spectrum {
     /// All min(m, n), descending.
     pub singular_values: Vec<f64>,

@@ -14,7 +14,7 @@ use super::spectra::SpectrumRecord;
 use super::spectra_log::SpectraLog;
 use super::trainer::{Snapshot, Trainer};
 use crate::checkpoint::{
-    Checkpoint, MetricsLog, NamedTensor, TrainerState, latest_checkpoint, load_checkpoint, prune_checkpoints,
+    Checkpoint, MetricsLog, NamedTensor, Resumed, TrainerState, latest_checkpoint, load_checkpoint, prune_checkpoints,
     save_checkpoint, write_atomic,
 };
 use crate::config::RunConfig;
@@ -181,11 +181,7 @@ impl<'a> Run<'a> {
             }
             best_eval_loss = resumed.state.best_eval_loss;
             final_loss = resumed.state.last_loss.unwrap_or(f64::NAN);
-            trainer.restore(&Snapshot {
-                step: resumed.state.step,
-                parameters: resumed.parameters.into_iter().map(|tensor| tensor.values).collect(),
-                states: resumed.optimizer_state.into_iter().map(|t| (t.name, t.shape, t.values)).collect(),
-            })?;
+            trainer.restore(&resumed.into())?;
         }
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         write_atomic(&folder.join("config.toml"), trainer.config().to_toml().as_bytes())?;
@@ -323,6 +319,16 @@ impl<'a> Run<'a> {
         )?;
         on_event(Event::Saved(&folder));
         Ok(folder)
+    }
+}
+
+impl From<Resumed> for Snapshot {
+    fn from(resumed: Resumed) -> Self {
+        Self {
+            step: resumed.state.step,
+            parameters: resumed.parameters.into_iter().map(|tensor| tensor.values).collect(),
+            states: resumed.optimizer_state.into_iter().map(|t| (t.name, t.shape, t.values)).collect(),
+        }
     }
 }
 

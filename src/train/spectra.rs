@@ -3,7 +3,7 @@
 //! The passes are repeated on the CPU in f64, from the gradient and the state that the device had; the kernels' tests
 //! hold the device to the same. So a run waits for nothing but the copy of what is sampled.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::samples::GradientSample;
 use crate::config::{MomentumPlacement, Pass, PassProgram, Rule};
@@ -13,7 +13,7 @@ use crate::reference::passes::drop_rows;
 use crate::spectrum::{Quantities, Spectrum, map_singular_values};
 
 /// One line of a run's spectra.jsonl.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpectrumRecord {
     /// After this step, counted from 1.
     pub step: u64,

@@ -179,6 +179,16 @@ fn assert_optimizer(found: &Value, optimizer: &Value) {
     close("perplexity", &optimizer["perplexity"], mean.exp());
     let lowest = optimizer["sweep"].as_array().unwrap().iter().map(|point| point["eval_loss"].as_f64().unwrap());
     assert_eq!(lowest.fold(f64::INFINITY, f64::min), finals[0], "{name}: the first seed chose the factor");
+    // The gradient is followed at the end of the best run, whichever was measured first.
+    let followed = optimizer["spectrum"]["passes"].as_array().unwrap();
+    let wanted = match name {
+        "adam" => vec!["gradient", "adamw"],
+        "sgd" => vec!["gradient"],
+        _ => [&["gradient"][..], &["row", "column"].repeat(5)].concat(),
+    };
+    assert_eq!(followed.iter().map(|entry| entry["pass"].as_str().unwrap()).collect::<Vec<_>>(), wanted, "{name}");
+    assert_eq!(optimizer["spectrum"]["step"], STEPS + 1);
+    assert!(followed.iter().all(|entry| entry["operator_norm"].as_f64().unwrap() > 0.0));
     let bytes = |key: &str| optimizer["cost"][key].as_u64().unwrap();
     assert_eq!(bytes("state_bytes"), bytes("state_bytes_linear") + bytes("state_bytes_rest"));
     let (linear, all) = (found["parameters_linear"].as_u64().unwrap(), found["parameters"].as_u64().unwrap());
@@ -207,11 +217,18 @@ fn assert_report(page: &str, optimizers: &[&str]) {
     for name in optimizers {
         assert!(page.contains(&format!("{name}</th>")), "{name} is missing");
     }
-    for part in ["<caption>", "Training loss by step", "Validation loss by second", "Sensitivity", "over the seeds"] {
+    for part in [
+        "<caption>",
+        "Training loss by step",
+        "Validation loss by second",
+        "Sensitivity",
+        "over the seeds",
+        "Spectrum of the step",
+    ] {
         assert!(page.contains(part), "{part} is missing");
     }
     let plots = page.matches("<svg class=\"plot\"").count();
-    assert!(plots >= 9, "{plots} plots");
+    assert!(plots >= 11, "{plots} plots");
     assert_eq!([page.matches("role=\"img\"").count(), page.matches("<desc id=").count()], [plots, plots]);
     for outside in ["<script", "<link", "src=", "@import", "url("] {
         assert!(!page.contains(outside), "{outside} reaches outside the page");

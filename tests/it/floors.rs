@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Every room and its floor: imports go down only.
 const FLOORS: &[(usize, &[&str])] = &[
-    (0, &["error", "config", "reference", "data"]),
+    (0, &["error", "config", "reference", "data", "plot"]),
     (1, &["gpu"]),
     (2, &["kernels"]),
     (3, &["llama", "optim", "spectrum"]),

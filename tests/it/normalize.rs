@@ -437,6 +437,32 @@ fn the_programs_json_has_the_promised_keys() {
 }
 
 #[test]
+fn the_program_draws_what_it_found() {
+    let (dir, file) = example();
+    let out = dir.path().join("g.svg");
+    let path = out.to_str().unwrap();
+    stdout(&program(&["normalize", &file, "--passes", "row,column", "--spectrum", "--plot", path]));
+    let svg = fs::read_to_string(&out).unwrap();
+    for words in ["Distance from balance", "Singular values", "predicted rate 0.634", "after iteration 5", "g.npy, 2×3"]
+    {
+        assert!(svg.contains(words), "{words}: {svg}");
+    }
+    // Both curves and the line, then three spectra.
+    let curves =
+        svg.split("<polyline").filter(|element| element.contains("stroke-width=\"2\"") && element.contains("--ink"));
+    assert_eq!(curves.count(), 6, "{svg}");
+    stdout(&program(&["normalize", &file, "--passes", "spectral", "--plot", path, "--json"]));
+    let svg = fs::read_to_string(&out).unwrap();
+    assert!(
+        !svg.contains("Singular values") && !svg.contains("predicted rate"),
+        "nothing was asked or predicted: {svg}"
+    );
+    fails(&["normalize", &file, "--passes", "row", "--plot", "g.png"], 2, &["--plot: g.png does not end in .svg"]);
+    let missing = ["cannot write missing/g.svg: there is no folder missing"];
+    fails(&["normalize", &file, "--passes", "row", "--plot", "missing/g.svg"], 1, &missing);
+}
+
+#[test]
 fn the_program_writes_the_last_matrix_whole() {
     let (dir, file) = example();
     let want = half_steps(FORMS[0], &G, [2, 3], "row,column", 3).unwrap();

@@ -1,6 +1,7 @@
 """The oracle: Hugging Face's LLaMA on PyTorch, which nobody in this project wrote.
 
     llama.py make   OUT_DIR --config JSON --batch B --seq T [--steps N] [--seed S] [--sgd-lr R] [--adamw-lr R]
+                           [--lion-lr R]
     llama.py logits MODEL_DIR IDS.safetensors OUT.safetensors     ids [B, T]   -> logits [B, T, V]
     llama.py loss   MODEL_DIR IDS.safetensors                     ids [B, T+1] -> mean nats a token
     llama.py encode MODEL_DIR                                     text on standard input -> ids and the text they decode to
@@ -21,6 +22,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
 import torch  # noqa: E402
+from lion_pytorch import Lion  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM  # noqa: E402
 from transformers.models.llama import modeling_llama  # noqa: E402
@@ -86,6 +88,7 @@ def make(args):
     optimizers = {
         "sgd": lambda: torch.optim.SGD(weights, lr=args.sgd_lr),
         "adamw": lambda: torch.optim.AdamW(weights, lr=args.adamw_lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1),
+        "lion": lambda: Lion(weights, lr=args.lion_lr, betas=(0.9, 0.99), weight_decay=1.0),
     }
     for name, optimizer in optimizers.items():
         restore(model, initial)
@@ -196,6 +199,7 @@ def parse_args():
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--sgd-lr", type=float, default=0.1)
     command.add_argument("--adamw-lr", type=float, default=1e-3)
+    command.add_argument("--lion-lr", type=float, default=3e-4)
 
     command = commands.add_parser("logits", help=logits.__doc__)
     command.set_defaults(run=logits)

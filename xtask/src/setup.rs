@@ -104,7 +104,7 @@ fn oracle_venv(system_python: &str) -> Result<PathBuf> {
     shell::run(Command::new(system_python).args(["-m", "venv", "--clear", "--system-site-packages"]).arg(&venv))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--requirement"];
     shell::run(Command::new(&python).args(pip).arg(&requirements))?;
-    shell::run(Command::new(&python).args(["-c", "import torch, safetensors, transformers"]))?;
+    shell::run(Command::new(&python).args(["-c", "import torch, lion_pytorch, safetensors, transformers"]))?;
     fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
     Ok(python)
 }

@@ -1,7 +1,7 @@
 //! `multinorm bench optimizers`: one update of each optimizer on a linear layer, beside a plain copy of what it moves.
 
 use multinorm::config::{OptimizerConfig, Recipe, Role, optimizer_names};
-use multinorm::gpu::{Class, Gpu, Recorder, Tensor, Workspace};
+use multinorm::gpu::{Class, Gpu, Recorder, Tensor, Workspace, bytes_in_words};
 use multinorm::kernels::norms::Place;
 use multinorm::kernels::scaled::{Scaled, materialize};
 use multinorm::optim::{ReferenceUpdate, StepTensors, Update};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use web_time::Instant;
 
 use crate::cli::DeviceArgs;
-use crate::cli::output::{bytes, print_json};
+use crate::cli::output::print_json;
 
 /// What every update is checked on before the others are timed: no multiple of a tile.
 const CHECKED: [usize; 2] = [37, 61];
@@ -172,7 +172,7 @@ fn seconds(gpu: &Gpu, workspace: &Workspace) -> Result<f64> {
 fn print_row(row: &Value) {
     let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
     let count = |key: &str| row[key].as_u64().unwrap_or_default();
-    let size = |key: &str| bytes(count(key));
+    let size = |key: &str| bytes_in_words(count(key));
     println!(
         "{:<18}{:>8}{:>9}{:>12}{:>12}{:>12.3}{:>10.3}{:>13.2}",
         row["optimizer"].as_str().unwrap_or_default(),

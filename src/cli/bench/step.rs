@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use multinorm::config::{RunConfig, RunDefaults};
+use multinorm::config::RunConfig;
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokens::Tokens;
 use multinorm::train::Trainer;
@@ -13,12 +13,11 @@ use web_time::Instant;
 
 use crate::cli::DeviceArgs;
 use crate::cli::output::print_json;
+use crate::cli::train::read_config;
 
 pub fn run(device: &DeviceArgs, json: bool, path: Option<&Path>, sets: &[String], steps: usize) -> Result<()> {
     let gpu = Arc::new(device.open()?);
-    let text = path.map(|path| std::fs::read_to_string(path).map_err(Error::io("read", path))).transpose()?;
-    let defaults = if gpu.profile.software { RunDefaults::Software } else { RunDefaults::Gpu };
-    let mut config = RunConfig::load(path.zip(text.as_deref()), sets, defaults)?;
+    let mut config = read_config(path, sets, &gpu.profile)?;
     config.train.steps = steps.max(1) as u64 + 1;
     let (n_parameters, tokens_per_step) = (config.model.n_parameters(), config.train.tokens_per_step());
     let dataset = Arc::new(random_tokens(&config));

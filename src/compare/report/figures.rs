@@ -2,9 +2,11 @@
 
 use super::super::record::{Curve, RunRecord};
 use super::super::result::{Comparison, OptimizerResult};
-use super::ink::Ink;
-use super::plots::{Axis, Bar, Factors, Series, Spreads, bars, factors, lines, short, spreads};
-use super::{bytes, escape, unit_of};
+use super::plots::{Bar, Factors, Spreads, bars, factors, spreads};
+use crate::gpu::{byte_unit, bytes_in_words};
+use crate::normalize::Entry;
+use crate::plot::{Axis, Ink, SIZE, Scale, Series, escape, lines, short};
+use crate::train::SpectrumRecord;
 
 /// All plots, each with its caption.
 pub(super) fn figures(found: &Comparison) -> String {
@@ -14,6 +16,7 @@ pub(super) fn figures(found: &Comparison) -> String {
     figures.extend(seeds(found));
     figures.push(state(found));
     figures.extend(update(found));
+    figures.extend(spectra(found));
     format!("<h2>Plots</h2>\n<div class=\"figures\">\n{}</div>", figures.concat())
 }
 
@@ -44,7 +47,7 @@ fn losses(found: &Comparison) -> Vec<String> {
     let smoothing = if window > 1 { format!(" Each point is the mean of {window} steps.") } else { String::new() };
     let seed = found.seeds[0];
     let plot = |over: Over, series: Vec<Series>| {
-        let axis = Axis { x: over.unit().into(), y: "nats a token".into() };
+        let axis = Axis { x: over.unit().into(), y: "nats a token".into(), scale: Scale::Linear };
         lines(&axis, &series, cap, found.optimizers.len())
     };
     let of = |over: Over| {
@@ -141,6 +144,45 @@ fn sensitivity(found: &Comparison) -> Option<String> {
     ))
 }
 
+/// Singular values of one gradient and of the step that each optimizer makes of its own, at the end of the best run.
+fn spectra(found: &Comparison) -> Vec<String> {
+    let known = || {
+        let optimizers = found.optimizers.iter().enumerate();
+        optimizers.filter_map(|(index, optimizer)| Some((Ink(index), &optimizer.name, optimizer.spectrum.as_ref()?)))
+    };
+    let Some((.., first)) = known().next() else { return Vec::new() };
+    let [m, n] = first.shape;
+    let plot = |which: fn(&SpectrumRecord) -> Option<&Entry>| {
+        let series = known().filter_map(|(ink, _, record)| {
+            let of = which(record)?;
+            let values = &of.quantities.spectrum.as_ref()?.singular_values;
+            // Of root mean square 1, so that scales do not hide shapes; then all singular values at 1 are a whitened matrix.
+            let unit = of.quantities.frobenius * (m.max(n) as f64).sqrt();
+            let points = values.iter().enumerate().map(|(at, value)| ((at + 1) as f64, value / unit)).collect();
+            Some(Series { ink, points, marked: false })
+        });
+        let axis =
+            Axis {
+                x: "singular value, the largest first".into(), y: format!("σ / √{}", m.max(n)), scale: Scale::Log
+            };
+        lines(&axis, &series.collect::<Vec<_>>(), None, found.optimizers.len())
+    };
+    let legend = legend(known().map(|(ink, name, _)| (ink, name.as_str())));
+    let of = format!(
+        "{} ({m}×{n}), seed {}, after the last step, at a root mean square of 1",
+        first.parameter, found.seeds[0]
+    );
+    let gradient = format!("{of}. A line that falls steeply says that few directions hold most of the gradient.");
+    let step = format!(
+        "{of}: momentum and passes done, the learning rate left out. A flat line at 1 moves the weights as far in every \
+         direction; a line like the gradient's own follows its few large ones."
+    );
+    vec![
+        figure("Spectrum of the gradient", &gradient, &plot(|record| record.passes.first()), &legend),
+        figure("Spectrum of the step", &step, &plot(|record| record.passes.last()), &legend),
+    ]
+}
+
 fn seeds(found: &Comparison) -> Option<String> {
     if found.seeds.len() < 2 {
         return None;
@@ -174,10 +216,10 @@ fn seeds(found: &Comparison) -> Option<String> {
 
 fn state(found: &Comparison) -> String {
     let largest = found.optimizers.iter().filter_map(|optimizer| optimizer.cost).map(|cost| cost.state_bytes).max();
-    let (unit, bytes_of_unit) = unit_of(largest.unwrap_or(0));
+    let (unit, bytes_of_unit) = byte_unit(largest.unwrap_or(0));
     let rows = bars_of(found, |optimizer| {
         let kept = optimizer.cost?.state_bytes;
-        Some((kept as f64 / bytes_of_unit, bytes(kept)))
+        Some((kept as f64 / bytes_of_unit, bytes_in_words(kept)))
     });
     figure(
         "Memory that the optimizer keeps",
@@ -230,7 +272,7 @@ fn legend<'a>(series: impl Iterator<Item = (Ink, &'a str)>) -> String {
 fn figure(title: &str, caption: &str, svg: &str, legend: &str) -> String {
     let id: String = title.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let inner = svg.split_once('>').expect("an svg element").1;
-    let (width, height) = super::plots::SIZE;
+    let (width, height) = SIZE;
     let (title, caption) = (escape(title), escape(caption));
     format!(
         "<figure>\n<svg class=\"plot\" viewBox=\"0 0 {width} {height}\" xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" \

@@ -1,13 +1,13 @@
 //! The page to look at: one file of HTML, with its style and its plots inside, that asks for nothing else.
 
 mod figures;
-mod ink;
 mod plots;
 mod tables;
 
 use self::figures::figures;
 use self::tables::{conditions, overview, sweep, verdicts};
 use super::result::Comparison;
+use crate::plot::{escape, palette};
 
 /// `report.html`.
 pub(super) fn html(found: &Comparison) -> String {
@@ -27,7 +27,7 @@ pub(super) fn html(found: &Comparison) -> String {
          </main>\n</body>\n</html>\n",
         title = escape(&title(found)),
         style = include_str!("style.css"),
-        palette = ink::palette(),
+        palette = palette(),
         overview = overview(found),
         verdicts = verdicts(found),
         figures = figures(found),
@@ -39,25 +39,6 @@ pub(super) fn html(found: &Comparison) -> String {
 fn title(found: &Comparison) -> String {
     let names: Vec<&str> = found.optimizers.iter().map(|optimizer| optimizer.name.as_str()).collect();
     format!("{} on {}", names.join(", "), found.corpus.name)
-}
-
-/// Text as it stands in HTML and in SVG.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-/// `1.25 MiB`, `512 B`.
-fn bytes(n: u64) -> String {
-    match unit_of(n) {
-        ("B", _) => format!("{n} B"),
-        (unit, bytes) => format!("{:.2} {unit}", n as f64 / bytes),
-    }
-}
-
-/// The largest unit in which `n` bytes are at least 1, and its bytes.
-fn unit_of(n: u64) -> (&'static str, f64) {
-    let power = (n.max(1).ilog2() / 10).min(4);
-    (["B", "KiB", "MiB", "GiB", "TiB"][power as usize], 1024f64.powi(power as i32))
 }
 
 /// `12 345 678`, with thin spaces that do not break.
@@ -85,12 +66,10 @@ mod tests {
 
     #[test]
     fn words_and_numbers_stand_as_they_should() {
-        assert_eq!(escape("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
         assert_eq!(
             [0, 12, 123, 1234, 123_456, 1_234_567].map(grouped).join(" "),
             "0 12 123 1\u{202f}234 123\u{202f}456 1\u{202f}234\u{202f}567"
         );
-        assert_eq!([0, 1023, 1024, 5 << 20].map(bytes), ["0 B", "1023 B", "1.00 KiB", "5.00 MiB"]);
         assert_eq!([1.0, 150.0, 7300.0].map(duration), ["1.0 s", "2.5 min", "2.0 h"]);
     }
 }

@@ -3,8 +3,9 @@
 use super::super::plan::factor_words;
 use super::super::result::{Comparison, OptimizerResult, SweepPoint};
 use super::super::statistics::Spread;
-use super::ink::Ink;
-use super::{bytes, duration, escape, grouped};
+use super::{duration, grouped};
+use crate::gpu::bytes_in_words;
+use crate::plot::{Ink, escape};
 
 /// What stands where nothing was measured.
 const NONE: &str = "–";
@@ -48,7 +49,8 @@ fn row(optimizer: &OptimizerResult, ink: Ink) -> String {
         cell(optimizer.eval_loss.map(spread)),
         cell(optimizer.perplexity.map(|perplexity| format!("{perplexity:.2}"))),
         cell(cost.map(|cost| {
-            let [all, linear, rest] = [cost.state_bytes, cost.state_bytes_linear, cost.state_bytes_rest].map(bytes);
+            let [all, linear, rest] =
+                [cost.state_bytes, cost.state_bytes_linear, cost.state_bytes_rest].map(bytes_in_words);
             format!("{all}<br/><small>{linear} + {rest}</small>")
         })),
         cell(optimizer.tokens_per_sec.map(|speed| grouped(speed.round() as u64))),
