@@ -18,9 +18,9 @@ pub use files::write_atomic;
 pub use json_lines::JsonLines;
 #[cfg(not(target_arch = "wasm32"))]
 pub use log::MetricsLog;
-pub use model::{load_config, load_model, save_model};
+pub use model::{load_config, load_model, model_files, save_model};
 pub use run::{
     Checkpoint, Resumed, TrainerState, latest_checkpoint, list_checkpoints, load_checkpoint, prune_checkpoints,
     resolve_model_dir, save_checkpoint,
 };
-pub use tensors::{NamedTensor, read_tensor, read_tensors, write_tensors};
+pub use tensors::{NamedTensor, read_tensor, read_tensors, tensor_bytes, tensors_of_bytes, write_tensors};

@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::files::write_atomic;
-use super::tensors::{NamedTensor, read_tensors, write_tensors};
+use super::tensors::{NamedTensor, read_tensors, tensor_bytes, write_tensors};
 use crate::config::ModelConfig;
+use crate::data::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
 pub(super) const CONFIG: &str = "config.json";
@@ -40,6 +41,34 @@ pub fn save_model(
         write_atomic(&dir.join(name), text.as_bytes())?;
     }
     Ok(())
+}
+
+/// What [`save_model`] writes, as names and bytes: for a page that has no folders.
+///
+/// # Panics
+/// On a number of parameters that is not the configuration's.
+pub fn model_files(
+    config: &ModelConfig,
+    parameters: &[Vec<f32>],
+    tokenizer: Option<&Tokenizer>,
+) -> Result<Vec<(String, Vec<u8>)>> {
+    let specs = config.parameters();
+    assert_eq!(specs.len(), parameters.len(), "parameters of the model");
+    let named = specs.into_iter().zip(parameters);
+    let tensors: Vec<NamedTensor> = named
+        .map(|(spec, values)| NamedTensor { name: spec.name, shape: spec.shape, values: values.clone() })
+        .collect();
+    let eos = tokenizer.and_then(Tokenizer::end_of_text);
+    let json =
+        |value: &Value| (serde_json::to_string_pretty(value).expect("plain data is always JSON") + "\n").into_bytes();
+    let mut files = vec![
+        (MODEL.to_owned(), tensor_bytes(&tensors)?),
+        (CONFIG.to_owned(), json(&config.to_hf_json(None, eos))),
+        (GENERATION_CONFIG.to_owned(), json(&generation_config(eos))),
+    ];
+    let texts = tokenizer.map(Tokenizer::files).unwrap_or_default();
+    files.extend(texts.into_iter().map(|(name, text)| (name, text.into_bytes())));
+    Ok(files)
 }
 
 /// Reads config.json of a model's folder.
@@ -209,6 +238,20 @@ pub(super) mod tests {
             assert_eq!((&json(CONFIG)["eos_token_id"], &json(CONFIG)["bos_token_id"]), (&json!(3), &Value::Null));
         }
         assert_eq!(generation_config(None), json!({ "_from_model_config": true }));
+    }
+
+    #[test]
+    fn files_for_a_page_are_those_of_a_folder() {
+        let (config, tokenizer) = (small(), Tokenizer::bytes());
+        let parameters = parameters_of(&config, 0.5);
+        let dir = tempfile::tempdir().unwrap();
+        save_model(dir.path(), &config, &parameters, &tokenizer.files(), tokenizer.end_of_text()).unwrap();
+        let values: Vec<Vec<f32>> = parameters.into_iter().map(|tensor| tensor.values).collect();
+        let files = model_files(&config, &values, Some(&tokenizer)).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), files.len());
+        for (name, bytes) in files {
+            assert_eq!(fs::read(dir.path().join(&name)).unwrap(), bytes, "{name}");
+        }
     }
 
     #[test]

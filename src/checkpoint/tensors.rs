@@ -34,10 +34,29 @@ pub fn write_tensors(path: &Path, tensors: &[NamedTensor]) -> Result<()> {
     })
 }
 
+/// What [`write_tensors`] writes.
+///
+/// # Panics
+/// As [`write_tensors`].
+pub fn tensor_bytes(tensors: &[NamedTensor]) -> Result<Vec<u8>> {
+    let header = header(tensors).map_err(|message| Error::checkpoint("safetensors", message))?;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header);
+    tensors.iter().for_each(|tensor| bytes.extend_from_slice(bytemuck::cast_slice(&tensor.values)));
+    Ok(bytes)
+}
+
 /// Reads float32, float16, bfloat16 and float64 as float32, in the order of the file.
 pub fn read_tensors(path: &Path) -> Result<Vec<NamedTensor>> {
     let (mut file, metadata) = open(path)?;
     metadata.offset_keys().into_iter().map(|name| read_next(&mut file, &metadata, name, path)).collect()
+}
+
+/// As [`read_tensors`], of a file that is in memory; messages call it `name`.
+pub fn tensors_of_bytes(bytes: &[u8], name: &str) -> Result<Vec<NamedTensor>> {
+    let (mut rest, path) = (bytes, Path::new(name));
+    let metadata = read_header(&mut rest, bytes.len() as u64, path)?;
+    metadata.offset_keys().into_iter().map(|name| read_next(&mut rest, &metadata, name, path)).collect()
 }
 
 /// Reads one tensor: the one that `choose` names of the names and shapes in the order of the file.

@@ -10,10 +10,16 @@
 
 pub mod baseline;
 pub mod batches;
+mod byte_level;
 pub mod corpus;
 pub mod dataset;
 pub mod split;
+#[cfg(feature = "tokenizers")]
 mod stream_decoder;
+#[cfg(feature = "tokenizers")]
+pub mod tokenizer;
+#[cfg(not(feature = "tokenizers"))]
+#[path = "tokenizer_of_bytes.rs"]
 pub mod tokenizer;
 pub mod tokens;
 pub mod windows;

@@ -6,7 +6,8 @@ use tokenizers::{
     DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, tokenizer::DecodeStream,
 };
 
-use super::tokenizer::{Tokenizer, byte_characters, failed, has_byte_level_decoder};
+use super::byte_level::{byte_characters, take_characters};
+use super::tokenizer::{Tokenizer, failed, has_byte_level_decoder};
 use crate::Result;
 
 /// Prints text token by token: an id that ends inside a character yields nothing until the character is whole.
@@ -63,29 +64,6 @@ impl<'a> StreamDecoder<'a> {
             Decoding::Other(_) => String::new(),
         }
     }
-}
-
-/// Removes from `pending` all that later bytes cannot change.
-fn take_characters(pending: &mut Vec<u8>) -> String {
-    let mut text = String::new();
-    let mut n_taken = 0;
-    for chunk in pending.utf8_chunks() {
-        text.push_str(chunk.valid());
-        n_taken += chunk.valid().len();
-        let is_last = n_taken + chunk.invalid().len() == pending.len();
-        if chunk.invalid().is_empty() || is_last && is_incomplete(chunk.invalid()) {
-            break;
-        }
-        text.push(char::REPLACEMENT_CHARACTER);
-        n_taken += chunk.invalid().len();
-    }
-    pending.drain(..n_taken);
-    text
-}
-
-/// Whether more bytes could make a character of these.
-fn is_incomplete(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
 #[cfg(test)]

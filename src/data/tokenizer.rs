@@ -1,8 +1,8 @@
 //! Text to token ids and back, with Hugging Face's `tokenizers` and its file format.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -10,10 +10,9 @@ use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper};
 
 use crate::{Error, Result};
 
+pub use super::byte_level::END_OF_TEXT;
+use super::byte_level::{CONFIG_FILE, byte_characters, bytes_file, default_config};
 pub use super::stream_decoder::StreamDecoder;
-
-/// The special token that [`Tokenizer::train_bpe`] gives id 0: it ends every document.
-pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// A tokenizer that Hugging Face's `AutoTokenizer` can load as well.
 #[derive(Debug, Clone)]
@@ -40,19 +39,7 @@ impl Tokenizer {
     ///
     /// As a file it is a byte-level BPE without merges.
     pub fn bytes() -> Self {
-        let vocab: HashMap<String, usize> = byte_characters().iter().map(|c| c.to_string()).zip(0..).collect();
-        let file = json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
-            "normalizer": null, "post_processor": null,
-            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
-            "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
-            "model": {
-                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-                "vocab": vocab, "merges": [],
-            },
-        });
-        Self::from_json(&file.to_string()).expect("the file is ours")
+        Self::from_json(&bytes_file().to_string()).expect("the file is ours")
     }
 
     /// A byte-level BPE of `documents` with GPT-2's pre-tokenizer; the same documents give the same tokenizer.
@@ -213,18 +200,6 @@ impl Tokenizer {
     }
 }
 
-const CONFIG_FILE: &str = "tokenizer_config.json";
-
-/// What `AutoTokenizer` needs beside the tokenizer: the class, the special tokens, and no tidying of spaces,
-/// which would make its decoding differ from ours.
-fn default_config(end_of_text: Option<String>) -> Value {
-    let mut config = json!({"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false});
-    if let Some(token) = end_of_text {
-        config["eos_token"] = token.into();
-    }
-    config
-}
-
 fn end_of_text(tokenizer: &tokenizers::Tokenizer, config: &Value) -> Option<u32> {
     // A string, or an AddedToken with the string as its content.
     let named = config["eos_token"].as_str().or(config["eos_token"]["content"].as_str());
@@ -263,16 +238,6 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
         let (piece, after) = rest.split_at(cut);
         rest = after;
         Some(piece)
-    })
-}
-
-/// GPT-2's printable character for every byte (`bytes_to_unicode` in its encoder.py).
-pub(super) fn byte_characters() -> [char; 256] {
-    let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    let mut substitutes = (256..).filter_map(char::from_u32);
-    std::array::from_fn(|i| {
-        let byte = i as u8;
-        if is_printable(byte) { char::from(byte) } else { substitutes.next().expect("there are enough characters") }
     })
 }
 

@@ -135,7 +135,12 @@ impl Gpu {
         });
         Self {
             profile: Profile::of(info, &device.limits(), device.features()),
-            adapter_name: info.name.clone(),
+            // A browser keeps the name to itself.
+            adapter_name: if info.name.is_empty() {
+                format!("the {} adapter", info.backend)
+            } else {
+                info.name.clone()
+            },
             driver: format!("{}, {}", info.backend, driver_name(info)),
             device,
             queue,
@@ -152,6 +157,12 @@ impl Gpu {
             None => Ok(()),
             Some(message) => Err(Error::Gpu(format!("{}: {message}", self.adapter_name))),
         }
+    }
+
+    /// What made something impossible: the device's own first error where it told one.
+    pub(super) fn failed_to(&self, what: &str, error: &dyn std::fmt::Display) -> Error {
+        let own = || Error::Gpu(format!("{}: cannot {what}: {error}", self.adapter_name));
+        self.check().err().unwrap_or_else(own)
     }
 
     /// Ends the device as a driver reset would: for tests of what happens then.

@@ -72,7 +72,7 @@ impl ReadbackRing {
         match oldest.mapped.try_recv() {
             Err(flume::TryRecvError::Empty) => Ok(None),
             Ok(Ok(())) => self.take_front().map(Some),
-            Ok(Err(error)) => Err(Error::Gpu(format!("{}: read-back: {error}", gpu.adapter_name))),
+            Ok(Err(error)) => Err(gpu.failed_to("read back", &error)),
             Err(flume::TryRecvError::Disconnected) => {
                 Err(Error::Gpu(format!("{}: read-back was dropped", gpu.adapter_name)))
             }
@@ -86,7 +86,7 @@ impl ReadbackRing {
         gpu.wait_for(&oldest.submission)?;
         match oldest.mapped.recv_async().await {
             Ok(Ok(())) => self.take_front().map(Some),
-            Ok(Err(error)) => Err(Error::Gpu(format!("{}: read-back: {error}", gpu.adapter_name))),
+            Ok(Err(error)) => Err(gpu.failed_to("read back", &error)),
             Err(_) => Err(Error::Gpu(format!("{}: read-back was dropped", gpu.adapter_name))),
         }
     }

@@ -276,7 +276,7 @@ async fn read_bytes<T: bytemuck::Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, offset: 
         gpu.wait()?;
         match receiver.recv_async().await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Error::Gpu(format!("{}: read-back: {error}", gpu.adapter_name))),
+            Ok(Err(error)) => return Err(gpu.failed_to("read back", &error)),
             Err(_) => return Err(Error::Gpu(format!("{}: read-back was dropped", gpu.adapter_name))),
         }
         {

@@ -1,5 +1,9 @@
 //! A matrix that passes can take.
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rand_distr::{Distribution, StandardNormal};
+
 use crate::{Error, Result};
 
 /// A matrix that is neither empty nor holds a NaN or an infinity, with the name that messages give it.
@@ -55,6 +59,12 @@ impl Matrix {
     pub fn values(&self) -> &[f32] {
         &self.values
     }
+}
+
+/// `len` independent standard normal numbers, the same for the same seed everywhere.
+pub fn gaussian(len: usize, seed: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..len).map(|_| StandardNormal.sample(&mut rng)).collect()
 }
 
 #[cfg(test)]

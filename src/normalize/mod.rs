@@ -3,6 +3,7 @@
 //! The passes are those of the optimizers: as long as they only scale rows and columns, X is held as two vectors beside
 //! the gradient, and the last X is to the bit what a training step would multiply by its learning rate.
 
+mod drawing;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
 mod matrix;
@@ -10,9 +11,10 @@ mod matrix;
 mod picture;
 mod report;
 
+pub use drawing::Drawing;
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{check_folder, check_out, read_matrix, write_matrix};
-pub use matrix::Matrix;
+pub use matrix::{Matrix, gaussian};
 #[cfg(not(target_arch = "wasm32"))]
 pub use picture::picture;
 pub use report::{Entry, Options, Report, normalize};
@@ -60,21 +62,7 @@ impl<'a> HalfSteps<'a> {
         let mut rec = Recorder::new(&gpu.profile);
         let gradient = rec.persistent(Class::Gradients, matrix.name(), &matrix.shape());
         let x = rec.persistent(Class::Scratch, "X", &matrix.shape());
-        let mut iterate = Iterate::across_plans(&gradient)?;
-        let mut start = None;
-        for round in 0..iterations.min(2) as usize {
-            for (at, &pass) in passes.iter().enumerate() {
-                rec.begin(plan_name(round, at));
-                iterate.passes(&mut rec, &[pass]);
-                iterate.materialize_into(&mut rec, &x);
-            }
-            // A written X is somewhere else after each iteration; moved to one place, it can be read by one record.
-            if iterate.x.base != gradient || iterate.x.sign {
-                let start = start.get_or_insert_with(|| rec.persistent(Class::Scratch, "X before", &matrix.shape()));
-                scaled::materialize(&mut rec, &Scaled::new(&x), start);
-                iterate = Iterate::across_plans(start)?;
-            }
-        }
+        record_half_steps(&mut rec, &gradient, &x, passes, iterations)?;
         let workspace = rec.allocate(gpu).await?;
         workspace.write(gpu, &gradient, matrix.values());
         Ok(Self { gpu, workspace, passes: passes.to_vec(), iterations, x, n_done: 0 })
@@ -95,6 +83,33 @@ impl<'a> HalfSteps<'a> {
             x: self.workspace.read(self.gpu, &self.x).await?,
         }))
     }
+}
+
+/// Records a plan for every pass of the first iteration and of the second, which serves for all later ones: each leaves X
+/// in `x`.
+fn record_half_steps(
+    rec: &mut Recorder,
+    gradient: &Tensor,
+    x: &Tensor,
+    passes: &[Pass],
+    iterations: u32,
+) -> Result<()> {
+    let mut iterate = Iterate::across_plans(gradient)?;
+    let mut start = None;
+    for round in 0..iterations.min(2) as usize {
+        for (at, &pass) in passes.iter().enumerate() {
+            rec.begin(plan_name(round, at));
+            iterate.passes(rec, &[pass]);
+            iterate.materialize_into(rec, x);
+        }
+        // A written X is somewhere else after each iteration; moved to one place, it can be read by one record.
+        if iterate.x.base != *gradient || iterate.x.sign {
+            let start = start.get_or_insert_with(|| rec.persistent(Class::Scratch, "X before", &gradient.shape));
+            scaled::materialize(rec, &Scaled::new(x), start);
+            iterate = Iterate::across_plans(start)?;
+        }
+    }
+    Ok(())
 }
 
 /// The plan of pass `at` in the first iteration, or in a later one.

@@ -3,10 +3,12 @@
 //! Plain code on the CPU in f64; the matrices are what a device computed in f32, or anything else.
 
 mod balanced;
+mod newton_schulz;
 mod quantities;
 mod rate;
 mod singular;
 
+pub use newton_schulz::{Arithmetic, newton_schulz_path};
 pub use quantities::{Quantities, Spectrum, rms};
 pub use rate::{NOISE_FLOOR, observed_rate, predicted_rate};
 pub use singular::{effective_rank, map_singular_values, singular_values};

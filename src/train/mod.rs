@@ -17,5 +17,5 @@ pub use report::StepReport;
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{Event, RunPlace, Summary, run};
 pub use samples::GradientSample;
-pub use spectra::SpectrumRecord;
+pub use spectra::{Followed, PassSeen, SpectrumRecord, follow_passes};
 pub use trainer::{Snapshot, Trainer};

@@ -9,8 +9,8 @@ use super::samples::GradientSample;
 use crate::config::{MomentumPlacement, Pass, PassProgram, Rule};
 use crate::normalize::Entry;
 use crate::optim::{reference_pass, sequence};
-use crate::reference::passes::drop_rows;
-use crate::spectrum::{Quantities, Spectrum, map_singular_values};
+use crate::reference::passes::{column_norms, drop_rows, row_norms};
+use crate::spectrum::{Quantities, Spectrum, map_singular_values, observed_rate, predicted_rate};
 
 /// One line of a run's spectra.jsonl.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,10 +25,112 @@ pub struct SpectrumRecord {
     pub passes: Vec<Entry>,
 }
 
+/// A sample followed through its rule, with all that a panel shows of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Followed {
+    /// The gradient, then every pass.
+    pub record: SpectrumRecord,
+    /// See [`predicted_rate`]: of the last X, by iteration.
+    pub rate_predicted: Option<f64>,
+    /// See [`observed_rate`]; here in f64, as far as it can be read off float32's matrices.
+    pub rate_observed: Option<f64>,
+    /// r of X = diag(r)·G·diag(c), `[m]`; empty where a pass did more than scale rows and columns.
+    pub row_scaling: Vec<f64>,
+    /// c, `[n]`; empty with it.
+    pub column_scaling: Vec<f64>,
+}
+
+impl Followed {
+    /// Takes one singular value decomposition a pass, as [`SpectrumRecord::of`].
+    pub fn of(sample: &GradientSample) -> Self {
+        let path = Path::through(sample);
+        let (rate_predicted, rate_observed) = match &sample.rule {
+            Rule::Passes(program) => {
+                let ends: Vec<&Quantities> = (1..=program.iterations)
+                    .filter_map(|iteration| path.entries.iter().rfind(|entry| entry.iteration == iteration))
+                    .map(|entry| &entry.quantities)
+                    .collect();
+                let predicted = predicted_rate(&path.narrow, path.shape, &program.passes);
+                (predicted, observed_rate(&ends, &program.passes))
+            }
+            _ => (None, None),
+        };
+        let [row_scaling, column_scaling] = path.scalings.clone().unwrap_or_default();
+        Self { record: path.record(sample), rate_predicted, rate_observed, row_scaling, column_scaling }
+    }
+}
+
+/// X after a pass, and what is told of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PassSeen {
+    /// The pass, and the quantities after it.
+    pub entry: Entry,
+    /// X, `[m, n]`.
+    pub x: Vec<f64>,
+    /// ‖row‖/√n, `[m]`.
+    pub row_norms: Vec<f64>,
+    /// ‖column‖/√m, `[n]`.
+    pub column_norms: Vec<f64>,
+}
+
+/// The gradient `[m, n]` itself, then X after each of `passes`, in f64 on the CPU: for matrices that one can look at.
+///
+/// Panics on an empty matrix, and on a length that is not m·n.
+pub fn follow_passes(gradient: &[f32], shape @ [m, n]: [usize; 2], passes: &[Pass]) -> Vec<PassSeen> {
+    let mut path = Path::begin(gradient, shape);
+    let mut seen = Vec::with_capacity(passes.len() + 1);
+    let mut look = |path: &Path<'_>| {
+        let over = |norms: Vec<f64>, target: f64| norms.into_iter().map(|norm| norm / target).collect();
+        seen.push(PassSeen {
+            entry: path.entries.last().expect("the gradient's at least").clone(),
+            x: path.x.clone(),
+            row_norms: over(row_norms(&path.x, m, n), (n as f64).sqrt()),
+            column_norms: over(column_norms(&path.x, m, n), (m as f64).sqrt()),
+        });
+    };
+    look(&path);
+    for (at, pass) in (1..).zip(passes) {
+        path.pass(*pass, at);
+        look(&path);
+    }
+    seen
+}
+
 impl SpectrumRecord {
     /// Follows a sample through its rule. Takes one singular value decomposition a pass: O(m·n·min(m, n)) each.
     pub fn of(sample: &GradientSample) -> Self {
-        let mut path = Path::new(sample);
+        Path::through(sample).record(sample)
+    }
+}
+
+/// A matrix on its way, and what was told of it.
+struct Path<'a> {
+    shape: [usize; 2],
+    gradient: &'a [f32],
+    x: Vec<f64>,
+    narrow: Vec<f32>,
+    entries: Vec<Entry>,
+    /// r and c as long as X is diag(r)·G·diag(c).
+    scalings: Option<[Vec<f64>; 2]>,
+}
+
+impl<'a> Path<'a> {
+    fn begin(gradient: &'a [f32], shape @ [m, n]: [usize; 2]) -> Self {
+        assert_eq!(gradient.len(), m * n, "a matrix {m}×{n}");
+        let x = gradient.iter().map(|&g| g.into()).collect();
+        let scalings = Some([vec![1.0; m], vec![1.0; n]]);
+        let mut path = Self { shape, gradient, x, narrow: gradient.to_vec(), entries: Vec::new(), scalings };
+        path.tell("gradient", 0, None);
+        path
+    }
+
+    fn record(self, sample: &GradientSample) -> SpectrumRecord {
+        let GradientSample { step, parameter, shape, .. } = sample;
+        SpectrumRecord { step: *step, parameter: parameter.clone(), shape: *shape, passes: self.entries }
+    }
+
+    fn through(sample: &'a GradientSample) -> Self {
+        let mut path = Self::begin(&sample.gradient, sample.shape);
         match &sample.rule {
             Rule::Passes(program) => path.follow(program, sample),
             Rule::Adamw(hyper) => {
@@ -61,30 +163,37 @@ impl SpectrumRecord {
                 }
             }
         }
-        let GradientSample { step, parameter, shape, .. } = sample;
-        Self { step: *step, parameter: parameter.clone(), shape: *shape, passes: path.entries }
-    }
-}
-
-/// A matrix on its way, and what was told of it.
-struct Path<'a> {
-    shape: [usize; 2],
-    gradient: &'a [f32],
-    x: Vec<f64>,
-    narrow: Vec<f32>,
-    entries: Vec<Entry>,
-}
-
-impl<'a> Path<'a> {
-    fn new(sample: &'a GradientSample) -> Self {
-        let x = sample.gradient.iter().map(|&g| g.into()).collect();
-        let (shape, gradient) = (sample.shape, &sample.gradient[..]);
-        let mut path = Self { shape, gradient, x, narrow: sample.gradient.clone(), entries: Vec::new() };
-        path.tell("gradient", 0, None);
         path
     }
 
+    /// A step that is no pass: nothing is known of r and c after it.
     fn step(&mut self, name: &str, iteration: u32, x: Vec<f64>) {
+        self.scalings = None;
+        self.become_x(name, iteration, x);
+    }
+
+    fn pass(&mut self, pass: Pass, iteration: u32) {
+        let x = self.after(pass);
+        let [m, n] = self.shape;
+        // A zero row stays zero, and its scaling counts as 0.
+        let multiply = |scaling: &mut Vec<f64>, before: Vec<f64>, after: Vec<f64>| {
+            for (scaling, (before, after)) in scaling.iter_mut().zip(before.into_iter().zip(after)) {
+                *scaling *= if before > 0.0 { after / before } else { 0.0 };
+            }
+        };
+        match (&mut self.scalings, pass) {
+            (Some([r, _]), Pass::Row) => multiply(r, row_norms(&self.x, m, n), row_norms(&x, m, n)),
+            (Some([_, c]), Pass::Column) => multiply(c, column_norms(&self.x, m, n), column_norms(&x, m, n)),
+            (Some([r, _]), Pass::Frobenius | Pass::Max) => {
+                let factor = self.x.iter().zip(&x).find(|(before, _)| **before != 0.0).map_or(0.0, |(b, a)| a / b);
+                r.iter_mut().for_each(|r| *r *= factor);
+            }
+            (scalings, _) => *scalings = None,
+        }
+        self.become_x(&pass.to_string(), iteration, x);
+    }
+
+    fn become_x(&mut self, name: &str, iteration: u32, x: Vec<f64>) {
         let narrow = x.iter().map(|&x| x as f32).collect();
         let before = std::mem::replace(&mut self.narrow, narrow);
         self.x = x;
@@ -110,12 +219,12 @@ impl<'a> Path<'a> {
         let [m, n] = self.shape;
         if program.row_threshold > 0.0 {
             self.x = drop_rows(&self.x, m, n, program.row_threshold);
+            self.scalings = None;
         }
         for iteration in 1..=program.iterations {
             let before = self.x.clone();
             for pass in &program.passes {
-                let x = self.after(*pass);
-                self.step(&pass.to_string(), iteration, x);
+                self.pass(*pass, iteration);
             }
             if iteration > 1 && program.tolerance > 0.0 && change(&self.x, &before) <= program.tolerance {
                 break;
@@ -190,11 +299,37 @@ mod tests {
     }
 
     #[test]
+    fn scalings_turn_the_gradient_into_the_step() {
+        let rule = |name| OptimizerConfig::named(name).unwrap().linear.rule;
+        let sample = sample(&rule("sinkgd"), 0);
+        let followed = Followed::of(&sample);
+        let seen = follow_passes(&sample.gradient, sample.shape, &[Pass::Row, Pass::Column].repeat(5));
+        let n = sample.shape[1];
+        for (at, x) in seen[10].x.iter().enumerate() {
+            let scaled =
+                followed.row_scaling[at / n] * f64::from(sample.gradient[at]) * followed.column_scaling[at % n];
+            assert!((scaled - x).abs() < 1e-12, "{at}: {scaled}, not {x}");
+        }
+        for (entry, seen) in followed.record.passes.iter().zip(&seen) {
+            assert_eq!((&entry.pass, &entry.quantities), (&seen.entry.pass, &seen.entry.quantities));
+        }
+        assert!(seen[10].column_norms.iter().all(|norm| (norm - 1.0).abs() < 1e-12), "{:?}", seen[10].column_norms);
+        assert!(followed.rate_predicted.is_some() && followed.rate_observed.is_some());
+        let json = serde_json::to_string(&followed).unwrap();
+        let back: Followed = serde_json::from_str(&json).unwrap();
+        assert_eq!(back.record.passes[10].quantities.spectrum, followed.record.passes[10].quantities.spectrum);
+        for (name, n_states) in [("swan", 0), ("muon", 1), ("adam", 2), ("signsgd", 0)] {
+            let other = Followed::of(&self::sample(&rule(name), n_states));
+            assert!(other.row_scaling.is_empty() && other.rate_predicted.is_none(), "{name}");
+        }
+    }
+
+    #[test]
     fn the_short_way_through_newton_schulz_is_the_long_one() {
         for name in ["muon", "swan", "balanced-momentum"] {
             let rule = OptimizerConfig::named(name).unwrap().linear.rule;
             let sample = sample(&rule, 1);
-            let path = Path::new(&sample);
+            let path = Path::begin(&sample.gradient, sample.shape);
             for pass in ["spectral:muon:5", "spectral:cubic:10", "spectral:polar-express:8"] {
                 let pass = pass.parse().unwrap();
                 let [short, long] = [path.after(pass), reference_pass(pass, &path.x, path.shape)];

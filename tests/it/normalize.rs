@@ -6,9 +6,11 @@ use std::path::Path;
 use multinorm::Result;
 use multinorm::config::Pass;
 use multinorm::gpu::Form;
-use multinorm::normalize::{HalfStep, HalfSteps, Matrix, Options, Report, normalize, read_matrix, write_matrix};
+use multinorm::normalize::{
+    Drawing, HalfStep, HalfSteps, Matrix, Options, Report, normalize, read_matrix, write_matrix,
+};
 use multinorm::optim::reference_pass;
-use multinorm::reference::passes;
+use multinorm::reference::{self, passes};
 use multinorm::spectrum::singular_values;
 use pollster::block_on;
 use rand::{RngExt, SeedableRng};
@@ -18,7 +20,7 @@ use serde_json::Value;
 use crate::command_line::{fails, json, program, stdout};
 use crate::kernels::newton_schulz::growth;
 use crate::kernels::scaled::{normalized, uneven};
-use crate::support::{FORMS, assert_close, gpu, random, widen};
+use crate::support::{FORMS, assert_close, gpu, random, shared_gpu, widen};
 
 /// Relative to the root mean square; the worst seen is 6.5e-6, in an element that is many times as large as that.
 const TOLERANCE: f64 = 1e-5;
@@ -384,6 +386,38 @@ fn example() -> (tempfile::TempDir, String) {
     write_matrix(&path, [2, 3], &G).unwrap();
     let text = path.to_str().unwrap().to_owned();
     (dir, text)
+}
+
+#[test]
+fn a_drawing_shows_the_gradient_and_what_the_passes_made_of_it() {
+    let share =
+        |pixel: u32| f64::from(pixel >> 24) / 255.0 * if pixel & 0xff > (pixel >> 16) & 0xff { -1.0 } else { 1.0 };
+    for form in FORMS {
+        for (words, iterations) in [("row,column", 5), ("standardize,spectral:cubic:10", 1), ("sign", 1), ("", 0)] {
+            let shape @ [m, n] = [7, 13];
+            let passes = if words.is_empty() { vec![] } else { Pass::parse_list(&[words.into()]).unwrap() };
+            let g = random(m * n, 21);
+            let drawing = block_on(Drawing::new(shared_gpu(form), shape, &passes, iterations, [28, 64])).unwrap();
+            let steps = half_steps_or_none(form, &g, shape, words, iterations);
+            for done in [0, 1, steps.len()] {
+                drawing.write(&g);
+                drawing.draw(done);
+                let x = done.min(steps.len()).checked_sub(1).map_or(&g[..], |last| &steps[last].x);
+                let [gradient, drawn] = block_on(drawing.pixels()).unwrap();
+                let shown = if done.min(steps.len()) == 0 { &gradient } else { &drawn };
+                for (what, pixels, values) in [("gradient", &gradient, &g[..]), (words, shown, x)] {
+                    let want = reference::heat_map::shares(&widen(values), shape, [28, 64], 3.0);
+                    for (pixel, want) in pixels.iter().zip(want) {
+                        assert!((share(*pixel) - want).abs() < 1.0 / 255.0, "{form:?} {what} after {done}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn half_steps_or_none(form: Form, g: &[f32], shape: [usize; 2], words: &str, iterations: u32) -> Vec<HalfStep> {
+    if words.is_empty() { Vec::new() } else { half_steps(form, g, shape, words, iterations).unwrap() }
 }
 
 #[test]
