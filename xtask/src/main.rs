@@ -7,6 +7,7 @@ mod program;
 mod setup;
 mod shell;
 mod test;
+mod web;
 
 use std::process::ExitCode;
 
@@ -14,7 +15,10 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   train [ARGS…]     install a Vulkan driver if no GPU adapter is found, build, run `multinorm train ARGS…`
-  bench [ARGS…]     the same for `multinorm bench ARGS…`
+  bench [ARGS…]     the same for `multinorm bench ARGS…`; `bench lab` times the lab's page in a headless Chromium
+  lab   [LINK]      open the lab in a desktop window
+  web   [--serve]   build the lab's page into web/dist, and serve it at http://127.0.0.1:8080
+  pictures          take the pictures of docs/lab anew
   test  [FILTER…]   install what the tests need, then check formatting, lints and documentation, and run every test
   setup             only install what the tests need
   help  [COMMAND]   this text, or more about one command
@@ -29,6 +33,20 @@ Builds the release program and becomes `multinorm train ARGS…` (or bench): its
 Where `multinorm devices` finds no adapter, a software Vulkan driver is installed first (Debian, Ubuntu: by apt-get).
 The options of the program itself: cargo xtask train --help";
 
+const LAB_HELP: &str = "\
+cargo xtask lab [LINK]
+
+Builds the lab and opens it in a window. LINK holds settings as the page's address does:
+  cargo xtask lab 'panel=spectrum&optimizer=sinkgd,adam&seed=3'";
+
+const WEB_HELP: &str = "\
+cargo xtask web [--serve [PORT]]
+
+Builds the lab's page into web/dist, which any static host can serve under any path: wasm for size, the glue of the
+wasm-bindgen that Cargo.lock names, the beginning of a novel, and some pictures.
+With --serve it is served at http://127.0.0.1:8080, or at another PORT, until Ctrl-C; 0 takes a free one.
+The wasm32-unknown-unknown target is added by rustup where it is missing.";
+
 const TEST_HELP: &str = "\
 cargo xtask test [FILTER…]
 
@@ -37,7 +55,8 @@ Runs, and stops at the first that fails:
   cargo clippy, warnings are errors
   cargo doc, warnings are errors
   cargo test --workspace
-With FILTER words only the last one, as `cargo test --workspace -- FILTER…`.
+  the lab's page in a headless Chromium, and its window on a virtual screen (node --test web/tests)
+With FILTER words only `cargo test --workspace -- FILTER…`; with the one word `lab` only the last one.
 
 The tests compare with PyTorch through MULTINORM_ORACLE_PYTHON, a Python that imports torch and transformers.
 Unless it is set, .multinorm/oracle-venv is made and used.";
@@ -48,7 +67,9 @@ cargo xtask setup
 Installs what is missing, and nothing when nothing is:
   a software Vulkan driver and spirv-tools   (Debian, Ubuntu: by apt-get, with sudo when not root)
   PyTorch                                    (Debian, Ubuntu: python3-torch)
-  .multinorm/oracle-venv                     (tests/oracle/requirements.txt, by pip)";
+  .multinorm/oracle-venv                     (tests/oracle/requirements.txt, by pip)
+  Chromium, Node.js and a virtual screen     (Debian, Ubuntu: chromium, nodejs, npm, xvfb)
+  .multinorm/browser                         (web/tests/package.json, by npm)";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -58,11 +79,17 @@ fn main() -> ExitCode {
     };
     let wants_help = args.iter().any(|arg| arg == "--help" || arg == "-h");
     let done = match command {
+        "bench" if args == ["lab"] => web::bench(),
         "train" | "bench" => program::run(command, args),
+        "lab" if wants_help => help("lab"),
+        "lab" => web::window(args),
+        "web" if wants_help => help("web"),
+        "web" => web::page(args),
+        "pictures" if args.is_empty() => web::pictures(),
         "test" if wants_help => help("test"),
         "test" => test::run(args),
         "setup" if wants_help => help("setup"),
-        "setup" if args.is_empty() => setup::for_tests().map(|_| ()),
+        "setup" if args.is_empty() => setup::for_tests().and_then(|_| setup::for_browser_tests()).map(|_| ()),
         "help" | "--help" | "-h" => help(args.first().map_or("", String::as_str)),
         _ => {
             eprintln!("xtask: unknown words `{}`\n\n{HELP}", words.join(" "));
@@ -83,6 +110,8 @@ fn help(topic: &str) -> shell::Result<()> {
         "{}",
         match topic {
             "train" | "bench" => TRAIN_HELP,
+            "lab" => LAB_HELP,
+            "web" => WEB_HELP,
             "test" => TEST_HELP,
             "setup" => SETUP_HELP,
             _ => HELP,

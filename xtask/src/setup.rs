@@ -13,6 +13,9 @@ const VULKAN: [&str; 2] = ["libvulkan1", "mesa-vulkan-drivers"];
 /// spirv-tools validates our shaders' SPIR-V; the rest is the oracle that the pip packages stand on.
 const TEST_TOOLS: [&str; 4] = ["spirv-tools", "python3-numpy", "python3-torch", "python3-venv"];
 
+/// A browser whose software adapter runs WebGPU, and a screen without a monitor. Node.js comes as the system has it.
+const BROWSER_TOOLS: [&str; 2] = ["chromium", "xvfb"];
+
 pub const ORACLE_VARIABLE: &str = "MULTINORM_ORACLE_PYTHON";
 const REQUIREMENTS: &str = "tests/oracle/requirements.txt";
 
@@ -77,6 +80,43 @@ pub fn for_tests() -> Result<PathBuf> {
     }
     // Debian's own Python, for Debian's own PyTorch: another one may come first on the PATH.
     oracle_venv(if system == System::Debian { "/usr/bin/python3" } else { "python3" })
+}
+
+/// Installs what the lab's tests need; the answer is the folder in which they find their packages.
+pub fn for_browser_tests() -> Result<PathBuf> {
+    match System::here() {
+        System::Debian => {
+            let node = ["nodejs", "npm"]
+                .into_iter()
+                .filter(|program| !is_there(if *program == "nodejs" { "node" } else { program }));
+            apt::install(&BROWSER_TOOLS.into_iter().chain(node).collect::<Vec<_>>())?;
+        }
+        _ => {
+            let missing: Vec<&str> =
+                ["chromium", "node", "npm", "Xvfb"].into_iter().filter(|program| !is_there(program)).collect();
+            if !missing.is_empty() {
+                return Err(format!("the lab's tests need {}, which are not found", missing.join(", ")));
+            }
+        }
+    }
+    let tests = shell::root().join("web/tests");
+    let folder = shell::root().join(".multinorm/browser");
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let wanted = fs::read_to_string(tests.join("package.json")).map_err(|error| format!("web/tests: {error}"))?;
+    let stamp = folder.join("installed-package.json");
+    if !is_current(&stamp, &wanted) {
+        eprintln!("xtask: installing the browser tests' packages in .multinorm/browser");
+        let place = folder.join("package.json");
+        fs::write(&place, &wanted).map_err(|error| format!("{}: {error}", place.display()))?;
+        let install = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error", "--prefix"];
+        shell::run(Command::new("npm").args(install).arg(&folder))?;
+        fs::write(&stamp, &wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
+    }
+    Ok(folder)
+}
+
+fn is_there(program: &str) -> bool {
+    shell::succeeds(Command::new("which").arg(program))
 }
 
 fn without_torch(system: System) -> String {

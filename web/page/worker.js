@@ -1,0 +1,9 @@
+// Follows gradients through their passes, away from the thread that draws.
+import init, { follow } from './multinorm_lab.js';
+
+const ready = init({ module_or_path: './multinorm_lab_bg.wasm' });
+
+onmessage = async (event) => {
+  await ready;
+  postMessage(follow(event.data));
+};

@@ -1,0 +1,262 @@
+//! The window: tabs, keys, and the view that is chosen.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use eframe::egui::{self, Key, RichText, Ui};
+use eframe::{CreationContext, Frame};
+use multinorm::data::dataset::Dataset;
+use multinorm::gpu::Gpu;
+
+use crate::lab::{Lab, Status};
+use crate::panels::{FixedPointPanel, LessonPanel, MemoryPanel, NewtonSchulzPanel, SpectrumPanel, TrainPanel};
+use crate::settings::{Panel, Settings};
+use crate::{platform, theme};
+
+/// What the lab begins with.
+pub enum Start {
+    /// A text, and the words of a link.
+    New {
+        /// What is learned.
+        dataset: Arc<Dataset>,
+        /// `panel=spectrum&seed=3`.
+        link: String,
+    },
+    /// A lab whose device was lost.
+    Survivor(Box<Lab>),
+}
+
+/// The lab in a window or on a canvas.
+pub struct App {
+    ctx: egui::Context,
+    /// `None` once it was taken to go on elsewhere.
+    lab: Option<Lab>,
+    train: TrainPanel,
+    spectrum: SpectrumPanel,
+    fixed_point: FixedPointPanel,
+    newton_schulz: NewtonSchulzPanel,
+    memory: MemoryPanel,
+    lesson: LessonPanel,
+    /// Milliseconds that the interface itself took of each of the newest frames.
+    frame_ms: Vec<f64>,
+    /// A file that the window is to be written to after so many steps.
+    picture: Option<(PathBuf, u64)>,
+}
+
+/// Frames whose time is remembered.
+const FRAMES_KEPT: usize = 600;
+
+impl App {
+    /// Takes the device that draws; errors say what a person can do.
+    pub fn new(context: &CreationContext<'_>, start: Start) -> Result<Self, String> {
+        theme::apply(&context.egui_ctx);
+        let state = context.wgpu_render_state.as_ref().ok_or("the window does not draw through wgpu")?;
+        let info = state.adapter.get_info();
+        if info.backend == eframe::wgpu::Backend::Gl && cfg!(target_arch = "wasm32") {
+            return Err("WebGL has no compute shaders: a browser with WebGPU is needed".into());
+        }
+        let gpu = Arc::new(Gpu::from_device(&info, state.device.clone(), state.queue.clone()));
+        let ctx = context.egui_ctx.clone();
+        let wake = move || ctx.request_repaint();
+        let lab = match start {
+            Start::New { dataset, link } => {
+                let (settings, complaints) = Settings::from_query(&link, &Settings::default_for(gpu.profile.software));
+                let mut lab = Lab::new(gpu, dataset, settings, wake);
+                lab.notice = complaints.join("; ");
+                lab
+            }
+            Start::Survivor(mut lab) => {
+                lab.move_to(gpu, wake);
+                *lab
+            }
+        };
+        Ok(Self {
+            ctx: context.egui_ctx.clone(),
+            lab: Some(lab),
+            train: TrainPanel::default(),
+            spectrum: SpectrumPanel::default(),
+            fixed_point: FixedPointPanel::default(),
+            newton_schulz: NewtonSchulzPanel::default(),
+            memory: MemoryPanel::default(),
+            lesson: LessonPanel::default(),
+            frame_ms: Vec::new(),
+            picture: None,
+        })
+    }
+
+    /// Writes the window to this file once every run has made so many steps, and closes it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn with_picture(self, picture: Option<(PathBuf, u64)>) -> Self {
+        Self { picture, ..self }
+    }
+
+    /// The state behind the views.
+    pub fn lab(&mut self) -> Option<&mut Lab> {
+        self.lab.as_mut()
+    }
+
+    /// Draws again soon: the state was changed from outside.
+    pub fn repaint(&self) {
+        self.ctx.request_repaint();
+    }
+
+    /// Gives the state away, to go on with it on another device.
+    pub fn take_lab(&mut self) -> Option<Lab> {
+        self.lab.take()
+    }
+
+    /// Milliseconds of the interface's own work in each of the newest frames.
+    pub fn frame_ms(&self) -> &[f64] {
+        &self.frame_ms
+    }
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, ctx: &egui::Context, frame: &mut Frame) {
+        let Some(lab) = &mut self.lab else { return };
+        lab.poll();
+        if let Some((path, _)) = self.picture.take_if(|(_, steps)| lab.has_seen(*steps)) {
+            lab.write_picture(ctx, path);
+        }
+        if let (Some(views), Some(state)) = (lab.pictures.take(), frame.wgpu_render_state()) {
+            self.fixed_point.heat_map.set(state, &views);
+        }
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut Frame) {
+        let began = web_time::Instant::now();
+        let Self { lab: Some(lab), train, spectrum, fixed_point, newton_schulz, memory, lesson, frame_ms, .. } = self
+        else {
+            return;
+        };
+        keys(ui, lab);
+        dropped(ui, lab);
+        egui::Frame::central_panel(ui.style()).show(ui, |ui| {
+            top(ui, lab);
+            ui.separator();
+            egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| match lab.settings.panel {
+                Panel::Train => train.show(ui, lab),
+                Panel::Spectrum => spectrum.show(ui, lab),
+                Panel::FixedPoint => fixed_point.show(ui, lab),
+                Panel::NewtonSchulz => newton_schulz.show(ui, lab),
+                Panel::Memory => memory.show(ui, lab),
+                Panel::Lesson => lesson.show(ui, lab),
+            });
+        });
+        frame_ms.push(began.elapsed().as_secs_f64() * 1e3);
+        let surplus = frame_ms.len().saturating_sub(FRAMES_KEPT);
+        frame_ms.drain(..surplus);
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    fn as_any_mut(&mut self) -> Option<&mut dyn std::any::Any> {
+        Some(self)
+    }
+}
+
+/// Tabs, the state of things, and what can be saved.
+fn top(ui: &mut Ui, lab: &mut Lab) {
+    ui.horizontal_wrapped(|ui| {
+        ui.strong("multinorm lab");
+        ui.separator();
+        for panel in Panel::ALL {
+            if ui.selectable_label(lab.settings.panel == panel, panel.title()).clicked() {
+                lab.settings.panel = panel;
+            }
+        }
+        ui.separator();
+        ui.menu_button("Save", |ui| saves(ui, lab));
+        theme::choice(ui);
+    });
+    ui.horizontal_wrapped(|ui| {
+        let kind = if lab.gpu.profile.software { " (a program on the processor: slow)" } else { "" };
+        ui.weak(format!("{}{kind} · {} · {}", lab.gpu.adapter_name, lab.dataset.name, lab.status.words()));
+        if !lab.notice.is_empty() {
+            ui.label(RichText::new(&lab.notice).strong());
+            if ui.small_button("dismiss").clicked() {
+                lab.notice.clear();
+            }
+        }
+        if let Status::Failed { device_lost: false, .. } = lab.status
+            && ui.button("Start again").clicked()
+        {
+            lab.reset();
+        }
+    });
+}
+
+fn saves(ui: &mut Ui, lab: &mut Lab) {
+    for run in 0..lab.runs.len() {
+        let name = lab.runs[run].optimizer.clone();
+        if ui.button(format!("{name}: metrics.jsonl")).clicked() {
+            save(lab, &format!("{name}-metrics.jsonl"), lab.runs[run].metrics().as_bytes());
+            ui.close();
+        }
+        if ui.button(format!("{name}: losses as CSV")).clicked() {
+            save(lab, &format!("{name}-losses.csv"), lab.runs[run].losses_csv().as_bytes());
+            ui.close();
+        }
+        if ui.button(format!("{name}: spectrum as CSV")).clicked() {
+            save(lab, &format!("{name}-spectrum.csv"), lab.runs[run].spectrum_csv().as_bytes());
+            ui.close();
+        }
+        if ui.button(format!("{name}: watched gradient as safetensors")).clicked() {
+            match lab.runs[run].gradient_file() {
+                Some(bytes) => save(lab, &format!("{name}-gradient.safetensors"), &bytes),
+                None => lab.notice = "no gradient was read yet".into(),
+            }
+            ui.close();
+        }
+        if ui.button(format!("{name}: weights (model.safetensors and its folder)")).clicked() {
+            lab.save_weights(run);
+            ui.close();
+        }
+    }
+    if ui.button("This view as PNG").clicked() {
+        ui.close();
+        lab.picture(ui.ctx());
+    }
+}
+
+fn save(lab: &mut Lab, name: &str, bytes: &[u8]) {
+    lab.notice = platform::save(name, bytes).unwrap_or_else(|error| error.to_string());
+}
+
+/// Space trains and pauses, S steps, R resets, arrows walk the passes, 1 to 6 are the tabs.
+fn keys(ui: &mut Ui, lab: &mut Lab) {
+    if ui.ctx().memory(|memory| memory.focused().is_some()) {
+        return; // somebody types
+    }
+    let pressed = |key: Key| ui.input(|input| input.key_pressed(key) && input.modifiers.is_none());
+    if pressed(Key::Space) {
+        lab.run(lab.status != Status::Running);
+    }
+    if pressed(Key::S) {
+        lab.step();
+    }
+    if pressed(Key::R) {
+        lab.reset();
+    }
+    let tabs = [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6];
+    if let Some(at) = tabs.into_iter().position(pressed) {
+        lab.settings.panel = Panel::ALL[at];
+    }
+    let before = lab.settings.half_step;
+    if pressed(Key::ArrowRight) {
+        lab.settings.half_step += 1;
+    }
+    if pressed(Key::ArrowLeft) {
+        lab.settings.half_step = before.saturating_sub(1);
+    }
+    if lab.settings.half_step != before {
+        lab.draw();
+    }
+}
+
+/// A text file that is dropped becomes the corpus.
+fn dropped(ui: &mut Ui, lab: &mut Lab) {
+    for file in ui.input(|input| input.raw.dropped_files.clone()) {
+        let ctx = ui.ctx().clone();
+        platform::read(file, lab.inbox(), move || ctx.request_repaint());
+    }
+}

@@ -1,0 +1,431 @@
+//! The task that trains: commands in, events out. The same in a thread of the window and on the page's event loop.
+
+use std::sync::Arc;
+
+use eframe::wgpu;
+use multinorm::Result;
+use multinorm::config::RunConfig;
+use multinorm::config::{PassProgram, Rule};
+use multinorm::data::dataset::Dataset;
+use multinorm::data::tokenizer::StreamDecoder;
+use multinorm::generate::{Generator, Sampler};
+use multinorm::gpu::{Gpu, KernelTime, Memory};
+use multinorm::normalize::Drawing;
+use multinorm::train::{Evaluation, GradientSample, Snapshot, StepReport, Trainer};
+use web_time::Instant;
+
+use crate::platform;
+
+/// Work that may lie on the device at once: a frame at 60 a second, less what drawing takes.
+const BUDGET_SECS: f64 = 0.012;
+/// Height and width of a picture.
+const PICTURE: [usize; 2] = [256, 256];
+/// Tokens of a sample of text.
+const SAMPLE_TOKENS: usize = 48;
+
+/// What the panel asks for.
+pub enum Command {
+    /// Builds a trainer for each configuration, all from the same text; those before are dropped.
+    Build {
+        /// One or two, in the order of the panel.
+        configs: Vec<RunConfig>,
+        /// The text.
+        dataset: Arc<Dataset>,
+        /// Where to go on, one for each configuration; nothing begins anew.
+        from: Vec<Snapshot>,
+    },
+    /// Trains until it is told to pause.
+    Run(bool),
+    /// One step of every run, then pause.
+    Step,
+    /// What to look into, how often, and after which steps to evaluate and to write text.
+    Watch(Watch),
+    /// One look at once.
+    Look,
+    /// Draws the first run's watched gradient, or the matrix of a file, and what so many passes make of it.
+    Draw(usize),
+    /// Looks at a matrix of a file instead of the runs, or at the runs again.
+    Open(Option<Box<GradientSample>>),
+    /// Reads back everything that a step changes.
+    Save,
+    /// Times the kernels of the next step.
+    Time,
+}
+
+/// What is done beside the steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    /// Whose gradient.
+    pub parameter: String,
+    /// Steps between two looks.
+    pub every: u64,
+    /// Steps between two evaluations.
+    pub evaluate_every: u64,
+    /// Steps between two texts.
+    pub write_every: u64,
+    /// What the text begins with.
+    pub prompt: String,
+}
+
+/// What happened.
+pub enum Event {
+    /// Trainers are there.
+    Ready {
+        /// Bytes by class, of each run.
+        memory: Vec<Memory>,
+    },
+    /// A step's numbers arrived.
+    Step {
+        /// Which run.
+        run: usize,
+        /// Its numbers.
+        report: StepReport,
+        /// Seconds of training of this run since it was built, looks and evaluations aside.
+        secs: f64,
+    },
+    /// The held-out text was evaluated.
+    Evaluated {
+        /// Which run.
+        run: usize,
+        /// After this step.
+        step: u64,
+        /// The result.
+        evaluation: Evaluation,
+    },
+    /// A gradient and its optimizer's state.
+    Looked {
+        /// Which run.
+        run: usize,
+        /// What was read.
+        sample: Box<GradientSample>,
+    },
+    /// The textures that the engine paints from now on: the watched gradient, and what passes make of it.
+    Pictures([wgpu::TextureView; 2]),
+    /// Text that the model wrote.
+    Wrote {
+        /// Which run.
+        run: usize,
+        /// After this step.
+        step: u64,
+        /// Prompt and continuation.
+        text: String,
+    },
+    /// Time on the device of each kernel of one step.
+    Timed {
+        /// Which run.
+        run: usize,
+        /// By plan.
+        times: Vec<(&'static str, Vec<KernelTime>)>,
+    },
+    /// Everything that a step changes; also sent by itself now and then, to go on from if the device is lost.
+    Saved {
+        /// Which run.
+        run: usize,
+        /// Weights and state.
+        snapshot: Box<Snapshot>,
+        /// Whether it was asked for.
+        asked: bool,
+    },
+    /// All steps of the schedule are done.
+    Finished,
+    /// A run cannot go on; the engine waits for another command.
+    Failed {
+        /// What went wrong and what to do.
+        message: String,
+    },
+}
+
+/// Steps between two snapshots that are kept in case the device is lost.
+const KEEP_EVERY: u64 = 100;
+
+/// Serves commands until their sender is gone. `wake` is called after every event.
+pub async fn serve(gpu: Arc<Gpu>, commands: flume::Receiver<Command>, events: flume::Sender<Event>, wake: impl Fn()) {
+    let tell = |event: Event| {
+        let _ = events.send(event); // nobody listens any more: the commands end as well
+        wake();
+    };
+    let mut engine = Engine {
+        gpu,
+        runs: Vec::new(),
+        dataset: None,
+        running: false,
+        watch: None,
+        timing: false,
+        drawing: None,
+        half_step: 0,
+        opened: None,
+    };
+    loop {
+        let command = if engine.running {
+            match commands.try_recv() {
+                Ok(command) => Some(command),
+                Err(flume::TryRecvError::Empty) => None,
+                Err(flume::TryRecvError::Disconnected) => return,
+            }
+        } else {
+            match commands.recv_async().await {
+                Ok(command) => Some(command),
+                Err(_) => return,
+            }
+        };
+        let done = match command {
+            Some(command) => engine.obey(command, &tell).await,
+            None => {
+                // The event loop of a page must have its turn even if nothing had to be waited for.
+                platform::breathe().await;
+                engine.step(&tell).await
+            }
+        };
+        if let Err(error) = done {
+            engine.running = false;
+            tell(Event::Failed { message: error.to_string() });
+        }
+    }
+}
+
+struct Engine {
+    gpu: Arc<Gpu>,
+    runs: Vec<Run>,
+    dataset: Option<Arc<Dataset>>,
+    running: bool,
+    watch: Option<Watch>,
+    /// Whether the next step is timed.
+    timing: bool,
+    /// Paints the parameter of this name.
+    drawing: Option<(String, Drawing)>,
+    /// Passes that the picture shows.
+    half_step: usize,
+    /// A matrix of a file.
+    opened: Option<Box<GradientSample>>,
+}
+
+struct Run {
+    trainer: Trainer,
+    generator: Option<Generator>,
+    secs: f64,
+}
+
+impl Engine {
+    async fn obey(&mut self, command: Command, tell: &impl Fn(Event)) -> Result<()> {
+        match command {
+            Command::Build { configs, dataset, from } => {
+                self.running = false;
+                self.runs.clear(); // its memory first
+                self.drawing = None;
+                for (index, config) in configs.into_iter().enumerate() {
+                    let mut trainer = Trainer::new(self.gpu.clone(), config, dataset.clone()).await?;
+                    if let Some(snapshot) = from.get(index) {
+                        trainer.restore(snapshot)?;
+                    }
+                    trainer.set_pace(Some(BUDGET_SECS));
+                    self.runs.push(Run { trainer, generator: None, secs: 0.0 });
+                }
+                self.dataset = Some(dataset);
+                let memory = self.runs.iter().map(|run| run.trainer.memory().clone()).collect();
+                tell(Event::Ready { memory });
+            }
+            Command::Run(running) => {
+                self.running = running && !self.runs.is_empty();
+                if !running {
+                    self.drain(tell).await?;
+                }
+            }
+            Command::Step => {
+                self.running = false;
+                self.step(tell).await?;
+                self.drain(tell).await?;
+            }
+            Command::Watch(watch) => self.watch = Some(watch),
+            Command::Look => self.look(tell).await?,
+            Command::Open(opened) => {
+                (self.opened, self.drawing) = (opened, None);
+                self.draw(tell).await?;
+            }
+            Command::Draw(half_step) => {
+                self.half_step = half_step;
+                self.draw(tell).await?;
+            }
+            Command::Save => self.save(true, tell).await?,
+            Command::Time => self.timing = self.gpu.profile.timestamps,
+        }
+        Ok(())
+    }
+
+    fn step_number(&self) -> u64 {
+        self.runs.first().map_or(0, |run| run.trainer.step_number())
+    }
+
+    /// One step of every run, and what is due after it.
+    async fn step(&mut self, tell: &impl Fn(Event)) -> Result<()> {
+        let Some(last) = self.runs.first().map(|run| run.trainer.config().train.steps) else {
+            self.running = false;
+            return Ok(());
+        };
+        if self.step_number() >= last {
+            self.running = false;
+            self.drain(tell).await?;
+            tell(Event::Finished);
+            return Ok(());
+        }
+        for (index, run) in self.runs.iter_mut().enumerate() {
+            let began = Instant::now();
+            let reports = if self.timing {
+                let (reports, times) = run.trainer.timed_step().await?;
+                tell(Event::Timed { run: index, times });
+                reports
+            } else {
+                run.trainer.step().await?
+            };
+            run.secs += began.elapsed().as_secs_f64();
+            tell_steps(index, reports, run.secs, tell);
+        }
+        self.timing = false;
+        let step = self.step_number();
+        let due = |every: u64| every > 0 && (step.is_multiple_of(every) || step == last);
+        let Some(watch) = self.watch.clone() else { return Ok(()) };
+        if step == 1 || due(watch.every) {
+            self.look(tell).await?;
+        }
+        if due(watch.evaluate_every) {
+            self.evaluate(tell).await?;
+        }
+        if due(watch.write_every) {
+            self.write(&watch.prompt, tell).await?;
+        }
+        if due(KEEP_EVERY) {
+            self.save(false, tell).await?;
+        }
+        Ok(())
+    }
+
+    async fn drain(&mut self, tell: &impl Fn(Event)) -> Result<()> {
+        for (index, run) in self.runs.iter_mut().enumerate() {
+            let began = Instant::now();
+            let reports = run.trainer.drain().await?;
+            run.secs += began.elapsed().as_secs_f64();
+            tell_steps(index, reports, run.secs, tell);
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self, tell: &impl Fn(Event)) -> Result<()> {
+        let Some(watch) = &self.watch else { return Ok(()) };
+        for (index, run) in self.runs.iter().enumerate() {
+            if run.trainer.step_number() > 0 {
+                let sample = Box::new(run.trainer.sample(&watch.parameter).await?);
+                tell(Event::Looked { run: index, sample });
+            }
+        }
+        self.draw(tell).await
+    }
+
+    /// Paints the first run's watched gradient from where it lies, or the matrix of a file.
+    async fn draw(&mut self, tell: &impl Fn(Event)) -> Result<()> {
+        if let Some(opened) = &self.opened {
+            if self.drawing.is_none() {
+                let drawing = drawing(&self.gpu, opened.shape, &opened.rule, tell).await?;
+                drawing.write(&opened.gradient);
+                self.drawing = Some((opened.parameter.clone(), drawing));
+            }
+            self.drawing.iter().for_each(|(_, drawing)| drawing.draw(self.half_step));
+            return Ok(());
+        }
+        let (Some(watch), Some(run)) = (&self.watch, self.runs.first()) else { return Ok(()) };
+        if run.trainer.step_number() == 0 {
+            return Ok(());
+        }
+        if self.drawing.as_ref().is_none_or(|(name, _)| *name != watch.parameter) {
+            let config = run.trainer.config();
+            let spec = config.model.parameters().into_iter().find(|spec| spec.name == watch.parameter);
+            let Some(spec) = spec else { return Ok(()) };
+            let &[m, n] = &spec.shape[..] else { return Ok(()) };
+            let drawing = drawing(&self.gpu, [m, n], &config.optimizer.recipe(spec.role).rule, tell).await?;
+            self.drawing = Some((watch.parameter.clone(), drawing));
+        }
+        if let Some((name, drawing)) = &self.drawing {
+            let (workspace, gradient) = drawing.target();
+            run.trainer.copy_gradient(name, workspace, gradient)?;
+            drawing.draw(self.half_step);
+        }
+        Ok(())
+    }
+
+    async fn evaluate(&mut self, tell: &impl Fn(Event)) -> Result<()> {
+        self.drain(tell).await?;
+        for (index, run) in self.runs.iter_mut().enumerate() {
+            let step = run.trainer.step_number();
+            let evaluation = run.trainer.evaluate().await?;
+            tell(Event::Evaluated { run: index, step, evaluation });
+        }
+        Ok(())
+    }
+
+    async fn save(&mut self, asked: bool, tell: &impl Fn(Event)) -> Result<()> {
+        self.drain(tell).await?;
+        for (index, run) in self.runs.iter().enumerate() {
+            let snapshot = Box::new(run.trainer.snapshot().await?);
+            tell(Event::Saved { run: index, snapshot, asked });
+        }
+        Ok(())
+    }
+
+    /// A few words of every run.
+    async fn write(&mut self, prompt: &str, tell: &impl Fn(Event)) -> Result<()> {
+        self.drain(tell).await?;
+        let Some(tokenizer) = self.dataset.as_ref().and_then(|dataset| dataset.tokenizer.clone()) else {
+            return Ok(());
+        };
+        let ids = tokenizer.encode(prompt)?;
+        let Some((last, before)) = ids.split_last() else { return Ok(()) };
+        for (index, run) in self.runs.iter_mut().enumerate() {
+            let positions = (ids.len() + SAMPLE_TOKENS).min(run.trainer.config().model.max_position_embeddings);
+            let mut generator = match run.generator.take() {
+                Some(mut generator) => {
+                    run.trainer.update_generator(&mut generator);
+                    generator
+                }
+                None => run.trainer.generator(positions).await?,
+            };
+            let mut sampler = Sampler::new(0.8, 0.95, run.trainer.step_number())?;
+            let mut decoder = StreamDecoder::new(&tokenizer);
+            let mut text = prompt.to_owned();
+            for &id in before {
+                generator.push(&self.gpu, id).await?;
+            }
+            let mut next = *last;
+            while generator.room() > 0 {
+                let logits = generator.push(&self.gpu, next).await?;
+                next = sampler.draw(&logits[..tokenizer.vocab_size().min(logits.len())])?;
+                if Some(next) == tokenizer.end_of_text() {
+                    break;
+                }
+                text += &decoder.push(next)?;
+            }
+            run.generator = Some(generator);
+            tell(Event::Wrote { run: index, step: run.trainer.step_number(), text });
+        }
+        Ok(())
+    }
+}
+
+/// Room for pictures of a matrix on its way through a rule's passes; tells of their textures.
+async fn drawing(gpu: &Arc<Gpu>, shape: [usize; 2], rule: &Rule, tell: &impl Fn(Event)) -> Result<Drawing> {
+    let (passes, iterations) = match rule {
+        Rule::Passes(PassProgram { passes, iterations, .. }) => (&passes[..], *iterations),
+        _ => (&[][..], 0),
+    };
+    let drawing = Drawing::new(gpu.clone(), shape, passes, iterations, PICTURE).await?;
+    tell(Event::Pictures([0, 1].map(|which| drawing.pictures()[which].view())));
+    Ok(drawing)
+}
+
+fn tell_steps(run: usize, reports: Vec<StepReport>, secs: f64, tell: &impl Fn(Event)) {
+    for report in reports {
+        tell(Event::Step { run, report, secs });
+    }
+}
+
+/// Whether a message of [`Event::Failed`] says that the device is gone.
+pub fn is_device_loss(message: &str) -> bool {
+    message.contains("device was lost") || message.contains("device is lost") || message.contains("Device is lost")
+}

@@ -1,0 +1,55 @@
+//! The lab: one egui panel, in a desktop window and in a web page, that trains a small LLaMA live and shows what
+//! normalization does to its gradients.
+//!
+//! It holds no mathematics: the same [`multinorm::train::Trainer`] as the command line's trains on the device that draws,
+//! and what is shown was computed by `multinorm`.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `settings` | what is chosen, as a link and as a configuration |
+//! | `engine` | the task that trains: commands in, events out |
+//! | `lab` | what was seen of the runs |
+//! | `panels` | the six views |
+//! | `platform` | threads or a worker, files or downloads |
+//! | `page` | the JavaScript interface (wasm alone) |
+
+mod app;
+mod engine;
+mod lab;
+#[cfg(target_arch = "wasm32")]
+mod page;
+mod panels;
+mod platform;
+mod plots;
+pub mod settings;
+mod theme;
+
+pub use app::{App, Start};
+pub use lab::Text;
+
+use std::sync::Arc;
+
+use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupCreateNew};
+use eframe::wgpu;
+
+/// How the device is asked for: with all that the adapter gives, so that larger models fit and kernels can be timed.
+pub fn wgpu_configuration() -> WgpuConfiguration {
+    let mut setup = WgpuSetupCreateNew::without_display_handle();
+    setup.device_descriptor = Arc::new(|adapter| wgpu::DeviceDescriptor {
+        label: Some("multinorm-lab"),
+        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+        required_limits: adapter.limits(),
+        ..Default::default()
+    });
+    WgpuConfiguration { wgpu_setup: WgpuSetup::CreateNew(setup), ..Default::default() }
+}
+
+/// What stands in for a corpus where none could be fetched: this project's own words.
+pub fn own_words() -> Text {
+    let text = [
+        include_str!("../../README.md"),
+        include_str!("../../docs/fixed_point.md"),
+        include_str!("../../ARCHITECTURE.md"),
+    ];
+    Text { name: "this project's documentation".into(), license: "MIT or Apache-2.0".into(), text: text.join("\n") }
+}

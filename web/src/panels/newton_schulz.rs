@@ -1,0 +1,179 @@
+//! Where the polynomials of Newton–Schulz take a singular value.
+
+use eframe::egui::{self, Ui};
+use multinorm::config::SpectralVariant;
+use multinorm::optim::sequence;
+use multinorm::spectrum::{Arithmetic, newton_schulz_path};
+
+use super::{caption, columns, half_height, reading};
+use crate::lab::Lab;
+use crate::plots::{Axes, Series, curves, short};
+
+/// What is iterated on.
+pub struct NewtonSchulzPanel {
+    variant: SpectralVariant,
+    steps: usize,
+    arithmetic: Arithmetic,
+    /// Powers of ten between the largest and the smallest singular value.
+    decades: f64,
+    /// Takes the watched gradient's own singular values.
+    live: bool,
+    path: Option<(Key, Vec<Vec<f64>>)>,
+}
+
+/// What a path depends on.
+type Key = (SpectralVariant, usize, Arithmetic, Vec<u64>);
+
+impl Default for NewtonSchulzPanel {
+    fn default() -> Self {
+        Self {
+            variant: SpectralVariant::Muon,
+            steps: 5,
+            arithmetic: Arithmetic::F64,
+            decades: 3.0,
+            live: false,
+            path: None,
+        }
+    }
+}
+
+const VARIANTS: [(SpectralVariant, &str, &str); 4] = [
+    (SpectralVariant::Cubic, "cubic", "converges to 1 from any start, slowly from small ones"),
+    (
+        SpectralVariant::Muon,
+        "Muon's quintic",
+        "lifts small values fast and then wanders between about 0.68 and 1.13: it does not converge, by design",
+    ),
+    (
+        SpectralVariant::PolarExpress,
+        "Polar Express",
+        "other coefficients at every step, the best for each in the worst case",
+    ),
+    (SpectralVariant::MuonRefined, "8 + 2", "Muon's steps, then two that converge to 1"),
+];
+
+/// Paths at most; a live gradient's spectrum is thinned to as many.
+const PATHS: usize = 16;
+
+impl NewtonSchulzPanel {
+    /// The view.
+    pub fn show(&mut self, ui: &mut Ui, lab: &Lab) {
+        self.controls(ui, lab);
+        let sigmas = self.sigmas(lab);
+        let bits = sigmas.iter().map(|sigma| sigma.to_bits()).collect();
+        let key = (self.variant, self.steps, self.arithmetic, bits);
+        if self.path.as_ref().is_none_or(|(known, _)| *known != key) {
+            let path = newton_schulz_path(&sigmas, sequence(self.variant), self.steps, self.arithmetic);
+            self.path = Some((key, path));
+        }
+        let Some((_, path)) = &self.path else { return };
+        let last = path.last().map_or(&[][..], |values| &values[..]);
+        columns(ui, 2, |ui, index| match index {
+            0 => self.polynomial(ui, &sigmas, last),
+            _ => paths(ui, path),
+        });
+        ui.horizontal_wrapped(|ui| {
+            let largest = last.first().copied().unwrap_or(0.0);
+            let smallest = last.last().copied().unwrap_or(0.0);
+            let off = last.iter().map(|sigma| (sigma - 1.0).abs()).fold(0.0, f64::max);
+            reading(ui, "largest at the end", short(largest), "1 is what every value should become");
+            reading(
+                ui,
+                "smallest at the end",
+                short(smallest),
+                "what is far below 1 has not been lifted in so few steps",
+            );
+            reading(ui, "farthest from 1", short(off), "over all singular values");
+        });
+    }
+
+    fn controls(&mut self, ui: &mut Ui, lab: &Lab) {
+        ui.horizontal_wrapped(|ui| {
+            for (variant, name, about) in VARIANTS {
+                if ui.selectable_label(self.variant == variant, name).on_hover_text(about).clicked() {
+                    self.variant = variant;
+                }
+            }
+            ui.separator();
+            for arithmetic in Arithmetic::ALL {
+                let words = "the numbers that the matrix is rounded to after every product";
+                if ui.selectable_label(self.arithmetic == arithmetic, arithmetic.name()).on_hover_text(words).clicked()
+                {
+                    self.arithmetic = arithmetic;
+                }
+            }
+        });
+        ui.horizontal_wrapped(|ui| {
+            ui.add(egui::Slider::new(&mut self.steps, 1..=15).text("steps"));
+            let decades = egui::Slider::new(&mut self.decades, 0.0..=8.0).text("decades of singular values");
+            ui.add_enabled(!self.live, decades);
+            let has = lab.views().iter().any(|run| !run.looks.is_empty());
+            ui.add_enabled(has, egui::Checkbox::new(&mut self.live, "the watched gradient's own"));
+        });
+        if let Some((.., about)) = VARIANTS.iter().find(|(variant, ..)| *variant == self.variant) {
+            ui.weak(*about);
+        }
+    }
+
+    /// Divided by the matrix's norm, as every variant begins.
+    fn sigmas(&self, lab: &Lab) -> Vec<f64> {
+        let gradient = lab
+            .views()
+            .into_iter()
+            .find_map(|run| run.looks.back()?.record.passes.first()?.quantities.spectrum.as_ref());
+        let raw: Vec<f64> = match gradient.filter(|_| self.live) {
+            Some(spectrum) => {
+                let all = &spectrum.singular_values;
+                let stride = all.len().div_ceil(PATHS);
+                all.iter().step_by(stride.max(1)).copied().collect()
+            }
+            None => (0..PATHS).map(|at| 10f64.powf(-self.decades * at as f64 / (PATHS - 1) as f64)).collect(),
+        };
+        let norm = raw.iter().map(|sigma| sigma * sigma).sum::<f64>().sqrt();
+        raw.into_iter().map(|sigma| if norm > 0.0 { sigma / norm } else { 0.0 }).collect()
+    }
+
+    /// The whole composition over [0, 1], and where each value lands.
+    fn polynomial(&self, ui: &mut Ui, sigmas: &[f64], last: &[f64]) {
+        ui.strong("All steps as one function");
+        let sequence = sequence(self.variant);
+        let curve = (0..=400).map(|at| f64::from(at) / 400.0).map(|x| [x, sequence.of_value(x, self.steps)]).collect();
+        let mut landed: Vec<[f64; 2]> = sigmas.iter().map(|&x| [x, sequence.of_value(x, self.steps)]).collect();
+        if self.arithmetic != Arithmetic::F64 {
+            // Rounded values are known as a set alone: the largest belongs to none in particular.
+            landed = last.iter().zip(sigmas).map(|(&y, &x)| [x, y]).collect();
+        }
+        let series = [
+            Series::line("p after p after p …", 0, curve),
+            Series { loose: true, ..Series::marked("these singular values", 1, landed) },
+            Series { faint: true, ..Series::line("1", 5, vec![[0.0, 1.0], [1.0, 1.0]]) },
+        ];
+        let axes = Axes {
+            id: "polynomial",
+            x: "σ before, over the norm",
+            y: "σ after all steps",
+            log: false,
+            whole: false,
+            height: half_height(ui),
+        };
+        curves(ui, axes, &series);
+        caption(ui, "The height of the curve is where a singular value ends. Whitening wants it at 1 everywhere.");
+    }
+}
+
+fn paths(ui: &mut Ui, path: &[Vec<f64>]) {
+    ui.strong("Step by step");
+    let n = path.first().map_or(0, Vec::len);
+    let series: Vec<Series> = (0..n)
+        .map(|which| {
+            let points = path.iter().enumerate().map(|(step, values)| [step as f64, values[which]]).collect();
+            Series::marked(format!("σ {}", which + 1), which, points)
+        })
+        .collect();
+    let axes = Axes { id: "paths", x: "steps", y: "σ", log: true, whole: true, height: half_height(ui) };
+    crate::plots::unnamed(ui, axes, &series);
+    caption(
+        ui,
+        "Each line is a singular value by its rank. In few digits the smallest stop at rounding noise, and what is lifted after that is noise as well.",
+    );
+}

@@ -1,0 +1,284 @@
+//! Loss, speed, time by kernel, and text that grows more sensible.
+
+use eframe::egui::{self, RichText, Ui};
+use multinorm::gpu::bytes_in_words;
+
+use super::{caption, choice, columns, half_height, nothing_yet, reading};
+use crate::lab::{Lab, RunView, Status};
+use crate::plots::{Axes, Series, curves, short};
+use crate::settings::{SIZES, optimizers};
+
+/// How the curves are drawn.
+#[derive(Default)]
+pub struct TrainPanel {
+    log: bool,
+    by_second: bool,
+    recent: bool,
+}
+
+/// Steps that "recent" shows.
+const RECENT: usize = 200;
+
+impl TrainPanel {
+    /// The view.
+    pub fn show(&mut self, ui: &mut Ui, lab: &mut Lab) {
+        controls(ui, lab);
+        ui.separator();
+        readings(ui, lab);
+        self.losses(ui, lab);
+        columns(ui, 2, |ui, index| match index {
+            0 => kernels(ui, lab),
+            _ => texts(ui, lab),
+        });
+    }
+
+    fn losses(&mut self, ui: &mut Ui, lab: &Lab) {
+        ui.horizontal_wrapped(|ui| {
+            ui.checkbox(&mut self.log, "logarithmic").on_hover_text("spaces the loss by its logarithm");
+            ui.checkbox(&mut self.by_second, "by second").on_hover_text("seconds of training instead of steps");
+            ui.checkbox(&mut self.recent, "newest 200 steps").on_hover_text("an early peak then flattens nothing");
+        });
+        let mut series = Vec::new();
+        for (index, run) in lab.earlier.iter().enumerate() {
+            let training = Series { faint: true, ..Series::line(&run.label, index + 2, self.training(run)) };
+            series.push(training);
+        }
+        for (index, run) in lab.runs.iter().enumerate() {
+            series.push(Series {
+                faint: true,
+                ..Series::line(format!("{} training", run.optimizer), index, self.training(run))
+            });
+            series.push(Series::line(
+                format!("{} training, mean of 10", run.optimizer),
+                index,
+                smoothed(&self.training(run)),
+            ));
+            let held_out = run.evaluations.iter().map(|&(step, secs, loss)| [self.x(step, secs), loss]).collect();
+            series.push(Series::marked(format!("{} held-out text", run.optimizer), index, self.newest(held_out)));
+        }
+        let axes = Axes {
+            id: "losses",
+            x: if self.by_second { "seconds of training" } else { "steps" },
+            y: "loss (nats a token)",
+            log: self.log,
+            whole: !self.by_second,
+            height: half_height(ui),
+        };
+        curves(ui, axes, &series);
+        caption(
+            ui,
+            "Lower is better. The thin line is each step's own batch, which is noisy; marks are text that the model never \
+             learns from. exp(loss) is how many tokens the model hesitates between.",
+        );
+    }
+
+    fn x(&self, step: u64, secs: f64) -> f64 {
+        if self.by_second { secs } else { step as f64 }
+    }
+
+    fn training(&self, run: &RunView) -> Vec<[f64; 2]> {
+        self.newest(run.steps.iter().map(|(report, secs)| [self.x(report.step, *secs), report.loss]).collect())
+    }
+
+    fn newest(&self, mut points: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
+        if self.recent && points.len() > RECENT {
+            points.drain(..points.len() - RECENT);
+        }
+        points
+    }
+}
+
+fn smoothed(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
+    let mean = |end: usize| {
+        let window = &points[end.saturating_sub(9)..=end];
+        [points[end][0], window.iter().map(|point| point[1]).sum::<f64>() / window.len() as f64]
+    };
+    (0..points.len()).map(mean).collect()
+}
+
+/// What is trained, and the buttons that start and stop it.
+fn controls(ui: &mut Ui, lab: &mut Lab) {
+    ui.horizontal_wrapped(|ui| {
+        let running = lab.status == Status::Running;
+        let word = if running { "Pause" } else { "Train" };
+        if ui.button(word).on_hover_text("Space").clicked() {
+            lab.run(!running);
+        }
+        if ui.button("Step").on_hover_text("one step of every run, then pause (S)").clicked() {
+            lab.step();
+        }
+        if ui.button("Reset").on_hover_text("from step 0 with the same seed: the same run again (R)").clicked() {
+            lab.reset();
+        }
+        if ui.button("New seed").on_hover_text("other initial weights and batches").clicked() {
+            lab.settings.seed += 1;
+            lab.reset();
+        }
+        if lab.wants_reset() {
+            let changed = ui.button(RichText::new("Start with the changed settings").strong());
+            if changed.on_hover_text("the runs on the plot were built with others").clicked() {
+                lab.reset();
+            }
+        }
+    });
+    ui.horizontal_wrapped(|ui| {
+        let names: Vec<String> = optimizers().into_iter().map(str::to_owned).collect();
+        choice(ui, "optimizer", &mut lab.settings.optimizers[0], &names);
+        let mut beside = lab.settings.optimizers.get(1).cloned().unwrap_or_else(|| NOTHING.into());
+        let mut options = vec![NOTHING.to_owned()];
+        options.extend(names);
+        if choice(ui, "beside it", &mut beside, &options) {
+            lab.settings.optimizers.truncate(1);
+            if beside != NOTHING {
+                lab.settings.optimizers.push(beside);
+            }
+        }
+        let sizes: Vec<String> = SIZES.iter().map(|size| size.key.to_owned()).collect();
+        choice(ui, "model", &mut lab.settings.model, &sizes);
+    });
+    ui.horizontal_wrapped(|ui| {
+        let settings = &mut lab.settings;
+        let rate = egui::Slider::new(&mut settings.lr_factor, 0.1..=10.0).logarithmic(true).text("× learning rate");
+        ui.add(rate).on_hover_text("a factor on the optimizer's own learning rates");
+        let mut seed = settings.seed;
+        ui.add(egui::DragValue::new(&mut seed).prefix("seed ").range(0..=u32::MAX));
+        settings.seed = seed;
+        ui.add(egui::Slider::new(&mut settings.batch_size, 1..=32).text("sequences a step"));
+        ui.add(egui::Slider::new(&mut settings.sequence_length, 16..=256).step_by(16.0).text("tokens a sequence"));
+    });
+}
+
+const NOTHING: &str = "nothing";
+
+/// The newest numbers, run by run.
+fn readings(ui: &mut Ui, lab: &Lab) {
+    for run in &lab.runs {
+        ui.horizontal_wrapped(|ui| {
+            ui.strong(&run.optimizer);
+            let Some(last) = run.last() else {
+                ui.weak("the first step is on its way");
+                return;
+            };
+            reading(ui, "step", format!("{} of {}", last.step, lab.built.steps), "updates of the weights so far");
+            reading(ui, "training loss", format!("{:.3}", last.loss), "nats a token, of the newest batch");
+            if let Some((_, _, loss)) = run.evaluations.last() {
+                let words = format!("{loss:.3}");
+                reading(ui, "held-out loss", words, "nats a token, on text that is never learned from");
+            }
+            let window = &run.steps[run.steps.len().saturating_sub(20)..];
+            let speed = window.iter().map(|(report, _)| report.tokens_per_sec).sum::<f64>() / window.len() as f64;
+            reading(ui, "tokens a second", short(speed), "the mean of 20 steps");
+            reading(ui, "learning rate", short(last.lr), "of the linear layers, by the schedule");
+            reading(ui, "gradient norm", short(last.grad_norm), "L2 norm of all gradients together");
+            if let Some(memory) = &run.memory {
+                let state = memory.bytes(multinorm::gpu::Class::OptimizerState);
+                reading(
+                    ui,
+                    "optimizer state",
+                    bytes_in_words(state),
+                    "bytes that the optimizer carries from step to step",
+                );
+            }
+        });
+    }
+}
+
+/// Where a step's time goes on the device.
+fn kernels(ui: &mut Ui, lab: &Lab) {
+    ui.horizontal(|ui| {
+        ui.strong("Time of a step on the device");
+        let can = lab.gpu.profile.timestamps;
+        if ui
+            .add_enabled(can, egui::Button::new("Measure"))
+            .on_hover_text("times the next step kernel by kernel")
+            .clicked()
+        {
+            lab.time();
+        }
+        if !can {
+            ui.weak("this adapter has no time stamps");
+        }
+    });
+    let measured: Vec<&RunView> = lab.runs.iter().filter(|run| !run.times.is_empty()).collect();
+    if measured.is_empty() {
+        nothing_yet(ui, "press Measure: the step after it is timed, kernel by kernel");
+    }
+    for run in measured {
+        let mut parts: Vec<(&str, f64)> = Vec::new();
+        for (kernel, secs) in run.times.iter().flat_map(|(_, kernels)| kernels).map(|time| (time.kernel, time.secs)) {
+            match parts.iter_mut().find(|(part, _)| *part == part_of(kernel)) {
+                Some((_, sum)) => *sum += secs,
+                None => parts.push((part_of(kernel), secs)),
+            }
+        }
+        let total: f64 = parts.iter().map(|(_, secs)| secs).sum();
+        parts.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ui.label(format!("{}: {:.1} ms in all", run.optimizer, 1e3 * total));
+        for (part, secs) in parts {
+            let share = if total > 0.0 { (secs / total) as f32 } else { 0.0 };
+            ui.add(egui::ProgressBar::new(share).desired_width(ui.available_width().min(420.0)).text(format!(
+                "{part}: {:.2} ms, {:.0} %",
+                1e3 * secs,
+                100.0 * share
+            )));
+        }
+    }
+}
+
+/// Which part of a step a kernel belongs to.
+fn part_of(kernel: &str) -> &'static str {
+    const PARTS: [(&str, &[&str]); 5] = [
+        ("matrix products", &["matmul", "matvec"]),
+        ("attention", &["attention", "rope"]),
+        ("norms and activations", &["rms_norm", "add_rms_norm", "swiglu", "embedding", "column_sum"]),
+        ("loss", &["cross_entropy"]),
+        ("gradient norms", &["squared_norm", "gradient_statistics", "gradient_check"]),
+    ];
+    let found = PARTS.iter().find(|(_, stems)| stems.iter().any(|stem| kernel.starts_with(stem)));
+    found.map_or("optimizer", |(part, _)| part)
+}
+
+/// What the models write by now.
+fn texts(ui: &mut Ui, lab: &mut Lab) {
+    ui.horizontal(|ui| {
+        ui.strong("Text");
+        ui.label("beginning with");
+        if ui.add(egui::TextEdit::singleline(&mut lab.prompt).desired_width(160.0)).lost_focus() {
+            lab.watch();
+        }
+    });
+    let one = lab.runs.len() == 1;
+    for run in &lab.runs {
+        if run.texts.is_empty() {
+            nothing_yet(ui, "the model writes after a few steps, and again now and then");
+        }
+        for (step, text) in run.texts.iter().rev().take(if one { 4 } else { 2 }) {
+            ui.label(RichText::new(format!("{} after {step} steps", run.optimizer)).small().weak());
+            ui.label(RichText::new(text).monospace());
+            ui.add_space(4.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kernel_has_a_part_and_the_optimizers_kernels_are_theirs() {
+        let kernels = multinorm::kernels::ALL.iter().flat_map(|kernels| kernels.iter());
+        let parts: Vec<(&str, &str)> = kernels.map(|kernel| (kernel.name, part_of(kernel.name))).collect();
+        let of = |kernel: &str| parts.iter().find(|(name, _)| *name == kernel).unwrap().1;
+        assert_eq!(of("scale_rows"), "optimizer");
+        assert_eq!(of("gram_tiled"), "optimizer");
+        assert_eq!(of("matmul_nt_tiled"), "matrix products");
+        assert_eq!(of("embedding_backward"), "norms and activations");
+        assert_eq!(of("gradient_statistics"), "gradient norms");
+    }
+
+    #[test]
+    fn smoothing_ends_where_the_curve_ends() {
+        let points: Vec<[f64; 2]> = (0..30).map(|at| [f64::from(at), 2.0]).collect();
+        assert_eq!(smoothed(&points), points);
+    }
+}

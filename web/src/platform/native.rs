@@ -1,0 +1,89 @@
+//! Threads and files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use eframe::egui::DroppedFileHandle;
+use multinorm::gpu::Gpu;
+use multinorm::train::Followed;
+use multinorm::{Error, Result};
+
+use super::{Done, FileRead, Job};
+use crate::engine::{self, Command, Event};
+
+/// Lets others have their turn: a thread has nothing to do for that.
+pub async fn breathe() {}
+
+/// Starts the engine.
+pub fn serve(
+    gpu: Arc<Gpu>,
+    commands: flume::Receiver<Command>,
+    events: flume::Sender<Event>,
+    wake: impl Fn() + Send + 'static,
+) {
+    let work = move || {
+        #[expect(clippy::disallowed_methods, reason = "a thread of its own may block")]
+        pollster::block_on(engine::serve(gpu, commands, events, wake));
+    };
+    thread::Builder::new().name("engine".into()).spawn(work).expect("the system has a thread left");
+}
+
+/// A thread that follows samples, one after the other.
+pub struct Follower {
+    jobs: flume::Sender<Job>,
+    done: flume::Receiver<Done>,
+}
+
+impl Follower {
+    /// Starts it; `wake` is called after every result.
+    pub fn new(wake: impl Fn() + Send + 'static) -> Self {
+        let (jobs, work) = flume::unbounded::<Job>();
+        let (results, done) = flume::unbounded();
+        let follow = move || {
+            for Job { run, sample, .. } in work {
+                let followed = Followed::of(&sample);
+                if results.send(Done { run, sample, followed }).is_err() {
+                    return;
+                }
+                wake();
+            }
+        };
+        thread::Builder::new().name("spectra".into()).spawn(follow).expect("the system has a thread left");
+        Self { jobs, done }
+    }
+
+    /// Hands over a sample.
+    pub fn send(&self, job: Job) {
+        let _ = self.jobs.send(job); // the thread ends with this object alone
+    }
+
+    /// What is done since the last call.
+    pub fn take(&self) -> Vec<Done> {
+        self.done.try_iter().collect()
+    }
+}
+
+/// Writes a file into the current folder, under another name where there is one already; where it went, in words.
+///
+/// Errors: a folder that cannot be written.
+pub fn save(name: &str, bytes: &[u8]) -> Result<String> {
+    let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
+    let numbered =
+        (1..10_000).map(|n| PathBuf::from(if n == 1 { name.to_owned() } else { format!("{stem}-{n}.{ending}") }));
+    let free = numbered.into_iter().find(|path| !path.exists());
+    let path = free.ok_or_else(|| Error::Data(format!("there are 10 000 files called {name} already")))?;
+    multinorm::checkpoint::write_atomic(&path, bytes)?;
+    let full = std::path::absolute(&path).unwrap_or(path);
+    Ok(format!("saved {}", full.display()))
+}
+
+/// Reads a file that was dropped, and hands it over.
+pub fn read(file: DroppedFileHandle, inbox: flume::Sender<FileRead>, wake: impl Fn()) {
+    let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let _ = inbox.send((name, file.bytes())); // the lab is gone with its window
+    wake();
+}
+
+/// A window has no address line.
+pub fn show_link(_query: &str) {}

@@ -1,0 +1,174 @@
+//! The page's event loop, a worker, downloads and the address line.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use eframe::egui::DroppedFileHandle;
+use js_sys::{Array, Float32Array};
+use multinorm::config::{Role, RunConfig, RunDefaults};
+use multinorm::gpu::Gpu;
+use multinorm::train::{Followed, GradientSample};
+use multinorm::{Error, Result};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+
+use super::{Done, FileRead, Job};
+use crate::engine::{self, Command, Event};
+
+/// Gives the event loop a turn: drawing, input, and what the device has to tell.
+pub async fn breathe() {
+    let promise = js_sys::Promise::new(&mut |resolve, _| {
+        let window = web_sys::window().expect("a page has a window");
+        window.set_timeout_with_callback(&resolve).expect("a page can set a timer");
+    });
+    let _ = JsFuture::from(promise).await; // a timer does not fail
+}
+
+/// Starts the engine.
+pub fn serve(
+    gpu: Arc<Gpu>,
+    commands: flume::Receiver<Command>,
+    events: flume::Sender<Event>,
+    wake: impl Fn() + 'static,
+) {
+    spawn_local(engine::serve(gpu, commands, events, wake));
+}
+
+/// What a worker must know of a sample beside its numbers.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    id: u32,
+    sets: Vec<String>,
+    step: u64,
+    parameter: String,
+    shape: [usize; 2],
+    clip: f32,
+}
+
+/// What a worker answers.
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    id: u32,
+    followed: Followed,
+}
+
+/// A worker with an instance of this module of its own.
+pub struct Follower {
+    worker: web_sys::Worker,
+    waiting: RefCell<(u32, HashMap<u32, (usize, GradientSample)>)>,
+    answers: Rc<RefCell<Vec<String>>>,
+    _on_message: Closure<dyn FnMut(web_sys::MessageEvent)>,
+}
+
+impl Follower {
+    /// Starts it; `wake` is called after every result.
+    pub fn new(wake: impl Fn() + 'static) -> Self {
+        let options = web_sys::WorkerOptions::new();
+        options.set_type(web_sys::WorkerType::Module);
+        let worker =
+            web_sys::Worker::new_with_options("./worker.js", &options).expect("WebGPU's browsers have workers");
+        let answers: Rc<RefCell<Vec<String>>> = Rc::default();
+        let inbox = answers.clone();
+        let on_message = Closure::new(move |event: web_sys::MessageEvent| {
+            inbox.borrow_mut().extend(event.data().as_string());
+            wake();
+        });
+        worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        Self { worker, waiting: RefCell::default(), answers, _on_message: on_message }
+    }
+
+    /// Hands over a sample.
+    pub fn send(&self, job: Job) {
+        let Job { run, sets, sample } = job;
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.0 += 1;
+        let (id, step, shape, clip) = (waiting.0, sample.step, sample.shape, sample.clip);
+        let header = Header { id, sets, step, parameter: sample.parameter.clone(), shape, clip };
+        let message = Array::of1(&serde_json::to_string(&header).expect("plain data").into());
+        for values in std::iter::once(&sample.gradient).chain(&sample.states) {
+            message.push(&Float32Array::from(&values[..]));
+        }
+        waiting.1.insert(id, (run, sample));
+        if let Err(error) = self.worker.post_message(&message) {
+            log(&format!("the worker takes no message: {error:?}"));
+        }
+    }
+
+    /// What is done since the last call.
+    pub fn take(&self) -> Vec<Done> {
+        let answers = std::mem::take(&mut *self.answers.borrow_mut());
+        let done = |answer: String| {
+            let Answer { id, followed } = serde_json::from_str(&answer).ok()?;
+            let (run, sample) = self.waiting.borrow_mut().1.remove(&id)?;
+            Some(Done { run, sample, followed })
+        };
+        answers.into_iter().filter_map(done).collect()
+    }
+}
+
+/// The worker's side: follows what [`Follower::send`] sent.
+#[wasm_bindgen]
+pub fn follow(message: Array) -> std::result::Result<String, JsValue> {
+    let wrong = |error: String| JsValue::from_str(&error);
+    let header = message.get(0).as_string().ok_or_else(|| wrong("no header".into()))?;
+    let header: Header = serde_json::from_str(&header).map_err(|error| wrong(error.to_string()))?;
+    let config =
+        RunConfig::load(None, &header.sets, RunDefaults::Software).map_err(|error| wrong(error.to_string()))?;
+    let role = config.model.parameters().into_iter().find(|spec| spec.name == header.parameter).map(|spec| spec.role);
+    // A matrix of a file is followed as a linear layer's.
+    let rule = config.optimizer.recipe(role.unwrap_or(Role::Linear)).rule.clone();
+    let mut numbers = (1..message.length()).map(|at| Float32Array::from(message.get(at)).to_vec());
+    let Header { id, step, parameter, shape, clip, .. } = header;
+    let gradient = numbers.next().ok_or_else(|| wrong("no gradient".into()))?;
+    let sample = GradientSample { step, parameter, shape, rule, gradient, clip, states: numbers.collect() };
+    let answer = Answer { id, followed: Followed::of(&sample) };
+    Ok(serde_json::to_string(&answer).expect("plain data"))
+}
+
+/// Offers a file for download; in words.
+///
+/// Errors: a browser that refuses.
+pub fn save(name: &str, bytes: &[u8]) -> Result<String> {
+    download(name, bytes).map_err(|error| Error::Data(format!("the browser refuses to save {name}: {error:?}")))?;
+    Ok(format!("{name} is in the browser's downloads"))
+}
+
+fn download(name: &str, bytes: &[u8]) -> std::result::Result<(), JsValue> {
+    let parts = Array::of1(&js_sys::Uint8Array::from(bytes));
+    let blob = web_sys::Blob::new_with_u8_array_sequence(&parts)?;
+    let url = web_sys::Url::create_object_url_with_blob(&blob)?;
+    let document = web_sys::window().and_then(|window| window.document()).ok_or(JsValue::NULL)?;
+    let link: web_sys::HtmlAnchorElement = document.create_element("a")?.dyn_into()?;
+    link.set_href(&url);
+    link.set_download(name);
+    link.click();
+    web_sys::Url::revoke_object_url(&url)
+}
+
+/// Reads a file that was dropped, and hands it over when the browser has it.
+pub fn read(file: DroppedFileHandle, inbox: flume::Sender<FileRead>, wake: impl Fn() + 'static) {
+    spawn_local(async move {
+        let name = file.path().to_string_lossy().into_owned();
+        let bytes = file.bytes_async().await;
+        let _ = inbox.send((name, bytes)); // the lab has left its canvas
+        wake();
+    });
+}
+
+/// Shows the state in the address line, without a step in the history.
+pub fn show_link(query: &str) {
+    let Some(window) = web_sys::window() else { return };
+    let here = window.location();
+    let path = here.pathname().unwrap_or_default() + &here.search().unwrap_or_default();
+    let link = if query.is_empty() { path } else { format!("{path}#{query}") };
+    if let Ok(history) = window.history() {
+        let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&link)); // a refused link is no loss
+    }
+}
+
+fn log(message: &str) {
+    web_sys::console::warn_1(&message.into());
+}

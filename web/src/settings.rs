@@ -1,0 +1,338 @@
+//! What a learner chose: small enough to stand in a link, and enough to repeat the run.
+
+use multinorm::config::{OptimizerConfig, Role, RunConfig, RunDefaults, optimizer_names};
+use multinorm::{Error, Result};
+
+/// The views of the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Panel {
+    /// Loss curves, speed, text.
+    Train,
+    /// Singular values before and after every pass.
+    Spectrum,
+    /// How rows and columns come to balance.
+    FixedPoint,
+    /// What the polynomials do to a singular value.
+    NewtonSchulz,
+    /// Bytes by class, optimizer and preset.
+    Memory,
+    /// The guided way.
+    Lesson,
+}
+
+impl Panel {
+    /// In the order of the tabs.
+    pub const ALL: [Self; 6] =
+        [Self::Train, Self::Spectrum, Self::FixedPoint, Self::NewtonSchulz, Self::Memory, Self::Lesson];
+
+    /// On the tab.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Train => "Train",
+            Self::Spectrum => "Spectrum",
+            Self::FixedPoint => "Fixed point",
+            Self::NewtonSchulz => "Newton–Schulz",
+            Self::Memory => "Memory",
+            Self::Lesson => "Lesson",
+        }
+    }
+
+    /// In a link.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Spectrum => "spectrum",
+            Self::FixedPoint => "fixed-point",
+            Self::NewtonSchulz => "newton-schulz",
+            Self::Memory => "memory",
+            Self::Lesson => "lesson",
+        }
+    }
+}
+
+/// A model that trains while one watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// In a link and in the list.
+    pub key: &'static str,
+    hidden: usize,
+    intermediate: usize,
+    layers: usize,
+    heads: [usize; 2],
+}
+
+/// The models that a page offers: the smallest for a software adapter, the largest for a GPU with time.
+pub const SIZES: [Size; 4] = [
+    Size { key: "micro", hidden: 32, intermediate: 88, layers: 2, heads: [2, 1] },
+    Size { key: "mini", hidden: 64, intermediate: 176, layers: 3, heads: [4, 2] },
+    Size { key: "tiny", hidden: 128, intermediate: 352, layers: 4, heads: [4, 2] },
+    Size { key: "small", hidden: 256, intermediate: 688, layers: 6, heads: [8, 4] },
+];
+
+/// Everything that decides what is trained and what is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Which view.
+    pub panel: Panel,
+    /// One or two names of the catalog; two train side by side from the same start.
+    pub optimizers: Vec<String>,
+    /// On every learning rate of each optimizer.
+    pub lr_factor: f64,
+    /// One of [`SIZES`].
+    pub model: String,
+    /// Tokens of a sequence.
+    pub sequence_length: usize,
+    /// Sequences of a step.
+    pub batch_size: usize,
+    /// Decides initial weights and batches.
+    pub seed: u64,
+    /// Steps of the learning-rate schedule, after which training stops.
+    pub steps: u64,
+    /// Whose gradient is looked into.
+    pub parameter: String,
+    /// Steps between two looks.
+    pub every: u64,
+    /// Which half-step is drawn, 0 for the gradient.
+    pub half_step: usize,
+    /// Step of the lesson.
+    pub lesson: usize,
+}
+
+/// The parameter that is looked into at first: every model of [`SIZES`] has it.
+pub const FIRST_PARAMETER: &str = "model.layers.0.mlp.down_proj.weight";
+
+impl Settings {
+    /// What a page opens with on this kind of adapter.
+    pub fn default_for(software: bool) -> Self {
+        Self {
+            panel: Panel::Train,
+            optimizers: vec!["sinkgd".into()],
+            lr_factor: 1.0,
+            model: if software { "micro" } else { "tiny" }.into(),
+            sequence_length: if software { 32 } else { 128 },
+            batch_size: if software { 4 } else { 16 },
+            seed: 0,
+            steps: if software { 400 } else { 2000 },
+            parameter: FIRST_PARAMETER.into(),
+            every: 10,
+            half_step: 10,
+            lesson: 0,
+        }
+    }
+
+    /// `panel=spectrum&optimizer=sinkgd,adam&seed=3`: what differs from `default`, in one order.
+    pub fn to_query(&self, default: &Self) -> String {
+        let words = |settings: &Self| {
+            [
+                ("panel", settings.panel.key().to_owned()),
+                ("optimizer", settings.optimizers.join(",")),
+                ("lr", settings.lr_factor.to_string()),
+                ("model", settings.model.clone()),
+                ("sequence", settings.sequence_length.to_string()),
+                ("batch", settings.batch_size.to_string()),
+                ("seed", settings.seed.to_string()),
+                ("steps", settings.steps.to_string()),
+                ("parameter", settings.parameter.clone()),
+                ("every", settings.every.to_string()),
+                ("half_step", settings.half_step.to_string()),
+                ("lesson", settings.lesson.to_string()),
+            ]
+        };
+        let pairs = words(self).into_iter().zip(words(default));
+        let differs = pairs.filter(|(own, other)| own.1 != other.1);
+        differs.map(|((key, value), _)| format!("{key}={value}")).collect::<Vec<_>>().join("&")
+    }
+
+    /// Reads a link over `default`; what cannot be is left as it was and told.
+    pub fn from_query(query: &str, default: &Self) -> (Self, Vec<String>) {
+        let (mut settings, mut complaints) = (default.clone(), Vec::new());
+        for pair in query.trim_start_matches(['#', '?']).split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if let Err(error) = settings.set(key, &decoded(value)) {
+                complaints.push(error.to_string());
+            }
+        }
+        (settings, complaints)
+    }
+
+    /// Sets one value by its key in a link.
+    ///
+    /// Errors: an unknown key, or a value that cannot be; nothing is changed then.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        fn number<T: std::str::FromStr + PartialOrd>(key: &str, value: &str, range: [T; 2]) -> Result<T>
+        where
+            T: std::fmt::Display,
+        {
+            let [least, most] = range;
+            let wrong = format!("must be a number from {least} to {most}, got `{value}`");
+            value.parse().ok().filter(|x| *x >= least && *x <= most).ok_or_else(|| Error::config(key, wrong))
+        }
+        match key {
+            "panel" => {
+                let keys: Vec<&str> = Panel::ALL.iter().map(|panel| panel.key()).collect();
+                let found = Panel::ALL.into_iter().find(|panel| panel.key() == value);
+                let wrong = || Error::config(key, format!("must be one of {}, got `{value}`", keys.join(", ")));
+                self.panel = found.ok_or_else(wrong)?;
+            }
+            "optimizer" => {
+                let names: Vec<String> = value.split(',').map(str::to_owned).collect();
+                if names.len() > 2 {
+                    return Err(Error::config(key, format!("one or two run side by side, got {}", names.len())));
+                }
+                for name in &names {
+                    OptimizerConfig::named(name)?;
+                }
+                self.optimizers = names;
+            }
+            "lr" => self.lr_factor = number(key, value, [1e-4, 1e4])?,
+            "model" => {
+                if !SIZES.iter().any(|size| size.key == value) {
+                    let keys: Vec<&str> = SIZES.iter().map(|size| size.key).collect();
+                    return Err(Error::config(key, format!("must be one of {}, got `{value}`", keys.join(", "))));
+                }
+                self.model = value.into();
+            }
+            "sequence" => self.sequence_length = number(key, value, [8, 512])?,
+            "batch" => self.batch_size = number(key, value, [1, 64])?,
+            "seed" => self.seed = number(key, value, [0, u64::from(u32::MAX)])?,
+            "steps" => self.steps = number(key, value, [10, 1_000_000])?,
+            "parameter" => self.parameter = value.into(),
+            "every" => self.every = number(key, value, [1, 100_000])?,
+            "half_step" => self.half_step = number(key, value, [0, 100])?,
+            "lesson" => self.lesson = number(key, value, [0, 100])?,
+            _ => return Err(Error::config(key, "is no setting of a link")),
+        }
+        Ok(())
+    }
+
+    /// The model's size.
+    pub fn size(&self) -> Size {
+        *SIZES.iter().find(|size| size.key == self.model).expect("set() lets no other size in")
+    }
+
+    /// What distinguishes one run from another: a change of it asks for a new start.
+    pub fn same_run(&self, other: &Self) -> bool {
+        let view = |settings: &Self| Self {
+            panel: Panel::Train,
+            parameter: String::new(),
+            every: 1,
+            half_step: 0,
+            lesson: 0,
+            ..settings.clone()
+        };
+        view(self) == view(other)
+    }
+
+    /// The run of one of the optimizers, as `--set` words for CONFIG.toml's keys.
+    pub fn sets(&self, optimizer: &str, vocab_size: usize) -> Vec<String> {
+        let Size { hidden, intermediate, layers, heads: [heads, kv_heads], .. } = self.size();
+        vec![
+            "model.preset=tiny".into(),
+            format!("model.vocab_size={vocab_size}"),
+            format!("model.hidden_size={hidden}"),
+            format!("model.intermediate_size={intermediate}"),
+            format!("model.num_hidden_layers={layers}"),
+            format!("model.num_attention_heads={heads}"),
+            format!("model.num_key_value_heads={kv_heads}"),
+            format!("optimizer.name={optimizer}"),
+            format!("train.steps={}", self.steps),
+            format!("train.batch_size={}", self.batch_size),
+            format!("train.micro_batch_size={}", self.batch_size),
+            format!("train.sequence_length={}", self.sequence_length),
+            format!("train.seed={}", self.seed),
+            format!("eval.batch_size={}", self.batch_size),
+            format!("eval.max_tokens={}", (4 * self.batch_size * self.sequence_length).max(512)),
+        ]
+    }
+
+    /// The whole configuration of one of the optimizers.
+    ///
+    /// Errors: settings that do not fit one another, in the words of CONFIG.toml.
+    pub fn config(&self, optimizer: &str, vocab_size: usize) -> Result<RunConfig> {
+        let mut config = RunConfig::load(None, &self.sets(optimizer, vocab_size), RunDefaults::Software)?;
+        config.optimizer = OptimizerConfig::named(optimizer)?.with_lr_factor(self.lr_factor);
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Names of the matrices that can be looked into.
+    pub fn matrices(&self, vocab_size: usize) -> Vec<String> {
+        let Ok(config) = self.config("sgd", vocab_size) else { return Vec::new() };
+        let specs = config.model.parameters();
+        specs
+            .into_iter()
+            .filter(|spec| spec.shape.len() == 2 && spec.role != Role::Norm)
+            .map(|spec| spec.name)
+            .collect()
+    }
+}
+
+/// The optimizers in the order of the catalog.
+pub fn optimizers() -> Vec<&'static str> {
+    optimizer_names().to_vec()
+}
+
+/// `%2C` and `+` as a browser writes them in a link.
+fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        let hex =
+            || std::str::from_utf8(bytes.get(at + 1..at + 3)?).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match (bytes[at], if bytes[at] == b'%' { hex() } else { None }) {
+            (b'%', Some(byte)) => {
+                out.push(byte);
+                at += 3;
+            }
+            (byte, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_repeats_the_settings_and_says_what_is_wrong_with_it() {
+        let default = Settings::default_for(true);
+        let link =
+            "#panel=fixed-point&optimizer=sinkgd%2Cadam&lr=0.5&model=mini&sequence=64&batch=8&seed=7&half_step=3";
+        let (settings, complaints) = Settings::from_query(link, &default);
+        assert_eq!(complaints, Vec::<String>::new());
+        assert_eq!((settings.panel, &settings.optimizers[1]), (Panel::FixedPoint, &"adam".to_owned()));
+        let query = settings.to_query(&default);
+        assert_eq!(Settings::from_query(&query, &default).0, settings, "{query}");
+        assert_eq!(default.to_query(&default), "");
+        let (same, complaints) = Settings::from_query("optimizer=sinkdg&seed=-1&colour=red&batch=9999", &default);
+        assert_eq!(same, default);
+        assert_eq!(complaints.len(), 4, "{complaints:?}");
+        assert!(
+            complaints[0].contains("did you mean `sinkgd`?") && complaints[1].contains("got `-1`"),
+            "{complaints:?}"
+        );
+    }
+
+    #[test]
+    fn every_size_and_optimizer_is_a_run() {
+        for size in SIZES {
+            for optimizer in optimizers() {
+                let settings = Settings { model: size.key.into(), ..Settings::default_for(false) };
+                settings.config(optimizer, 512).unwrap_or_else(|error| panic!("{} {optimizer}: {error}", size.key));
+                assert!(settings.matrices(512).iter().any(|name| name == FIRST_PARAMETER));
+            }
+        }
+    }
+
+    #[test]
+    fn a_look_is_no_new_run() {
+        let settings = Settings::default_for(true);
+        let looked = Settings { half_step: 4, panel: Panel::Memory, parameter: "lm_head".into(), ..settings.clone() };
+        assert!(settings.same_run(&looked));
+        assert!(!settings.same_run(&Settings { seed: 1, ..settings.clone() }));
+    }
+}

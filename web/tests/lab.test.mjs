@@ -1,0 +1,212 @@
+// The built page in a real Chromium on its software adapter, and the native program beside it.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { browser, colours, dist, native, open, serve, until } from './browser.mjs';
+
+let place;
+let chromium;
+before(async () => {
+  place = await serve();
+  chromium = await browser();
+});
+after(async () => {
+  await chromium?.close();
+  place?.server.close();
+});
+
+// Small enough for a processor that plays a GPU.
+const SMALL = 'model=micro&sequence=16&batch=2&steps=60&every=1&seed=3';
+const lab = (link, viewport) => open(chromium, place.url, link, viewport);
+
+test('it trains, as the native program does, and says what it sees', async () => {
+  const { page, complaints } = await lab(SMALL);
+  await until(page, 'twelve steps', (now) => now.runs[0]?.step >= 12);
+  await page.evaluate(() => window.multinorm.run(false));
+  const seen = await until(page, 'a pause', (now) => now.status === 'paused');
+  const losses = seen.runs[0].losses;
+  assert.ok(losses.length >= 12 && losses.every(Number.isFinite), String(losses));
+  const mean = (some) => some.reduce((a, b) => a + b, 0) / some.length;
+  assert.ok(mean(losses.slice(-4)) < mean(losses.slice(0, 4)), `the loss falls: ${losses}`);
+
+  // The same run in the native program.
+  const folder = await mkdtemp(join(tmpdir(), 'lab-'));
+  const config = join(folder, 'config.toml');
+  await writeFile(config, seen.configuration[0]);
+  const data = [`data.source=["${join(dist, 'corpus.txt')}"]`, 'data.tokenizer="bytes"'];
+  const sets = [...data, 'train.steps=60', `data.cache_dir="${join(folder, 'cache')}"`].flatMap((set) => ['--set', set]);
+  await native('train', config, ...sets, '--out', join(folder, 'run'), '--json');
+  const metrics = (await readFile(join(folder, 'run', 'metrics.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line));
+  const theirs = metrics.filter((line) => line.loss !== undefined).map((line) => line.loss);
+  for (let step = 0; step < 10; step += 1) {
+    assert.ok(Math.abs(losses[step] - theirs[step]) < 1e-3, `step ${step + 1}: ${losses[step]} here, ${theirs[step]} there`);
+  }
+
+  // The spectra are those of the native program on the same gradient.
+  const look = await page.evaluate(() => window.multinorm.spectrum(0));
+  const gradient = await page.evaluate(() => [...window.multinorm.gradient(0)]);
+  const file = join(folder, 'gradient.safetensors');
+  await writeFile(file, Buffer.from(gradient));
+  const told = await native('normalize', file, '--passes', 'row,column', '--iterations', '5', '--spectrum', '--json');
+  assert.equal(look.passes.length, 11);
+  assert.equal(told.passes.length, 11);
+  for (const [at, entry] of told.passes.entries()) {
+    const ours = look.passes[at];
+    assert.equal(ours.pass, entry.pass);
+    const largest = entry.singular_values[0];
+    for (const [index, sigma] of entry.singular_values.entries()) {
+      const off = Math.abs(ours.singular_values[index] - sigma);
+      assert.ok(off <= 1e-4 * largest, `${entry.pass} ${at}, σ${index + 1}: ${ours.singular_values[index]}, not ${sigma}`);
+    }
+  }
+  assert.ok(Math.abs(look.rate_predicted - told.rate_predicted) < 1e-3);
+  assert.deepEqual(complaints, []);
+
+  // What a screen reader hears and reads.
+  assert.match(await page.locator('#status').textContent(), /sinkgd \d+ steps, loss \d/);
+  const cells = await page.locator('#rows td').allTextContents();
+  assert.equal(cells[0], 'sinkgd');
+  assert.match(await page.title(), /multinorm lab: sinkgd/);
+  await page.close();
+});
+
+test('every view draws', async () => {
+  const { page, complaints } = await lab(`${SMALL}&optimizer=sinkgd,adam`);
+  await until(page, 'a look', (now) => now.runs.length === 2 && now.runs.every((run) => run.looks > 1));
+  await page.evaluate(() => window.multinorm.run(false));
+  await until(page, 'a pause', (now) => now.status === 'paused');
+  const pictures = process.env.MULTINORM_PICTURES;
+  const pages = [];
+  for (const panel of ['train', 'spectrum', 'fixed-point', 'newton-schulz', 'memory', 'lesson']) {
+    await page.evaluate((panel) => window.multinorm.set('panel', panel), panel);
+    await page.waitForTimeout(panel === 'memory' ? 4000 : 1200);
+    const png = await page.locator('#lab').screenshot();
+    if (pictures) { await writeFile(join(pictures, `${panel}.png`), png); }
+    const seen = await colours(page, png);
+    assert.ok(seen > 60, `${panel} has ${seen} colours`);
+    assert.ok(!pages.some((other) => other.equals(png)), `${panel} looks like another view`);
+    pages.push(png);
+  }
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
+test('the address repeats the view', async () => {
+  const link = 'panel=newton-schulz&optimizer=muon&model=micro&sequence=16&batch=1&seed=9&parameter=model.layers.1.self_attn.q_proj.weight&half_step=1';
+  const { page } = await lab(link);
+  const seen = await until(page, 'the lab', (now) => now.runs.length === 1);
+  const words = new URLSearchParams(seen.settings);
+  for (const [key, value] of new URLSearchParams(link)) {
+    // What is the default stands in no link.
+    assert.ok(words.get(key) === value || !words.has(key), `${key}=${words.get(key)}`);
+  }
+  assert.equal(words.get('panel'), 'newton-schulz');
+  await page.evaluate(() => window.multinorm.set('seed', '11'));
+  await page.waitForFunction(() => location.hash.includes('seed=11'), null, { timeout: 30000 });
+  const [hash, address] = await page.evaluate(() => [location.hash.slice(1), location.href]);
+  const again = await chromium.newPage();
+  await again.goto(address);
+  const repeated = await until(again, 'the same view', (now) => now.runs.length === 1);
+  assert.equal(repeated.settings, hash);
+  await assert.rejects(page.evaluate(() => window.multinorm.set('optimizer', 'sinkdg')), /did you mean `sinkgd`/);
+  await again.close();
+  await page.close();
+});
+
+test('a lost device is told, and the runs go on', async () => {
+  const { page } = await lab(`${SMALL}&steps=2000`);
+  await until(page, 'three steps', (now) => now.runs[0]?.step >= 3);
+  await page.evaluate(() => window.multinorm.loseDevice());
+  await page.locator('#again').waitFor({ state: 'visible', timeout: 60000 });
+  assert.match(await page.locator('#status').textContent(), /device/);
+  await page.locator('#again').click();
+  await until(page, 'steps on the new device', (now) => !now.device_lost && now.status === 'running' && now.runs[0]?.step >= 3);
+  const png = await page.locator('#lab').screenshot();
+  assert.ok((await colours(page, png)) > 30, 'the canvas is alive');
+  await page.close();
+});
+
+test('a text of the reader is learned', async () => {
+  const { page } = await lab(SMALL);
+  await until(page, 'a step', (now) => now.runs[0]?.step >= 1);
+  await page.evaluate(() => window.multinorm.learn('mine', 'the cat sat on the mat and the dog sat on the log. '.repeat(200)));
+  const seen = await until(page, 'a step on it', (now) => now.vocab_size === 256 && now.runs[0]?.step >= 1);
+  assert.equal(seen.notice, '');
+  await page.evaluate(() => window.multinorm.learn('short', 'too short'));
+  const refused = await until(page, 'a refusal', (now) => now.notice !== '');
+  assert.match(refused.notice, /short|few|token/);
+  await page.close();
+});
+
+test('a file of matrices is looked into', async () => {
+  const { page } = await lab(SMALL);
+  await until(page, 'a look', (now) => now.runs[0]?.looks > 0);
+  const live = await page.evaluate(() => window.multinorm.spectrum(0));
+  const looked = await page.evaluate(async () => {
+    const file = window.multinorm.gradient(0);
+    window.multinorm.run(false);
+    window.multinorm.open('mine.safetensors', file);
+    for (let wait = 0; wait < 100; wait += 1) {
+      const seen = window.multinorm.spectrum(0);
+      if (seen?.step === 0) { return seen; }
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    return null;
+  });
+  assert.equal(looked?.parameter, live.parameter);
+  assert.equal(looked.passes.length, 11);
+  const seen = await until(page, 'the view', (now) => now.settings.includes('panel=spectrum'));
+  assert.equal(seen.notice, '');
+  await page.evaluate(() => window.multinorm.open('broken.safetensors', new Uint8Array([1, 2, 3])));
+  const refused = await until(page, 'a refusal', (now) => now.notice !== '');
+  assert.match(refused.notice, /broken\.safetensors: .*truncated/);
+  await page.evaluate(() => window.multinorm.close());
+  assert.ok((await page.evaluate(() => window.multinorm.spectrum(0))).step > 0);
+  await page.close();
+});
+
+test('it fits a phone held upright', async () => {
+  const { page } = await lab(`${SMALL}&panel=spectrum`, { width: 390, height: 844 });
+  await until(page, 'a look', (now) => now.runs[0]?.looks > 0);
+  await page.waitForTimeout(1000);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= 390, `the page is ${wide} wide`);
+  const png = await page.locator('#lab').screenshot();
+  if (process.env.MULTINORM_PICTURES) { await writeFile(join(process.env.MULTINORM_PICTURES, 'phone.png'), png); }
+  assert.ok((await colours(page, png)) > 40);
+  await page.close();
+});
+
+test('without WebGPU the page says so and shows pictures', async () => {
+  const plain = await browser(false);
+  const { page, complaints } = await open(plain, place.url);
+  await page.locator('#without').waitFor({ state: 'visible', timeout: 30000 });
+  const words = await page.locator('#without').textContent();
+  for (const name of ['WebGPU', 'Chrome', 'Firefox', 'Safari']) { assert.ok(words.includes(name), name); }
+  await page.locator('figure img').last().scrollIntoViewIfNeeded();
+  await page.waitForFunction(() => [...document.images].every((image) => image.complete && image.naturalWidth > 0), null, { timeout: 20000 });
+  assert.deepEqual(complaints, []);
+  await plain.close();
+});
+
+test('the window draws on a screen without a monitor', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'lab-'));
+  const picture = join(folder, 'window.png');
+  const words = ['--auto-servernum', '--server-args=-screen 0 1280x800x24', process.env.MULTINORM_LAB, `${SMALL}&panel=spectrum`, '--picture', picture, '--after', '3'];
+  const child = spawn('xvfb-run', words, { stdio: ['ignore', 'ignore', 'pipe'] });
+  let said = '';
+  child.stderr.on('data', (data) => { said += data; });
+  const [code] = await once(child, 'close');
+  assert.equal(code, 0, said);
+  const png = await readFile(picture);
+  if (process.env.MULTINORM_PICTURES) { await writeFile(join(process.env.MULTINORM_PICTURES, 'window.png'), png); }
+  const page = await chromium.newPage();
+  await page.goto(place.url);
+  assert.ok((await colours(page, png)) > 60, said);
+  await page.close();
+});
