@@ -55,6 +55,13 @@ impl App {
         if info.backend == eframe::wgpu::Backend::Gl && cfg!(target_arch = "wasm32") {
             return Err("WebGL has no compute shaders: a browser with WebGPU is needed".into());
         }
+        #[cfg_attr(
+            target_arch = "wasm32",
+            expect(
+                clippy::arc_with_non_send_sync,
+                reason = "the trainer shares it across threads where there are any"
+            )
+        )]
         let gpu = Arc::new(Gpu::from_device(&info, state.device.clone(), state.queue.clone()));
         let ctx = context.egui_ctx.clone();
         let wake = move || ctx.request_repaint();

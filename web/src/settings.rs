@@ -1,5 +1,8 @@
 //! What a learner chose: small enough to stand in a link, and enough to repeat the run.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use multinorm::config::{OptimizerConfig, Role, RunConfig, RunDefaults, optimizer_names};
 use multinorm::{Error, Result};
 
@@ -159,10 +162,7 @@ impl Settings {
     ///
     /// Errors: an unknown key, or a value that cannot be; nothing is changed then.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        fn number<T: std::str::FromStr + PartialOrd>(key: &str, value: &str, range: [T; 2]) -> Result<T>
-        where
-            T: std::fmt::Display,
-        {
+        fn number<T: FromStr + PartialOrd + Display>(key: &str, value: &str, range: [T; 2]) -> Result<T> {
             let [least, most] = range;
             let wrong = format!("must be a number from {least} to {most}, got `{value}`");
             value.parse().ok().filter(|x| *x >= least && *x <= most).ok_or_else(|| Error::config(key, wrong))

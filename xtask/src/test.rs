@@ -18,6 +18,7 @@ pub fn run(filter: &[String]) -> Result<()> {
         check(cargo("fmt").args(["--all", "--check"]), "run `cargo fmt --all`")?;
         let deny_warnings = ["--all-targets", "--", "-D", "warnings"];
         check(cargo("clippy").args(WORKSPACE).args(deny_warnings), "warnings are errors here")?;
+        crate::web::lint()?;
         let doc = &mut cargo("doc");
         check(doc.args(WORKSPACE).arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"), "warnings are errors here")?;
     }

@@ -24,6 +24,15 @@ pub fn window(args: &[String]) -> Result<()> {
     shell::run_inheriting(cargo(&["run", "--release", "--quiet", "--package", "multinorm-lab", "--"]).args(args))
 }
 
+/// clippy on what only the page is built of.
+pub fn lint() -> Result<()> {
+    add_target()?;
+    let lint = &mut cargo(&["clippy", "--release", "--package", "multinorm-lab", "--lib", "--target", TARGET]);
+    eprintln!("xtask: {}", shell::words(lint));
+    let done = shell::run_inheriting(lint.args(["--", "-D", "warnings"]));
+    done.map_err(|error| format!("FAILED: {error}: warnings are errors here"))
+}
+
 /// The tests in a real Chromium and on a virtual screen; builds what they need.
 pub fn test() -> Result<()> {
     let mut node = Command::new("node");
@@ -68,14 +77,19 @@ fn run_in_browser(mut node: Command, file: &str) -> Result<()> {
 
 /// The lab's wasm, built for size.
 fn wasm() -> Result<PathBuf> {
+    add_target()?;
+    let build = ["build", "--profile", "page", "--package", "multinorm-lab", "--lib", "--target", TARGET];
+    shell::run(&mut cargo(&build))?;
+    Ok(target_folder()?.join(TARGET).join("page/multinorm_lab.wasm"))
+}
+
+fn add_target() -> Result<()> {
     // Without rustup the system's package is asked for the target, and the build says so if it is missing.
     let targets = shell::output_of(Command::new("rustup").args(["target", "list", "--installed"]));
     if targets.is_some_and(|targets| !targets.contains(TARGET)) {
         shell::run(Command::new("rustup").args(["target", "add", TARGET]))?;
     }
-    let build = ["build", "--profile", "page", "--package", "multinorm-lab", "--lib", "--target", TARGET];
-    shell::run(&mut cargo(&build))?;
-    Ok(target_folder()?.join(TARGET).join("page/multinorm_lab.wasm"))
+    Ok(())
 }
 
 fn dist() -> PathBuf {

@@ -58,9 +58,16 @@ struct Answer {
 /// A worker with an instance of this module of its own.
 pub struct Follower {
     worker: web_sys::Worker,
-    waiting: RefCell<(u32, HashMap<u32, (usize, GradientSample)>)>,
+    waiting: RefCell<Waiting>,
     answers: Rc<RefCell<Vec<String>>>,
     _on_message: Closure<dyn FnMut(web_sys::MessageEvent)>,
+}
+
+/// Samples that the worker has, by the number that their answer will carry.
+#[derive(Default)]
+struct Waiting {
+    last_id: u32,
+    samples: HashMap<u32, (usize, GradientSample)>,
 }
 
 impl Follower {
@@ -84,14 +91,14 @@ impl Follower {
     pub fn send(&self, job: Job) {
         let Job { run, sets, sample } = job;
         let mut waiting = self.waiting.borrow_mut();
-        waiting.0 += 1;
-        let (id, step, shape, clip) = (waiting.0, sample.step, sample.shape, sample.clip);
+        waiting.last_id += 1;
+        let (id, step, shape, clip) = (waiting.last_id, sample.step, sample.shape, sample.clip);
         let header = Header { id, sets, step, parameter: sample.parameter.clone(), shape, clip };
         let message = Array::of1(&serde_json::to_string(&header).expect("plain data").into());
         for values in std::iter::once(&sample.gradient).chain(&sample.states) {
             message.push(&Float32Array::from(&values[..]));
         }
-        waiting.1.insert(id, (run, sample));
+        waiting.samples.insert(id, (run, sample));
         if let Err(error) = self.worker.post_message(&message) {
             log(&format!("the worker takes no message: {error:?}"));
         }
@@ -102,7 +109,7 @@ impl Follower {
         let answers = std::mem::take(&mut *self.answers.borrow_mut());
         let done = |answer: String| {
             let Answer { id, followed } = serde_json::from_str(&answer).ok()?;
-            let (run, sample) = self.waiting.borrow_mut().1.remove(&id)?;
+            let (run, sample) = self.waiting.borrow_mut().samples.remove(&id)?;
             Some(Done { run, sample, followed })
         };
         answers.into_iter().filter_map(done).collect()
