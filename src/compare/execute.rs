@@ -215,6 +215,9 @@ impl Execution<'_> {
         write_json(&self.place.folder.join("compare.json"), &found)?;
         let page = self.place.folder.join("report.html");
         write_atomic(&page, report::html(&found).as_bytes())?;
+        if let Some(picture) = report::picture(&found) {
+            write_atomic(&self.place.folder.join("losses.svg"), picture.as_bytes())?;
+        }
         on_event(Event::Reported(&page));
         Ok(found)
     }

@@ -27,6 +27,8 @@ fn a_comparison_measures_everything_and_goes_on_where_it_stands() {
     assert_eq!(place.changed("folder/runs/sgd-x2-seed0"), finished, "a finished run is left alone");
     assert_eq!(found, place.json("folder/compare.json"), "--json prints what compare.json holds");
     assert_document(&found);
+    let picture = fs::read_to_string(place.path("folder/losses.svg")).unwrap();
+    assert!(["adam", "sinkgd", "sgd"].iter().all(|name| picture.contains(&format!(">{name}</text>"))), "{picture}");
     assert_report(&fs::read_to_string(place.path("folder/report.html")).unwrap(), &["adam", "sinkgd", "sgd"]);
 
     // With one seed all optimizers begin with the same weights and the same batch.

@@ -5,7 +5,7 @@ use super::super::result::{Comparison, OptimizerResult};
 use super::plots::{Bar, Factors, Spreads, bars, factors, spreads};
 use crate::gpu::{byte_unit, bytes_in_words};
 use crate::normalize::Entry;
-use crate::plot::{Axis, Ink, SIZE, Scale, Series, escape, lines, short};
+use crate::plot::{Axis, Ink, Panel, SIZE, Scale, Series, escape, lines, short, standalone};
 use crate::train::SpectrumRecord;
 
 /// All plots, each with its caption.
@@ -55,19 +55,41 @@ fn losses(found: &Comparison) -> Vec<String> {
             let losses = smoothed(&run.training.loss, window);
             Series { ink: *ink, points: over.points(&run.training, &losses, found), marked: false }
         });
-        let validation = best.iter().map(|(ink, _, run)| {
-            let points = over.points(&run.validation, &run.validation.loss, found);
-            Series { ink: *ink, points, marked: true }
-        });
         let (name, look) = (over.name(), over.look());
         let learned = format!("Seed {seed}: {look}.{smoothing}");
         let held_out = format!("Seed {seed}, on text that no run learned from: {look}. Each mark is an evaluation.");
         [
             figure(&format!("Training loss by {name}"), &learned, &plot(over, training.collect()), &legend),
-            figure(&format!("Validation loss by {name}"), &held_out, &plot(over, validation.collect()), &legend),
+            figure(
+                &format!("Validation loss by {name}"),
+                &held_out,
+                &plot(over, validation(&best, over, found)),
+                &legend,
+            ),
         ]
     };
     [Over::Step, Over::Token, Over::Second].into_iter().flat_map(of).collect()
+}
+
+/// Loss on the held-out text at every evaluation of the best runs.
+fn validation(best: &[(Ink, &OptimizerResult, &RunRecord)], over: Over, found: &Comparison) -> Vec<Series> {
+    let series = |(ink, _, run): &(Ink, &OptimizerResult, &RunRecord)| {
+        let points = over.points(&run.validation, &run.validation.loss, found);
+        Series { ink: *ink, points, marked: true }
+    };
+    best.iter().map(series).collect()
+}
+
+/// The loss on the held-out text by step as a file that stands on its own; nothing before a run has ended.
+pub(in crate::compare) fn picture(found: &Comparison) -> Option<String> {
+    let best = best_runs(found);
+    let axis = Axis { x: Over::Step.unit().into(), y: "nats a token".into(), scale: Scale::Linear };
+    let panel = Panel {
+        title: format!("Validation loss on {}, seed {}", found.corpus.name, found.seeds[0]),
+        svg: lines(&axis, &validation(&best, Over::Step, found), None, found.optimizers.len()),
+        legend: best.iter().map(|(ink, optimizer, _)| (*ink, optimizer.name.clone())).collect(),
+    };
+    (!best.is_empty()).then(|| standalone(&panel.title.clone(), &[panel]))
 }
 
 /// What a loss is drawn over.

@@ -5,6 +5,7 @@ mod plots;
 mod tables;
 
 use self::figures::figures;
+pub(super) use self::figures::picture;
 use self::tables::{conditions, overview, sweep, verdicts};
 use super::result::Comparison;
 use crate::plot::{escape, palette};

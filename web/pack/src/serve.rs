@@ -31,7 +31,7 @@ fn answer(folder: &Path, request: Request) -> std::io::Result<()> {
 
 /// The file that a path means; nothing outside the folder.
 fn wanted(folder: &Path, url: &str) -> Option<PathBuf> {
-    let path = url.split(['?', '#']).next()?.trim_start_matches('/');
+    let path = url.split(['?', '#']).next()?.strip_prefix('/')?;
     let path = if path.is_empty() || path.ends_with('/') { format!("{path}index.html") } else { path.to_owned() };
     let plain = path.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && !part.contains('\\'));
     plain.then(|| folder.join(path))
