@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { browser, open, serve, until } from './browser.mjs';
 
 const folder = process.env.MULTINORM_PICTURES;
-const STEPS = 150;
+const STEPS = 100;
 
 const place = await serve();
 const chromium = await browser();
-const { page } = await open(chromium, place.url, 'optimizer=sinkgd,adam&model=mini&sequence=32&batch=4&steps=400&every=5');
+const { page } = await open(chromium, place.url, 'optimizer=sinkgd,adam&model=micro&sequence=32&batch=4&steps=200&every=5');
 await until(page, `${STEPS} steps`, (now) => now.runs.length === 2 && now.runs.every((run) => run.step >= STEPS), 1200);
 await page.evaluate(() => window.multinorm.run(false));
 await until(page, 'a pause', (now) => now.status === 'paused');
