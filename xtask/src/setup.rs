@@ -13,8 +13,10 @@ const VULKAN: [&str; 2] = ["libvulkan1", "mesa-vulkan-drivers"];
 /// spirv-tools validates our shaders' SPIR-V; the rest is the oracle that the pip packages stand on.
 const TEST_TOOLS: [&str; 4] = ["spirv-tools", "python3-numpy", "python3-torch", "python3-venv"];
 
-/// A browser whose software adapter runs WebGPU, and a screen without a monitor. Node.js comes as the system has it.
-const BROWSER_TOOLS: [&str; 2] = ["chromium", "xvfb"];
+/// A browser whose software adapter runs WebGPU, a screen without a monitor, and what a window loads when it opens.
+/// Node.js comes as the system has it.
+const BROWSER_TOOLS: [&str; 7] =
+    ["chromium", "xvfb", "xauth", "libx11-xcb1", "libxcursor1", "libxi6", "libxkbcommon-x11-0"];
 
 pub const ORACLE_VARIABLE: &str = "MULTINORM_ORACLE_PYTHON";
 const REQUIREMENTS: &str = "tests/oracle/requirements.txt";
