@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::files::{read_json, write_json};
 use super::plan::RunId;
 use crate::config::RunConfig;
+use crate::train::History;
 use crate::{Error, Result};
 
 /// A run that has ended.
@@ -71,7 +71,7 @@ impl RunRecord {
         let Some(outcome) = Outcome::read(run_dir)? else { return Ok(None) };
         let path = run_dir.join("metrics.jsonl");
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        let (training, validation) = curves(&text, config);
+        let (training, validation) = curves(&History::of_lines(&text, config.train.tokens_per_step()), config);
         Ok(Some(Self { id: id.clone(), outcome, training, validation }))
     }
 
@@ -104,12 +104,6 @@ impl RunRecord {
 
 impl Curve {
     fn push(&mut self, step: u64, loss: f64, secs: f64) {
-        // A run that was stopped evaluates a step again when it goes on: the later line counts.
-        if self.step.last() == Some(&step) {
-            self.step.pop();
-            self.loss.pop();
-            self.secs.pop();
-        }
         self.step.push(step);
         self.loss.push(loss);
         self.secs.push(secs);
@@ -118,28 +112,15 @@ impl Curve {
 
 const OUTCOME: &str = "outcome.json";
 
-/// Training and validation loss from the lines of metrics.jsonl.
-///
-/// A step's seconds are its tokens over the speed it was logged with, which leaves evaluations and checkpoints out
-/// and is whole however often the run was stopped. Evaluations at other steps than the plan's come from such a stop,
-/// which may be before the first step.
-fn curves(metrics: &str, config: &RunConfig) -> (Curve, Curve) {
-    let tokens_per_step = config.train.tokens_per_step() as f64;
+/// Training and validation loss. Evaluations at other steps than the plan's come from a stop, which may be before the
+/// first step.
+fn curves(history: &History, config: &RunConfig) -> (Curve, Curve) {
     let (steps, every) = (config.train.steps, config.eval.every);
     let planned = |step: u64| step == steps || (step > 0 && every > 0 && step.is_multiple_of(every));
-    let (mut training, mut validation, mut secs) = (Curve::default(), Curve::default(), 0.0);
-    for record in metrics.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-        let Some(step) = record["step"].as_u64() else { continue };
-        if let Some(loss) = record["loss"].as_f64() {
-            secs += record["tokens_per_sec"].as_f64().map_or(0.0, |speed| tokens_per_step / speed);
-            training.push(step, loss, secs);
-        }
-        if let Some(loss) = record["eval_loss"].as_f64()
-            && planned(step)
-        {
-            validation.push(step, loss, secs);
-        }
-    }
+    let [mut training, mut validation] = [Curve::default(), Curve::default()];
+    history.steps.iter().for_each(|(report, secs)| training.push(report.step, report.loss, *secs));
+    let at_plan = history.evaluations.iter().filter(|(step, ..)| planned(*step));
+    at_plan.for_each(|&(step, secs, loss)| validation.push(step, loss, secs));
     (training, validation)
 }
 
@@ -165,7 +146,8 @@ mod tests {
             {"step":5,"eval_loss":2.5}
             {"step":5,"eval_loss":2.5}
             {"step":6,"lo"#;
-        let (training, validation) = curves(lines, &config);
+        let history = History::of_lines(lines, config.train.tokens_per_step());
+        let (training, validation) = curves(&history, &config);
         assert_eq!(training.step, [1, 2, 3, 4, 5]);
         assert_eq!(training.secs, [2.0, 3.0, 3.5, 4.0, 4.0]);
         let expected = Curve { step: vec![2, 4, 5], loss: vec![3.5, 2.25, 2.5], secs: vec![3.0, 4.0, 4.0] };

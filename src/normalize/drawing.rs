@@ -4,44 +4,79 @@ use std::sync::Arc;
 
 use super::{plan_name, record_half_steps};
 use crate::Result;
-use crate::config::Pass;
+use crate::config::{MomentumPlacement, PassProgram, Rule};
 use crate::gpu::{Class, Gpu, Picture, Recorder, Tensor, Workspace};
 use crate::kernels::heat_map::heat_map;
+use crate::kernels::momentum::{Average, average};
+use crate::kernels::norms::Place;
 
 /// Root mean squares at which a picture's colour is full.
 const LIMIT: f64 = 3.0;
 const GRADIENT: &str = "picture of the gradient";
 const X: &str = "picture of X";
+const AHEAD: &str = "momentum";
+const AVERAGED: &str = "picture of the momentum";
 
-/// Pictures of a gradient and of what passes made of it, for a window on the same device.
+/// Pictures of a gradient and of what a rule's passes made of it, for a window on the same device.
+///
+/// Half-steps are counted as in [`crate::train::SpectrumRecord`]: a momentum before the passes is the first of them. What
+/// follows the passes, such as a momentum after them, is not drawn, and rows below a threshold are not dropped; a rule that is no list of passes has none.
 pub struct Drawing {
     gpu: Arc<Gpu>,
     workspace: Workspace,
     gradient: Tensor,
+    momentum: Option<Momentum>,
     pixels: [Tensor; 2],
     pictures: [Picture; 2],
     n_passes: usize,
     iterations: usize,
 }
 
+/// Tensors of a drawing that a trainer fills.
+pub(crate) struct Targets<'a> {
+    /// `[m, n]`.
+    pub gradient: &'a Tensor,
+    /// Where the rule puts a momentum before the passes: the buffer as it is after the step, `[m, n]`, and what the
+    /// gradient was multiplied by before it went into it.
+    pub momentum_and_clip: Option<(&'a Tensor, Tensor)>,
+}
+
+/// A momentum before the passes.
+struct Momentum {
+    /// As it is after the step, `[m, n]`.
+    buffer: Tensor,
+    /// The clip factor's place is the only one that is read.
+    statistics: Tensor,
+    /// Whether a look-ahead must be made of it and the gradient.
+    nesterov: bool,
+}
+
 impl Drawing {
-    /// Room for a gradient `[m, n]`, `iterations` repetitions of `passes` (there may be none), and two pictures
-    /// `[height, width]`.
+    /// Room for a gradient `[m, n]`, what `rule` makes of it, and two pictures `[height, width]`.
     ///
     /// Errors: as [`super::HalfSteps::new`]. Panics on a width that is no multiple of [`Picture::ROW_PIXELS`].
-    pub async fn new(
-        gpu: Arc<Gpu>,
-        shape: [usize; 2],
-        passes: &[Pass],
-        iterations: u32,
-        size: [usize; 2],
-    ) -> Result<Self> {
+    pub async fn new(gpu: Arc<Gpu>, shape: [usize; 2], rule: &Rule, size: [usize; 2]) -> Result<Self> {
+        let (passes, iterations) = match rule {
+            Rule::Passes(PassProgram { passes, iterations, .. }) => (&passes[..], *iterations),
+            _ => (&[][..], 0),
+        };
         let mut rec = Recorder::new(&gpu.profile);
         let gradient = rec.persistent(Class::Gradients, "gradient", &shape);
         let x = rec.persistent(Class::Scratch, "X", &shape);
         let pixels = ["pixels", "pixels of X"].map(|name| rec.persistent(Class::Scratch, name, &size));
+        let (momentum, start) = match rule {
+            Rule::Passes(program)
+                if program.momentum > 0.0 && program.momentum_placement == MomentumPlacement::Before =>
+            {
+                let (momentum, start) = record_momentum(&mut rec, program, &gradient);
+                rec.begin(AVERAGED);
+                heat_map(&mut rec, &start, &pixels[1], LIMIT);
+                (Some(momentum), start)
+            }
+            _ => (None, gradient.clone()),
+        };
         if !passes.is_empty() {
-            record_half_steps(&mut rec, &gradient, &x, passes, iterations)?;
+            record_half_steps(&mut rec, &start, &x, passes, iterations)?;
         }
         for (plan, matrix, pixels) in [(GRADIENT, &gradient, &pixels[0]), (X, &x, &pixels[1])] {
             rec.begin(plan);
@@ -50,12 +85,16 @@ impl Drawing {
         let workspace = rec.allocate(&gpu).await?;
         let pictures = [(); 2].map(|()| Picture::new(&gpu, size));
         let (n_passes, iterations) = (passes.len(), iterations as usize);
-        Ok(Self { gpu, workspace, gradient, pixels, pictures, n_passes, iterations })
+        Ok(Self { gpu, workspace, gradient, momentum, pixels, pictures, n_passes, iterations })
     }
 
-    /// Where the gradient is to be copied to.
-    pub fn target(&self) -> (&Workspace, &Tensor) {
-        (&self.workspace, &self.gradient)
+    /// Where a trainer's numbers go.
+    pub(crate) fn targets(&self) -> (&Workspace, Targets<'_>) {
+        let momentum_and_clip = self.momentum.as_ref().map(|momentum| {
+            let clip = momentum.statistics.rows(Place::CLIP..Place::CLIP + 1);
+            (&momentum.buffer, clip)
+        });
+        (&self.workspace, Targets { gradient: &self.gradient, momentum_and_clip })
     }
 
     /// Takes a gradient `[m·n]` from the host.
@@ -65,10 +104,25 @@ impl Drawing {
         self.workspace.write(&self.gpu, &self.gradient, gradient);
     }
 
-    /// Draws the gradient, and X after so many passes, at most all of them; after none the second picture is the first.
+    /// Draws the gradient, and X after so many half-steps, at most all of them; after none the second picture is the
+    /// first. A momentum must be given anew before each call.
     pub fn draw(&self, half_steps: usize) {
-        let half_steps = half_steps.min(self.n_passes * self.iterations);
         self.workspace.run(&self.gpu, &[GRADIENT]);
+        let mut half_steps = half_steps;
+        if let Some(momentum) = &self.momentum
+            && half_steps > 0
+        {
+            if momentum.nesterov {
+                self.workspace.run(&self.gpu, &[AHEAD]);
+            }
+            half_steps -= 1;
+            if half_steps == 0 || self.n_passes == 0 {
+                self.workspace.run(&self.gpu, &[AVERAGED]);
+                self.pictures[1].take(&self.gpu, &self.workspace, &self.pixels[1]);
+                return;
+            }
+        }
+        let half_steps = half_steps.min(self.n_passes * self.iterations);
         self.pictures[0].take(&self.gpu, &self.workspace, &self.pixels[0]);
         if half_steps == 0 {
             self.pictures[1].take(&self.gpu, &self.workspace, &self.pixels[0]);
@@ -94,4 +148,21 @@ impl Drawing {
         let [gradient, x] = &self.pixels;
         Ok([self.workspace.read(&self.gpu, gradient).await?, self.workspace.read(&self.gpu, x).await?])
     }
+}
+
+/// What goes into the passes: the momentum itself, or the look-ahead that the plan [`AHEAD`] makes.
+fn record_momentum(rec: &mut Recorder, program: &PassProgram, gradient: &Tensor) -> (Momentum, Tensor) {
+    let buffer = rec.persistent(Class::Scratch, "momentum", &gradient.shape);
+    let statistics = rec.persistent(Class::Scratch, "statistics", &[Place::GRADIENTS]);
+    let nesterov = program.nesterov;
+    let start = if nesterov {
+        let ahead = rec.persistent(Class::Scratch, "momentum and gradient", &gradient.shape);
+        rec.begin(AHEAD);
+        // Averaged in once more, the gradient gives β·M + (1 − β)·G of an M that has it already.
+        average(rec, gradient, &buffer, &ahead, &statistics, Average { beta: program.momentum, nesterov: false });
+        ahead
+    } else {
+        buffer.clone()
+    };
+    (Momentum { buffer, statistics, nesterov }, start)
 }

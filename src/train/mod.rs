@@ -1,6 +1,8 @@
 //! The Trainer: the same for the command line, the window and the page. It never blocks and never prints.
 
 mod evaluation;
+#[cfg(not(target_arch = "wasm32"))]
+mod past;
 mod recording;
 mod report;
 #[cfg(not(target_arch = "wasm32"))]
@@ -12,6 +14,8 @@ mod spectra_log;
 mod trainer;
 
 pub use evaluation::{Evaluation, Evaluator};
+#[cfg(not(target_arch = "wasm32"))]
+pub use past::{History, PastRun};
 pub use recording::{Recorded, record_training, record_training_with};
 pub use report::StepReport;
 #[cfg(not(target_arch = "wasm32"))]

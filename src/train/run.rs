@@ -166,22 +166,9 @@ impl<'a> Run<'a> {
         let mut trainer = Trainer::new(gpu, config, dataset.clone()).await?;
         let (mut best_eval_loss, mut final_loss) = (None, f64::NAN);
         if let Some(resumed) = resumed {
-            let fingerprint = fingerprint(&dataset);
-            if resumed.state.data_fingerprint != fingerprint {
-                return Err(Error::Data(format!(
-                    "the run was trained on {}, and the data is now {fingerprint}: resume with the same text and tokenizer",
-                    resumed.state.data_fingerprint
-                )));
-            }
-            if resumed.config.parameters() != trainer.config().model.parameters() {
-                return Err(Error::config(
-                    "model",
-                    "the checkpoint's model has other parameters: resume with the sizes that the run began with",
-                ));
-            }
             best_eval_loss = resumed.state.best_eval_loss;
             final_loss = resumed.state.last_loss.unwrap_or(f64::NAN);
-            trainer.restore(&resumed.into())?;
+            trainer.restore(&checked_snapshot(resumed, trainer.config(), &dataset)?)?;
         }
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         write_atomic(&folder.join("config.toml"), trainer.config().to_toml().as_bytes())?;
@@ -320,6 +307,26 @@ impl<'a> Run<'a> {
         on_event(Event::Saved(&folder));
         Ok(folder)
     }
+}
+
+/// A checkpoint as a trainer takes it.
+///
+/// Errors: one of another text, tokenizer or model than these.
+pub(super) fn checked_snapshot(resumed: Resumed, config: &RunConfig, dataset: &Dataset) -> Result<Snapshot> {
+    let fingerprint = fingerprint(dataset);
+    if resumed.state.data_fingerprint != fingerprint {
+        return Err(Error::Data(format!(
+            "the run was trained on {}, and the data is now {fingerprint}: resume with the same text and tokenizer",
+            resumed.state.data_fingerprint
+        )));
+    }
+    if resumed.config.parameters() != config.model.parameters() {
+        return Err(Error::config(
+            "model",
+            "the checkpoint's model has other parameters: resume with the sizes that the run began with",
+        ));
+    }
+    Ok(resumed.into())
 }
 
 impl From<Resumed> for Snapshot {

@@ -15,6 +15,7 @@ use crate::generate::Generator;
 use crate::gpu::{Gpu, KernelTime, Memory, Pace, ReadbackRing, Tensor, Workspace};
 use crate::kernels::norms::Place;
 use crate::llama::{BatchInputs, Llama, Parameter, initial_values};
+use crate::normalize::Drawing;
 use crate::optim::{RecordUpdate, State};
 use crate::reference::schedule::cosine_with_warmup;
 use crate::{Error, Result};
@@ -259,14 +260,21 @@ impl Trainer {
         })
     }
 
-    /// Copies one parameter's gradient of the last step to a tensor of another workspace, without a way over the host.
+    /// Gives a drawing one parameter's gradient of the last step and the momentum after it, without a way over the host.
     ///
-    /// Errors: as [`Trainer::gradient`].
-    pub fn copy_gradient(&self, name: &str, workspace: &Workspace, gradient: &Tensor) -> Result<()> {
+    /// Errors: as [`Trainer::gradient`]. Panics on a drawing of another shape or rule.
+    pub fn draw(&self, name: &str, drawing: &Drawing) -> Result<()> {
         if self.config.train.fused_update {
             return Err(no_gradient());
         }
-        workspace.copy_from(&self.gpu, gradient, &self.workspace, self.parameter(name)?.gradient());
+        let (workspace, targets) = drawing.targets();
+        let parameter = self.parameter(name)?;
+        workspace.copy_from(&self.gpu, targets.gradient, &self.workspace, parameter.gradient());
+        if let Some((momentum, clip)) = targets.momentum_and_clip {
+            let state = state_tensors(&self.states, name).next().expect("a rule with momentum has a buffer");
+            workspace.copy_from(&self.gpu, momentum, &self.workspace, state);
+            workspace.copy_from(&self.gpu, &clip, &self.workspace, &self.statistics.rows(Place::CLIP..Place::CLIP + 1));
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use multinorm::Result;
-use multinorm::config::Pass;
+use multinorm::config::{OptimizerConfig, Pass, Rule};
 use multinorm::gpu::Form;
 use multinorm::normalize::{
     Drawing, HalfStep, HalfSteps, Matrix, Options, Report, normalize, read_matrix, write_matrix,
@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::command_line::{fails, json, program, stdout};
 use crate::kernels::newton_schulz::growth;
 use crate::kernels::scaled::{normalized, uneven};
-use crate::support::{FORMS, assert_close, gpu, random, shared_gpu, widen};
+use crate::support::{FORMS, assert_close, gpu, pixel_share, random, shared_gpu, widen};
 
 /// Relative to the root mean square; the worst seen is 6.5e-6, in an element that is many times as large as that.
 const TOLERANCE: f64 = 1e-5;
@@ -390,14 +390,15 @@ fn example() -> (tempfile::TempDir, String) {
 
 #[test]
 fn a_drawing_shows_the_gradient_and_what_the_passes_made_of_it() {
-    let share =
-        |pixel: u32| f64::from(pixel >> 24) / 255.0 * if pixel & 0xff > (pixel >> 16) & 0xff { -1.0 } else { 1.0 };
     for form in FORMS {
         for (words, iterations) in [("row,column", 5), ("standardize,spectral:cubic:10", 1), ("sign", 1), ("", 0)] {
             let shape @ [m, n] = [7, 13];
-            let passes = if words.is_empty() { vec![] } else { Pass::parse_list(&[words.into()]).unwrap() };
             let g = random(m * n, 21);
-            let drawing = block_on(Drawing::new(shared_gpu(form), shape, &passes, iterations, [28, 64])).unwrap();
+            let mut rule = OptimizerConfig::named(if words.is_empty() { "sgd" } else { "sinkgd" }).unwrap().linear.rule;
+            if let Rule::Passes(program) = &mut rule {
+                (program.passes, program.iterations) = (list(words), iterations);
+            }
+            let drawing = block_on(Drawing::new(shared_gpu(form), shape, &rule, [28, 64])).unwrap();
             let steps = half_steps_or_none(form, &g, shape, words, iterations);
             for done in [0, 1, steps.len()] {
                 drawing.write(&g);
@@ -408,7 +409,7 @@ fn a_drawing_shows_the_gradient_and_what_the_passes_made_of_it() {
                 for (what, pixels, values) in [("gradient", &gradient, &g[..]), (words, shown, x)] {
                     let want = reference::heat_map::shares(&widen(values), shape, [28, 64], 3.0);
                     for (pixel, want) in pixels.iter().zip(want) {
-                        assert!((share(*pixel) - want).abs() < 1.0 / 255.0, "{form:?} {what} after {done}");
+                        assert!((pixel_share(*pixel) - want).abs() < 1.0 / 255.0, "{form:?} {what} after {done}");
                     }
                 }
             }

@@ -6,24 +6,29 @@ use multinorm::config::{Role, Rule, RunConfig, RunDefaults};
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokens::Tokens;
 use multinorm::generate::Generator;
+use multinorm::normalize::Drawing;
+use multinorm::reference;
 use multinorm::spectrum::singular_values;
 use multinorm::train::{GradientSample, SpectrumRecord, Trainer};
 use pollster::block_on;
 
-use crate::support::{FORMS, shared_gpu, widen};
+use crate::support::{FORMS, pixel_share, shared_gpu, widen};
 
 const STEPS: u64 = 3;
 const WATCHED: [&str; 2] = ["model.layers.1.mlp.down_proj.weight", "model.layers.0.self_attn.k_proj.weight"];
 
 fn trainer(form: multinorm::gpu::Form, optimizer: &str) -> Trainer {
-    let sets = [
+    trainer_of(form, &[optimizer])
+}
+
+fn trainer_of(form: multinorm::gpu::Form, optimizer: &[&str]) -> Trainer {
+    let mut sets = vec![
         "model.preset=tiny".to_owned(),
         "model.vocab_size=64".into(),
         "model.hidden_size=24".into(),
         "model.intermediate_size=36".into(),
         "model.num_hidden_layers=2".into(),
         "model.num_attention_heads=2".into(),
-        optimizer.to_owned(),
         // Nothing but the update moves the weights.
         "schedule.kind=constant".into(),
         "schedule.warmup_fraction=0".into(),
@@ -35,6 +40,7 @@ fn trainer(form: multinorm::gpu::Form, optimizer: &str) -> Trainer {
         "spectra.every=1".into(),
         format!("spectra.parameters=['*.1.mlp.d*', '{}']", WATCHED[1]),
     ];
+    sets.extend(optimizer.iter().map(|&set| set.to_owned()));
     let config = RunConfig::load(None, &sets, RunDefaults::Software).unwrap();
     let tokens = Tokens::Owned((0..400u32).map(|i| i * i % 61).collect());
     block_on(Trainer::new(shared_gpu(form), config, Arc::new(Dataset::unsplit("squares", tokens, 64)))).unwrap()
@@ -101,6 +107,46 @@ fn samples_are_the_gradients_and_states_of_their_step() {
             let (.., values) = states.iter().find(|(state, ..)| *state == name).unwrap();
             assert_eq!((sample.states.len(), &sample.states[0]), (1, values));
             assert!(sample.clip > 0.0 && sample.clip < 1.0, "clipping shows: {}", sample.clip);
+        }
+    }
+}
+
+#[test]
+fn a_drawing_of_a_run_shows_the_momentum_and_the_step() {
+    // With Nesterov's look-ahead, without it, and without a momentum before the passes.
+    for optimizer in ["muon", "muon without nesterov", "balanced-momentum", "swan"] {
+        let mut trainer = trainer(FORMS[0], &format!("optimizer.name={}", optimizer.split(' ').next().unwrap()));
+        if optimizer.ends_with("without nesterov") {
+            trainer = self::trainer_of(FORMS[0], &["optimizer.name=muon", "optimizer.nesterov=false"]);
+        }
+        for _ in 0..STEPS {
+            for (sample, moved) in step(&mut trainer) {
+                let (shape, size) = (sample.shape, [32, 64]);
+                let drawing = block_on(Drawing::new(shared_gpu(FORMS[0]), shape, &sample.rule, size)).unwrap();
+                let Rule::Passes(program) = &sample.rule else { panic!("{optimizer} is a list of passes") };
+                let path = |half_steps: usize| {
+                    trainer.draw(&sample.parameter, &drawing).unwrap();
+                    drawing.draw(half_steps);
+                    block_on(drawing.pixels()).unwrap()[1].clone()
+                };
+                let compare = |what: &str, pixels: &[u32], values: &[f64]| {
+                    let want = reference::heat_map::shares(values, shape, size, 3.0);
+                    for (pixel, want) in pixels.iter().zip(want) {
+                        // The sign of a colour this faint is lost.
+                        assert!((pixel_share(*pixel) - want).abs() < 2.5 / 255.0, "{optimizer}: {what}");
+                    }
+                };
+                if program.momentum > 0.0 {
+                    let rest = (1.0 - program.momentum) * f64::from(sample.clip);
+                    let ahead = |(m, g): (&f32, &f32)| match program.nesterov {
+                        true => program.momentum * f64::from(*m) + rest * f64::from(*g),
+                        false => f64::from(*m),
+                    };
+                    let ahead: Vec<f64> = sample.states[0].iter().zip(&sample.gradient).map(ahead).collect();
+                    compare("momentum", &path(1), &ahead);
+                }
+                compare("step", &path(100), &moved);
+            }
         }
     }
 }

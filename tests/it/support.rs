@@ -168,3 +168,8 @@ pub fn assert_close(what: impl Display, got: &[f32], want: &[f64], tolerance: f6
         error(worst),
     );
 }
+
+/// How much of the full colour a heat map's pixel has, below 0 for the colour of negative numbers.
+pub fn pixel_share(pixel: u32) -> f64 {
+    f64::from(pixel >> 24) / 255.0 * if pixel & 0xff > (pixel >> 16) & 0xff { -1.0 } else { 1.0 }
+}
