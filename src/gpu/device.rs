@@ -90,6 +90,11 @@ pub struct Gpu {
 /// Kernel and constants: everything that makes a pipeline.
 type PipelineKey = (&'static Kernel, Vec<(&'static str, u64)>);
 
+/// Keeps the first message.
+fn note(failure: &Mutex<Option<String>>, message: String) {
+    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+}
+
 impl Gpu {
     /// Opens the adapter of `options.choice`.
     ///
@@ -121,10 +126,6 @@ impl Gpu {
     /// Takes a device that somebody else made, such as the one that draws the window.
     pub fn from_device(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let failure = Arc::new(Mutex::new(None));
-        let note = |failure: &Arc<Mutex<Option<String>>>, message: String| {
-            let mut slot = failure.lock().unwrap_or_else(PoisonError::into_inner);
-            slot.get_or_insert(message);
-        };
         let slot = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&slot, error.to_string())));
         let slot = failure.clone();
@@ -167,6 +168,7 @@ impl Gpu {
 
     /// Ends the device as a driver reset would: for tests of what happens then.
     pub fn destroy(&self) {
+        note(&self.failure, "the device was lost (Destroyed): on request".into());
         self.device.destroy();
     }
 

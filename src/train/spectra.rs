@@ -41,34 +41,32 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// What a record of an earlier run still tells: the matrix itself was not kept, so there are no scalings and there is
-    /// no predicted rate.
-    pub fn of_record(record: SpectrumRecord, rule: &Rule) -> Self {
-        let rate_observed = observed(&record.passes, rule);
-        Self { record, rate_predicted: None, rate_observed, row_scaling: Vec::new(), column_scaling: Vec::new() }
-    }
-
     /// Takes one singular value decomposition a pass, as [`SpectrumRecord::of`].
     pub fn of(sample: &GradientSample) -> Self {
         let path = Path::through(sample);
-        let rate_predicted = match &sample.rule {
-            Rule::Passes(program) => predicted_rate(&path.narrow, path.shape, &program.passes),
-            _ => None,
+        let (rate_predicted, rate_observed) = match &sample.rule {
+            Rule::Passes(program) => {
+                let ends: Vec<&Quantities> = (1..=program.iterations)
+                    .filter_map(|iteration| path.entries.iter().rfind(|entry| entry.iteration == iteration))
+                    .map(|entry| &entry.quantities)
+                    .collect();
+                let predicted = predicted_rate(&path.narrow, path.shape, &program.passes);
+                (predicted, observed_rate(&ends, &program.passes))
+            }
+            _ => (None, None),
         };
-        let rate_observed = observed(&path.entries, &sample.rule);
         let [row_scaling, column_scaling] = path.scalings.clone().unwrap_or_default();
         Self { record: path.record(sample), rate_predicted, rate_observed, row_scaling, column_scaling }
     }
 }
 
-/// The observed rate of a rule's passes.
-fn observed(entries: &[Entry], rule: &Rule) -> Option<f64> {
-    let Rule::Passes(program) = rule else { return None };
-    let ends: Vec<&Quantities> = (1..=program.iterations)
-        .filter_map(|iteration| entries.iter().rfind(|entry| entry.iteration == iteration))
-        .map(|entry| &entry.quantities)
-        .collect();
-    observed_rate(&ends, &program.passes)
+/// What a line of an earlier run's spectra.jsonl still tells: the matrix was not kept, and with it neither scalings nor
+/// rates.
+impl From<SpectrumRecord> for Followed {
+    fn from(record: SpectrumRecord) -> Self {
+        let [row_scaling, column_scaling] = [Vec::new(), Vec::new()];
+        Self { record, rate_predicted: None, rate_observed: None, row_scaling, column_scaling }
+    }
 }
 
 /// X after a pass, and what is told of it.

@@ -33,6 +33,13 @@ async function main() {
   const begin = (link) => start(byId('lab'), text, corpus.name, corpus.license, link);
   let handle = await begin(location.hash.slice(1));
   byId('progress').hidden = true;
+  byId('file').addEventListener('change', async ({ target }) => {
+    const [file] = target.files;
+    if (!file) { return; }
+    const bytes = new Uint8Array(await file.arrayBuffer());
+    target.value = ''; // the same file may be chosen again
+    try { handle.open(file.name, bytes); } catch (error) { say(String(error)); }
+  });
 
   const api = {
     state: () => handle.state(),
@@ -139,6 +146,7 @@ function withoutWebGpu(why) {
   byId('progress').hidden = true;
   byId('lab').hidden = true;
   byId('numbers').hidden = true;
+  byId('open').hidden = true;
   byId('without').hidden = false;
 }
 

@@ -1,6 +1,11 @@
 //! The window: tabs, keys, and the view that is chosen.
 
+#[cfg(not(target_arch = "wasm32"))]
+use std::cell::RefCell;
+#[cfg(not(target_arch = "wasm32"))]
 use std::path::PathBuf;
+#[cfg(not(target_arch = "wasm32"))]
+use std::rc::Rc;
 use std::sync::Arc;
 
 use eframe::egui::{self, Key, RichText, Ui};
@@ -8,8 +13,9 @@ use eframe::{CreationContext, Frame};
 use multinorm::data::dataset::Dataset;
 use multinorm::gpu::Gpu;
 
-use crate::lab::{Lab, Status};
+use crate::lab::{Arrival, Lab, Picture, Status};
 use crate::panels::{FixedPointPanel, LessonPanel, MemoryPanel, NewtonSchulzPanel, SpectrumPanel, TrainPanel};
+use crate::plots::{self, Wish};
 use crate::settings::{Panel, Settings};
 use crate::{platform, theme};
 
@@ -21,6 +27,8 @@ pub enum Start {
         dataset: Arc<Dataset>,
         /// `panel=spectrum&seed=3`.
         link: String,
+        /// What is opened at once.
+        first: Option<Arrival>,
     },
     /// A lab whose device was lost.
     Survivor(Box<Lab>),
@@ -39,8 +47,21 @@ pub struct App {
     lesson: LessonPanel,
     /// Milliseconds that the interface itself took of each of the newest frames.
     frame_ms: Vec<f64>,
-    /// A file that the window is to be written to after so many steps.
-    picture: Option<(PathBuf, u64)>,
+    /// What a window was asked for from outside.
+    #[cfg(not(target_arch = "wasm32"))]
+    orders: Orders,
+}
+
+/// What a window does on its own, and where it leaves a lab whose device was lost.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Clone, Default)]
+pub struct Orders {
+    /// Writes the window to this file once every run has made so many steps, and closes it.
+    pub picture: Option<(PathBuf, u64)>,
+    /// Ends the device after so many steps, as a driver's reset would: to see what happens then.
+    pub lose_device: Option<u64>,
+    /// Where the lab is left when the window ends because the device that draws it is lost: for the next window.
+    pub survivor: Rc<RefCell<Option<Lab>>>,
 }
 
 /// Frames whose time is remembered.
@@ -66,10 +87,12 @@ impl App {
         let ctx = context.egui_ctx.clone();
         let wake = move || ctx.request_repaint();
         let lab = match start {
-            Start::New { dataset, link } => {
+            Start::New { dataset, link, first } => {
                 let (settings, complaints) = Settings::from_query(&link, &Settings::default_for(gpu.profile.software));
-                let mut lab = Lab::new(gpu, dataset, settings, wake);
-                lab.notice = complaints.join("; ");
+                let mut lab = Lab::new(gpu, dataset, settings, first, wake);
+                if !complaints.is_empty() {
+                    lab.notice = complaints.join("; ");
+                }
                 lab
             }
             Start::Survivor(mut lab) => {
@@ -87,14 +110,16 @@ impl App {
             memory: MemoryPanel::default(),
             lesson: LessonPanel::default(),
             frame_ms: Vec::new(),
-            picture: None,
+            #[cfg(not(target_arch = "wasm32"))]
+            orders: Orders::default(),
         })
     }
 
-    /// Writes the window to this file once every run has made so many steps, and closes it.
+    /// A window that does this as well.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn with_picture(self, picture: Option<(PathBuf, u64)>) -> Self {
-        Self { picture, ..self }
+    pub fn with_orders(mut self, orders: Orders) -> Self {
+        self.orders = orders;
+        self
     }
 
     /// The state behind the views.
@@ -122,8 +147,10 @@ impl eframe::App for App {
     fn logic(&mut self, ctx: &egui::Context, frame: &mut Frame) {
         let Some(lab) = &mut self.lab else { return };
         lab.poll();
-        if let Some((path, _)) = self.picture.take_if(|(_, steps)| lab.has_seen(*steps)) {
-            lab.write_picture(ctx, path);
+        lab.take_picture(ctx);
+        #[cfg(not(target_arch = "wasm32"))]
+        if !self.orders.follow(ctx, lab) {
+            return;
         }
         if let (Some(views), Some(state)) = (lab.pictures.take(), frame.wgpu_render_state()) {
             self.fixed_point.heat_map.set(state, &views);
@@ -132,6 +159,11 @@ impl eframe::App for App {
 
     fn ui(&mut self, ui: &mut Ui, _frame: &mut Frame) {
         let began = web_time::Instant::now();
+        // What is drawn on a lost device ends in a panic of the renderer's.
+        #[cfg(not(target_arch = "wasm32"))]
+        if self.lab.as_ref().is_some_and(|lab| lab.gpu.check().is_err()) {
+            return;
+        }
         let Self { lab: Some(lab), train, spectrum, fixed_point, newton_schulz, memory, lesson, frame_ms, .. } = self
         else {
             return;
@@ -150,6 +182,12 @@ impl eframe::App for App {
                 Panel::Lesson => lesson.show(ui, lab),
             });
         });
+        for wish in plots::take_wishes(ui.ctx()) {
+            match wish {
+                Wish::Picture { name, place } => lab.picture(ui.ctx(), Picture::Plot { name, place }),
+                Wish::Csv { name, csv } => save(lab, &format!("{name}.csv"), csv.as_bytes()),
+            }
+        }
         frame_ms.push(began.elapsed().as_secs_f64() * 1e3);
         let surplus = frame_ms.len().saturating_sub(FRAMES_KEPT);
         frame_ms.drain(..surplus);
@@ -158,6 +196,33 @@ impl eframe::App for App {
     #[cfg(target_arch = "wasm32")]
     fn as_any_mut(&mut self) -> Option<&mut dyn std::any::Any> {
         Some(self)
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Orders {
+    /// Does what is due, and closes the window if its device is lost; whether it is still there.
+    fn follow(&mut self, ctx: &egui::Context, lab: &mut Lab) -> bool {
+        if let Some((path, _)) = self.picture.take_if(|(_, steps)| lab.has_seen(*steps)) {
+            lab.picture(ctx, Picture::File(path));
+        }
+        if self.lose_device.take_if(|steps| lab.has_seen(*steps)).is_some() {
+            lab.gpu.destroy();
+        }
+        let well = lab.gpu.check().is_ok();
+        if !well {
+            ctx.send_viewport_cmd(egui::ViewportCommand::Close);
+        }
+        well
+    }
+}
+
+/// However the window ends: in good order, or because its renderer met the lost device first.
+#[cfg(not(target_arch = "wasm32"))]
+impl Drop for App {
+    fn drop(&mut self) {
+        let is_lost = |lab: &mut Lab| lab.gpu.wait().is_err() || lab.gpu.check().is_err();
+        *self.orders.survivor.borrow_mut() = self.lab.take_if(is_lost);
     }
 }
 
@@ -221,7 +286,7 @@ fn saves(ui: &mut Ui, lab: &mut Lab) {
     }
     if ui.button("This view as PNG").clicked() {
         ui.close();
-        lab.picture(ui.ctx());
+        lab.picture(ui.ctx(), Picture::Window);
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use eframe::wgpu;
 use multinorm::Result;
+use multinorm::config::Rule;
 use multinorm::config::RunConfig;
-use multinorm::config::{PassProgram, Rule};
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokenizer::StreamDecoder;
 use multinorm::generate::{Generator, Sampler};
@@ -33,6 +33,8 @@ pub enum Command {
         dataset: Arc<Dataset>,
         /// Where to go on, one for each configuration; nothing begins anew.
         from: Vec<Snapshot>,
+        /// Whether the next step is made at once, for its gradients alone: it is taken back before training goes on.
+        peek: bool,
     },
     /// Trains until it is told to pause.
     Run(bool),
@@ -135,6 +137,8 @@ pub enum Event {
     },
 }
 
+/// Steps between two that are timed kernel by kernel, on a GPU.
+const TIME_EVERY: u64 = 50;
 /// Steps between two snapshots that are kept in case the device is lost.
 const KEEP_EVERY: u64 = 100;
 
@@ -203,12 +207,29 @@ struct Run {
     trainer: Trainer,
     generator: Option<Generator>,
     secs: f64,
+    /// What the trainer was before a step that is to be taken back.
+    before_peek: Option<Snapshot>,
+}
+
+impl Run {
+    /// Makes the next step for its gradients alone: they and the state after it stay to be looked into.
+    async fn peek(&mut self, from: Snapshot) -> Result<()> {
+        self.trainer.step().await?;
+        self.trainer.drain().await?;
+        self.before_peek = Some(from);
+        Ok(())
+    }
+
+    /// Takes such a step back.
+    fn settle(&mut self) -> Result<()> {
+        self.before_peek.take().map_or(Ok(()), |snapshot| self.trainer.restore(&snapshot))
+    }
 }
 
 impl Engine {
     async fn obey(&mut self, command: Command, tell: &impl Fn(Event)) -> Result<()> {
         match command {
-            Command::Build { configs, dataset, from } => {
+            Command::Build { configs, dataset, from, peek } => {
                 self.running = false;
                 self.runs.clear(); // its memory first
                 self.drawing = None;
@@ -218,7 +239,11 @@ impl Engine {
                         trainer.restore(snapshot)?;
                     }
                     trainer.set_pace(Some(BUDGET_SECS));
-                    self.runs.push(Run { trainer, generator: None, secs: 0.0 });
+                    let mut run = Run { trainer, generator: None, secs: 0.0, before_peek: None };
+                    if let Some(snapshot) = from.get(index).filter(|_| peek) {
+                        run.peek(snapshot.clone()).await?;
+                    }
+                    self.runs.push(run);
                 }
                 self.dataset = Some(dataset);
                 let memory = self.runs.iter().map(|run| run.trainer.memory().clone()).collect();
@@ -255,8 +280,14 @@ impl Engine {
         self.runs.first().map_or(0, |run| run.trainer.step_number())
     }
 
+    /// Whatever goes on from here goes on from what was trained, not from a step that was only looked at.
+    fn settle(&mut self) -> Result<()> {
+        self.runs.iter_mut().try_for_each(Run::settle)
+    }
+
     /// One step of every run, and what is due after it.
     async fn step(&mut self, tell: &impl Fn(Event)) -> Result<()> {
+        self.settle()?;
         let Some(last) = self.runs.first().map(|run| run.trainer.config().train.steps) else {
             self.running = false;
             return Ok(());
@@ -267,9 +298,12 @@ impl Engine {
             tell(Event::Finished);
             return Ok(());
         }
+        // On a GPU a timed step takes little longer; on a processor it would hold frames up.
+        let timing = self.timing
+            || (!self.gpu.profile.software && self.gpu.profile.timestamps && self.step_number() % TIME_EVERY == 1);
         for (index, run) in self.runs.iter_mut().enumerate() {
             let began = Instant::now();
-            let reports = if self.timing {
+            let reports = if timing {
                 let (reports, times) = run.trainer.timed_step().await?;
                 tell(Event::Timed { run: index, times });
                 reports
@@ -343,8 +377,7 @@ impl Engine {
             self.drawing = Some((watch.parameter.clone(), drawing));
         }
         if let Some((name, drawing)) = &self.drawing {
-            let (workspace, gradient) = drawing.target();
-            run.trainer.copy_gradient(name, workspace, gradient)?;
+            run.trainer.draw(name, drawing)?;
             drawing.draw(self.half_step);
         }
         Ok(())
@@ -361,6 +394,7 @@ impl Engine {
     }
 
     async fn save(&mut self, asked: bool, tell: &impl Fn(Event)) -> Result<()> {
+        self.settle()?;
         self.drain(tell).await?;
         for (index, run) in self.runs.iter().enumerate() {
             let snapshot = Box::new(run.trainer.snapshot().await?);
@@ -410,11 +444,7 @@ impl Engine {
 
 /// Room for pictures of a matrix on its way through a rule's passes; tells of their textures.
 async fn drawing(gpu: &Arc<Gpu>, shape: [usize; 2], rule: &Rule, tell: &impl Fn(Event)) -> Result<Drawing> {
-    let (passes, iterations) = match rule {
-        Rule::Passes(PassProgram { passes, iterations, .. }) => (&passes[..], *iterations),
-        _ => (&[][..], 0),
-    };
-    let drawing = Drawing::new(gpu.clone(), shape, passes, iterations, PICTURE).await?;
+    let drawing = Drawing::new(gpu.clone(), shape, rule, PICTURE).await?;
     tell(Event::Pictures([0, 1].map(|which| drawing.pictures()[which].view())));
     Ok(drawing)
 }

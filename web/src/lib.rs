@@ -24,8 +24,12 @@ mod plots;
 pub mod settings;
 mod theme;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use app::Orders;
 pub use app::{App, Start};
-pub use lab::Text;
+pub use lab::{Arrival, FolderRun, Text};
+#[cfg(not(target_arch = "wasm32"))]
+pub use platform::open;
 
 use std::sync::Arc;
 

@@ -1,19 +1,28 @@
 //! The lab in a desktop window.
 
-use std::path::PathBuf;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use multinorm::config::{RunConfig, RunDefaults};
 use multinorm::data::dataset::{self, Dataset};
-use multinorm_lab::{App, Start, own_words, wgpu_configuration};
+use multinorm_lab::{App, Arrival, Orders, Start, open, own_words, wgpu_configuration};
 
 const HELP: &str = "\
-multinorm-lab [LINK] [--picture FILE.png --after STEPS]
+multinorm-lab [LINK] [RUN | FILE] [--picture FILE.png --after STEPS] [--lose-device STEPS]
 
 Trains a small LLaMA in a window and shows what normalization does.
 LINK holds settings as the page's address does: 'panel=spectrum&optimizer=sinkgd,adam&seed=3'.
-With --picture the window is written to a file once every run has made so many steps, and closed.";
+RUN is a folder of `multinorm train --out`: its curves and spectra are shown, the gradient of its next step can be
+looked into, and training goes on in the window alone. Nothing is written into the folder.
+FILE is a text to learn, or a .safetensors file whose matrices are looked into. Both may also be dropped on the window.
+With --picture the window is written to a file once every run has made so many steps, and closed.
+With --lose-device the device is ended after so many steps, as a driver's reset would: the lab goes on in a new window.";
+
+/// A device that is lost sooner than this after its window opened was lost at once.
+const A_WHILE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
@@ -22,49 +31,115 @@ fn main() -> ExitCode {
         println!("{HELP}");
         return ExitCode::SUCCESS;
     }
-    let Some((link, picture)) = parsed(&words) else {
-        eprintln!("unknown words `{}`\n\n{HELP}", words.join(" "));
-        return ExitCode::from(2);
-    };
-    let options = eframe::NativeOptions {
-        viewport: eframe::egui::ViewportBuilder::default().with_inner_size([1280.0, 800.0]).with_title("multinorm lab"),
-        wgpu_options: wgpu_configuration(),
-        ..Default::default()
-    };
-    let dataset = corpus();
-    let shown = eframe::run_native(
-        "multinorm-lab",
-        options,
-        Box::new(|context| Ok(Box::new(App::new(context, Start::New { dataset, link })?.with_picture(picture)))),
-    );
-    match shown {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the window cannot be opened: {error}");
-            ExitCode::FAILURE
+    let Words { link, path, mut orders } = match Words::parse(&words) {
+        Ok(words) => words,
+        Err(wrong) => {
+            eprintln!("{wrong}\n\n{HELP}");
+            return ExitCode::from(2);
         }
+    };
+    let mut progress = |line: &str| eprintln!("data       {line}");
+    let first = match path.map(|path| open(&path, &mut progress)) {
+        Some(Arrival::Refused(why)) => {
+            eprintln!("{why}");
+            return ExitCode::FAILURE;
+        }
+        first => first,
+    };
+    let mut start = Start::New { dataset: corpus(&first, &mut progress), link, first };
+    let mut quick_losses = 0;
+    loop {
+        let options = eframe::NativeOptions {
+            viewport: eframe::egui::ViewportBuilder::default()
+                .with_inner_size([1280.0, 800.0])
+                .with_title("multinorm lab"),
+            wgpu_options: wgpu_configuration(),
+            ..Default::default()
+        };
+        let (began, its_orders) = (Instant::now(), orders.clone());
+        let window = || {
+            eframe::run_native(
+                "multinorm-lab",
+                options,
+                Box::new(|context| Ok(Box::new(App::new(context, start)?.with_orders(its_orders)))),
+            )
+        };
+        // A renderer that meets a lost device before the lab knows of it panics.
+        let shown = std::panic::catch_unwind(AssertUnwindSafe(window));
+        if let Some(lab) = orders.survivor.take() {
+            quick_losses = if began.elapsed() < A_WHILE { quick_losses + 1 } else { 0 };
+            if quick_losses == 3 {
+                eprintln!("the device was lost three times, each time at once: its driver cannot go on");
+                return ExitCode::FAILURE;
+            }
+            eprintln!("the device was lost; the lab goes on in a new window");
+            orders.lose_device = None;
+            start = Start::Survivor(Box::new(lab));
+            continue;
+        }
+        return match shown {
+            Ok(Ok(())) => ExitCode::SUCCESS,
+            Ok(Err(error)) => {
+                eprintln!("the window cannot be opened: {error}");
+                ExitCode::FAILURE
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
     }
 }
 
-/// The link, and the file and steps of a picture.
-fn parsed(words: &[String]) -> Option<(String, Option<(PathBuf, u64)>)> {
-    let (link, rest) = match words.split_first() {
-        Some((link, rest)) if !link.starts_with('-') => (link.clone(), rest),
-        _ => (String::new(), words),
-    };
-    match rest {
-        [] => Some((link, None)),
-        [picture, file, after, steps] if picture == "--picture" && after == "--after" => {
-            Some((link, Some((file.into(), steps.parse().ok()?))))
+/// What the command line asks for.
+#[derive(Default)]
+struct Words {
+    link: String,
+    path: Option<PathBuf>,
+    orders: Orders,
+}
+
+impl Words {
+    fn parse(words: &[String]) -> Result<Self, String> {
+        let mut parsed = Self::default();
+        let (mut picture, mut after) = (None, None);
+        let mut rest = words.iter();
+        while let Some(word) = rest.next() {
+            let mut value = || rest.next().cloned().ok_or_else(|| format!("{word} wants a value"));
+            let steps =
+                |value: String| value.parse().map_err(|_| format!("{word} wants a number of steps, got `{value}`"));
+            match word.as_str() {
+                "--picture" => picture = Some(value()?.into()),
+                "--after" => after = Some(steps(value()?)?),
+                "--lose-device" => parsed.orders.lose_device = Some(steps(value()?)?),
+                word if word.starts_with('-') => return Err(format!("unknown option `{word}`")),
+                word if Path::new(word).exists() => parsed.path = Some(word.into()),
+                word if word.contains('=') => parsed.link = word.into(),
+                word => {
+                    return Err(format!("`{word}` is neither a link (key=value&…) nor a folder or file that exists"));
+                }
+            }
         }
-        _ => None,
+        parsed.orders.picture = match (picture, after) {
+            (Some(picture), after) => Some((picture, after.unwrap_or(1))),
+            (None, None) => None,
+            (None, Some(_)) => return Err("--after belongs to --picture".into()),
+        };
+        Ok(parsed)
     }
 }
 
-/// Jane Austen's novels with a tokenizer of their own, or what is at hand where they cannot be fetched.
-fn corpus() -> Arc<Dataset> {
+/// The text that the lab learns: what is opened, else Jane Austen's novels with a tokenizer of their own, or what is at
+/// hand where they cannot be fetched.
+fn corpus(first: &Option<Arrival>, progress: &mut dyn FnMut(&str)) -> Arc<Dataset> {
+    match first {
+        Some(Arrival::Text(dataset)) => return dataset.clone(),
+        Some(Arrival::Run(run)) => {
+            if let Ok((dataset, _)) = &run.revived {
+                return dataset.clone();
+            }
+        }
+        _ => {}
+    }
     let config = RunConfig::load(None, &[], RunDefaults::Software).expect("the default run");
-    let loaded = dataset::load(&config.data, 512, &mut |line| eprintln!("data       {line}"));
+    let loaded = dataset::load(&config.data, 512, progress);
     loaded.map(Arc::new).unwrap_or_else(|error| {
         eprintln!("data       {error}; training on this project's documentation instead");
         own_words().dataset().expect("enough words for both splits")

@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::HtmlCanvasElement;
 
 use crate::app::{App, Start};
-use crate::lab::{Lab, Status, Text};
+use crate::lab::{Arrival, Lab, Status, Text};
 use crate::{own_words, wgpu_configuration};
 
 thread_local! {
@@ -39,7 +39,7 @@ pub async fn start(
         None => {
             let text = if text.is_empty() { own_words() } else { Text { name, license, text } };
             let dataset = text.dataset().map_err(|error| JsValue::from_str(&error.to_string()))?;
-            Start::New { dataset, link }
+            Start::New { dataset, link, first: None }
         }
     };
     let runner = eframe::WebRunner::new();
@@ -50,7 +50,7 @@ pub async fn start(
 
 #[wasm_bindgen]
 impl Handle {
-    /// What is going on, as an object: `status`, `message`, `device_lost`, `adapter`, `settings` (a link), `runs` with
+    /// What is going on, as an object: `status`, `message`, `device_lost`, `adapter`, `text` (its name), `settings` (a link), `runs` with
     /// `optimizer`, `step`, `loss`, `losses`, `eval_loss`, `tokens_per_sec`, `state_bytes`, `looks`, and `text`; `frame_ms`.
     pub fn state(&self) -> Result<JsValue, JsValue> {
         let mut app = self.app()?;
@@ -65,6 +65,7 @@ impl Handle {
             Status::Paused => "paused",
             Status::Running => "running",
             Status::Finished => "finished",
+            Status::Record { .. } => "record",
             Status::Failed { .. } => "failed",
         };
         let runs: Vec<Value> = lab
@@ -92,6 +93,7 @@ impl Handle {
             "notice": lab.notice,
             "adapter": lab.gpu.adapter_name,
             "software": lab.gpu.profile.software,
+            "text": lab.dataset.name,
             "vocab_size": lab.dataset.vocab_size,
             "settings": lab.settings.to_query(&lab.default),
             "configuration": lab.configuration(),
@@ -167,10 +169,11 @@ impl Handle {
         })
     }
 
-    /// Looks into the matrices of a safetensors file, given as bytes, instead of the runs; `close` looks at them again.
+    /// Opens a file, given as bytes: the matrices of one called .safetensors are looked into instead of the runs, until
+    /// `close`; anything else is a text to learn.
     pub fn open(&self, name: String, bytes: &[u8]) -> Result<(), JsValue> {
         self.with(|lab| {
-            lab.open(name, bytes);
+            lab.open(Arrival::of_file(name, bytes));
             Ok(())
         })
     }
@@ -186,7 +189,8 @@ impl Handle {
     /// Learns another text, given as a string, byte by byte.
     pub fn learn(&self, name: String, text: String) -> Result<(), JsValue> {
         self.with(|lab| {
-            lab.set_text(Text { name, license: "yours".into(), text });
+            let text = Text { name, license: "yours".into(), text };
+            lab.open(text.dataset().map_or_else(|error| Arrival::Refused(error.to_string()), Arrival::Text));
             Ok(())
         })
     }

@@ -1,6 +1,7 @@
 //! Plots with a logarithmic axis, and colours that any eye tells apart.
 
-use eframe::egui::{Color32, Stroke, Ui};
+use crate::lab::is_taking;
+use eframe::egui::{self, Color32, Context, Id, Rect, Stroke, Ui, UiBuilder};
 use egui_plot::{
     Corner, GridInput, GridMark, HoverPosition, Legend, Line, LineStyle, MarkerShape, Plot, PlotPoints, Points,
 };
@@ -92,29 +93,98 @@ pub struct Axes<'a> {
 /// Draws curves; what is not above 0 is left out of a logarithmic plot.
 pub fn curves(ui: &mut Ui, axes: Axes<'_>, series: &[Series]) {
     let placed: Vec<(Line<'_>, Option<Points<'_>>)> = series.iter().map(|series| items(ui, axes.log, series)).collect();
-    framed(axes).show(ui, |plot| {
-        for (line, points) in placed {
-            plot.line(line);
-            points.into_iter().for_each(|points| plot.points(points));
-        }
+    saved(ui, axes, series, |ui| {
+        framed(axes).show(ui, |plot| {
+            for (line, points) in placed {
+                plot.line(line);
+                points.into_iter().for_each(|points| plot.points(points));
+            }
+        });
     });
 }
 
 /// Draws curves without a legend, for many that need no name.
 pub fn unnamed(ui: &mut Ui, axes: Axes<'_>, series: &[Series]) {
     let placed: Vec<_> = series.iter().map(|series| items(ui, axes.log, series)).collect();
-    frame(axes).show(ui, |plot| {
-        for (line, points) in placed {
-            plot.line(line);
-            points.into_iter().for_each(|points| plot.points(points));
-        }
+    saved(ui, axes, series, |ui| {
+        frame(axes).show(ui, |plot| {
+            for (line, points) in placed {
+                plot.line(line);
+                points.into_iter().for_each(|points| plot.points(points));
+            }
+        });
     });
 }
 
 /// Draws the marks of every series and no lines, without a legend.
 pub fn columns_of_marks(ui: &mut Ui, axes: Axes<'_>, series: &[Series]) {
     let marks: Vec<_> = series.iter().filter_map(|series| items(ui, axes.log, series).1).collect();
-    frame(axes).show(ui, |plot| marks.into_iter().for_each(|marks| plot.points(marks.radius(2.0))));
+    saved(ui, axes, series, |ui| {
+        frame(axes).show(ui, |plot| marks.into_iter().for_each(|marks| plot.points(marks.radius(2.0))));
+    });
+}
+
+/// What a plot was asked for.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    /// A picture of it.
+    Picture {
+        /// The file's name, without its ending.
+        name: String,
+        /// Where it stands, in points.
+        place: Rect,
+    },
+    /// Its numbers.
+    Csv {
+        /// The file's name, without its ending.
+        name: String,
+        /// A line a point: curve, x, y.
+        csv: String,
+    },
+}
+
+/// What plots were asked for since the last call.
+pub fn take_wishes(ctx: &Context) -> Vec<Wish> {
+    ctx.data_mut(|data| data.remove_temp(Id::unique(WISHES))).unwrap_or_default()
+}
+
+const WISHES: &str = "wishes of plots";
+
+/// Draws a plot with a button on it that saves its picture or its numbers.
+pub fn saved(ui: &mut Ui, axes: Axes<'_>, series: &[Series], draw: impl FnOnce(&mut Ui)) {
+    let place = ui.scope(draw).response.rect;
+    if is_taking(ui.ctx()) {
+        return;
+    }
+    let corner = Rect::from_min_size(place.left_top() + egui::vec2(0.0, 2.0), egui::vec2(20.0, 20.0));
+    let mut over = ui.new_child(UiBuilder::new().max_rect(corner).id_salt(axes.id));
+    let name = format!("multinorm-{}", axes.id.replace(' ', "-"));
+    over.menu_button("⬇", |ui| {
+        let wish = if ui.button("This plot as PNG").clicked() {
+            Wish::Picture { name, place }
+        } else if ui.button("Its numbers as CSV").clicked() {
+            Wish::Csv { name, csv: csv(axes, series) }
+        } else {
+            return;
+        };
+        ui.data_mut(|data| data.get_temp_mut_or_default::<Vec<Wish>>(Id::unique(WISHES)).push(wish));
+        ui.close();
+    })
+    .response
+    .on_hover_text("save this plot as PNG, or its numbers as CSV");
+}
+
+/// A line a point; what holds a comma or a quotation mark is quoted.
+fn csv(axes: Axes<'_>, series: &[Series]) -> String {
+    let quoted = |words: &str| match words.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", words.replace('"', "\"\"")),
+        false => words.to_owned(),
+    };
+    let mut csv = format!("curve,{},{}\n", quoted(axes.x), quoted(axes.y));
+    for Series { name, points, .. } in series {
+        points.iter().for_each(|[x, y]| csv += &format!("{},{x},{y}\n", quoted(name)));
+    }
+    csv
 }
 
 /// The frame that [`curves`] draws into, for plots with more in them.
@@ -218,6 +288,14 @@ mod tests {
     fn numbers_are_short() {
         let words = [0.0, 1.0, 0.02, 1234.0, 614_400.0, 1.2345e-7, -3.98765, 0.5].map(short);
         assert_eq!(words, ["0", "1", "0.02", "1234", "6.14e5", "1.23e-7", "-3.988", "0.5"]);
+    }
+
+    #[test]
+    fn numbers_are_saved_as_they_are() {
+        let axes = Axes { id: "x", x: "steps", y: "loss, \"nats\"", log: true, whole: true, height: 1.0 };
+        let series = [Series::line("adam", 0, vec![[1.0, 5.5], [2.0, 0.0]]), Series::line("a,b", 1, vec![[0.5, 1e-7]])];
+        let lines = "curve,steps,\"loss, \"\"nats\"\"\"\nadam,1,5.5\nadam,2,0\n\"a,b\",0.5,0.0000001\n";
+        assert_eq!(csv(axes, &series), lines);
     }
 
     #[test]

@@ -254,17 +254,12 @@ impl Settings {
         config.validate()?;
         Ok(config)
     }
+}
 
-    /// Names of the matrices that can be looked into.
-    pub fn matrices(&self, vocab_size: usize) -> Vec<String> {
-        let Ok(config) = self.config("sgd", vocab_size) else { return Vec::new() };
-        let specs = config.model.parameters();
-        specs
-            .into_iter()
-            .filter(|spec| spec.shape.len() == 2 && spec.role != Role::Norm)
-            .map(|spec| spec.name)
-            .collect()
-    }
+/// Names of a run's matrices, which are what can be looked into.
+pub fn matrices(config: &RunConfig) -> Vec<String> {
+    let specs = config.model.parameters().into_iter();
+    specs.filter(|spec| spec.shape.len() == 2 && spec.role != Role::Norm).map(|spec| spec.name).collect()
 }
 
 /// The optimizers in the order of the catalog.
@@ -322,8 +317,9 @@ mod tests {
         for size in SIZES {
             for optimizer in optimizers() {
                 let settings = Settings { model: size.key.into(), ..Settings::default_for(false) };
-                settings.config(optimizer, 512).unwrap_or_else(|error| panic!("{} {optimizer}: {error}", size.key));
-                assert!(settings.matrices(512).iter().any(|name| name == FIRST_PARAMETER));
+                let config = settings.config(optimizer, 512);
+                let config = config.unwrap_or_else(|error| panic!("{} {optimizer}: {error}", size.key));
+                assert!(matrices(&config).iter().any(|name| name == FIRST_PARAMETER));
             }
         }
     }

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -134,9 +134,12 @@ test('a lost device is told, and the runs go on', async () => {
 test('a text of the reader is learned', async () => {
   const { page } = await lab(SMALL);
   await until(page, 'a step', (now) => now.runs[0]?.step >= 1);
-  await page.evaluate(() => window.multinorm.learn('mine', 'the cat sat on the mat and the dog sat on the log. '.repeat(200)));
-  const seen = await until(page, 'a step on it', (now) => now.vocab_size === 256 && now.runs[0]?.step >= 1);
+  const words = 'the cat sat on the mat and the dog sat on the log. '.repeat(200);
+  await page.locator('#file').setInputFiles({ name: 'cat.txt', mimeType: 'text/plain', buffer: Buffer.from(words) });
+  const seen = await until(page, 'a step on it', (now) => now.text === 'cat.txt' && now.runs[0]?.step >= 1);
   assert.equal(seen.notice, '');
+  await page.evaluate((again) => window.multinorm.learn('mine', again), words);
+  await until(page, 'a step on it', (now) => now.text === 'mine' && now.runs[0]?.step >= 1);
   await page.evaluate(() => window.multinorm.learn('short', 'too short'));
   const refused = await until(page, 'a refusal', (now) => now.notice !== '');
   assert.match(refused.notice, /short|few|token/);
@@ -194,19 +197,45 @@ test('without WebGPU the page says so and shows pictures', async () => {
   await plain.close();
 });
 
-test('the window draws on a screen without a monitor', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'lab-'));
-  const picture = join(folder, 'window.png');
-  const words = ['--auto-servernum', '--server-args=-screen 0 1280x800x24', process.env.MULTINORM_LAB, `${SMALL}&panel=spectrum`, '--picture', picture, '--after', '3'];
-  const child = spawn('xvfb-run', words, { stdio: ['ignore', 'ignore', 'pipe'] });
+// The desktop program on a virtual screen, until it has written its picture: that, and what it said.
+async function drawn(name, ...words) {
+  const picture = join(await mkdtemp(join(tmpdir(), 'lab-')), 'window.png');
+  const screen = ['--auto-servernum', '--server-args=-screen 0 1280x800x24', process.env.MULTINORM_LAB];
+  const child = spawn('xvfb-run', [...screen, ...words, '--picture', picture], { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   child.stderr.on('data', (data) => { said += data; });
   const [code] = await once(child, 'close');
   assert.equal(code, 0, said);
   const png = await readFile(picture);
-  if (process.env.MULTINORM_PICTURES) { await writeFile(join(process.env.MULTINORM_PICTURES, 'window.png'), png); }
+  if (process.env.MULTINORM_PICTURES) { await writeFile(join(process.env.MULTINORM_PICTURES, `${name}.png`), png); }
   const page = await chromium.newPage();
   await page.goto(place.url);
   assert.ok((await colours(page, png)) > 60, said);
   await page.close();
+  return said;
+}
+
+test('the window draws on a screen without a monitor, and goes on after its device is lost', async () => {
+  const said = await drawn('window', `${SMALL}&panel=spectrum`, '--lose-device', '2', '--after', '4');
+  assert.match(said, /the device was lost; the lab goes on in a new window/);
+  assert.ok(!said.includes('panicked'), said);
+});
+
+test('the window opens a run and leaves its folder as it is', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'lab-'));
+  const run = join(folder, 'run');
+  const sets = [
+    `data.source=["${join(dist, 'corpus.txt')}"]`, 'data.tokenizer="bytes"', `data.cache_dir="${join(folder, 'cache')}"`,
+    'model.preset="tiny"', 'model.vocab_size=256', 'model.hidden_size=32', 'model.intermediate_size=88', 'model.num_hidden_layers=2',
+    'model.num_attention_heads=2', 'model.num_key_value_heads=1', 'optimizer.name="muon"', 'train.steps=8', 'train.batch_size=2',
+    'train.micro_batch_size=2', 'train.sequence_length=16', 'train.fused_update=true', 'eval.max_tokens=256',
+  ];
+  await native('train', ...sets.flatMap((set) => ['--set', set]), '--out', run, '--json');
+  const listing = async () => {
+    const names = (await readdir(run, { recursive: true })).sort();
+    return Promise.all(names.map(async (name) => { const { mtimeMs, size } = await stat(join(run, name)); return [name, mtimeMs, size]; }));
+  };
+  const before = await listing();
+  await drawn('run', 'panel=fixed-point&half_step=2', run, '--after', '8');
+  assert.deepEqual(await listing(), before);
 });

@@ -4,7 +4,7 @@ use eframe::egui::{RichText, Ui};
 use multinorm::normalize::Entry;
 use multinorm::train::Followed;
 
-use super::spectrum::walk;
+use super::spectrum::{freeze, walk};
 use super::{HeatMap, caption, columns, half_height, nothing_yet, reading};
 use crate::lab::Lab;
 use crate::plots::{Axes, Series, curves, short};
@@ -22,7 +22,7 @@ pub struct FixedPointPanel {
 impl FixedPointPanel {
     /// The view.
     pub fn show(&mut self, ui: &mut Ui, lab: &mut Lab) {
-        let Some(followed) = lab.views().first().and_then(|run| run.looks.back().cloned()) else {
+        let Some(followed) = lab.seen().into_iter().next() else {
             nothing_yet(ui, "the first look comes with the first step");
             return;
         };
@@ -30,6 +30,9 @@ impl FixedPointPanel {
         let [m, n] = record.shape;
         let name = lab.views().first().map_or(String::new(), |run| run.optimizer.clone());
         ui.label(RichText::new(format!("{name}: {} ({m}×{n}), step {}", record.parameter, record.step)).strong());
+        if lab.opened.is_none() {
+            ui.horizontal_wrapped(|ui| freeze(ui, lab));
+        }
         let last = record.passes.len() - 1;
         let before = lab.settings.half_step;
         walk(ui, &mut lab.settings.half_step, last);
@@ -48,7 +51,8 @@ impl FixedPointPanel {
         caption(
             ui,
             "Blue is above zero, vermilion below; full colour is three times the root mean square. Drawn on the device from \
-             the gradient itself. Passes of rows and columns keep every sign and every zero.",
+             where the newest gradient lies, also while the plots are frozen. Passes of rows and columns keep every sign \
+             and every zero. Of a rule that is no list of passes there is the gradient alone.",
         );
         scalings(ui, &followed);
     }
@@ -136,7 +140,10 @@ fn cosines(ui: &mut Ui, followed: &Followed) {
 /// r and c of X = diag(r)·G·diag(c), largest first.
 fn scalings(ui: &mut Ui, followed: &Followed) {
     if followed.row_scaling.is_empty() {
-        ui.weak("These passes do more than scale rows and columns, so that there is no r and c to show.");
+        ui.weak(
+            "There is no r and c to show: these passes do more than scale rows and columns, or this is the record of an \
+             earlier run, which does not keep them.",
+        );
         return;
     }
     columns(ui, 2, |ui, index| {

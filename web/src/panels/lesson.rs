@@ -6,6 +6,7 @@ use eframe::egui::{self, Align2, Color32, FontId, RichText, Sense, Ui};
 use multinorm::config::Pass;
 use multinorm::train::{PassSeen, follow_passes};
 
+use super::formula::formula;
 use super::reading;
 use crate::lab::Lab;
 use crate::plots::{Axes, Series, curves, ink, short};
@@ -22,6 +23,8 @@ pub struct LessonPanel {
     /// Seed of the Gaussian preset.
     seed: u64,
     preset: &'static str,
+    /// The step whose matrix is there.
+    at: usize,
 }
 
 /// A step of the way.
@@ -61,7 +64,7 @@ const STEPS: [Step; 9] = [
             "A row pass gives every row the same length, √n for n columns, and keeps its direction.",
             "It is the nearest thing to the gradient among all matrices with such rows.",
         ],
-        formula: "row i of X ← √n · row i / ‖row i‖",
+        formula: "x_{i,:} ← √n · x_{i,:} / ‖x_{i,:}‖₂",
         task: "Press row. Read the lengths at the right of the matrix, then those below it.",
         answer: "The rows are exact, and the columns are still of different length.",
         preset: "2×3",
@@ -73,7 +76,7 @@ const STEPS: [Step; 9] = [
             "A column pass does the same to the columns: length √m for m rows.",
             "It cannot leave the rows alone: making one side exact pulls the other away again.",
         ],
-        formula: "column j of X ← √m · column j / ‖column j‖",
+        formula: "x_{:,j} ← √m · x_{:,j} / ‖x_{:,j}‖₂",
         task: "Press row, then column. Which side is exact now?",
         answer: "Always the side of the last pass. The other is off, but by less than before.",
         preset: "2×3",
@@ -97,7 +100,7 @@ const STEPS: [Step; 9] = [
             "If every row has length √n, all squares sum to m·n. If every column has length √m, they do as well.",
             "So after any full pass the entries have a root mean square of exactly 1, whatever the gradient's size was, and a learning rate means the same in every layer.",
         ],
-        formula: "‖X‖ = √(m·n)",
+        formula: "‖X‖_F = √(m·n)",
         task: "Choose “one huge entry”, press a pass, and watch size (rms).",
         answer: "It was far from 1, and is 1 after the first pass.",
         preset: "Gaussian",
@@ -110,9 +113,9 @@ const STEPS: [Step; 9] = [
         title: "Rank one: only the signs are left",
         words: &[
             "Passes multiply by positive numbers: no sign ever changes, and a zero stays a zero.",
-            "A batch of a single token gives a gradient of rank one, u·vᵀ. Its scale sits entirely in the rows and columns.",
+            "A batch of a single token gives a gradient of rank one: a column times a row. Its scale sits entirely in the rows and columns.",
         ],
-        formula: "u·vᵀ → sign(u)·sign(v)ᵀ",
+        formula: "u·v^⊤ → sign(u)·sign(v)^⊤",
         task: "With this matrix of rank one, press row and column once. What is every entry now?",
         answer: "Plus or minus one, after one round: on such gradients SinkGD is signSGD.",
         preset: "rank one",
@@ -127,7 +130,7 @@ const STEPS: [Step; 9] = [
             "A triangular matrix has a fixed point only along its diagonal: everything above must vanish, and it does so like 1 over the number of rounds.",
             "With too large a block of zeros there is no fixed point: three rows cannot live in two columns.",
         ],
-        formula: "rows 1–3 use 2 columns, and 3·n > 2·m where m = n",
+        formula: "3·n > 2·m  where m = n",
         task: "Choose “no support” and press ten passes or more. Do both sides ever come right?",
         answer: "Never: it swings between two matrices for ever. Real gradients have no such blocks, but heavy entries come near.",
         preset: "triangular",
@@ -140,7 +143,7 @@ const STEPS: [Step; 9] = [
             "The spectral pass does. It replaces every singular value by the same one, by Newton–Schulz steps: Muon's and SWAN's way.",
             "A token that was not seen has a zero row: it stays zero, and the others share the whole sphere.",
         ],
-        formula: "spectral: U·Σ·Vᵀ → √max(m, n) · U·Vᵀ",
+        formula: "U·Σ·V^⊤ → √max(m, n) · U·V^⊤",
         task: "Press spectral, and compare the singular values with those after row and column.",
         answer: "All of them are equal: nothing else can be, when every direction is to move alike.",
         preset: "Gaussian",
@@ -172,6 +175,7 @@ impl Default for LessonPanel {
             solved: [false; STEPS.len()],
             seed: 1,
             preset: PRESETS[0],
+            at: 0,
         };
         lesson.take(PRESETS[0]);
         lesson
@@ -183,18 +187,22 @@ impl LessonPanel {
     pub fn show(&mut self, ui: &mut Ui, lab: &mut Lab) {
         let at = lab.settings.lesson.min(STEPS.len() - 1);
         let step = &STEPS[at];
+        if self.at != at {
+            self.at = at;
+            self.take(step.preset);
+        }
         ui.horizontal_wrapped(|ui| {
             if ui.add_enabled(at > 0, egui::Button::new("◀ Back")).clicked() {
-                self.go_to(lab, at - 1);
+                lab.settings.lesson = at - 1;
             }
             for (index, solved) in self.solved.iter().enumerate() {
-                let word = if *solved { format!("{} ✔", index + 1) } else { (index + 1).to_string() };
+                let word = if *solved { format!("{} ●", index + 1) } else { (index + 1).to_string() };
                 if ui.selectable_label(index == at, word).on_hover_text(STEPS[index].title).clicked() {
                     lab.settings.lesson = index;
                 }
             }
             if ui.add_enabled(at + 1 < STEPS.len(), egui::Button::new("Next ▶")).clicked() {
-                self.go_to(lab, at + 1);
+                lab.settings.lesson = at + 1;
             }
         });
         ui.heading(format!("{}. {}", at + 1, step.title));
@@ -202,7 +210,7 @@ impl LessonPanel {
             ui.label(*words);
         }
         ui.add_space(4.0);
-        ui.vertical_centered(|ui| ui.label(RichText::new(step.formula).monospace().size(16.0)));
+        ui.vertical_centered(|ui| formula(ui, step.formula));
         ui.add_space(4.0);
         self.matrix(ui);
         if at + 1 == STEPS.len() {
@@ -217,13 +225,8 @@ impl LessonPanel {
         ui.add_space(6.0);
         ui.label(RichText::new(format!("To find out: {}", step.task)).strong());
         if self.solved[at] {
-            ui.label(RichText::new(format!("✔ {}", step.answer)).color(ink(ui, 2)));
+            ui.label(RichText::new(format!("Found: {}", step.answer)).color(ink(ui, 2)));
         }
-    }
-
-    fn go_to(&mut self, lab: &mut Lab, step: usize) {
-        lab.settings.lesson = step;
-        self.take(STEPS[step].preset);
     }
 
     /// Distance from balance, the worse side.

@@ -1,6 +1,7 @@
 //! The six views. Each draws what the lab knows and changes its settings; none computes.
 
 mod fixed_point;
+mod formula;
 mod heat_map;
 mod lesson;
 mod memory;

@@ -11,14 +11,12 @@ use crate::plots::{Axes, Series, columns_of_marks, curves, ink, short};
 /// How spectra are drawn.
 pub struct SpectrumPanel {
     log: bool,
-    /// Whether live looks leave the picture alone.
-    frozen: Option<Vec<Followed>>,
     history: Option<(u64, TextureHandle)>,
 }
 
 impl Default for SpectrumPanel {
     fn default() -> Self {
-        Self { log: true, frozen: None, history: None }
+        Self { log: true, history: None }
     }
 }
 
@@ -26,10 +24,7 @@ impl SpectrumPanel {
     /// The view.
     pub fn show(&mut self, ui: &mut Ui, lab: &mut Lab) {
         self.controls(ui, lab);
-        let seen: Vec<Followed> = match &self.frozen {
-            Some(frozen) => frozen.clone(),
-            None => lab.views().iter().filter_map(|run| run.looks.back().cloned()).collect(),
-        };
+        let seen = lab.seen();
         if seen.is_empty() {
             nothing_yet(ui, "the first look comes with the first step");
             return;
@@ -63,10 +58,9 @@ impl SpectrumPanel {
                 ui.checkbox(&mut self.log, "logarithmic");
                 return;
             }
-            let matrices = lab.settings.matrices(lab.dataset.vocab_size);
+            let matrices = lab.matrices();
             let mut parameter = lab.settings.parameter.clone();
             if choice(ui, "parameter", &mut parameter, &matrices) {
-                self.frozen = None;
                 lab.look_into(&parameter);
             }
             let mut every = lab.settings.every;
@@ -76,11 +70,7 @@ impl SpectrumPanel {
                 lab.watch();
             }
             ui.checkbox(&mut self.log, "logarithmic");
-            let mut frozen = self.frozen.is_some();
-            if ui.checkbox(&mut frozen, "frozen").on_hover_text("keeps this step while training goes on").changed() {
-                let newest = || lab.views().iter().filter_map(|run| run.looks.back().cloned()).collect();
-                self.frozen = frozen.then(newest);
-            }
+            freeze(ui, lab);
         });
     }
 
@@ -165,6 +155,26 @@ impl SpectrumPanel {
                  colour is the largest of all, and each halving of the colour is a factor of ten."
             ),
         );
+    }
+}
+
+/// Keeps the look of one step while training goes on, and chooses which.
+pub fn freeze(ui: &mut Ui, lab: &mut Lab) {
+    let steps: Vec<u64> =
+        lab.runs.first().map(|run| run.looks.iter().map(|look| look.record.step).collect()).unwrap_or_default();
+    let Some(newest) = steps.last().copied() else { return };
+    let mut frozen = lab.frozen.is_some();
+    if ui.checkbox(&mut frozen, "frozen").on_hover_text("keeps a step while training goes on").changed() {
+        lab.frozen = frozen.then_some(newest);
+    }
+    if let Some(step) = &mut lab.frozen {
+        let mut at = steps.iter().rposition(|other| *other <= *step).unwrap_or(0);
+        let shown = steps.clone();
+        let slider = egui::Slider::new(&mut at, 0..=steps.len() - 1)
+            .custom_formatter(move |at, _| shown[(at as usize).min(shown.len() - 1)].to_string());
+        if ui.add(slider.text("step")).on_hover_text("which of the looks so far").changed() {
+            *step = steps[at];
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Loss, speed, time by kernel, and text that grows more sensible.
 
+use std::sync::Arc;
+
 use eframe::egui::{self, RichText, Ui};
 use multinorm::gpu::bytes_in_words;
 
@@ -121,6 +123,23 @@ fn controls(ui: &mut Ui, lab: &mut Lab) {
             }
         }
     });
+    if let Some(folder) = lab.folder.clone() {
+        ui.horizontal_wrapped(|ui| {
+            ui.strong(format!("the run in {folder}")).on_hover_text("nothing is written into its folder");
+            if ui.button("Back to the lab's own runs").clicked() {
+                lab.close_run();
+            }
+        });
+        return;
+    }
+    if !Arc::ptr_eq(&lab.dataset, &lab.own_text) {
+        ui.horizontal_wrapped(|ui| {
+            ui.label(format!("learning {}", lab.dataset.name));
+            if ui.button(format!("Back to {}", lab.own_text.name)).clicked() {
+                lab.learn(lab.own_text.clone());
+            }
+        });
+    }
     ui.horizontal_wrapped(|ui| {
         let names: Vec<String> = optimizers().into_iter().map(str::to_owned).collect();
         choice(ui, "optimizer", &mut lab.settings.optimizers[0], &names);
@@ -159,7 +178,12 @@ fn readings(ui: &mut Ui, lab: &Lab) {
                 ui.weak("the first step is on its way");
                 return;
             };
-            reading(ui, "step", format!("{} of {}", last.step, lab.built.steps), "updates of the weights so far");
+            reading(
+                ui,
+                "step",
+                format!("{} of {}", last.step, lab.configs.first().map_or(0, |config| config.train.steps)),
+                "updates of the weights so far",
+            );
             reading(ui, "training loss", format!("{:.3}", last.loss), "nats a token, of the newest batch");
             if let Some((_, _, loss)) = run.evaluations.last() {
                 let words = format!("{loss:.3}");
@@ -201,7 +225,10 @@ fn kernels(ui: &mut Ui, lab: &Lab) {
     });
     let measured: Vec<&RunView> = lab.runs.iter().filter(|run| !run.times.is_empty()).collect();
     if measured.is_empty() {
-        nothing_yet(ui, "press Measure: the step after it is timed, kernel by kernel");
+        nothing_yet(
+            ui,
+            "on a GPU every 50th step is timed kernel by kernel, elsewhere the step after you press Measure",
+        );
     }
     for run in measured {
         let mut parts: Vec<(&str, f64)> = Vec::new();

@@ -6,7 +6,7 @@ mod native;
 mod web;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{Follower, breathe, read, save, serve, show_link};
+pub use native::{Follower, breathe, open, read, save, serve, show_link};
 #[cfg(target_arch = "wasm32")]
 pub use web::{Follower, breathe, read, save, serve, show_link};
 
@@ -22,9 +22,6 @@ pub struct Job {
     /// What was read.
     pub sample: GradientSample,
 }
-
-/// A file that was dropped: its name, and its bytes or why there are none.
-pub type FileRead = (String, Result<Vec<u8>, String>);
 
 /// What came of a [`Job`].
 pub struct Done {

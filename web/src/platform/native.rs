@@ -1,16 +1,17 @@
 //! Threads and files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
 use eframe::egui::DroppedFileHandle;
 use multinorm::gpu::Gpu;
-use multinorm::train::Followed;
+use multinorm::train::{Followed, History, PastRun};
 use multinorm::{Error, Result};
 
-use super::{Done, FileRead, Job};
+use super::{Done, Job};
 use crate::engine::{self, Command, Event};
+use crate::lab::{Arrival, FolderRun};
 
 /// Lets others have their turn: a thread has nothing to do for that.
 pub async fn breathe() {}
@@ -78,11 +79,35 @@ pub fn save(name: &str, bytes: &[u8]) -> Result<String> {
     Ok(format!("saved {}", full.display()))
 }
 
-/// Reads a file that was dropped, and hands it over.
-pub fn read(file: DroppedFileHandle, inbox: flume::Sender<FileRead>, wake: impl Fn()) {
-    let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let _ = inbox.send((name, file.bytes())); // the lab is gone with its window
-    wake();
+/// Opens what was dropped, in a thread of its own, and hands it over.
+pub fn read(file: DroppedFileHandle, inbox: flume::Sender<Arrival>, wake: impl Fn() + Send + 'static) {
+    let path = file.path().to_owned();
+    let work = move || {
+        let _ = inbox.send(open(&path, &mut |_| ())); // the lab is gone with its window
+        wake();
+    };
+    thread::Builder::new().name("reader".into()).spawn(work).expect("the system has a thread left");
+}
+
+/// A run's folder, a safetensors file or a text.
+pub fn open(path: &Path, progress: &mut dyn FnMut(&str)) -> Arrival {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    if !path.is_dir() {
+        return match std::fs::read(path) {
+            Ok(bytes) => Arrival::of_file(name, &bytes),
+            Err(error) => Arrival::Refused(format!("{} cannot be read: {error}", path.display())),
+        };
+    }
+    match PastRun::read(path) {
+        Err(error) => Arrival::Refused(error.to_string()),
+        Ok(run) => {
+            let revived = run.revive(progress);
+            let PastRun { config, history: History { steps, evaluations }, spectra, .. } = run;
+            let revived = revived.map(|(dataset, snapshot)| (Arc::new(dataset), snapshot));
+            let revived = revived.map_err(|error| error.to_string());
+            Arrival::Run(Box::new(FolderRun { name, config, steps, evaluations, spectra, revived }))
+        }
+    }
 }
 
 /// A window has no address line.

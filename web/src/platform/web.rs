@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
-use super::{Done, FileRead, Job};
+use super::{Done, Job};
 use crate::engine::{self, Command, Event};
+use crate::lab::Arrival;
 
 /// Gives the event loop a turn: drawing, input, and what the device has to tell.
 pub async fn breathe() {
@@ -156,11 +157,14 @@ fn download(name: &str, bytes: &[u8]) -> std::result::Result<(), JsValue> {
 }
 
 /// Reads a file that was dropped, and hands it over when the browser has it.
-pub fn read(file: DroppedFileHandle, inbox: flume::Sender<FileRead>, wake: impl Fn() + 'static) {
+pub fn read(file: DroppedFileHandle, inbox: flume::Sender<Arrival>, wake: impl Fn() + 'static) {
     spawn_local(async move {
         let name = file.path().to_string_lossy().into_owned();
-        let bytes = file.bytes_async().await;
-        let _ = inbox.send((name, bytes)); // the lab has left its canvas
+        let arrival = match file.bytes_async().await {
+            Ok(bytes) => Arrival::of_file(name, &bytes),
+            Err(error) => Arrival::Refused(format!("{name} cannot be read: {error}")),
+        };
+        let _ = inbox.send(arrival); // the lab has left its canvas
         wake();
     });
 }

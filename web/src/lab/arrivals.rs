@@ -1,0 +1,233 @@
+//! What comes from outside: texts to learn, matrices to look into, runs' folders.
+
+use std::sync::Arc;
+
+use multinorm::checkpoint::{NamedTensor, tensors_of_bytes};
+use multinorm::config::{OptimizerConfig, Rule, RunConfig};
+use multinorm::data::dataset::{Dataset, TokenizerChoice};
+use multinorm::data::tokenizer::Tokenizer;
+use multinorm::normalize::Matrix;
+use multinorm::train::{GradientSample, Snapshot, SpectrumRecord, StepReport};
+use multinorm::{Error, Result};
+
+use super::{Lab, RunView, Status};
+use crate::engine::Command;
+use crate::platform::Job;
+use crate::settings::{FIRST_PARAMETER, Panel, matrices};
+
+/// Validation share of a text.
+const VALIDATION: f64 = 0.05;
+/// Entries of the tokenizer that a text gets where the program has one.
+const VOCABULARY: usize = 512;
+/// In place of a run's number: the file's.
+pub(super) const OPENED: usize = usize::MAX;
+/// The largest matrix that is looked into: its singular values take some seconds.
+const MOST_ELEMENTS: usize = 4 << 20;
+
+/// Something to open, as far as a thread of its own could prepare it.
+pub enum Arrival {
+    /// A safetensors file.
+    Tensors {
+        /// The file.
+        name: String,
+        /// What it holds.
+        tensors: Vec<NamedTensor>,
+    },
+    /// A text, cut into tokens.
+    Text(Arc<Dataset>),
+    /// A run's folder.
+    Run(Box<FolderRun>),
+    /// Why it cannot be opened.
+    Refused(String),
+}
+
+impl Arrival {
+    /// A file by what it is: tensors, or a text.
+    pub fn of_file(name: String, bytes: &[u8]) -> Self {
+        let found = if name.ends_with(".safetensors") {
+            tensors_of_bytes(bytes, &name).map(|tensors| Self::Tensors { name, tensors })
+        } else {
+            match std::str::from_utf8(bytes) {
+                Ok(text) => Text { name, license: "yours".into(), text: text.into() }.dataset().map(Self::Text),
+                Err(_) => Err(Error::Data(format!("{name} is neither a text in UTF-8 nor a .safetensors file"))),
+            }
+        };
+        found.unwrap_or_else(|error| Self::Refused(error.to_string()))
+    }
+}
+
+/// A text to learn.
+pub struct Text {
+    /// What to call it.
+    pub name: String,
+    /// Its terms of use.
+    pub license: String,
+    /// The text.
+    pub text: String,
+}
+
+impl Text {
+    /// Split, and cut into tokens: bytes in a page, by a tokenizer of its own in a window.
+    ///
+    /// Errors: a text too short to hold something out.
+    pub fn dataset(self) -> Result<Arc<Dataset>> {
+        let (choice, vocab_size) = if cfg!(target_arch = "wasm32") {
+            (TokenizerChoice::Bytes, Tokenizer::bytes().vocab_size())
+        } else {
+            (TokenizerChoice::Bpe, VOCABULARY)
+        };
+        let Self { name, license, text } = self;
+        Ok(Arc::new(Dataset::from_documents(vec![text], name, license, choice, vocab_size, VALIDATION)?))
+    }
+}
+
+/// A file of matrices that is looked into instead of the runs.
+pub struct Opened {
+    /// The file.
+    pub file: String,
+    /// Its matrices.
+    pub matrices: Vec<Matrix>,
+    /// Which of them.
+    pub chosen: usize,
+    /// What was seen of it, as if it were a gradient.
+    pub view: RunView,
+}
+
+/// A run's folder as it was read; nothing is ever written into it.
+pub struct FolderRun {
+    /// What to call it.
+    pub name: String,
+    /// What it was trained with.
+    pub config: RunConfig,
+    /// Every step's numbers, with the seconds of training up to it.
+    pub steps: Vec<(StepReport, f64)>,
+    /// Step, seconds, loss on the held-out text.
+    pub evaluations: Vec<(u64, f64, f64)>,
+    /// What the run itself kept of its gradients.
+    pub spectra: Vec<SpectrumRecord>,
+    /// Its text and its newest weights, or why it cannot be gone on with.
+    pub revived: std::result::Result<(Arc<Dataset>, Snapshot), String>,
+}
+
+impl Lab {
+    /// Opens what has arrived; what cannot be is told.
+    pub fn open(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Tensors { name, tensors } => self.open_tensors(name, tensors),
+            Arrival::Text(dataset) => self.learn(dataset),
+            Arrival::Run(run) => self.open_run(*run),
+            Arrival::Refused(message) => self.notice = message,
+        }
+    }
+
+    /// Another text for the runs to come.
+    pub fn learn(&mut self, dataset: Arc<Dataset>) {
+        self.dataset = dataset;
+        self.reset();
+        self.run(true);
+    }
+
+    /// Looks into the matrices of a file instead of the runs.
+    fn open_tensors(&mut self, file: String, tensors: Vec<NamedTensor>) {
+        let fits = |tensor: &NamedTensor| tensor.shape.len() == 2 && tensor.values.len() <= MOST_ELEMENTS;
+        let matrices: Vec<Matrix> = tensors
+            .into_iter()
+            .filter(fits)
+            .filter_map(|tensor| Matrix::new(tensor.name, &tensor.shape, tensor.values).ok())
+            .collect();
+        if matrices.is_empty() {
+            self.notice = format!("{file} holds no matrix of finite numbers with {MOST_ELEMENTS} elements or fewer");
+            return;
+        }
+        self.opened = Some(Opened { file, matrices, chosen: 0, view: RunView::default() });
+        self.frozen = None;
+        self.settings.panel = Panel::Spectrum;
+        self.open_matrix(0);
+    }
+
+    /// Follows another matrix of the opened file, by the passes of the first optimizer, or SinkGD's where it has none.
+    pub fn open_matrix(&mut self, chosen: usize) {
+        let named = OptimizerConfig::named(&self.settings.optimizers[0]).map(|config| config.linear.rule);
+        let (optimizer, rule) = match named {
+            Ok(rule @ Rule::Passes(_)) => (self.settings.optimizers[0].clone(), rule),
+            _ => match OptimizerConfig::named("sinkgd") {
+                Ok(config) => ("sinkgd".to_owned(), config.linear.rule),
+                Err(error) => return self.fail(error),
+            },
+        };
+        let sets = self.settings.sets(&optimizer, self.dataset.vocab_size);
+        let Some(opened) = &mut self.opened else { return };
+        opened.chosen = chosen;
+        opened.view = RunView { label: opened.file.clone(), optimizer, ..RunView::default() };
+        let matrix = &opened.matrices[chosen];
+        let sample = GradientSample {
+            step: 0,
+            parameter: matrix.name().to_owned(),
+            shape: matrix.shape(),
+            rule,
+            gradient: matrix.values().to_vec(),
+            clip: 1.0,
+            states: Vec::new(),
+        };
+        self.send(Command::Open(Some(Box::new(sample.clone()))));
+        self.looking += 1;
+        self.follower.send(Job { run: OPENED, sets, sample });
+    }
+
+    /// Looks at the runs again.
+    pub fn close_file(&mut self) {
+        self.opened = None;
+        self.send(Command::Open(None));
+    }
+
+    /// Shows a run that was trained before, and goes on with it if its text and weights are there: paused, with the
+    /// gradient of the step that would come next.
+    pub fn open_run(&mut self, run: FolderRun) {
+        let FolderRun { name, mut config, steps, evaluations, spectra, revived } = run;
+        self.retire();
+        self.close_file();
+        self.frozen = None;
+        // The lab keeps every gradient until the next step, and writes nothing; the bits are the same.
+        (config.train.fused_update, config.spectra.every) = (false, 0);
+        let known = matrices(&config);
+        let recorded = spectra.first().map(|record| record.parameter.clone());
+        if !known.contains(&self.settings.parameter) || recorded.is_some() {
+            self.settings.parameter = recorded.unwrap_or_else(|| FIRST_PARAMETER.into());
+        }
+        self.runs =
+            vec![RunView { optimizer: name.clone(), label: name.clone(), steps, evaluations, ..RunView::default() }];
+        self.recorded = spectra;
+        self.folder = Some(name);
+        self.configs = vec![config];
+        self.show_recorded();
+        self.goes = false;
+        match revived {
+            Ok((dataset, snapshot)) => {
+                self.runs[0].snapshot = Some(snapshot.clone());
+                self.dataset = dataset;
+                self.build(vec![snapshot], true);
+                self.send(Command::Look);
+            }
+            Err(why) => {
+                self.send(Command::Build { configs: vec![], dataset: self.dataset.clone(), from: vec![], peek: false });
+                self.status = Status::Record { why };
+            }
+        }
+    }
+
+    /// Leaves the run's folder; new runs from the lab's own settings and text.
+    pub fn close_run(&mut self) {
+        self.folder = None;
+        self.dataset = self.own_text.clone();
+        self.reset();
+        self.run(true);
+    }
+
+    /// What the opened run kept of the chosen parameter, as looks.
+    pub(super) fn show_recorded(&mut self) {
+        let Some(run) = self.runs.first_mut() else { return };
+        for record in self.recorded.iter().filter(|record| record.parameter == self.settings.parameter) {
+            run.push_look(record.clone().into());
+        }
+    }
+}

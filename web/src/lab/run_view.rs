@@ -1,0 +1,114 @@
+//! One run as it was seen, and the files made of it.
+
+use std::collections::VecDeque;
+
+use multinorm::checkpoint::{NamedTensor, tensor_bytes};
+use multinorm::gpu::{KernelTime, Memory};
+use multinorm::normalize::Entry;
+use multinorm::train::{Followed, GradientSample, Snapshot, StepReport};
+
+/// Looks of one run that are kept: the history of a spectrum.
+const LOOKS_KEPT: usize = 240;
+
+/// One run as it was seen.
+#[derive(Default)]
+pub struct RunView {
+    /// Name of the optimizer; an opened run's is its folder's.
+    pub optimizer: String,
+    /// What to call it on a plot.
+    pub label: String,
+    /// Every step's numbers, with the seconds of training up to it.
+    pub steps: Vec<(StepReport, f64)>,
+    /// Seconds of training before the trainer at work was built.
+    pub secs_before: f64,
+    /// Step, seconds, loss on the held-out text.
+    pub evaluations: Vec<(u64, f64, f64)>,
+    /// Looks into the watched gradient, oldest first.
+    pub looks: VecDeque<Followed>,
+    /// The newest look's numbers as they were read.
+    pub sample: Option<GradientSample>,
+    /// Step and text, newest last.
+    pub texts: Vec<(u64, String)>,
+    /// Time of each kernel of one step, by plan.
+    pub times: Vec<(&'static str, Vec<KernelTime>)>,
+    /// Bytes by class.
+    pub memory: Option<Memory>,
+    /// Everything that a step changes, as it was last read.
+    pub snapshot: Option<Snapshot>,
+}
+
+impl RunView {
+    /// The newest step's numbers.
+    pub fn last(&self) -> Option<&StepReport> {
+        self.steps.last().map(|(report, _)| report)
+    }
+
+    /// Takes a look in; the oldest go.
+    pub fn push_look(&mut self, followed: Followed) {
+        self.looks.push_back(followed);
+        if self.looks.len() > LOOKS_KEPT {
+            self.looks.pop_front();
+        }
+    }
+
+    /// The newest look, or the newest of those up to a step.
+    pub fn look_at(&self, step: Option<u64>) -> Option<&Followed> {
+        match step {
+            None => self.looks.back(),
+            Some(step) => self.looks.iter().rfind(|look| look.record.step <= step).or(self.looks.front()),
+        }
+    }
+
+    /// metrics.jsonl, a line a step, evaluations among them.
+    pub fn metrics(&self) -> String {
+        let mut lines: Vec<(u64, String)> = Vec::new();
+        for (report, secs) in &self.steps {
+            let mut line = serde_json::to_value(report).expect("plain data");
+            line["secs"] = (*secs).into();
+            lines.push((report.step, line.to_string()));
+        }
+        for (step, _, loss) in &self.evaluations {
+            let line = serde_json::json!({ "step": step, "eval_loss": loss, "perplexity": loss.exp() });
+            lines.push((*step, line.to_string()));
+        }
+        lines.sort_by_key(|(step, _)| *step);
+        lines.into_iter().map(|(_, line)| line + "\n").collect()
+    }
+
+    /// The loss plot: step, seconds, training loss, held-out loss where it was measured.
+    pub fn losses_csv(&self) -> String {
+        let mut csv = "step,secs,loss,eval_loss\n".to_owned();
+        for (report, secs) in &self.steps {
+            let held_out = self.evaluations.iter().find(|(step, ..)| *step == report.step);
+            let held_out = held_out.map(|(.., loss)| loss.to_string()).unwrap_or_default();
+            csv += &format!("{},{secs},{},{held_out}\n", report.step, report.loss);
+        }
+        csv
+    }
+
+    /// The newest look: a column a pass, a row a singular value.
+    pub fn spectrum_csv(&self) -> String {
+        let Some(look) = self.looks.back() else { return String::new() };
+        let of = |entry: &Entry| entry.quantities.spectrum.as_ref().map(|spectrum| spectrum.singular_values.clone());
+        let columns: Vec<Vec<f64>> = look.record.passes.iter().filter_map(of).collect();
+        let head: Vec<String> =
+            look.record.passes.iter().map(|entry| format!("{} {}", entry.pass, entry.iteration)).collect();
+        let mut csv = head.join(",") + "\n";
+        for row in 0..columns.first().map_or(0, Vec::len) {
+            let cells: Vec<String> = columns.iter().map(|column| column[row].to_string()).collect();
+            csv += &(cells.join(",") + "\n");
+        }
+        csv
+    }
+
+    /// The newest look's gradient as a safetensors file that `multinorm normalize` reads.
+    pub fn gradient_file(&self) -> Option<Vec<u8>> {
+        let sample = self.sample.as_ref()?;
+        let tensor = NamedTensor {
+            name: sample.parameter.clone(),
+            shape: sample.shape.to_vec(),
+            values: sample.gradient.clone(),
+        };
+        tensor_bytes(&[tensor]).ok()
+    }
+}

@@ -1,0 +1,106 @@
+//! What goes outside: pictures of the window and of its plots, weights.
+
+use std::path::PathBuf;
+
+use eframe::egui::{ColorImage, Context, Id, Rect, ScreenshotCallback, ViewportCommand};
+use multinorm::checkpoint::model_files;
+use multinorm::train::Snapshot;
+use multinorm::{Error, Result};
+
+use super::Lab;
+use crate::engine::Command;
+use crate::platform;
+
+/// Where a picture goes.
+#[derive(Clone, Debug)]
+pub enum Picture {
+    /// Of the whole window, offered to the user.
+    Window,
+    /// Of one plot, offered to the user.
+    Plot {
+        /// The file's name, without its ending.
+        name: String,
+        /// Where it stands, in points.
+        place: Rect,
+    },
+    /// Of the whole window, to a file; the window is closed then.
+    File(PathBuf),
+}
+
+/// Whether a picture is being taken: what belongs to no plot, such as the buttons on it, is left out meanwhile.
+pub fn is_taking(ctx: &Context) -> bool {
+    ctx.data(|data| data.get_temp(Id::unique(TAKING))).unwrap_or(false)
+}
+
+const TAKING: &str = "a picture is being taken";
+
+impl Lab {
+    /// Takes a picture of the window as it is drawn next but one: without the buttons that asked for it.
+    pub fn picture(&mut self, ctx: &Context, what: Picture) {
+        ctx.data_mut(|data| data.insert_temp(Id::unique(TAKING), true));
+        self.wanted_picture = Some(what);
+        ctx.request_repaint();
+    }
+
+    /// Asks for the picture that was wanted in the frame before.
+    pub fn take_picture(&mut self, ctx: &Context) {
+        let Some(what) = self.wanted_picture.take() else { return };
+        let (sender, wake) = (self.screenshots.0.clone(), ctx.clone());
+        let take = move |image| {
+            wake.data_mut(|data| data.insert_temp(Id::unique(TAKING), false));
+            let _ = sender.send((image, what, wake.clone())); // the lab is gone with its window
+            wake.request_repaint();
+        };
+        ctx.send_viewport_cmd(ViewportCommand::Screenshot(ScreenshotCallback::new(take)));
+    }
+
+    /// Saves the pictures that were taken; whether there was one.
+    pub(super) fn save_pictures(&mut self) -> bool {
+        let mut any = false;
+        while let Ok((image, what, ctx)) = self.screenshots.1.try_recv() {
+            any = true;
+            let saved = match what {
+                Picture::Window => png(&image).and_then(|bytes| platform::save("multinorm-lab.png", &bytes)),
+                Picture::Plot { name, place } => png(&image.region(&place, Some(ctx.pixels_per_point())))
+                    .and_then(|bytes| platform::save(&format!("{name}.png"), &bytes)),
+                Picture::File(path) => png(&image).and_then(|bytes| {
+                    multinorm::checkpoint::write_atomic(&path, &bytes)?;
+                    ctx.send_viewport_cmd(ViewportCommand::Close);
+                    Ok(format!("saved {}", path.display()))
+                }),
+            };
+            self.notice = saved.unwrap_or_else(|error| error.to_string());
+        }
+        any
+    }
+
+    /// Asks for the weights of a run; the files are offered when they have come.
+    pub fn save_weights(&mut self, run: usize) {
+        self.saving = Some(run);
+        self.send(Command::Save);
+        self.notice = "reading the weights back".into();
+    }
+
+    /// The weights as Hugging Face transformers and `multinorm generate` load them.
+    pub(super) fn offer(&self, run: usize, snapshot: &Snapshot) -> Result<String> {
+        let tokenizer = self.dataset.tokenizer.as_ref();
+        let mut words = Vec::new();
+        for (name, bytes) in model_files(&self.configs[run].model, &snapshot.parameters, tokenizer)? {
+            words.push(platform::save(&name, &bytes)?);
+        }
+        Ok(words.join("; "))
+    }
+}
+
+fn png(image: &ColorImage) -> Result<Vec<u8>> {
+    let [width, height] = image.size.map(|size| size as u32);
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgba);
+    let pixels: Vec<u8> = image.pixels.iter().flat_map(|pixel| pixel.to_srgba_unmultiplied()).collect();
+    let mut writer =
+        encoder.write_header().map_err(|error| Error::Data(format!("a picture cannot be written: {error}")))?;
+    writer.write_image_data(&pixels).map_err(|error| Error::Data(format!("a picture cannot be written: {error}")))?;
+    drop(writer);
+    Ok(bytes)
+}
