@@ -34,10 +34,12 @@ Where `multinorm devices` finds no adapter, a software Vulkan driver is installe
 The options of the program itself: cargo xtask train --help";
 
 const LAB_HELP: &str = "\
-cargo xtask lab [LINK]
+cargo xtask lab [LINK] [RUN | FILE]
 
-Builds the lab and opens it in a window. LINK holds settings as the page's address does:
-  cargo xtask lab 'panel=spectrum&optimizer=sinkgd,adam&seed=3'";
+Builds the lab and opens it in a window. LINK holds settings as the page's address does, RUN is a folder that
+`multinorm train` made, FILE a text to learn or a .safetensors file to look into:
+  cargo xtask lab 'panel=spectrum&optimizer=sinkgd,adam&seed=3'
+  cargo xtask lab runs/mine";
 
 const WEB_HELP: &str = "\
 cargo xtask web [--serve [PORT]]
