@@ -143,6 +143,15 @@ test('a text of the reader is learned', async () => {
   await page.evaluate(() => window.multinorm.learn('short', 'too short'));
   const refused = await until(page, 'a refusal', (now) => now.notice !== '');
   assert.match(refused.notice, /short|few|token/);
+
+  // Runs that cannot be end in a message, and others can be started after it.
+  const again = (sequence) => page.evaluate((value) => { window.multinorm.set('sequence', value); window.multinorm.reset(); }, sequence);
+  await again('512');
+  const failed = await until(page, 'a failure', (now) => now.status === 'failed');
+  assert.match(failed.message, /token/);
+  assert.equal(failed.device_lost, false);
+  await again('16');
+  await until(page, 'a step after it', (now) => now.status !== 'failed' && now.runs[0]?.step >= 1);
   await page.close();
 });
 
