@@ -30,13 +30,6 @@ fn adamw(
     let v = fma(BETA2, exp_avg_sq[at], REST2 * g * g);
     exp_avg[at] = m;
     exp_avg_sq[at] = v;
-    let denominator = sqrt(v) / sqrt(one_minus_power(LOG_BETA2)) + EPS;
-    weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr / one_minus_power(LOG_BETA1) * m / denominator;
-}
-
-// 1 - beta^t from ln(beta), without the cancellation of small t.
-fn one_minus_power(log_beta: f32) -> f32 {
-    let x = log_beta * f32(step.number);
-    if (x < -0.3) { return 1.0 - exp(x); }
-    return -x * (1.0 + x * (0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0 + x * (1.0 / 120.0 + x / 720.0)))));
+    let denominator = sqrt(v) / sqrt(one_minus_power(LOG_BETA2, step.number)) + EPS;
+    weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr / one_minus_power(LOG_BETA1, step.number) * m / denominator;
 }

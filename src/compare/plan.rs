@@ -287,7 +287,10 @@ mod tests {
     fn words_that_cannot_be_are_refused() {
         let cases = [
             (plan(&[], &[], &[1.0], 1), "--optimizers: name at least one"),
-            (plan(&[], &["adm"], &[1.0], 1), "--optimizers: no optimizer is called `adm`; the optimizers are adam"),
+            (
+                plan(&[], &["adm"], &[1.0], 1),
+                "--optimizers: no optimizer is called `adm`; the optimizers are adafactor",
+            ),
             (plan(&[], &["adm"], &[1.0], 1), "did you mean `adam`?"),
             (plan(&[], &["adam"], &[], 1), "--lr-sweep: give at least one factor"),
             (plan(&[], &["adam"], &[1.0, 0.0], 1), "--lr-sweep: a factor must be finite and above 0, got 0"),

@@ -10,7 +10,7 @@ use super::plan::{Plan, RunId, shared_settings};
 use super::record::{Outcome, RunRecord};
 use super::statistics::Spread;
 use crate::Result;
-use crate::config::{OptimizerConfig, Role, Rule};
+use crate::config::{OptimizerConfig, Role};
 use crate::train::SpectrumRecord;
 
 /// Everything that was measured, and on what.
@@ -284,7 +284,7 @@ impl<'a> Found<'a> {
         let at_edge = |best: f64| swept && (best == factors[0] || best == factors[factors.len() - 1]);
         Ok(OptimizerResult {
             name: name.to_owned(),
-            passes: rule_words(&own.linear.rule),
+            passes: own.linear.rule.words(),
             rest: rest_words(&own),
             sweep: self.sweep(name).map(|id| self.sweep_point(&id, own.linear.lr)).collect(),
             best_factor,
@@ -361,26 +361,9 @@ impl<'a> Found<'a> {
     }
 }
 
-/// `row, column × 5`, `momentum 0.95, spectral:muon:5`, or the name of a method that is no list of passes.
-fn rule_words(rule: &Rule) -> String {
-    match rule {
-        Rule::Passes(program) => {
-            let list: Vec<String> = program.passes.iter().map(ToString::to_string).collect();
-            let momentum =
-                if program.momentum > 0.0 { format!("momentum {}, ", program.momentum) } else { String::new() };
-            let times = if program.iterations > 1 { format!(" × {}", program.iterations) } else { String::new() };
-            format!("{momentum}{}{times}", list.join(", "))
-        }
-        Rule::Adamw(adamw) if adamw.weight_decay == 0.0 => "Adam (no list of passes)".into(),
-        Rule::Adamw(_) => "AdamW (no list of passes)".into(),
-        Rule::Lion(_) => "Lion (no list of passes)".into(),
-        Rule::Sgd(_) => "the gradient itself (SGD)".into(),
-    }
-}
-
 /// What moves the rest, role by role where they differ.
 fn rest_words(config: &OptimizerConfig) -> String {
-    let of = |role: Role| rule_words(&config.recipe(role).rule);
+    let of = |role: Role| config.recipe(role).rule.words();
     let (embedding, head, norm) = (of(Role::Embedding), of(Role::Head), of(Role::Norm));
     if embedding == head && head == norm {
         return embedding;

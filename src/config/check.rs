@@ -26,6 +26,10 @@ pub(super) fn at_least_1(key: &str, value: u64) -> Result<()> {
     if value >= 1 { Ok(()) } else { Err(Error::config(key, "must be at least 1, got 0")) }
 }
 
+pub(super) fn above_1(key: &str, value: f64) -> Result<()> {
+    check(value > 1.0 && value.is_finite(), key, "must be finite and above 1", value)
+}
+
 /// TOML's whole numbers are signed, so a larger one could not be written to a run's config.toml.
 pub(super) fn fits_toml(key: &str, value: u64) -> Result<()> {
     let fits = i64::try_from(value).is_ok();
@@ -44,7 +48,8 @@ mod tests {
 
     #[test]
     fn ranges_hold_at_their_ends() {
-        let cases: [(&str, Range, &[f64], &[f64]); 5] = [
+        let cases: [(&str, Range, &[f64], &[f64]); 6] = [
+            ("above_1", above_1, &[1.0001, 1e9], &[1.0, 0.5]),
             ("positive", positive, &[1e-300, 1e9], &[0.0, -1.0]),
             ("not_negative", not_negative, &[0.0, 1e9], &[-1e-9]),
             ("from_0_to_1", from_0_to_1, &[0.0, 1.0], &[-1e-9, 1.1]),

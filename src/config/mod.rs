@@ -10,6 +10,7 @@ mod check;
 mod hf;
 mod keys;
 mod load;
+mod methods;
 mod model;
 mod optimizer;
 mod passes;
@@ -18,10 +19,14 @@ mod run;
 
 pub use catalog::names as optimizer_names;
 pub use load::RunDefaults;
+pub use methods::{
+    AdafactorConfig, AdalomoConfig, AdamNonzeroConfig, AdamwConfig, ApolloConfig, HFacConfig, LionConfig, RacsConfig,
+    ScaleOf, SecondMomentStart, SgdConfig,
+};
 pub use model::{ModelConfig, PRESETS, ParameterSpec, Role};
 pub use optimizer::OptimizerConfig;
 pub use passes::{MomentumPlacement, Pass, PassProgram, ScaleRule, Spectral, SpectralVariant};
-pub use rule::{AdamwConfig, LionConfig, Recipe, Rule, SgdConfig};
+pub use rule::{Recipe, Rule};
 pub use run::{
     CORPORA, CheckpointConfig, DataConfig, EvalConfig, Precision, RunConfig, ScheduleConfig, ScheduleKind,
     SpectraConfig, TrainConfig,

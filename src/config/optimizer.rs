@@ -86,7 +86,7 @@ impl OptimizerConfig {
         };
         let resolve = |role: &str, mut section: Section| -> Result<Recipe> {
             let base = match &replaced {
-                Some(read) => Base { rule: read.rule.clone(), lr: read.lr, title: title(&read.rule).to_owned() },
+                Some(read) => Base { rule: read.rule.clone(), lr: read.lr, title: read.rule.title().to_owned() },
                 None => {
                     let mut base = of_entry(&entry, role, &rule)?;
                     base.lr = rest_lr.or(base.lr);
@@ -118,16 +118,7 @@ fn of_entry(entry: &str, role: &str, main: &Rule) -> Result<Base> {
         None => section.put("name".into(), "adam".into(), Origin::Defaults),
     }
     let read = Rule::read(&mut section, Base { lr: None, ..catalog::sinkgd() })?;
-    Ok(Base { title: title(&read.rule).to_owned(), rule: read.rule, lr: read.lr })
-}
-
-fn title(rule: &Rule) -> &'static str {
-    match rule {
-        Rule::Passes(_) => "a list of passes",
-        Rule::Adamw(_) => "adam",
-        Rule::Lion(_) => "lion",
-        Rule::Sgd(_) => "sgd",
-    }
+    Ok(Base { title: read.rule.title().to_owned(), rule: read.rule, lr: read.lr })
 }
 
 #[cfg(test)]
@@ -241,7 +232,10 @@ mod tests {
             ("rest = {nesterov = true}", "[optimizer.rest] nesterov: adam does not use this key"),
             ("head = {nesterov = true}", "[optimizer.head] nesterov: adam does not use this key"),
             ("rest = 'adam'", "run.toml: [optimizer] rest: wants a section [optimizer.rest], got the string \"adam\""),
-            ("name = 'sinkdg'", "[optimizer] name: no optimizer is called `sinkdg`; the optimizers are adam, adamw, "),
+            (
+                "name = 'sinkdg'",
+                "[optimizer] name: no optimizer is called `sinkdg`; the optimizers are adafactor, adalomo, adam, ",
+            ),
             ("name = 'sinkdg'", "did you mean `sinkgd`?"),
             ("name = 'sinkgd'\npasses = ['row']", "give `name` or `passes`, not both"),
             ("name = 'adam'\nbetas = [0.9, 0.9]\nbeta2 = 0.9", "give `betas` or `beta1` and `beta2`, not both"),

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use super::check;
-use super::keys::did_you_mean;
+use super::keys::{Section, did_you_mean};
+use super::methods::Settings;
 use crate::{Error, Result};
 
 /// One normalization of a gradient of m rows (output units) and n columns.
@@ -193,8 +194,37 @@ impl PassProgram {
     pub fn unrolled(&self) -> Vec<Pass> {
         self.passes.repeat(self.iterations as usize)
     }
+}
 
-    pub(super) fn validate(&self, key: impl Fn(&str) -> String) -> Result<()> {
+impl Settings for PassProgram {
+    fn title(&self) -> &'static str {
+        "a list of passes"
+    }
+
+    fn words(&self) -> String {
+        let list: Vec<String> = self.passes.iter().map(ToString::to_string).collect();
+        let momentum = if self.momentum > 0.0 { format!("momentum {}, ", self.momentum) } else { String::new() };
+        let times = if self.iterations > 1 { format!(" × {}", self.iterations) } else { String::new() };
+        format!("{momentum}{}{times}", list.join(", "))
+    }
+
+    fn read_keys(&mut self, section: &mut Section) -> Result<()> {
+        section.set("iterations", &mut self.iterations)?;
+        section.set("tolerance", &mut self.tolerance)?;
+        section.set("momentum", &mut self.momentum)?;
+        section.set_word("momentum_placement", &mut self.momentum_placement)?;
+        section.set("nesterov", &mut self.nesterov)?;
+        section.set("row_threshold", &mut self.row_threshold)?;
+        section.set("scale", &mut self.scale)?;
+        section.set_word("scale_rule", &mut self.scale_rule)?;
+        section.set("weight_decay", &mut self.weight_decay)
+    }
+
+    fn is_stateless(&self) -> bool {
+        self.momentum == 0.0
+    }
+
+    fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {
         if self.passes.is_empty() {
             return Err(Error::config(key("passes"), format!("is empty; the passes are {}", Pass::list())));
         }

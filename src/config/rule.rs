@@ -5,22 +5,71 @@ use serde::Serialize;
 use super::catalog;
 use super::check;
 use super::keys::Section;
+use super::methods::{
+    AdafactorConfig, AdalomoConfig, AdamNonzeroConfig, AdamwConfig, ApolloConfig, HFacConfig, LionConfig, RacsConfig,
+    Settings, SgdConfig,
+};
 use super::passes::{MomentumPlacement, Pass, PassProgram, ScaleRule};
-use crate::{Error, Result};
+use crate::Result;
 
-/// How a gradient becomes an update.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "name", rename_all = "lowercase")]
-pub enum Rule {
+/// Makes [`Rule`] of a list of rules with settings of their own: variant, settings, name in the catalog.
+macro_rules! rules {
+    ($($(#[$doc:meta])* $variant:ident($settings:ident) = $name:literal,)*) => {
+        /// How a gradient becomes an update.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(tag = "name", rename_all = "kebab-case")]
+        pub enum Rule {
+            $($(#[$doc])* $variant($settings),)*
+            /// A list of normalizing passes, repeated; SinkGD is `row, column` five times.
+            #[serde(untagged)]
+            Passes(PassProgram),
+        }
+
+        impl Rule {
+            /// A method that is no list of passes, with its source's defaults; for the catalog's `rule` key.
+            pub(super) fn method(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant($settings::default())),)*
+                    _ => None,
+                }
+            }
+
+            fn settings(&self) -> &dyn Settings {
+                match self {
+                    $(Self::$variant(settings) => settings,)*
+                    Self::Passes(program) => program,
+                }
+            }
+
+            fn settings_mut(&mut self) -> &mut dyn Settings {
+                match self {
+                    $(Self::$variant(settings) => settings,)*
+                    Self::Passes(program) => program,
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    /// A factored second moment and a relative step.
+    Adafactor(AdafactorConfig) = "adafactor",
+    /// A factored second moment for updates inside the backward pass.
+    Adalomo(AdalomoConfig) = "adalomo",
+    /// Adam whose second moment does not begin at 0.
+    AdamNonzero(AdamNonzeroConfig) = "adam-nonzero",
     /// Adam with decoupled weight decay; without decay it is Adam.
-    Adamw(AdamwConfig),
+    Adamw(AdamwConfig) = "adamw",
+    /// Adam's scaling seen in a random projection.
+    Apollo(ApolloConfig) = "apollo",
+    /// Momentum and second moment of rank one.
+    HFac(HFacConfig) = "h-fac",
     /// The sign of a momentum.
-    Lion(LionConfig),
+    Lion(LionConfig) = "lion",
+    /// Rows and columns scaled by the principal singular vectors of the squared gradient.
+    Racs(RacsConfig) = "racs",
     /// Stochastic gradient descent.
-    Sgd(SgdConfig),
-    /// A list of normalizing passes, repeated; SinkGD is `row, column` five times.
-    #[serde(untagged)]
-    Passes(PassProgram),
+    Sgd(SgdConfig) = "sgd",
 }
 
 /// A rule and its peak learning rate.
@@ -31,41 +80,6 @@ pub struct Recipe {
     pub rule: Rule,
     /// Peak learning rate.
     pub lr: f64,
-}
-
-/// Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as PyTorch computes it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AdamwConfig {
-    /// Decay of the averaged gradient.
-    pub beta1: f64,
-    /// Decay of the averaged square.
-    pub beta2: f64,
-    /// Added to the root of the averaged square.
-    pub eps: f64,
-    /// Decoupled weight decay, times the learning rate.
-    pub weight_decay: f64,
-}
-
-/// Lion (Chen et al. 2023, arXiv 2302.06675, algorithm 2).
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LionConfig {
-    /// The momentum's share in the update.
-    pub beta1: f64,
-    /// Decay of the momentum.
-    pub beta2: f64,
-    /// Decoupled weight decay, times the learning rate.
-    pub weight_decay: f64,
-}
-
-/// Stochastic gradient descent, as PyTorch computes it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SgdConfig {
-    /// Decay of the summed gradient; 0 for none.
-    pub momentum: f64,
-    /// Added to the gradient, times the weight.
-    pub weight_decay: f64,
-    /// Whether to look one momentum step ahead.
-    pub nesterov: bool,
 }
 
 /// What a section begins with before its own keys are read.
@@ -88,20 +102,19 @@ pub(super) struct ReadRule {
 impl Rule {
     /// Whether nothing is carried from one step to the next.
     pub fn is_stateless(&self) -> bool {
-        match self {
-            Self::Passes(program) => program.momentum == 0.0,
-            Self::Sgd(sgd) => sgd.momentum == 0.0,
-            Self::Adamw(_) | Self::Lion(_) => false,
-        }
+        self.settings().is_stateless()
     }
 
-    /// A method that is no list of passes, with its source's defaults; for the catalog's `rule` key.
-    pub(super) fn method(name: &str) -> Option<Self> {
-        match name {
-            "adamw" => Some(Self::Adamw(AdamwConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 })),
-            "lion" => Some(Self::Lion(LionConfig { beta1: 0.9, beta2: 0.99, weight_decay: 0.0 })),
-            "sgd" => Some(Self::Sgd(SgdConfig { momentum: 0.0, weight_decay: 0.0, nesterov: false })),
-            _ => None,
+    /// What to call it in a message about a key: `adam`.
+    pub(super) fn title(&self) -> &'static str {
+        self.settings().title()
+    }
+
+    /// What to call it in a report: `row, column × 5`, `momentum 0.95, spectral:muon:5`, `AdamW (no list of passes)`.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Passes(_) => self.settings().words(),
+            _ => format!("{} (no list of passes)", self.settings().words()),
         }
     }
 
@@ -149,76 +162,13 @@ impl Rule {
     }
 
     pub(super) fn read_keys(&mut self, section: &mut Section) -> Result<()> {
-        match self {
-            Self::Passes(program) => {
-                section.set("iterations", &mut program.iterations)?;
-                section.set("tolerance", &mut program.tolerance)?;
-                section.set("momentum", &mut program.momentum)?;
-                section.set_word("momentum_placement", &mut program.momentum_placement)?;
-                section.set("nesterov", &mut program.nesterov)?;
-                section.set("row_threshold", &mut program.row_threshold)?;
-                section.set("scale", &mut program.scale)?;
-                section.set_word("scale_rule", &mut program.scale_rule)?;
-                section.set("weight_decay", &mut program.weight_decay)
-            }
-            Self::Adamw(adamw) => {
-                read_betas(section, &mut adamw.beta1, &mut adamw.beta2)?;
-                section.set("eps", &mut adamw.eps)?;
-                section.set("weight_decay", &mut adamw.weight_decay)
-            }
-            Self::Lion(lion) => {
-                read_betas(section, &mut lion.beta1, &mut lion.beta2)?;
-                section.set("weight_decay", &mut lion.weight_decay)
-            }
-            Self::Sgd(sgd) => {
-                section.set("momentum", &mut sgd.momentum)?;
-                section.set("weight_decay", &mut sgd.weight_decay)?;
-                section.set("nesterov", &mut sgd.nesterov)
-            }
-        }
-    }
-
-    fn validate(&self, section: &str) -> Result<()> {
-        let key = |name: &str| format!("{section}.{name}");
-        match self {
-            Self::Passes(program) => program.validate(key),
-            Self::Adamw(adamw) => {
-                check::from_0_below_1(&key("beta1"), adamw.beta1)?;
-                check::from_0_below_1(&key("beta2"), adamw.beta2)?;
-                check::positive(&key("eps"), adamw.eps)?;
-                check::not_negative(&key("weight_decay"), adamw.weight_decay)
-            }
-            Self::Lion(lion) => {
-                check::from_0_below_1(&key("beta1"), lion.beta1)?;
-                check::from_0_below_1(&key("beta2"), lion.beta2)?;
-                check::not_negative(&key("weight_decay"), lion.weight_decay)
-            }
-            Self::Sgd(sgd) => {
-                check::from_0_below_1(&key("momentum"), sgd.momentum)?;
-                check::not_negative(&key("weight_decay"), sgd.weight_decay)?;
-                if sgd.nesterov && sgd.momentum == 0.0 {
-                    return Err(Error::config(key("nesterov"), "looks ahead along the momentum, which is 0"));
-                }
-                Ok(())
-            }
-        }
+        self.settings_mut().read_keys(section)
     }
 }
 
 impl Recipe {
     pub(super) fn validate(&self, section: &str) -> Result<()> {
         check::positive(&format!("{section}.lr"), self.lr)?;
-        self.rule.validate(section)
+        self.rule.settings().validate(&|key| format!("{section}.{key}"))
     }
-}
-
-fn read_betas(section: &mut Section, beta1: &mut f64, beta2: &mut f64) -> Result<()> {
-    if let Some(betas) = section.get::<[f64; 2]>("betas")? {
-        if ["beta1", "beta2"].iter().any(|beta| section.written_together("betas", beta)) {
-            return Err(section.error("betas", "give `betas` or `beta1` and `beta2`, not both"));
-        }
-        [*beta1, *beta2] = betas;
-    }
-    section.set("beta1", beta1)?;
-    section.set("beta2", beta2)
 }

@@ -3,17 +3,24 @@
 //! Every function takes the recorder first, then the tensors that are read, then those that are written.
 //! A wrong shape is a bug of the caller and panics with both shapes.
 
+pub mod adam_nonzero;
 pub mod adamw;
+pub mod apollo;
 pub mod attention;
 pub mod cross_entropy;
 pub mod embedding;
+pub mod factored;
 pub mod fill;
+pub mod h_fac;
 pub mod heat_map;
 pub mod lion;
 pub mod matmul;
 pub mod momentum;
 pub mod newton_schulz;
 pub mod norms;
+pub mod racs;
+pub mod random;
+pub mod rated;
 pub mod rms_norm;
 pub mod rope;
 pub mod scaled;
@@ -24,17 +31,24 @@ use crate::gpu::{Kernel, Profile};
 
 /// Every kernel, in the order of the files.
 pub const ALL: &[&[Kernel]] = &[
+    adam_nonzero::KERNELS,
     adamw::KERNELS,
+    apollo::KERNELS,
     attention::KERNELS,
     cross_entropy::KERNELS,
     embedding::KERNELS,
+    factored::KERNELS,
     fill::KERNELS,
+    h_fac::KERNELS,
     heat_map::KERNELS,
     lion::KERNELS,
     matmul::KERNELS,
     momentum::KERNELS,
     newton_schulz::KERNELS,
     norms::KERNELS,
+    racs::KERNELS,
+    random::KERNELS,
+    rated::KERNELS,
     rms_norm::KERNELS,
     rope::KERNELS,
     scaled::KERNELS,

@@ -2,7 +2,7 @@
 
 use super::momentum::Average;
 use super::{LANES, reduction_lanes};
-use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Class, Kernel, Profile, Recorder, Tensor, grid, kernel};
 
 pub(super) const KERNELS: &[Kernel] = &[
     kernel!("scale_rows", "reduce"),
@@ -122,6 +122,27 @@ impl Scaled {
     }
 }
 
+/// How a kernel that keeps a row in registers and sums columns over blocks of rows is spread over a matrix.
+pub(super) struct RowBlocks {
+    /// Lanes of a workgroup.
+    pub lanes: usize,
+    /// Rows of a workgroup.
+    pub block: usize,
+    /// Workgroups.
+    pub blocks: usize,
+}
+
+impl RowBlocks {
+    /// Panics for more than [`MAX_COLS`] columns.
+    pub fn of(profile: &Profile, [rows, cols]: [usize; 2]) -> Self {
+        assert!(cols <= MAX_COLS, "{cols} columns are above {MAX_COLS}");
+        let least = if profile.software { 8 } else { 64 };
+        let lanes = cols.div_ceil(MAX_PER_LANE).next_power_of_two().max(least);
+        let block = rows.div_ceil(MAX_BLOCKS).max(8);
+        Self { lanes, block, blocks: rows.div_ceil(block) }
+    }
+}
+
 pub(super) fn flag(name: &'static str, value: bool) -> (&'static str, f64) {
     (name, f64::from(u8::from(value)))
 }
@@ -132,11 +153,7 @@ pub(super) fn flag(name: &'static str, value: bool) -> (&'static str, f64) {
 pub fn scale_rows_and_columns(rec: &mut Recorder, x: &mut Scaled, row: bool, column: bool) {
     assert!(!x.sign, "a sign is not scaled without being written");
     let [rows, cols] = x.shape();
-    assert!(cols <= MAX_COLS, "{cols} columns are above {MAX_COLS}");
-    let least = if rec.profile.software { 8 } else { 64 };
-    let lanes = cols.div_ceil(MAX_PER_LANE).next_power_of_two().max(least);
-    let block = rows.div_ceil(MAX_BLOCKS).max(8);
-    let blocks = rows.div_ceil(block);
+    let RowBlocks { lanes, block, blocks } = RowBlocks::of(&rec.profile, [rows, cols]);
     // Columns alone: their squares are summed over rows that were scaled into range first.
     if !row && x.r.is_none() {
         scale_whole(rec, x, WholeNorm::Max, 1.0);

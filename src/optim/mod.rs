@@ -2,19 +2,26 @@
 //!
 //! Each rule is a function that records its update; what it carries from step to step is what it returns.
 
+mod adafactor;
+mod adalomo;
+mod adam_nonzero;
 mod adamw;
+mod apollo;
+mod h_fac;
 mod iterate;
 mod lion;
 mod passes;
+mod racs;
 mod reference;
 mod sgd;
 
 pub use iterate::{Iterate, sequence};
 pub use reference::{ReferenceUpdate, reference_pass};
 
-use crate::Result;
 use crate::config::{OptimizerConfig, Recipe, Role, Rule};
 use crate::gpu::{Class, Recorder, Tensor};
+use crate::kernels::scaled::MAX_COLS;
+use crate::{Error, Result};
 
 /// A parameter that is to be updated.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +57,61 @@ pub struct State {
 impl State {
     /// State of the weight's shape, `PARAMETER.what`.
     pub fn like_weight(rec: &mut Recorder, update: &Update<'_>, what: &str) -> Self {
+        Self::new(rec, update, what, &update.weight.shape)
+    }
+
+    /// State of another shape, `PARAMETER.what`.
+    pub fn new(rec: &mut Recorder, update: &Update<'_>, what: &str, shape: &[usize]) -> Self {
         let name = format!("{}.{what}", update.name);
-        Self { tensor: rec.persistent(Class::OptimizerState, name.clone(), &update.weight.shape), name }
+        Self { tensor: rec.persistent(Class::OptimizerState, name.clone(), shape), name }
+    }
+}
+
+/// [m, n] of a matrix.
+///
+/// Errors: a vector; `what` says what the rule does with a matrix.
+fn check_matrix(update: &Update<'_>, what: &str) -> Result<[usize; 2]> {
+    match update.weight.shape[..] {
+        [m, n] => Ok([m, n]),
+        _ => {
+            let section = section_of(update.role);
+            let message =
+                format!("{what}; {} of shape {:?} is none: give {section} another", update.name, update.weight.shape);
+            Err(Error::config(format!("{section}.name"), message))
+        }
+    }
+}
+
+/// Errors: more columns than a workgroup keeps in registers.
+fn check_width(update: &Update<'_>) -> Result<()> {
+    let n = update.weight.shape.last().copied().unwrap_or(0);
+    if n <= MAX_COLS {
+        return Ok(());
+    }
+    let message = format!("{} has {n} columns; this rule takes at most {MAX_COLS}", update.name);
+    Err(Error::TooLarge(message))
+}
+
+/// Errors: a rank above the smaller side of the matrix.
+fn check_rank(update: &Update<'_>, rank: usize) -> Result<()> {
+    let small = update.weight.shape.iter().copied().min().unwrap_or(0);
+    if rank <= small {
+        return Ok(());
+    }
+    let message = format!(
+        "is {rank}, above the smaller side of {} {:?}: set it to {small} or less",
+        update.name, update.weight.shape
+    );
+    Err(Error::config(format!("{}.rank", section_of(update.role)), message))
+}
+
+/// Where a role's settings stand.
+fn section_of(role: Role) -> &'static str {
+    match role {
+        Role::Linear => "optimizer",
+        Role::Embedding => "optimizer.embedding",
+        Role::Head => "optimizer.head",
+        Role::Norm => "optimizer.norm",
     }
 }
 
@@ -70,6 +130,12 @@ pub fn record(
     let Recipe { rule, lr } = config.recipe(update.role);
     Ok(match rule {
         Rule::Passes(program) => passes::record(rec, update, step, program, *lr)?.into_iter().collect(),
+        Rule::Adafactor(hyper) => adafactor::record(rec, update, step, hyper, *lr)?,
+        Rule::Adalomo(hyper) => adalomo::record(rec, update, step, hyper, *lr)?,
+        Rule::AdamNonzero(hyper) => adam_nonzero::record(rec, update, step, hyper, *lr).into(),
+        Rule::Apollo(hyper) => apollo::record(rec, update, step, hyper, *lr)?,
+        Rule::HFac(hyper) => h_fac::record(rec, update, step, hyper, *lr)?,
+        Rule::Racs(hyper) => racs::record(rec, update, step, hyper, *lr)?,
         Rule::Adamw(hyper) => adamw::record(rec, update, step, hyper, *lr).into(),
         Rule::Lion(hyper) => vec![lion::record(rec, update, step, hyper, *lr)],
         Rule::Sgd(hyper) => sgd::record(rec, update, step, hyper, *lr).into_iter().collect(),

@@ -1,70 +1,151 @@
 //! Every rule in f64, put together from [`crate::reference`]: what an update must be, step after step.
 
-use crate::config::{MomentumPlacement, Pass, PassProgram, Rule, ScaleRule};
+use crate::config::{
+    AdafactorConfig, AdamwConfig, HFacConfig, MomentumPlacement, Pass, PassProgram, RacsConfig, Rule, ScaleOf,
+    ScaleRule, SecondMomentStart,
+};
 use crate::reference::newton_schulz::spectral;
-use crate::reference::{adamw, lion, momentum, passes, sgd};
+use crate::reference::{adafactor, adam_nonzero, adamw, apollo, h_fac, lion, momentum, passes, racs, random, sgd};
 
 use super::iterate::sequence;
 
 /// A rule with what it carries from step to step, for one parameter of m×n; a vector is a matrix of one row.
-pub struct ReferenceUpdate {
-    shape: [usize; 2],
-    state: State,
+pub struct ReferenceUpdate(Box<Method>);
+
+/// One step of a weight.
+type Method = dyn FnMut(&mut [f64], Step<'_>);
+
+/// What a step is made of.
+struct Step<'a> {
+    /// `[m·n]`.
+    gradient: &'a [f64],
+    clip: f64,
+    lr: f64,
+    schedule: f64,
 }
 
-enum State {
-    Passes { program: PassProgram, buffer: Vec<f64> },
-    Adamw { hyper: adamw::AdamW, state: adamw::State },
-    Lion { hyper: lion::Lion, exp_avg: Vec<f64> },
-    Sgd { hyper: sgd::Sgd, state: sgd::State },
+impl Step<'_> {
+    fn clipped(&self) -> Vec<f64> {
+        self.gradient.iter().map(|g| self.clip * g).collect()
+    }
+
+    fn rate(&self) -> f64 {
+        self.lr * self.schedule
+    }
 }
 
 impl ReferenceUpdate {
-    /// Before the first step.
-    pub fn new(rule: &Rule, [m, n]: [usize; 2]) -> Self {
-        let len = m * n;
-        let state = match rule.clone() {
-            Rule::Passes(program) => State::Passes { program, buffer: vec![0.0; len] },
-            Rule::Adamw(c) => State::Adamw {
-                hyper: adamw::AdamW { beta1: c.beta1, beta2: c.beta2, eps: c.eps, weight_decay: c.weight_decay },
-                state: adamw::State::new(len),
-            },
-            Rule::Lion(c) => State::Lion {
-                hyper: lion::Lion { beta1: c.beta1, beta2: c.beta2, weight_decay: c.weight_decay },
-                exp_avg: vec![0.0; len],
-            },
-            Rule::Sgd(c) => State::Sgd {
-                hyper: sgd::Sgd { momentum: c.momentum, weight_decay: c.weight_decay, nesterov: c.nesterov },
-                state: sgd::State::default(),
-            },
+    /// Before the first step of the parameter `name`, in a run of this seed.
+    pub fn new(rule: &Rule, shape: &[usize], name: &str, seed: u32) -> Self {
+        let (is_matrix, [m, n]) = match *shape {
+            [m, n] => (true, [m, n]),
+            [n] => (false, [1, n]),
+            _ => panic!("a matrix or a vector is wanted, got {shape:?}"),
         };
-        Self { shape: [m, n], state }
+        let len = m * n;
+        let random = [random::stream(name), seed];
+        Self(match rule.clone() {
+            Rule::Passes(program) => {
+                let mut buffer = vec![0.0; len];
+                Box::new(move |w, step| step_of_passes(&program, &mut buffer, w, step, [m, n]))
+            }
+            Rule::Adamw(c) => {
+                let AdamwConfig { beta1, beta2, eps, weight_decay } = c;
+                let (hyper, mut state) = (adamw::AdamW { beta1, beta2, eps, weight_decay }, adamw::State::new(len));
+                Box::new(move |w, step| adamw::step(&hyper, &mut state, w, &step.clipped(), step.rate()))
+            }
+            Rule::AdamNonzero(c) => {
+                let hyper = adam_nonzero::AdamNonzero {
+                    beta1: c.beta1,
+                    beta2: c.beta2,
+                    eps: c.eps,
+                    weight_decay: c.weight_decay,
+                    start_scale: c.start_scale,
+                    start_batches: (c.start == SecondMomentStart::Data).then_some(c.start_batches),
+                };
+                let mut state = adam_nonzero::State::new(len);
+                Box::new(move |w, step| {
+                    adam_nonzero::step(&hyper, &mut state, w, &step.clipped(), [m, n], step.rate(), random);
+                })
+            }
+            Rule::Adafactor(c) => adafactor_of(&c, is_matrix, [m, n]),
+            Rule::Adalomo(c) => adafactor_of(&c.as_adafactor(), is_matrix, [m, n]),
+            Rule::Apollo(c) => {
+                let hyper = apollo::Apollo {
+                    rank: c.rank,
+                    update_interval: c.update_interval,
+                    scale: c.scale,
+                    whole: c.scale_of == ScaleOf::Tensor,
+                    growth_limit: c.growth_limit,
+                    beta1: c.beta1,
+                    beta2: c.beta2,
+                    eps: c.eps,
+                    weight_decay: c.weight_decay,
+                };
+                let mut state = apollo::State::new(m, n, c.rank);
+                Box::new(move |w, step| {
+                    apollo::step(&hyper, &mut state, w, &step.clipped(), [m, n], step.rate(), random);
+                })
+            }
+            Rule::HFac(c) => {
+                let HFacConfig { beta1, beta2, eps, clip_threshold, weight_decay } = c;
+                let hyper = h_fac::HFac { beta1, beta2, eps, clip_threshold, weight_decay };
+                let mut state = h_fac::State::new(m, n);
+                Box::new(move |w, step| h_fac::step(&hyper, &mut state, w, &step.clipped(), step.rate()))
+            }
+            Rule::Lion(c) => {
+                let hyper = lion::Lion { beta1: c.beta1, beta2: c.beta2, weight_decay: c.weight_decay };
+                let mut exp_avg = vec![0.0; len];
+                Box::new(move |w, step| lion::step(&hyper, &mut exp_avg, w, &step.clipped(), step.rate()))
+            }
+            Rule::Racs(c) => {
+                let RacsConfig { iterations, beta, scale, growth_limit, weight_decay } = c;
+                let hyper = racs::Racs { iterations, beta, scale, growth_limit, weight_decay };
+                let mut state = racs::State::new(m, n);
+                Box::new(move |w, step| racs::step(&hyper, &mut state, w, &step.clipped(), step.rate()))
+            }
+            Rule::Sgd(c) => {
+                let hyper = sgd::Sgd { momentum: c.momentum, weight_decay: c.weight_decay, nesterov: c.nesterov };
+                let mut state = sgd::State::default();
+                Box::new(move |w, step| sgd::step(&hyper, &mut state, w, &step.clipped(), step.rate()))
+            }
+        })
     }
 
-    /// One step of w along the gradient g, both `[m·n]`, which is multiplied by `clip` first.
-    pub fn step(&mut self, w: &mut [f64], g: &[f64], clip: f64, lr: f64) {
-        let clipped: Vec<f64> = g.iter().map(|g| clip * g).collect();
-        match &mut self.state {
-            State::Passes { program, buffer } => {
-                let before = program.momentum > 0.0 && program.momentum_placement == MomentumPlacement::Before;
-                // Passes do not see the clip factor; an average of gradients does.
-                let input = if before {
-                    momentum::average(buffer, &clipped, program.momentum, program.nesterov)
-                } else {
-                    g.to_vec()
-                };
-                let mut x = normalized(program, &input, self.shape);
-                if program.momentum > 0.0 && !before {
-                    x = momentum::average(buffer, &x, program.momentum, program.nesterov);
-                }
-                for (w, x) in w.iter_mut().zip(x) {
-                    *w -= lr * (program.scale * x + program.weight_decay * *w);
-                }
-            }
-            State::Adamw { hyper, state } => adamw::step(hyper, state, w, &clipped, lr),
-            State::Lion { hyper, exp_avg } => lion::step(hyper, exp_avg, w, &clipped, lr),
-            State::Sgd { hyper, state } => sgd::step(hyper, state, w, &clipped, lr),
-        }
+    /// One step of w along the gradient, both `[m·n]`, which is multiplied by `clip` first, at `lr` times `schedule`.
+    pub fn step(&mut self, w: &mut [f64], gradient: &[f64], clip: f64, lr: f64, schedule: f64) {
+        (self.0)(w, Step { gradient, clip, lr, schedule });
+    }
+}
+
+fn adafactor_of(c: &AdafactorConfig, is_matrix: bool, [m, n]: [usize; 2]) -> Box<Method> {
+    let hyper = adafactor::Adafactor {
+        decay_rate: c.decay_rate,
+        eps1: c.eps1,
+        eps2: c.eps2,
+        clip_threshold: c.clip_threshold,
+        relative_step: c.relative_step,
+        scale_parameter: c.scale_parameter,
+        weight_decay: c.weight_decay,
+    };
+    let mut state = adafactor::State::new(if is_matrix { m } else { 0 }, n);
+    Box::new(move |w, step| adafactor::step(&hyper, &mut state, w, &step.clipped(), step.lr, step.schedule))
+}
+
+fn step_of_passes(program: &PassProgram, buffer: &mut [f64], w: &mut [f64], step: Step<'_>, shape: [usize; 2]) {
+    let before = program.momentum > 0.0 && program.momentum_placement == MomentumPlacement::Before;
+    // Passes do not see the clip factor; an average of gradients does.
+    let input = if before {
+        momentum::average(buffer, &step.clipped(), program.momentum, program.nesterov)
+    } else {
+        step.gradient.to_vec()
+    };
+    let mut x = normalized(program, &input, shape);
+    if program.momentum > 0.0 && !before {
+        x = momentum::average(buffer, &x, program.momentum, program.nesterov);
+    }
+    for (w, x) in w.iter_mut().zip(x) {
+        *w -= step.rate() * (program.scale * x + program.weight_decay * *w);
     }
 }
 

@@ -16,10 +16,14 @@
 //!
 //! A slice whose length contradicts the sizes beside it is a bug of the caller: it panics with both.
 
+pub mod adafactor;
+pub mod adam_nonzero;
 pub mod adamw;
+pub mod apollo;
 pub mod attention;
 pub mod cross_entropy;
 pub mod embedding;
+pub mod h_fac;
 pub mod heat_map;
 pub mod lion;
 pub mod llama;
@@ -28,6 +32,8 @@ pub mod momentum;
 pub mod newton_schulz;
 pub mod norm;
 pub mod passes;
+pub mod racs;
+pub mod random;
 pub mod rms_norm;
 pub mod rope;
 pub mod schedule;

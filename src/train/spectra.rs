@@ -161,6 +161,12 @@ impl<'a> Path<'a> {
                 };
                 path.step("lion", 1, sample.states[0].iter().zip(&sample.gradient).map(before).collect());
             }
+            Rule::Adafactor(_)
+            | Rule::Adalomo(_)
+            | Rule::AdamNonzero(_)
+            | Rule::Apollo(_)
+            | Rule::HFac(_)
+            | Rule::Racs(_) => {} // what their steps were is not to be had from the state after it
             Rule::Sgd(hyper) => {
                 if let Some(buffer) = sample.states.first() {
                     let clip = f64::from(sample.clip);

@@ -8,10 +8,10 @@ use multinorm::optim::{ReferenceUpdate, StepTensors, Update};
 
 use crate::kernels::scaled::uneven;
 use crate::kernels::sgd::{CLIP, schedule, statistics, step};
-use crate::support::{Case, FORMS, assert_close, gpu, widen};
+use crate::support::{Case, FORMS, assert_close, fit_rank, gpu, widen};
 
-/// Ten steps; the worst seen is 2.5e-6.
-const TOLERANCE: f64 = 1e-5;
+/// Ten steps; the worst seen is 7.9e-6, of APOLLO, whose factors are quotients of norms.
+const TOLERANCE: f64 = 3e-5;
 
 fn config(section: &str) -> OptimizerConfig {
     let file = format!("[optimizer]\n{section}");
@@ -21,6 +21,7 @@ fn config(section: &str) -> OptimizerConfig {
 /// Ten steps with gradients that change.
 fn check(form: Form, what: &str, config: &OptimizerConfig, role: Role, shape: &[usize]) {
     let [m, n] = if let [m, n] = *shape { [m, n] } else { [1, shape[0]] };
+    const SEED: u32 = 5;
     // A rate at which the steps are of the weights' size: with the optimizer's own, errors in them would hide.
     let config = &config.clone().with_lr_factor(1.0 / config.recipe(role).lr);
     let Recipe { rule, lr } = config.recipe(role);
@@ -33,14 +34,13 @@ fn check(form: Form, what: &str, config: &OptimizerConfig, role: Role, shape: &[
     let states = multinorm::optim::record(&mut case.rec, config, &update, shared).unwrap();
     assert_eq!(states.is_empty(), rule.is_stateless(), "{what}: {states:?}");
     let done = case.allocate();
-    let mut reference = ReferenceUpdate::new(rule, [m, n]);
+    let mut reference = ReferenceUpdate::new(rule, shape, "w", SEED);
     for number in 1..=10 {
         let values = uneven(m, n, u64::from(100 * number));
         done.write(&gradient, &values);
-        done.write(&numbers, &[schedule(number).to_bits(), number, 0, 0]);
+        done.write(&numbers, &[schedule(number).to_bits(), number, SEED, 0]);
         done.run();
-        let lr = lr * f64::from(schedule(number));
-        reference.step(&mut want, &widen(&values), CLIP.into(), lr);
+        reference.step(&mut want, &widen(&values), CLIP.into(), *lr, schedule(number).into());
     }
     assert_close(format!("{form:?} {what} {role:?} {shape:?}"), &done.read(&weight), &want, TOLERANCE);
 }
@@ -51,7 +51,9 @@ fn every_optimizer_of_the_catalog_agrees_with_its_reference_over_ten_steps() {
         let config = OptimizerConfig::named(name).unwrap();
         for form in FORMS {
             for shape in [[7, 13], [13, 7], [1, 1], [68, 30]] {
-                check(form, name, &config, Role::Linear, &shape);
+                let mut fits = config.clone();
+                fit_rank(&mut fits, shape);
+                check(form, name, &fits, Role::Linear, &shape);
             }
             check(form, name, &config, Role::Embedding, &[21, 12]);
             check(form, name, &config, Role::Head, &[21, 12]);
@@ -83,6 +85,30 @@ fn every_way_to_wrap_a_list_agrees_with_its_reference_over_ten_steps() {
         let config = config(&format!("{section}\nscale = 1"));
         for form in FORMS {
             for shape in [[7, 13], [30, 9]] {
+                check(form, section, &config, Role::Linear, &shape);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_setting_of_a_rule_agrees_with_its_reference_over_ten_steps() {
+    let sections = [
+        "name = 'adafactor'\nrelative_step = false\nscale_parameter = false\nweight_decay = 0.2\nclip_threshold = 0.3",
+        "name = 'adafactor'\ndecay_rate = 0.5\neps1 = 0.1\neps2 = 3",
+        "name = 'adalomo'\nweight_decay = 0.2\nclip_threshold = 0.5",
+        "name = 'adam-nonzero'\nstart_batches = 3\nstart_scale = 2\nweight_decay = 0.2",
+        "name = 'adam-nonzero'\nstart = 'random'\nstart_scale = 100\nbetas = [0.5, 0.9]",
+        "name = 'apollo'\nrank = 5\nupdate_interval = 3\nweight_decay = 0.2\nscale = 4",
+        "name = 'apollo'\nrank = 4\nscale_of = 'tensor'\ngrowth_limit = 2",
+        "name = 'h-fac'\nbetas = [0.5, 0.9]\neps = 0.1\nclip_threshold = 0.3\nweight_decay = 0.2",
+        "name = 'racs'\niterations = 1\nbeta = 0",
+        "name = 'racs'\niterations = 2\ngrowth_limit = 1.5\nscale = 1\nweight_decay = 0.2",
+    ];
+    for section in sections {
+        let config = config(section);
+        for form in FORMS {
+            for shape in [[7, 13], [30, 9], [5, 64]] {
                 check(form, section, &config, Role::Linear, &shape);
             }
         }

@@ -15,7 +15,7 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
 
-use crate::support::{FORMS, OUTPUTS};
+use crate::support::{FORMS, OUTPUTS, fit_rank};
 
 /// A kernel with the constants of one use.
 type Use = (&'static Kernel, Vec<(&'static str, f64)>);
@@ -122,6 +122,8 @@ fn record_updates(rec: &mut Recorder) {
     settings.extend(lists.map(|list| format!("passes = '{list}'")));
     settings.extend(
         [
+            "name = 'adafactor'\nrelative_step = false\nscale_parameter = false",
+            "name = 'adam-nonzero'\nstart = 'random'",
             "name = 'sgd'\nmomentum = 0.9",
             "name = 'sgd'\nmomentum = 0.9\nnesterov = true",
             "momentum = 0.9\nmomentum_placement = 'after'",
@@ -138,7 +140,8 @@ fn record_updates(rec: &mut Recorder) {
             let mut section: toml::Table = setting.parse().unwrap();
             section.insert("rest".into(), toml::Table::from_iter([("lr".into(), 0.1.into())]).into());
             let file = toml::Table::from_iter([("optimizer".to_owned(), section.into())]).to_string();
-            let run = RunConfig::load(Some((Path::new("any.toml"), &file)), &[], RunDefaults::Software).unwrap();
+            let mut run = RunConfig::load(Some((Path::new("any.toml"), &file)), &[], RunDefaults::Software).unwrap();
+            fit_rank(&mut run.optimizer, shape);
             for role in [Role::Linear, Role::Embedding, Role::Head, Role::Norm] {
                 let shape = if role == Role::Norm { &shape[1..] } else { &shape };
                 let [weight, gradient, step] = [shape, shape, &[4]].map(|shape| tensor(rec, shape));

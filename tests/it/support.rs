@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::sync::{Arc, LazyLock};
 
+use multinorm::config::{OptimizerConfig, Rule};
 use multinorm::gpu::{AdapterChoice, Class, Form, Gpu, GpuOptions, Recorder, Tensor, Workspace};
 use multinorm::kernels::Output;
 use pollster::block_on;
@@ -172,4 +173,11 @@ pub fn assert_close(what: impl Display, got: &[f32], want: &[f64], tolerance: f6
 /// How much of the full colour a heat map's pixel has, below 0 for the colour of negative numbers.
 pub fn pixel_share(pixel: u32) -> f64 {
     f64::from(pixel >> 24) / 255.0 * if pixel & 0xff > (pixel >> 16) & 0xff { -1.0 } else { 1.0 }
+}
+
+/// Lowers the rank of linear layers' projections to what a matrix of this shape has.
+pub fn fit_rank(config: &mut OptimizerConfig, [m, n]: [usize; 2]) {
+    if let Rule::Apollo(apollo) = &mut config.linear.rule {
+        apollo.rank = apollo.rank.min(m).min(n);
+    }
 }

@@ -1,0 +1,58 @@
+//! Settings of the rules that are no list of passes, a file for each family, named as its file in [`crate::optim`].
+//!
+//! What the rest of the crate asks of them is [`Settings`]; [`super::rule`] lists them.
+
+mod adafactor;
+mod adalomo;
+mod adam_nonzero;
+mod adamw;
+mod apollo;
+mod h_fac;
+mod lion;
+mod racs;
+mod sgd;
+
+pub use adafactor::AdafactorConfig;
+pub use adalomo::AdalomoConfig;
+pub use adam_nonzero::{AdamNonzeroConfig, SecondMomentStart};
+pub use adamw::AdamwConfig;
+pub use apollo::{ApolloConfig, ScaleOf};
+pub use h_fac::HFacConfig;
+pub use lion::LionConfig;
+pub use racs::RacsConfig;
+pub use sgd::SgdConfig;
+
+use super::keys::Section;
+use crate::Result;
+
+/// What is asked of a rule's settings.
+pub(super) trait Settings {
+    /// What to call the rule in a message about a key.
+    fn title(&self) -> &'static str;
+
+    /// What to call it in a report.
+    fn words(&self) -> String;
+
+    /// Takes the section's keys.
+    fn read_keys(&mut self, section: &mut Section) -> Result<()>;
+
+    /// Refuses values for which an update would be undefined; `key` turns a key into its place.
+    fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()>;
+
+    /// Whether nothing is carried from one step to the next.
+    fn is_stateless(&self) -> bool {
+        false
+    }
+}
+
+/// `betas` together, or `beta1` and `beta2`.
+fn read_betas(section: &mut Section, beta1: &mut f64, beta2: &mut f64) -> Result<()> {
+    if let Some(betas) = section.get::<[f64; 2]>("betas")? {
+        if ["beta1", "beta2"].iter().any(|beta| section.written_together("betas", beta)) {
+            return Err(section.error("betas", "give `betas` or `beta1` and `beta2`, not both"));
+        }
+        [*beta1, *beta2] = betas;
+    }
+    section.set("beta1", beta1)?;
+    section.set("beta2", beta2)
+}

@@ -1,0 +1,56 @@
+//! The update of Adam whose second moment does not begin at 0.
+
+use super::LANES;
+use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+
+pub(super) const KERNELS: &[Kernel] = &[kernel!("adam_nonzero", "step", "random")];
+
+/// Hyper-parameters of the update.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamNonzeroConstants {
+    /// Learning rate before the schedule.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// What the start is multiplied by.
+    pub start: f64,
+    /// Batches that the start is made of; 0 for random numbers.
+    pub batches: u32,
+    /// Where their stream begins.
+    pub stream: u32,
+}
+
+/// weight, exp_avg and exp_avg_sq in place, all of one shape; `statistics` holds the clip factor.
+pub fn adam_nonzero(
+    rec: &mut Recorder,
+    weight: &Tensor,
+    gradient: &Tensor,
+    moments: [&Tensor; 2],
+    [statistics, step]: [&Tensor; 2],
+    hyper: AdamNonzeroConstants,
+) {
+    assert_eq!(weight.shape, gradient.shape, "adam_nonzero");
+    let len = weight.len();
+    let constants = [
+        ("LEN", len as f64),
+        ("LR", hyper.lr),
+        ("BETA1", hyper.beta1),
+        ("BETA2", hyper.beta2),
+        ("REST1", 1.0 - hyper.beta1),
+        ("REST2", 1.0 - hyper.beta2),
+        ("LOG_BETA1", hyper.beta1.ln().max(-100.0)),
+        ("EPS", hyper.eps),
+        ("WEIGHT_DECAY", hyper.weight_decay),
+        ("START", hyper.start),
+        ("BATCHES", hyper.batches.into()),
+        ("STREAM", hyper.stream.into()),
+    ];
+    let bindings = [weight, gradient, moments[0], moments[1], statistics, step];
+    rec.dispatch(&KERNELS[0], &bindings, &constants, grid(len.div_ceil(LANES)));
+}

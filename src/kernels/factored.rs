@@ -1,0 +1,68 @@
+//! A second moment as a product of row and column averages: Adafactor's, AdaLomo's and H-Fac's.
+
+use super::scaled::{RowBlocks, Scaled, flag};
+use super::{LANES, reduction_lanes};
+use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+
+pub(super) const KERNELS: &[Kernel] = &[
+    kernel!("factored_rows", "reduce", "step"),
+    kernel!("factored_columns", "step"),
+    kernel!("factored_scalings", "reduce"),
+];
+
+/// Averages of the squares of a gradient m×n; a vector has columns alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Factors<'a> {
+    /// Of rows, `[m]`.
+    pub row: Option<&'a Tensor>,
+    /// Of columns, `[n]`.
+    pub col: &'a Tensor,
+}
+
+/// How the averages move.
+#[derive(Clone, Copy, Debug)]
+pub struct FactoredConstants {
+    /// Their decay in step t is 1 − t^−decay_rate.
+    pub decay_rate: f64,
+    /// Added to every square.
+    pub eps: f64,
+}
+
+/// Averages the squares of `gradient`, times the clip factor of `statistics`, in place.
+pub fn average_squares(
+    rec: &mut Recorder,
+    gradient: &Tensor,
+    factors: Factors<'_>,
+    statistics: &Tensor,
+    step: &Tensor,
+    hyper: FactoredConstants,
+) {
+    let x = Scaled::new(gradient);
+    let [rows, cols] = x.shape();
+    let RowBlocks { lanes, block, blocks } = RowBlocks::of(&rec.profile, [rows, cols]);
+    let partial = rec.transient(Class::Scratch, "column partial sums", &[blocks, cols]);
+    // A vector's one row is averaged as well, and thrown away.
+    let unused = rec.transient(Class::Scratch, "row average", &[rows]);
+    let row = factors.row.unwrap_or(&unused);
+    let [eps, decay] = [("EPS", hyper.eps), ("DECAY", hyper.decay_rate)];
+    let [rows_, cols_] = [("ROWS", rows as f64), ("COLS", cols as f64)];
+    let constants = [rows_, cols_, ("BLOCK", block as f64), eps, decay, ("WG", lanes as f64)];
+    rec.dispatch(&KERNELS[0], &[&x.base, statistics, row, &partial, step], &constants, grid(blocks));
+    let constants = [rows_, cols_, ("BLOCKS", blocks as f64), eps, decay];
+    let groups = [cols.div_ceil(LANES) as u32, 1, 1];
+    rec.dispatch(&KERNELS[1], &[&partial, statistics, factors.col, step], &constants, groups);
+}
+
+/// The clipped gradient over the root of row·col/mean(row), as scalings of the gradient.
+pub fn over_root(rec: &mut Recorder, gradient: &Tensor, factors: Factors<'_>, statistics: &Tensor) -> Scaled {
+    let mut x = Scaled::new(gradient);
+    let [rows, cols] = x.shape();
+    let r = rec.transient(Class::Scratch, "row scaling", &[rows]);
+    let c = rec.transient(Class::Scratch, "column scaling", &[cols]);
+    let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
+    let constants = [("ROWS", rows as f64), ("COLS", cols as f64), flag("HAS_ROWS", factors.row.is_some()), lanes];
+    let row = factors.row.unwrap_or(factors.col);
+    rec.dispatch(&KERNELS[2], &[row, factors.col, statistics, &r, &c], &constants, [1, 1, 1]);
+    (x.r, x.c) = (Some(r), Some(c));
+    x
+}

@@ -1,0 +1,84 @@
+//! H-Fac: momentum and second moment as rows and columns.
+
+use super::LANES;
+use super::scaled::{RowBlocks, Scaled};
+use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+
+pub(super) const KERNELS: &[Kernel] =
+    &[kernel!("h_fac_rows", "reduce", "step"), kernel!("h_fac_columns", "step"), kernel!("h_fac_apply", "step")];
+
+/// Averages of a gradient m×n.
+#[derive(Clone, Copy, Debug)]
+pub struct Averages<'a> {
+    /// Of the rows' means and of the means of their squares, `[m]` each.
+    pub rows: [&'a Tensor; 2],
+    /// Of the columns', `[n]` each.
+    pub cols: [&'a Tensor; 2],
+}
+
+/// Hyper-parameters of the averages.
+#[derive(Clone, Copy, Debug)]
+pub struct AverageConstants {
+    /// Decay of the means.
+    pub beta1: f64,
+    /// Decay of the squares.
+    pub beta2: f64,
+    /// Added to every square.
+    pub eps: f64,
+}
+
+/// Averages `gradient`, times the clip factor of `statistics`, in place; the row's and the column's part of the momentum
+/// term, `[m]` and `[n]`.
+pub fn average(
+    rec: &mut Recorder,
+    gradient: &Tensor,
+    averages: Averages<'_>,
+    statistics: &Tensor,
+    step: &Tensor,
+    hyper: AverageConstants,
+) -> [Tensor; 2] {
+    let x = Scaled::new(gradient);
+    let [rows, cols] = x.shape();
+    let RowBlocks { lanes, block, blocks } = RowBlocks::of(&rec.profile, [rows, cols]);
+    let partial = rec.transient(Class::Scratch, "column partial sums", &[2, blocks, cols]);
+    let ahead = [("momentum of rows", rows), ("momentum of columns", cols)]
+        .map(|(name, len)| rec.transient(Class::Scratch, name, &[len]));
+    let [log1, log2] = [hyper.beta1, hyper.beta2].map(|beta| beta.ln().max(-100.0));
+    let mut constants = vec![
+        ("ROWS", rows as f64),
+        ("COLS", cols as f64),
+        ("BLOCKS", blocks as f64),
+        ("EPS", hyper.eps),
+        ("BETA1", hyper.beta1),
+        ("BETA2", hyper.beta2),
+        ("LOG_BETA1", log1),
+        ("LOG_BETA2", log2),
+    ];
+    let [mean, sq] = averages.cols;
+    let groups = [cols.div_ceil(LANES) as u32, 1, 1];
+    let of_columns = constants.clone();
+    constants.extend([("BLOCK", block as f64), ("WG", lanes as f64)]);
+    let [row_mean, row_sq] = averages.rows;
+    let bindings = [&x.base, statistics, row_mean, row_sq, &ahead[0], &partial, step];
+    rec.dispatch(&KERNELS[0], &bindings, &constants, grid(blocks));
+    rec.dispatch(&KERNELS[1], &[&partial, statistics, mean, sq, &ahead[1], step], &of_columns, groups);
+    ahead
+}
+
+/// The step along half the momentum terms and rates[1] times X, in place.
+pub fn apply(
+    rec: &mut Recorder,
+    x: &Scaled,
+    weight: &Tensor,
+    ahead: [&Tensor; 2],
+    rates: &Tensor,
+    [statistics, step]: [&Tensor; 2],
+    weight_decay: f64,
+) {
+    assert_eq!(weight.len(), x.base.len(), "h_fac: weight {:?}, X {:?}", weight.shape, x.base.shape);
+    let [rows, cols] = x.shape();
+    let [base, r, c] = x.bindings();
+    let constants = [("ROWS", rows as f64), ("COLS", cols as f64), ("WEIGHT_DECAY", weight_decay)];
+    let bindings = [weight, base, r, c, ahead[0], ahead[1], rates, statistics, step];
+    rec.dispatch(&KERNELS[2], &bindings, &constants, grid(weight.len().div_ceil(LANES)));
+}

@@ -1,0 +1,57 @@
+//! RACS: the principal singular vectors of the squared gradient, averaged, as scalings.
+
+use super::LANES;
+use super::scaled::{RowBlocks, Scaled, flag};
+use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+
+pub(super) const KERNELS: &[Kernel] = &[
+    kernel!("racs_rows", "reduce"),
+    kernel!("racs_columns", "reduce"),
+    kernel!("racs_norm", "reduce"),
+    kernel!("averaged_root", "step"),
+];
+
+/// q `[m]` and s `[n]` after `iterations` of s = Pᵀq/‖q‖², q = P·s/‖s‖² with P the squares of the clipped gradient, from
+/// q = 1. Reads the gradient iterations + 1 times.
+pub fn power_iteration(rec: &mut Recorder, gradient: &Tensor, statistics: &Tensor, iterations: u32) -> [Tensor; 2] {
+    let x = Scaled::new(gradient);
+    let [rows, cols] = x.shape();
+    let RowBlocks { lanes, block, blocks } = RowBlocks::of(&rec.profile, [rows, cols]);
+    let q = rec.transient(Class::Scratch, "q", &[rows]);
+    let s = rec.transient(Class::Scratch, "s", &[cols]);
+    let norm = rec.transient(Class::Scratch, "norm of s", &[2]);
+    let partial = rec.transient(Class::Scratch, "column partial sums", &[blocks, cols]);
+    let lanes = ("WG", lanes as f64);
+    let [rows_, cols_] = [("ROWS", rows as f64), ("COLS", cols as f64)];
+    for half in 0..=iterations {
+        let [first, last] = [half == 0, half == iterations];
+        let block = ("BLOCK", block as f64);
+        let constants = [rows_, cols_, block, flag("FIRST", first), flag("COLUMN_SUMS", !last), lanes];
+        rec.dispatch(&KERNELS[0], &[&x.base, statistics, &s, &norm, &q, &partial], &constants, grid(blocks));
+        if last {
+            break;
+        }
+        let wg = lanes.1 as usize;
+        let constants = [rows_, cols_, ("BLOCKS", blocks as f64), lanes];
+        rec.dispatch(&KERNELS[1], &[&partial, &q, &s], &constants, [cols.div_ceil(wg) as u32, 1, 1]);
+        rec.dispatch(&KERNELS[2], &[&s, &norm], &[cols_, lanes], [1, 1, 1]);
+    }
+    [q, s]
+}
+
+/// average ← β·average + (1 − β)·new; 1/√average, 0 where that is 0, times the clip factor if `clipped`.
+pub fn averaged_root(
+    rec: &mut Recorder,
+    new: &Tensor,
+    average: &Tensor,
+    statistics: &Tensor,
+    beta: f64,
+    clipped: bool,
+) -> Tensor {
+    assert_eq!(new.shape, average.shape, "averaged_root");
+    let root = rec.transient(Class::Scratch, "scaling", &new.shape);
+    let len = new.len();
+    let constants = [("LEN", len as f64), ("BETA", beta), ("REST", 1.0 - beta), flag("CLIPPED", clipped)];
+    rec.dispatch(&KERNELS[3], &[new, statistics, average, &root], &constants, [len.div_ceil(LANES) as u32, 1, 1]);
+    root
+}

@@ -1,0 +1,104 @@
+//! Steps whose length the device itself finds: two rates, `[2]`, one on the learning rate and one on the update.
+
+use super::LANES;
+use super::scaled::{Scaled, WholeNorm, flag, whole_factor};
+use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+
+pub(super) const KERNELS: &[Kernel] =
+    &[kernel!("update_rates", "step"), kernel!("growth_limit", "step"), kernel!("apply_rated", "step")];
+
+/// How Adafactor and its kin find their rates.
+#[derive(Clone, Copy, Debug)]
+pub struct RateConstants {
+    /// Learning rate before the schedule.
+    pub lr: f64,
+    /// An update of a larger root mean square is brought to this one.
+    pub clip_threshold: f64,
+    /// Whether the rate is at most 1/√t.
+    pub relative: bool,
+    /// Whether the rate is times the weight's root mean square, and the least that it counts with.
+    pub least_rms: Option<f64>,
+}
+
+/// How the norm-growth limiter finds its rates.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitConstants {
+    /// Learning rate before the schedule.
+    pub lr: f64,
+    /// γ.
+    pub growth_limit: f64,
+    /// Beside the last norm, which is divided by.
+    pub eps: f64,
+    /// β₁ and β₂ of Adam's bias corrections, if they are part of the rate.
+    pub corrected: Option<[f64; 2]>,
+}
+
+/// Rates of an update U = `x` of `weight`.
+pub fn update_rates(rec: &mut Recorder, x: &Scaled, weight: &Tensor, step: &Tensor, hyper: RateConstants) -> Tensor {
+    let root = (weight.len() as f64).sqrt();
+    let over_rms = whole_factor(rec, x, WholeNorm::Frobenius, root);
+    let over_weight = match hyper.least_rms {
+        Some(_) => whole_factor(rec, &Scaled::new(weight), WholeNorm::Frobenius, root),
+        None => over_rms.clone(),
+    };
+    let rates = rec.transient(Class::Scratch, "rates", &[2]);
+    let constants = [
+        ("LR", hyper.lr),
+        ("THRESHOLD", hyper.clip_threshold),
+        flag("RELATIVE", hyper.relative),
+        flag("SCALED", hyper.least_rms.is_some()),
+        ("LEAST_RMS", hyper.least_rms.unwrap_or(0.0)),
+    ];
+    rec.dispatch(&KERNELS[0], &[&over_rms, &over_weight, &rates, step], &constants, [1, 1, 1]);
+    rates
+}
+
+/// Rates of an update `x` whose norm may not grow by more than a factor from step to step; `last` `[1]` is the norm of the
+/// last one.
+pub fn growth_limit(
+    rec: &mut Recorder,
+    x: &Scaled,
+    last: &Tensor,
+    statistics: &Tensor,
+    step: &Tensor,
+    hyper: LimitConstants,
+) -> Tensor {
+    let over_norm = whole_factor(rec, x, WholeNorm::Frobenius, 1.0);
+    let rates = rec.transient(Class::Scratch, "rates", &[2]);
+    let logarithms = hyper.corrected.unwrap_or([0.5; 2]).map(|beta| beta.ln().max(-100.0));
+    let constants = [
+        ("LR", hyper.lr),
+        ("GAMMA", hyper.growth_limit),
+        ("EPS", hyper.eps),
+        flag("CORRECTED", hyper.corrected.is_some()),
+        ("LOG_BETA1", logarithms[0]),
+        ("LOG_BETA2", logarithms[1]),
+    ];
+    rec.dispatch(&KERNELS[1], &[&over_norm, statistics, last, &rates, step], &constants, [1, 1, 1]);
+    rates
+}
+
+/// w −= rate · (rates[1] · scale · X + weight_decay · w) with the rate rates[0] times the schedule, in place.
+pub fn apply_rated(
+    rec: &mut Recorder,
+    x: &Scaled,
+    weight: &Tensor,
+    rates: &Tensor,
+    [statistics, step]: [&Tensor; 2],
+    [scale, weight_decay]: [f64; 2],
+) {
+    assert_eq!(weight.len(), x.base.len(), "apply_rated: weight {:?}, X {:?}", weight.shape, x.base.shape);
+    let [rows, cols] = x.shape();
+    let [has_rows, has_cols] = x.flags();
+    let constants = [
+        ("ROWS", rows as f64),
+        ("COLS", cols as f64),
+        ("SCALE", scale),
+        ("WEIGHT_DECAY", weight_decay),
+        has_rows,
+        has_cols,
+    ];
+    let [base, r, c] = x.bindings();
+    let bindings = [weight, base, r, c, rates, statistics, step];
+    rec.dispatch(&KERNELS[2], &bindings, &constants, grid(weight.len().div_ceil(LANES)));
+}

@@ -1,0 +1,32 @@
+//! Adam whose second moment does not begin at 0 (Abuduweili & Liu 2024, arXiv 2412.02153): from the squared gradients of
+//! the first batches, or from random numbers.
+
+use super::{State, StepTensors, Update};
+use crate::config::{AdamNonzeroConfig, SecondMomentStart};
+use crate::gpu::Recorder;
+use crate::kernels::adam_nonzero::{AdamNonzeroConstants, adam_nonzero};
+use crate::reference::random::stream;
+
+pub(super) fn record(
+    rec: &mut Recorder,
+    update: &Update<'_>,
+    step: StepTensors<'_>,
+    hyper: &AdamNonzeroConfig,
+    lr: f64,
+) -> [State; 2] {
+    let states = ["exp_avg", "exp_avg_sq"].map(|what| State::like_weight(rec, update, what));
+    let AdamNonzeroConfig { beta1, beta2, eps, weight_decay, .. } = *hyper;
+    let (start, batches) = match hyper.start {
+        SecondMomentStart::Data => (hyper.start_scale, hyper.start_batches),
+        SecondMomentStart::Random => {
+            // A vector has one row, so that fan-in and fan-out are its length and 1.
+            let sides: usize = update.weight.shape.iter().sum::<usize>() + usize::from(update.weight.shape.len() == 1);
+            (hyper.start_scale / sides as f64, 0)
+        }
+    };
+    let stream = stream(update.name);
+    let constants = AdamNonzeroConstants { lr, beta1, beta2, eps, weight_decay, start, batches, stream };
+    let moments = [&states[0].tensor, &states[1].tensor];
+    adam_nonzero(rec, update.weight, update.gradient, moments, [step.statistics, step.step], constants);
+    states
+}

@@ -1,0 +1,74 @@
+//! Adam whose second moment does not begin at 0 (Abuduweili & Liu 2024, arXiv 2412.02153).
+
+use super::random::normal;
+
+/// The hyper-parameters that do not change from step to step.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamNonzero {
+    /// β₁.
+    pub beta1: f64,
+    /// β₂.
+    pub beta2: f64,
+    /// Added to √v.
+    pub eps: f64,
+    /// Decoupled weight decay, times the learning rate.
+    pub weight_decay: f64,
+    /// σ.
+    pub start_scale: f64,
+    /// Batches that v₀ is made of; none for a random one.
+    pub start_batches: Option<u32>,
+}
+
+/// What it remembers of one weight.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// m, as long as the weight.
+    pub exp_avg: Vec<f64>,
+    /// v, as long as the weight.
+    pub exp_avg_sq: Vec<f64>,
+    /// How many steps were taken, those of the start among them.
+    pub step: u32,
+}
+
+impl State {
+    /// Before the first step of a weight of `len` entries.
+    pub fn new(len: usize) -> Self {
+        Self { exp_avg: vec![0.0; len], exp_avg_sq: vec![0.0; len], step: 0 }
+    }
+}
+
+/// Data: in the first N steps v ← v + σ·g²/N, and nothing moves. Random: v₀ = σ/(m + n)·z² with a standard normal z.
+/// Then m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w·(1 − lr·λ) − lr/(1−β₁ᵗ) · m/(√v + eps), t counted from the first
+/// step that moves. v has no bias to correct.
+pub fn step(
+    hyper: &AdamNonzero,
+    state: &mut State,
+    w: &mut [f64],
+    g: &[f64],
+    [m, n]: [usize; 2],
+    lr: f64,
+    [stream, seed]: [u32; 2],
+) {
+    assert_eq!((w.len(), g.len()), (m * n, m * n), "adam-nonzero: w and g");
+    state.step += 1;
+    let batches = hyper.start_batches.unwrap_or(0);
+    if state.step <= batches {
+        for (v, g) in state.exp_avg_sq.iter_mut().zip(g) {
+            *v += hyper.start_scale * g * g / f64::from(batches);
+        }
+        return;
+    }
+    let t = state.step - batches;
+    if hyper.start_batches.is_none() && t == 1 {
+        for (at, v) in (0..).zip(&mut state.exp_avg_sq) {
+            *v = hyper.start_scale / (m + n) as f64 * normal(at, stream, 0, seed).powi(2);
+        }
+    }
+    let correction = 1.0 - hyper.beta1.powf(t.into());
+    for i in 0..w.len() {
+        let (m, v) = (&mut state.exp_avg[i], &mut state.exp_avg_sq[i]);
+        *m = hyper.beta1 * *m + (1.0 - hyper.beta1) * g[i];
+        *v = hyper.beta2 * *v + (1.0 - hyper.beta2) * g[i] * g[i];
+        w[i] = w[i] * (1.0 - lr * hyper.weight_decay) - lr / correction * *m / (v.sqrt() + hyper.eps);
+    }
+}

@@ -1,0 +1,56 @@
+//! Random numbers from a counter, the same wherever they are made: no state, no order.
+
+/// Four words of pcg4d (Jarzynski & Olano 2020, "Hash functions for GPU rendering", JCGT 9(3)).
+pub fn pcg4d(v: [u32; 4]) -> [u32; 4] {
+    let mut v = v.map(|x| x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+    let mix = |v: &mut [u32; 4]| {
+        v[0] = v[0].wrapping_add(v[1].wrapping_mul(v[3]));
+        v[1] = v[1].wrapping_add(v[2].wrapping_mul(v[0]));
+        v[2] = v[2].wrapping_add(v[0].wrapping_mul(v[1]));
+        v[3] = v[3].wrapping_add(v[1].wrapping_mul(v[2]));
+    };
+    mix(&mut v);
+    v = v.map(|x| x ^ (x >> 16));
+    mix(&mut v);
+    v
+}
+
+/// A standard normal number for place `at` of a stream, an epoch and a seed: Box and Muller's of two uniform ones of 24
+/// bits.
+pub fn normal(at: u32, stream: u32, epoch: u32, seed: u32) -> f64 {
+    let [x, y, ..] = pcg4d([at, stream, epoch, seed]);
+    let unit = 2f64.powi(-24);
+    let above_0 = f64::from((x >> 8) + 1) * unit;
+    let angle = std::f64::consts::TAU * f64::from(y >> 8) * unit;
+    (-2.0 * above_0.ln()).sqrt() * angle.cos()
+}
+
+/// The stream of a name: FNV-1a.
+pub fn stream(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_normal_and_streams_are_apart() {
+        let n = 40_000;
+        let moments = |numbers: &[f64]| {
+            [1, 2, 3, 4].map(|power| numbers.iter().map(|x| x.powi(power)).sum::<f64>() / numbers.len() as f64)
+        };
+        let first: Vec<f64> = (0..n).map(|at| normal(at, stream("a"), 0, 7)).collect();
+        let [mean, square, cube, fourth] = moments(&first);
+        assert!(mean.abs() < 0.02 && (square - 1.0).abs() < 0.03 && cube.abs() < 0.08, "{mean} {square} {cube}");
+        assert!((fourth - 3.0).abs() < 0.2, "{fourth}");
+        let others = [(stream("b"), 0, 7), (stream("a"), 1, 7), (stream("a"), 0, 8)];
+        for (stream, epoch, seed) in others {
+            let product = |at: u32| first[at as usize] * normal(at, stream, epoch, seed);
+            let covariance = (0..n).map(product).sum::<f64>() / f64::from(n);
+            assert!(covariance.abs() < 0.02, "{covariance}");
+        }
+        let neighbours = first.windows(2).map(|pair| pair[0] * pair[1]).sum::<f64>() / f64::from(n);
+        assert!(neighbours.abs() < 0.02, "{neighbours}");
+    }
+}
