@@ -148,12 +148,13 @@ impl Sections {
 
     fn read(self) -> Result<RunConfig> {
         let [model, data, optimizer, rest, embedding, head, norm, schedule, train, eval, checkpoint, spectra] = self.0;
+        let optimizer = OptimizerConfig::read(optimizer, [rest, embedding, head, norm])?;
         Ok(RunConfig {
             model: ModelConfig::read(model)?,
             data: DataConfig::read(data)?,
-            optimizer: OptimizerConfig::read(optimizer, [rest, embedding, head, norm])?,
             schedule: ScheduleConfig::read(schedule)?,
-            train: TrainConfig::read(train)?,
+            train: TrainConfig::read(train, optimizer.is_fused())?,
+            optimizer,
             eval: EvalConfig::read(eval)?,
             checkpoint: CheckpointConfig::read(checkpoint)?,
             spectra: SpectraConfig::read(spectra)?,

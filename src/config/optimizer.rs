@@ -44,6 +44,11 @@ impl OptimizerConfig {
         }
     }
 
+    /// Whether its updates are meant to be made inside the backward pass.
+    pub(super) fn is_fused(&self) -> bool {
+        matches!(self.linear.rule, Rule::Adalomo(_))
+    }
+
     /// Every learning rate times `factor`.
     pub fn with_lr_factor(mut self, factor: f64) -> Self {
         for recipe in [&mut self.linear, &mut self.embedding, &mut self.head, &mut self.norm] {

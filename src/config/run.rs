@@ -315,7 +315,8 @@ impl TrainConfig {
         Ok(())
     }
 
-    pub(super) fn read(mut section: Section) -> Result<Self> {
+    /// `fused`: whether updates are made inside the backward pass where the user does not say.
+    pub(super) fn read(mut section: Section, fused: bool) -> Result<Self> {
         let precision = section.require::<String>("precision")?;
         let mut config = Self {
             steps: section.require("steps")?,
@@ -337,6 +338,12 @@ impl TrainConfig {
         // A batch_size given alone must not fail over a micro_batch_size that the user never wrote.
         if section.is_default("micro_batch_size") {
             config.micro_batch_size = greatest_common_divisor(config.micro_batch_size, config.batch_size);
+        }
+        if fused && section.is_default("fused_update") {
+            config.fused_update = true;
+            if section.is_default("micro_batch_size") {
+                config.micro_batch_size = config.batch_size; // gradients cannot be summed
+            }
         }
         Ok(config)
     }

@@ -10,6 +10,7 @@ mod kernels;
 mod normalize;
 mod optimizers;
 mod parity;
+mod rivals;
 mod shaders;
 mod spectra;
 mod support;

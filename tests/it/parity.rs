@@ -21,7 +21,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::support::{FORMS, gpu, random, shared_gpu};
+use super::support::{FORMS, gpu, oracle, random, shared_gpu};
 
 const STEPS: u64 = 10;
 const SGD: &[&str] = &["optimizer.name=sgd", "optimizer.lr=0.1"];
@@ -420,12 +420,8 @@ fn oracle_says(command: &str, paths: &[&Path], input: &str) -> Value {
 }
 
 fn oracle_command(command: &str) -> Command {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let installed = root.join(".multinorm/oracle-venv/bin/python");
-    let python = std::env::var_os("MULTINORM_ORACLE_PYTHON").map(PathBuf::from);
-    let python = python.or_else(|| installed.exists().then_some(installed));
-    let mut oracle = Command::new(python.expect("a Python with PyTorch and transformers: run `cargo xtask test`"));
-    oracle.arg(root.join("tests/oracle/llama.py")).arg(command);
+    let mut oracle = oracle("llama.py");
+    oracle.arg(command);
     oracle
 }
 

@@ -1,6 +1,8 @@
 //! What these tests share: a device a form, random numbers, one recorded case, and the comparison with the reference.
 
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
 use multinorm::config::{OptimizerConfig, Rule};
@@ -180,4 +182,15 @@ pub fn fit_rank(config: &mut OptimizerConfig, [m, n]: [usize; 2]) {
     if let Rule::Apollo(apollo) = &mut config.linear.rule {
         apollo.rank = apollo.rank.min(m).min(n);
     }
+}
+
+/// A script of tests/oracle, to be run by the Python that has what it needs.
+pub fn oracle(script: &str) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let installed = root.join(".multinorm/oracle-venv/bin/python");
+    let python = std::env::var_os("MULTINORM_ORACLE_PYTHON").map(PathBuf::from);
+    let python = python.or_else(|| installed.exists().then_some(installed));
+    let mut oracle = Command::new(python.expect("a Python with PyTorch and transformers: run `cargo xtask test`"));
+    oracle.arg(root.join("tests/oracle").join(script));
+    oracle
 }

@@ -20,6 +20,7 @@ const BROWSER_TOOLS: [&str; 7] =
 
 pub const ORACLE_VARIABLE: &str = "MULTINORM_ORACLE_PYTHON";
 const REQUIREMENTS: &str = "tests/oracle/requirements.txt";
+const AUTHORS_OPTIMIZERS: &str = "tests/oracle/optimizers.txt";
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum System {
@@ -134,7 +135,9 @@ fn without_torch(system: System) -> String {
 
 fn oracle_venv(system_python: &str) -> Result<PathBuf> {
     let requirements = shell::root().join(REQUIREMENTS);
-    let wanted = fs::read_to_string(&requirements).map_err(|error| format!("{REQUIREMENTS}: {error}"))?;
+    let authors = shell::root().join(AUTHORS_OPTIMIZERS);
+    let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let wanted = read(&requirements)? + &read(&authors)?;
     let venv = shell::root().join(".multinorm").join("oracle-venv");
     let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     // Written last: an interrupted installation has none.
@@ -146,6 +149,7 @@ fn oracle_venv(system_python: &str) -> Result<PathBuf> {
     shell::run(Command::new(system_python).args(["-m", "venv", "--clear", "--system-site-packages"]).arg(&venv))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--requirement"];
     shell::run(Command::new(&python).args(pip).arg(&requirements))?;
+    shell::run(Command::new(&python).args(pip).arg(&authors).arg("--no-deps"))?;
     shell::run(Command::new(&python).args(["-c", "import torch, lion_pytorch, safetensors, transformers"]))?;
     fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
     Ok(python)
