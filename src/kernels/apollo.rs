@@ -44,9 +44,15 @@ pub fn channel_factors(
     ];
     let bindings = [projected, statistics, moments[0], moments[1], &sums];
     rec.dispatch(&KERNELS[0], &bindings, &constants, grid(channels));
+    factors_of(rec, &sums, statistics, hyper.whole)
+}
+
+/// Factors `[channels]` from squared norms `[channels, 2]` of a step and of what it was made from, the clip factor in them.
+pub fn factors_of(rec: &mut Recorder, sums: &Tensor, statistics: &Tensor, whole: bool) -> Tensor {
+    let channels = sums.shape[0];
     let factors = rec.transient(Class::Scratch, "channel factors", &[channels]);
     let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
-    let constants = [("CHANNELS", channels as f64), flag("WHOLE", hyper.whole), lanes];
-    rec.dispatch(&KERNELS[1], &[&sums, statistics, &factors], &constants, [1, 1, 1]);
+    let constants = [("CHANNELS", channels as f64), flag("WHOLE", whole), lanes];
+    rec.dispatch(&KERNELS[1], &[sums, statistics, &factors], &constants, [1, 1, 1]);
     factors
 }

@@ -25,6 +25,7 @@ pub mod rms_norm;
 pub mod rope;
 pub mod scaled;
 pub mod sgd;
+pub mod subspace;
 pub mod swiglu;
 
 use crate::gpu::{Kernel, Profile};
@@ -53,6 +54,7 @@ pub const ALL: &[&[Kernel]] = &[
     rope::KERNELS,
     scaled::KERNELS,
     sgd::KERNELS,
+    subspace::KERNELS,
     swiglu::KERNELS,
 ];
 

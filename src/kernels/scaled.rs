@@ -214,15 +214,21 @@ pub fn multiply(rec: &mut Recorder, x: &mut Scaled, factor: &Tensor, divisor: Op
     rec.dispatch(&KERNELS[4], &[factor, divisor.unwrap_or(factor), &r], &constants, groups);
 }
 
-/// Rows whose norm is at most `threshold` times the mean row norm become zero and stay so.
-pub fn drop_rows(rec: &mut Recorder, x: &mut Scaled, threshold: f64) {
+/// The norm of every row, `[m]`.
+pub fn row_norms(rec: &mut Recorder, x: &Scaled) -> Tensor {
     let [rows, _] = x.shape();
-    let lanes = reduction_lanes(&rec.profile) as f64;
     let norms = rec.transient(Class::Scratch, "row norms", &[rows]);
     let [has_rows, has_cols] = x.flags();
     let [base, r, c] = x.bindings();
-    let constants = [x.rows(), x.cols(), has_rows, has_cols, ("WG", lanes)];
+    let constants = [x.rows(), x.cols(), has_rows, has_cols, ("WG", reduction_lanes(&rec.profile) as f64)];
     rec.dispatch(&KERNELS[5], &[base, r, c, &norms], &constants, grid(rows));
+    norms
+}
+
+/// Rows whose norm is at most `threshold` times the mean row norm become zero and stay so.
+pub fn drop_rows(rec: &mut Recorder, x: &mut Scaled, threshold: f64) {
+    let lanes = reduction_lanes(&rec.profile) as f64;
+    let norms = row_norms(rec, x);
     let (r, begin) = x.begin_rows(rec);
     let constants = [x.rows(), ("THRESHOLD", threshold), flag("BEGIN_ROWS", begin), ("WG", lanes)];
     rec.dispatch(&KERNELS[6], &[&norms, &r], &constants, [1, 1, 1]);

@@ -7,6 +7,8 @@ mod adalomo;
 mod adam_nonzero;
 mod adamw;
 mod apollo;
+mod fira;
+mod galore;
 mod h_fac;
 mod iterate;
 mod lion;
@@ -134,6 +136,8 @@ pub fn record(
         Rule::Adalomo(hyper) => adalomo::record(rec, update, step, hyper, *lr)?,
         Rule::AdamNonzero(hyper) => adam_nonzero::record(rec, update, step, hyper, *lr).into(),
         Rule::Apollo(hyper) => apollo::record(rec, update, step, hyper, *lr)?,
+        Rule::Fira(hyper) => fira::record(rec, update, step, hyper, *lr)?,
+        Rule::Galore(hyper) => galore::record(rec, update, step, hyper, *lr)?,
         Rule::HFac(hyper) => h_fac::record(rec, update, step, hyper, *lr)?,
         Rule::Racs(hyper) => racs::record(rec, update, step, hyper, *lr)?,
         Rule::Adamw(hyper) => adamw::record(rec, update, step, hyper, *lr).into(),

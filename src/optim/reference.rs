@@ -1,11 +1,13 @@
 //! Every rule in f64, put together from [`crate::reference`]: what an update must be, step after step.
 
 use crate::config::{
-    AdafactorConfig, AdamwConfig, HFacConfig, MomentumPlacement, Pass, PassProgram, RacsConfig, Rule, ScaleOf,
-    ScaleRule, SecondMomentStart,
+    AdafactorConfig, AdamwConfig, GaloreConfig, HFacConfig, MomentumPlacement, Pass, PassProgram, RacsConfig, Rule,
+    ScaleOf, ScaleRule, SecondMomentStart,
 };
 use crate::reference::newton_schulz::spectral;
-use crate::reference::{adafactor, adam_nonzero, adamw, apollo, h_fac, lion, momentum, passes, racs, random, sgd};
+use crate::reference::{
+    adafactor, adam_nonzero, adamw, apollo, galore, h_fac, lion, momentum, passes, racs, random, sgd,
+};
 
 use super::iterate::sequence;
 
@@ -87,6 +89,8 @@ impl ReferenceUpdate {
                     apollo::step(&hyper, &mut state, w, &step.clipped(), [m, n], step.rate(), random);
                 })
             }
+            Rule::Fira(c) => galore_of(&c.as_galore(), Some(c.growth_limit), [m, n]),
+            Rule::Galore(c) => galore_of(&c, None, [m, n]),
             Rule::HFac(c) => {
                 let HFacConfig { beta1, beta2, eps, clip_threshold, weight_decay } = c;
                 let hyper = h_fac::HFac { beta1, beta2, eps, clip_threshold, weight_decay };
@@ -130,6 +134,13 @@ fn adafactor_of(c: &AdafactorConfig, is_matrix: bool, [m, n]: [usize; 2]) -> Box
     };
     let mut state = adafactor::State::new(if is_matrix { m } else { 0 }, n);
     Box::new(move |w, step| adafactor::step(&hyper, &mut state, w, &step.clipped(), step.lr, step.schedule))
+}
+
+fn galore_of(c: &GaloreConfig, growth_limit: Option<f64>, [m, n]: [usize; 2]) -> Box<Method> {
+    let GaloreConfig { rank, update_interval, scale, beta1, beta2, eps, weight_decay } = *c;
+    let hyper = galore::Galore { rank, update_interval, scale, growth_limit, beta1, beta2, eps, weight_decay };
+    let mut state = galore::State::new(m, n, rank);
+    Box::new(move |w, step| galore::step(&hyper, &mut state, w, &step.clipped(), [m, n], step.rate()))
 }
 
 fn step_of_passes(program: &PassProgram, buffer: &mut [f64], w: &mut [f64], step: Step<'_>, shape: [usize; 2]) {

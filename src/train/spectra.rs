@@ -165,6 +165,8 @@ impl<'a> Path<'a> {
             | Rule::Adalomo(_)
             | Rule::AdamNonzero(_)
             | Rule::Apollo(_)
+            | Rule::Fira(_)
+            | Rule::Galore(_)
             | Rule::HFac(_)
             | Rule::Racs(_) => {} // what their steps were is not to be had from the state after it
             Rule::Sgd(hyper) => {

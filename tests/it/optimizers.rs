@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use multinorm::config::{OptimizerConfig, Recipe, Role, RunConfig, RunDefaults, optimizer_names};
+use multinorm::config::{OptimizerConfig, Recipe, Role, Rule, RunConfig, RunDefaults, optimizer_names};
 use multinorm::gpu::{Class, Form, Recorder};
 use multinorm::optim::{ReferenceUpdate, StepTensors, Update};
 
@@ -12,6 +12,8 @@ use crate::support::{Case, FORMS, assert_close, fit_rank, gpu, widen};
 
 /// Ten steps; the worst seen is 7.9e-6, of APOLLO, whose factors are quotients of norms.
 const TOLERANCE: f64 = 3e-5;
+/// Of rules that follow single singular vectors: those of near values turn into each other; the worst seen is 4.1e-5.
+const SUBSPACE_TOLERANCE: f64 = 3e-4;
 
 fn config(section: &str) -> OptimizerConfig {
     let file = format!("[optimizer]\n{section}");
@@ -42,7 +44,11 @@ fn check(form: Form, what: &str, config: &OptimizerConfig, role: Role, shape: &[
         done.run();
         reference.step(&mut want, &widen(&values), CLIP.into(), *lr, schedule(number).into());
     }
-    assert_close(format!("{form:?} {what} {role:?} {shape:?}"), &done.read(&weight), &want, TOLERANCE);
+    let tolerance = match rule {
+        Rule::Fira(_) | Rule::Galore(_) => SUBSPACE_TOLERANCE,
+        _ => TOLERANCE,
+    };
+    assert_close(format!("{form:?} {what} {role:?} {shape:?}"), &done.read(&weight), &want, tolerance);
 }
 
 #[test]
@@ -101,6 +107,8 @@ fn every_setting_of_a_rule_agrees_with_its_reference_over_ten_steps() {
         "name = 'adam-nonzero'\nstart = 'random'\nstart_scale = 100\nbetas = [0.5, 0.9]",
         "name = 'apollo'\nrank = 5\nupdate_interval = 3\nweight_decay = 0.2\nscale = 4",
         "name = 'apollo'\nrank = 4\nscale_of = 'tensor'\ngrowth_limit = 2",
+        "name = 'galore'\nrank = 3\nupdate_interval = 4\nscale = 1\nweight_decay = 0.2",
+        "name = 'fira'\nrank = 2\nupdate_interval = 3\nscale = 0.5\ngrowth_limit = 1.2\nweight_decay = 0.2",
         "name = 'h-fac'\nbetas = [0.5, 0.9]\neps = 0.1\nclip_threshold = 0.3\nweight_decay = 0.2",
         "name = 'racs'\niterations = 1\nbeta = 0",
         "name = 'racs'\niterations = 2\ngrowth_limit = 1.5\nscale = 1\nweight_decay = 0.2",

@@ -134,3 +134,21 @@ fn apollo_is_that_of_its_authors() {
         projection: Some([1, 200]),
     });
 }
+
+#[test]
+fn galore_is_that_of_its_authors() {
+    check(&Rival {
+        ours: "name = 'galore'\nlr = 0.1\nrank = 4\nupdate_interval = 4\nscale = 0.5",
+        theirs: json!({ "optimizer": "galore", "lr": 0.1, "rank": 4, "update_proj_gap": 4, "scale": 0.5 }),
+        projection: None,
+    });
+}
+
+#[test]
+fn fira_is_that_of_its_authors() {
+    check(&Rival {
+        ours: "name = 'fira'\nlr = 0.1\nrank = 4\nupdate_interval = 4\nscale = 0.5",
+        theirs: json!({ "optimizer": "fira", "lr": 0.1, "rank": 4, "update_proj_gap": 4, "alpha": 0.5 }),
+        projection: None,
+    });
+}

@@ -177,10 +177,15 @@ pub fn pixel_share(pixel: u32) -> f64 {
     f64::from(pixel >> 24) / 255.0 * if pixel & 0xff > (pixel >> 16) & 0xff { -1.0 } else { 1.0 }
 }
 
-/// Lowers the rank of linear layers' projections to what a matrix of this shape has.
+/// Brings the rank of linear layers' projections to what a matrix of this shape has, and those of singular vectors to where
+/// their search is exact.
 pub fn fit_rank(config: &mut OptimizerConfig, [m, n]: [usize; 2]) {
-    if let Rule::Apollo(apollo) = &mut config.linear.rule {
-        apollo.rank = apollo.rank.min(m).min(n);
+    let small = m.min(n);
+    match &mut config.linear.rule {
+        Rule::Apollo(apollo) => apollo.rank = apollo.rank.min(small),
+        Rule::Fira(fira) => fira.rank = fira.rank.clamp(small.saturating_sub(8).max(1), small),
+        Rule::Galore(galore) => galore.rank = galore.rank.clamp(small.saturating_sub(8).max(1), small),
+        _ => {}
     }
 }
 

@@ -30,7 +30,8 @@ def submodule(package, module):
 
 def main():
     given, settings = load_file(sys.argv[1]), json.loads(Path(sys.argv[3]).read_text())
-    make = {"adafactor": adafactor, "adalomo": adalomo, "apollo": apollo}[settings.pop("optimizer")]
+    make = {"adafactor": adafactor, "adalomo": adalomo, "apollo": apollo, "galore": galore, "fira": fira}
+    make = make[settings.pop("optimizer")]
     after = make(given, settings)
     save_file({"after": torch.stack(after).float()}, sys.argv[2])
 
@@ -67,6 +68,30 @@ def apollo(given, settings):
     group = {"params": [weight], "proj": "random", "proj_type": "std", **settings}
     optimizer = submodule("apollo_torch", "apollo").AdamW([group], lr=lr)
     return steps(weight, gradients, optimizer)
+
+
+def galore(given, settings):
+    return in_subspace(submodule("galore_torch", "adamw").AdamW, given, settings)
+
+
+def fira(given, settings):
+    return in_subspace(submodule("fira", "fira_adamw").AdamW, given, settings)
+
+
+def in_subspace(optimizer, given, settings):
+    decompose = torch.linalg.svd
+
+    def with_our_signs(matrix, **arguments):
+        """Singular vectors have no sign of their own: ours make the largest element along the smaller side positive."""
+        u, s, v = decompose(matrix.double(), **arguments)
+        along = v if matrix.shape[0] >= matrix.shape[1] else u.T
+        sign = torch.sign(along.gather(1, along.abs().argmax(1, keepdim=True))).squeeze(1)
+        return u * sign, s, v * sign[:, None]
+
+    torch.linalg.svd = with_our_signs
+    weight, gradients = parameter(given)
+    lr = settings.pop("lr")
+    return steps(weight, gradients, optimizer([{"params": [weight], "proj_type": "std", **settings}], lr=lr))
 
 
 def adalomo(given, settings):

@@ -19,4 +19,5 @@ mod rms_norm;
 mod rope;
 pub mod scaled;
 pub mod sgd;
+mod subspace;
 mod swiglu;
