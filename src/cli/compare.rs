@@ -25,7 +25,7 @@ pub struct CompareArgs {
     /// One setting: `--set train.steps=100`; repeatable, over the file
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
-    /// Names of the catalog: adam,sinkgd,sgd
+    /// Names of the catalog: adam,sinkgd,sgd; or all of it: all
     #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
     optimizers: Vec<String>,
     /// Factors on each optimizer's own learning rates, for absolute rates mean nothing across optimizers; the factor

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::files::{read_json, write_json};
-use crate::config::{OptimizerConfig, RunConfig};
+use crate::config::{OptimizerConfig, RunConfig, optimizer_names};
 use crate::{Error, Result};
 
 /// Optimizers, factors and seeds over one configuration.
@@ -35,6 +35,9 @@ pub struct RunId {
     pub seed: u64,
 }
 
+/// In place of names: the whole catalog.
+const ALL: &str = "all";
+
 impl Plan {
     /// Checks the words of a comparison; names, factors and seeds that stand twice count once.
     ///
@@ -55,7 +58,9 @@ impl Plan {
             return refuse("--seeds", "at least 1".into());
         }
         let mut plan = Self { config, optimizers: Vec::new(), factors: factors.to_vec(), n_seeds };
-        for name in optimizers {
+        let all: Vec<String> = optimizer_names().iter().map(|&name| name.to_owned()).collect();
+        let named = optimizers.iter().flat_map(|name| if name == ALL { &all[..] } else { std::slice::from_ref(name) });
+        for name in named {
             OptimizerConfig::named(name).map_err(|error| match error {
                 Error::Config { message, .. } => Error::config("--optimizers", message),
                 other => other,
@@ -113,6 +118,9 @@ impl Plan {
         let mut config = self.config.clone();
         config.optimizer = OptimizerConfig::named(&id.optimizer)?.with_lr_factor(id.factor);
         config.train.seed = id.seed;
+        // The bits are the same; what the optimizer is for shows in the memory.
+        let train = &mut config.train;
+        train.fused_update |= config.optimizer.is_fused() && train.n_micro_batches() == 1 && train.max_grad_norm == 0.0;
         Ok(config)
     }
 
@@ -292,6 +300,7 @@ mod tests {
                 "--optimizers: no optimizer is called `adm`; the optimizers are adafactor",
             ),
             (plan(&[], &["adm"], &[1.0], 1), "did you mean `adam`?"),
+            (plan(&["train.max_grad_norm=-1"], &["all"], &[1.0], 1), "train.max_grad_norm"),
             (plan(&[], &["adam"], &[], 1), "--lr-sweep: give at least one factor"),
             (plan(&[], &["adam"], &[1.0, 0.0], 1), "--lr-sweep: a factor must be finite and above 0, got 0"),
             (plan(&[], &["adam"], &[f64::NAN], 1), "got NaN"),

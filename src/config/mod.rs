@@ -21,7 +21,7 @@ pub use catalog::names as optimizer_names;
 pub use load::RunDefaults;
 pub use methods::{
     AdafactorConfig, AdalomoConfig, AdamNonzeroConfig, AdamwConfig, ApolloConfig, FiraConfig, GaloreConfig, HFacConfig,
-    LionConfig, RacsConfig, ScaleOf, SecondMomentStart, SgdConfig,
+    LionConfig, RacsConfig, ScaleOf, SecondMomentStart, SgdConfig, rank_for,
 };
 pub use model::{ModelConfig, PRESETS, ParameterSpec, Role};
 pub use optimizer::OptimizerConfig;

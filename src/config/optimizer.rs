@@ -45,7 +45,7 @@ impl OptimizerConfig {
     }
 
     /// Whether its updates are meant to be made inside the backward pass.
-    pub(super) fn is_fused(&self) -> bool {
+    pub(crate) fn is_fused(&self) -> bool {
         matches!(self.linear.rule, Rule::Adalomo(_))
     }
 

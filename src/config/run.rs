@@ -475,7 +475,7 @@ mod tests {
                 section.put(key, value, super::super::keys::Origin::Defaults);
             }
             section.put("batch_size".into(), batch.into(), super::super::keys::Origin::Set);
-            let train = TrainConfig::read(section).unwrap();
+            let train = TrainConfig::read(section, false).unwrap();
             assert_eq!((train.micro_batch_size, train.n_micro_batches()), (micro, batch as usize / micro));
         }
     }

@@ -23,17 +23,16 @@ pub(super) fn record(
     lr: f64,
 ) -> Result<Vec<State>> {
     let [m, n] = check_matrix(update, "APOLLO scales the channels of a matrix")?;
-    check_rank(update, hyper.rank)?;
+    let rank = check_rank(update, hyper.rank)?;
     let (channels, small) = (m.max(n), m.min(n));
-    let [exp_avg, exp_avg_sq] =
-        ["exp_avg", "exp_avg_sq"].map(|what| State::new(rec, update, what, &[channels, hyper.rank]));
+    let [exp_avg, exp_avg_sq] = ["exp_avg", "exp_avg_sq"].map(|what| State::new(rec, update, what, &[channels, rank]));
     let last = State::new(rec, update, "update_norm", &[1]);
     let StepTensors { statistics, step } = step;
 
-    let projection = rec.transient(Class::Scratch, "random projection", &[small, hyper.rank]);
-    let scale = (hyper.rank as f64).sqrt().recip();
+    let projection = rec.transient(Class::Scratch, "random projection", &[small, rank]);
+    let scale = (rank as f64).sqrt().recip();
     gaussian(rec, &projection, step, scale, stream(update.name), hyper.update_interval);
-    let projected = rec.transient(Class::Scratch, "projected gradient", &[channels, hyper.rank]);
+    let projected = rec.transient(Class::Scratch, "projected gradient", &[channels, rank]);
     if m >= n {
         matmul::nn(rec, update.gradient, &projection, &projected, Output::Write);
     } else {

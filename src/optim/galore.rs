@@ -50,11 +50,10 @@ pub(super) fn in_subspace(
     step: StepTensors<'_>,
     hyper: &GaloreConfig,
 ) -> Result<InSubspace> {
-    check_rank(update, hyper.rank)?;
+    let rank = check_rank(update, hyper.rank)?;
     let [m, n] = [update.weight.shape[0], update.weight.shape[1]];
-    let basis = State::new(rec, update, "ortho_matrix", &[m.min(n), hyper.rank]);
-    let [exp_avg, exp_avg_sq] =
-        ["exp_avg", "exp_avg_sq"].map(|what| State::new(rec, update, what, &[m.max(n), hyper.rank]));
+    let basis = State::new(rec, update, "ortho_matrix", &[m.min(n), rank]);
+    let [exp_avg, exp_avg_sq] = ["exp_avg", "exp_avg_sq"].map(|what| State::new(rec, update, what, &[m.max(n), rank]));
     let shared = [step.statistics, step.step];
     renew_basis(rec, update.gradient, &basis.tensor, shared, hyper.update_interval, stream(update.name));
     let projected = project(rec, update.gradient, &basis.tensor);

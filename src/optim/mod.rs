@@ -20,7 +20,7 @@ mod sgd;
 pub use iterate::{Iterate, sequence};
 pub use reference::{ReferenceUpdate, reference_pass};
 
-use crate::config::{OptimizerConfig, Recipe, Role, Rule};
+use crate::config::{OptimizerConfig, Recipe, Role, Rule, rank_for};
 use crate::gpu::{Class, Recorder, Tensor};
 use crate::kernels::scaled::MAX_COLS;
 use crate::{Error, Result};
@@ -94,11 +94,14 @@ fn check_width(update: &Update<'_>) -> Result<()> {
     Err(Error::TooLarge(message))
 }
 
-/// Errors: a rank above the smaller side of the matrix.
-fn check_rank(update: &Update<'_>, rank: usize) -> Result<()> {
+/// The rank of a matrix's subspace.
+///
+/// Errors: one above the smaller side.
+fn check_rank(update: &Update<'_>, rank: usize) -> Result<usize> {
     let small = update.weight.shape.iter().copied().min().unwrap_or(0);
+    let rank = rank_for(rank, small);
     if rank <= small {
-        return Ok(());
+        return Ok(rank);
     }
     let message = format!(
         "is {rank}, above the smaller side of {} {:?}: set it to {small} or less",

@@ -2,7 +2,7 @@
 
 use crate::config::{
     AdafactorConfig, AdamwConfig, GaloreConfig, HFacConfig, MomentumPlacement, Pass, PassProgram, RacsConfig, Rule,
-    ScaleOf, ScaleRule, SecondMomentStart,
+    ScaleOf, ScaleRule, SecondMomentStart, rank_for,
 };
 use crate::reference::newton_schulz::spectral;
 use crate::reference::{
@@ -74,7 +74,7 @@ impl ReferenceUpdate {
             Rule::Adalomo(c) => adafactor_of(&c.as_adafactor(), is_matrix, [m, n]),
             Rule::Apollo(c) => {
                 let hyper = apollo::Apollo {
-                    rank: c.rank,
+                    rank: rank_for(c.rank, m.min(n)),
                     update_interval: c.update_interval,
                     scale: c.scale,
                     whole: c.scale_of == ScaleOf::Tensor,
@@ -84,7 +84,7 @@ impl ReferenceUpdate {
                     eps: c.eps,
                     weight_decay: c.weight_decay,
                 };
-                let mut state = apollo::State::new(m, n, c.rank);
+                let mut state = apollo::State::new(m, n, hyper.rank);
                 Box::new(move |w, step| {
                     apollo::step(&hyper, &mut state, w, &step.clipped(), [m, n], step.rate(), random);
                 })
@@ -138,6 +138,7 @@ fn adafactor_of(c: &AdafactorConfig, is_matrix: bool, [m, n]: [usize; 2]) -> Box
 
 fn galore_of(c: &GaloreConfig, growth_limit: Option<f64>, [m, n]: [usize; 2]) -> Box<Method> {
     let GaloreConfig { rank, update_interval, scale, beta1, beta2, eps, weight_decay } = *c;
+    let rank = rank_for(rank, m.min(n));
     let hyper = galore::Galore { rank, update_interval, scale, growth_limit, beta1, beta2, eps, weight_decay };
     let mut state = galore::State::new(m, n, rank);
     Box::new(move |w, step| galore::step(&hyper, &mut state, w, &step.clipped(), [m, n], step.rate()))

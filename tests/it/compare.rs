@@ -112,7 +112,7 @@ fn wrong_words_and_other_comparisons_are_refused() {
     let adam = ["--optimizers", "adam,sgd", "--lr-sweep", "1"];
     let with = |words: &[&'static str]| [&adam[..], words].concat();
     for (words, status, expected) in [
-        (vec!["--optimizers", "adm"], 2, "no optimizer is called `adm`; the optimizers are adam"),
+        (vec!["--optimizers", "adm"], 2, "no optimizer is called `adm`; the optimizers are adafactor"),
         (vec!["--optimizers", "adm"], 2, "did you mean `adam`?"),
         (vec!["--lr-sweep", "1"], 2, "--optimizers"),
         (vec!["--optimizers", "adam", "--lr-sweep", ""], 2, "--lr-sweep"),

@@ -1,6 +1,6 @@
 //! `multinorm bench optimizers`: one update of each optimizer on a linear layer, beside a plain copy of what it moves.
 
-use multinorm::config::{OptimizerConfig, Recipe, Role, optimizer_names};
+use multinorm::config::{OptimizerConfig, Recipe, Role, Rule, optimizer_names};
 use multinorm::gpu::{Class, Gpu, Recorder, Tensor, Workspace, bytes_in_words};
 use multinorm::kernels::norms::Place;
 use multinorm::kernels::scaled::{Scaled, materialize};
@@ -15,6 +15,8 @@ use crate::cli::output::print_json;
 /// What every update is checked on before the others are timed: no multiple of a tile.
 const CHECKED: [usize; 2] = [37, 61];
 const CHECKED_STEPS: u32 = 6;
+/// A step in which nothing special is due.
+const ORDINARY_STEP: u32 = 1000;
 /// The parameter's name, which random numbers depend on.
 const NAME: &str = "weight";
 /// Largest difference from the reference after those steps, relative to their root mean square: ten times that of Muon's
@@ -39,8 +41,16 @@ pub fn run(device: &DeviceArgs, json: bool, names: &[String], shapes: &[String])
         if !json {
             println!("{}x{}, f32: a copy takes {:.3} ms", shape[0], shape[1], copy_secs * 1e3);
             println!(
-                "{:<18}{:>8}{:>9}{:>12}{:>12}{:>12}{:>10}{:>13}",
-                "optimizer", "kernels", "reads G", "state", "moves", "update ms", "copy ms", "update/copy"
+                "{:<18}{:>8}{:>9}{:>12}{:>12}{:>12}{:>10}{:>13}{:>12}",
+                "optimizer",
+                "kernels",
+                "reads G",
+                "state",
+                "moves",
+                "update ms",
+                "copy ms",
+                "update/copy",
+                "renewal ms"
             );
         }
         for (name, config) in &configs {
@@ -54,7 +64,9 @@ pub fn run(device: &DeviceArgs, json: bool, names: &[String], shapes: &[String])
     if json {
         return print_json(&json!({ "adapter": gpu.adapter_name, "driver": gpu.driver, "updates": rows }));
     }
-    println!("moves: bytes of all tensors that the kernels name, weight and state twice; copy: of as many bytes");
+    println!(
+        "moves: bytes of all tensors that the kernels name, weight and state twice; copy: of as many bytes; renewal: a step that finds a new basis"
+    );
     Ok(())
 }
 
@@ -154,9 +166,15 @@ async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2]
     let (kernels, reads) = (dispatches.len(), uses(&recorded.gradient));
     let state = recorded.rec.memory().bytes(Class::OptimizerState);
     let copied = 2 * recorded.gradient.bytes();
+    let renews = matches!(config.linear.rule, Rule::Galore(_) | Rule::Fira(_));
+    let step = recorded.numbers[1].clone();
     let (workspace, ..) = recorded.allocate(gpu).await?;
+    // Step 1 finds a new basis where a rule has one; an ordinary step does not.
+    let renewal_secs = if renews { Some(seconds(gpu, &workspace)?) } else { None };
+    workspace.write(gpu, &step, &[1.0f32.to_bits(), ORDINARY_STEP, 0, 0]);
     let secs = seconds(gpu, &workspace)?;
     Ok(json!({
+        "renewal_secs": renewal_secs,
         "optimizer": name, "shape": shape, "kernels": kernels, "gradient_reads": reads,
         "optimizer_state_bytes": state, "bytes_moved": moved, "update_secs": secs,
         "copy_secs": copy_secs * moved as f64 / copied as f64,
@@ -186,7 +204,7 @@ fn print_row(row: &Value) {
     let count = |key: &str| row[key].as_u64().unwrap_or_default();
     let size = |key: &str| bytes_in_words(count(key));
     println!(
-        "{:<18}{:>8}{:>9}{:>12}{:>12}{:>12.3}{:>10.3}{:>13.2}",
+        "{:<18}{:>8}{:>9}{:>12}{:>12}{:>12.3}{:>10.3}{:>13.2}{:>12}",
         row["optimizer"].as_str().unwrap_or_default(),
         count("kernels"),
         count("gradient_reads"),
@@ -194,6 +212,7 @@ fn print_row(row: &Value) {
         size("bytes_moved"),
         number("update_secs") * 1e3,
         number("copy_secs") * 1e3,
-        number("update_secs") / number("copy_secs")
+        number("update_secs") / number("copy_secs"),
+        row["renewal_secs"].as_f64().map_or_else(String::new, |secs| format!("{:.1}", secs * 1e3))
     );
 }

@@ -2,7 +2,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{Settings, read_betas};
+use super::{Settings, rank_in_words, read_betas};
 use crate::Result;
 use crate::config::check;
 use crate::config::keys::Section;
@@ -11,7 +11,7 @@ use crate::config::keys::Section;
 /// one factor for the whole matrix it is APOLLO-Mini.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ApolloConfig {
-    /// r: how many random directions the smaller side is seen in.
+    /// r: how many random directions the smaller side is seen in; 0 for a quarter of it, as the papers have it.
     pub rank: usize,
     /// T: steps after which other directions are drawn.
     pub update_interval: u32,
@@ -56,7 +56,7 @@ impl FromStr for ScaleOf {
 impl Default for ApolloConfig {
     fn default() -> Self {
         Self {
-            rank: 128,
+            rank: 0,
             update_interval: 200,
             scale: 1.0,
             scale_of: ScaleOf::Channel,
@@ -75,10 +75,11 @@ impl Settings for ApolloConfig {
     }
 
     fn words(&self) -> String {
-        match self.scale_of {
-            ScaleOf::Channel => format!("APOLLO of rank {}", self.rank),
-            ScaleOf::Tensor => format!("APOLLO of rank {}, one factor", self.rank),
-        }
+        let of = match self.scale_of {
+            ScaleOf::Channel => "",
+            ScaleOf::Tensor => ", one factor",
+        };
+        format!("APOLLO of {}{of}", rank_in_words(self.rank))
     }
 
     fn read_keys(&mut self, section: &mut Section) -> Result<()> {
@@ -93,7 +94,6 @@ impl Settings for ApolloConfig {
     }
 
     fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {
-        check::at_least_1(&key("rank"), self.rank as u64)?;
         check::at_least_1(&key("update_interval"), self.update_interval.into())?;
         check::positive(&key("scale"), self.scale)?;
         check::above_1(&key("growth_limit"), self.growth_limit)?;

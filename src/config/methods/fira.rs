@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::{GaloreConfig, Settings, read_betas};
+use super::{GaloreConfig, Settings, rank_in_words, read_betas};
 use crate::Result;
 use crate::config::check;
 use crate::config::keys::Section;
@@ -8,7 +8,7 @@ use crate::config::keys::Section;
 /// Fira (Chen et al. 2024, arXiv 2410.01623): GaLore, and the rest of the gradient scaled as Adam scales the subspace.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FiraConfig {
-    /// r: singular vectors of the smaller side that are kept.
+    /// r: singular vectors of the smaller side that are kept; 0 for a quarter of it, as the papers have it.
     pub rank: usize,
     /// T: steps after which they are found anew.
     pub update_interval: u32,
@@ -47,7 +47,7 @@ impl Settings for FiraConfig {
     }
 
     fn words(&self) -> String {
-        format!("Fira of rank {}", self.rank)
+        format!("Fira of {}", rank_in_words(self.rank))
     }
 
     fn read_keys(&mut self, section: &mut Section) -> Result<()> {

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::{Settings, read_betas};
+use super::{Settings, rank_in_words, read_betas};
 use crate::Result;
 use crate::config::check;
 use crate::config::keys::Section;
@@ -8,7 +8,7 @@ use crate::config::keys::Section;
 /// GaLore (Zhao et al. 2024, arXiv 2403.03507): Adam in a subspace that the gradient's singular vectors span.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GaloreConfig {
-    /// r: singular vectors of the smaller side that are kept.
+    /// r: singular vectors of the smaller side that are kept; 0 for a quarter of it, as the papers have it.
     pub rank: usize,
     /// T: steps after which they are found anew.
     pub update_interval: u32,
@@ -36,7 +36,7 @@ impl Settings for GaloreConfig {
     }
 
     fn words(&self) -> String {
-        format!("GaLore of rank {}", self.rank)
+        format!("GaLore of {}", rank_in_words(self.rank))
     }
 
     fn read_keys(&mut self, section: &mut Section) -> Result<()> {
@@ -49,7 +49,6 @@ impl Settings for GaloreConfig {
     }
 
     fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {
-        check::at_least_1(&key("rank"), self.rank as u64)?;
         check::at_least_1(&key("update_interval"), self.update_interval.into())?;
         check::positive(&key("scale"), self.scale)?;
         check::from_0_below_1(&key("beta1"), self.beta1)?;

@@ -60,3 +60,12 @@ fn read_betas(section: &mut Section, beta1: &mut f64, beta2: &mut f64) -> Result
     section.set("beta1", beta1)?;
     section.set("beta2", beta2)
 }
+
+/// The rank of a subspace for a matrix whose smaller side is this long: as it was set, or a quarter of the side.
+pub fn rank_for(rank: usize, small: usize) -> usize {
+    if rank > 0 { rank } else { (small / 4).max(1) }
+}
+
+fn rank_in_words(rank: usize) -> String {
+    if rank > 0 { format!("rank {rank}") } else { "a quarter of the rank".into() }
+}
