@@ -265,6 +265,19 @@ mod tests {
             ("name = 'lion'\nbeta2 = 1", "optimizer.beta2: must be at least 0 and below 1, got 1"),
             ("name = 'sgd'\nnesterov = true", "optimizer.nesterov: looks ahead along the momentum, which is 0"),
             ("name = 'sgd'\nnesterov = 1", "wants true or false, got 1"),
+            ("name = 'adafactor'\ndecay_rate = 1", "optimizer.decay_rate: must be above 0 and below 1, got 1"),
+            ("name = 'adafactor'\nmomentum = 0.9", "[optimizer] momentum: adafactor does not use this key"),
+            ("name = 'adalomo'\neps1 = 0", "optimizer.eps1: must be finite and above 0, got 0"),
+            ("name = 'adam-nonzero'\nstart = 'zero'", "[optimizer] start: must be data or random, got `zero`"),
+            ("name = 'adam-nonzero'\nstart_batches = 0", "optimizer.start_batches: must be at least 1"),
+            ("name = 'galore'\nupdate_interval = 0", "optimizer.update_interval: must be at least 1"),
+            ("name = 'galore'\nrank = -1", "wants a whole number"),
+            ("name = 'fira'\ngrowth_limit = 1", "optimizer.growth_limit: must be finite and above 1, got 1"),
+            ("name = 'apollo'\nscale_of = 'row'", "[optimizer] scale_of: must be channel or tensor, got `row`"),
+            ("name = 'apollo-mini'\nscale = 0", "optimizer.scale: must be finite and above 0, got 0"),
+            ("name = 'racs'\niterations = 0", "optimizer.iterations: must be at least 1"),
+            ("name = 'racs'\ngrowth_limit = 0.9", "optimizer.growth_limit: must be finite and above 1, got 0.9"),
+            ("name = 'h-fac'\nclip_threshold = 0", "optimizer.clip_threshold: must be finite and above 0, got 0"),
         ];
         for (toml, expected) in cases {
             let message = read(&format!("[optimizer]\n{toml}")).expect_err(expected).to_string();

@@ -8,6 +8,7 @@ mod fused_update;
 mod gpu;
 mod kernels;
 mod normalize;
+mod optimizer_table;
 mod optimizers;
 mod parity;
 mod rivals;

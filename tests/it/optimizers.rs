@@ -4,6 +4,7 @@ use std::path::Path;
 
 use multinorm::config::{OptimizerConfig, Recipe, Role, Rule, RunConfig, RunDefaults, optimizer_names};
 use multinorm::gpu::{Class, Form, Recorder};
+use multinorm::kernels::scaled::MAX_COLS;
 use multinorm::optim::{ReferenceUpdate, StepTensors, Update};
 
 use crate::kernels::scaled::uneven;
@@ -151,4 +152,33 @@ fn sinkgd_reads_the_gradient_once_an_iteration_and_touches_nothing_else_of_its_s
     // The partial sums of columns are the next in size: one row for each block of rows.
     let largest = dispatches.iter().flat_map(|(_, b)| *b).map(|b| b.len()).filter(|len| *len < 512 * 1376).max();
     assert_eq!(largest, Some(64 * 1376));
+}
+
+#[test]
+fn what_a_rule_cannot_move_is_refused_with_the_place_and_the_remedy() {
+    let cases = [
+        ("name = 'galore'\nrank = 9", Role::Linear, &[8, 30][..], "optimizer.rank: is 9, above the smaller side of w"),
+        ("name = 'fira'\nrank = 9", Role::Linear, &[30, 8], "set it to 8 or less"),
+        (
+            "name = 'apollo'\nrank = 9\n[optimizer.head]\nname = 'apollo'\nrank = 99",
+            Role::Head,
+            &[30, 8],
+            "optimizer.head.rank",
+        ),
+        ("[optimizer.norm]\nname = 'racs'", Role::Norm, &[8], "optimizer.norm.name: RACS scales the rows and columns"),
+        ("[optimizer.norm]\nname = 'galore'", Role::Norm, &[8], "give optimizer.norm another"),
+        ("[optimizer.norm]\nname = 'h-fac'", Role::Norm, &[8], "of shape [8] is none"),
+        ("name = 'adafactor'", Role::Linear, &[2, MAX_COLS + 1], "this rule takes at most"),
+    ];
+    for (section, role, shape, expected) in cases {
+        let mut rec = Recorder::new(&gpu(FORMS[0]).profile);
+        let [weight, gradient, statistics, step] =
+            [shape, shape, &[5], &[4]].map(|shape| rec.persistent(Class::Scratch, "any", shape));
+        rec.begin("update");
+        let update = Update { name: "w", role, weight: &weight, gradient: &gradient };
+        let shared = StepTensors { statistics: &statistics, step: &step };
+        let refused = multinorm::optim::record(&mut rec, &config(section), &update, shared);
+        let message = refused.expect_err(expected).to_string();
+        assert!(message.contains(expected), "{section}: {message}");
+    }
 }

@@ -26,7 +26,7 @@ pub struct GaloreConfig {
 
 impl Default for GaloreConfig {
     fn default() -> Self {
-        Self { rank: 128, update_interval: 200, scale: 0.25, beta1: 0.9, beta2: 0.999, eps: 1e-6, weight_decay: 0.0 }
+        Self { rank: 0, update_interval: 200, scale: 0.25, beta1: 0.9, beta2: 0.999, eps: 1e-6, weight_decay: 0.0 }
     }
 }
 
