@@ -20,8 +20,8 @@ mod run;
 pub use catalog::names as optimizer_names;
 pub use load::RunDefaults;
 pub use methods::{
-    AdafactorConfig, AdalomoConfig, AdamNonzeroConfig, AdamwConfig, ApolloConfig, FiraConfig, GaloreConfig, HFacConfig,
-    LionConfig, RacsConfig, ScaleOf, SecondMomentStart, SgdConfig, rank_for,
+    AdafactorConfig, AdalomoConfig, AdamNonzeroConfig, AdamwConfig, ApolloConfig, ExtrapolatedSgdConfig, FiraConfig,
+    GaloreConfig, HFacConfig, LionConfig, RacsConfig, ScaleOf, SecondMomentStart, SgdConfig, rank_for,
 };
 pub use model::{ModelConfig, PRESETS, ParameterSpec, Role};
 pub use optimizer::OptimizerConfig;

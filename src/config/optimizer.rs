@@ -277,6 +277,7 @@ mod tests {
             ("name = 'apollo-mini'\nscale = 0", "optimizer.scale: must be finite and above 0, got 0"),
             ("name = 'racs'\niterations = 0", "optimizer.iterations: must be at least 1"),
             ("name = 'racs'\ngrowth_limit = 0.9", "optimizer.growth_limit: must be finite and above 1, got 0.9"),
+            ("name = 'extrapolated-sgd'\nextrapolation = 0", "optimizer.extrapolation: must be finite and above 0"),
             ("name = 'h-fac'\nclip_threshold = 0", "optimizer.clip_threshold: must be finite and above 0, got 0"),
         ];
         for (toml, expected) in cases {

@@ -6,8 +6,8 @@ use super::catalog;
 use super::check;
 use super::keys::Section;
 use super::methods::{
-    AdafactorConfig, AdalomoConfig, AdamNonzeroConfig, AdamwConfig, ApolloConfig, FiraConfig, GaloreConfig, HFacConfig,
-    LionConfig, RacsConfig, Settings, SgdConfig,
+    AdafactorConfig, AdalomoConfig, AdamNonzeroConfig, AdamwConfig, ApolloConfig, ExtrapolatedSgdConfig, FiraConfig,
+    GaloreConfig, HFacConfig, LionConfig, RacsConfig, Settings, SgdConfig,
 };
 use super::passes::{MomentumPlacement, Pass, PassProgram, ScaleRule};
 use crate::Result;
@@ -62,6 +62,8 @@ rules! {
     Adamw(AdamwConfig) = "adamw",
     /// Adam's scaling seen in a random projection.
     Apollo(ApolloConfig) = "apollo",
+    /// SGD whose gradient is taken where the last one points.
+    ExtrapolatedSgd(ExtrapolatedSgdConfig) = "extrapolated-sgd",
     /// Adam in a subspace, and the rest of the gradient scaled alike.
     Fira(FiraConfig) = "fira",
     /// Adam in a subspace that the gradient's singular vectors span.

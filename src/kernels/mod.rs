@@ -9,6 +9,7 @@ pub mod apollo;
 pub mod attention;
 pub mod cross_entropy;
 pub mod embedding;
+pub mod extrapolated_sgd;
 pub mod factored;
 pub mod fill;
 pub mod h_fac;
@@ -38,6 +39,7 @@ pub const ALL: &[&[Kernel]] = &[
     attention::KERNELS,
     cross_entropy::KERNELS,
     embedding::KERNELS,
+    extrapolated_sgd::KERNELS,
     factored::KERNELS,
     fill::KERNELS,
     h_fac::KERNELS,

@@ -7,6 +7,7 @@ mod adalomo;
 mod adam_nonzero;
 mod adamw;
 mod apollo;
+mod extrapolated_sgd;
 mod fira;
 mod galore;
 mod h_fac;
@@ -36,6 +37,8 @@ pub struct Update<'a> {
     pub weight: &'a Tensor,
     /// Its gradient.
     pub gradient: &'a Tensor,
+    /// What [`record_ahead`] returned for it.
+    pub ahead: Option<&'a State>,
 }
 
 /// What all updates of a step share.
@@ -123,6 +126,21 @@ fn section_of(role: Role) -> &'static str {
 /// A function that records the update of one parameter and returns what it carries from step to step.
 pub type RecordUpdate<'a> = dyn Fn(&mut Recorder, &Update<'_>, StepTensors<'_>) -> Result<Vec<State>> + 'a;
 
+/// Records what the rule of a parameter's role does before a step's forward pass, if it does anything: at the beginning of
+/// the step. The state that comes back is handed to [`record`] as [`Update::ahead`], and returned by it.
+pub fn record_ahead(
+    rec: &mut Recorder,
+    config: &OptimizerConfig,
+    update: &Update<'_>,
+    step: StepTensors<'_>,
+) -> Option<State> {
+    let Recipe { rule, lr } = config.recipe(update.role);
+    match rule {
+        Rule::ExtrapolatedSgd(hyper) => Some(extrapolated_sgd::record_ahead(rec, update, step, hyper, *lr)),
+        _ => None,
+    }
+}
+
 /// Records the update of one parameter by the rule of its role.
 ///
 /// Errors: a rule that cannot move a parameter of this shape.
@@ -139,6 +157,7 @@ pub fn record(
         Rule::Adalomo(hyper) => adalomo::record(rec, update, step, hyper, *lr)?,
         Rule::AdamNonzero(hyper) => adam_nonzero::record(rec, update, step, hyper, *lr).into(),
         Rule::Apollo(hyper) => apollo::record(rec, update, step, hyper, *lr)?,
+        Rule::ExtrapolatedSgd(hyper) => vec![extrapolated_sgd::record(rec, update, step, hyper, *lr)],
         Rule::Fira(hyper) => fira::record(rec, update, step, hyper, *lr)?,
         Rule::Galore(hyper) => galore::record(rec, update, step, hyper, *lr)?,
         Rule::HFac(hyper) => h_fac::record(rec, update, step, hyper, *lr)?,

@@ -6,7 +6,7 @@ use crate::config::{
 };
 use crate::reference::newton_schulz::spectral;
 use crate::reference::{
-    adafactor, adam_nonzero, adamw, apollo, galore, h_fac, lion, momentum, passes, racs, random, sgd,
+    adafactor, adam_nonzero, adamw, apollo, extrapolated_sgd, galore, h_fac, lion, momentum, passes, racs, random, sgd,
 };
 
 use super::iterate::sequence;
@@ -88,6 +88,10 @@ impl ReferenceUpdate {
                 Box::new(move |w, step| {
                     apollo::step(&hyper, &mut state, w, &step.clipped(), [m, n], step.rate(), random);
                 })
+            }
+            // The gradient is given: where it was taken is not seen here.
+            Rule::ExtrapolatedSgd(c) => {
+                Box::new(move |w, step| extrapolated_sgd::step(w, &step.clipped(), step.rate(), c.weight_decay))
             }
             Rule::Fira(c) => galore_of(&c.as_galore(), Some(c.growth_limit), [m, n]),
             Rule::Galore(c) => galore_of(&c, None, [m, n]),

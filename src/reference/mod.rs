@@ -23,6 +23,7 @@ pub mod apollo;
 pub mod attention;
 pub mod cross_entropy;
 pub mod embedding;
+pub mod extrapolated_sgd;
 pub mod galore;
 pub mod h_fac;
 pub mod heat_map;

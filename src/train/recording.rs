@@ -45,7 +45,21 @@ pub struct Recorded {
 ///
 /// Errors: an optimizer that cannot move a parameter.
 pub fn record_training(config: &RunConfig, profile: &Profile) -> Result<Recorded> {
-    record_training_with(config, profile, &|rec, update, step| optim::record(rec, &config.optimizer, update, step))
+    let update = |rec: &mut Recorder, update: &Update<'_>, step: StepTensors<'_>| {
+        optim::record(rec, &config.optimizer, update, step)
+    };
+    let ahead = |rec: &mut Recorder, update: &Update<'_>, step: StepTensors<'_>| {
+        optim::record_ahead(rec, &config.optimizer, update, step)
+    };
+    record_all(config, profile, &Rules { ahead: &ahead, update: &update })
+}
+
+/// What is recorded of an optimizer.
+struct Rules<'a> {
+    /// Before the forward pass of a step.
+    ahead: &'a dyn Fn(&mut Recorder, &Update<'_>, StepTensors<'_>) -> Option<State>,
+    /// When a gradient is whole.
+    update: &'a RecordUpdate<'a>,
 }
 
 /// The same with an optimizer of the caller's instead of the configuration's.
@@ -54,6 +68,10 @@ pub fn record_training_with(
     profile: &Profile,
     record_update: &RecordUpdate<'_>,
 ) -> Result<Recorded> {
+    record_all(config, profile, &Rules { ahead: &|_, _, _| None, update: record_update })
+}
+
+fn record_all(config: &RunConfig, profile: &Profile, rules: &Rules<'_>) -> Result<Recorded> {
     let mut recorder = Recorder::new(profile);
     let rec = &mut recorder;
     let gradients = if config.train.fused_update { Gradients::Passing } else { Gradients::Kept };
@@ -72,9 +90,9 @@ pub fn record_training_with(
     let shared = StepTensors { statistics: &statistics, step: &step };
     let micro = MicroStep { llama: &llama, inputs: &inputs, loss: &loss, scale };
     let states = if config.train.fused_update {
-        record_fused(rec, &micro, shared, record_update)?
+        record_fused(rec, &micro, shared, rules)?
     } else {
-        record_separate(rec, &micro, shared, &config.train, record_update)?
+        record_separate(rec, &micro, shared, &config.train, rules)?
     };
     let watched = Watched::choose(rec, config, &llama.parameters, &states, &statistics);
     rec.begin(EVALUATE);
@@ -95,10 +113,11 @@ fn record_separate(
     &MicroStep { llama, inputs, loss, scale }: &MicroStep<'_>,
     shared: StepTensors<'_>,
     train: &TrainConfig,
-    record_update: &RecordUpdate<'_>,
+    rules: &Rules<'_>,
 ) -> Result<Vec<State>> {
     let keep = &mut |_: &mut Recorder, _: &Parameter| Ok(());
     rec.begin(FIRST);
+    let ahead = record_ahead(rec, llama, shared, rules);
     record_micro_step(rec, llama, inputs, loss, scale, Output::Write, keep)?;
     if train.n_micro_batches() > 1 {
         rec.begin(NEXT);
@@ -108,8 +127,8 @@ fn record_separate(
     let gradients: Vec<Tensor> = llama.parameters.iter().map(|p| p.gradient().clone()).collect();
     gradient_statistics(rec, &gradients, shared.statistics, train.max_grad_norm);
     let mut states = Vec::new();
-    for parameter in &llama.parameters {
-        states.extend(record_update(rec, &update_of(parameter), shared)?);
+    for (parameter, ahead) in llama.parameters.iter().zip(&ahead) {
+        states.extend((rules.update)(rec, &update_of(parameter, ahead.as_ref()), shared)?);
     }
     Ok(states)
 }
@@ -119,17 +138,18 @@ fn record_fused(
     rec: &mut Recorder,
     &MicroStep { llama, inputs, loss, scale }: &MicroStep<'_>,
     shared: StepTensors<'_>,
-    record_update: &RecordUpdate<'_>,
+    rules: &Rules<'_>,
 ) -> Result<Vec<State>> {
     let norms = GradientNorms::new(rec, llama.parameters.len());
     let mut states: Vec<Vec<State>> = vec![Vec::new(); llama.parameters.len()];
     rec.begin(FIRST);
+    let ahead = record_ahead(rec, llama, shared, rules);
     record_micro_step(rec, llama, inputs, loss, scale, Output::Write, &mut |rec, parameter| {
         let place = llama.parameters.iter().position(|p| p.spec.name == parameter.spec.name);
         let index = place.expect("a parameter of this model");
         norms.measure(rec, index, parameter.gradient());
         norms.check(rec, index, shared.statistics);
-        states[index] = record_update(rec, &update_of(parameter), shared)?;
+        states[index] = (rules.update)(rec, &update_of(parameter, ahead[index].as_ref()), shared)?;
         Ok(())
     })?;
     norms.finish(rec, shared.statistics, 0.0);
@@ -137,7 +157,12 @@ fn record_fused(
     Ok(states.into_iter().flatten().collect())
 }
 
-fn update_of(parameter: &Parameter) -> Update<'_> {
+/// What rules do before the forward pass, for each parameter.
+fn record_ahead(rec: &mut Recorder, llama: &Llama, shared: StepTensors<'_>, rules: &Rules<'_>) -> Vec<Option<State>> {
+    llama.parameters.iter().map(|parameter| (rules.ahead)(rec, &update_of(parameter, None), shared)).collect()
+}
+
+fn update_of<'a>(parameter: &'a Parameter, ahead: Option<&'a State>) -> Update<'a> {
     let Parameter { spec, weight, .. } = parameter;
-    Update { name: &spec.name, role: spec.role, weight, gradient: parameter.gradient() }
+    Update { name: &spec.name, role: spec.role, weight, gradient: parameter.gradient(), ahead }
 }

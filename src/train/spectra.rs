@@ -165,6 +165,7 @@ impl<'a> Path<'a> {
             | Rule::Adalomo(_)
             | Rule::AdamNonzero(_)
             | Rule::Apollo(_)
+            | Rule::ExtrapolatedSgd(_)
             | Rule::Fira(_)
             | Rule::Galore(_)
             | Rule::HFac(_)

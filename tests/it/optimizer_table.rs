@@ -20,7 +20,7 @@ fn kept(rule: &Rule, shape: &[usize]) -> (&'static str, usize) {
         Rule::Sgd(sgd) if sgd.momentum > 0.0 => ("m·n", len),
         Rule::Sgd(_) => ("0", 0),
         Rule::Adamw(_) | Rule::AdamNonzero(_) => ("2·m·n", 2 * len),
-        Rule::Lion(_) => ("m·n", len),
+        Rule::Lion(_) | Rule::ExtrapolatedSgd(_) => ("m·n", len),
         // A vector's squares are averaged one by one.
         Rule::Adafactor(_) | Rule::Adalomo(_) => ("m + n", sides),
         Rule::HFac(_) => ("2·(m + n)", 2 * sides),

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use multinorm::config::{OptimizerConfig, Recipe, Role, Rule, RunConfig, RunDefaults, optimizer_names};
 use multinorm::gpu::{Class, Form, Recorder};
-use multinorm::kernels::scaled::MAX_COLS;
+use multinorm::kernels::scaled::{MAX_COLS, Scaled, materialize};
 use multinorm::optim::{ReferenceUpdate, StepTensors, Update};
+use multinorm::reference::extrapolated_sgd;
 
 use crate::kernels::scaled::uneven;
 use crate::kernels::sgd::{CLIP, schedule, statistics, step};
@@ -32,8 +33,10 @@ fn check(form: Form, what: &str, config: &OptimizerConfig, role: Role, shape: &[
     let (weight, mut want) = case.random(shape, 1);
     let gradient = case.output(shape);
     let (statistics, numbers) = (statistics(&mut case), step(&mut case));
-    let update = Update { name: "w", role, weight: &weight, gradient: &gradient };
+    let update = Update { name: "w", role, weight: &weight, gradient: &gradient, ahead: None };
     let shared = StepTensors { statistics: &statistics, step: &numbers };
+    let ahead = multinorm::optim::record_ahead(&mut case.rec, config, &update, shared);
+    let update = Update { ahead: ahead.as_ref(), ..update };
     let states = multinorm::optim::record(&mut case.rec, config, &update, shared).unwrap();
     assert_eq!(states.is_empty(), rule.is_stateless(), "{what}: {states:?}");
     let done = case.allocate();
@@ -108,6 +111,7 @@ fn every_setting_of_a_rule_agrees_with_its_reference_over_ten_steps() {
         "name = 'adam-nonzero'\nstart = 'random'\nstart_scale = 100\nbetas = [0.5, 0.9]",
         "name = 'apollo'\nrank = 5\nupdate_interval = 3\nweight_decay = 0.2\nscale = 4",
         "name = 'apollo'\nrank = 4\nscale_of = 'tensor'\ngrowth_limit = 2",
+        "name = 'extrapolated-sgd'\nextrapolation = 2\nweight_decay = 0.1",
         "name = 'galore'\nrank = 3\nupdate_interval = 4\nscale = 1\nweight_decay = 0.2",
         "name = 'fira'\nrank = 2\nupdate_interval = 3\nscale = 0.5\ngrowth_limit = 1.2\nweight_decay = 0.2",
         "name = 'h-fac'\nbetas = [0.5, 0.9]\neps = 0.1\nclip_threshold = 0.3\nweight_decay = 0.2",
@@ -142,7 +146,7 @@ fn sinkgd_reads_the_gradient_once_an_iteration_and_touches_nothing_else_of_its_s
     let [statistics, step] = [5, 4].map(|len| rec.persistent(Class::Scratch, "numbers", &[len]));
     let config = OptimizerConfig::named("sinkgd").unwrap();
     rec.begin("update");
-    let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradient };
+    let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradient, ahead: None };
     let shared = StepTensors { statistics: &statistics, step: &step };
     multinorm::optim::record(&mut rec, &config, &update, shared).unwrap();
     let dispatches = rec.dispatches("update");
@@ -175,10 +179,40 @@ fn what_a_rule_cannot_move_is_refused_with_the_place_and_the_remedy() {
         let [weight, gradient, statistics, step] =
             [shape, shape, &[5], &[4]].map(|shape| rec.persistent(Class::Scratch, "any", shape));
         rec.begin("update");
-        let update = Update { name: "w", role, weight: &weight, gradient: &gradient };
+        let update = Update { name: "w", role, weight: &weight, gradient: &gradient, ahead: None };
         let shared = StepTensors { statistics: &statistics, step: &step };
         let refused = multinorm::optim::record(&mut rec, &config(section), &update, shared);
         let message = refused.expect_err(expected).to_string();
         assert!(message.contains(expected), "{section}: {message}");
+    }
+}
+
+#[test]
+fn extrapolated_sgd_takes_its_gradient_where_the_last_one_points() {
+    // The gradient of half a sum of squares is the weight itself: so it shows where it was taken.
+    let config = config("name = 'extrapolated-sgd'\nlr = 0.3\nextrapolation = 0.5");
+    let shape = [7, 13];
+    for form in FORMS {
+        let mut case = Case::new(form);
+        let (weight, mut want) = case.random(&shape, 1);
+        let gradient = case.output(&shape);
+        let (statistics, numbers) = (statistics(&mut case), step(&mut case));
+        let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradient, ahead: None };
+        let shared = StepTensors { statistics: &statistics, step: &numbers };
+        let ahead = multinorm::optim::record_ahead(&mut case.rec, &config, &update, shared);
+        materialize(&mut case.rec, &Scaled::new(&weight), &gradient);
+        let update = Update { ahead: ahead.as_ref(), ..update };
+        multinorm::optim::record(&mut case.rec, &config, &update, shared).unwrap();
+        let done = case.allocate();
+        let mut previous = vec![0.0; 7 * 13];
+        for number in 1..=10 {
+            done.write(&numbers, &[schedule(number).to_bits(), number, 0, 0]);
+            done.run();
+            let rate = 0.3 * f64::from(schedule(number));
+            let at = extrapolated_sgd::ahead(&want, &previous, 0.5 * rate);
+            previous = at.iter().map(|w| f64::from(CLIP) * w).collect();
+            extrapolated_sgd::step(&mut want, &previous, rate, 0.0);
+        }
+        assert_close(format!("{form:?}"), &done.read(&weight), &want, TOLERANCE);
     }
 }

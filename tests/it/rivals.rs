@@ -64,7 +64,7 @@ fn ours(form: Form, rival: &Rival, shape: [usize; 2], weight: &[f32]) -> Vec<f32
     let mut case = Case::new(form);
     let [w, g] = [case.input(&shape, weight), case.output(&shape)];
     let (statistics, step) = (case.input(&[4], &[0.0f32, 1.0, 0.0, 0.0]), case.input(&[4], &[0u32; 4]));
-    let update = Update { name: NAME, role: Role::Linear, weight: &w, gradient: &g };
+    let update = Update { name: NAME, role: Role::Linear, weight: &w, gradient: &g, ahead: None };
     let shared = StepTensors { statistics: &statistics, step: &step };
     multinorm::optim::record(&mut case.rec, &config, &update, shared).unwrap();
     let done = case.allocate();

@@ -145,8 +145,10 @@ fn record_updates(rec: &mut Recorder) {
             for role in [Role::Linear, Role::Embedding, Role::Head, Role::Norm] {
                 let shape = if role == Role::Norm { &shape[1..] } else { &shape };
                 let [weight, gradient, step] = [shape, shape, &[4]].map(|shape| tensor(rec, shape));
-                let update = Update { name: "any", role, weight: &weight, gradient: &gradient };
+                let update = Update { name: "any", role, weight: &weight, gradient: &gradient, ahead: None };
                 let shared = StepTensors { statistics: &statistics, step: &step };
+                let ahead = multinorm::optim::record_ahead(rec, &run.optimizer, &update, shared);
+                let update = Update { ahead: ahead.as_ref(), ..update };
                 multinorm::optim::record(rec, &run.optimizer, &update, shared).unwrap();
             }
         }

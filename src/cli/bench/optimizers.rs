@@ -93,8 +93,10 @@ impl Recorded {
         let gradient = rec.persistent(Class::Gradients, "gradient", &shape);
         let numbers = [Place::GRADIENTS + 1, 4].map(|len| rec.persistent(Class::Scratch, "numbers", &[len]));
         rec.begin("update");
-        let update = Update { name: NAME, role: Role::Linear, weight: &weight, gradient: &gradient };
+        let update = Update { name: NAME, role: Role::Linear, weight: &weight, gradient: &gradient, ahead: None };
         let shared = StepTensors { statistics: &numbers[0], step: &numbers[1] };
+        let ahead = multinorm::optim::record_ahead(&mut rec, config, &update, shared);
+        let update = Update { ahead: ahead.as_ref(), ..update };
         let states = multinorm::optim::record(&mut rec, config, &update, shared)?;
         let updated = std::iter::once(weight.clone()).chain(states.into_iter().map(|state| state.tensor)).collect();
         Ok(Self { rec, weight, gradient, numbers, updated })
