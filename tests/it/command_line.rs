@@ -86,7 +86,13 @@ fn a_run_without_json_prints_a_summary() {
 
 #[test]
 fn a_killed_run_resumes_to_the_same_bits() {
-    for (rule, sets) in [("sinkgd", &["spectra.every=2"][..]), ("adamw", ADAMW)] {
+    let galore: &[&str] = &[
+        "optimizer.name=galore",
+        "optimizer.update_interval=7",
+        "train.fused_update=true",
+        "train.micro_batch_size=4",
+    ];
+    for (rule, sets) in [("sinkgd", &["spectra.every=2"][..]), ("adamw", ADAMW), ("galore", galore)] {
         let place = Place::new();
         let sets = [sets, &["train.steps=40", "checkpoint.every=3", "eval.every=10"]].concat();
         let whole = place.train("whole", &sets);

@@ -47,7 +47,9 @@ fn run(trainer: &mut Trainer) -> (Vec<(f64, f64)>, Snapshot) {
 #[test]
 fn the_same_bits_as_a_separate_update() {
     for (form, tied) in FORMS.into_iter().zip([true, false]) {
-        for optimizer in ["sinkgd", "swan", "signsgd", "sgd", "adamw", "muon"] {
+        let rivals =
+            ["adafactor", "adam-nonzero", "apollo", "apollo-mini", "extrapolated-sgd", "fira", "h-fac", "racs"];
+        for optimizer in ["sinkgd", "swan", "signsgd", "sgd", "adamw", "muon"].into_iter().chain(rivals) {
             let [separate, fused] = [false, true].map(|fused| run(&mut trainer(form, fused, optimizer, tied)));
             assert_eq!(separate.0, fused.0, "{form:?} {optimizer}: loss and gradient norm");
             assert!(separate.0.first() != separate.0.last(), "{form:?} {optimizer}: it trains");
