@@ -65,7 +65,7 @@ pub fn average(
     ahead
 }
 
-/// The step along half the momentum terms and rates[1] times X, in place.
+/// The step along half the momentum terms and `rates[1]` times X, in place.
 pub fn apply(
     rec: &mut Recorder,
     x: &Scaled,

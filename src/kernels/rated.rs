@@ -78,7 +78,7 @@ pub fn growth_limit(
     rates
 }
 
-/// w −= rate · (rates[1] · scale · X + weight_decay · w) with the rate rates[0] times the schedule, in place.
+/// w −= rate · (`rates[1]` · scale · X + weight_decay · w) with the rate `rates[0]` times the schedule, in place.
 pub fn apply_rated(
     rec: &mut Recorder,
     x: &Scaled,

@@ -54,14 +54,6 @@ pub fn record_training(config: &RunConfig, profile: &Profile) -> Result<Recorded
     record_all(config, profile, &Rules { ahead: &ahead, update: &update })
 }
 
-/// What is recorded of an optimizer.
-struct Rules<'a> {
-    /// Before the forward pass of a step.
-    ahead: &'a dyn Fn(&mut Recorder, &Update<'_>, StepTensors<'_>) -> Option<State>,
-    /// When a gradient is whole.
-    update: &'a RecordUpdate<'a>,
-}
-
 /// The same with an optimizer of the caller's instead of the configuration's.
 pub fn record_training_with(
     config: &RunConfig,
@@ -69,6 +61,14 @@ pub fn record_training_with(
     record_update: &RecordUpdate<'_>,
 ) -> Result<Recorded> {
     record_all(config, profile, &Rules { ahead: &|_, _, _| None, update: record_update })
+}
+
+/// What is recorded of an optimizer.
+struct Rules<'a> {
+    /// Before the forward pass of a step.
+    ahead: &'a dyn Fn(&mut Recorder, &Update<'_>, StepTensors<'_>) -> Option<State>,
+    /// When a gradient is whole.
+    update: &'a RecordUpdate<'a>,
 }
 
 fn record_all(config: &RunConfig, profile: &Profile, rules: &Rules<'_>) -> Result<Recorded> {
