@@ -1,5 +1,6 @@
-// Rows to an orthonormal basis of what they span, by Gram and Schmidt, twice over: one workgroup, for few and short rows.
-// A row that lies in the span of those before it becomes zero.
+// Rows to orthonormal ones that span at least as much, by Gram and Schmidt, three times over, each time from length 1: one
+// workgroup, for few and short rows. What rounding leaves of a row that lies in the span of those before it becomes a
+// direction as good as any; a zero row stays zero.
 override ROWS: u32;
 override COLS: u32;
 const LEAST: f32 = 1.1754944e-38;
@@ -9,18 +10,12 @@ const LEAST: f32 = 1.1754944e-38;
 fn orthonormalize_rows(@builtin(local_invocation_index) lane: u32) {
     for (var row = 0u; row < ROWS; row++) {
         // Each lane touches its own columns alone, so that only the sums are shared.
-        var largest = 0.0;
-        for (var at = lane; at < COLS; at += WG) { largest = max(largest, abs(y[row * COLS + at])); }
-        largest = workgroup_max(largest, lane);
-        let scale = select(0.0, 1.0 / largest, largest >= LEAST);
-        var squares = 0.0;
-        for (var at = lane; at < COLS; at += WG) {
-            let value = y[row * COLS + at] * scale;
-            y[row * COLS + at] = value;
-            squares = fma(value, value, squares);
-        }
-        let before = workgroup_sum(squares, lane);
-        for (var time = 0u; time < 2u; time++) {
+        for (var time = 0u; time < 3u; time++) {
+            var largest = 0.0;
+            for (var at = lane; at < COLS; at += WG) { largest = max(largest, abs(y[row * COLS + at])); }
+            largest = workgroup_max(largest, lane);
+            let scale = select(0.0, 1.0 / largest, largest >= LEAST);
+            for (var at = lane; at < COLS; at += WG) { y[row * COLS + at] *= scale; }
             for (var other = 0u; other < row; other++) {
                 var sum = 0.0;
                 for (var at = lane; at < COLS; at += WG) { sum = fma(y[row * COLS + at], y[other * COLS + at], sum); }
@@ -28,10 +23,10 @@ fn orthonormalize_rows(@builtin(local_invocation_index) lane: u32) {
                 for (var at = lane; at < COLS; at += WG) { y[row * COLS + at] -= share * y[other * COLS + at]; }
             }
         }
-        squares = 0.0;
+        var squares = 0.0;
         for (var at = lane; at < COLS; at += WG) { squares = fma(y[row * COLS + at], y[row * COLS + at], squares); }
-        let after = workgroup_sum(squares, lane);
-        let over = select(0.0, inverseSqrt(after), after > 1e-12 * before);
+        let norm = workgroup_sum(squares, lane);
+        let over = select(0.0, inverseSqrt(norm), norm >= LEAST);
         for (var at = lane; at < COLS; at += WG) { y[row * COLS + at] *= over; }
     }
 }

@@ -19,7 +19,7 @@ pub(super) const KERNELS: &[Kernel] = &[
 const OVERSAMPLING: usize = 8;
 const POWER_ITERATIONS: usize = 3;
 /// Rotations of every pair; they converge quadratically.
-const SWEEPS: usize = 10;
+const SWEEPS: usize = 12;
 
 /// Every `interval` steps from the first on, fills `basis` `[smaller side, r]` with the leading singular vectors of
 /// `gradient` m×n along its smaller side, the first first.

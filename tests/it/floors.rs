@@ -310,7 +310,14 @@ fn only_the_command_line_prints_and_blocks() {
 }
 
 /// Reference files of another name than the kernel file's, and the kernels that need none.
-const REFERENCES: [(&str, Option<&str>); 3] = [("norms", Some("norm")), ("scaled", Some("passes")), ("fill", None)];
+const REFERENCES: [(&str, Option<&str>); 6] = [
+    ("factored", Some("adafactor")),
+    ("fill", None),
+    ("norms", Some("norm")),
+    ("rated", Some("racs")),
+    ("scaled", Some("passes")),
+    ("subspace", Some("galore")),
+];
 
 fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"));

@@ -120,9 +120,10 @@ fn adalomo_is_that_of_its_authors() {
 #[test]
 fn apollo_is_that_of_its_authors() {
     check(&Rival {
-        ours: "name = 'apollo'\nlr = 0.1\nrank = 3\nupdate_interval = 4\nscale = 4",
+        ours: "name = 'apollo'\nlr = 0.1\nrank = 3\nupdate_interval = 4\nscale = 4\neps = 0.01",
         theirs: json!({
-            "optimizer": "apollo", "lr": 0.1, "rank": 3, "update_proj_gap": 4, "scale": 4.0, "scale_type": "channel"
+            "optimizer": "apollo", "lr": 0.1, "rank": 3, "update_proj_gap": 4, "scale": 4.0, "eps": 0.01,
+            "scale_type": "channel"
         }),
         projection: Some([3, 4]),
     });
@@ -138,8 +139,8 @@ fn apollo_is_that_of_its_authors() {
 #[test]
 fn galore_is_that_of_its_authors() {
     check(&Rival {
-        ours: "name = 'galore'\nlr = 0.1\nrank = 4\nupdate_interval = 4\nscale = 0.5",
-        theirs: json!({ "optimizer": "galore", "lr": 0.1, "rank": 4, "update_proj_gap": 4, "scale": 0.5 }),
+        ours: "name = 'galore'\nlr = 0.1\nrank = 4\nupdate_interval = 4\nscale = 0.5\neps = 0.01",
+        theirs: json!({ "optimizer": "galore", "lr": 0.1, "rank": 4, "update_proj_gap": 4, "scale": 0.5, "eps": 0.01 }),
         projection: None,
     });
 }
@@ -147,8 +148,8 @@ fn galore_is_that_of_its_authors() {
 #[test]
 fn fira_is_that_of_its_authors() {
     check(&Rival {
-        ours: "name = 'fira'\nlr = 0.1\nrank = 4\nupdate_interval = 4\nscale = 0.5",
-        theirs: json!({ "optimizer": "fira", "lr": 0.1, "rank": 4, "update_proj_gap": 4, "alpha": 0.5 }),
+        ours: "name = 'fira'\nlr = 0.1\nrank = 4\nupdate_interval = 4\nscale = 0.5\neps = 0.01",
+        theirs: json!({ "optimizer": "fira", "lr": 0.1, "rank": 4, "update_proj_gap": 4, "alpha": 0.5, "eps": 0.01 }),
         projection: None,
     });
 }

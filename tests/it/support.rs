@@ -178,13 +178,16 @@ pub fn pixel_share(pixel: u32) -> f64 {
 }
 
 /// Brings the rank of linear layers' projections to what a matrix of this shape has, and those of singular vectors to where
-/// their search is exact.
+/// their search is exact; with an eps beside which a coordinate near zero, whose sign is rounding's, moves nothing much.
 pub fn fit_rank(config: &mut OptimizerConfig, [m, n]: [usize; 2]) {
+    const EPS: f64 = 0.01;
     let small = m.min(n);
     match &mut config.linear.rule {
-        Rule::Apollo(apollo) => apollo.rank = apollo.rank.min(small),
-        Rule::Fira(fira) => fira.rank = fira.rank.clamp(small.saturating_sub(8).max(1), small),
-        Rule::Galore(galore) => galore.rank = galore.rank.clamp(small.saturating_sub(8).max(1), small),
+        Rule::Apollo(apollo) => (apollo.rank, apollo.eps) = (apollo.rank.min(small), EPS),
+        Rule::Fira(fira) => (fira.rank, fira.eps) = (fira.rank.clamp(small.saturating_sub(8).max(1), small), EPS),
+        Rule::Galore(galore) => {
+            (galore.rank, galore.eps) = (galore.rank.clamp(small.saturating_sub(8).max(1), small), EPS);
+        }
         _ => {}
     }
 }

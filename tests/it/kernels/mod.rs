@@ -4,17 +4,25 @@
 //! Tolerances are relative to the root mean square of the wanted values, and several times the worst that the software
 //! adapter was seen to do, since WGSL lets other adapters round more; `--nocapture` prints what each case measures.
 
+mod adam_nonzero;
 mod adamw;
+mod apollo;
 mod attention;
 mod cross_entropy;
 mod embedding;
+mod extrapolated_sgd;
+mod factored;
 mod fill;
+mod h_fac;
 mod heat_map;
 mod lion;
 mod matmul;
 mod momentum;
 pub mod newton_schulz;
 mod norms;
+mod racs;
+mod random;
+mod rated;
 mod rms_norm;
 mod rope;
 pub mod scaled;
