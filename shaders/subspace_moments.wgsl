@@ -1,5 +1,5 @@
-// Adam's moments in a subspace (GaLore), a workgroup for each channel: the direction m / (sqrt(v) + EPS) times the bias
-// corrections, and what Fira needs: sums[i] = (sum over k of (m / (sqrt(v) + EPS))^2, sum over k of R^2).
+// Adam's moments of a projected gradient R, a workgroup for each channel: the direction m / (sqrt(v) + EPS) times the bias
+// corrections for GaLore, and sums[i] = (sum over k of (m / (sqrt(v) + EPS))^2, sum over k of R^2) for Fira and APOLLO.
 override RANK: u32;
 override CHANNELS: u32;
 override BETA1: f32;
@@ -9,11 +9,12 @@ override REST2: f32;
 override LOG_BETA1: f32;
 override LOG_BETA2: f32;
 override EPS: f32;
+override DIRECTION: bool;  // whether the direction is wanted
 @group(0) @binding(0) var<storage, read>       projected:  array<f32>;        // [CHANNELS, RANK]
 @group(0) @binding(1) var<storage, read>       statistics: array<f32>;        // [1] is the clip factor
 @group(0) @binding(2) var<storage, read_write> exp_avg:    array<f32>;        // [CHANNELS, RANK]
 @group(0) @binding(3) var<storage, read_write> exp_avg_sq: array<f32>;        // [CHANNELS, RANK]
-@group(0) @binding(4) var<storage, read_write> direction:  array<f32>;        // [CHANNELS, RANK]
+@group(0) @binding(4) var<storage, read_write> direction:  array<f32>;        // [CHANNELS, RANK], or anything
 @group(0) @binding(5) var<storage, read_write> sums:       array<vec2<f32>>;  // [CHANNELS]
 @group(0) @binding(6) var<uniform>             step:       Step;
 
@@ -36,7 +37,7 @@ fn subspace_moments(
             exp_avg[at] = m;
             exp_avg_sq[at] = v;
             let adam = m / (sqrt(v) + EPS);
-            direction[at] = corrections * adam;
+            if (DIRECTION) { direction[at] = corrections * adam; }
             scaled = fma(adam, adam, scaled);
             raw = fma(x, x, raw);
         }

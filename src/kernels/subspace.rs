@@ -1,7 +1,7 @@
-//! The leading singular vectors of a gradient, and Adam among them: GaLore's and Fira's.
+//! Subspaces of a gradient, those of its leading singular vectors among them, and Adam in them: GaLore's, Fira's, APOLLO's.
 
 use super::random::gaussian;
-use super::scaled::{Scaled, row_norms};
+use super::scaled::{Scaled, flag, row_norms};
 use super::{LANES, Output, matmul, reduction_lanes};
 use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
 
@@ -108,25 +108,20 @@ pub struct SubspaceConstants {
     pub eps: f64,
 }
 
-/// What Adam makes of a projected gradient.
-#[derive(Clone, Debug)]
-pub struct Direction {
-    /// The step with its bias corrections, `[channels, r]`.
-    pub step: Tensor,
-    /// Squared norms of the step without them and of the projected gradient, `[channels, 2]`.
-    pub sums: Tensor,
-}
-
-/// Moments `[channels, r]` in place.
+/// Moments `[channels, r]` in place; squared norms of the step without bias corrections and of the projected gradient,
+/// `[channels, 2]`. The step with them goes to `direction`, if it is wanted.
 pub fn moments(
     rec: &mut Recorder,
     projected: &Tensor,
     moments: [&Tensor; 2],
     [statistics, step]: [&Tensor; 2],
     hyper: SubspaceConstants,
-) -> Direction {
+    direction: Option<&Tensor>,
+) -> Tensor {
     let [channels, rank] = [projected.shape[0], projected.shape[1]];
-    let direction = rec.transient(Class::Scratch, "direction", &[channels, rank]);
+    let wanted = flag("DIRECTION", direction.is_some());
+    let unwritten = rec.transient(Class::Scratch, "no direction", &[1]);
+    let direction = direction.unwrap_or(&unwritten);
     let sums = rec.transient(Class::Scratch, "channel sums", &[channels, 2]);
     let lanes = reduction_lanes(&rec.profile).min(rank.next_power_of_two());
     let [log1, log2] = [hyper.beta1, hyper.beta2].map(|beta| beta.ln().max(-100.0));
@@ -140,11 +135,12 @@ pub fn moments(
         ("LOG_BETA1", log1),
         ("LOG_BETA2", log2),
         ("EPS", hyper.eps),
+        wanted,
         ("WG", lanes as f64),
     ];
-    let bindings = [projected, statistics, moments[0], moments[1], &direction, &sums, step];
+    let bindings = [projected, statistics, moments[0], moments[1], direction, &sums, step];
     rec.dispatch(&KERNELS[4], &bindings, &constants, grid(channels));
-    Direction { step: direction, sums }
+    sums
 }
 
 /// y ← x − scale·y.

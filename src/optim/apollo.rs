@@ -6,11 +6,12 @@
 use super::{State, StepTensors, Update, check_matrix, check_rank};
 use crate::Result;
 use crate::config::{ApolloConfig, ScaleOf};
-use crate::gpu::{Class, Recorder};
-use crate::kernels::apollo::{MomentConstants, channel_factors};
+use crate::gpu::{Class, Recorder, Tensor};
+use crate::kernels::apollo::channel_factors;
+use crate::kernels::random::gaussian;
 use crate::kernels::rated::{LimitConstants, apply_rated, growth_limit};
 use crate::kernels::scaled::Scaled;
-use crate::kernels::{Output, matmul, random::gaussian};
+use crate::kernels::subspace::{self, SubspaceConstants, project};
 use crate::reference::random::stream;
 
 /// One product of G with the projection, two more reads of G, one read and one write of W.
@@ -32,21 +33,37 @@ pub(super) fn record(
     let projection = rec.transient(Class::Scratch, "random projection", &[small, rank]);
     let scale = (rank as f64).sqrt().recip();
     gaussian(rec, &projection, step, scale, stream(update.name), hyper.update_interval);
-    let projected = rec.transient(Class::Scratch, "projected gradient", &[channels, rank]);
-    if m >= n {
-        matmul::nn(rec, update.gradient, &projection, &projected, Output::Write);
-    } else {
-        matmul::tn(rec, update.gradient, &projection, &projected, Output::Write);
-    }
-    let ApolloConfig { beta1, beta2, eps, .. } = *hyper;
-    let whole = hyper.scale_of == ScaleOf::Tensor;
+    let projected = project(rec, update.gradient, &projection);
+    let ApolloConfig { beta1, beta2, eps, growth_limit, weight_decay, .. } = *hyper;
     let moments = [&exp_avg.tensor, &exp_avg_sq.tensor];
-    let factors = channel_factors(rec, &projected, moments, statistics, MomentConstants { beta1, beta2, eps, whole });
-    let mut x = Scaled::new(update.gradient);
-    *(if m >= n { &mut x.r } else { &mut x.c }) = Some(factors);
-    let corrected = Some([beta1, beta2]);
-    let constants = LimitConstants { lr, growth_limit: hyper.growth_limit, eps: 1e-8, corrected };
-    let rates = growth_limit(rec, &x, &last.tensor, statistics, step, constants);
-    apply_rated(rec, &x, update.weight, &rates, [statistics, step], [hyper.scale.sqrt(), hyper.weight_decay]);
+    let constants = SubspaceConstants { beta1, beta2, eps };
+    let sums = subspace::moments(rec, &projected, moments, [statistics, step], constants, None);
+    let factors = channel_factors(rec, &sums, statistics, hyper.scale_of == ScaleOf::Tensor);
+    let limit = LimitConstants { lr, growth_limit, eps: LIMIT_EPS, corrected: Some([beta1, beta2]) };
+    let step = [statistics, step];
+    limited_step(rec, update, update.gradient, factors, &last.tensor, step, limit, [hyper.scale.sqrt(), weight_decay]);
     Ok(vec![exp_avg, exp_avg_sq, last])
+}
+
+/// Beside the norm that the limiter divides by, as the authors of Fira and APOLLO have it.
+pub(super) const LIMIT_EPS: f64 = 1e-8;
+
+/// A step along `base`, m×n, with a factor for each channel along the larger side, whose norm may not grow by more than the
+/// limit; `last` `[1]` is the norm of the last one.
+#[expect(clippy::too_many_arguments, reason = "what a step is made of")]
+pub(super) fn limited_step(
+    rec: &mut Recorder,
+    update: &Update<'_>,
+    base: &Tensor,
+    factors: Tensor,
+    last: &Tensor,
+    [statistics, step]: [&Tensor; 2],
+    limit: LimitConstants,
+    scale_and_decay: [f64; 2],
+) {
+    let mut x = Scaled::new(base);
+    let [m, n] = x.shape();
+    *(if m >= n { &mut x.r } else { &mut x.c }) = Some(factors);
+    let rates = growth_limit(rec, &x, last, statistics, step, limit);
+    apply_rated(rec, &x, update.weight, &rates, [statistics, step], scale_and_decay);
 }

@@ -7,16 +7,19 @@
 use super::{State, StepTensors, Update, check_matrix, check_rank};
 use crate::Result;
 use crate::config::GaloreConfig;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Class, Recorder, Tensor};
 use crate::kernels::scaled::{Scaled, StepConstants, apply};
-use crate::kernels::subspace::{Direction, SubspaceConstants, moments, project, project_back, renew_basis};
+use crate::kernels::subspace::{SubspaceConstants, moments, project, project_back, renew_basis};
 use crate::reference::random::stream;
 
 /// A gradient in its subspace, and what Adam makes of it there.
 pub(super) struct InSubspace {
     pub states: [State; 3],
     pub projected: Tensor,
-    pub direction: Direction,
+    /// Adam's step there.
+    pub direction: Tensor,
+    /// Squared norms by channel, of the step and of the projected gradient.
+    pub sums: Tensor,
 }
 
 impl InSubspace {
@@ -37,7 +40,7 @@ pub(super) fn record(
 ) -> Result<Vec<State>> {
     let shape = check_matrix(update, "GaLore projects a matrix")?;
     let within = in_subspace(rec, update, step, hyper)?;
-    let whole = project_back(rec, &within.direction.step, within.basis(), shape);
+    let whole = project_back(rec, &within.direction, within.basis(), shape);
     let constants = StepConstants { lr, scale: hyper.scale, weight_decay: hyper.weight_decay };
     apply(rec, &Scaled::new(&whole), update.weight, step.statistics, step.step, constants);
     Ok(within.states.into())
@@ -59,6 +62,8 @@ pub(super) fn in_subspace(
     let projected = project(rec, update.gradient, &basis.tensor);
     let GaloreConfig { beta1, beta2, eps, .. } = *hyper;
     let states = [&exp_avg.tensor, &exp_avg_sq.tensor];
-    let direction = moments(rec, &projected, states, shared, SubspaceConstants { beta1, beta2, eps });
-    Ok(InSubspace { states: [basis, exp_avg, exp_avg_sq], projected, direction })
+    let direction = rec.transient(Class::Scratch, "direction", &projected.shape);
+    let constants = SubspaceConstants { beta1, beta2, eps };
+    let sums = moments(rec, &projected, states, shared, constants, Some(&direction));
+    Ok(InSubspace { states: [basis, exp_avg, exp_avg_sq], projected, direction, sums })
 }

@@ -93,7 +93,7 @@ impl ReferenceUpdate {
             Rule::ExtrapolatedSgd(c) => {
                 Box::new(move |w, step| extrapolated_sgd::step(w, &step.clipped(), step.rate(), c.weight_decay))
             }
-            Rule::Fira(c) => galore_of(&c.as_galore(), Some(c.growth_limit), [m, n]),
+            Rule::Fira(c) => galore_of(&c.galore, Some(c.growth_limit), [m, n]),
             Rule::Galore(c) => galore_of(&c, None, [m, n]),
             Rule::HFac(c) => {
                 let HFacConfig { beta1, beta2, eps, clip_threshold, weight_decay } = c;

@@ -28,7 +28,7 @@ fn kept(rule: &Rule, shape: &[usize]) -> (&'static str, usize) {
         Rule::Apollo(apollo) if apollo.rank == 1 => ("2·max(m, n) + 1", 2 * large + 1),
         Rule::Apollo(apollo) => ("2·max(m, n)·r + 1", 2 * large * rank(apollo.rank) + 1),
         Rule::Galore(galore) => ("(min(m, n) + 2·max(m, n))·r", (small + 2 * large) * rank(galore.rank)),
-        Rule::Fira(fira) => ("(min(m, n) + 2·max(m, n))·r + 1", (small + 2 * large) * rank(fira.rank) + 1),
+        Rule::Fira(fira) => ("(min(m, n) + 2·max(m, n))·r + 1", (small + 2 * large) * rank(fira.galore.rank) + 1),
     }
 }
 

@@ -1,9 +1,11 @@
-use multinorm::kernels::apollo::{MomentConstants, channel_factors, factors_of};
+use multinorm::kernels::apollo::channel_factors;
+use multinorm::kernels::scaled::{Scaled, materialize};
+use multinorm::kernels::subspace::{SubspaceConstants, moments};
 
-use super::sgd::{CLIP, halted, statistics};
+use super::sgd::{CLIP, halted, statistics, step};
 use crate::support::{Case, FORMS, assert_close, random, widen};
 
-const HYPER: MomentConstants = MomentConstants { beta1: 0.75, beta2: 0.9, eps: 0.01, whole: false };
+const HYPER: SubspaceConstants = SubspaceConstants { beta1: 0.75, beta2: 0.9, eps: 0.01 };
 
 #[test]
 fn factors_are_norms_of_adams_step_over_those_of_what_it_is_made_from() {
@@ -15,15 +17,11 @@ fn factors_are_norms_of_adams_step_over_those_of_what_it_is_made_from() {
                 let (m, mut m_want) = case.random(&[channels, rank], 2);
                 let squares: Vec<f32> = random(channels * rank, 3).iter().map(|x| x * x).collect();
                 let v = case.input(&[channels, rank], &squares);
-                let statistics = statistics(&mut case);
-                let hyper = MomentConstants { whole, ..HYPER };
-                let factors = channel_factors(&mut case.rec, &projected, [&m, &v], &statistics, hyper);
+                let shared = [statistics(&mut case), step(&mut case)];
+                let sums = moments(&mut case.rec, &projected, [&m, &v], [&shared[0], &shared[1]], HYPER, None);
+                let factors = channel_factors(&mut case.rec, &sums, &shared[0], whole);
                 let kept = case.output(&[channels]);
-                multinorm::kernels::scaled::materialize(
-                    &mut case.rec,
-                    &multinorm::kernels::scaled::Scaled::new(&factors),
-                    &kept,
-                );
+                materialize(&mut case.rec, &Scaled::new(&factors), &kept);
                 let done = case.run();
                 let mut sums = vec![[0.0; 2]; channels];
                 for (at, v) in widen(&squares).into_iter().enumerate() {
@@ -47,10 +45,11 @@ fn factors_are_norms_of_adams_step_over_those_of_what_it_is_made_from() {
 fn a_halted_run_leaves_the_moments_alone() {
     let mut case = Case::new(FORMS[0]);
     let [projected, m, v] = [1, 2, 3].map(|seed| case.input(&[4, 8], &random(32, seed)));
-    let statistics = halted(&mut case);
-    channel_factors(&mut case.rec, &projected, [&m, &v], &statistics, HYPER);
-    let sums = case.input(&[4, 2], &[1.0f32; 8]);
-    factors_of(&mut case.rec, &sums, &statistics, false);
+    let shared = [halted(&mut case), step(&mut case)];
+    let direction = case.input(&[4, 8], &random(32, 4));
+    let both = [&shared[0], &shared[1]];
+    moments(&mut case.rec, &projected, [&m, &v], both, HYPER, Some(&direction));
     let done = case.run();
+    assert_eq!(done.read(&direction), random(32, 4));
     assert_eq!((done.read(&m), done.read(&v)), (random(32, 2), random(32, 3)));
 }

@@ -1,4 +1,5 @@
 use multinorm::kernels::extrapolated_sgd::{extrapolate, extrapolated_sgd};
+use multinorm::kernels::scaled::{Scaled, materialize};
 
 use super::sgd::{CLIP, halted, statistics};
 use crate::support::{Case, FORMS, assert_close, random, widen};
@@ -16,11 +17,7 @@ fn it_goes_ahead_and_back_and_along() {
         let shared = [statistics(&mut case), case.input(&[4], &[0.5f32.to_bits(), 4, 0, 0])];
         extrapolate(&mut case.rec, &weight, &previous, &shared[1], 0.2);
         let ahead = case.output(&SHAPE);
-        multinorm::kernels::scaled::materialize(
-            &mut case.rec,
-            &multinorm::kernels::scaled::Scaled::new(&weight),
-            &ahead,
-        );
+        materialize(&mut case.rec, &Scaled::new(&weight), &ahead);
         let both = [&shared[0], &shared[1]];
         extrapolated_sgd(&mut case.rec, &weight, &gradient, &previous, both, [0.3, 0.2, 0.1]);
         let done = case.run();
