@@ -1,6 +1,6 @@
 //! The update of Adam whose second moment does not begin at 0.
 
-use super::LANES;
+use super::{LANES, log_decay};
 use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
 
 pub(super) const KERNELS: &[Kernel] = &[kernel!("adam_nonzero", "step", "random")];
@@ -44,7 +44,7 @@ pub fn adam_nonzero(
         ("BETA2", hyper.beta2),
         ("REST1", 1.0 - hyper.beta1),
         ("REST2", 1.0 - hyper.beta2),
-        ("LOG_BETA1", hyper.beta1.ln().max(-100.0)),
+        ("LOG_BETA1", log_decay(hyper.beta1)),
         ("EPS", hyper.eps),
         ("WEIGHT_DECAY", hyper.weight_decay),
         ("START", hyper.start),

@@ -1,6 +1,6 @@
 //! The update of Adam and AdamW.
 
-use super::LANES;
+use super::{LANES, log_decay};
 use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
 
 pub(super) const KERNELS: &[Kernel] = &[kernel!("adamw", "step")];
@@ -39,9 +39,8 @@ pub fn adamw(
         ("BETA2", hyper.beta2),
         ("REST1", 1.0 - hyper.beta1),
         ("REST2", 1.0 - hyper.beta2),
-        // ln 0 has no place in a shader; exp(-100) is 0 in its precision.
-        ("LOG_BETA1", hyper.beta1.ln().max(-100.0)),
-        ("LOG_BETA2", hyper.beta2.ln().max(-100.0)),
+        ("LOG_BETA1", log_decay(hyper.beta1)),
+        ("LOG_BETA2", log_decay(hyper.beta2)),
         ("EPS", hyper.eps),
         ("WEIGHT_DECAY", hyper.weight_decay),
     ];

@@ -1,7 +1,7 @@
 //! H-Fac: momentum and second moment as rows and columns.
 
-use super::LANES;
 use super::scaled::{RowBlocks, Scaled};
+use super::{LANES, log_decay};
 use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
 
 pub(super) const KERNELS: &[Kernel] =
@@ -43,7 +43,7 @@ pub fn average(
     let partial = rec.transient(Class::Scratch, "column partial sums", &[2, blocks, cols]);
     let ahead = [("momentum of rows", rows), ("momentum of columns", cols)]
         .map(|(name, len)| rec.transient(Class::Scratch, name, &[len]));
-    let [log1, log2] = [hyper.beta1, hyper.beta2].map(|beta| beta.ln().max(-100.0));
+    let [log1, log2] = [hyper.beta1, hyper.beta2].map(log_decay);
     let mut constants = vec![
         ("ROWS", rows as f64),
         ("COLS", cols as f64),

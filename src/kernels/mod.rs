@@ -68,6 +68,11 @@ fn reduction_lanes(profile: &Profile) -> usize {
     if profile.software { 8 } else { 128 }
 }
 
+/// ln β, of which a kernel makes βᵗ. ln 0 has no place in a shader; exp(-100) is 0 in its precision.
+fn log_decay(beta: f64) -> f64 {
+    beta.ln().max(-100.0)
+}
+
 /// Whether a kernel writes its output or adds to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {

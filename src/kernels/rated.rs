@@ -1,7 +1,7 @@
 //! Steps whose length the device itself finds: two rates, `[2]`, one on the learning rate and one on the update.
 
-use super::LANES;
 use super::scaled::{Scaled, WholeNorm, flag, whole_factor};
+use super::{LANES, log_decay};
 use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
 
 pub(super) const KERNELS: &[Kernel] =
@@ -65,7 +65,7 @@ pub fn growth_limit(
 ) -> Tensor {
     let over_norm = whole_factor(rec, x, WholeNorm::Frobenius, 1.0);
     let rates = rec.transient(Class::Scratch, "rates", &[2]);
-    let logarithms = hyper.corrected.unwrap_or([0.5; 2]).map(|beta| beta.ln().max(-100.0));
+    let logarithms = hyper.corrected.unwrap_or([0.5; 2]).map(log_decay);
     let constants = [
         ("LR", hyper.lr),
         ("GAMMA", hyper.growth_limit),

@@ -2,7 +2,7 @@
 
 use super::random::gaussian;
 use super::scaled::{Scaled, flag, row_norms};
-use super::{LANES, Output, matmul, reduction_lanes};
+use super::{LANES, Output, log_decay, matmul, reduction_lanes};
 use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
 
 pub(super) const KERNELS: &[Kernel] = &[
@@ -124,7 +124,7 @@ pub fn moments(
     let direction = direction.unwrap_or(&unwritten);
     let sums = rec.transient(Class::Scratch, "channel sums", &[channels, 2]);
     let lanes = reduction_lanes(&rec.profile).min(rank.next_power_of_two());
-    let [log1, log2] = [hyper.beta1, hyper.beta2].map(|beta| beta.ln().max(-100.0));
+    let [log1, log2] = [hyper.beta1, hyper.beta2].map(log_decay);
     let constants = [
         ("CHANNELS", channels as f64),
         ("RANK", rank as f64),

@@ -1,8 +1,6 @@
 //! Every optimizer over ten steps against its reference, and what each of them keeps.
 
-use std::path::Path;
-
-use multinorm::config::{OptimizerConfig, Recipe, Role, Rule, RunConfig, RunDefaults, optimizer_names};
+use multinorm::config::{OptimizerConfig, Recipe, Role, Rule, optimizer_names};
 use multinorm::gpu::{Class, Form, Recorder};
 use multinorm::kernels::scaled::{MAX_COLS, Scaled, materialize};
 use multinorm::optim::{ReferenceUpdate, StepTensors, Update};
@@ -10,17 +8,12 @@ use multinorm::reference::extrapolated_sgd;
 
 use crate::kernels::scaled::uneven;
 use crate::kernels::sgd::{CLIP, schedule, statistics, step};
-use crate::support::{Case, FORMS, assert_close, fit_rank, gpu, widen};
+use crate::support::{Case, FORMS, assert_close, fit_rank, gpu, optimizer, widen};
 
 /// Ten steps; the worst seen is 7.9e-6, of APOLLO, whose factors are quotients of norms.
 const TOLERANCE: f64 = 3e-5;
 /// Of rules that follow single singular vectors: those of near values turn into each other; the worst seen is 4.1e-5.
 const SUBSPACE_TOLERANCE: f64 = 3e-4;
-
-fn config(section: &str) -> OptimizerConfig {
-    let file = format!("[optimizer]\n{section}");
-    RunConfig::load(Some((Path::new("any.toml"), &file)), &[], RunDefaults::Software).unwrap().optimizer
-}
 
 /// Ten steps with gradients that change.
 fn check(form: Form, what: &str, config: &OptimizerConfig, role: Role, shape: &[usize]) {
@@ -92,7 +85,7 @@ fn every_way_to_wrap_a_list_agrees_with_its_reference_over_ten_steps() {
         "passes = 'row,column'\niterations = 1\ntolerance = 0.01",
     ];
     for section in sections {
-        let config = config(&format!("{section}\nscale = 1"));
+        let config = optimizer(&format!("{section}\nscale = 1"));
         for form in FORMS {
             for shape in [[7, 13], [30, 9]] {
                 check(form, section, &config, Role::Linear, &shape);
@@ -119,7 +112,7 @@ fn every_setting_of_a_rule_agrees_with_its_reference_over_ten_steps() {
         "name = 'racs'\niterations = 2\ngrowth_limit = 1.5\nscale = 1\nweight_decay = 0.2",
     ];
     for section in sections {
-        let config = config(section);
+        let config = optimizer(section);
         for form in FORMS {
             for shape in [[7, 13], [30, 9], [5, 64]] {
                 check(form, section, &config, Role::Linear, &shape);
@@ -181,7 +174,7 @@ fn what_a_rule_cannot_move_is_refused_with_the_place_and_the_remedy() {
         rec.begin("update");
         let update = Update { name: "w", role, weight: &weight, gradient: &gradient, ahead: None };
         let shared = StepTensors { statistics: &statistics, step: &step };
-        let refused = multinorm::optim::record(&mut rec, &config(section), &update, shared);
+        let refused = multinorm::optim::record(&mut rec, &optimizer(section), &update, shared);
         let message = refused.expect_err(expected).to_string();
         assert!(message.contains(expected), "{section}: {message}");
     }
@@ -190,7 +183,7 @@ fn what_a_rule_cannot_move_is_refused_with_the_place_and_the_remedy() {
 #[test]
 fn extrapolated_sgd_takes_its_gradient_where_the_last_one_points() {
     // The gradient of half a sum of squares is the weight itself: so it shows where it was taken.
-    let config = config("name = 'extrapolated-sgd'\nlr = 0.3\nextrapolation = 0.5");
+    let config = optimizer("name = 'extrapolated-sgd'\nlr = 0.3\nextrapolation = 0.5");
     let shape = [7, 13];
     for form in FORMS {
         let mut case = Case::new(form);

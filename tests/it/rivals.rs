@@ -1,16 +1,14 @@
 //! The memory-efficient optimizers against their authors' own code, ten steps: tests/oracle/updates.py.
 
-use std::path::Path;
-
 use multinorm::checkpoint::{NamedTensor, read_tensors, write_tensors};
-use multinorm::config::{OptimizerConfig, Recipe, Role, RunConfig, RunDefaults};
+use multinorm::config::{Recipe, Role};
 use multinorm::gpu::Form;
 use multinorm::optim::{StepTensors, Update};
 use multinorm::reference::random::{normal, stream};
 use serde_json::{Value, json};
 
 use crate::kernels::scaled::uneven;
-use crate::support::{Case, FORMS, assert_close, oracle, random, widen};
+use crate::support::{Case, FORMS, assert_close, optimizer, oracle, random, widen};
 
 const STEPS: usize = 10;
 const SEED: u32 = 11;
@@ -25,11 +23,6 @@ struct Rival {
     theirs: Value,
     /// Rank and interval of random projections.
     projection: Option<[usize; 2]>,
-}
-
-fn config(section: &str) -> OptimizerConfig {
-    let file = format!("[optimizer]\n{section}");
-    RunConfig::load(Some((Path::new("any.toml"), &file)), &[], RunDefaults::Software).unwrap().optimizer
 }
 
 fn gradients([m, n]: [usize; 2]) -> Vec<Vec<f32>> {
@@ -60,7 +53,7 @@ fn theirs(rival: &Rival, shape @ [m, n]: [usize; 2], weight: &[f32]) -> Vec<f64>
 }
 
 fn ours(form: Form, rival: &Rival, shape: [usize; 2], weight: &[f32]) -> Vec<f32> {
-    let config = config(rival.ours);
+    let config = optimizer(rival.ours);
     let mut case = Case::new(form);
     let [w, g] = [case.input(&shape, weight), case.output(&shape)];
     let (statistics, step) = (case.input(&[4], &[0.0f32, 1.0, 0.0, 0.0]), case.input(&[4], &[0u32; 4]));
@@ -77,7 +70,7 @@ fn ours(form: Form, rival: &Rival, shape: [usize; 2], weight: &[f32]) -> Vec<f32
 }
 
 fn check(rival: &Rival) {
-    let Recipe { rule, .. } = config(rival.ours).linear;
+    let Recipe { rule, .. } = optimizer(rival.ours).linear;
     for shape in SHAPES {
         let weight = random(shape[0] * shape[1], 3);
         let want = theirs(rival, shape, &weight);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use multinorm::config::{Pass, Role, RunConfig, RunDefaults, optimizer_names};
+use multinorm::config::{Pass, Role, optimizer_names};
 use multinorm::gpu::{Class, Kernel, Profile, Recorder, Tensor};
 use multinorm::kernels;
 use multinorm::optim::{Iterate, StepTensors, Update};
@@ -15,7 +15,7 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
 
-use crate::support::{FORMS, OUTPUTS, fit_rank};
+use crate::support::{FORMS, OUTPUTS, fit_rank, optimizer};
 
 /// A kernel with the constants of one use.
 type Use = (&'static Kernel, Vec<(&'static str, f64)>);
@@ -137,19 +137,16 @@ fn record_updates(rec: &mut Recorder) {
     );
     for setting in settings {
         for shape in [[7, 13], [13, 7], [3, kernels::scaled::MAX_COLS]] {
-            let mut section: toml::Table = setting.parse().unwrap();
-            section.insert("rest".into(), toml::Table::from_iter([("lr".into(), 0.1.into())]).into());
-            let file = toml::Table::from_iter([("optimizer".to_owned(), section.into())]).to_string();
-            let mut run = RunConfig::load(Some((Path::new("any.toml"), &file)), &[], RunDefaults::Software).unwrap();
-            fit_rank(&mut run.optimizer, shape);
+            let mut config = optimizer(&format!("{setting}\nrest.lr = 0.1"));
+            fit_rank(&mut config, shape);
             for role in [Role::Linear, Role::Embedding, Role::Head, Role::Norm] {
                 let shape = if role == Role::Norm { &shape[1..] } else { &shape };
                 let [weight, gradient, step] = [shape, shape, &[4]].map(|shape| tensor(rec, shape));
                 let update = Update { name: "any", role, weight: &weight, gradient: &gradient, ahead: None };
                 let shared = StepTensors { statistics: &statistics, step: &step };
-                let ahead = multinorm::optim::record_ahead(rec, &run.optimizer, &update, shared);
+                let ahead = multinorm::optim::record_ahead(rec, &config, &update, shared);
                 let update = Update { ahead: ahead.as_ref(), ..update };
-                multinorm::optim::record(rec, &run.optimizer, &update, shared).unwrap();
+                multinorm::optim::record(rec, &config, &update, shared).unwrap();
             }
         }
     }

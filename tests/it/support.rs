@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
-use multinorm::config::{FiraConfig, OptimizerConfig, Rule};
+use multinorm::config::{FiraConfig, OptimizerConfig, Rule, RunConfig, RunDefaults};
 use multinorm::gpu::{AdapterChoice, Class, Form, Gpu, GpuOptions, Recorder, Tensor, Workspace};
 use multinorm::kernels::Output;
 use pollster::block_on;
@@ -175,6 +175,12 @@ pub fn assert_close(what: impl Display, got: &[f32], want: &[f64], tolerance: f6
 /// How much of the full colour a heat map's pixel has, below 0 for the colour of negative numbers.
 pub fn pixel_share(pixel: u32) -> f64 {
     f64::from(pixel >> 24) / 255.0 * if pixel & 0xff > (pixel >> 16) & 0xff { -1.0 } else { 1.0 }
+}
+
+/// What an `[optimizer]` section makes, and those that follow it, beside the defaults of a software adapter.
+pub fn optimizer(section: &str) -> OptimizerConfig {
+    let file = format!("[optimizer]\n{section}");
+    RunConfig::load(Some((Path::new("any.toml"), &file)), &[], RunDefaults::Software).unwrap().optimizer
 }
 
 /// Brings the rank of linear layers' projections to what a matrix of this shape has, and those of singular vectors to where

@@ -221,7 +221,7 @@ impl Orders {
 #[cfg(not(target_arch = "wasm32"))]
 impl Drop for App {
     fn drop(&mut self) {
-        let is_lost = |lab: &mut Lab| lab.gpu.wait().is_err() || lab.gpu.check().is_err();
+        let is_lost = |lab: &mut Lab| lab.gpu.wait().is_err();
         *self.orders.survivor.borrow_mut() = self.lab.take_if(is_lost);
     }
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use eframe::wgpu;
 use multinorm::Result;
-use multinorm::config::Rule;
-use multinorm::config::RunConfig;
+use multinorm::config::{Rule, RunConfig};
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokenizer::StreamDecoder;
 use multinorm::generate::{Generator, Sampler};

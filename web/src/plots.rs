@@ -92,22 +92,18 @@ pub struct Axes<'a> {
 
 /// Draws curves; what is not above 0 is left out of a logarithmic plot.
 pub fn curves(ui: &mut Ui, axes: Axes<'_>, series: &[Series]) {
-    let placed: Vec<(Line<'_>, Option<Points<'_>>)> = series.iter().map(|series| items(ui, axes.log, series)).collect();
-    saved(ui, axes, series, |ui| {
-        framed(axes).show(ui, |plot| {
-            for (line, points) in placed {
-                plot.line(line);
-                points.into_iter().for_each(|points| plot.points(points));
-            }
-        });
-    });
+    draw(ui, axes, series, framed(axes));
 }
 
 /// Draws curves without a legend, for many that need no name.
 pub fn unnamed(ui: &mut Ui, axes: Axes<'_>, series: &[Series]) {
-    let placed: Vec<_> = series.iter().map(|series| items(ui, axes.log, series)).collect();
+    draw(ui, axes, series, frame(axes));
+}
+
+fn draw(ui: &mut Ui, axes: Axes<'_>, series: &[Series], plot: Plot<'_>) {
+    let placed: Vec<(Line<'_>, Option<Points<'_>>)> = series.iter().map(|series| items(ui, axes.log, series)).collect();
     saved(ui, axes, series, |ui| {
-        frame(axes).show(ui, |plot| {
+        plot.show(ui, |plot| {
             for (line, points) in placed {
                 plot.line(line);
                 points.into_iter().for_each(|points| plot.points(points));
@@ -187,8 +183,7 @@ fn csv(axes: Axes<'_>, series: &[Series]) -> String {
     csv
 }
 
-/// The frame that [`curves`] draws into, for plots with more in them.
-pub fn framed<'a>(axes: Axes<'a>) -> Plot<'a> {
+fn framed<'a>(axes: Axes<'a>) -> Plot<'a> {
     frame(axes).legend(Legend::default().position(Corner::RightTop).background_alpha(0.6))
 }
 
