@@ -48,8 +48,8 @@ test('it trains, as the native program does, and says what it sees', async () =>
   }
 
   // The spectra are those of the native program on the same gradient.
-  const look = await page.evaluate(() => window.multinorm.spectrum(0));
-  const gradient = await page.evaluate(() => [...window.multinorm.gradient(0)]);
+  // Both at one instant: a look that was on its way when the run paused may still arrive.
+  const [look, gradient] = await page.evaluate(() => [window.multinorm.spectrum(0), [...window.multinorm.gradient(0)]]);
   const file = join(folder, 'gradient.safetensors');
   await writeFile(file, Buffer.from(gradient));
   const told = await native('normalize', file, '--passes', 'row,column', '--iterations', '5', '--spectrum', '--json');
