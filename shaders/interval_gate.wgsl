@@ -1,4 +1,4 @@
-// Lets what follows run in the steps 1, 1 + INTERVAL, 1 + 2 INTERVAL, ... of a run that was not halted.
+// Lets what follows run in the steps 1, 1 + INTERVAL, 1 + 2 INTERVAL, ... of a run that was not halted, once each.
 override INTERVAL: u32;
 override DISPATCHES: u32;  // of what follows
 @group(0) @binding(0) var<storage, read>       statistics: array<f32>;  // [1] says whether the run was halted
@@ -8,6 +8,6 @@ override DISPATCHES: u32;  // of what follows
 
 @compute @workgroup_size(64)
 fn interval_gate(@builtin(local_invocation_index) lane: u32) {
-    let due = (step.number - 1u) % INTERVAL == 0u && !halted(statistics[1]);
+    let due = (step.number - 1u) % INTERVAL == 0u && (step.query & 0xffffu) == 0u && !halted(statistics[1]);
     for (var at = lane; at < 3u * DISPATCHES; at += 64u) { open[at] = select(0u, full[at], due); }
 }

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::config::{Role, RunConfig};
 use crate::data::dataset::Dataset;
 use crate::gpu::{Class, Gpu};
-use crate::train::{Trainer, record_training};
+use crate::train::{Trainer, record_training, update_secs};
 
 /// Memory and time of an optimizer's update; neither depends on the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ fn memory(gpu: &Gpu, config: &RunConfig) -> Result<Cost> {
     Ok(Cost { state_bytes, state_bytes_linear, state_bytes_rest, update_secs: None, update_share: None })
 }
 
-/// Seconds of the update, and its share of a step: the update and as many micro-batches as a step has.
+/// Seconds of the update, and its share of a step.
 async fn time(gpu: &Arc<Gpu>, dataset: &Arc<Dataset>, config: &RunConfig) -> Result<(f64, f64)> {
     // An update inside the backward pass is timed beside it: its kernels are the same.
     let mut config = config.clone();
@@ -90,13 +90,9 @@ async fn time(gpu: &Arc<Gpu>, dataset: &Arc<Dataset>, config: &RunConfig) -> Res
     trainer.drain().await?;
     let mut timed = Vec::with_capacity(REPLAYS);
     for _ in 0..REPLAYS {
-        let plans = trainer.time_kernels().await?;
-        let secs = |of_update: bool| -> f64 {
-            let wanted = plans.iter().filter(|(plan, _)| (*plan == "update") == of_update);
-            wanted.flat_map(|(_, kernels)| kernels).map(|kernel| kernel.secs).sum()
-        };
-        let (update, micro_batch) = (secs(true), secs(false));
-        let step = update + micro_batch * config.train.n_micro_batches() as f64;
+        let (_, plans) = trainer.timed_step().await?;
+        let update = update_secs(&plans);
+        let step: f64 = plans.iter().flat_map(|(_, kernels)| kernels).map(|kernel| kernel.secs).sum();
         timed.push((update, if step > 0.0 { update / step } else { 0.0 }));
     }
     timed.sort_by(|a, b| a.1.total_cmp(&b.1));

@@ -21,7 +21,8 @@ pub use catalog::names as optimizer_names;
 pub use load::RunDefaults;
 pub use methods::{
     AdafactorConfig, AdalomoConfig, AdamNonzeroConfig, AdamwConfig, ApolloConfig, ExtrapolatedSgdConfig, FiraConfig,
-    GaloreConfig, HFacConfig, LionConfig, RacsConfig, ScaleOf, SecondMomentStart, SgdConfig, rank_for,
+    GaloreConfig, HFacConfig, LionConfig, MezoConfig, RacsConfig, ScaleOf, SecondMomentStart, SgdConfig, SubzeroConfig,
+    rank_for,
 };
 pub use model::{ModelConfig, PRESETS, ParameterSpec, Role};
 pub use optimizer::OptimizerConfig;

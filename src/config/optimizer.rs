@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::catalog::{self, OfRole};
 use super::keys::{Origin, Section};
+use super::methods::MezoConfig;
 use super::model::Role;
 use super::rule::{Base, ReadRule, Recipe, Rule};
 use crate::{Error, Result};
@@ -49,6 +50,11 @@ impl OptimizerConfig {
         matches!(self.linear.rule, Rule::Adalomo(_))
     }
 
+    /// How a gradient is estimated from losses alone, if it is: of all parameters alike, see [`OptimizerConfig::validate`].
+    pub fn zeroth_order(&self) -> Option<&MezoConfig> {
+        self.linear.rule.zeroth_order()
+    }
+
     /// Every learning rate times `factor`.
     pub fn with_lr_factor(mut self, factor: f64) -> Self {
         for recipe in [&mut self.linear, &mut self.embedding, &mut self.head, &mut self.norm] {
@@ -60,12 +66,34 @@ impl OptimizerConfig {
     /// Refuses values for which an update would be undefined.
     pub fn validate(&self) -> Result<()> {
         self.linear.validate("optimizer")?;
+        self.validate_zeroth_order()?;
         if self.embedding == self.head && self.head == self.norm {
             return self.norm.validate("optimizer.rest");
         }
         self.embedding.validate("optimizer.embedding")?;
         self.head.validate("optimizer.head")?;
         self.norm.validate("optimizer.norm")
+    }
+
+    /// Two losses are taken for all parameters at once, so that none may want a gradient or another distance.
+    fn validate_zeroth_order(&self) -> Result<()> {
+        let title = self.linear.rule.title();
+        let distance = |recipe: &Recipe| recipe.rule.zeroth_order().map(|hyper| (hyper.eps, hyper.queries));
+        for (key, recipe) in [("embedding", &self.embedding), ("head", &self.head), ("norm", &self.norm)] {
+            let other = recipe.rule.title();
+            let message = match (distance(&self.linear), distance(recipe)) {
+                (own, its) if own == its && (own.is_none() || title == other) => continue,
+                (Some(_), Some(_)) if title == other => "the same eps and queries as [optimizer] are wanted".to_owned(),
+                (Some(_), _) => {
+                    format!("a step of {title} takes losses of all parameters at once, not {other}: leave it out")
+                }
+                _ => format!(
+                    "{other} takes losses and no gradient; [optimizer] must name it for all parameters, or none"
+                ),
+            };
+            return Err(Error::config(format!("optimizer.{key}"), message));
+        }
+        Ok(())
     }
 
     /// `[optimizer]` is SinkGD unless it names another.

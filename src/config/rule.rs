@@ -7,7 +7,7 @@ use super::check;
 use super::keys::Section;
 use super::methods::{
     AdafactorConfig, AdalomoConfig, AdamNonzeroConfig, AdamwConfig, ApolloConfig, ExtrapolatedSgdConfig, FiraConfig,
-    GaloreConfig, HFacConfig, LionConfig, RacsConfig, Settings, SgdConfig,
+    GaloreConfig, HFacConfig, LionConfig, MezoConfig, RacsConfig, Settings, SgdConfig, SubzeroConfig,
 };
 use super::passes::{MomentumPlacement, Pass, PassProgram, ScaleRule};
 use crate::Result;
@@ -72,10 +72,14 @@ rules! {
     HFac(HFacConfig) = "h-fac",
     /// The sign of a momentum.
     Lion(LionConfig) = "lion",
+    /// Random directions and two losses, without a gradient.
+    Mezo(MezoConfig) = "mezo",
     /// Rows and columns scaled by the principal singular vectors of the squared gradient.
     Racs(RacsConfig) = "racs",
     /// Stochastic gradient descent.
     Sgd(SgdConfig) = "sgd",
+    /// The same with directions of low rank.
+    Subzero(SubzeroConfig) = "subzero",
 }
 
 /// A rule and its peak learning rate.
@@ -109,6 +113,11 @@ impl Rule {
     /// Whether nothing is carried from one step to the next.
     pub fn is_stateless(&self) -> bool {
         self.settings().is_stateless()
+    }
+
+    /// How it estimates the gradient, if it is a zeroth-order method: one that takes losses alone.
+    pub fn zeroth_order(&self) -> Option<&MezoConfig> {
+        self.settings().zeroth_order()
     }
 
     /// What to call it in a message about a key: `adam`.

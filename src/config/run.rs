@@ -213,6 +213,7 @@ impl RunConfig {
         self.eval.validate()?;
         self.checkpoint.validate()?;
         self.spectra.validate(self)?;
+        self.validate_zeroth_order()?;
         let [sequence, longest] = [self.train.sequence_length, self.model.max_position_embeddings];
         if sequence > longest {
             let message = format!("{sequence} is longer than the model's max_position_embeddings {longest}");
@@ -221,6 +222,23 @@ impl RunConfig {
         if self.eval.max_tokens < sequence {
             let message = format!("{} is less than one sequence of {sequence} tokens", self.eval.max_tokens);
             return Err(Error::config("eval.max_tokens", message));
+        }
+        Ok(())
+    }
+}
+
+impl RunConfig {
+    fn validate_zeroth_order(&self) -> Result<()> {
+        if self.optimizer.zeroth_order().is_none() {
+            return Ok(());
+        }
+        if self.train.fused_update {
+            let message = "a zeroth-order method has no backward pass to update in: set it to false";
+            return Err(Error::config("train.fused_update", message));
+        }
+        if self.spectra.every > 0 {
+            let message = "a zeroth-order method makes no gradients to look into: set it to 0";
+            return Err(Error::config("spectra.every", message));
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ pub mod scaled;
 pub mod sgd;
 pub mod subspace;
 pub mod swiglu;
+pub mod zeroth_order;
 
 use crate::gpu::{Kernel, Profile};
 
@@ -58,6 +59,7 @@ pub const ALL: &[&[Kernel]] = &[
     sgd::KERNELS,
     subspace::KERNELS,
     swiglu::KERNELS,
+    zeroth_order::KERNELS,
 ];
 
 /// Invocations of a workgroup that handles one element each, as `@workgroup_size(64)` in the kernels.

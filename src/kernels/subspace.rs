@@ -49,11 +49,6 @@ pub fn renew_basis(
         true => matmul::nn(rec, z, gradient, y, Output::Write),
         false => matmul::nt(rec, z, gradient, y, Output::Write),
     };
-    let lanes = ("WG", if rec.profile.software { 8.0 } else { 256.0 });
-    let orthonormalize = |rec: &mut Recorder, y: &Tensor| {
-        let constants = [("ROWS", k as f64), ("COLS", small as f64), lanes];
-        rec.dispatch(&KERNELS[1], &[y], &constants, [1, 1, 1]);
-    };
     rec.gated(&KERNELS[0], &[statistics, step], &[("INTERVAL", interval.into())], |rec| {
         gaussian(rec, &z, step, 1.0, stream, 1);
         back(rec, &z, &y);
@@ -64,13 +59,34 @@ pub fn renew_basis(
         }
         orthonormalize(rec, &y);
         out(rec, &y, &z);
-        let constants =
-            [("ROWS", k as f64), ("COLS", large as f64), ("Y_COLS", small as f64), ("SWEEPS", SWEEPS as f64), lanes];
+        let sizes = [("ROWS", k as f64), ("COLS", large as f64), ("Y_COLS", small as f64)];
+        let constants = [&sizes[..], &[("SWEEPS", SWEEPS as f64), one_workgroup(rec)]].concat();
         rec.dispatch(&KERNELS[2], &[&z, &y], &constants, [1, 1, 1]);
         let norms = row_norms(rec, &Scaled::new(&z));
         let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
         let constants = [("ROWS", k as f64), ("COLS", small as f64), ("RANK", rank as f64), lanes];
         rec.dispatch(&KERNELS[3], &[&y, &norms, basis], &constants, grid(k));
+    });
+}
+
+/// The rows of y to orthonormal ones, in place.
+fn orthonormalize(rec: &mut Recorder, y: &Tensor) {
+    let constants = [("ROWS", y.shape[0] as f64), ("COLS", y.shape[1] as f64), one_workgroup(rec)];
+    rec.dispatch(&KERNELS[1], &[y], &constants, [1, 1, 1]);
+}
+
+/// Lanes of a workgroup that works alone.
+fn one_workgroup(rec: &Recorder) -> (&'static str, f64) {
+    ("WG", if rec.profile.software { 8.0 } else { 256.0 })
+}
+
+/// Every `interval` steps from the first on, fills the rows of `basis` `[r, n]` with orthonormal random ones.
+pub fn random_basis(rec: &mut Recorder, basis: &Tensor, [statistics, step]: [&Tensor; 2], interval: u32, stream: u32) {
+    let [rows, cols] = [basis.shape[0], basis.shape[1]];
+    assert!(rows <= cols, "{rows} orthonormal rows of {cols}");
+    rec.gated(&KERNELS[0], &[statistics, step], &[("INTERVAL", interval.into())], |rec| {
+        gaussian(rec, basis, step, 1.0, stream, interval);
+        orthonormalize(rec, basis);
     });
 }
 

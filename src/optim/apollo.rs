@@ -24,7 +24,7 @@ pub(super) fn record(
     lr: f64,
 ) -> Result<Vec<State>> {
     let [m, n] = check_matrix(update, "APOLLO scales the channels of a matrix")?;
-    let rank = check_rank(update, hyper.rank)?;
+    let rank = check_rank(update.weight, update.name, update.role, hyper.rank)?;
     let (channels, small) = (m.max(n), m.min(n));
     let [exp_avg, exp_avg_sq] = ["exp_avg", "exp_avg_sq"].map(|what| State::new(rec, update, what, &[channels, rank]));
     let last = State::new(rec, update, "update_norm", &[1]);

@@ -53,7 +53,7 @@ pub(super) fn in_subspace(
     step: StepTensors<'_>,
     hyper: &GaloreConfig,
 ) -> Result<InSubspace> {
-    let rank = check_rank(update, hyper.rank)?;
+    let rank = check_rank(update.weight, update.name, update.role, hyper.rank)?;
     let [m, n] = [update.weight.shape[0], update.weight.shape[1]];
     let basis = State::new(rec, update, "ortho_matrix", &[m.min(n), rank]);
     let [exp_avg, exp_avg_sq] = ["exp_avg", "exp_avg_sq"].map(|what| State::new(rec, update, what, &[m.max(n), rank]));

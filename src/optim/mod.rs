@@ -13,13 +13,17 @@ mod galore;
 mod h_fac;
 mod iterate;
 mod lion;
+mod mezo;
 mod passes;
 mod racs;
 mod reference;
+mod reference_directions;
 mod sgd;
+mod subzero;
 
 pub use iterate::{Iterate, sequence};
 pub use reference::{ReferenceUpdate, reference_pass};
+pub use reference_directions::ReferenceDirections;
 
 use crate::config::{OptimizerConfig, Recipe, Role, Rule, rank_for};
 use crate::gpu::{Class, Recorder, Tensor};
@@ -67,7 +71,11 @@ impl State {
 
     /// State of another shape, `PARAMETER.what`.
     pub fn new(rec: &mut Recorder, update: &Update<'_>, what: &str, shape: &[usize]) -> Self {
-        let name = format!("{}.{what}", update.name);
+        Self::named(rec, update.name, what, shape)
+    }
+
+    fn named(rec: &mut Recorder, parameter: &str, what: &str, shape: &[usize]) -> Self {
+        let name = format!("{parameter}.{what}");
         Self { tensor: rec.persistent(Class::OptimizerState, name.clone(), shape), name }
     }
 }
@@ -100,17 +108,14 @@ fn check_width(update: &Update<'_>) -> Result<()> {
 /// The rank of a matrix's subspace.
 ///
 /// Errors: one above the smaller side.
-fn check_rank(update: &Update<'_>, rank: usize) -> Result<usize> {
-    let small = update.weight.shape.iter().copied().min().unwrap_or(0);
+fn check_rank(weight: &Tensor, name: &str, role: Role, rank: usize) -> Result<usize> {
+    let small = weight.shape.iter().copied().min().unwrap_or(0);
     let rank = rank_for(rank, small);
     if rank <= small {
         return Ok(rank);
     }
-    let message = format!(
-        "is {rank}, above the smaller side of {} {:?}: set it to {small} or less",
-        update.name, update.weight.shape
-    );
-    Err(Error::config(format!("{}.rank", section_of(update.role)), message))
+    let message = format!("is {rank}, above the smaller side of {name} {:?}: set it to {small} or less", weight.shape);
+    Err(Error::config(format!("{}.rank", section_of(role)), message))
 }
 
 /// Where a role's settings stand.
@@ -165,5 +170,56 @@ pub fn record(
         Rule::Adamw(hyper) => adamw::record(rec, update, step, hyper, *lr).into(),
         Rule::Lion(hyper) => vec![lion::record(rec, update, step, hyper, *lr)],
         Rule::Sgd(hyper) => sgd::record(rec, update, step, hyper, *lr).into_iter().collect(),
+        Rule::Mezo(_) | Rule::Subzero(_) => {
+            let message = "is a zeroth-order method, which takes losses and no gradient";
+            return Err(Error::config(format!("{}.name", section_of(update.role)), message));
+        }
     })
+}
+
+/// A parameter that a zeroth-order method moves.
+#[derive(Clone, Copy, Debug)]
+pub struct Perturbed<'a> {
+    /// The parameter's name.
+    pub name: &'a str,
+    /// Which settings move it.
+    pub role: Role,
+    /// The weight.
+    pub weight: &'a Tensor,
+    /// `[4]`: where it goes, as [`crate::kernels::zeroth_order::two_point`] says.
+    pub how: &'a Tensor,
+    /// What all parameters share.
+    pub step: StepTensors<'a>,
+}
+
+/// Records what a zeroth-order rule does at the beginning of a step, before a parameter first moves; what it keeps for
+/// [`record_perturbation`] is what comes back.
+///
+/// Errors: a rule that takes a gradient, or that cannot move a parameter of this shape.
+pub fn record_directions(
+    rec: &mut Recorder,
+    config: &OptimizerConfig,
+    parameter: &Perturbed<'_>,
+) -> Result<Vec<State>> {
+    match &config.recipe(parameter.role).rule {
+        Rule::Mezo(_) => Ok(Vec::new()),
+        Rule::Subzero(hyper) => subzero::prepare(rec, parameter, hyper),
+        _ => {
+            let message = "takes a gradient, and the rule of [optimizer] has none";
+            Err(Error::config(format!("{}.name", section_of(parameter.role)), message))
+        }
+    }
+}
+
+/// Records one move of a parameter by its zeroth-order rule: to where a loss is taken, back, or an update.
+///
+/// # Panics
+/// On a rule that [`record_directions`] refuses.
+pub fn record_perturbation(rec: &mut Recorder, config: &OptimizerConfig, parameter: &Perturbed<'_>, states: &[State]) {
+    let Recipe { rule, lr } = config.recipe(parameter.role);
+    match rule {
+        Rule::Mezo(hyper) => mezo::record(rec, parameter, hyper, *lr),
+        Rule::Subzero(hyper) => subzero::record(rec, parameter, states, hyper, *lr),
+        _ => panic!("{rule:?} takes a gradient"),
+    }
 }

@@ -37,7 +37,7 @@ impl Step<'_> {
 }
 
 impl ReferenceUpdate {
-    /// Before the first step of the parameter `name`, in a run of this seed.
+    /// Before the first step of the parameter `name`, in a run of this seed. Panics on a zeroth-order method.
     pub fn new(rule: &Rule, shape: &[usize], name: &str, seed: u32) -> Self {
         let (is_matrix, [m, n]) = match *shape {
             [m, n] => (true, [m, n]),
@@ -112,6 +112,7 @@ impl ReferenceUpdate {
                 let mut state = racs::State::new(m, n);
                 Box::new(move |w, step| racs::step(&hyper, &mut state, w, &step.clipped(), step.rate()))
             }
+            Rule::Mezo(_) | Rule::Subzero(_) => panic!("a zeroth-order method takes losses, not a gradient"),
             Rule::Sgd(c) => {
                 let hyper = sgd::Sgd { momentum: c.momentum, weight_decay: c.weight_decay, nesterov: c.nesterov };
                 let mut state = sgd::State::default();

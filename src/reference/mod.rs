@@ -41,7 +41,9 @@ pub mod rope;
 pub mod schedule;
 pub mod sgd;
 pub mod sinkgd;
+pub mod subzero;
 pub mod swiglu;
+pub mod zeroth_order;
 
 #[cfg(test)]
 mod testing;

@@ -1,6 +1,7 @@
 //! The Trainer: the same for the command line, the window and the page. It never blocks and never prints.
 
 mod evaluation;
+mod parts;
 #[cfg(not(target_arch = "wasm32"))]
 mod past;
 mod recording;
@@ -14,6 +15,7 @@ mod spectra_log;
 mod trainer;
 
 pub use evaluation::{Evaluation, Evaluator};
+pub use parts::update_secs;
 #[cfg(not(target_arch = "wasm32"))]
 pub use past::{History, PastRun};
 pub use recording::{Recorded, record_training, record_training_with};

@@ -2,12 +2,13 @@
 
 use super::samples::Watched;
 use crate::Result;
-use crate::config::{RunConfig, TrainConfig};
+use crate::config::{MezoConfig, RunConfig, TrainConfig};
 use crate::gpu::{Class, Profile, ReadbackRing, Recorder, Tensor};
 use crate::kernels::Output;
 use crate::kernels::norms::{GradientNorms, Place, gradient_statistics};
+use crate::kernels::zeroth_order::{Stage, TwoPoint, two_point};
 use crate::llama::{BatchInputs, Gradients, Llama, Parameter, record_loss, record_micro_step};
-use crate::optim::{self, RecordUpdate, State, StepTensors, Update};
+use crate::optim::{self, Perturbed, RecordUpdate, State, StepTensors, Update};
 
 /// Plan of a step's first micro-batch: gradients are written; with fused updates, of the whole step.
 pub(super) const FIRST: &str = "first micro-batch";
@@ -15,6 +16,16 @@ pub(super) const FIRST: &str = "first micro-batch";
 pub(super) const NEXT: &str = "next micro-batch";
 /// Plan that turns gradients into an update.
 pub(super) const UPDATE: &str = "update";
+/// Plan of a zeroth-order step that takes the weights to w + d and its first micro-batch's loss there; [`NEXT`] has the others.
+pub(super) const PLUS: &str = "first micro-batch at w + d";
+/// Plan that takes the weights on to w − d, and the first micro-batch's loss there.
+pub(super) const MINUS: &str = "first micro-batch at w - d";
+/// Plan of the other micro-batches there.
+pub(super) const NEXT_MINUS: &str = "next micro-batch at w - d";
+/// Plan that takes the weights back, and along the last direction.
+pub(super) const BACK: &str = "back to w";
+/// Plan that takes the weights along an earlier direction.
+pub(super) const ALONG: &str = "along an earlier direction";
 /// Plan of one batch of an evaluation.
 pub(super) const EVALUATE: &str = "evaluate";
 
@@ -51,6 +62,9 @@ pub fn record_training(config: &RunConfig, profile: &Profile) -> Result<Recorded
     let ahead = |rec: &mut Recorder, update: &Update<'_>, step: StepTensors<'_>| {
         optim::record_ahead(rec, &config.optimizer, update, step)
     };
+    if let Some(hyper) = config.optimizer.zeroth_order() {
+        return record_zeroth_order(config, profile, hyper);
+    }
     record_all(config, profile, &Rules { ahead: &ahead, update: &update })
 }
 
@@ -72,32 +86,104 @@ struct Rules<'a> {
 }
 
 fn record_all(config: &RunConfig, profile: &Profile, rules: &Rules<'_>) -> Result<Recorded> {
-    let mut recorder = Recorder::new(profile);
-    let rec = &mut recorder;
     let gradients = if config.train.fused_update { Gradients::Passing } else { Gradients::Kept };
-    let llama = Llama::new(rec, &config.model, gradients);
-    let train = &config.train;
-    let inputs = BatchInputs::new(rec, &llama, train.micro_batch_size, train.sequence_length);
-    let eval_inputs = BatchInputs::new(rec, &llama, config.eval.batch_size, train.sequence_length);
-    let statistics = rec.persistent(Class::Scratch, "statistics", &[Place::GRADIENTS + llama.parameters.len()]);
-    let eval_loss = rec.persistent(Class::Scratch, "evaluation loss", &[1]);
-    let step = rec.persistent(Class::Scratch, "step", &[4]);
-    rec.reserve_staging(ReadbackRing::bytes(&statistics, RING_SLOTS) + ReadbackRing::bytes(&eval_loss, RING_SLOTS));
-
+    let mut recorded = Recorded::begin(config, profile, gradients);
+    let Recorded { recorder: rec, llama, inputs, statistics, step, .. } = &mut recorded;
     // The loss is the first number of the statistics, and the scale makes it and its gradients means over the step.
-    let scale = 1.0 / config.train.tokens_per_step() as f64;
     let loss = statistics.rows(0..1);
-    let shared = StepTensors { statistics: &statistics, step: &step };
-    let micro = MicroStep { llama: &llama, inputs: &inputs, loss: &loss, scale };
+    let shared = StepTensors { statistics, step };
+    let micro = MicroStep { llama, inputs, loss: &loss, scale: scale(config) };
     let states = if config.train.fused_update {
         record_fused(rec, &micro, shared, rules)?
     } else {
         record_separate(rec, &micro, shared, &config.train, rules)?
     };
-    let watched = Watched::choose(rec, config, &llama.parameters, &states, &statistics);
-    rec.begin(EVALUATE);
-    record_loss(rec, &llama, &eval_inputs, &eval_loss, 1.0, Output::Write);
-    Ok(Recorded { recorder, llama, states, inputs, eval_inputs, statistics, watched, eval_loss, step })
+    recorded.watched = Watched::choose(rec, config, &llama.parameters, &states, statistics);
+    recorded.states = states;
+    Ok(recorded)
+}
+
+impl Recorded {
+    /// What every run has, and the plan of its evaluation.
+    fn begin(config: &RunConfig, profile: &Profile, gradients: Gradients) -> Self {
+        let mut recorder = Recorder::new(profile);
+        let rec = &mut recorder;
+        let llama = Llama::new(rec, &config.model, gradients);
+        let train = &config.train;
+        let inputs = BatchInputs::new(rec, &llama, train.micro_batch_size, train.sequence_length);
+        let eval_inputs = BatchInputs::new(rec, &llama, config.eval.batch_size, train.sequence_length);
+        let norms = if gradients == Gradients::None { 0 } else { llama.parameters.len() };
+        let statistics = rec.persistent(Class::Scratch, "statistics", &[Place::GRADIENTS + norms]);
+        let eval_loss = rec.persistent(Class::Scratch, "evaluation loss", &[1]);
+        let step = rec.persistent(Class::Scratch, "step", &[4]);
+        rec.reserve_staging(ReadbackRing::bytes(&statistics, RING_SLOTS) + ReadbackRing::bytes(&eval_loss, RING_SLOTS));
+        rec.begin(EVALUATE);
+        record_loss(rec, &llama, &eval_inputs, &eval_loss, 1.0, Output::Write);
+        let (states, watched) = (Vec::new(), Vec::new());
+        Self { recorder, llama, states, inputs, eval_inputs, statistics, watched, eval_loss, step }
+    }
+}
+
+/// What makes a sum over the tokens of a step their mean.
+fn scale(config: &RunConfig) -> f64 {
+    1.0 / config.train.tokens_per_step() as f64
+}
+
+/// Two losses for each direction, and no backward pass: the model has no gradients.
+fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: &MezoConfig) -> Result<Recorded> {
+    let mut recorded = Recorded::begin(config, profile, Gradients::None);
+    let Recorded { recorder: rec, llama, inputs, statistics, step, .. } = &mut recorded;
+    let [plus, minus] = ["loss at w + d", "loss at w - d"].map(|name| rec.persistent(Class::Scratch, name, &[1]));
+    let along = rec.persistent(Class::Scratch, "gradients along directions", &[hyper.queries as usize]);
+    let how = rec.persistent(Class::Scratch, "move", &[4]);
+    let shared = StepTensors { statistics, step };
+    let (eps, max_norm) = (hyper.eps, config.train.max_grad_norm);
+    let two = TwoPoint { losses: [&plus, &minus], along: &along, statistics, how: &how, eps, max_norm };
+    let perturbed: Vec<Perturbed<'_>> = llama
+        .parameters
+        .iter()
+        .map(|Parameter { spec, weight, .. }| Perturbed {
+            name: &spec.name,
+            role: spec.role,
+            weight,
+            how: &how,
+            step: shared,
+        })
+        .collect();
+    let loss_of = |rec: &mut Recorder, loss: &Tensor, output: Output| {
+        record_loss(rec, llama, inputs, loss, scale(config), output);
+    };
+
+    rec.begin(PLUS);
+    let states = perturbed
+        .iter()
+        .map(|parameter| optim::record_directions(rec, &config.optimizer, parameter))
+        .collect::<Result<Vec<_>>>()?;
+    let go = |rec: &mut Recorder, stage: Stage| {
+        two_point(rec, shared.step, two, stage);
+        for (parameter, states) in perturbed.iter().zip(&states) {
+            optim::record_perturbation(rec, &config.optimizer, parameter, states);
+        }
+    };
+    go(rec, Stage::Plus);
+    loss_of(rec, &plus, Output::Write);
+    rec.begin(MINUS);
+    go(rec, Stage::Minus);
+    loss_of(rec, &minus, Output::Write);
+    if config.train.n_micro_batches() > 1 {
+        rec.begin(NEXT);
+        loss_of(rec, &plus, Output::Accumulate);
+        rec.begin(NEXT_MINUS);
+        loss_of(rec, &minus, Output::Accumulate);
+    }
+    rec.begin(BACK);
+    go(rec, Stage::Back);
+    if hyper.queries > 1 {
+        rec.begin(ALONG);
+        go(rec, Stage::Along);
+    }
+    recorded.states = states.into_iter().flatten().collect();
+    Ok(recorded)
 }
 
 struct MicroStep<'a> {

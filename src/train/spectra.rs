@@ -169,7 +169,9 @@ impl<'a> Path<'a> {
             | Rule::Fira(_)
             | Rule::Galore(_)
             | Rule::HFac(_)
-            | Rule::Racs(_) => {} // what their steps were is not to be had from the state after it
+            | Rule::Mezo(_)
+            | Rule::Racs(_)
+            | Rule::Subzero(_) => {} // what their steps were is not to be had from the state after it
             Rule::Sgd(hyper) => {
                 if let Some(buffer) = sample.states.first() {
                     let clip = f64::from(sample.clip);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use web_time::Instant;
 
 use super::evaluation::{Evaluation, Replay, evaluate, write_batch, write_tables};
-use super::recording::{EVALUATE, FIRST, NEXT, RING_SLOTS, Recorded, UPDATE, record_training, record_training_with};
+use super::parts::{Part, parts, step_words};
+use super::recording::{EVALUATE, RING_SLOTS, Recorded, record_training, record_training_with};
 use super::report::StepReport;
 use super::samples::{GradientSample, Sampler, state_tensors};
 use crate::config::{RunConfig, ScheduleKind};
@@ -227,11 +228,10 @@ impl Trainer {
 
     /// Reads back one parameter's gradient of the last step.
     ///
-    /// Errors: no such parameter, or a run with `fused_update`, where no gradient outlives its update.
+    /// Errors: no such parameter, a run with `fused_update`, where no gradient outlives its update, and one of a
+    /// zeroth-order method, which has none.
     pub async fn gradient(&self, name: &str) -> Result<Vec<f32>> {
-        if self.config.train.fused_update {
-            return Err(no_gradient());
-        }
+        self.check_gradients()?;
         self.workspace.read(&self.gpu, self.parameter(name)?.gradient()).await
     }
 
@@ -264,9 +264,7 @@ impl Trainer {
     ///
     /// Errors: as [`Trainer::gradient`]. Panics on a drawing of another shape or rule.
     pub fn draw(&self, name: &str, drawing: &Drawing) -> Result<()> {
-        if self.config.train.fused_update {
-            return Err(no_gradient());
-        }
+        self.check_gradients()?;
         let (workspace, targets) = drawing.targets();
         let parameter = self.parameter(name)?;
         workspace.copy_from(&self.gpu, targets.gradient, &self.workspace, parameter.gradient());
@@ -308,9 +306,9 @@ impl Trainer {
         self.last_report = Some(Instant::now());
         let batch = self.next_batch()?;
         let mut times = Vec::new();
-        for MicroBatch { ids, targets, plans } in self.micro_batches(&batch) {
-            write_batch(&self.gpu, &self.workspace, &self.inputs, ids, targets);
-            for &plan in plans {
+        for part in parts(&self.config) {
+            self.write_part(&batch, part);
+            for &plan in part.plans {
                 times.push((plan, self.workspace.time(&self.gpu, plan).await?));
             }
         }
@@ -320,12 +318,13 @@ impl Trainer {
         Ok((reports, times))
     }
 
-    /// Time on the device of each kernel of one step, by plan. The weights move on by what is replayed.
+    /// Time on the device of each kernel of a step's plans, each plan once. The weights move on by what is replayed.
     pub async fn time_kernels(&self) -> Result<Vec<(&'static str, Vec<KernelTime>)>> {
-        let mut times = Vec::new();
-        let plans: &[&'static str] = if self.config.train.fused_update { &[FIRST] } else { &[FIRST, UPDATE] };
-        for &plan in plans {
-            times.push((plan, self.workspace.time(&self.gpu, plan).await?));
+        let mut times: Vec<(&'static str, Vec<KernelTime>)> = Vec::new();
+        for &plan in parts(&self.config).iter().flat_map(|part| part.plans) {
+            if times.iter().all(|(timed, _)| *timed != plan) {
+                times.push((plan, self.workspace.time(&self.gpu, plan).await?));
+            }
         }
         Ok(times)
     }
@@ -333,11 +332,11 @@ impl Trainer {
     async fn submit_step(&mut self) -> Result<()> {
         let batch = self.next_batch()?;
         let mut pace = self.pace.take();
-        for MicroBatch { ids, targets, plans } in self.micro_batches(&batch) {
-            write_batch(&self.gpu, &self.workspace, &self.inputs, ids, targets);
+        for part in parts(&self.config) {
+            self.write_part(&batch, part);
             match &mut pace {
-                Some(pace) => pace.run(&self.gpu, &self.workspace, plans).await?,
-                None => self.workspace.run(&self.gpu, plans),
+                Some(pace) => pace.run(&self.gpu, &self.workspace, part.plans).await?,
+                None => self.workspace.run(&self.gpu, part.plans),
             }
         }
         self.pace = pace;
@@ -345,35 +344,40 @@ impl Trainer {
         Ok(())
     }
 
-    /// Ids and targets of the next step, and its numbers on their way to the device.
+    /// Ids and targets of the next step.
     fn next_batch(&self) -> Result<[Vec<u32>; 2]> {
         let train = &self.config.train;
         let batches = Batches::new(&self.dataset.train, train.batch_size, train.sequence_length, train.seed)?;
         let n = train.batch_size * train.sequence_length;
         let [mut ids, mut targets] = [vec![0; n], vec![0; n]];
         batches.fill(self.step, &mut ids, &mut targets)?;
-
-        let schedule = self.schedule(self.step) as f32;
-        let words = [schedule.to_bits(), (self.step + 1) as u32, train.seed as u32, 0];
-        self.workspace.write(&self.gpu, &self.step_tensor, &words);
         Ok([ids, targets])
     }
 
-    /// Ids and targets of every micro-batch, with the plans that it is run through.
-    fn micro_batches<'a>(&self, [ids, targets]: &'a [Vec<u32>; 2]) -> Vec<MicroBatch<'a>> {
-        let train = &self.config.train;
-        let micro_tokens = train.micro_batch_size * train.sequence_length;
-        let last = train.n_micro_batches() - 1;
-        let plans = |index: usize| -> &'static [&'static str] {
-            match (index == 0, index == last && !train.fused_update) {
-                (true, true) => &[FIRST, UPDATE],
-                (true, false) => &[FIRST],
-                (false, true) => &[NEXT, UPDATE],
-                (false, false) => &[NEXT],
-            }
-        };
-        let pairs = ids.chunks(micro_tokens).zip(targets.chunks(micro_tokens));
-        pairs.enumerate().map(|(index, (ids, targets))| MicroBatch { ids, targets, plans: plans(index) }).collect()
+    /// What a part of the step reads: its tokens, the step's numbers and the direction's.
+    fn write_part(&self, [ids, targets]: &[Vec<u32>; 2], part: Part) {
+        let Self { gpu, workspace, inputs, config, step, .. } = self;
+        if let Some(index) = part.micro_batch {
+            let n = config.train.micro_batch_size * config.train.sequence_length;
+            let [ids, targets] = [ids, targets].map(|all| &all[index * n..(index + 1) * n]);
+            write_batch(gpu, workspace, inputs, ids, targets);
+        }
+        workspace.write(gpu, &self.step_tensor, &step_words(config, self.schedule(*step), *step, part.query));
+    }
+
+    /// Errors: a run in which no gradient is there to be read.
+    fn check_gradients(&self) -> Result<()> {
+        if self.config.optimizer.zeroth_order().is_some() {
+            return Err(Error::config(
+                "optimizer.name",
+                "a zeroth-order method makes no gradients: there are none to read",
+            ));
+        }
+        if self.config.train.fused_update {
+            let message = "no gradient outlives its update: set it to false to read gradients";
+            return Err(Error::config("train.fused_update", message));
+        }
+        Ok(())
     }
 
     fn end_step(&mut self) {
@@ -457,15 +461,4 @@ impl Trainer {
              backward pass: lower the learning rate or clip gradients (`--set train.max_grad_norm=1`)"
         ))
     }
-}
-
-/// A part of a step's batch, and what it is run through.
-struct MicroBatch<'a> {
-    ids: &'a [u32],
-    targets: &'a [u32],
-    plans: &'static [&'static str],
-}
-
-fn no_gradient() -> Error {
-    Error::config("train.fused_update", "no gradient outlives its update: set it to false to read gradients")
 }

@@ -15,3 +15,4 @@ mod rivals;
 mod shaders;
 mod spectra;
 mod support;
+mod zeroth_order;

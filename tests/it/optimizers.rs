@@ -52,6 +52,9 @@ fn check(form: Form, what: &str, config: &OptimizerConfig, role: Role, shape: &[
 fn every_optimizer_of_the_catalog_agrees_with_its_reference_over_ten_steps() {
     for name in optimizer_names() {
         let config = OptimizerConfig::named(name).unwrap();
+        if config.zeroth_order().is_some() {
+            continue; // no gradient moves it: tests/it/zeroth_order.rs
+        }
         for form in FORMS {
             for shape in [[7, 13], [13, 7], [1, 1], [68, 30]] {
                 let mut fits = config.clone();

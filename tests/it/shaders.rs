@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 use multinorm::config::{Pass, Role, optimizer_names};
 use multinorm::gpu::{Class, Kernel, Profile, Recorder, Tensor};
 use multinorm::kernels;
-use multinorm::optim::{Iterate, StepTensors, Update};
+use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
+use multinorm::optim::{Iterate, Perturbed, StepTensors, Update};
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -117,7 +118,11 @@ fn record_updates(rec: &mut Recorder) {
     let norms = kernels::norms::GradientNorms::new(rec, 2);
     norms.measure(rec, 1, &gradients[1]);
     norms.check(rec, 1, &statistics);
-    let mut settings: Vec<String> = optimizer_names().iter().map(|name| format!("name = '{name}'")).collect();
+    let (without_gradients, mut settings): (Vec<_>, Vec<_>) = optimizer_names()
+        .iter()
+        .map(|name| format!("name = '{name}'"))
+        .partition(|setting| optimizer(setting).zeroth_order().is_some());
+    record_moves(rec, &without_gradients);
     let lists = ["row", "column", "standardize", "spectral", "sign", "frobenius", "max", "column,standardize,row,sign"];
     settings.extend(lists.map(|list| format!("passes = '{list}'")));
     settings.extend(
@@ -155,6 +160,33 @@ fn record_updates(rec: &mut Recorder) {
         let mut iterate = Iterate::new(&gradient).unwrap();
         iterate.passes(rec, passes);
         iterate.materialize(rec);
+    }
+}
+
+/// What the zeroth-order optimizers record.
+fn record_moves(rec: &mut Recorder, settings: &[String]) {
+    let [plus, minus, along, statistics, how, numbers] = [1, 1, 2, 3, 4, 4].map(|len| tensor(rec, &[len]));
+    let two = TwoPoint {
+        losses: [&plus, &minus],
+        along: &along,
+        statistics: &statistics,
+        how: &how,
+        eps: 1e-3,
+        max_norm: 1.0,
+    };
+    for stage in [Stage::Plus, Stage::Minus, Stage::Back, Stage::Along] {
+        two_point(rec, &numbers, two, stage);
+    }
+    for setting in settings {
+        let mut config = optimizer(setting);
+        fit_rank(&mut config, [7, 13]);
+        for shape in [&[7, 13][..], &[13]] {
+            let weight = tensor(rec, shape);
+            let step = StepTensors { statistics: &statistics, step: &numbers };
+            let parameter = Perturbed { name: "any", role: Role::Linear, weight: &weight, how: &how, step };
+            let states = multinorm::optim::record_directions(rec, &config, &parameter).unwrap();
+            multinorm::optim::record_perturbation(rec, &config, &parameter, &states);
+        }
     }
 }
 

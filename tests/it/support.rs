@@ -193,6 +193,7 @@ pub fn fit_rank(config: &mut OptimizerConfig, [m, n]: [usize; 2]) {
         Rule::Galore(galore) | Rule::Fira(FiraConfig { galore, .. }) => {
             (galore.rank, galore.eps) = (galore.rank.clamp(small.saturating_sub(8).max(1), small), EPS);
         }
+        Rule::Subzero(subzero) => subzero.rank = subzero.rank.min(small),
         _ => {}
     }
 }

@@ -180,7 +180,11 @@ impl Settings {
                     return Err(Error::config(key, format!("one or two run side by side, got {}", names.len())));
                 }
                 for name in &names {
-                    OptimizerConfig::named(name)?;
+                    if OptimizerConfig::named(name)?.zeroth_order().is_some() {
+                        let wrong =
+                            format!("{name} makes no gradient to look into: `multinorm train` fine-tunes with it");
+                        return Err(Error::config(key, wrong));
+                    }
                 }
                 self.optimizers = names;
             }
@@ -268,6 +272,12 @@ pub fn optimizers() -> Vec<&'static str> {
     optimizer_names().to_vec()
 }
 
+/// Those that make gradients to look into, which the lab trains with.
+pub fn optimizers_with_gradients() -> Vec<&'static str> {
+    let makes = |name: &&str| OptimizerConfig::named(name).is_ok_and(|config| config.zeroth_order().is_none());
+    optimizers().into_iter().filter(makes).collect()
+}
+
 /// `%2C` and `+` as a browser writes them in a link.
 fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
@@ -308,6 +318,10 @@ mod tests {
         assert_eq!(same, default);
         assert_eq!(complaints.len(), 4, "{complaints:?}");
         assert!(
+            Settings::default_for(true).set("optimizer", "mezo").unwrap_err().to_string().contains("no gradient"),
+            "a zeroth-order method is refused"
+        );
+        assert!(
             complaints[0].contains("did you mean `sinkgd`?") && complaints[1].contains("got `-1`"),
             "{complaints:?}"
         );
@@ -316,7 +330,7 @@ mod tests {
     #[test]
     fn every_size_and_optimizer_is_a_run() {
         for size in SIZES {
-            for optimizer in optimizers() {
+            for optimizer in optimizers_with_gradients() {
                 let settings = Settings { model: size.key.into(), ..Settings::default_for(false) };
                 let config = settings.config(optimizer, 512);
                 let config = config.unwrap_or_else(|error| panic!("{} {optimizer}: {error}", size.key));

@@ -1,10 +1,12 @@
 //! `multinorm bench optimizers`: one update of each optimizer on a linear layer, beside a plain copy of what it moves.
 
-use multinorm::config::{OptimizerConfig, Recipe, Role, Rule, optimizer_names};
+use multinorm::config::{MezoConfig, OptimizerConfig, Recipe, Role, Rule, optimizer_names};
 use multinorm::gpu::{Class, Gpu, Recorder, Tensor, Workspace, bytes_in_words};
 use multinorm::kernels::norms::Place;
 use multinorm::kernels::scaled::{Scaled, materialize};
-use multinorm::optim::{ReferenceUpdate, StepTensors, Update};
+use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
+use multinorm::optim::{self, Perturbed, ReferenceDirections, ReferenceUpdate, State, StepTensors, Update};
+use multinorm::reference::zeroth_order::projected_gradient;
 use multinorm::{Error, Result};
 use serde_json::{Value, json};
 use web_time::Instant;
@@ -14,6 +16,8 @@ use crate::cli::output::print_json;
 
 /// What every update is checked on before the others are timed: no multiple of a tile.
 const CHECKED: [usize; 2] = [37, 61];
+/// Two losses, each where a binding may begin.
+const LOSSES: [usize; 2] = [2, 64];
 const CHECKED_STEPS: u32 = 6;
 /// A step in which nothing special is due.
 const ORDINARY_STEP: u32 = 1000;
@@ -80,7 +84,8 @@ fn parse_shape(text: &str) -> Result<[usize; 2]> {
 struct Recorded {
     rec: Recorder,
     weight: Tensor,
-    gradient: Tensor,
+    /// The gradient; of a zeroth-order rule two rows that begin with its losses.
+    input: Tensor,
     numbers: [Tensor; 2],
     /// What is read and written: the weight, and what the optimizer keeps.
     updated: Vec<Tensor>,
@@ -90,32 +95,64 @@ impl Recorded {
     fn new(gpu: &Gpu, config: &OptimizerConfig, shape: [usize; 2]) -> Result<Self> {
         let mut rec = Recorder::new(&gpu.profile);
         let weight = rec.persistent(Class::Parameters, "weight", &shape);
-        let gradient = rec.persistent(Class::Gradients, "gradient", &shape);
+        let losses = config.zeroth_order();
+        let input = rec.persistent(Class::Gradients, "gradient", if losses.is_some() { &LOSSES } else { &shape });
         let numbers = [Place::GRADIENTS + 1, 4].map(|len| rec.persistent(Class::Scratch, "numbers", &[len]));
         rec.begin("update");
-        let update = Update { name: NAME, role: Role::Linear, weight: &weight, gradient: &gradient, ahead: None };
         let shared = StepTensors { statistics: &numbers[0], step: &numbers[1] };
-        let ahead = multinorm::optim::record_ahead(&mut rec, config, &update, shared);
-        let update = Update { ahead: ahead.as_ref(), ..update };
-        let states = multinorm::optim::record(&mut rec, config, &update, shared)?;
+        let states = match losses {
+            Some(hyper) => record_moves(&mut rec, config, hyper, [&weight, &input], shared)?,
+            None => {
+                let update = Update { name: NAME, role: Role::Linear, weight: &weight, gradient: &input, ahead: None };
+                let ahead = optim::record_ahead(&mut rec, config, &update, shared);
+                optim::record(&mut rec, config, &Update { ahead: ahead.as_ref(), ..update }, shared)?
+            }
+        };
         let updated = std::iter::once(weight.clone()).chain(states.into_iter().map(|state| state.tensor)).collect();
-        Ok(Self { rec, weight, gradient, numbers, updated })
+        Ok(Self { rec, weight, input, numbers, updated })
     }
 
     /// On the device, with a gradient, weights of zero, and the numbers of a first step.
     async fn allocate(self, gpu: &Gpu) -> Result<(Workspace, Vec<f32>, Tensor)> {
-        let Self { rec, weight, gradient, numbers: [statistics, step], .. } = self;
+        let Self { rec, weight, input, numbers: [statistics, step], .. } = self;
         let workspace = rec.allocate(gpu).await?;
-        let values = gradient_values(&gradient.shape);
-        workspace.write(gpu, &gradient, &values);
+        let values = input_values(&input.shape);
+        workspace.write(gpu, &input, &values);
         workspace.write(gpu, &statistics, &[0.0f32, 1.0, 0.0, 0.0]);
         workspace.write(gpu, &step, &[1.0f32.to_bits(), 1, 0, 0]);
         Ok((workspace, values, weight))
     }
 }
 
+/// All moves of one zeroth-order step with these losses.
+fn record_moves(
+    rec: &mut Recorder,
+    config: &OptimizerConfig,
+    hyper: &MezoConfig,
+    [weight, losses]: [&Tensor; 2],
+    step: StepTensors<'_>,
+) -> Result<Vec<State>> {
+    let [along, how] = [1, 4].map(|len| rec.persistent(Class::Scratch, "numbers", &[len]));
+    let [plus, minus] = [losses.rows(0..1), losses.rows(1..2)];
+    let two = TwoPoint {
+        losses: [&plus, &minus],
+        along: &along,
+        statistics: step.statistics,
+        how: &how,
+        eps: hyper.eps,
+        max_norm: 0.0,
+    };
+    let parameter = Perturbed { name: NAME, role: Role::Linear, weight, how: &how, step };
+    let states = optim::record_directions(rec, config, &parameter)?;
+    for stage in [Stage::Plus, Stage::Minus, Stage::Back] {
+        two_point(rec, step.step, two, stage);
+        optim::record_perturbation(rec, config, &parameter, &states);
+    }
+    Ok(states)
+}
+
 /// Numbers without a pattern, rows and columns of different size.
-fn gradient_values(shape: &[usize]) -> Vec<f32> {
+fn input_values(shape: &[usize]) -> Vec<f32> {
     let cols = shape[1] as u64;
     let uniform = |x: u64| (x.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
     let len = (shape[0] * shape[1]) as u64;
@@ -126,19 +163,22 @@ fn gradient_values(shape: &[usize]) -> Vec<f32> {
 async fn check(gpu: &Gpu, name: &str, config: &OptimizerConfig) -> Result<()> {
     let recorded = Recorded::new(gpu, config, CHECKED)?;
     let step = recorded.numbers[1].clone();
-    let (workspace, gradient, weight) = recorded.allocate(gpu).await?;
-    let Recipe { rule, lr } = config.recipe(Role::Linear);
+    let (workspace, input, weight) = recorded.allocate(gpu).await?;
     let mut want = vec![0.0; weight.len()];
-    let gradient: Vec<f64> = gradient.iter().map(|&g| g.into()).collect();
-    let mut reference = ReferenceUpdate::new(rule, &CHECKED, NAME, 0);
+    let mut reference = reference(config, input.iter().map(|&x| x.into()).collect());
     for number in 1..=CHECKED_STEPS {
         workspace.write(gpu, &step, &[1.0f32.to_bits(), number, 0, 0]);
         workspace.run(gpu, &["update"]);
-        reference.step(&mut want, &gradient, 1.0, *lr, 1.0);
+        reference(&mut want, number);
     }
     let got: Vec<f32> = workspace.read(gpu, &weight).await?;
     let rms = (want.iter().map(|w| w * w).sum::<f64>() / want.len() as f64).sqrt();
-    let error = got.iter().zip(&want).fold(0.0_f64, |error, (got, want)| error.max((f64::from(*got) - want).abs()));
+    let errors = got.iter().zip(&want).map(|(got, want)| (f64::from(*got) - want).abs());
+    let error = match config.zeroth_order() {
+        // A change is rounded: here and there to the next number.
+        Some(_) => (errors.map(|error| error * error).sum::<f64>() / want.len() as f64).sqrt(),
+        None => errors.fold(0.0_f64, f64::max),
+    };
     if rms > 0.0 && error <= TOLERANCE * rms {
         return Ok(());
     }
@@ -146,6 +186,21 @@ async fn check(gpu: &Gpu, name: &str, config: &OptimizerConfig) -> Result<()> {
         "{name}: {CHECKED_STEPS} steps differ from the reference by {:.1e}, nothing is timed",
         error / rms
     )))
+}
+
+/// One step of a weight, counted from 1.
+type Step = dyn FnMut(&mut [f64], u32);
+
+/// What every step does with this gradient or these losses.
+fn reference(config: &OptimizerConfig, input: Vec<f64>) -> Box<Step> {
+    let Recipe { rule, lr } = config.recipe(Role::Linear).clone();
+    if let Some(hyper) = config.zeroth_order() {
+        let gradient = projected_gradient(input[0], input[LOSSES[1]], hyper.eps);
+        let directions = ReferenceDirections::new(&rule, &CHECKED, NAME, 0);
+        return Box::new(move |w, step| directions.step(w, &directions.change(step, 0), gradient, lr, true));
+    }
+    let mut reference = ReferenceUpdate::new(&rule, &CHECKED, NAME, 0);
+    Box::new(move |w, _| reference.step(w, &input, 1.0, lr, 1.0))
 }
 
 /// Seconds of a plain copy of a matrix.
@@ -165,10 +220,10 @@ async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2]
     let uses = |tensor: &Tensor| named().filter(|binding| *binding == tensor).count();
     let written_too: u64 = recorded.updated.iter().map(|tensor| uses(tensor) as u64 * tensor.bytes()).sum();
     let moved = named().map(Tensor::bytes).sum::<u64>() + written_too;
-    let (kernels, reads) = (dispatches.len(), uses(&recorded.gradient));
+    let (kernels, reads) = (dispatches.len(), uses(&recorded.input));
     let state = recorded.rec.memory().bytes(Class::OptimizerState);
-    let copied = 2 * recorded.gradient.bytes();
-    let renews = matches!(config.linear.rule, Rule::Galore(_) | Rule::Fira(_));
+    let copied = 2 * recorded.weight.bytes();
+    let renews = matches!(config.linear.rule, Rule::Galore(_) | Rule::Fira(_) | Rule::Subzero(_));
     let step = recorded.numbers[1].clone();
     let (workspace, ..) = recorded.allocate(gpu).await?;
     // Step 1 finds a new basis where a rule has one; an ordinary step does not.

@@ -12,8 +12,10 @@ mod fira;
 mod galore;
 mod h_fac;
 mod lion;
+mod mezo;
 mod racs;
 mod sgd;
+mod subzero;
 
 pub use adafactor::AdafactorConfig;
 pub use adalomo::AdalomoConfig;
@@ -25,8 +27,10 @@ pub use fira::FiraConfig;
 pub use galore::GaloreConfig;
 pub use h_fac::HFacConfig;
 pub use lion::LionConfig;
+pub use mezo::MezoConfig;
 pub use racs::RacsConfig;
 pub use sgd::SgdConfig;
+pub use subzero::SubzeroConfig;
 
 use super::keys::Section;
 use crate::Result;
@@ -48,6 +52,11 @@ pub(super) trait Settings {
     /// Whether nothing is carried from one step to the next.
     fn is_stateless(&self) -> bool {
         false
+    }
+
+    /// How it estimates the gradient where it takes losses alone.
+    fn zeroth_order(&self) -> Option<&MezoConfig> {
+        None
     }
 }
 

@@ -29,3 +29,4 @@ pub mod scaled;
 pub mod sgd;
 mod subspace;
 mod swiglu;
+mod zeroth_order;

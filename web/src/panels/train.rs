@@ -8,7 +8,7 @@ use multinorm::gpu::bytes_in_words;
 use super::{caption, choice, columns, half_height, nothing_yet, reading};
 use crate::lab::{Lab, RunView, Status};
 use crate::plots::{Axes, Series, curves, short};
-use crate::settings::{SIZES, optimizers};
+use crate::settings::{SIZES, optimizers_with_gradients};
 
 /// How the curves are drawn.
 #[derive(Default)]
@@ -141,7 +141,7 @@ fn controls(ui: &mut Ui, lab: &mut Lab) {
         });
     }
     ui.horizontal_wrapped(|ui| {
-        let names: Vec<String> = optimizers().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = optimizers_with_gradients().into_iter().map(str::to_owned).collect();
         choice(ui, "optimizer", &mut lab.settings.optimizers[0], &names);
         let mut beside = lab.settings.optimizers.get(1).cloned().unwrap_or_else(|| NOTHING.into());
         let mut options = vec![NOTHING.to_owned()];

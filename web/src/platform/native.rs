@@ -101,7 +101,13 @@ pub fn open(path: &Path, progress: &mut dyn FnMut(&str)) -> Arrival {
     match PastRun::read(path) {
         Err(error) => Arrival::Refused(error.to_string()),
         Ok(run) => {
-            let revived = run.revive(progress);
+            let revived = match run.config.optimizer.zeroth_order() {
+                None => run.revive(progress),
+                Some(_) => {
+                    let why = "a zeroth-order method makes no gradients to look into";
+                    Err(multinorm::Error::config("optimizer.name", why))
+                }
+            };
             let PastRun { config, history: History { steps, evaluations }, spectra, .. } = run;
             let revived = revived.map(|(dataset, snapshot)| (Arc::new(dataset), snapshot));
             let revived = revived.map_err(|error| error.to_string());

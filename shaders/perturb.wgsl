@@ -1,0 +1,17 @@
+// Weights along a direction of standard normal numbers z, drawn anew wherever they are wanted: MeZO (arXiv 2305.17333).
+override LEN: u32;
+override STREAM: u32;
+@group(0) @binding(0) var<storage, read_write> weight: array<f32>;  // [LEN]
+@group(0) @binding(1) var<uniform>             how:    Move;
+@group(0) @binding(2) var<uniform>             step:   Step;
+
+@compute @workgroup_size(64)
+fn perturb(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = (group.y * count.x + group.x) * 64u + lane;
+    if (at >= LEN) { return; }
+    weight[at] = moved(weight[at], normal(at, STREAM, step.number - 1u, step.seed), how, step.schedule);
+}

@@ -1,0 +1,111 @@
+//! Steps that take two losses and no gradient: weights go to w + d and w − d along a random direction and come back.
+
+use super::LANES;
+use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+
+pub(super) const KERNELS: &[Kernel] = &[
+    kernel!("two_point", "step", "finite", "perturb"),
+    kernel!("perturb", "step", "random", "perturb"),
+    kernel!("perturb_low_rank", "step", "perturb"),
+];
+
+/// Where a step's weights go next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// From w to w + d.
+    Plus,
+    /// From w + d to w − d.
+    Minus,
+    /// From w − d back to w, and along the step's last direction.
+    Back,
+    /// From w along an earlier direction of the step.
+    Along,
+}
+
+/// What the losses at two points are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct TwoPoint<'a> {
+    /// `[1]` each: the loss at w + d and that at w − d.
+    pub losses: [&'a Tensor; 2],
+    /// `[directions of a step]`: the gradient along each.
+    pub along: &'a Tensor,
+    /// `[3]`: loss, clip factor and squared gradient, means over the step's directions.
+    pub statistics: &'a Tensor,
+    /// `[4]`, for [`perturb`].
+    pub how: &'a Tensor,
+    /// ε.
+    pub eps: f64,
+    /// Of the gradient along a direction; 0 does not clip.
+    pub max_norm: f64,
+}
+
+/// Fills `how` for the stage; after both losses the gradient along the direction, (L₊ − L₋)/2ε, and the statistics.
+pub fn two_point(rec: &mut Recorder, step: &Tensor, of: TwoPoint<'_>, stage: Stage) {
+    let number = match stage {
+        Stage::Plus => 0.0,
+        Stage::Minus => 1.0,
+        Stage::Back => 2.0,
+        Stage::Along => 3.0,
+    };
+    let [plus, minus] = of.losses;
+    let constants = [("STAGE", number), ("EPS", of.eps), ("MAX_NORM", of.max_norm)];
+    rec.dispatch(&KERNELS[0], &[plus, minus, of.along, of.statistics, of.how, step], &constants, [1, 1, 1]);
+}
+
+/// How far weights go, and how an update moves them.
+#[derive(Clone, Copy, Debug)]
+pub struct PerturbConstants {
+    /// ε.
+    pub eps: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Added to the gradient, times the weight.
+    pub weight_decay: f64,
+}
+
+impl PerturbConstants {
+    /// Changes are multiples of this power of two, a sixteenth of ε or less.
+    pub fn quantum(&self) -> f64 {
+        (self.eps.log2().floor() - 4.0).exp2()
+    }
+
+    /// No change is larger than this power of two, 16 ε or more.
+    pub fn reach(&self) -> f64 {
+        (self.eps.log2().ceil() + 4.0).exp2()
+    }
+
+    fn list(self) -> [(&'static str, f64); 5] {
+        let Self { eps, lr, weight_decay } = self;
+        [("EPS", eps), ("QUANTUM", self.quantum()), ("REACH", self.reach()), ("LR", lr), ("WEIGHT_DECAY", weight_decay)]
+    }
+}
+
+/// Moves a weight as `how` says along a direction of standard normal numbers, others for each step, seed and stream.
+pub fn perturb(
+    rec: &mut Recorder,
+    weight: &Tensor,
+    [how, step]: [&Tensor; 2],
+    stream: u32,
+    constants: PerturbConstants,
+) {
+    let len = weight.len();
+    let constants = [&[("LEN", len as f64), ("STREAM", stream.into())][..], &constants.list()].concat();
+    rec.dispatch(&KERNELS[1], &[weight, how, step], &constants, grid(len.div_ceil(LANES)));
+}
+
+/// Moves a weight m×n as `how` says along scale·left·right; `left` `[m, r]`, `right` `[r, n]`.
+pub fn perturb_low_rank(
+    rec: &mut Recorder,
+    weight: &Tensor,
+    [left, right]: [&Tensor; 2],
+    [how, step]: [&Tensor; 2],
+    scale: f64,
+    constants: PerturbConstants,
+) {
+    let [m, n] = weight.shape[..] else { panic!("perturb_low_rank wants a matrix, got {:?}", weight.shape) };
+    let rank = right.shape[0];
+    assert_eq!((&left.shape[..], &right.shape[..]), (&[m, rank][..], &[rank, n][..]), "perturb_low_rank of {m}×{n}");
+    let own = [("ROWS", m as f64), ("COLS", n as f64), ("RANK", rank as f64), ("SCALE", scale)];
+    let constants = [&own[..], &constants.list()].concat();
+    rec.dispatch(&KERNELS[2], &[weight, left, right, how, step], &constants, grid((m * n).div_ceil(LANES)));
+}

@@ -1,0 +1,63 @@
+//! The zeroth-order rules in f64, put together from [`crate::reference`]: where they take a parameter, and its update.
+
+use crate::config::{Rule, rank_for};
+use crate::reference::random::stream;
+use crate::reference::subzero::Subspaces;
+use crate::reference::zeroth_order::{self, Mezo, direction, seed_of_query};
+
+/// The directions of one parameter in a run.
+#[derive(Clone, Debug)]
+pub struct ReferenceDirections {
+    hyper: Mezo,
+    subspace: Option<Subspace>,
+    shape: Vec<usize>,
+    name: String,
+    seed: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Subspace {
+    rank: usize,
+    interval: u32,
+}
+
+impl ReferenceDirections {
+    /// Those of the parameter `name`, in a run of this seed. Panics on a rule that takes a gradient.
+    pub fn new(rule: &Rule, shape: &[usize], name: &str, seed: u32) -> Self {
+        let settings = rule.zeroth_order().expect("a zeroth-order rule");
+        let hyper = Mezo { eps: settings.eps, weight_decay: settings.weight_decay };
+        let subspace = match (rule, shape) {
+            (Rule::Subzero(c), &[m, n]) => {
+                Some(Subspace { rank: rank_for(c.rank, m.min(n)), interval: c.update_interval })
+            }
+            _ => None,
+        };
+        Self { hyper, subspace, shape: shape.to_vec(), name: name.to_owned(), seed }
+    }
+
+    /// d of step t (from 1) along its direction of this number (from 0): what the weights go along.
+    pub fn change(&self, t: u32, query: u32) -> Vec<f64> {
+        let own = [stream(&self.name), seed_of_query(self.seed, query)];
+        let z = match self.subspace {
+            None => direction(self.shape.iter().product(), t, own),
+            Some(Subspace { rank, interval }) => {
+                let shape = [self.shape[0], self.shape[1]];
+                let streams = ["left_basis", "right_basis"].map(|what| stream(&format!("{}.{what}", self.name)));
+                let spaces = Subspaces::at(shape, rank, interval, t, streams, self.seed);
+                spaces.direction(&direction(rank * rank, t, own), shape)
+            }
+        };
+        self.hyper.change(&z)
+    }
+
+    /// The nearest weights that come back from where they go.
+    pub fn settled(&self, w: &[f64]) -> Vec<f64> {
+        w.iter().map(|w| self.hyper.settled(*w)).collect()
+    }
+
+    /// Moves w by a gradient along a change; weights decay with the last direction of a step alone.
+    pub fn step(&self, w: &mut [f64], change: &[f64], gradient: f64, lr: f64, decays: bool) {
+        let hyper = Mezo { weight_decay: if decays { self.hyper.weight_decay } else { 0.0 }, ..self.hyper };
+        zeroth_order::step(&hyper, w, change, gradient, lr);
+    }
+}

@@ -1,0 +1,97 @@
+//! What a step is replayed as: plans over micro-batches, once, or twice for every direction of a zeroth-order step.
+
+use super::recording::{ALONG, BACK, FIRST, MINUS, NEXT, NEXT_MINUS, PLUS, UPDATE};
+use crate::config::RunConfig;
+use crate::gpu::KernelTime;
+use crate::reference::zeroth_order::seed_of_query;
+
+/// Plans that are replayed one after the other, on one micro-batch and along one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The micro-batch whose tokens they read; none reads none.
+    pub micro_batch: Option<usize>,
+    /// The direction's number, from 0.
+    pub query: u32,
+    /// The plans.
+    pub plans: &'static [&'static str],
+}
+
+/// The parts of one step.
+pub(super) fn parts(config: &RunConfig) -> Vec<Part> {
+    let n = config.train.n_micro_batches();
+    match config.optimizer.zeroth_order() {
+        Some(hyper) => zeroth_order(n, hyper.queries),
+        None => (0..n).map(|index| with_gradients(index, n, config.train.fused_update)).collect(),
+    }
+}
+
+fn with_gradients(index: usize, n: usize, fused: bool) -> Part {
+    let plans: &[&str] = match (index == 0, index + 1 == n && !fused) {
+        (true, true) => &[FIRST, UPDATE],
+        (true, false) => &[FIRST],
+        (false, true) => &[NEXT, UPDATE],
+        (false, false) => &[NEXT],
+    };
+    Part { micro_batch: Some(index), query: 0, plans }
+}
+
+/// For each direction the loss on all micro-batches at w + d, then at w − d; the last way back is an update.
+fn zeroth_order(n: usize, queries: u32) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for query in 0..queries {
+        let mut losses = |first: &'static [&'static str], next: &'static [&'static str]| {
+            let plans = |index: usize| if index == 0 { first } else { next };
+            parts.extend((0..n).map(|index| Part { micro_batch: Some(index), query, plans: plans(index) }));
+        };
+        losses(&[PLUS], &[NEXT]);
+        losses(&[MINUS], &[NEXT_MINUS]);
+        parts.push(Part { micro_batch: None, query, plans: &[BACK] });
+    }
+    parts.extend((0..queries - 1).map(|query| Part { micro_batch: None, query, plans: &[ALONG] }));
+    parts
+}
+
+/// Seconds of a step, by plan, that are its update: of a zeroth-order step all moves of the weights.
+pub fn update_secs(times: &[(&'static str, Vec<KernelTime>)]) -> f64 {
+    let of = |(plan, kernels): &(&'static str, Vec<KernelTime>)| {
+        let moves = match *plan {
+            UPDATE | ALONG => 1.0,
+            BACK => 3.0, // and as much there and there
+            _ => 0.0,
+        };
+        moves * kernels.iter().map(|kernel| kernel.secs).sum::<f64>()
+    };
+    times.iter().map(of).sum()
+}
+
+/// The words of shaders/lib/step.wgsl for a direction of a step, counted from 0.
+pub(super) fn step_words(config: &RunConfig, schedule: f64, step: u64, query: u32) -> [u32; 4] {
+    let last = config.optimizer.zeroth_order().map_or(0, |hyper| hyper.queries - 1);
+    let seed = seed_of_query(config.train.seed as u32, query);
+    [(schedule as f32).to_bits(), (step + 1) as u32, seed, query | last << 16]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunDefaults;
+
+    fn of(sets: &[&str]) -> Vec<(Option<usize>, u32, Vec<&'static str>)> {
+        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+        let config = RunConfig::load(None, &sets, RunDefaults::Software).unwrap();
+        parts(&config).into_iter().map(|part| (part.micro_batch, part.query, part.plans.to_vec())).collect()
+    }
+
+    #[test]
+    fn every_micro_batch_is_read_as_often_as_the_rule_wants() {
+        let micro = ["train.batch_size=4", "train.micro_batch_size=2"];
+        assert_eq!(of(&micro), [(Some(0), 0, vec![FIRST]), (Some(1), 0, vec![NEXT, UPDATE])]);
+        assert_eq!(of(&["train.fused_update=true"]), [(Some(0), 0, vec![FIRST])]);
+        let two = [&micro[..], &["optimizer.name=mezo", "optimizer.queries=2"]].concat();
+        let of_query = |query| {
+            let loss = |index, plan| (Some(index), query, vec![plan]);
+            [loss(0, PLUS), loss(1, NEXT), loss(0, MINUS), loss(1, NEXT_MINUS), (None, query, vec![BACK])]
+        };
+        assert_eq!(of(&two), [&of_query(0)[..], &of_query(1), &[(None, 0, vec![ALONG])]].concat());
+    }
+}

@@ -1,0 +1,295 @@
+//! Steps that take losses and no gradient, in whole runs against the f64 model.
+
+use std::sync::Arc;
+
+use multinorm::config::{ModelConfig, OptimizerConfig, RunConfig, RunDefaults};
+use multinorm::data::batches::Batches;
+use multinorm::data::dataset::Dataset;
+use multinorm::data::tokens::Tokens;
+use multinorm::gpu::{Class, Form, Profile, Recorder};
+use multinorm::optim::{Perturbed, ReferenceDirections, StepTensors, record_directions};
+use multinorm::reference::llama;
+use multinorm::reference::zeroth_order::projected_gradient;
+use multinorm::train::{Trainer, record_training};
+use pollster::block_on;
+
+use crate::support::{FORMS, assert_close, optimizer, shared_gpu, widen};
+
+/// Far apart, so that the difference of two losses in single precision is mostly not rounding.
+const EPS: f64 = 0.02;
+
+fn config(settings: &[&str]) -> RunConfig {
+    let model = [
+        "model.preset=tiny",
+        "model.vocab_size=61",
+        "model.hidden_size=32",
+        "model.intermediate_size=44",
+        "model.num_hidden_layers=2",
+        "train.steps=6",
+        "train.batch_size=4",
+        "train.sequence_length=9",
+        "train.seed=7",
+        "train.max_grad_norm=0",
+        "schedule.kind=constant",
+        "schedule.warmup_fraction=0",
+        "eval.max_tokens=9",
+    ];
+    let sets: Vec<String> = model.iter().chain(settings).map(|set| (*set).to_owned()).collect();
+    RunConfig::load(None, &sets, RunDefaults::Software).unwrap()
+}
+
+fn dataset() -> Arc<Dataset> {
+    let tokens = Tokens::Owned((0..400u32).map(|i| i * i % 61).collect());
+    Arc::new(Dataset::unsplit("squares", tokens, 61))
+}
+
+fn trainer(form: Form, config: RunConfig) -> Trainer {
+    block_on(Trainer::new(shared_gpu(form), config, dataset())).unwrap()
+}
+
+fn weights(trainer: &Trainer) -> Vec<Vec<f32>> {
+    block_on(trainer.snapshot()).unwrap().parameters
+}
+
+/// The f64 model with the weights of a run.
+struct Model {
+    config: llama::Config,
+    parameters: Vec<llama::Parameter>,
+    directions: Vec<ReferenceDirections>,
+    lrs: Vec<f64>,
+}
+
+impl Model {
+    fn new(run: &RunConfig, weights: &[Vec<f32>]) -> Self {
+        let ModelConfig { vocab_size, hidden_size, intermediate_size, num_hidden_layers, .. } = run.model;
+        let config = llama::Config {
+            vocab_size,
+            hidden_size,
+            intermediate_size,
+            num_hidden_layers,
+            num_attention_heads: run.model.num_attention_heads,
+            num_key_value_heads: run.model.num_key_value_heads,
+            head_dim: run.model.head_dim,
+            rms_norm_eps: run.model.rms_norm_eps,
+            rope_theta: run.model.rope_theta,
+            tie_word_embeddings: run.model.tie_word_embeddings,
+        };
+        let specs = run.model.parameters();
+        let of = |spec: &multinorm::config::ParameterSpec| {
+            ReferenceDirections::new(
+                &run.optimizer.recipe(spec.role).rule,
+                &spec.shape,
+                &spec.name,
+                run.train.seed as u32,
+            )
+        };
+        let directions: Vec<_> = specs.iter().map(of).collect();
+        let parameters = specs.iter().zip(weights).zip(&directions).map(|((spec, values), directions)| {
+            let values = directions.settled(&widen(values));
+            llama::Parameter { name: spec.name.clone(), shape: spec.shape.clone(), values }
+        });
+        let parameters = parameters.collect();
+        let lrs = specs.iter().map(|spec| run.optimizer.recipe(spec.role).lr).collect();
+        Self { config, parameters, directions, lrs }
+    }
+
+    fn changes(&self, t: u32, query: u32) -> Vec<Vec<f64>> {
+        self.directions.iter().map(|directions| directions.change(t, query)).collect()
+    }
+
+    /// The loss with the weights so many changes away.
+    fn loss(&self, changes: &[Vec<f64>], along: f64, [ids, targets]: &[Vec<u32>; 2], run: &RunConfig) -> f64 {
+        let mut moved = self.parameters.clone();
+        for (parameter, change) in moved.iter_mut().zip(changes) {
+            parameter.values.iter_mut().zip(change).for_each(|(w, d)| *w += along * d);
+        }
+        llama::loss(&self.config, &moved, ids, targets, run.train.batch_size, run.train.sequence_length)
+    }
+
+    /// One step: the loss and the gradient along the directions, root mean square over these.
+    fn step(&mut self, t: u32, run: &RunConfig) -> (f64, f64) {
+        let hyper = run.optimizer.zeroth_order().unwrap();
+        let batch = batch(run, t);
+        let directions: Vec<_> = (0..hyper.queries).map(|query| self.changes(t, query)).collect();
+        let share = 1.0 / f64::from(hyper.queries);
+        let (mut loss, mut square) = (0.0, 0.0);
+        let mut gradients = Vec::new();
+        for changes in &directions {
+            let [plus, minus] = [1.0, -1.0].map(|along| self.loss(changes, along, &batch, run));
+            let gradient = projected_gradient(plus, minus, hyper.eps);
+            loss += share * (plus + minus) / 2.0;
+            square += share * gradient * gradient;
+            gradients.push(share * gradient);
+        }
+        // The last direction is the one along which weights come back.
+        for (at, (changes, gradient)) in directions.iter().zip(gradients).enumerate().rev() {
+            let decays = at + 1 == directions.len();
+            for (index, parameter) in self.parameters.iter_mut().enumerate() {
+                let own = &self.directions[index];
+                own.step(&mut parameter.values, &changes[index], gradient, self.lrs[index], decays);
+            }
+        }
+        (loss, square.sqrt())
+    }
+}
+
+/// Ids and targets of step t, from 1.
+fn batch(run: &RunConfig, t: u32) -> [Vec<u32>; 2] {
+    let dataset = dataset();
+    let train = &run.train;
+    let batches = Batches::new(&dataset.train, train.batch_size, train.sequence_length, train.seed).unwrap();
+    let n = train.batch_size * train.sequence_length;
+    let [mut ids, mut targets] = [vec![0; n], vec![0; n]];
+    batches.fill(u64::from(t - 1), &mut ids, &mut targets).unwrap();
+    [ids, targets]
+}
+
+fn check(form: Form, settings: &[&str]) {
+    let eps = format!("optimizer.eps={EPS}");
+    let run = config(&[settings, &[&eps]].concat());
+    let mut trainer = trainer(form, run.clone());
+    let mut model = Model::new(&run, &weights(&trainer));
+    for t in 1..=4 {
+        let mut reports = block_on(trainer.step()).unwrap();
+        reports.extend(block_on(trainer.drain()).unwrap());
+        let [report] = &reports[..] else { panic!("one report") };
+        let (loss, gradient) = model.step(t, &run);
+        let what = format!("{form:?} {settings:?} step {t}");
+        assert!((report.loss - loss).abs() < 2e-5 * loss, "{what}: loss {} {loss}", report.loss);
+        let off = (report.grad_norm - gradient).abs();
+        assert!(off < 2e-3 * gradient.max(0.1), "{what}: gradient {} {gradient}", report.grad_norm);
+    }
+    let start = Model::new(&run, &weights(&self::trainer(form, run.clone())));
+    for ((got, want), start) in weights(&trainer).iter().zip(&model.parameters).zip(&start.parameters) {
+        // In what the steps have changed, not in the weights.
+        let moved = |values: &[f64]| -> Vec<f64> { values.iter().zip(&start.values).map(|(w, s)| w - s).collect() };
+        let got: Vec<f32> = moved(&widen(got)).iter().map(|x| *x as f32).collect();
+        assert_close(format!("{form:?} {settings:?} {}", want.name), &got, &moved(&want.values), 3e-2);
+    }
+}
+
+#[test]
+fn mezo_is_its_reference_on_the_f64_model() {
+    for form in FORMS {
+        check(form, &["optimizer.name=mezo", "optimizer.lr=0.01"]);
+    }
+    let queries = ["optimizer.name=mezo", "optimizer.lr=0.01", "optimizer.queries=3", "optimizer.weight_decay=0.5"];
+    check(FORMS[0], &queries);
+    check(FORMS[1], &[&queries[..], &["train.micro_batch_size=2"]].concat());
+}
+
+#[test]
+fn subzero_is_its_reference_on_the_f64_model() {
+    let renewed = ["optimizer.name=subzero", "optimizer.rank=3", "optimizer.update_interval=2", "optimizer.lr=0.01"];
+    for form in FORMS {
+        check(form, &renewed);
+    }
+    check(FORMS[0], &[&renewed[..], &["optimizer.queries=2", "train.micro_batch_size=1"]].concat());
+}
+
+#[test]
+fn weights_are_what_they_were_after_steps_that_learn_nothing() {
+    for name in ["optimizer.name=mezo", "optimizer.name=subzero"] {
+        let run = config(&[name, "optimizer.lr=1e-30", "optimizer.queries=2"]);
+        let mut trainer = trainer(FORMS[0], run.clone());
+        let start = Model::new(&run, &weights(&trainer));
+        for _ in 0..3 {
+            block_on(trainer.step()).unwrap();
+        }
+        let same = |(got, want): (&Vec<f32>, &llama::Parameter)| widen(got) == want.values;
+        assert!(weights(&trainer).iter().zip(&start.parameters).all(same), "{name}: to the last bit");
+    }
+}
+
+#[test]
+fn there_is_no_backward_pass_and_no_gradient() {
+    let profile = Profile::webgpu_default(FORMS[0]);
+    for name in ["optimizer.name=mezo", "optimizer.name=subzero"] {
+        let recorded = record_training(&config(&[name]), &profile).unwrap();
+        assert_eq!(recorded.recorder.memory().bytes(Class::Gradients), 0);
+        let kernels = recorded.recorder.kernels();
+        assert!(kernels.iter().any(|(kernel, _)| kernel.name == "two_point"));
+        let backward = kernels.iter().find(|(kernel, _)| kernel.name.contains("backward"));
+        assert!(backward.is_none(), "{name}: {backward:?}");
+    }
+    let with_gradients = record_training(&config(&["optimizer.name=sgd"]), &profile).unwrap();
+    assert!(with_gradients.recorder.kernels().iter().any(|(kernel, _)| kernel.name.contains("backward")));
+}
+
+#[test]
+fn a_run_goes_on_to_the_same_bits() {
+    let run = config(&["optimizer.name=subzero", "optimizer.rank=3", "optimizer.lr=0.01", "optimizer.queries=2"]);
+    let mut whole = trainer(FORMS[0], run.clone());
+    let mut first = trainer(FORMS[0], run.clone());
+    for _ in 0..2 {
+        block_on(first.step()).unwrap();
+    }
+    let mut second = trainer(FORMS[0], run);
+    second.restore(&block_on(first.snapshot()).unwrap()).unwrap();
+    for _ in 0..4 {
+        block_on(whole.step()).unwrap();
+    }
+    for _ in 0..2 {
+        block_on(second.step()).unwrap();
+    }
+    assert_eq!(weights(&whole), weights(&second));
+}
+
+#[test]
+fn a_loss_that_overflows_halts_the_run_and_leaves_the_weights() {
+    let mut trainer = trainer(FORMS[0], config(&["optimizer.name=mezo", "optimizer.lr=0.01"]));
+    let mut before = weights(&trainer);
+    let last = before.len() - 1;
+    before[last].iter_mut().enumerate().for_each(|(at, w)| *w = if at % 7 < 3 { 3e38 } else { -3e38 });
+    trainer.set_weights(&before);
+    let refused = block_on(async { trainer.step().await.and(trainer.drain().await) });
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("step 1: the loss is") && message.contains("the forward pass overflowed"), "{message}");
+    assert_eq!(weights(&trainer)[last], before[last]);
+}
+
+#[test]
+fn no_gradient_is_read_where_there_is_none() {
+    let trainer = trainer(FORMS[0], config(&["optimizer.name=mezo"]));
+    let message = block_on(trainer.gradient("model.norm.weight")).unwrap_err().to_string();
+    assert!(message.contains("a zeroth-order method makes no gradients"), "{message}");
+}
+
+#[test]
+fn settings_without_sense_are_refused_with_the_reason() {
+    let cases: [(&[&str], &str); 9] = [
+        (&["optimizer.name=mezo", "optimizer.eps=0"], "optimizer.eps: must lie between"),
+        (&["optimizer.name=mezo", "optimizer.queries=0"], "optimizer.queries: must be from 1 to"),
+        (&["optimizer.name=subzero", "optimizer.rank=0"], "optimizer.rank"),
+        (&["optimizer.name=subzero", "optimizer.update_interval=0"], "optimizer.update_interval"),
+        (&["optimizer.name=mezo", "train.fused_update=true"], "no backward pass to update in"),
+        (&["optimizer.name=mezo", "spectra.every=5"], "makes no gradients to look into"),
+        (&["optimizer.name=mezo", "optimizer.rest.name=adam"], "takes losses of all parameters at once, not adam"),
+        (&["optimizer.name=sgd", "optimizer.rest.name=mezo"], "must name it for all parameters, or none"),
+        (&["optimizer.name=mezo", "optimizer.rest.eps=0.5"], "the same eps and queries"),
+    ];
+    for (settings, expected) in cases {
+        let sets: Vec<String> = settings.iter().map(|set| (*set).to_owned()).collect();
+        let refused = RunConfig::load(None, &sets, RunDefaults::Software).and_then(|config| config.validate());
+        let message = refused.expect_err(expected).to_string();
+        assert!(message.contains(expected), "{settings:?}: {message}");
+    }
+}
+
+#[test]
+fn what_a_zeroth_order_rule_cannot_move_is_refused() {
+    let mut rec = Recorder::new(&Profile::webgpu_default(FORMS[0]));
+    let [weight, how, statistics, step] =
+        [&[8, 30][..], &[4], &[3], &[4]].map(|shape| rec.persistent(Class::Scratch, "any", shape));
+    rec.begin("update");
+    let shared = StepTensors { statistics: &statistics, step: &step };
+    let parameter =
+        Perturbed { name: "w", role: multinorm::config::Role::Linear, weight: &weight, how: &how, step: shared };
+    let message = |rec: &mut Recorder, config: &OptimizerConfig| {
+        record_directions(rec, config, &parameter).unwrap_err().to_string()
+    };
+    let above = message(&mut rec, &optimizer("name = 'subzero'\nrank = 9"));
+    assert!(above.contains("optimizer.rank: is 9, above the smaller side of w"), "{above}");
+    let other = message(&mut rec, &optimizer("name = 'sgd'"));
+    assert!(other.contains("optimizer.name: takes a gradient"), "{other}");
+}
