@@ -25,7 +25,11 @@ pub struct CompareArgs {
     /// One setting: `--set train.steps=100`; repeatable, over the file
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
-    /// Names of the catalog: adam,sinkgd,sgd; or all of it: all
+    /// Begins every run with the weights, sizes and tokenizer of this model or run, to compare fine-tuning
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    /// Names of the catalog: adam,sinkgd,sgd; or all of it: all. Zeroth-order ones fine-tune: the model of --from, else
+    /// what the reference (adam, else adamw, else the first) has trained
     #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
     optimizers: Vec<String>,
     /// Factors on each optimizer's own learning rates, for absolute rates mean nothing across optimizers; the factor
@@ -50,7 +54,7 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
         return Err(Error::config(format!("--set {set}"), message));
     }
     let gpu = Arc::new(device.open()?);
-    let config = read_config(args.config.as_deref(), &args.sets, &gpu.profile)?;
+    let config = read_config(args.config.as_deref(), args.from.as_deref(), &args.sets, &gpu.profile)?;
     let plan = Plan::new(config, &args.optimizers, &args.lr_sweep, args.seeds)?;
     eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
     for id in plan.sweep() {
@@ -166,10 +170,11 @@ fn print_table(found: &Comparison, folder: &Path) -> Result<()> {
         "{:<18}{:>8}{:>20}{:>14}{:>12}{:>9}{:>10}",
         "optimizer", "factor", "validation loss", "state", "tokens/s", "update", "steps to"
     );
-    for optimizer in &found.optimizers {
+    let all = || found.optimizers.iter().chain(&found.fine_tuned);
+    for optimizer in all() {
         println!("{}", row(optimizer));
     }
-    for optimizer in &found.optimizers {
+    for optimizer in all() {
         let edge = if optimizer.best_at_edge { "; its best factor lies at the edge of the sweep" } else { "" };
         println!("{}: {}{edge}", optimizer.name, optimizer.verdict);
     }

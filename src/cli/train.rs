@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use multinorm::checkpoint::{load_config, resolve_model_dir};
 use multinorm::config::{OptimizerConfig, RunConfig, RunDefaults};
 use multinorm::data::dataset;
 use multinorm::gpu::{Class, Form, Memory, Profile, bytes_in_words};
@@ -25,6 +26,9 @@ pub struct TrainArgs {
     /// One setting: `--set train.steps=100`; repeatable, over the file
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
+    /// Begins with the weights, sizes and tokenizer of this model or run, to fine-tune it
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    from: Option<PathBuf>,
     /// The run's folder [default: the next free number under runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -44,7 +48,7 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
         return dry_run(device, args);
     }
     let gpu = Arc::new(device.open()?);
-    let config = load_config(args, &gpu.profile)?;
+    let config = settings(args, &gpu.profile)?;
     eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
     record_training(&config, &gpu.profile)?.recorder.check_limits()?;
     let place = match &args.resume {
@@ -72,7 +76,7 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     if args.json { print_json(&summary) } else { print_summary(&summary, &place.folder) }
 }
 
-fn load_config(args: &TrainArgs, profile: &Profile) -> Result<RunConfig> {
+fn settings(args: &TrainArgs, profile: &Profile) -> Result<RunConfig> {
     let resumed = args.resume.as_ref().map(|folder| folder.join("config.toml"));
     if let (Some(folder), Some(path)) = (&args.resume, &resumed)
         && !path.exists()
@@ -81,17 +85,33 @@ fn load_config(args: &TrainArgs, profile: &Profile) -> Result<RunConfig> {
             "holds no run to resume (there is no config.toml): name a run's folder, or start one with `--out`";
         return Err(Error::checkpoint(folder, message));
     }
-    read_config(args.config.as_deref().or(resumed.as_deref()), &args.sets, profile)
+    read_config(args.config.as_deref().or(resumed.as_deref()), args.from.as_deref(), &args.sets, profile)
 }
 
-/// The settings of a file and of `--set` over the default run for the adapter.
-pub fn read_config(path: Option<&Path>, sets: &[String], profile: &Profile) -> Result<RunConfig> {
+/// The settings of a file, of the model to begin with and of `--set` over the default run for the adapter.
+pub fn read_config(path: Option<&Path>, from: Option<&Path>, sets: &[String], profile: &Profile) -> Result<RunConfig> {
+    let mut all = from.map(sets_of_model).transpose()?.unwrap_or_default();
+    all.extend_from_slice(sets);
     let text = path.map(|path| std::fs::read_to_string(path).map_err(Error::io("read", path))).transpose()?;
     let defaults = if profile.software { RunDefaults::Software } else { RunDefaults::Gpu };
-    let mut config = RunConfig::load(path.zip(text.as_deref()), sets, defaults)?;
+    let mut config = RunConfig::load(path.zip(text.as_deref()), &all, defaults)?;
     config.validate()?;
-    config.data.make_paths_absolute()?;
+    config.make_paths_absolute()?;
     Ok(config)
+}
+
+/// What a run takes over from the model that it begins with: its weights, its sizes, and its tokenizer if there is one.
+fn sets_of_model(from: &Path) -> Result<Vec<String>> {
+    let dir = resolve_model_dir(from)?;
+    let dir = std::path::absolute(&dir).map_err(Error::io("find", &dir))?;
+    let model = toml::Table::try_from(load_config(&dir)?).expect("a model has a table of plain values");
+    let mut sets: Vec<String> = model.iter().map(|(key, value)| format!("model.{key}={value}")).collect();
+    sets.push(format!("train.init_from={}", dir.display()));
+    let tokenizer = dir.join("tokenizer.json");
+    if tokenizer.is_file() {
+        sets.push(format!("data.tokenizer={}", tokenizer.display()));
+    }
+    Ok(sets)
 }
 
 fn next_free_folder() -> Result<PathBuf> {
@@ -122,7 +142,7 @@ fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
         }
         Err(error) => return Err(error),
     };
-    let config = load_config(args, &profile)?;
+    let config = settings(args, &profile)?;
     let memory_of = |optimizer: OptimizerConfig| -> Result<Memory> {
         Ok(record_training(&RunConfig { optimizer, ..config.clone() }, &profile)?.recorder.memory())
     };

@@ -98,19 +98,21 @@ impl Execution<'_> {
     /// All optimizers' sweeps first, so that the report soon shows each of them.
     async fn go(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let mut number = 0;
-        for id in self.plan.sweep() {
-            number += 1;
-            self.measure(&id.optimizer, on_event).await?;
-            self.end(&id, number, on_event).await?;
-        }
-        for optimizer in &self.plan.optimizers {
-            let Some(factor) = best_factor(self.plan, &self.records, optimizer) else { continue };
-            for id in self.plan.seeds_at(optimizer, factor).skip(1) {
+        for optimizers in [&self.plan.optimizers, &self.plan.fine_tuners] {
+            for id in self.plan.sweep().filter(|id| optimizers.contains(&id.optimizer)) {
                 number += 1;
+                self.measure(&id.optimizer, on_event).await?;
                 self.end(&id, number, on_event).await?;
             }
+            for optimizer in optimizers {
+                let Some(factor) = best_factor(self.plan, &self.records, optimizer) else { continue };
+                for id in self.plan.seeds_at(optimizer, factor).skip(1) {
+                    number += 1;
+                    self.end(&id, number, on_event).await?;
+                }
+            }
         }
-        for optimizer in &self.plan.optimizers {
+        for optimizer in self.plan.all() {
             self.follow(optimizer, on_event).await?;
         }
         Ok(())
@@ -170,7 +172,14 @@ impl Execution<'_> {
         let place = RunPlace { folder: folder.to_owned(), resume: latest_checkpoint(folder)?.is_some() };
         let mut forward = |event: train::Event<'_>| on_event(Event::Training(event));
         let (gpu, dataset) = (self.gpu.clone(), self.dataset.clone());
-        let config = self.plan.run_config(id)?;
+        let mut config = self.plan.run_config(id)?;
+        if self.plan.fine_tunes(&id.optimizer) {
+            // Where the reference has diverged there is nothing to begin with.
+            let Some(start) = self.start()? else { return Ok(None) };
+            let from = start.folder(&self.place.folder);
+            config.train.init_from = Some(from.display().to_string());
+            config.make_paths_absolute()?;
+        }
         match train::run(gpu, config, dataset, &place, self.stop, &mut forward).await {
             Ok(summary) if summary.stopped => Ok(None),
             Ok(summary) => Ok(Some(Outcome::Finished {
@@ -182,8 +191,21 @@ impl Execution<'_> {
         }
     }
 
+    /// The reference's best run at the first seed, as it was when the first fine-tuner began.
+    fn start(&self) -> Result<Option<RunId>> {
+        let known = self.plan.start(&self.place.folder)?;
+        if known.is_some() {
+            return Ok(known);
+        }
+        let optimizer = self.plan.reference();
+        let Some(factor) = best_factor(self.plan, &self.records, optimizer) else { return Ok(None) };
+        let start = RunId { optimizer: optimizer.to_owned(), factor, seed: self.plan.config.train.seed };
+        self.plan.choose_start(&self.place.folder, &start)?;
+        Ok(Some(start))
+    }
+
     fn read_what_is_there(&mut self) -> Result<()> {
-        for optimizer in &self.plan.optimizers {
+        for optimizer in self.plan.all() {
             let known = Cost::known(&self.place.folder, optimizer)?;
             self.costs.extend(known.map(|cost| (optimizer.clone(), cost)));
             for factor in &self.plan.factors {
@@ -211,7 +233,8 @@ impl Execution<'_> {
                 split: self.dataset.split.clone(),
             },
         };
-        let found = comparison(&about, &self.records, &self.costs, &self.spectra)?;
+        let start = self.plan.start(&self.place.folder)?;
+        let found = comparison(&about, &self.records, &self.costs, &self.spectra, start)?;
         write_json(&self.place.folder.join("compare.json"), &found)?;
         let page = self.place.folder.join("report.html");
         write_atomic(&page, report::html(&found).as_bytes())?;

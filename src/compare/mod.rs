@@ -31,5 +31,5 @@ pub use cost::Cost;
 pub use execute::{Event, Place, run};
 pub use plan::{Plan, RunId};
 pub use record::{Curve, Outcome, RunRecord};
-pub use result::{Comparison, Corpus, Difference, OptimizerResult, SweepPoint, ToReference};
+pub use result::{Comparison, Corpus, Difference, OptimizerResult, Start, SweepPoint, ToReference};
 pub use statistics::Spread;

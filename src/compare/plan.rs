@@ -18,6 +18,8 @@ pub struct Plan {
     pub config: RunConfig,
     /// Names of the catalog, in the order of the report.
     pub optimizers: Vec<String>,
+    /// Zeroth-order ones, which fine-tune what the reference has trained; none where all begin with a trained model.
+    pub fine_tuners: Vec<String>,
     /// Factors on every learning rate of an optimizer, ascending.
     pub factors: Vec<f64>,
     /// Seeds: `train.seed`, + 1, + 2 …
@@ -25,7 +27,7 @@ pub struct Plan {
 }
 
 /// One training run of a comparison.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunId {
     /// Name of the catalog.
     pub optimizer: String,
@@ -57,26 +59,47 @@ impl Plan {
         if n_seeds == 0 {
             return refuse("--seeds", "at least 1".into());
         }
-        let mut plan = Self { config, optimizers: Vec::new(), factors: factors.to_vec(), n_seeds };
+        let factors = factors.to_vec();
+        let mut plan = Self { config, optimizers: Vec::new(), fine_tuners: Vec::new(), factors, n_seeds };
         let all: Vec<String> = optimizer_names().iter().map(|&name| name.to_owned()).collect();
         let named = optimizers.iter().flat_map(|name| if name == ALL { &all[..] } else { std::slice::from_ref(name) });
         for name in named {
-            OptimizerConfig::named(name).map_err(|error| match error {
+            let found = OptimizerConfig::named(name).map_err(|error| match error {
                 Error::Config { message, .. } => Error::config("--optimizers", message),
                 other => other,
             })?;
-            if !plan.optimizers.contains(name) {
-                plan.optimizers.push(name.clone());
+            let fine_tunes = found.zeroth_order().is_some() && plan.config.train.init_from.is_none();
+            let names = if fine_tunes { &mut plan.fine_tuners } else { &mut plan.optimizers };
+            if !names.contains(name) {
+                names.push(name.clone());
             }
+        }
+        if plan.optimizers.is_empty() {
+            let message = format!(
+                "{} takes losses and no gradient, and fine-tunes a trained model: name one with `--from`, or another \
+                 optimizer that trains it first",
+                plan.fine_tuners.join(", ")
+            );
+            return refuse("--optimizers", message);
         }
         plan.factors.sort_by(f64::total_cmp);
         plan.factors.dedup();
-        for optimizer in &plan.optimizers {
+        for optimizer in plan.all() {
             for &factor in &plan.factors {
                 plan.run_config(&RunId { optimizer: optimizer.clone(), factor, seed: plan.last_seed() })?.validate()?;
             }
         }
         Ok(plan)
+    }
+
+    /// All optimizers, in the order in which they run: those that fine-tune last.
+    pub fn all(&self) -> impl Iterator<Item = &String> {
+        self.optimizers.iter().chain(&self.fine_tuners)
+    }
+
+    /// Whether the optimizer begins with what the reference has trained.
+    pub fn fine_tunes(&self, optimizer: &str) -> bool {
+        self.fine_tuners.iter().any(|name| name == optimizer)
     }
 
     /// The runs that choose each optimizer's factor: every factor at the first seed.
@@ -86,7 +109,7 @@ impl Plan {
             let optimizer = optimizer.clone();
             self.factors.iter().map(move |&factor| self.run(&optimizer, factor, seed))
         };
-        self.optimizers.iter().flat_map(of)
+        self.all().flat_map(of)
     }
 
     /// One optimizer's runs at one factor: every seed, the first first.
@@ -102,7 +125,7 @@ impl Plan {
 
     /// How many runs there are, if every optimizer has a factor that does not diverge.
     pub fn n_runs(&self) -> usize {
-        self.optimizers.len() * (self.factors.len() + self.n_seeds as usize - 1)
+        self.all().count() * (self.factors.len() + self.n_seeds as usize - 1)
     }
 
     /// The optimizer whose final loss the others are timed against: Adam, else AdamW, else the first.
@@ -111,7 +134,7 @@ impl Plan {
         named("adam").or(named("adamw")).unwrap_or(&self.optimizers[0])
     }
 
-    /// A run's whole configuration.
+    /// A run's whole configuration; where a fine-tuner begins is known once the reference has ended.
     ///
     /// Errors: an optimizer that the catalog does not have.
     pub fn run_config(&self, id: &RunId) -> Result<RunConfig> {
@@ -142,8 +165,10 @@ impl Plan {
     /// Errors: as [`Plan::check_folder`], other data, and a folder that cannot be written.
     pub(super) fn claim(&self, folder: &Path, adapter: &str, data: String) -> Result<()> {
         self.check_folder(folder, adapter)?;
-        let kept = Kept::of(self, adapter, Some(data));
-        if let Some(found) = Kept::read(folder)?
+        let mut kept = Kept::of(self, adapter, Some(data));
+        let found = Kept::read(folder)?;
+        kept.start = found.as_ref().and_then(|found| found.start.clone());
+        if let Some(found) = found
             && found.data.is_some()
             && found.data != kept.data
         {
@@ -157,6 +182,18 @@ impl Plan {
                 ),
             ));
         }
+        write_json(&folder.join(PLAN), &kept)
+    }
+
+    /// The run with whose weights the fine-tuners begin; none before it was chosen.
+    pub(super) fn start(&self, folder: &Path) -> Result<Option<RunId>> {
+        Ok(Kept::read(folder)?.and_then(|kept| kept.start))
+    }
+
+    /// Chooses that run for good: factors that are added later do not move the start of what has ended.
+    pub(super) fn choose_start(&self, folder: &Path, start: &RunId) -> Result<()> {
+        let Some(mut kept) = Kept::read(folder)? else { return Ok(()) };
+        kept.start = Some(start.clone());
         write_json(&folder.join(PLAN), &kept)
     }
 
@@ -201,17 +238,21 @@ struct Kept {
     /// The configuration, without what changes from run to run and what changes no number.
     settings: Value,
     data: Option<String>,
+    /// Whose weights the fine-tuners begin with.
+    #[serde(default)]
+    start: Option<RunId>,
 }
 
 impl Kept {
     fn of(plan: &Plan, adapter: &str, data: Option<String>) -> Self {
         Self {
             adapter: adapter.to_owned(),
-            optimizers: plan.optimizers.clone(),
+            optimizers: plan.all().cloned().collect(),
             factors: plan.factors.clone(),
             n_seeds: plan.n_seeds,
             settings: shared_settings(&plan.config),
             data,
+            start: None,
         }
     }
 

@@ -58,8 +58,22 @@ pub struct Comparison {
     pub config: Value,
     /// In the order of the command.
     pub optimizers: Vec<OptimizerResult>,
+    /// What the zeroth-order ones begin with, once it is there.
+    pub fine_tuned_from: Option<Start>,
+    /// Those, which are not compared with the others.
+    pub fine_tuned: Vec<OptimizerResult>,
     /// Every run that has ended, with its curves.
     pub runs: Vec<RunRecord>,
+}
+
+/// The run with whose weights others begin.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Start {
+    /// Which one.
+    #[serde(flatten)]
+    pub run: RunId,
+    /// Its final validation loss, nats a token.
+    pub eval_loss: f64,
 }
 
 /// The text that all runs read.
@@ -108,13 +122,17 @@ pub struct OptimizerResult {
     pub tokens_per_sec: Option<f64>,
     /// Seconds of training of one run; the mean over the seeds.
     pub train_secs: Option<f64>,
+    /// Forward passes of one run, over the tokens of a step each.
+    pub forward_passes: u64,
+    /// Its backward passes.
+    pub backward_passes: u64,
     /// Memory and time of the update.
     pub cost: Option<Cost>,
     /// A gradient at the end of the best run at the first seed, before and after every pass.
     pub spectrum: Option<SpectrumRecord>,
     /// When the reference's final loss was reached; none where a seed never reached it.
     pub to_reference: Option<ToReference>,
-    /// From the reference's final validation loss; none for the reference itself.
+    /// From the reference's final validation loss, or from where a fine-tuner began; none for the reference itself.
     pub difference: Option<Difference>,
     /// What the difference says, in words.
     pub verdict: String,
@@ -176,16 +194,26 @@ pub(super) fn comparison(
     records: &[RunRecord],
     costs: &BTreeMap<String, Cost>,
     spectra: &BTreeMap<String, SpectrumRecord>,
+    start: Option<RunId>,
 ) -> Result<Comparison> {
     let plan = about.plan;
     let (train, model) = (&plan.config.train, &plan.config.model);
     let found = Found { plan, records };
     let asked = found.asked();
     let reference = plan.reference();
-    let results = plan.optimizers.iter().map(|name| {
-        let spectrum = spectra.get(name).cloned();
-        Ok(OptimizerResult { spectrum, ..found.optimizer(name, reference, costs.get(name).copied())? })
+    let results = |names: &[String]| -> Result<Vec<OptimizerResult>> {
+        let of = |name: &String| {
+            let spectrum = spectra.get(name).cloned();
+            Ok(OptimizerResult { spectrum, ..found.optimizer(name, reference, costs.get(name).copied())? })
+        };
+        names.iter().map(of).collect()
+    };
+    let fine_tuned_from = start.and_then(|run| {
+        let eval_loss = found.run(&run)?.final_eval_loss()?;
+        Some(Start { run, eval_loss })
     });
+    let fine_tuned = results(&plan.fine_tuners)?;
+    let fine_tuned = fine_tuned.into_iter().map(|tuned| found.since(tuned, fine_tuned_from.as_ref())).collect();
     let linear = model.parameters().into_iter().filter(|spec| spec.role == Role::Linear);
     Ok(Comparison {
         program: format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
@@ -211,7 +239,9 @@ pub(super) fn comparison(
             Outcome::Diverged { .. } => None,
         }),
         config: shared_settings(&plan.config),
-        optimizers: results.collect::<Result<_>>()?,
+        optimizers: results(&plan.optimizers)?,
+        fine_tuned_from,
+        fine_tuned,
         runs: asked.into_iter().cloned().collect(),
     })
 }
@@ -252,7 +282,7 @@ impl<'a> Found<'a> {
             let sweep = self.sweep(name).filter_map(|id| self.run(&id));
             sweep.chain(self.at_best(name).into_iter().skip(1)).collect::<Vec<_>>()
         };
-        self.plan.optimizers.iter().flat_map(of).collect()
+        self.plan.all().flat_map(of).collect()
     }
 
     fn is_swept(&self, optimizer: &str) -> bool {
@@ -262,7 +292,10 @@ impl<'a> Found<'a> {
     fn is_complete(&self) -> bool {
         let seeded =
             |name: &str| self.best_factor(name).is_none() || self.at_best(name).len() as u64 == self.plan.n_seeds;
-        self.plan.optimizers.iter().all(|name| self.is_swept(name) && seeded(name))
+        // Nothing can begin with what the reference did not learn.
+        let nothing_to_tune = self.is_swept(self.plan.reference()) && self.best_factor(self.plan.reference()).is_none();
+        let ended = |name: &String| self.is_swept(name) && seeded(name);
+        self.plan.optimizers.iter().all(ended) && (nothing_to_tune || self.plan.fine_tuners.iter().all(ended))
     }
 
     fn optimizer(&self, name: &str, reference: &str, cost: Option<Cost>) -> Result<OptimizerResult> {
@@ -296,6 +329,9 @@ impl<'a> Found<'a> {
             diverged_seeds: runs.iter().filter(|run| !run.is_finished()).map(|run| run.id.seed).collect(),
             tokens_per_sec: train_secs.filter(|secs| *secs > 0.0).map(|secs| tokens / secs),
             train_secs,
+            forward_passes: self.plan.config.train.steps
+                * own.zeroth_order().map_or(1, |hyper| 2 * u64::from(hyper.queries)),
+            backward_passes: if own.zeroth_order().is_some() { 0 } else { self.plan.config.train.steps },
             cost,
             spectrum: None,
             to_reference: self.to_reference(&finished, reference, tokens),
@@ -303,6 +339,28 @@ impl<'a> Found<'a> {
             difference,
             settings,
         })
+    }
+
+    /// What a fine-tuner has made of the weights that it began with.
+    fn since(&self, tuned: OptimizerResult, start: Option<&Start>) -> OptimizerResult {
+        let nats = tuned.eval_loss.zip(start).map(|(loss, start)| loss.mean - start.eval_loss);
+        let verdict = match (nats, start) {
+            (Some(nats), Some(start)) => {
+                let side = if nats < 0.0 { "below" } else { "above" };
+                format!(
+                    "{:.4} nats {side} the {:.4} of {}, with which it began",
+                    nats.abs(),
+                    start.eval_loss,
+                    start.run
+                )
+            }
+            _ if self.is_swept(self.plan.reference()) && start.is_none() => {
+                format!("nothing to begin with: {} diverged at every factor", self.plan.reference())
+            }
+            _ => tuned.verdict,
+        };
+        let difference = nats.map(|nats| Difference { nats, noise: None, is_noise: None });
+        OptimizerResult { to_reference: None, difference, verdict, ..tuned }
     }
 
     fn sweep_point(&self, id: &RunId, own_lr: f64) -> SweepPoint {

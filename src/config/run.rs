@@ -50,11 +50,8 @@ pub struct DataConfig {
 pub const CORPORA: [&str; 3] = ["austen", "public-domain", "rust-book"];
 
 impl DataConfig {
-    /// Makes every path absolute, so that a run's config.toml repeats it from any folder.
-    ///
-    /// Errors: a current folder that is gone.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn make_paths_absolute(&mut self) -> Result<()> {
+    fn make_paths_absolute(&mut self) -> Result<()> {
         let absolute = |path: &str| -> Result<PathBuf> { std::path::absolute(path).map_err(Error::io("find", path)) };
         for source in self.source.iter_mut().filter(|source| !CORPORA.contains(&source.as_str())) {
             *source = absolute(source)?.display().to_string();
@@ -107,6 +104,9 @@ pub struct TrainConfig {
     pub max_grad_norm: f64,
     /// Whether each parameter is updated inside the backward pass, so that gradients share the memory of the largest.
     pub fused_update: bool,
+    /// Folder of the model, or of the run, whose weights it begins with; without one they are random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<String>,
 }
 
 /// The numbers of weights and activations.
@@ -228,6 +228,17 @@ impl RunConfig {
 }
 
 impl RunConfig {
+    /// Makes every path absolute, so that a run's config.toml repeats it from any folder.
+    ///
+    /// Errors: a current folder that is gone.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn make_paths_absolute(&mut self) -> Result<()> {
+        if let Some(from) = &mut self.train.init_from {
+            *from = std::path::absolute(&from).map_err(Error::io("find", &*from))?.display().to_string();
+        }
+        self.data.make_paths_absolute()
+    }
+
     fn validate_zeroth_order(&self) -> Result<()> {
         if self.optimizer.zeroth_order().is_none() {
             return Ok(());
@@ -351,6 +362,7 @@ impl TrainConfig {
             },
             max_grad_norm: section.require("max_grad_norm")?,
             fused_update: section.require("fused_update")?,
+            init_from: section.get("init_from")?,
         };
         section.finish("unknown key")?;
         // A batch_size given alone must not fail over a micro_batch_size that the user never wrote.

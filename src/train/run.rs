@@ -14,10 +14,10 @@ use super::spectra::SpectrumRecord;
 use super::spectra_log::SpectraLog;
 use super::trainer::{Snapshot, Trainer};
 use crate::checkpoint::{
-    Checkpoint, MetricsLog, NamedTensor, Resumed, TrainerState, latest_checkpoint, load_checkpoint, prune_checkpoints,
-    save_checkpoint, write_atomic,
+    Checkpoint, MetricsLog, NamedTensor, Resumed, TrainerState, latest_checkpoint, load_checkpoint, load_model,
+    prune_checkpoints, resolve_model_dir, save_checkpoint, write_atomic,
 };
-use crate::config::RunConfig;
+use crate::config::{ModelConfig, RunConfig};
 use crate::data::baseline::bigram_loss;
 use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
@@ -160,6 +160,7 @@ impl<'a> Run<'a> {
         let max_tokens = config.eval.max_tokens;
         let windows = Windows::new(&dataset.validation, 1, config.train.sequence_length, Some(max_tokens))?;
         let n_predicted = windows.n_predicted();
+        let weights = if resumed.is_some() { None } else { first_weights(&config)? };
         let vocab_size = config.model.vocab_size;
         let baseline = bigram_loss(&dataset.train, &dataset.validation, vocab_size, Some(n_predicted))?;
 
@@ -169,6 +170,8 @@ impl<'a> Run<'a> {
             best_eval_loss = resumed.state.best_eval_loss;
             final_loss = resumed.state.last_loss.unwrap_or(f64::NAN);
             trainer.restore(&checked_snapshot(resumed, trainer.config(), &dataset)?)?;
+        } else if let Some(weights) = weights {
+            trainer.set_weights(&weights);
         }
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         write_atomic(&folder.join("config.toml"), trainer.config().to_toml().as_bytes())?;
@@ -307,6 +310,30 @@ impl<'a> Run<'a> {
         on_event(Event::Saved(&folder));
         Ok(folder)
     }
+}
+
+/// The weights that a run begins with, where they are another model's.
+///
+/// Errors: no model there, or one of other sizes.
+fn first_weights(config: &RunConfig) -> Result<Option<Vec<Vec<f32>>>> {
+    let Some(from) = &config.train.init_from else { return Ok(None) };
+    let dir = resolve_model_dir(Path::new(from))?;
+    let (found, tensors) = load_model(&dir)?;
+    let wanted = &config.model;
+    // Neither says how the weights are to be read.
+    let same = ModelConfig {
+        initializer_range: wanted.initializer_range,
+        max_position_embeddings: wanted.max_position_embeddings,
+        ..found
+    };
+    if same != *wanted {
+        let message = format!(
+            "the model in {} is not that of [model]: leave [model] out and name it with `--from`, which takes its sizes over",
+            dir.display()
+        );
+        return Err(Error::config("train.init_from", message));
+    }
+    Ok(Some(tensors.into_iter().map(|tensor| tensor.values).collect()))
 }
 
 /// A checkpoint as a trainer takes it.

@@ -232,6 +232,44 @@ fn a_trained_model_is_evaluated_inspected_and_writes() {
 }
 
 #[test]
+fn a_trained_model_is_fine_tuned_with_its_sizes_and_its_tokenizer() {
+    let place = Place::new();
+    let first = place.train("first", &[]);
+    let from = place.text("first");
+    let tune = |out: &str, words: &[&str]| {
+        // No [model] and no tokenizer are said: they are the model's.
+        let source = format!("data.source={}", place.text("text.txt"));
+        let cache = format!("data.cache_dir={}", place.text("cache"));
+        let out = place.text(out);
+        let base = ["train", "--from", &from, "--out", &out, "--json", "--set", &source, "--set", &cache];
+        let small = ["train.sequence_length=16", "train.batch_size=4", "train.steps=4", "eval.max_tokens=1024"];
+        let small = small.iter().flat_map(|set| ["--set", set]);
+        program(&base.into_iter().chain(small).chain(words.iter().copied()).collect::<Vec<_>>())
+    };
+    let tuned = json(&tune("tuned", &["--set", "optimizer.name=mezo"]));
+    let [before, after] = [&first, &tuned].map(|summary| summary["eval_loss"].as_f64().unwrap());
+    assert!((before - after).abs() < 0.02 && before < 5.5, "{before} {after}");
+    assert_eq!(tuned["memory"]["gradients"].as_u64().unwrap_or(0), 0, "{tuned}");
+    let config = fs::read_to_string(place.path("tuned/config.toml")).unwrap();
+    assert!(config.contains("hidden_size = 16") && config.contains("tokenizer.json") && config.contains("init_from"));
+    // What goes on does not begin anew.
+    let cut = tune("tuned2", &["--set", "optimizer.name=mezo", "--set", "checkpoint.every=2"]);
+    assert!(cut.status.success());
+    fs::remove_dir_all(place.path("tuned2/checkpoints/step-00000004")).unwrap();
+    let resumed = json(&program(&["train", "--resume", &place.text("tuned2"), "--json"]));
+    assert_eq!((&resumed["eval_loss"], &resumed["final_loss"]), (&tuned["eval_loss"], &tuned["final_loss"]));
+
+    let refused = |words: &[&str], expected: &str| {
+        let output = tune("refused", words);
+        assert!(!output.status.success() && stderr(&output).contains(expected), "{}", stderr(&output));
+        assert!(!place.path("refused").exists());
+    };
+    refused(&["--set", "model.num_hidden_layers=1"], "train.init_from: the model in");
+    refused(&["--set", "train.init_from=nowhere"], "nowhere: there is no such folder");
+    fails(&["train", "--from", "nowhere", "--out", &place.text("none")], 1, &["nowhere: there is no such folder"]);
+}
+
+#[test]
 fn devices_are_listed_and_one_is_chosen() {
     let listed = json(&program(&["devices", "--json"]));
     let listed = listed.as_array().unwrap();

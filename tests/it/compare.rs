@@ -107,6 +107,70 @@ fn a_run_that_diverges_is_a_result() {
 }
 
 #[test]
+fn what_takes_no_gradient_fine_tunes_what_the_reference_has_trained() {
+    let place = Place::new();
+    let words = ["--optimizers", "mezo,sgd,adam,subzero", "--lr-sweep", "1", "--seeds", "2"];
+    let found = place.compare("folder", &words);
+    assert_eq!(
+        (&found["complete"], &found["runs_done"], &found["reference"]),
+        (&true.into(), &8.into(), &"adam".into())
+    );
+    let names = |list: &str| found[list].as_array().unwrap().iter().map(|one| one["name"].clone()).collect::<Vec<_>>();
+    assert_eq!(
+        (names("optimizers"), names("fine_tuned")),
+        (vec!["sgd".into(), "adam".into()], vec!["mezo".into(), "subzero".into()])
+    );
+    let start = &found["fine_tuned_from"];
+    assert_eq!((&start["optimizer"], &start["seed"]), (&"adam".into(), &0.into()));
+    let adam = runs(&found).iter().find(|run| run["optimizer"] == "adam" && run["seed"] == 0).unwrap();
+    assert_eq!(Some(&start["eval_loss"]), adam["validation"]["loss"].as_array().unwrap().last());
+    let from = |run: &str| fs::read_to_string(place.path(&format!("folder/runs/{run}/config.toml"))).unwrap();
+    for tuned in found["fine_tuned"].as_array().unwrap() {
+        let name = tuned["name"].as_str().unwrap();
+        assert_eq!((&tuned["forward_passes"], &tuned["backward_passes"]), (&(2 * STEPS).into(), &0.into()));
+        let difference = tuned["eval_loss"]["mean"].as_f64().unwrap() - start["eval_loss"].as_f64().unwrap();
+        assert!((tuned["difference"]["nats"].as_f64().unwrap() - difference).abs() < 1e-12);
+        // The same weights and nearly as good, where a run from random ones would be far off.
+        assert!(difference.abs() < 0.02, "{name}: {difference}");
+        assert!(tuned["to_reference"].is_null() && tuned["verdict"].as_str().unwrap().contains("with which it began"));
+        assert!(from(&format!("{name}-x1-seed1")).contains("adam-x1-seed0"));
+    }
+    assert!(!from("sgd-x1-seed0").contains("init_from"));
+    let page = fs::read_to_string(place.path("folder/report.html")).unwrap();
+    assert!(page.contains("Fine-tuning without gradients") && page.contains(">subzero</th>"), "{page}");
+    assert_eq!(place.compare("folder", &words), found, "nothing is left to do");
+
+    // A better factor of the reference that comes later moves no start.
+    let more = ["--optimizers", "mezo,sgd,adam,subzero", "--lr-sweep", "1,4", "--seeds", "2"];
+    let wider = place.compare("folder", &more);
+    assert_eq!((&wider["complete"], &wider["fine_tuned_from"]), (&true.into(), start));
+    assert!(from("mezo-x4-seed0").contains("adam-x1-seed0"));
+
+    // From one model all begin alike, and are compared with one another.
+    let model = place.path("folder/runs/adam-x1-seed0");
+    let tuning = ["--optimizers", "mezo,adam", "--lr-sweep", "1", "--from", model.to_str().unwrap()];
+    let tuned = place.compare("tuned", &tuning);
+    assert!(tuned["fine_tuned"].as_array().unwrap().is_empty() && tuned["fine_tuned_from"].is_null());
+    let firsts: Vec<f64> = runs(&tuned).iter().map(|run| numbers(&run["training"]["loss"])[0]).collect();
+    // MeZO's is the mean of the losses on either side.
+    assert!((firsts[0] - firsts[1]).abs() < 1e-3 && firsts[0] < 5.5, "{firsts:?}");
+    let [mezo, adam] = [0, 1].map(|at| &tuned["optimizers"][at]);
+    assert_eq!((&mezo["backward_passes"], &adam["backward_passes"]), (&0.into(), &STEPS.into()));
+    assert!(mezo["difference"].is_object() && mezo["verdict"].as_str().unwrap().contains("adam"));
+}
+
+#[test]
+fn where_the_reference_diverges_there_is_nothing_to_fine_tune() {
+    let place = Place::new();
+    let words = ["--optimizers", "sgd,mezo", "--lr-sweep", "1e32"];
+    let found = place.compare("folder", &words);
+    assert_eq!((&found["complete"], &found["runs_done"]), (&true.into(), &1.into()));
+    let mezo = &found["fine_tuned"][0];
+    let verdict = "nothing to begin with: sgd diverged at every factor";
+    assert_eq!((&mezo["verdict"], mezo["eval_loss"].is_null()), (&verdict.into(), true), "{mezo}");
+}
+
+#[test]
 fn wrong_words_and_other_comparisons_are_refused() {
     let place = Place::new();
     let adam = ["--optimizers", "adam,sgd", "--lr-sweep", "1"];
@@ -114,6 +178,7 @@ fn wrong_words_and_other_comparisons_are_refused() {
     for (words, status, expected) in [
         (vec!["--optimizers", "adm"], 2, "no optimizer is called `adm`; the optimizers are adafactor"),
         (vec!["--optimizers", "adm"], 2, "did you mean `adam`?"),
+        (vec!["--optimizers", "mezo"], 2, "mezo takes losses and no gradient, and fine-tunes a trained model"),
         (vec!["--lr-sweep", "1"], 2, "--optimizers"),
         (vec!["--optimizers", "adam", "--lr-sweep", ""], 2, "--lr-sweep"),
         (vec!["--optimizers", "adam", "--lr-sweep", "1,0"], 2, "a factor must be finite and above 0, got 0"),

@@ -17,7 +17,7 @@ use crate::cli::train::read_config;
 
 pub fn run(device: &DeviceArgs, json: bool, path: Option<&Path>, sets: &[String], steps: usize) -> Result<()> {
     let gpu = Arc::new(device.open()?);
-    let mut config = read_config(path, sets, &gpu.profile)?;
+    let mut config = read_config(path, None, sets, &gpu.profile)?;
     config.train.steps = steps.max(1) as u64 + 1;
     let (n_parameters, tokens_per_step) = (config.model.n_parameters(), config.train.tokens_per_step());
     let dataset = Arc::new(random_tokens(&config));

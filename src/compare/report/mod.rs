@@ -6,7 +6,7 @@ mod tables;
 
 use self::figures::figures;
 pub(super) use self::figures::picture;
-use self::tables::{conditions, overview, sweep, verdicts};
+use self::tables::{conditions, fine_tuning, overview, sweep, verdicts};
 use super::result::Comparison;
 use crate::plot::{escape, palette};
 
@@ -24,7 +24,7 @@ pub(super) fn html(found: &Comparison) -> String {
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
          <title>{title}</title>\n<style>\n{style}{palette}</style>\n</head>\n<body>\n<main>\n\
-         <h1>{title}</h1>\n{progress}\n{overview}\n{verdicts}\n{figures}\n{sweep}\n{conditions}\n\
+         <h1>{title}</h1>\n{progress}\n{overview}\n{verdicts}\n{figures}\n{fine_tuning}\n{sweep}\n{conditions}\n\
          </main>\n</body>\n</html>\n",
         title = escape(&title(found)),
         style = include_str!("style.css"),
@@ -32,6 +32,7 @@ pub(super) fn html(found: &Comparison) -> String {
         overview = overview(found),
         verdicts = verdicts(found),
         figures = figures(found),
+        fine_tuning = fine_tuning(found),
         sweep = sweep(found),
         conditions = conditions(found),
     )

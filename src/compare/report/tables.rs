@@ -17,6 +17,7 @@ pub(super) fn overview(found: &Comparison) -> String {
         ("Validation loss", "mean ± sd, nats a token"),
         ("Perplexity", ""),
         ("Optimizer state", "linear layers + rest"),
+        ("Passes", "forward + backward a run"),
         ("Tokens/s", ""),
         ("Update", "share of a step"),
         ("Steps", "to the reference’s loss"),
@@ -53,6 +54,7 @@ fn row(optimizer: &OptimizerResult, ink: Ink) -> String {
                 [cost.state_bytes, cost.state_bytes_linear, cost.state_bytes_rest].map(bytes_in_words);
             format!("{all}<br/><small>{linear} + {rest}</small>")
         })),
+        cell(Some(format!("{} + {}", grouped(optimizer.forward_passes), grouped(optimizer.backward_passes)))),
         cell(optimizer.tokens_per_sec.map(|speed| grouped(speed.round() as u64))),
         cell(cost.and_then(|cost| cost.update_share).map(|share| format!("{:.1} %", 100.0 * share))),
         cell(reached.map(|reached| format!("{:.0}", reached.steps))),
@@ -66,6 +68,51 @@ fn row(optimizer: &OptimizerResult, ink: Ink) -> String {
         escape(&optimizer.passes),
         escape(&optimizer.rest),
         cells.concat()
+    )
+}
+
+/// What takes no gradients, with the loss it began with.
+pub(super) fn fine_tuning(found: &Comparison) -> String {
+    if found.fine_tuned.is_empty() {
+        return String::new();
+    }
+    let cell = |text: Option<String>| format!("<td>{}</td>", text.unwrap_or_else(|| NONE.into()));
+    let row = |optimizer: &OptimizerResult| {
+        let cells = [
+            cell(
+                optimizer
+                    .best_factor
+                    .zip(optimizer.best_lr)
+                    .map(|(factor, lr)| format!("{}<br/><small>{}</small>", factor_words(factor), rate(lr))),
+            ),
+            cell(found.fine_tuned_from.as_ref().map(|start| format!("{:.4}", start.eval_loss))),
+            cell(optimizer.eval_loss.map(spread)),
+            cell(optimizer.difference.map(|difference| format!("{:+.4}", difference.nats))),
+            cell(Some(grouped(optimizer.forward_passes))),
+            cell(optimizer.cost.map(|cost| bytes_in_words(cost.state_bytes))),
+            cell(optimizer.tokens_per_sec.map(|speed| grouped(speed.round() as u64))),
+        ];
+        format!("<tr><th scope=\"row\">{}</th>{}</tr>\n", escape(&optimizer.name), cells.concat())
+    };
+    let columns = [
+        ("Best factor", "learning rate"),
+        ("Before", "validation loss"),
+        ("After", "mean ± sd, nats a token"),
+        ("Change", "nats a token"),
+        ("Forward passes", "a run"),
+        ("Optimizer state", ""),
+        ("Tokens/s", ""),
+    ];
+    let head = columns.map(|(name, unit)| format!("<th scope=\"col\">{name}<br/><small>{unit}</small></th>")).concat();
+    let start =
+        found.fine_tuned_from.as_ref().map_or("the reference’s best run".to_owned(), |start| start.run.to_string());
+    format!(
+        "<h2>Fine-tuning without gradients</h2>\n<div class=\"scroll\"><table>\n<caption>Zeroth-order optimizers take losses \
+         and no gradient; they are for tuning what has been trained, and begin with the last weights of {}. A step takes \
+         its forward passes over the same tokens as a step of the others, and no backward pass.</caption>\n\
+         <thead><tr><th scope=\"col\">Optimizer</th>{head}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>",
+        escape(&start),
+        found.fine_tuned.iter().map(row).collect::<String>()
     )
 }
 
@@ -84,7 +131,7 @@ pub(super) fn verdicts(found: &Comparison) -> String {
     };
     format!(
         "<h2>What the differences say</h2>\n<ul>\n{}</ul>\n<p class=\"quiet\">The rule: {}.</p>",
-        found.optimizers.iter().map(sentence).collect::<String>(),
+        found.optimizers.iter().chain(&found.fine_tuned).map(sentence).collect::<String>(),
         escape(found.noise_rule)
     )
 }
@@ -102,7 +149,7 @@ pub(super) fn sweep(found: &Comparison) -> String {
          the peak learning rate of the linear layers; the lowest in bold.</caption>\n\
          <thead><tr><th scope=\"col\">Optimizer</th>{head}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>",
         found.seeds[0],
-        found.optimizers.iter().map(row).collect::<String>()
+        found.optimizers.iter().chain(&found.fine_tuned).map(row).collect::<String>()
     )
 }
 
