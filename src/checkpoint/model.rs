@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::files::write_atomic;
 use super::tensors::{NamedTensor, read_tensors, tensor_bytes, write_tensors};
-use crate::config::ModelConfig;
+use crate::config::{AdapterConfig, ModelConfig};
 use crate::data::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -17,9 +17,13 @@ pub(super) const CONFIG: &str = "config.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
 const MODEL: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// Adapters in tensor-train form: a format of our own, and so beside the model and under other names than PEFT's.
+const ADAPTER_CONFIG: &str = "tensor_train_adapter.json";
+const ADAPTER: &str = "tensor_train_adapter.safetensors";
 
 /// Writes model.safetensors, config.json, generation_config.json and the tokenizer's files (name and text) into
-/// an existing folder, which then loads in transformers as it is.
+/// an existing folder, which then loads in transformers as it is. Adapters stand beside it, in tensor_train_adapter.safetensors
+/// and .json: transformers loads the model without them.
 ///
 /// # Panics
 /// On parameters that are not the configuration's, and on a tokenizer file whose name is a path.
@@ -33,7 +37,13 @@ pub fn save_model(
     if let Some(difference) = difference(config, parameters) {
         panic!("save_model: {difference}");
     }
-    write_tensors(&dir.join(MODEL), parameters)?;
+    // Adapters come last.
+    let (of_model, of_adapters) = parameters.split_at(config.parameters_of_model().len());
+    write_tensors(&dir.join(MODEL), of_model)?;
+    if let Some(adapter) = &config.adapter {
+        write_tensors(&dir.join(ADAPTER), of_adapters)?;
+        write_json(&dir.join(ADAPTER_CONFIG), adapter)?;
+    }
     write_json(&dir.join(CONFIG), &config.to_hf_json(None, eos))?;
     write_json(&dir.join(GENERATION_CONFIG), &generation_config(eos))?;
     for (name, text) in tokenizer_files {
@@ -75,23 +85,41 @@ pub fn model_files(
 pub fn load_config(dir: &Path) -> Result<ModelConfig> {
     let path = dir.join(CONFIG);
     let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-    ModelConfig::from_hf_json(&text).map_err(|error| match error {
+    let adapter = read_adapter_config(dir)?;
+    let of_model = ModelConfig::from_hf_json(&text).map_err(|error| match error {
         // The path says the file's name already.
         Error::Config { key, message } => match key.strip_prefix("config.json: ") {
             Some(key) => Error::checkpoint(&path, format!("{key}: {message}")),
             None => Error::checkpoint(&path, message),
         },
         other => other,
-    })
+    })?;
+    Ok(ModelConfig { adapter, ..of_model })
 }
 
-/// Reads config.json with model.safetensors, or with the shards of model.safetensors.index.json.
+fn read_adapter_config(dir: &Path) -> Result<Option<AdapterConfig>> {
+    let path = dir.join(ADAPTER_CONFIG);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let adapter: AdapterConfig =
+        serde_json::from_str(&text).map_err(|error| Error::checkpoint(&path, format!("cannot be read: {error}")))?;
+    adapter.validate(&str::to_owned).map_err(|error| Error::checkpoint(&path, error.to_string()))?;
+    Ok(Some(adapter))
+}
+
+/// Reads config.json with model.safetensors, or with the shards of model.safetensors.index.json, and the adapters if there
+/// are any.
 ///
 /// The parameters come in the order of [`ModelConfig::parameters`], each with its shape.
 pub fn load_model(dir: &Path) -> Result<(ModelConfig, Vec<NamedTensor>)> {
     let config = load_config(dir)?;
     let (path, mut tensors) = read_model_files(dir)?;
     tensors.retain(|tensor| !is_superfluous(&config, &tensor.name));
+    if config.adapter.is_some() {
+        tensors.extend(read_tensors(&dir.join(ADAPTER))?);
+    }
     if let Some(difference) = difference(&config, &tensors) {
         return Err(Error::checkpoint(path, difference));
     }

@@ -56,11 +56,18 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     );
     let specs = config.parameters();
     println!("parameters    {} ({} in f32)", config.n_parameters(), bytes_in_words(4 * config.n_parameters() as u64));
-    for (role, name) in
-        [(Role::Embedding, "embedding"), (Role::Linear, "linear"), (Role::Norm, "norm"), (Role::Head, "head")]
-    {
+    for (role, name) in [
+        (Role::Embedding, "embedding"),
+        (Role::Linear, "linear"),
+        (Role::Norm, "norm"),
+        (Role::Head, "head"),
+        (Role::Adapter, "adapters"),
+    ] {
         let of_role = specs.iter().filter(|spec| spec.role == role);
         let (count, elements) = of_role.fold((0, 0), |(count, sum), spec| (count + 1, sum + spec.n_elements()));
+        if role == Role::Adapter && count == 0 {
+            continue; // LLaMA itself has none
+        }
         println!("  {name:<12}{count:>5} tensors {elements:>14} parameters");
     }
     println!("{:<52}{:>16}{:>12}{:>12}{:>12}", "tensor", "shape", "mean", "std", "largest");

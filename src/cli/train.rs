@@ -144,7 +144,7 @@ fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     };
     let config = settings(args, &profile)?;
     let memory_of = |optimizer: OptimizerConfig| -> Result<Memory> {
-        Ok(record_training(&RunConfig { optimizer, ..config.clone() }, &profile)?.recorder.memory())
+        Ok(record_training(&config.clone().with_optimizer(optimizer), &profile)?.recorder.memory())
     };
     let this = memory_of(config.optimizer.clone())?;
     let sinkgd = memory_of(OptimizerConfig::named("sinkgd")?)?;

@@ -138,8 +138,8 @@ impl Plan {
     ///
     /// Errors: an optimizer that the catalog does not have.
     pub fn run_config(&self, id: &RunId) -> Result<RunConfig> {
-        let mut config = self.config.clone();
-        config.optimizer = OptimizerConfig::named(&id.optimizer)?.with_lr_factor(id.factor);
+        let optimizer = OptimizerConfig::named(&id.optimizer)?.with_lr_factor(id.factor);
+        let mut config = self.config.clone().with_optimizer(optimizer);
         config.train.seed = id.seed;
         // The bits are the same; what the optimizer is for shows in the memory.
         let train = &mut config.train;

@@ -11,7 +11,7 @@ use super::record::{Outcome, RunRecord};
 use super::statistics::Spread;
 use crate::Result;
 use crate::config::{OptimizerConfig, Role};
-use crate::train::SpectrumRecord;
+use crate::train::{SpectrumRecord, forward_passes};
 
 /// Everything that was measured, and on what.
 #[derive(Clone, Debug, Serialize)]
@@ -204,7 +204,10 @@ pub(super) fn comparison(
     let results = |names: &[String]| -> Result<Vec<OptimizerResult>> {
         let of = |name: &String| {
             let spectrum = spectra.get(name).cloned();
-            Ok(OptimizerResult { spectrum, ..found.optimizer(name, reference, costs.get(name).copied())? })
+            let first = RunId { optimizer: name.clone(), factor: 1.0, seed: train.seed };
+            let forward_passes = forward_passes(&plan.run_config(&first)?, about.corpus.training_tokens);
+            let result = found.optimizer(name, reference, costs.get(name).copied())?;
+            Ok(OptimizerResult { spectrum, forward_passes, ..result })
         };
         names.iter().map(of).collect()
     };
@@ -329,8 +332,7 @@ impl<'a> Found<'a> {
             diverged_seeds: runs.iter().filter(|run| !run.is_finished()).map(|run| run.id.seed).collect(),
             tokens_per_sec: train_secs.filter(|secs| *secs > 0.0).map(|secs| tokens / secs),
             train_secs,
-            forward_passes: self.plan.config.train.steps
-                * own.zeroth_order().map_or(1, |hyper| 2 * u64::from(hyper.queries)),
+            forward_passes: 0,
             backward_passes: if own.zeroth_order().is_some() { 0 } else { self.plan.config.train.steps },
             cost,
             spectrum: None,

@@ -29,6 +29,7 @@ impl ModelConfig {
             tie_word_embeddings: file.tie_word_embeddings.unwrap_or(false),
             max_position_embeddings: file.max_position_embeddings.unwrap_or(2048),
             initializer_range: file.initializer_range.unwrap_or(0.02),
+            adapter: None,
         };
         model.validate().map_err(|error| match error {
             Error::Config { key, message } => refusal(key.trim_start_matches("model."), &message),

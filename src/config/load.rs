@@ -149,8 +149,9 @@ impl Sections {
     fn read(self) -> Result<RunConfig> {
         let [model, data, optimizer, rest, embedding, head, norm, schedule, train, eval, checkpoint, spectra] = self.0;
         let optimizer = OptimizerConfig::read(optimizer, [rest, embedding, head, norm])?;
+        let model = ModelConfig::read(model)?;
         Ok(RunConfig {
-            model: ModelConfig::read(model)?,
+            model: ModelConfig { adapter: optimizer.adapter(), ..model },
             data: DataConfig::read(data)?,
             schedule: ScheduleConfig::read(schedule)?,
             train: TrainConfig::read(train, optimizer.is_fused())?,

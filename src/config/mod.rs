@@ -5,6 +5,7 @@
 //! A setting that cannot be is refused here, in the words the user wrote, before anything is allocated.
 //! Nothing in this room knows of the GPU, of files or of bytes.
 
+mod adapter;
 mod catalog;
 mod check;
 mod hf;
@@ -17,12 +18,13 @@ mod passes;
 mod rule;
 mod run;
 
+pub use adapter::{AdapterConfig, TensorTrain};
 pub use catalog::names as optimizer_names;
 pub use load::RunDefaults;
 pub use methods::{
-    AdafactorConfig, AdalomoConfig, AdamNonzeroConfig, AdamwConfig, ApolloConfig, ExtrapolatedSgdConfig, FiraConfig,
-    GaloreConfig, HFacConfig, LionConfig, MezoConfig, RacsConfig, ScaleOf, SecondMomentStart, SgdConfig, SubzeroConfig,
-    rank_for,
+    AdafactorConfig, AdalomoConfig, AdamNonzeroConfig, AdamwConfig, AdazetaConfig, ApolloConfig, ExtrapolatedSgdConfig,
+    FiraConfig, GaloreConfig, HFacConfig, LionConfig, MezoConfig, RacsConfig, ScaleOf, SecondMomentStart, SgdConfig,
+    SubzeroConfig, rank_for,
 };
 pub use model::{ModelConfig, PRESETS, ParameterSpec, Role};
 pub use optimizer::OptimizerConfig;

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::check;
 use super::keys::Section;
+use super::{AdapterConfig, check};
 use crate::{Error, Result};
 
 /// The names that [`ModelConfig::preset`] knows.
@@ -36,6 +36,9 @@ pub struct ModelConfig {
     pub max_position_embeddings: usize,
     /// Standard deviation of the initial weights.
     pub initializer_range: f64,
+    /// What stands around the feed-forward layers, where adapters are trained: not Hugging Face's, and kept apart from it.
+    #[serde(skip)]
+    pub adapter: Option<AdapterConfig>,
 }
 
 /// What a parameter is for, which decides the optimizer it gets.
@@ -50,6 +53,8 @@ pub enum Role {
     Norm,
     /// The untied output matrix.
     Head,
+    /// A part of an adapter, see [`AdapterConfig`].
+    Adapter,
 }
 
 /// One parameter of the model.
@@ -57,7 +62,7 @@ pub enum Role {
 pub struct ParameterSpec {
     /// Hugging Face's name.
     pub name: String,
-    /// `[out, in]` for matrices, `[width]` for norms.
+    /// `[out, in]` for matrices, `[width]` for norms; `[r, n, r']` for the cores of adapters.
     pub shape: Vec<usize>,
     /// What it is for.
     pub role: Role,
@@ -96,8 +101,16 @@ impl ModelConfig {
         })
     }
 
-    /// Every parameter, in the order in which the model uses them.
+    /// Every parameter, in the order in which the model uses them; those of adapters last.
     pub fn parameters(&self) -> Vec<ParameterSpec> {
+        let mut specs = self.parameters_of_model();
+        let of_adapters = |adapter: &AdapterConfig| adapter.parameters(self.hidden_size, self.num_hidden_layers);
+        specs.extend(self.adapter.iter().flat_map(of_adapters));
+        specs
+    }
+
+    /// Those without the adapters: LLaMA's own, as Hugging Face has them.
+    pub fn parameters_of_model(&self) -> Vec<ParameterSpec> {
         let mut specs = Vec::new();
         let mut add = |name: String, shape: &[usize], role| {
             specs.push(ParameterSpec { name, shape: shape.to_vec(), role });
@@ -124,7 +137,7 @@ impl ModelConfig {
         specs
     }
 
-    /// Number of trained values; a tied head counts once.
+    /// Number of values, those of adapters included; a tied head counts once.
     pub fn n_parameters(&self) -> usize {
         self.parameters().iter().map(ParameterSpec::n_elements).sum()
     }
@@ -230,6 +243,7 @@ impl ModelConfig {
         tie_word_embeddings: false,
         max_position_embeddings: 1024,
         initializer_range: 0.02,
+        adapter: None,
     };
 }
 

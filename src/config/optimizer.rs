@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::AdapterConfig;
 use super::catalog::{self, OfRole};
 use super::keys::{Origin, Section};
 use super::methods::MezoConfig;
@@ -38,7 +39,7 @@ impl OptimizerConfig {
     /// How a parameter of this role moves.
     pub fn recipe(&self, role: Role) -> &Recipe {
         match role {
-            Role::Linear => &self.linear,
+            Role::Linear | Role::Adapter => &self.linear,
             Role::Embedding => &self.embedding,
             Role::Head => &self.head,
             Role::Norm => &self.norm,
@@ -53,6 +54,16 @@ impl OptimizerConfig {
     /// How a gradient is estimated from losses alone, if it is: of all parameters alike, see [`OptimizerConfig::validate`].
     pub fn zeroth_order(&self) -> Option<&MezoConfig> {
         self.linear.rule.zeroth_order()
+    }
+
+    /// The adapters that are trained in the place of the model, if they are.
+    pub fn adapter(&self) -> Option<AdapterConfig> {
+        self.linear.rule.adapter()
+    }
+
+    /// Directions of a step in an epoch, from 0, of a run of so many; 0 where a gradient is taken.
+    pub fn queries_at(&self, epoch: u64, epochs: f64) -> u32 {
+        self.linear.rule.queries_at(epoch, epochs)
     }
 
     /// Every learning rate times `factor`.

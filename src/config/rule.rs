@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
+use super::AdapterConfig;
 use super::catalog;
 use super::check;
 use super::keys::Section;
 use super::methods::{
-    AdafactorConfig, AdalomoConfig, AdamNonzeroConfig, AdamwConfig, ApolloConfig, ExtrapolatedSgdConfig, FiraConfig,
-    GaloreConfig, HFacConfig, LionConfig, MezoConfig, RacsConfig, Settings, SgdConfig, SubzeroConfig,
+    AdafactorConfig, AdalomoConfig, AdamNonzeroConfig, AdamwConfig, AdazetaConfig, ApolloConfig, ExtrapolatedSgdConfig,
+    FiraConfig, GaloreConfig, HFacConfig, LionConfig, MezoConfig, RacsConfig, Settings, SgdConfig, SubzeroConfig,
 };
 use super::passes::{MomentumPlacement, Pass, PassProgram, ScaleRule};
 use crate::Result;
@@ -60,6 +61,8 @@ rules! {
     AdamNonzero(AdamNonzeroConfig) = "adam-nonzero",
     /// Adam with decoupled weight decay; without decay it is Adam.
     Adamw(AdamwConfig) = "adamw",
+    /// Random directions for adapters in tensor-train form.
+    Adazeta(AdazetaConfig) = "adazeta",
     /// Adam's scaling seen in a random projection.
     Apollo(ApolloConfig) = "apollo",
     /// SGD whose gradient is taken where the last one points.
@@ -113,6 +116,16 @@ impl Rule {
     /// Whether nothing is carried from one step to the next.
     pub fn is_stateless(&self) -> bool {
         self.settings().is_stateless()
+    }
+
+    /// The adapters that it trains in the place of the model, if it does.
+    pub fn adapter(&self) -> Option<AdapterConfig> {
+        self.settings().adapter()
+    }
+
+    /// Directions of a step in an epoch, from 0, of a run of so many; 0 where a gradient is taken.
+    pub fn queries_at(&self, epoch: u64, epochs: f64) -> u32 {
+        self.settings().queries_at(epoch, epochs)
     }
 
     /// How it estimates the gradient, if it is a zeroth-order method: one that takes losses alone.

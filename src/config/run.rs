@@ -203,6 +203,13 @@ impl RunConfig {
         toml::to_string(self).expect("a valid run can be written as TOML")
     }
 
+    /// The same run with another optimizer, and with the adapters that this one trains, if it does.
+    pub fn with_optimizer(mut self, optimizer: OptimizerConfig) -> Self {
+        self.model.adapter = optimizer.adapter();
+        self.optimizer = optimizer;
+        self
+    }
+
     /// Refuses values that cannot be and values that do not fit one another.
     pub fn validate(&self) -> Result<()> {
         self.model.validate()?;
@@ -240,6 +247,10 @@ impl RunConfig {
     }
 
     fn validate_zeroth_order(&self) -> Result<()> {
+        if self.model.adapter != self.optimizer.adapter() {
+            let message = "adapters are trained by adazeta, and by nothing else";
+            return Err(Error::config("optimizer.name", message));
+        }
         if self.optimizer.zeroth_order().is_none() {
             return Ok(());
         }

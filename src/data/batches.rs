@@ -36,8 +36,7 @@ impl<'a> Batches<'a> {
                 sequence_length + 1
             )));
         }
-        // The fewest windows that fit at every phase: then a step's epoch follows from arithmetic alone.
-        let n_windows = ((len - sequence_length) / sequence_length).max(1);
+        let n_windows = n_windows(len, sequence_length);
         let n_phases = (len - n_windows * sequence_length).min(sequence_length);
         let (n_windows, n_phases) = (n_windows as u64, n_phases as u64);
         Ok(Self { tokens, batch_size, sequence_length, seed, n_windows, n_phases })
@@ -80,6 +79,11 @@ impl<'a> Batches<'a> {
         let window = permuted(position, self.n_windows, key);
         (phase + window * self.sequence_length as u64) as usize
     }
+}
+
+/// The fewest windows that fit at every phase: then a step's epoch follows from arithmetic alone.
+pub(crate) fn n_windows(n_tokens: usize, sequence_length: usize) -> usize {
+    (n_tokens.saturating_sub(sequence_length) / sequence_length).max(1)
 }
 
 /// Where `index` goes in a permutation of `0..n` that `key` chooses, without a table.

@@ -5,6 +5,7 @@
 
 pub mod adam_nonzero;
 pub mod adamw;
+pub mod adapter;
 pub mod apollo;
 pub mod attention;
 pub mod cross_entropy;
@@ -36,6 +37,7 @@ use crate::gpu::{Kernel, Profile};
 pub const ALL: &[&[Kernel]] = &[
     adam_nonzero::KERNELS,
     adamw::KERNELS,
+    adapter::KERNELS,
     apollo::KERNELS,
     attention::KERNELS,
     cross_entropy::KERNELS,

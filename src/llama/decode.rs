@@ -1,5 +1,6 @@
 //! One token through the model, over a key-value cache.
 
+use super::adapter::{Place, adapted};
 use super::forward::linear;
 use super::parameters::Llama;
 use crate::gpu::{Class, Recorder, Tensor};
@@ -54,11 +55,14 @@ pub fn record_decode(rec: &mut Recorder, llama: &Llama, positions: usize) -> Dec
         let delta = linear(rec, &attended, &layer.o.weight);
         (residual, normed) = add_norm(rec, &residual, &delta, &layer.post_norm.weight, eps);
 
-        let gate = linear(rec, &normed, &layer.gate.weight);
-        let up = linear(rec, &normed, &layer.up.weight);
+        let [to_gate, to_up] =
+            [Place::BeforeGate, Place::BeforeUp].map(|place| adapted(rec, llama, index, place, &normed));
+        let gate = linear(rec, &to_gate, &layer.gate.weight);
+        let up = linear(rec, &to_up, &layer.up.weight);
         let activated = rec.transient(Class::Activations, "activated", &gate.shape);
         swiglu(rec, &gate, &up, &activated);
         let delta = linear(rec, &activated, &layer.down.weight);
+        let delta = adapted(rec, llama, index, Place::AfterDown, &delta);
         let next_norm =
             if index + 1 < config.num_hidden_layers { llama.layer(index + 1).input_norm } else { llama.final_norm() };
         (residual, normed) = add_norm(rec, &residual, &delta, &next_norm.weight, eps);

@@ -1,5 +1,6 @@
 //! The forward pass. Kept for the backward pass: what is dear to compute again; norms and SwiGLU are not.
 
+use super::adapter::{Place, adapted};
 use super::head;
 use super::parameters::Llama;
 use crate::gpu::{Class, Recorder, Tensor};
@@ -106,11 +107,14 @@ pub(super) fn forward(rec: &mut Recorder, llama: &Llama, inputs: &BatchInputs) -
         let middle = rec.transient(Class::Activations, "residual", &[n, hidden]);
         normed = rec.transient(Class::Activations, "normed", &[n, hidden]);
         add_rms_norm(rec, &input, &delta, &layer.post_norm.weight, &middle, &normed, eps);
-        let gate = linear(rec, &normed, &layer.gate.weight);
-        let up = linear(rec, &normed, &layer.up.weight);
+        let [to_gate, to_up] =
+            [Place::BeforeGate, Place::BeforeUp].map(|place| adapted(rec, llama, index, place, &normed));
+        let gate = linear(rec, &to_gate, &layer.gate.weight);
+        let up = linear(rec, &to_up, &layer.up.weight);
         let activated = rec.transient(Class::Activations, "activated", &gate.shape);
         swiglu(rec, &gate, &up, &activated);
         let delta = linear(rec, &activated, &layer.down.weight);
+        let delta = adapted(rec, llama, index, Place::AfterDown, &delta);
 
         let after = rec.transient(Class::Activations, "residual", &[n, hidden]);
         normed = rec.transient(Class::Activations, "normed", &[n, hidden]);

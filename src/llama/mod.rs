@@ -1,5 +1,6 @@
 //! LLaMA as Hugging Face defines it: its parameters, and what it records forward and backward.
 
+mod adapter;
 mod backward;
 mod decode;
 mod forward;

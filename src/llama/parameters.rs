@@ -1,6 +1,6 @@
 //! The parameter table: Hugging Face's names, roles, weights and gradients.
 
-use crate::config::{ModelConfig, ParameterSpec};
+use crate::config::{AdapterConfig, ModelConfig, ParameterSpec, Role};
 use crate::gpu::{Class, Recorder, Tensor};
 
 /// One parameter: what it is, its weight and, where it is trained, its gradient.
@@ -84,8 +84,21 @@ impl Llama {
         &self.parameters[1 + 9 * self.config.num_hidden_layers]
     }
 
+    /// The parameters of one adapter, counted through all layers. Panics in a model without adapters.
+    pub(super) fn adapter(&self, index: usize) -> &[Parameter] {
+        let of_model = self.config.parameters_of_model().len();
+        &self.parameters[of_model + index * AdapterConfig::PARAMETERS..][..AdapterConfig::PARAMETERS]
+    }
+
+    /// What a run trains: the adapters where there are any, else the whole model.
+    pub fn trained(&self) -> impl Iterator<Item = &Parameter> {
+        let adapters = self.config.adapter.is_some();
+        self.parameters.iter().filter(move |parameter| (parameter.spec.role == Role::Adapter) == adapters)
+    }
+
     /// The head: the embedding itself where they are tied.
     pub(super) fn head(&self) -> &Parameter {
-        if self.config.tie_word_embeddings { self.embedding() } else { &self.parameters[self.parameters.len() - 1] }
+        let last = 2 + 9 * self.config.num_hidden_layers;
+        if self.config.tie_word_embeddings { self.embedding() } else { &self.parameters[last] }
     }
 }

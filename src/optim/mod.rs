@@ -121,7 +121,7 @@ fn check_rank(weight: &Tensor, name: &str, role: Role, rank: usize) -> Result<us
 /// Where a role's settings stand.
 fn section_of(role: Role) -> &'static str {
     match role {
-        Role::Linear => "optimizer",
+        Role::Linear | Role::Adapter => "optimizer",
         Role::Embedding => "optimizer.embedding",
         Role::Head => "optimizer.head",
         Role::Norm => "optimizer.norm",
@@ -170,7 +170,7 @@ pub fn record(
         Rule::Adamw(hyper) => adamw::record(rec, update, step, hyper, *lr).into(),
         Rule::Lion(hyper) => vec![lion::record(rec, update, step, hyper, *lr)],
         Rule::Sgd(hyper) => sgd::record(rec, update, step, hyper, *lr).into_iter().collect(),
-        Rule::Mezo(_) | Rule::Subzero(_) => {
+        Rule::Adazeta(_) | Rule::Mezo(_) | Rule::Subzero(_) => {
             let message = "is a zeroth-order method, which takes losses and no gradient";
             return Err(Error::config(format!("{}.name", section_of(update.role)), message));
         }
@@ -202,7 +202,7 @@ pub fn record_directions(
     parameter: &Perturbed<'_>,
 ) -> Result<Vec<State>> {
     match &config.recipe(parameter.role).rule {
-        Rule::Mezo(_) => Ok(Vec::new()),
+        Rule::Adazeta(_) | Rule::Mezo(_) => Ok(Vec::new()),
         Rule::Subzero(hyper) => subzero::prepare(rec, parameter, hyper),
         _ => {
             let message = "takes a gradient, and the rule of [optimizer] has none";
@@ -218,6 +218,7 @@ pub fn record_directions(
 pub fn record_perturbation(rec: &mut Recorder, config: &OptimizerConfig, parameter: &Perturbed<'_>, states: &[State]) {
     let Recipe { rule, lr } = config.recipe(parameter.role);
     match rule {
+        Rule::Adazeta(hyper) => mezo::record(rec, parameter, &hyper.mezo, *lr),
         Rule::Mezo(hyper) => mezo::record(rec, parameter, hyper, *lr),
         Rule::Subzero(hyper) => subzero::record(rec, parameter, states, hyper, *lr),
         _ => panic!("{rule:?} takes a gradient"),

@@ -112,7 +112,9 @@ impl ReferenceUpdate {
                 let mut state = racs::State::new(m, n);
                 Box::new(move |w, step| racs::step(&hyper, &mut state, w, &step.clipped(), step.rate()))
             }
-            Rule::Mezo(_) | Rule::Subzero(_) => panic!("a zeroth-order method takes losses, not a gradient"),
+            Rule::Adazeta(_) | Rule::Mezo(_) | Rule::Subzero(_) => {
+                panic!("a zeroth-order method takes losses, not a gradient")
+            }
             Rule::Sgd(c) => {
                 let hyper = sgd::Sgd { momentum: c.momentum, weight_decay: c.weight_decay, nesterov: c.nesterov };
                 let mut state = sgd::State::default();

@@ -4,6 +4,7 @@
 //! One layer is x ← x + o_proj(attention(rope(q), rope(k), v)) of norm(x), then x ← x + down_proj(swiglu(gate, up)) of
 //! norm(x). No linear has a bias. Parameters stand in the order of [`parameter_shapes`], everywhere.
 
+use super::adapter::Adapter;
 use super::{attention, cross_entropy, embedding, matmul, rms_norm, rope, swiglu};
 
 /// The sizes of a LLaMA, under the names of Hugging Face's config.json.
@@ -71,7 +72,7 @@ pub fn parameter_shapes(config: &Config) -> Vec<(String, Vec<usize>)> {
 
 /// The logits `[N, V]` of ids `[N]`, N = batch·seq.
 pub fn logits(config: &Config, parameters: &[Parameter], ids: &[u32], batch: usize, seq: usize) -> Vec<f64> {
-    forward(config, parameters, ids, batch, seq).logits
+    forward(config, parameters, &[], ids, batch, seq).logits
 }
 
 /// The mean cross-entropy in nats of `targets` after `ids`, both `[N]`, N = batch·seq.
@@ -79,6 +80,19 @@ pub fn logits(config: &Config, parameters: &[Parameter], ids: &[u32], batch: usi
 /// `targets[n]` is the token that follows `ids[n]`: the caller has shifted them.
 pub fn loss(config: &Config, parameters: &[Parameter], ids: &[u32], targets: &[u32], batch: usize, seq: usize) -> f64 {
     cross_entropy::forward(&logits(config, parameters, ids, batch, seq), targets, config.vocab_size).0
+}
+
+/// [`loss`] of a model with adapters: for each layer one before gate_proj, one before up_proj and one after down_proj.
+pub fn loss_with_adapters(
+    config: &Config,
+    parameters: &[Parameter],
+    adapters: &[[Adapter; 3]],
+    [ids, targets]: [&[u32]; 2],
+    batch: usize,
+    seq: usize,
+) -> f64 {
+    let trace = forward(config, parameters, adapters, ids, batch, seq);
+    cross_entropy::forward(&trace.logits, targets, config.vocab_size).0
 }
 
 /// [`loss`] and its gradient by every parameter, under the same names and in the same order.
@@ -92,7 +106,7 @@ pub fn loss_and_gradients(
     batch: usize,
     seq: usize,
 ) -> (f64, Vec<Parameter>) {
-    let trace = forward(config, parameters, ids, batch, seq);
+    let trace = forward(config, parameters, &[], ids, batch, seq);
     let (loss, _) = cross_entropy::forward(&trace.logits, targets, config.vocab_size);
     let dlogits = cross_entropy::backward(&trace.logits, targets, config.vocab_size);
     (loss, backward(config, parameters, ids, batch, seq, &trace, &dlogits))
@@ -124,12 +138,19 @@ struct LayerTrace {
     act: Vec<f64>,           // [N, F]
 }
 
-fn forward(config: &Config, parameters: &[Parameter], ids: &[u32], batch: usize, seq: usize) -> Trace {
+fn forward(
+    config: &Config,
+    parameters: &[Parameter],
+    adapters: &[[Adapter; 3]],
+    ids: &[u32],
+    batch: usize,
+    seq: usize,
+) -> Trace {
     check(config, parameters, ids, batch, seq);
     let mut x = embedding::forward(ids, &parameters[0].values, config.hidden_size);
     let mut layers = Vec::with_capacity(config.num_hidden_layers);
     for layer in 0..config.num_hidden_layers {
-        let (y, trace) = layer_forward(config, layer_parameters(parameters, layer), x, batch, seq);
+        let (y, trace) = layer_forward(config, layer_parameters(parameters, layer), adapters.get(layer), x, batch, seq);
         layers.push(trace);
         x = y;
     }
@@ -174,6 +195,7 @@ fn backward(
 fn layer_forward(
     config: &Config,
     parameters: &[Parameter; LAYER_PARAMETERS],
+    adapters: Option<&[Adapter; 3]>,
     x: Vec<f64>,
     batch: usize,
     seq: usize,
@@ -190,10 +212,11 @@ fn layer_forward(
     let middle = add(&x, &linear(&attended, o_proj));
 
     let middle_normed = norm(config, &middle, post_norm);
-    let gate = linear(&middle_normed, gate_proj);
-    let up = linear(&middle_normed, up_proj);
+    let adapted = |place: usize, x: &[f64]| adapters.map_or(x.to_vec(), |adapters| adapters[place].forward(x));
+    let gate = linear(&adapted(0, &middle_normed), gate_proj);
+    let up = linear(&adapted(1, &middle_normed), up_proj);
     let act = swiglu::forward(&gate, &up);
-    let y = add(&middle, &linear(&act, down_proj));
+    let y = add(&middle, &adapted(2, &linear(&act, down_proj)));
     (y, LayerTrace { x, normed, q, k, v, attended, middle, middle_normed, gate, up, act })
 }
 
@@ -381,7 +404,7 @@ mod tests {
             let config = tiny(tied);
             let parameters = random_parameters(&config);
             let dlogits = random(IDS.len() * config.vocab_size, 99);
-            let trace = forward(&config, &parameters, &IDS, BATCH, SEQ);
+            let trace = forward(&config, &parameters, &[], &IDS, BATCH, SEQ);
             let gradients = backward(&config, &parameters, &IDS, BATCH, SEQ, &trace, &dlogits);
             let loss_of = |parameters: &[Parameter]| dot(&logits(&config, parameters, &IDS, BATCH, SEQ), &dlogits);
             assert_gradients(&parameters, &gradients, loss_of);

@@ -19,6 +19,7 @@
 pub mod adafactor;
 pub mod adam_nonzero;
 pub mod adamw;
+pub mod adapter;
 pub mod apollo;
 pub mod attention;
 pub mod cross_entropy;

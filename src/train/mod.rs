@@ -15,7 +15,7 @@ mod spectra_log;
 mod trainer;
 
 pub use evaluation::{Evaluation, Evaluator};
-pub use parts::update_secs;
+pub use parts::{forward_passes, update_secs};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past::{History, PastRun};
 pub use recording::{Recorded, record_training, record_training_with};

@@ -2,6 +2,7 @@
 
 use super::recording::{ALONG, BACK, FIRST, MINUS, NEXT, NEXT_MINUS, PLUS, UPDATE};
 use crate::config::RunConfig;
+use crate::data::batches::n_windows;
 use crate::gpu::KernelTime;
 use crate::reference::zeroth_order::seed_of_query;
 
@@ -16,12 +17,24 @@ pub(super) struct Part {
     pub plans: &'static [&'static str],
 }
 
-/// The parts of one step.
-pub(super) fn parts(config: &RunConfig) -> Vec<Part> {
+/// Directions of a step, counted from 0, in a run on so many tokens; 0 where a gradient is taken.
+pub(super) fn queries(config: &RunConfig, training_tokens: usize, step: u64) -> u32 {
+    let train = &config.train;
+    let steps_of_epoch = n_windows(training_tokens, train.sequence_length) as f64 / train.batch_size as f64;
+    config.optimizer.queries_at((step as f64 / steps_of_epoch) as u64, train.steps as f64 / steps_of_epoch)
+}
+
+/// Forward passes of a whole run on so many tokens, each over the tokens of a step.
+pub fn forward_passes(config: &RunConfig, training_tokens: usize) -> u64 {
+    (0..config.train.steps).map(|step| u64::from(queries(config, training_tokens, step) * 2).max(1)).sum()
+}
+
+/// The parts of a step of so many directions; 0 takes a gradient.
+pub(super) fn parts(config: &RunConfig, queries: u32) -> Vec<Part> {
     let n = config.train.n_micro_batches();
-    match config.optimizer.zeroth_order() {
-        Some(hyper) => zeroth_order(n, hyper.queries),
-        None => (0..n).map(|index| with_gradients(index, n, config.train.fused_update)).collect(),
+    match queries {
+        0 => (0..n).map(|index| with_gradients(index, n, config.train.fused_update)).collect(),
+        queries => zeroth_order(n, queries),
     }
 }
 
@@ -64,9 +77,9 @@ pub fn update_secs(times: &[(&'static str, Vec<KernelTime>)]) -> f64 {
     times.iter().map(of).sum()
 }
 
-/// The words of shaders/lib/step.wgsl for a direction of a step, counted from 0.
-pub(super) fn step_words(config: &RunConfig, schedule: f64, step: u64, query: u32) -> [u32; 4] {
-    let last = config.optimizer.zeroth_order().map_or(0, |hyper| hyper.queries - 1);
+/// The words of shaders/lib/step.wgsl for a direction, one of so many, of a step; all are counted from 0.
+pub(super) fn step_words(config: &RunConfig, schedule: f64, step: u64, [query, queries]: [u32; 2]) -> [u32; 4] {
+    let last = queries.saturating_sub(1);
     let seed = seed_of_query(config.train.seed as u32, query);
     [(schedule as f32).to_bits(), (step + 1) as u32, seed, query | last << 16]
 }
@@ -79,7 +92,8 @@ mod tests {
     fn of(sets: &[&str]) -> Vec<(Option<usize>, u32, Vec<&'static str>)> {
         let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
         let config = RunConfig::load(None, &sets, RunDefaults::Software).unwrap();
-        parts(&config).into_iter().map(|part| (part.micro_batch, part.query, part.plans.to_vec())).collect()
+        let queries = queries(&config, 1000, 0);
+        parts(&config, queries).into_iter().map(|part| (part.micro_batch, part.query, part.plans.to_vec())).collect()
     }
 
     #[test]

@@ -140,8 +140,7 @@ fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: &MezoConfig
     let (eps, max_norm) = (hyper.eps, config.train.max_grad_norm);
     let two = TwoPoint { losses: [&plus, &minus], along: &along, statistics, how: &how, eps, max_norm };
     let perturbed: Vec<Perturbed<'_>> = llama
-        .parameters
-        .iter()
+        .trained()
         .map(|Parameter { spec, weight, .. }| Perturbed {
             name: &spec.name,
             role: spec.role,

@@ -324,8 +324,14 @@ fn first_weights(config: &RunConfig) -> Result<Option<Vec<Vec<f32>>>> {
     let same = ModelConfig {
         initializer_range: wanted.initializer_range,
         max_position_embeddings: wanted.max_position_embeddings,
+        adapter: wanted.adapter,
         ..found
     };
+    if found.adapter.is_some() {
+        let message =
+            format!("{} holds adapters, too, which would be lost: go on with that run by `--resume`", dir.display());
+        return Err(Error::config("train.init_from", message));
+    }
     if same != *wanted {
         let message = format!(
             "the model in {} is not that of [model]: leave [model] out and name it with `--from`, which takes its sizes over",

@@ -164,6 +164,7 @@ impl<'a> Path<'a> {
             Rule::Adafactor(_)
             | Rule::Adalomo(_)
             | Rule::AdamNonzero(_)
+            | Rule::Adazeta(_)
             | Rule::Apollo(_)
             | Rule::ExtrapolatedSgd(_)
             | Rule::Fira(_)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use web_time::Instant;
 
 use super::evaluation::{Evaluation, Replay, evaluate, write_batch, write_tables};
-use super::parts::{Part, parts, step_words};
+use super::parts::{Part, parts, queries, step_words};
 use super::recording::{EVALUATE, RING_SLOTS, Recorded, record_training, record_training_with};
 use super::report::StepReport;
 use super::samples::{GradientSample, Sampler, state_tensors};
@@ -306,8 +306,9 @@ impl Trainer {
         self.last_report = Some(Instant::now());
         let batch = self.next_batch()?;
         let mut times = Vec::new();
-        for part in parts(&self.config) {
-            self.write_part(&batch, part);
+        let queries = self.queries();
+        for part in parts(&self.config, queries) {
+            self.write_part(&batch, part, queries);
             for &plan in part.plans {
                 times.push((plan, self.workspace.time(&self.gpu, plan).await?));
             }
@@ -321,7 +322,7 @@ impl Trainer {
     /// Time on the device of each kernel of a step's plans, each plan once. The weights move on by what is replayed.
     pub async fn time_kernels(&self) -> Result<Vec<(&'static str, Vec<KernelTime>)>> {
         let mut times: Vec<(&'static str, Vec<KernelTime>)> = Vec::new();
-        for &plan in parts(&self.config).iter().flat_map(|part| part.plans) {
+        for &plan in parts(&self.config, self.queries()).iter().flat_map(|part| part.plans) {
             if times.iter().all(|(timed, _)| *timed != plan) {
                 times.push((plan, self.workspace.time(&self.gpu, plan).await?));
             }
@@ -332,8 +333,9 @@ impl Trainer {
     async fn submit_step(&mut self) -> Result<()> {
         let batch = self.next_batch()?;
         let mut pace = self.pace.take();
-        for part in parts(&self.config) {
-            self.write_part(&batch, part);
+        let queries = self.queries();
+        for part in parts(&self.config, queries) {
+            self.write_part(&batch, part, queries);
             match &mut pace {
                 Some(pace) => pace.run(&self.gpu, &self.workspace, part.plans).await?,
                 None => self.workspace.run(&self.gpu, part.plans),
@@ -355,14 +357,23 @@ impl Trainer {
     }
 
     /// What a part of the step reads: its tokens, the step's numbers and the direction's.
-    fn write_part(&self, [ids, targets]: &[Vec<u32>; 2], part: Part) {
+    fn write_part(&self, [ids, targets]: &[Vec<u32>; 2], part: Part, queries: u32) {
         let Self { gpu, workspace, inputs, config, step, .. } = self;
         if let Some(index) = part.micro_batch {
             let n = config.train.micro_batch_size * config.train.sequence_length;
             let [ids, targets] = [ids, targets].map(|all| &all[index * n..(index + 1) * n]);
             write_batch(gpu, workspace, inputs, ids, targets);
         }
-        workspace.write(gpu, &self.step_tensor, &step_words(config, self.schedule(*step), *step, part.query));
+        workspace.write(
+            gpu,
+            &self.step_tensor,
+            &step_words(config, self.schedule(*step), *step, [part.query, queries]),
+        );
+    }
+
+    /// Directions of the next step; 0 where a gradient is taken.
+    fn queries(&self) -> u32 {
+        queries(&self.config, self.dataset.train.len(), self.step)
     }
 
     /// Errors: a run in which no gradient is there to be read.

@@ -259,6 +259,37 @@ fn a_trained_model_is_fine_tuned_with_its_sizes_and_its_tokenizer() {
     let resumed = json(&program(&["train", "--resume", &place.text("tuned2"), "--json"]));
     assert_eq!((&resumed["eval_loss"], &resumed["final_loss"]), (&tuned["eval_loss"], &tuned["final_loss"]));
 
+    // Adapters are saved beside the model, which stays as it is, and are part of what is evaluated and of what writes.
+    let adazeta = ["--set", "optimizer.name=adazeta", "--set", "optimizer.lr=0.001", "--set", "checkpoint.every=2"];
+    let adapted = json(&tune("adapted", &adazeta));
+    let checkpoint = place.path("adapted/checkpoints/step-00000004");
+    let files = names(&checkpoint);
+    for file in ["tensor_train_adapter.json", "tensor_train_adapter.safetensors", "model.safetensors"] {
+        assert!(files.contains(&file.to_owned()), "{files:?}");
+    }
+    let read =
+        |run: &str, step: &str| fs::read(place.path(&format!("{run}/checkpoints/step-{step}/model.safetensors")));
+    assert!(read("first", "00000012").unwrap() == read("adapted", "00000004").unwrap(), "the model itself");
+    let loss = |folder: &str| {
+        let words = ["eval", folder, "--data", &place.text("text.txt"), "--json"];
+        json(&program(&words))["loss"].as_f64().unwrap()
+    };
+    let (folder, plain) = (checkpoint.to_str().unwrap(), place.text("first"));
+    let [with, without] = [loss(folder), loss(&plain)];
+    assert!(with != without && (with - without).abs() < 0.5, "{with} {without}");
+    fs::remove_dir_all(&checkpoint).unwrap();
+    let resumed = json(&program(&["train", "--resume", &place.text("adapted"), "--json"]));
+    assert_eq!((&resumed["eval_loss"], &resumed["final_loss"]), (&adapted["eval_loss"], &adapted["final_loss"]));
+    assert_eq!(loss(folder), with);
+    let text =
+        |folder: &str| stdout(&program(&["generate", folder, "--prompt", "the", "--seed", "1", "--max-tokens", "40"]));
+    assert!(text(folder).starts_with("the") && text(folder) != text(&plain));
+    assert!(stdout(&program(&["inspect", folder])).contains("adapters"));
+    fails(&["train", "--from", folder, "--out", &place.text("none")], 2, &["holds adapters, too, which would be lost"]);
+    fs::write(checkpoint.join("tensor_train_adapter.json"), "{\"bottleneck\": 0, \"tensor_rank\": 5, \"scale\": 1}")
+        .unwrap();
+    fails(&["eval", folder], 1, &["tensor_train_adapter.json", "bottleneck: must be from 1 to 4096, got 0"]);
+
     let refused = |words: &[&str], expected: &str| {
         let output = tune("refused", words);
         assert!(!output.status.success() && stderr(&output).contains(expected), "{}", stderr(&output));

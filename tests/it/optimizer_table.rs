@@ -23,7 +23,7 @@ fn kept(rule: &Rule, shape: &[usize]) -> (&'static str, usize) {
         Rule::Lion(_) | Rule::ExtrapolatedSgd(_) => ("m·n", len),
         // A vector's squares are averaged one by one.
         Rule::Adafactor(_) | Rule::Adalomo(_) => ("m + n", sides),
-        Rule::Mezo(_) => ("0", 0),
+        Rule::Mezo(_) | Rule::Adazeta(_) => ("0", 0),
         Rule::Subzero(subzero) => ("(m + n)·r", if shape.len() == 2 { sides * rank(subzero.rank) } else { 0 }),
         Rule::HFac(_) => ("2·(m + n)", 2 * sides),
         Rule::Racs(_) => ("m + n + 1", sides + 1),

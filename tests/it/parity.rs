@@ -279,6 +279,7 @@ fn odd() -> ModelConfig {
         tie_word_embeddings: false,
         max_position_embeddings: 64,
         initializer_range: 0.02,
+        adapter: None,
     }
 }
 
@@ -401,6 +402,7 @@ fn random_parameters(config: &ModelConfig) -> Vec<NamedTensor> {
         let (mean, deviation) = match spec.role {
             Role::Norm => (1.0, 0.2),
             Role::Embedding => (0.0, 0.5),
+            Role::Adapter => unreachable!("transformers has none"),
             Role::Linear | Role::Head => (0.0, 1.5 / (spec.shape[1] as f32).sqrt()),
         };
         let values = random(spec.n_elements(), seed).into_iter().map(|x| mean + deviation * x).collect();

@@ -63,6 +63,9 @@ fn record_layers(rec: &mut Recorder) {
     kernels::fill::fill(rec, &y, 0.5);
     let pixels = tensor(rec, &[16, 64]);
     kernels::heat_map::heat_map(rec, &x, &pixels, 3.0);
+    let bias = tensor(rec, &[16]);
+    kernels::adapter::bias_relu(rec, &y, &bias);
+    kernels::adapter::adapter_residual(rec, [&x, &y], &bias, &z, 2.0);
     kernels::swiglu::swiglu(rec, &x, &y, &z);
     kernels::swiglu::swiglu_backward(rec, &x, &y, &z);
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use multinorm::config::{ModelConfig, OptimizerConfig, RunConfig, RunDefaults};
+use multinorm::config::{AdapterConfig, ModelConfig, OptimizerConfig, Role, RunConfig, RunDefaults};
 use multinorm::data::batches::Batches;
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokens::Tokens;
 use multinorm::gpu::{Class, Form, Profile, Recorder};
 use multinorm::optim::{Perturbed, ReferenceDirections, StepTensors, record_directions};
+use multinorm::reference::adapter::{Adapter, Core, Layer};
 use multinorm::reference::llama;
 use multinorm::reference::zeroth_order::projected_gradient;
 use multinorm::train::{Trainer, record_training};
@@ -55,7 +56,7 @@ fn weights(trainer: &Trainer) -> Vec<Vec<f32>> {
 struct Model {
     config: llama::Config,
     parameters: Vec<llama::Parameter>,
-    directions: Vec<ReferenceDirections>,
+    directions: Vec<Option<ReferenceDirections>>,
     lrs: Vec<f64>,
 }
 
@@ -76,16 +77,14 @@ impl Model {
         };
         let specs = run.model.parameters();
         let of = |spec: &multinorm::config::ParameterSpec| {
-            ReferenceDirections::new(
-                &run.optimizer.recipe(spec.role).rule,
-                &spec.shape,
-                &spec.name,
-                run.train.seed as u32,
-            )
+            let trained = run.model.adapter.is_none() || spec.role == Role::Adapter;
+            let rule = &run.optimizer.recipe(spec.role).rule;
+            trained.then(|| ReferenceDirections::new(rule, &spec.shape, &spec.name, run.train.seed as u32))
         };
         let directions: Vec<_> = specs.iter().map(of).collect();
         let parameters = specs.iter().zip(weights).zip(&directions).map(|((spec, values), directions)| {
-            let values = directions.settled(&widen(values));
+            let values = widen(values);
+            let values = directions.as_ref().map_or(values.clone(), |directions| directions.settled(&values));
             llama::Parameter { name: spec.name.clone(), shape: spec.shape.clone(), values }
         });
         let parameters = parameters.collect();
@@ -94,29 +93,40 @@ impl Model {
     }
 
     fn changes(&self, t: u32, query: u32) -> Vec<Vec<f64>> {
-        self.directions.iter().map(|directions| directions.change(t, query)).collect()
+        let change = |directions: &Option<ReferenceDirections>| match directions {
+            Some(directions) => directions.change(t, query),
+            None => Vec::new(), // what is not trained goes nowhere
+        };
+        self.directions.iter().map(change).collect()
     }
 
-    /// The loss with the weights so many changes away.
+    /// The loss with what is trained so many changes away.
     fn loss(&self, changes: &[Vec<f64>], along: f64, [ids, targets]: &[Vec<u32>; 2], run: &RunConfig) -> f64 {
         let mut moved = self.parameters.clone();
         for (parameter, change) in moved.iter_mut().zip(changes) {
             parameter.values.iter_mut().zip(change).for_each(|(w, d)| *w += along * d);
         }
-        llama::loss(&self.config, &moved, ids, targets, run.train.batch_size, run.train.sequence_length)
+        let (of_model, of_adapters) = moved.split_at(run.model.parameters_of_model().len());
+        let adapters: Vec<Adapter> =
+            of_adapters.chunks(AdapterConfig::PARAMETERS).map(|parameters| adapter(parameters, run)).collect();
+        let adapters: Vec<[Adapter; 3]> =
+            adapters.chunks(3).map(|three| std::array::from_fn(|place| three[place].clone())).collect();
+        let (batch, seq) = (run.train.batch_size, run.train.sequence_length);
+        llama::loss_with_adapters(&self.config, of_model, &adapters, [ids, targets], batch, seq)
     }
 
     /// One step: the loss and the gradient along the directions, root mean square over these.
     fn step(&mut self, t: u32, run: &RunConfig) -> (f64, f64) {
-        let hyper = run.optimizer.zeroth_order().unwrap();
+        let eps = run.optimizer.zeroth_order().unwrap().eps;
+        let queries = queries(run, t);
         let batch = batch(run, t);
-        let directions: Vec<_> = (0..hyper.queries).map(|query| self.changes(t, query)).collect();
-        let share = 1.0 / f64::from(hyper.queries);
+        let directions: Vec<_> = (0..queries).map(|query| self.changes(t, query)).collect();
+        let share = 1.0 / f64::from(queries);
         let (mut loss, mut square) = (0.0, 0.0);
         let mut gradients = Vec::new();
         for changes in &directions {
             let [plus, minus] = [1.0, -1.0].map(|along| self.loss(changes, along, &batch, run));
-            let gradient = projected_gradient(plus, minus, hyper.eps);
+            let gradient = projected_gradient(plus, minus, eps);
             loss += share * (plus + minus) / 2.0;
             square += share * gradient * gradient;
             gradients.push(share * gradient);
@@ -125,12 +135,31 @@ impl Model {
         for (at, (changes, gradient)) in directions.iter().zip(gradients).enumerate().rev() {
             let decays = at + 1 == directions.len();
             for (index, parameter) in self.parameters.iter_mut().enumerate() {
-                let own = &self.directions[index];
+                let Some(own) = &self.directions[index] else { continue };
                 own.step(&mut parameter.values, &changes[index], gradient, self.lrs[index], decays);
             }
         }
         (loss, square.sqrt())
     }
+}
+
+/// Directions of step t, from 1, where an epoch has so many windows of nine tokens.
+fn queries(run: &RunConfig, t: u32) -> u32 {
+    let windows = (dataset().train.len() - 9) / 9;
+    let epochs = |steps: f64| steps * run.train.batch_size as f64 / windows as f64;
+    run.optimizer.queries_at(epochs(f64::from(t - 1)) as u64, epochs(run.train.steps as f64))
+}
+
+/// An adapter of fourteen parameters in their order.
+fn adapter(parameters: &[llama::Parameter], run: &RunConfig) -> Adapter {
+    let layer = |parameters: &[llama::Parameter]| {
+        let (bias, cores) = parameters.split_last().unwrap();
+        let core =
+            |core: &llama::Parameter| Core { shape: core.shape[..].try_into().unwrap(), values: core.values.clone() };
+        Layer { cores: cores.iter().map(core).collect(), bias: bias.values.clone() }
+    };
+    let (down, up) = parameters.split_at(AdapterConfig::PARAMETERS / 2);
+    Adapter { down: layer(down), up: layer(up), scale: run.model.adapter.unwrap().scale }
 }
 
 /// Ids and targets of step t, from 1.
@@ -188,8 +217,58 @@ fn subzero_is_its_reference_on_the_f64_model() {
 }
 
 #[test]
+fn adazeta_is_its_reference_on_the_f64_model() {
+    let adazeta = ["optimizer.name=adazeta", "optimizer.lr=0.1", "optimizer.bottleneck=6", "optimizer.tensor_rank=3"];
+    for form in FORMS {
+        check(form, &adazeta);
+    }
+    // Two and a half steps an epoch: the fourth step takes more directions than the first.
+    let growing = ["train.batch_size=16", "optimizer.query_factor=2", "optimizer.final_queries=5", "optimizer.scale=2"];
+    let growing = [&adazeta[..], &growing].concat();
+    assert_eq!([1, 4].map(|t| queries(&config(&growing), t)), [1, 2]);
+    check(FORMS[1], &growing);
+}
+
+#[test]
+fn directions_grow_from_epoch_to_epoch() {
+    let sets = ["optimizer.name=adazeta", "train.steps=60", "train.batch_size=8", "train.micro_batch_size=8"];
+    let run = config(&sets);
+    let tokens = dataset().train.len();
+    let windows = (tokens - 9) / 9;
+    let want: u64 = (1..=60).map(|t| 2 * u64::from(queries(&run, t))).sum();
+    assert_eq!(multinorm::train::forward_passes(&run, tokens), want);
+    assert_eq!(queries(&run, 1), 1);
+    assert_eq!(queries(&run, 60), 15, "{windows} windows");
+    assert_eq!(multinorm::train::forward_passes(&config(&["optimizer.name=mezo"]), tokens), 12);
+    assert_eq!(multinorm::train::forward_passes(&config(&["optimizer.name=sgd"]), tokens), 6);
+}
+
+#[test]
+fn adapters_begin_with_the_model_as_it_is_and_leave_it_so() {
+    let run = config(&["optimizer.name=adazeta", "optimizer.lr=0.1"]);
+    let mut with = trainer(FORMS[0], run.clone());
+    let mut without = trainer(FORMS[0], config(&["optimizer.name=mezo"]));
+    let loss = |trainer: &mut Trainer| block_on(trainer.evaluate()).unwrap().loss;
+    let begun = loss(&mut with);
+    assert_eq!(begun, loss(&mut without));
+    let before = weights(&with);
+    for _ in 0..3 {
+        block_on(with.step()).unwrap();
+    }
+    let (after, n) = (weights(&with), run.model.parameters_of_model().len());
+    assert_eq!(before[..n], after[..n]);
+    assert!(
+        before[n..].iter().zip(&after[n..]).all(|(before, after)| before != after),
+        "every part of an adapter moves"
+    );
+    assert_ne!(loss(&mut with), begun);
+    let memory = with.memory();
+    assert_eq!((memory.bytes(Class::Gradients), memory.bytes(Class::OptimizerState)), (0, 0));
+}
+
+#[test]
 fn weights_are_what_they_were_after_steps_that_learn_nothing() {
-    for name in ["optimizer.name=mezo", "optimizer.name=subzero"] {
+    for name in ["optimizer.name=mezo", "optimizer.name=subzero", "optimizer.name=adazeta"] {
         let run = config(&[name, "optimizer.lr=1e-30", "optimizer.queries=2"]);
         let mut trainer = trainer(FORMS[0], run.clone());
         let start = Model::new(&run, &weights(&trainer));
@@ -204,7 +283,7 @@ fn weights_are_what_they_were_after_steps_that_learn_nothing() {
 #[test]
 fn there_is_no_backward_pass_and_no_gradient() {
     let profile = Profile::webgpu_default(FORMS[0]);
-    for name in ["optimizer.name=mezo", "optimizer.name=subzero"] {
+    for name in ["optimizer.name=mezo", "optimizer.name=subzero", "optimizer.name=adazeta"] {
         let recorded = record_training(&config(&[name]), &profile).unwrap();
         assert_eq!(recorded.recorder.memory().bytes(Class::Gradients), 0);
         let kernels = recorded.recorder.kernels();
@@ -257,7 +336,7 @@ fn no_gradient_is_read_where_there_is_none() {
 
 #[test]
 fn settings_without_sense_are_refused_with_the_reason() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["optimizer.name=mezo", "optimizer.eps=0"], "optimizer.eps: must lie between"),
         (&["optimizer.name=mezo", "optimizer.queries=0"], "optimizer.queries: must be from 1 to"),
         (&["optimizer.name=subzero", "optimizer.rank=0"], "optimizer.rank"),
@@ -267,6 +346,10 @@ fn settings_without_sense_are_refused_with_the_reason() {
         (&["optimizer.name=mezo", "optimizer.rest.name=adam"], "takes losses of all parameters at once, not adam"),
         (&["optimizer.name=sgd", "optimizer.rest.name=mezo"], "must name it for all parameters, or none"),
         (&["optimizer.name=mezo", "optimizer.rest.eps=0.5"], "the same eps and queries"),
+        (&["optimizer.name=adazeta", "optimizer.bottleneck=0"], "optimizer.bottleneck: must be from 1 to"),
+        (&["optimizer.name=adazeta", "optimizer.tensor_rank=0"], "optimizer.tensor_rank: must be from 1 to"),
+        (&["optimizer.name=adazeta", "optimizer.scale=0"], "optimizer.scale"),
+        (&["optimizer.name=adazeta", "optimizer.final_queries=0.5"], "must be query_factor (0.85) or more"),
     ];
     for (settings, expected) in cases {
         let sets: Vec<String> = settings.iter().map(|set| (*set).to_owned()).collect();
@@ -283,8 +366,7 @@ fn what_a_zeroth_order_rule_cannot_move_is_refused() {
         [&[8, 30][..], &[4], &[3], &[4]].map(|shape| rec.persistent(Class::Scratch, "any", shape));
     rec.begin("update");
     let shared = StepTensors { statistics: &statistics, step: &step };
-    let parameter =
-        Perturbed { name: "w", role: multinorm::config::Role::Linear, weight: &weight, how: &how, step: shared };
+    let parameter = Perturbed { name: "w", role: Role::Linear, weight: &weight, how: &how, step: shared };
     let message = |rec: &mut Recorder, config: &OptimizerConfig| {
         record_directions(rec, config, &parameter).unwrap_err().to_string()
     };

@@ -33,8 +33,11 @@ pub fn run(device: &DeviceArgs, json: bool, names: &[String], shapes: &[String])
     let gpu = device.open()?;
     let known = optimizer_names();
     let names = if names.is_empty() { known.iter().map(|name| name.to_string()).collect() } else { names.to_vec() };
-    let configs: Vec<_> =
+    let mut configs: Vec<_> =
         names.iter().map(|name| Ok((name, OptimizerConfig::named(name)?))).collect::<Result<Vec<_>>>()?;
+    for (name, _) in configs.extract_if(.., |(_, config)| config.adapter().is_some()) {
+        eprintln!("{name} moves adapters and no matrix of the model: it is not timed");
+    }
     let shapes = shapes.iter().map(|shape| parse_shape(shape)).collect::<Result<Vec<_>>>()?;
     for (name, config) in &configs {
         pollster::block_on(check(&gpu, name, config))?;

@@ -6,6 +6,7 @@ mod adafactor;
 mod adalomo;
 mod adam_nonzero;
 mod adamw;
+mod adazeta;
 mod apollo;
 mod extrapolated_sgd;
 mod fira;
@@ -21,6 +22,7 @@ pub use adafactor::AdafactorConfig;
 pub use adalomo::AdalomoConfig;
 pub use adam_nonzero::{AdamNonzeroConfig, SecondMomentStart};
 pub use adamw::AdamwConfig;
+pub use adazeta::AdazetaConfig;
 pub use apollo::{ApolloConfig, ScaleOf};
 pub use extrapolated_sgd::ExtrapolatedSgdConfig;
 pub use fira::FiraConfig;
@@ -32,6 +34,7 @@ pub use racs::RacsConfig;
 pub use sgd::SgdConfig;
 pub use subzero::SubzeroConfig;
 
+use super::AdapterConfig;
 use super::keys::Section;
 use crate::Result;
 
@@ -57,6 +60,16 @@ pub(super) trait Settings {
     /// How it estimates the gradient where it takes losses alone.
     fn zeroth_order(&self) -> Option<&MezoConfig> {
         None
+    }
+
+    /// The adapters that it trains in the place of the model.
+    fn adapter(&self) -> Option<AdapterConfig> {
+        None
+    }
+
+    /// Directions of a step in an epoch, from 0, of a run of so many; 0 where a gradient is taken.
+    fn queries_at(&self, _epoch: u64, _epochs: f64) -> u32 {
+        self.zeroth_order().map_or(0, |hyper| hyper.queries)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod adam_nonzero;
 mod adamw;
+mod adapter;
 mod apollo;
 mod attention;
 mod cross_entropy;

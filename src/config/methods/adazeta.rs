@@ -1,0 +1,102 @@
+use serde::Serialize;
+
+use super::{MezoConfig, Settings};
+use crate::config::keys::Section;
+use crate::config::{AdapterConfig, check};
+use crate::{Error, Result};
+
+/// AdaZeta (Yang et al. 2024, arXiv 2406.18060): MeZO over adapters in tensor-train form, with more directions a step in
+/// every epoch. The model itself stays as it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AdazetaConfig {
+    /// What it shares with MeZO; its `queries` are the most directions of a step.
+    #[serde(flatten)]
+    pub mezo: MezoConfig,
+    /// What is trained.
+    #[serde(flatten)]
+    pub adapter: AdapterConfig,
+    /// α: directions after one epoch.
+    pub query_factor: f64,
+    /// N: directions after the last epoch, were there no limit.
+    pub final_queries: f64,
+}
+
+impl Default for AdazetaConfig {
+    fn default() -> Self {
+        Self {
+            mezo: MezoConfig { queries: 15, ..MezoConfig::default() },
+            adapter: AdapterConfig { bottleneck: 64, tensor_rank: 5, scale: 1.0 },
+            query_factor: 0.85,
+            final_queries: 20.0,
+        }
+    }
+}
+
+impl Settings for AdazetaConfig {
+    fn title(&self) -> &'static str {
+        "adazeta"
+    }
+
+    fn words(&self) -> String {
+        format!("AdaZeta on adapters of rank {}", self.adapter.tensor_rank)
+    }
+
+    fn read_keys(&mut self, section: &mut Section) -> Result<()> {
+        section.set("bottleneck", &mut self.adapter.bottleneck)?;
+        section.set("tensor_rank", &mut self.adapter.tensor_rank)?;
+        section.set("scale", &mut self.adapter.scale)?;
+        section.set("query_factor", &mut self.query_factor)?;
+        section.set("final_queries", &mut self.final_queries)?;
+        self.mezo.read_keys(section)
+    }
+
+    fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {
+        self.adapter.validate(key)?;
+        check::positive(&key("query_factor"), self.query_factor)?;
+        if !(self.final_queries.is_finite() && self.final_queries >= self.query_factor) {
+            let message = format!("must be query_factor ({}) or more, got {}", self.query_factor, self.final_queries);
+            return Err(Error::config(key("final_queries"), message));
+        }
+        self.mezo.validate(key)
+    }
+
+    fn is_stateless(&self) -> bool {
+        true
+    }
+
+    fn zeroth_order(&self) -> Option<&MezoConfig> {
+        Some(&self.mezo)
+    }
+
+    fn adapter(&self) -> Option<AdapterConfig> {
+        Some(self.adapter)
+    }
+
+    /// max(⌊α·eᵝ⌋, 1) and at most the limit, with β such that the last epoch has N: the authors' run.py.
+    fn queries_at(&self, epoch: u64, epochs: f64) -> u32 {
+        let (first, last) = (self.query_factor, self.final_queries);
+        let grown = if epoch == 0 {
+            0.0
+        } else if epochs > 1.0 {
+            first * (epoch as f64).powf((last / first).ln() / epochs.ln())
+        } else {
+            first
+        };
+        (grown.floor().max(1.0) as u32).min(self.mezo.queries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directions_grow_from_epoch_to_epoch_to_the_limit() {
+        let config = AdazetaConfig::default();
+        let of = |epochs: f64| (0..10).map(|epoch| config.queries_at(epoch, epochs)).collect::<Vec<_>>();
+        // 0.85·eᵝ with β = ln(20/0.85)/ln(10) = 1.3716.
+        assert_eq!(of(10.0), [1, 1, 2, 3, 5, 7, 9, 12, 14, 15]);
+        assert_eq!(of(0.5)[0], 1);
+        assert!(of(1.5).iter().all(|queries| (1..=15).contains(queries)));
+    }
+}
