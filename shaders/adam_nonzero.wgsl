@@ -1,6 +1,6 @@
 // Adam whose second moment does not begin at 0 (arXiv 2412.02153). From data: in the first BATCHES steps
 // v += START g^2 / BATCHES, and nothing moves. Random (BATCHES is 0): v = START z^2 before the first step, z standard
-// normal. v has no bias to correct.
+// normal.
 override LEN: u32;
 override LR: f32;
 override BETA1: f32;
@@ -8,11 +8,13 @@ override BETA2: f32;
 override REST1: f32;  // 1 - BETA1, by the host
 override REST2: f32;
 override LOG_BETA1: f32;
+override LOG_BETA2: f32;
 override EPS: f32;
 override WEIGHT_DECAY: f32 = 0.0;
 override START: f32;
 override BATCHES: u32;
 override STREAM: u32;
+override CORRECTS: u32;  // whether v is, too, as if it had begun at 0
 @group(0) @binding(0) var<storage, read_write> weight:     array<f32>;  // [LEN]
 @group(0) @binding(1) var<storage, read>       gradient:   array<f32>;  // [LEN]
 @group(0) @binding(2) var<storage, read_write> exp_avg:    array<f32>;  // [LEN], zero before the first step
@@ -45,5 +47,6 @@ fn adam_nonzero(
     exp_avg[at] = m;
     exp_avg_sq[at] = v;
     let corrected = m / one_minus_power(LOG_BETA1, number);
-    weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr * corrected / (sqrt(v) + EPS);
+    let square = select(v, v / one_minus_power(LOG_BETA2, number), CORRECTS != 0u);
+    weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr * corrected / (sqrt(square) + EPS);
 }

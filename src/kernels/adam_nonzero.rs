@@ -24,6 +24,8 @@ pub struct AdamNonzeroConstants {
     pub batches: u32,
     /// Where their stream begins.
     pub stream: u32,
+    /// Whether the second moment is corrected as if it had begun at 0.
+    pub bias_correction: bool,
 }
 
 /// weight, exp_avg and exp_avg_sq in place, all of one shape; `statistics` holds the clip factor.
@@ -45,11 +47,13 @@ pub fn adam_nonzero(
         ("REST1", 1.0 - hyper.beta1),
         ("REST2", 1.0 - hyper.beta2),
         ("LOG_BETA1", log_decay(hyper.beta1)),
+        ("LOG_BETA2", log_decay(hyper.beta2)),
         ("EPS", hyper.eps),
         ("WEIGHT_DECAY", hyper.weight_decay),
         ("START", hyper.start),
         ("BATCHES", hyper.batches.into()),
         ("STREAM", hyper.stream.into()),
+        ("CORRECTS", f64::from(u8::from(hyper.bias_correction))),
     ];
     let bindings = [weight, gradient, moments[0], moments[1], statistics, step];
     rec.dispatch(&KERNELS[0], &bindings, &constants, grid(len.div_ceil(LANES)));

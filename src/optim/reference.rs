@@ -62,7 +62,8 @@ impl ReferenceUpdate {
                     beta2: c.beta2,
                     eps: c.eps,
                     weight_decay: c.weight_decay,
-                    start_scale: c.start_scale,
+                    start_scale: if c.start == SecondMomentStart::Data || is_matrix { c.start_scale } else { 0.0 },
+                    bias_correction: c.bias_correction,
                     start_batches: (c.start == SecondMomentStart::Data).then_some(c.start_batches),
                 };
                 let mut state = adam_nonzero::State::new(len);

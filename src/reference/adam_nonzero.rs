@@ -1,4 +1,4 @@
-//! Adam whose second moment does not begin at 0 (Abuduweili & Liu 2024, arXiv 2412.02153).
+//! Adam whose second moment does not begin at 0 (Abuduweili & Liu 2024, arXiv 2412.02153), as its authors' code has it.
 
 use super::random::normal;
 
@@ -17,6 +17,8 @@ pub struct AdamNonzero {
     pub start_scale: f64,
     /// Batches that v₀ is made of; none for a random one.
     pub start_batches: Option<u32>,
+    /// Whether v is divided by 1 − β₂ᵗ, as if it had begun at 0.
+    pub bias_correction: bool,
 }
 
 /// What it remembers of one weight.
@@ -37,9 +39,9 @@ impl State {
     }
 }
 
-/// Data: in the first N steps v ← v + σ·g²/N, and nothing moves. Random: v₀ = σ/(m + n)·z² with a standard normal z.
-/// Then m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w·(1 − lr·λ) − lr/(1−β₁ᵗ) · m/(√v + eps), t counted from the first
-/// step that moves. v has no bias to correct.
+/// Data: in the first N steps v ← v + σ·g²/N, and nothing moves. Random: v₀ = 2σ/(m + n)·z² with a standard normal z.
+/// Then m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w·(1 − lr·λ) − lr/(1−β₁ᵗ) · m/(√(v/(1−β₂ᵗ)) + eps), t counted from the
+/// first step that moves.
 pub fn step(
     hyper: &AdamNonzero,
     state: &mut State,
@@ -61,14 +63,16 @@ pub fn step(
     let t = state.step - batches;
     if hyper.start_batches.is_none() && t == 1 {
         for (at, v) in (0..).zip(&mut state.exp_avg_sq) {
-            *v = hyper.start_scale / (m + n) as f64 * normal(at, stream, 0, seed).powi(2);
+            *v = 2.0 * hyper.start_scale / (m + n) as f64 * normal(at, stream, 0, seed).powi(2);
         }
     }
     let correction = 1.0 - hyper.beta1.powf(t.into());
+    let correction_sq = if hyper.bias_correction { 1.0 - hyper.beta2.powf(t.into()) } else { 1.0 };
     for i in 0..w.len() {
         let (m, v) = (&mut state.exp_avg[i], &mut state.exp_avg_sq[i]);
         *m = hyper.beta1 * *m + (1.0 - hyper.beta1) * g[i];
         *v = hyper.beta2 * *v + (1.0 - hyper.beta2) * g[i] * g[i];
-        w[i] = w[i] * (1.0 - lr * hyper.weight_decay) - lr / correction * *m / (v.sqrt() + hyper.eps);
+        w[i] =
+            w[i] * (1.0 - lr * hyper.weight_decay) - lr / correction * *m / ((*v / correction_sq).sqrt() + hyper.eps);
     }
 }

@@ -105,6 +105,7 @@ fn every_setting_of_a_rule_agrees_with_its_reference_over_ten_steps() {
         "name = 'adalomo'\nweight_decay = 0.2\nclip_threshold = 0.5",
         "name = 'adam-nonzero'\nstart_batches = 3\nstart_scale = 2\nweight_decay = 0.2",
         "name = 'adam-nonzero'\nstart = 'random'\nstart_scale = 100\nbetas = [0.5, 0.9]",
+        "name = 'adam-nonzero'\nbias_correction = false",
         "name = 'apollo'\nrank = 5\nupdate_interval = 3\nweight_decay = 0.2\nscale = 4\neps = 0.01",
         "name = 'apollo'\nrank = 4\nscale_of = 'tensor'\ngrowth_limit = 2\neps = 0.01",
         "name = 'extrapolated-sgd'\nextrapolation = 2\nweight_decay = 0.1",

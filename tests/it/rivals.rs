@@ -21,7 +21,7 @@ const SHAPES: [[usize; 2]; 3] = [[7, 13], [21, 10], [12, 12]];
 struct Rival {
     ours: &'static str,
     theirs: Value,
-    /// Rank and interval of random projections.
+    /// Rank and interval of random projections; rank 0 for as many numbers as the matrix has.
     projection: Option<[usize; 2]>,
 }
 
@@ -39,6 +39,7 @@ fn theirs(rival: &Rival, shape @ [m, n]: [usize; 2], weight: &[f32]) -> Vec<f64>
         vec![tensor("weight", &shape, weight.to_vec()), tensor("gradients", &[STEPS, m, n], gradients(shape).concat())];
     if let Some([rank, interval]) = rival.projection {
         let (small, epochs) = (m.min(n), STEPS.div_ceil(interval));
+        let rank = if rank == 0 { m.max(n) } else { rank };
         let of =
             |epoch: usize| (0..small * rank).map(move |at| normal(at as u32, stream(NAME), epoch as u32, SEED) as f32);
         tensors.push(tensor("normals", &[epochs, small, rank], (0..epochs).flat_map(of).collect()));
@@ -98,6 +99,20 @@ fn adafactor_is_that_of_transformers() {
             "clip_threshold": 0.5, "decay_rate": -0.6
         }),
         projection: None,
+    });
+}
+
+#[test]
+fn adam_nonzero_is_pytorch_s_adam_whose_state_was_filled() {
+    check(&Rival {
+        ours: "name = 'adam-nonzero'\nlr = 0.1\nstart_batches = 3\nstart_scale = 2",
+        theirs: json!({ "optimizer": "adam-nonzero", "lr": 0.1, "batches": 3, "scale": 2.0 }),
+        projection: None,
+    });
+    check(&Rival {
+        ours: "name = 'adam-nonzero'\nlr = 0.1\nstart = 'random'\nbetas = [0.5, 0.9]",
+        theirs: json!({ "optimizer": "adam-nonzero", "lr": 0.1, "batches": 0, "scale": 1.0, "betas": [0.5, 0.9] }),
+        projection: Some([0, STEPS]),
     });
 }
 

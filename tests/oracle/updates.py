@@ -2,7 +2,8 @@
 
     updates.py GIVEN.safetensors AFTER.safetensors SETTINGS.json
 
-GIVEN holds weight [m, n], gradients [steps, m, n] and, for APOLLO, normals [epochs, small, rank].
+GIVEN holds weight [m, n], gradients [steps, m, n] and, for APOLLO, normals [epochs, small, rank]; for Adam with a random
+start as many normals as the weight has numbers.
 SETTINGS names the optimizer and its arguments. AFTER holds the weight after every step, [steps, m, n].
 Computed in float64 where the package lets it; standard output stays empty.
 """
@@ -30,7 +31,8 @@ def submodule(package, module):
 
 def main():
     given, settings = load_file(sys.argv[1]), json.loads(Path(sys.argv[3]).read_text())
-    make = {"adafactor": adafactor, "adalomo": adalomo, "apollo": apollo, "galore": galore, "fira": fira}
+    make = {"adafactor": adafactor, "adalomo": adalomo, "adam-nonzero": adam_nonzero, "apollo": apollo}
+    make |= {"galore": galore, "fira": fira}
     make = make[settings.pop("optimizer")]
     after = make(given, settings)
     save_file({"after": torch.stack(after).float()}, sys.argv[2])
@@ -52,6 +54,21 @@ def parameter(given):
 def adafactor(given, settings):
     weight, gradients = parameter(given)
     return steps(weight, gradients, Adafactor([weight], **settings))
+
+
+def adam_nonzero(given, settings):
+    """Its authors fill the state of PyTorch's Adam before the first step, and change nothing else."""
+    weight, gradients = parameter(given)
+    batches, scale = settings.pop("batches"), settings.pop("scale")
+    if batches:
+        start = scale * (gradients[:batches] ** 2).mean(0)
+    else:
+        start = scale * 2 / sum(weight.shape) * given["normals"].double().reshape(weight.shape) ** 2
+    optimizer = torch.optim.Adam([weight], **settings)
+    moments = {"exp_avg": torch.zeros_like(weight), "exp_avg_sq": start}
+    optimizer.state[weight] = {"step": torch.tensor(0.0), **moments}
+    still = [weight.detach().clone() for _ in range(batches)]
+    return still + steps(weight, gradients[batches:], optimizer)
 
 
 def apollo(given, settings):

@@ -24,6 +24,8 @@ pub struct AdamNonzeroConfig {
     pub start_scale: f64,
     /// Batches whose squared gradients make a start from data: steps that move no weight.
     pub start_batches: u32,
+    /// Whether the second moment is corrected as if it had begun at 0: the first steps are then small.
+    pub bias_correction: bool,
 }
 
 /// Where the second moment begins.
@@ -32,7 +34,7 @@ pub struct AdamNonzeroConfig {
 pub enum SecondMomentStart {
     /// v₀ = σ times the mean of the squared gradients of the first batches.
     Data,
-    /// v₀ = σ/(m + n) times χ² with one degree of freedom, element by element.
+    /// v₀ = 2σ/(m + n) times χ² with one degree of freedom, element by element; 0 for a vector.
     Random,
 }
 
@@ -58,6 +60,7 @@ impl Default for AdamNonzeroConfig {
             start: SecondMomentStart::Data,
             start_scale: 1.0,
             start_batches: 4,
+            bias_correction: true,
         }
     }
 }
@@ -80,7 +83,8 @@ impl Settings for AdamNonzeroConfig {
         section.set("weight_decay", &mut self.weight_decay)?;
         section.set_word("start", &mut self.start)?;
         section.set("start_scale", &mut self.start_scale)?;
-        section.set("start_batches", &mut self.start_batches)
+        section.set("start_batches", &mut self.start_batches)?;
+        section.set("bias_correction", &mut self.bias_correction)
     }
 
     fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {

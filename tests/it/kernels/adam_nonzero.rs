@@ -13,6 +13,7 @@ const HYPER: AdamNonzeroConstants = AdamNonzeroConstants {
     start: 2.0,
     batches: 3,
     stream: 9,
+    bias_correction: true,
 };
 
 #[test]
@@ -35,6 +36,7 @@ fn the_first_batches_make_a_start_and_move_nothing() {
             weight_decay: 0.1,
             start_scale: 2.0,
             start_batches: Some(3),
+            bias_correction: true,
         };
         let mut state = reference::adam_nonzero::State::new(91);
         for number in 1..=6u32 {
