@@ -241,6 +241,9 @@ impl Execution<'_> {
         if let Some(picture) = report::picture(&found) {
             write_atomic(&self.place.folder.join("losses.svg"), picture.as_bytes())?;
         }
+        if let Some(picture) = report::picture_of_state(&found) {
+            write_atomic(&self.place.folder.join("state.svg"), picture.as_bytes())?;
+        }
         on_event(Event::Reported(&page));
         Ok(found)
     }

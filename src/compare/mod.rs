@@ -11,7 +11,7 @@
 //! spectra/NAME.json            what its passes do to a gradient at the end of its best run
 //! runs/NAME-x0.5-seed0/        a run's folder, with outcome.json once it has ended
 //! compare.json  report.html    everything measured so far
-//! losses.svg                   its most asked-for plot, to be shown elsewhere
+//! losses.svg  state.svg        its most asked-for plots, to be shown elsewhere
 //! ```
 //!
 //! Every learning rate is a factor on the optimizer's own: absolute rates mean nothing across optimizers.

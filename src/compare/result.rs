@@ -292,11 +292,17 @@ impl<'a> Found<'a> {
         self.sweep(optimizer).all(|id| self.run(&id).is_some())
     }
 
+    /// At every factor.
+    fn reference_diverged(&self) -> bool {
+        let reference = self.plan.reference();
+        self.is_swept(reference) && self.best_factor(reference).is_none()
+    }
+
     fn is_complete(&self) -> bool {
         let seeded =
             |name: &str| self.best_factor(name).is_none() || self.at_best(name).len() as u64 == self.plan.n_seeds;
         // Nothing can begin with what the reference did not learn.
-        let nothing_to_tune = self.is_swept(self.plan.reference()) && self.best_factor(self.plan.reference()).is_none();
+        let nothing_to_tune = self.reference_diverged();
         let ended = |name: &String| self.is_swept(name) && seeded(name);
         self.plan.optimizers.iter().all(ended) && (nothing_to_tune || self.plan.fine_tuners.iter().all(ended))
     }
@@ -356,7 +362,7 @@ impl<'a> Found<'a> {
                     start.run
                 )
             }
-            _ if self.is_swept(self.plan.reference()) && start.is_none() => {
+            _ if self.reference_diverged() => {
                 format!("nothing to begin with: {} diverged at every factor", self.plan.reference())
             }
             _ => tuned.verdict,

@@ -29,6 +29,8 @@ fn a_comparison_measures_everything_and_goes_on_where_it_stands() {
     assert_document(&found);
     let picture = fs::read_to_string(place.path("folder/losses.svg")).unwrap();
     assert!(["adam", "sinkgd", "sgd"].iter().all(|name| picture.contains(&format!(">{name}</text>"))), "{picture}");
+    let state = fs::read_to_string(place.path("folder/state.svg")).unwrap();
+    assert!(["adam", "sinkgd", "sgd"].iter().all(|name| state.contains(name)), "{state}");
     assert_report(&fs::read_to_string(place.path("folder/report.html")).unwrap(), &["adam", "sinkgd", "sgd"]);
 
     // With one seed all optimizers begin with the same weights and the same batch.

@@ -2,7 +2,7 @@
 
 use super::super::record::{Curve, RunRecord};
 use super::super::result::{Comparison, OptimizerResult};
-use super::plots::{Bar, Factors, Spreads, bars, factors, spreads};
+use super::plots::{Bar, Factors, Spot, Spreads, bars, factors, spots, spreads};
 use crate::gpu::{byte_unit, bytes_in_words};
 use crate::normalize::Entry;
 use crate::plot::{Axis, Ink, Panel, SIZE, Scale, Series, escape, lines, short, standalone};
@@ -15,6 +15,11 @@ pub(super) fn figures(found: &Comparison) -> String {
     figures.extend(sensitivity(found));
     figures.extend(seeds(found));
     figures.push(state(found));
+    figures.extend(state_and_loss(found).map(|svg| {
+        let caption = "Left is less memory, low is more learned, over all seeds at the best factor. What fine-tunes is not among \
+                       them: it begins elsewhere.";
+        figure("Memory that the optimizer keeps, and what was learned", caption, &svg, "")
+    }));
     figures.extend(update(found));
     figures.extend(spectra(found));
     format!("<h2>Plots</h2>\n<div class=\"figures\">\n{}</div>", figures.concat())
@@ -250,6 +255,26 @@ fn state(found: &Comparison) -> String {
         &bars(unit, &rows, &short, found.optimizers.len()),
         "",
     )
+}
+
+/// State against final loss; nothing before it is known of two optimizers.
+fn state_and_loss(found: &Comparison) -> Option<String> {
+    let known = |optimizer: &OptimizerResult| Some((optimizer.cost?.state_bytes, optimizer.eval_loss?.mean));
+    let largest = found.optimizers.iter().filter_map(|optimizer| Some(known(optimizer)?.0)).max()?;
+    let (unit, bytes_of_unit) = byte_unit(largest);
+    let spot = |(index, optimizer): (usize, &OptimizerResult)| {
+        let (bytes, loss) = known(optimizer)?;
+        Some(Spot { ink: Ink(index), name: optimizer.name.clone(), at: (bytes as f64 / bytes_of_unit, loss) })
+    };
+    let all: Vec<Spot> = found.optimizers.iter().enumerate().filter_map(spot).collect();
+    (all.len() > 1).then(|| spots(&format!("optimizer state, {unit}"), &all, found.optimizers.len()))
+}
+
+/// The same as a file that stands on its own.
+pub(in crate::compare) fn picture_of_state(found: &Comparison) -> Option<String> {
+    let title = format!("Optimizer state and validation loss on {}", found.corpus.name);
+    let svg = state_and_loss(found)?;
+    Some(standalone(&title.clone(), &[Panel { title, svg, legend: Vec::new() }]))
 }
 
 fn update(found: &Comparison) -> Option<String> {

@@ -5,7 +5,7 @@ mod plots;
 mod tables;
 
 use self::figures::figures;
-pub(super) use self::figures::picture;
+pub(super) use self::figures::{picture, picture_of_state};
 use self::tables::{conditions, fine_tuning, overview, sweep, verdicts};
 use super::result::Comparison;
 use crate::plot::{escape, palette};

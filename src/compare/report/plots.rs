@@ -1,13 +1,14 @@
-//! The kinds of plots that only a comparison has: factors, spreads and bars, each as one SVG element.
+//! The kinds of plots that only a comparison has: factors, spreads, bars and spots, each as one SVG element.
 
 use std::ops::Range;
 
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
+use plotters::style::FontTransform;
 
 use super::super::plan::factor_words;
 use super::super::statistics::Spread;
-use crate::plot::{Area, Drawn, Ink, Ticks, drawn, font, mark, mesh, padded};
+use crate::plot::{Area, Drawn, FOREGROUND, GRID, Ink, SIZE, Ticks, drawn, font, mark, mesh, padded, short};
 
 /// Final losses of one optimizer over the factors.
 pub(super) struct Factors {
@@ -113,6 +114,97 @@ pub(super) fn bars(unit: &str, rows: &[Bar], tick: &dyn Fn(f64) -> String, n_ink
     })
 }
 
+/// Two numbers of one optimizer.
+pub(super) struct Spot {
+    pub ink: Ink,
+    pub name: String,
+    pub at: (f64, f64),
+}
+
+/// A mark for each optimizer, with its name beside it.
+pub(super) fn spots(x_words: &str, spots: &[Spot], n_inks: usize) -> String {
+    let widest = spots.iter().map(|spot| spot.at.0).fold(0.0, f64::max);
+    let x = -0.04 * widest..if widest > 0.0 { 1.16 * widest } else { 1.0 };
+    let y = padded(spots.iter().map(|spot| spot.at.1));
+    drawn(n_inks, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(10)
+            .margin_right(24)
+            .x_label_area_size(48)
+            .y_label_area_size(64)
+            .build_cartesian_2d(x, y)?;
+        let words = |value: &f64| short(*value);
+        let digits = |value: &f64| format!("{value:.2}");
+        mesh!(chart)
+            .x_desc(x_words)
+            .y_desc("final validation loss, nats a token")
+            .x_labels(6)
+            .y_labels(6)
+            .x_label_formatter(&words)
+            .y_label_formatter(&digits)
+            .draw()?;
+        let places: Vec<(i32, i32)> = spots.iter().map(|spot| chart.backend_coord(&spot.at)).collect();
+        let style = ("sans-serif", LABEL_SIZE).into_font().transform(FontTransform::None).color(&FOREGROUND);
+        for ((spot, place), label) in spots.iter().zip(&places).zip(labels(spots, &places)) {
+            area.draw(&PathElement::new(vec![*place, label.near(*place)], GRID))?;
+            mark(&mut chart, spot.ink, &[spot.at])?;
+            area.draw(&Text::new(spot.name.clone(), (label.left, label.top), style.clone()))?;
+        }
+        Ok(())
+    })
+}
+
+const LABEL_SIZE: i32 = 13;
+
+/// Where a name stands, in pixels.
+#[derive(Clone, Copy)]
+struct Label {
+    left: i32,
+    top: i32,
+    width: i32,
+}
+
+impl Label {
+    fn overlaps(&self, other: &Self) -> bool {
+        let apart = |a: i32, a_len: i32, b: i32, b_len: i32| a + a_len <= b || b + b_len <= a;
+        !apart(self.left, self.width, other.left, other.width) && !apart(self.top, LABEL_SIZE, other.top, LABEL_SIZE)
+    }
+
+    /// The point of its edge next to a place.
+    fn near(&self, (x, y): (i32, i32)) -> (i32, i32) {
+        (x.clamp(self.left - 2, self.left + self.width + 2), y.clamp(self.top + 1, self.top + LABEL_SIZE - 1))
+    }
+}
+
+/// A place for each name beside its mark, nearest first, where it covers no mark and no other name.
+fn labels(spots: &[Spot], places: &[(i32, i32)]) -> Vec<Label> {
+    const MARK: i32 = 6;
+    let marks = places.iter().map(|&(x, y)| Label { left: x - MARK, top: y - LABEL_SIZE / 2, width: 2 * MARK });
+    let mut taken: Vec<Label> = marks.collect();
+    let mut found = Vec::with_capacity(spots.len());
+    for (spot, &(x, y)) in spots.iter().zip(places) {
+        // Some eight pixels a letter, so that none are cut off.
+        let width = 8 * spot.name.chars().count() as i32;
+        let inside = |label: &Label| {
+            label.left > 66 && label.left + width < SIZE.0 as i32 && label.top > 0 && label.top < SIZE.1 as i32 - 70
+        };
+        let beside = |distance: i32| {
+            let rises = (0..=distance / 4).flat_map(|rise| [-4 * rise, 4 * rise]);
+            rises.flat_map(move |rise| {
+                let top = y - LABEL_SIZE / 2 + rise;
+                [x + MARK + 4 + distance, x - MARK - 4 - distance - width].map(|left| Label { left, top, width })
+            })
+        };
+        let free = (0..60)
+            .flat_map(|step| beside(4 * step))
+            .find(|label| inside(label) && !taken.iter().any(|other| label.overlaps(other)));
+        let label = free.unwrap_or(Label { left: x + MARK + 4, top: y - LABEL_SIZE / 2, width });
+        taken.push(label);
+        found.push(label);
+    }
+    found
+}
+
 /// A chart with a row for each name, the first at the top, and a number along the bottom.
 fn by_name<'a, 'b>(
     area: &Area<'a>,
@@ -156,5 +248,18 @@ mod tests {
     fn plots_of_nothing_are_drawn() {
         assert!(bars("bytes", &[], &|value| short(value), 1).contains("</svg>"));
         assert!(spreads(&[], 1).contains("</svg>"));
+        assert!(spots("bytes", &[], 1).contains("</svg>"));
+    }
+
+    #[test]
+    fn names_of_spots_that_lie_close_cover_no_other() {
+        let spot = |at: usize| Spot { ink: Ink(at), name: format!("optimizer {at}"), at: (0.0, 5.0) };
+        let all: Vec<Spot> = (0..12).map(spot).collect();
+        let places: Vec<(i32, i32)> = (0..12).map(|at| (200 + at, 150 + 2 * at)).collect();
+        let found = labels(&all, &places);
+        for (index, label) in found.iter().enumerate() {
+            assert!(found[..index].iter().all(|other| !label.overlaps(other)), "{index}");
+        }
+        assert!(spots("bytes", &all, 12).contains("optimizer 11"));
     }
 }
