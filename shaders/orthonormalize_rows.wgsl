@@ -1,14 +1,15 @@
 // Rows to orthonormal ones that span at least as much, by Gram and Schmidt, three times over, each time from length 1: one
-// workgroup, for few and short rows. What rounding leaves of a row that lies in the span of those before it becomes a
+// workgroup, for few and short rows, FIRST to LAST of which are not yet done. What rounding leaves of a row that lies in the span of those before it becomes a
 // direction as good as any; a zero row stays zero.
-override ROWS: u32;
+override FIRST: u32;
+override LAST: u32;
 override COLS: u32;
 const LEAST: f32 = 1.1754944e-38;
-@group(0) @binding(0) var<storage, read_write> y: array<f32>;  // [ROWS, COLS]
+@group(0) @binding(0) var<storage, read_write> y: array<f32>;  // [LAST or more, COLS]
 
 @compute @workgroup_size(WG)
 fn orthonormalize_rows(@builtin(local_invocation_index) lane: u32) {
-    for (var row = 0u; row < ROWS; row++) {
+    for (var row = FIRST; row < LAST; row++) {
         // Each lane touches its own columns alone, so that only the sums are shared.
         for (var time = 0u; time < 3u; time++) {
             var largest = 0.0;

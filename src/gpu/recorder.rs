@@ -163,8 +163,18 @@ impl Recorder {
 
     /// The kernel and the tensors of every dispatch of a plan.
     pub fn dispatches(&self, plan: &str) -> Vec<(&'static str, &[Tensor])> {
+        self.dispatches_that(plan, |_| true)
+    }
+
+    /// Those that stand behind no gate, and so are made in every replay.
+    pub fn ungated_dispatches(&self, plan: &str) -> Vec<(&'static str, &[Tensor])> {
+        self.dispatches_that(plan, |dispatch| dispatch.gated.is_none())
+    }
+
+    fn dispatches_that(&self, plan: &str, wanted: impl Fn(&Dispatch) -> bool) -> Vec<(&'static str, &[Tensor])> {
         let plan = self.plans.iter().filter(|p| p.name == plan);
-        plan.flat_map(|p| &p.dispatches).map(|d| (d.kernel.name, &d.bindings[..])).collect()
+        let dispatches = plan.flat_map(|p| &p.dispatches).filter(|dispatch| wanted(dispatch));
+        dispatches.map(|d| (d.kernel.name, &d.bindings[..])).collect()
     }
 
     /// Number of dispatches of a plan.

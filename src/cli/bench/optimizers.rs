@@ -72,7 +72,7 @@ pub fn run(device: &DeviceArgs, json: bool, names: &[String], shapes: &[String])
         return print_json(&json!({ "adapter": gpu.adapter_name, "driver": gpu.driver, "updates": rows }));
     }
     println!(
-        "moves: bytes of all tensors that the kernels name, weight and state twice; copy: of as many bytes; renewal: a step that finds a new basis"
+        "kernels: in an ordinary step; moves: bytes of all tensors that they name, weight and state twice; copy: of as many bytes; renewal: a step that finds a new basis"
     );
     Ok(())
 }
@@ -218,7 +218,7 @@ async fn copy(gpu: &Gpu, shape: [usize; 2]) -> Result<f64> {
 
 async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2], copy_secs: f64) -> Result<Value> {
     let recorded = Recorded::new(gpu, config, shape)?;
-    let dispatches = recorded.rec.dispatches("update");
+    let dispatches = recorded.rec.ungated_dispatches("update");
     let named = || dispatches.iter().flat_map(|(_, bindings)| *bindings);
     let uses = |tensor: &Tensor| named().filter(|binding| *binding == tensor).count();
     let written_too: u64 = recorded.updated.iter().map(|tensor| uses(tensor) as u64 * tensor.bytes()).sum();

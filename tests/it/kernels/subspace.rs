@@ -60,6 +60,38 @@ fn leading_vectors_of_a_decaying_spectrum_are_found() {
 }
 
 #[test]
+fn many_directions_are_told_apart_over_three_orders_of_magnitude() {
+    // Odd and even numbers of rows, fewer and more than a workgroup has lanes.
+    for (form, shape @ [m, n], rank) in
+        [(FORMS[0], [90, 120], 85), (FORMS[1], [301, 67], 61), (FORMS[1], [270, 280], 266)]
+    {
+        let small = m.min(n);
+        let g = decaying(shape, small, 1e-3f32.powf(1.0 / small as f32));
+        let [basis] = &bases(form, &g, shape, rank, &[1], false)[..] else { panic!("one basis") };
+        let along = widen(&g);
+        let column = |k: usize| (0..small).map(move |i| f64::from(basis[i * rank + k]));
+        // How long the gradient is along each direction: its singular values, which fall.
+        let image = |k: usize| -> Vec<f64> {
+            let u: Vec<f64> = column(k).collect();
+            match m <= n {
+                true => (0..n).map(|j| (0..m).map(|i| u[i] * along[i * n + j]).sum()).collect(),
+                false => (0..m).map(|i| (0..n).map(|j| u[j] * along[i * n + j]).sum()).collect(),
+            }
+        };
+        let images: Vec<Vec<f64>> = (0..rank).map(image).collect();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let lengths: Vec<f64> = images.iter().map(|x| dot(x, x).sqrt()).collect();
+        assert!(lengths.windows(2).all(|pair| pair[1] <= pair[0] * 1.0001), "{shape:?}: {lengths:?}");
+        for (a, b) in (0..rank).step_by(7).flat_map(|a| (a..rank).step_by(5).map(move |b| (a, b))) {
+            let apart = dot(&column(a).collect::<Vec<_>>(), &column(b).collect::<Vec<_>>());
+            assert!((apart - f64::from(u8::from(a == b))).abs() < 2e-5, "{shape:?}: {a} and {b}: {apart}");
+            let cosine = dot(&images[a], &images[b]) / (lengths[a] * lengths[b]);
+            assert!(a == b || cosine.abs() < 2e-3, "{shape:?}: images of {a} and {b}: {cosine}");
+        }
+    }
+}
+
+#[test]
 fn a_basis_is_renewed_when_it_is_due_and_never_in_a_halted_run() {
     let g = decaying([6, 9], 6, 0.5);
     let [first, second, third, fourth] = &bases(FORMS[0], &g, [6, 9], 2, &[2, 3, 4, 5], false)[..] else {
