@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -43,6 +44,14 @@ pub fn save_model(
     if let Some(adapter) = &config.adapter {
         write_tensors(&dir.join(ADAPTER), of_adapters)?;
         write_json(&dir.join(ADAPTER_CONFIG), adapter)?;
+    } else {
+        // Those of a model that was here before are not this one's.
+        for path in [ADAPTER_CONFIG, ADAPTER].map(|name| dir.join(name)) {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io("remove", &path)(error)),
+                _ => {}
+            }
+        }
     }
     write_json(&dir.join(CONFIG), &config.to_hf_json(None, eos))?;
     write_json(&dir.join(GENERATION_CONFIG), &generation_config(eos))?;
@@ -69,13 +78,16 @@ pub fn model_files(
         .map(|(spec, values)| NamedTensor { name: spec.name, shape: spec.shape, values: values.clone() })
         .collect();
     let eos = tokenizer.and_then(Tokenizer::end_of_text);
-    let json =
-        |value: &Value| (serde_json::to_string_pretty(value).expect("plain data is always JSON") + "\n").into_bytes();
+    let (of_model, of_adapters) = tensors.split_at(config.parameters_of_model().len());
     let mut files = vec![
-        (MODEL.to_owned(), tensor_bytes(&tensors)?),
-        (CONFIG.to_owned(), json(&config.to_hf_json(None, eos))),
-        (GENERATION_CONFIG.to_owned(), json(&generation_config(eos))),
+        (MODEL.to_owned(), tensor_bytes(of_model)?),
+        (CONFIG.to_owned(), json_bytes(&config.to_hf_json(None, eos))),
+        (GENERATION_CONFIG.to_owned(), json_bytes(&generation_config(eos))),
     ];
+    if let Some(adapter) = &config.adapter {
+        files.push((ADAPTER.to_owned(), tensor_bytes(of_adapters)?));
+        files.push((ADAPTER_CONFIG.to_owned(), json_bytes(adapter)));
+    }
     let texts = tokenizer.map(Tokenizer::files).unwrap_or_default();
     files.extend(texts.into_iter().map(|(name, text)| (name, text.into_bytes())));
     Ok(files)
@@ -131,8 +143,11 @@ pub fn load_model(dir: &Path) -> Result<(ModelConfig, Vec<NamedTensor>)> {
 
 /// Writes JSON as a person reads it.
 pub(super) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).expect("plain data is always JSON");
-    write_atomic(path, (text + "\n").as_bytes())
+    write_atomic(path, &json_bytes(value))
+}
+
+fn json_bytes(value: &impl serde::Serialize) -> Vec<u8> {
+    (serde_json::to_string_pretty(value).expect("plain data is always JSON") + "\n").into_bytes()
 }
 
 #[derive(Deserialize)]
@@ -270,7 +285,8 @@ pub(super) mod tests {
 
     #[test]
     fn files_for_a_page_are_those_of_a_folder() {
-        let (config, tokenizer) = (small(), Tokenizer::bytes());
+        let adapter = AdapterConfig { bottleneck: 6, tensor_rank: 2, scale: 0.5 };
+        let (config, tokenizer) = (ModelConfig { adapter: Some(adapter), ..small() }, Tokenizer::bytes());
         let parameters = parameters_of(&config, 0.5);
         let dir = tempfile::tempdir().unwrap();
         save_model(dir.path(), &config, &parameters, &tokenizer.files(), tokenizer.end_of_text()).unwrap();

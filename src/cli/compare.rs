@@ -170,10 +170,16 @@ fn print_table(found: &Comparison, folder: &Path) -> Result<()> {
         "{:<18}{:>8}{:>20}{:>14}{:>12}{:>9}{:>10}",
         "optimizer", "factor", "validation loss", "state", "tokens/s", "update", "steps to"
     );
-    let all = || found.optimizers.iter().chain(&found.fine_tuned);
-    for optimizer in all() {
+    for optimizer in &found.optimizers {
         println!("{}", row(optimizer));
     }
+    if let Some(start) = &found.fine_tuned_from {
+        println!("fine-tuned from {}, whose validation loss is {:.4}:", start.run, start.eval_loss);
+    }
+    for optimizer in &found.fine_tuned {
+        println!("{}", row(optimizer));
+    }
+    let all = || found.optimizers.iter().chain(&found.fine_tuned);
     for optimizer in all() {
         let edge = if optimizer.best_at_edge { "; its best factor lies at the edge of the sweep" } else { "" };
         println!("{}: {}{edge}", optimizer.name, optimizer.verdict);

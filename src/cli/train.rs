@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use multinorm::checkpoint::{load_config, resolve_model_dir};
-use multinorm::config::{OptimizerConfig, RunConfig, RunDefaults};
+use multinorm::checkpoint::{load_config, resolve_model_dir, write_atomic};
+use multinorm::config::{DataConfig, OptimizerConfig, RunConfig, RunDefaults};
 use multinorm::data::dataset;
+use multinorm::data::tokenizer::Tokenizer;
 use multinorm::gpu::{Class, Form, Memory, Profile, bytes_in_words};
 use multinorm::train::{Event, RunPlace, Summary, record_training, run as run_training};
 use multinorm::{Error, Result};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use web_time::Instant;
 
 use super::DeviceArgs;
@@ -97,17 +99,52 @@ pub fn read_config(path: Option<&Path>, from: Option<&Path>, sets: &[String], pr
     let mut config = RunConfig::load(path.zip(text.as_deref()), &all, defaults)?;
     config.validate()?;
     config.make_paths_absolute()?;
+    if let Some(model) = from.and(config.train.init_from.as_ref()) {
+        keep_tokenizer(&mut config.data, Path::new(model))?;
+    }
     Ok(config)
 }
+
+/// A model's tokenizer is copied to where tokenizers stay: the folder that it lies in may be pruned.
+///
+/// Errors: a model without one, if none is named.
+fn keep_tokenizer(data: &mut DataConfig, model: &Path) -> Result<()> {
+    let own = resolve_model_dir(model)?.join(TOKENIZER);
+    if data.tokenizer == "bpe" {
+        let message = format!("{} holds no {TOKENIZER}: name the one that the model was trained with", model.display());
+        return Err(Error::config("data.tokenizer", message));
+    }
+    if Path::new(&data.tokenizer) != own {
+        return Ok(());
+    }
+    let files = Tokenizer::from_file(&own)?.files();
+    let hash: String = Sha256::digest(&files[0].1).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let folder = data.cache_dir.join(format!("tokenizer-{hash}"));
+    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    for (name, text) in &files {
+        write_atomic(&folder.join(name), text.as_bytes())?;
+    }
+    data.tokenizer = folder.join(TOKENIZER).display().to_string();
+    Ok(())
+}
+
+const TOKENIZER: &str = "tokenizer.json";
 
 /// What a run takes over from the model that it begins with: its weights, its sizes, and its tokenizer if there is one.
 fn sets_of_model(from: &Path) -> Result<Vec<String>> {
     let dir = resolve_model_dir(from)?;
     let dir = std::path::absolute(&dir).map_err(Error::io("find", &dir))?;
-    let model = toml::Table::try_from(load_config(&dir)?).expect("a model has a table of plain values");
+    let model = load_config(&dir)?;
+    if model.adapter.is_some() {
+        return Err(Error::checkpoint(
+            &dir,
+            "holds adapters, too, which would be lost: go on with that run by `--resume`",
+        ));
+    }
+    let model = toml::Table::try_from(model).expect("a model has a table of plain values");
     let mut sets: Vec<String> = model.iter().map(|(key, value)| format!("model.{key}={value}")).collect();
     sets.push(format!("train.init_from={}", dir.display()));
-    let tokenizer = dir.join("tokenizer.json");
+    let tokenizer = dir.join(TOKENIZER);
     if tokenizer.is_file() {
         sets.push(format!("data.tokenizer={}", tokenizer.display()));
     }

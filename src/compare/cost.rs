@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::files::{read_json, write_json};
-use crate::Result;
 use crate::config::{Role, RunConfig};
 use crate::data::dataset::Dataset;
 use crate::gpu::{Class, Gpu};
 use crate::train::{Trainer, record_training, update_secs};
+use crate::{Error, Result};
 
 /// Memory and time of an optimizer's update; neither depends on the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,8 +50,12 @@ impl Cost {
     ) -> Result<Self> {
         let mut cost = memory(gpu, config)?;
         if gpu.profile.timestamps {
-            let (update_secs, share) = time(gpu, dataset, config).await?;
-            (cost.update_secs, cost.update_share) = (Some(update_secs), Some(share));
+            // A run that diverges so soon tells no time, and is a result.
+            match time(gpu, dataset, config).await {
+                Ok((secs, share)) => (cost.update_secs, cost.update_share) = (Some(secs), Some(share)),
+                Err(Error::NonFinite(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         write_json(&path(folder, name), &cost)?;
         Ok(cost)

@@ -15,6 +15,7 @@ use super::report;
 use super::result::{About, Comparison, Corpus, best_factor, comparison};
 use super::spectra;
 use crate::checkpoint::{latest_checkpoint, prune_checkpoints, write_atomic};
+use crate::config::OptimizerConfig;
 use crate::data::dataset::Dataset;
 use crate::gpu::Gpu;
 use crate::train::{self, RunPlace, SpectrumRecord};
@@ -95,7 +96,7 @@ struct Execution<'a> {
 }
 
 impl Execution<'_> {
-    /// All optimizers' sweeps first, so that the report soon shows each of them.
+    /// All optimizers' sweeps first, so that the report soon shows each of them; those that fine-tune after all others.
     async fn go(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let mut number = 0;
         for optimizers in [&self.plan.optimizers, &self.plan.fine_tuners] {
@@ -137,6 +138,9 @@ impl Execution<'_> {
     /// Follows a gradient of an optimizer's best run through its passes, unless that is known.
     async fn follow(&mut self, optimizer: &str, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let Some(factor) = best_factor(self.plan, &self.records, optimizer) else { return Ok(()) };
+        if OptimizerConfig::named(optimizer)?.zeroth_order().is_some() {
+            return Ok(()); // there are no gradients
+        }
         let best = RunId { optimizer: optimizer.to_owned(), factor, seed: self.plan.config.train.seed };
         let folder = &self.place.folder;
         let mut record = spectra::known(folder, &best)?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::files::{read_json, write_json};
-use crate::config::{OptimizerConfig, RunConfig, optimizer_names};
+use crate::config::{ModelConfig, OptimizerConfig, RunConfig, optimizer_names};
 use crate::{Error, Result};
 
 /// Optimizers, factors and seeds over one configuration.
@@ -60,6 +60,8 @@ impl Plan {
             return refuse("--seeds", "at least 1".into());
         }
         let factors = factors.to_vec();
+        // What is shared is LLaMA itself; adapters come with the optimizer that trains them.
+        let config = RunConfig { model: ModelConfig { adapter: None, ..config.model }, ..config };
         let mut plan = Self { config, optimizers: Vec::new(), fine_tuners: Vec::new(), factors, n_seeds };
         let all: Vec<String> = optimizer_names().iter().map(|&name| name.to_owned()).collect();
         let named = optimizers.iter().flat_map(|name| if name == ALL { &all[..] } else { std::slice::from_ref(name) });
@@ -143,6 +145,12 @@ impl Plan {
         config.train.seed = id.seed;
         // The bits are the same; what the optimizer is for shows in the memory.
         let train = &mut config.train;
+        if config.optimizer.zeroth_order().is_some() {
+            // There is neither a backward pass to update in nor a gradient to look into.
+            train.fused_update = false;
+            config.spectra.every = 0;
+            return Ok(config);
+        }
         train.fused_update |= config.optimizer.is_fused() && train.n_micro_batches() == 1 && train.max_grad_norm == 0.0;
         Ok(config)
     }

@@ -30,7 +30,7 @@ pub(super) fn known(folder: &Path, run: &RunId) -> Result<Option<SpectrumRecord>
 
 /// Goes on from a finished run's last weights by one step, and follows a gradient of it; remembers what was found.
 ///
-/// None for a run without a checkpoint or without gradients, and for a model without a matrix in its layers.
+/// None for a run without a checkpoint, and for a model without a matrix in its layers.
 pub(super) async fn measure(
     gpu: &Arc<Gpu>,
     dataset: &Arc<Dataset>,
@@ -38,9 +38,6 @@ pub(super) async fn measure(
     folder: &Path,
     run: &RunId,
 ) -> Result<Option<SpectrumRecord>> {
-    if config.optimizer.zeroth_order().is_some() {
-        return Ok(None);
-    }
     let Some(checkpoint) = latest_checkpoint(&run.folder(folder))? else { return Ok(None) };
     let Some(parameter) = chosen(&config) else { return Ok(None) };
     // Fused updates give the same bits, and leave no gradient behind.

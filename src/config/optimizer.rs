@@ -96,7 +96,7 @@ impl OptimizerConfig {
                 (own, its) if own == its && (own.is_none() || title == other) => continue,
                 (Some(_), Some(_)) if title == other => "the same eps and queries as [optimizer] are wanted".to_owned(),
                 (Some(_), _) => {
-                    format!("a step of {title} takes losses of all parameters at once, not {other}: leave it out")
+                    format!("a step of {title} moves all parameters by one method, not some by {other}: leave it out")
                 }
                 _ => format!(
                     "{other} takes losses and no gradient; [optimizer] must name it for all parameters, or none"

@@ -100,7 +100,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// The numbers of weights and activations.
     pub precision: Precision,
-    /// The gradient's largest L2 norm over all parameters; 0 does not clip.
+    /// The gradient's largest L2 norm over all parameters, or its largest size along a direction of a zeroth-order step; 0 does
+    /// not clip.
     pub max_grad_norm: f64,
     /// Whether each parameter is updated inside the backward pass, so that gradients share the memory of the largest.
     pub fused_update: bool,

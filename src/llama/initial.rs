@@ -34,7 +34,7 @@ fn initial_adapter([down, up]: &[TensorTrain; 2], spec: &ParameterSpec, rng: &mu
         let uniform = Uniform::new_inclusive(-bound, bound).expect("an interval");
         return (0..n).map(|_| uniform.sample(rng) as f32).collect();
     };
-    if goes_up && rank == 1 && spec.name.ends_with(LAST_CORE) {
+    if goes_up && spec.name.ends_with(&format!(".cores.{}", TensorTrain::CORES - 1)) {
         return vec![0.0; n];
     }
     let variance = 1.0 / (train.inputs() + train.outputs()) as f64;
@@ -42,8 +42,6 @@ fn initial_adapter([down, up]: &[TensorTrain; 2], spec: &ParameterSpec, rng: &mu
     let normal = Normal::new(0.0, deviation).expect("finite and not negative");
     (0..n).map(|_| normal.sample(rng) as f32).collect()
 }
-
-const LAST_CORE: &str = ".cores.5";
 
 /// FNV-1a of a parameter's name.
 fn stream(name: &str) -> u64 {

@@ -23,7 +23,7 @@ impl Parameter {
 /// What becomes of gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gradients {
-    /// There are none: the model is not trained.
+    /// There are none: the model is not trained, or not by gradients.
     None,
     /// Each has a buffer of its own, from one replay to the next.
     Kept,

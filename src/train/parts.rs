@@ -97,6 +97,13 @@ mod tests {
     }
 
     #[test]
+    fn the_update_of_a_zeroth_order_step_is_all_its_moves() {
+        let of = |plan, secs: f64| (plan, vec![KernelTime { kernel: "any", dispatches: 1, secs }]);
+        assert_eq!(update_secs(&[of(FIRST, 5.0), of(UPDATE, 2.0)]), 2.0);
+        assert_eq!(update_secs(&[of(PLUS, 5.0), of(MINUS, 5.0), of(BACK, 1.0), of(ALONG, 0.5)]), 3.5);
+    }
+
+    #[test]
     fn every_micro_batch_is_read_as_often_as_the_rule_wants() {
         let micro = ["train.batch_size=4", "train.micro_batch_size=2"];
         assert_eq!(of(&micro), [(Some(0), 0, vec![FIRST]), (Some(1), 0, vec![NEXT, UPDATE])]);

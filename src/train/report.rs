@@ -9,11 +9,13 @@ pub struct StepReport {
     pub step: u64,
     /// Tokens trained on up to and with this step.
     pub tokens: u64,
-    /// Mean loss of the step's batch before its update, nats a token.
+    /// Mean loss of the step's batch before its update, nats a token; of a zeroth-order step the mean of its losses beside
+    /// the weights.
     pub loss: f64,
     /// Learning rate of the linear layers.
     pub lr: f64,
-    /// L2 norm of all gradients together, before clipping.
+    /// L2 norm of all gradients together, before clipping; of a zeroth-order step the root mean square of the gradient along
+    /// its directions.
     pub grad_norm: f64,
     /// Tokens a second since the report before.
     pub tokens_per_sec: f64,

@@ -353,6 +353,10 @@ pub(super) fn checked_snapshot(resumed: Resumed, config: &RunConfig, dataset: &D
             resumed.state.data_fingerprint
         )));
     }
+    if resumed.config.adapter != config.model.adapter {
+        let message = "the checkpoint's adapters are others, or there are none: resume with the optimizer that the run began with";
+        return Err(Error::config("optimizer", message));
+    }
     if resumed.config.parameters() != config.model.parameters() {
         return Err(Error::config(
             "model",

@@ -76,6 +76,10 @@ impl Trainer {
         record_update: &RecordUpdate<'_>,
     ) -> Result<Self> {
         config.validate()?;
+        if config.optimizer.zeroth_order().is_some() {
+            let message = "takes losses and no gradient, which the caller's own update wants: name another";
+            return Err(Error::config("optimizer.name", message));
+        }
         let recorded = record_training_with(&config, &gpu.profile, record_update)?;
         Self::allocate(gpu, config, dataset, recorded).await
     }

@@ -285,17 +285,27 @@ fn a_trained_model_is_fine_tuned_with_its_sizes_and_its_tokenizer() {
         |folder: &str| stdout(&program(&["generate", folder, "--prompt", "the", "--seed", "1", "--max-tokens", "40"]));
     assert!(text(folder).starts_with("the") && text(folder) != text(&plain));
     assert!(stdout(&program(&["inspect", folder])).contains("adapters"));
-    fails(&["train", "--from", folder, "--out", &place.text("none")], 2, &["holds adapters, too, which would be lost"]);
+    fails(&["train", "--from", folder, "--out", &place.text("none")], 1, &["holds adapters, too, which would be lost"]);
     fs::write(checkpoint.join("tensor_train_adapter.json"), "{\"bottleneck\": 0, \"tensor_rank\": 5, \"scale\": 1}")
         .unwrap();
     fails(&["eval", folder], 1, &["tensor_train_adapter.json", "bottleneck: must be from 1 to 4096, got 0"]);
+
+    // What a run was made of may go.
+    fs::rename(place.path("first"), place.path("gone")).unwrap();
+    assert!(
+        program(&["train", "--resume", &place.text("tuned2"), "--set", "train.steps=5", "--json"]).status.success()
+    );
+    assert!(program(&["eval", &place.text("tuned2"), "--json"]).status.success());
+    fs::rename(place.path("gone"), place.path("first")).unwrap();
+    fs::remove_file(place.path("first/checkpoints/step-00000012/tokenizer.json")).unwrap();
 
     let refused = |words: &[&str], expected: &str| {
         let output = tune("refused", words);
         assert!(!output.status.success() && stderr(&output).contains(expected), "{}", stderr(&output));
         assert!(!place.path("refused").exists());
     };
-    refused(&["--set", "model.num_hidden_layers=1"], "train.init_from: the model in");
+    refused(&["--set", "model.num_hidden_layers=1", "--set", "data.tokenizer=bytes"], "train.init_from: the model in");
+    refused(&[], "data.tokenizer: ");
     refused(&["--set", "train.init_from=nowhere"], "nowhere: there is no such folder");
     fails(&["train", "--from", "nowhere", "--out", &place.text("none")], 1, &["nowhere: there is no such folder"]);
 }

@@ -148,6 +148,8 @@ fn measured(config: &OptimizerConfig) -> (f64, usize) {
         if kernel.starts_with("matmul") {
             // MK·KN·MN is the square of MNK.
             multiplications += (of(0) * of(1) * of(2)).sqrt().round() as usize;
+        } else if kernel == "perturb_low_rank" {
+            multiplications += weight.len() * bindings[2].shape[0];
         } else if kernel.starts_with("gram") {
             multiplications += bindings[0].len() * bindings[0].shape[0];
         }
@@ -183,8 +185,10 @@ fn line(name: &str) -> String {
     let (passes, multiplications) = if config.adapter().is_some() { (f64::NAN, 0) } else { measured(&config) };
     let (words, wanted) = products(&rule, [512, 1376]);
     match rule {
-        // What its own kernel multiplies beside the small products, which are of r rows.
-        Rule::Subzero(_) => assert!(multiplications < wanted / 100, "{name}: {multiplications} {wanted}"),
+        // Beside them small products of r rows.
+        Rule::Subzero(_) => {
+            assert!((wanted..wanted + wanted / 100).contains(&multiplications), "{name}: {multiplications}")
+        }
         _ => assert_eq!(multiplications, wanted, "{name}: multiplications"),
     }
     cells.push(if passes.is_nan() { "–".into() } else { format!("{passes:+.1}") });

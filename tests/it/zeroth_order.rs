@@ -297,7 +297,13 @@ fn there_is_no_backward_pass_and_no_gradient() {
 
 #[test]
 fn a_run_goes_on_to_the_same_bits() {
-    let run = config(&["optimizer.name=subzero", "optimizer.rank=3", "optimizer.lr=0.01", "optimizer.queries=2"]);
+    let run = config(&[
+        "optimizer.name=subzero",
+        "optimizer.rank=3",
+        "optimizer.lr=0.01",
+        "optimizer.queries=2",
+        "optimizer.update_interval=3",
+    ]);
     let mut whole = trainer(FORMS[0], run.clone());
     let mut first = trainer(FORMS[0], run.clone());
     for _ in 0..2 {
@@ -343,7 +349,7 @@ fn settings_without_sense_are_refused_with_the_reason() {
         (&["optimizer.name=subzero", "optimizer.update_interval=0"], "optimizer.update_interval"),
         (&["optimizer.name=mezo", "train.fused_update=true"], "no backward pass to update in"),
         (&["optimizer.name=mezo", "spectra.every=5"], "makes no gradients to look into"),
-        (&["optimizer.name=mezo", "optimizer.rest.name=adam"], "takes losses of all parameters at once, not adam"),
+        (&["optimizer.name=mezo", "optimizer.rest.name=adam"], "moves all parameters by one method, not some by adam"),
         (&["optimizer.name=sgd", "optimizer.rest.name=mezo"], "must name it for all parameters, or none"),
         (&["optimizer.name=mezo", "optimizer.rest.eps=0.5"], "the same eps and queries"),
         (&["optimizer.name=adazeta", "optimizer.bottleneck=0"], "optimizer.bottleneck: must be from 1 to"),

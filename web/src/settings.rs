@@ -254,8 +254,8 @@ impl Settings {
     ///
     /// Errors: settings that do not fit one another, in the words of CONFIG.toml.
     pub fn config(&self, optimizer: &str, vocab_size: usize) -> Result<RunConfig> {
-        let mut config = RunConfig::load(None, &self.sets(optimizer, vocab_size), RunDefaults::Software)?;
-        config.optimizer = OptimizerConfig::named(optimizer)?.with_lr_factor(self.lr_factor);
+        let config = RunConfig::load(None, &self.sets(optimizer, vocab_size), RunDefaults::Software)?;
+        let config = config.with_optimizer(OptimizerConfig::named(optimizer)?.with_lr_factor(self.lr_factor));
         config.validate()?;
         Ok(config)
     }

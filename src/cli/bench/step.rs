@@ -68,10 +68,10 @@ pub fn run(device: &DeviceArgs, json: bool, path: Option<&Path>, sets: &[String]
     Ok(())
 }
 
-/// Tokens without meaning: a step costs the same whatever they say.
+/// Tokens without meaning, for one epoch: a step costs the same whatever they say.
 fn random_tokens(config: &RunConfig) -> Dataset {
     let vocab = config.model.vocab_size as u64;
-    let n = 4 * config.train.tokens_per_step() as u64 + 1;
+    let n = (config.train.steps + 2) * config.train.tokens_per_step() as u64 + 1;
     let token = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % vocab;
     let tokens = Tokens::Owned((0..n).map(|i| token(i) as u32).collect());
     Dataset::unsplit("random", tokens, config.model.vocab_size)

@@ -20,7 +20,7 @@ impl MezoConfig {
     /// The most directions of a step: its number stands in half a word.
     pub const MAX_QUERIES: u32 = 1024;
 
-    /// The least ε: below it a weight of 1 and a change of ε have no common spacing in single precision.
+    /// The least ε: weights come back exactly while they are below 2²⁴ times a sixteenth of ε or less, which here is 8.
     const MIN_EPS: f64 = 1e-5;
 }
 
