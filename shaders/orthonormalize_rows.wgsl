@@ -1,6 +1,6 @@
 // Rows to orthonormal ones that span at least as much, by Gram and Schmidt, three times over, each time from length 1: one
-// workgroup, for few and short rows, FIRST to LAST of which are not yet done. What rounding leaves of a row that lies in the span of those before it becomes a
-// direction as good as any; a zero row stays zero.
+// workgroup, for few and short rows, FIRST to LAST of which are not yet done. What rounding leaves of a row that lies in
+// the span of those before it becomes a direction as good as any; a zero row stays zero.
 override FIRST: u32;
 override LAST: u32;
 override COLS: u32;

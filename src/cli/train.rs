@@ -7,15 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use multinorm::checkpoint::{load_config, resolve_model_dir, write_atomic};
+use multinorm::checkpoint::{load_config, resolve_model_dir};
 use multinorm::config::{DataConfig, OptimizerConfig, RunConfig, RunDefaults};
 use multinorm::data::dataset;
-use multinorm::data::tokenizer::Tokenizer;
 use multinorm::gpu::{Class, Form, Memory, Profile, bytes_in_words};
 use multinorm::train::{Event, RunPlace, Summary, record_training, run as run_training};
 use multinorm::{Error, Result};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use web_time::Instant;
 
 use super::DeviceArgs;
@@ -114,17 +112,9 @@ fn keep_tokenizer(data: &mut DataConfig, model: &Path) -> Result<()> {
         let message = format!("{} holds no {TOKENIZER}: name the one that the model was trained with", model.display());
         return Err(Error::config("data.tokenizer", message));
     }
-    if Path::new(&data.tokenizer) != own {
-        return Ok(());
+    if Path::new(&data.tokenizer) == own {
+        data.tokenizer = dataset::keep_tokenizer(&own, &data.cache_dir)?.display().to_string();
     }
-    let files = Tokenizer::from_file(&own)?.files();
-    let hash: String = Sha256::digest(&files[0].1).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let folder = data.cache_dir.join(format!("tokenizer-{hash}"));
-    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-    for (name, text) in &files {
-        write_atomic(&folder.join(name), text.as_bytes())?;
-    }
-    data.tokenizer = folder.join(TOKENIZER).display().to_string();
     Ok(())
 }
 

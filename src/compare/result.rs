@@ -206,8 +206,8 @@ pub(super) fn comparison(
             let spectrum = spectra.get(name).cloned();
             let first = RunId { optimizer: name.clone(), factor: 1.0, seed: train.seed };
             let forward_passes = forward_passes(&plan.run_config(&first)?, about.corpus.training_tokens);
-            let result = found.optimizer(name, reference, costs.get(name).copied())?;
-            Ok(OptimizerResult { spectrum, forward_passes, ..result })
+            let result = found.optimizer(name, reference, costs.get(name).copied(), forward_passes)?;
+            Ok(OptimizerResult { spectrum, ..result })
         };
         names.iter().map(of).collect()
     };
@@ -307,7 +307,13 @@ impl<'a> Found<'a> {
         self.plan.optimizers.iter().all(ended) && (nothing_to_tune || self.plan.fine_tuners.iter().all(ended))
     }
 
-    fn optimizer(&self, name: &str, reference: &str, cost: Option<Cost>) -> Result<OptimizerResult> {
+    fn optimizer(
+        &self,
+        name: &str,
+        reference: &str,
+        cost: Option<Cost>,
+        forward_passes: u64,
+    ) -> Result<OptimizerResult> {
         let own = OptimizerConfig::named(name)?;
         let best_factor = self.best_factor(name);
         let settings = own.clone().with_lr_factor(best_factor.unwrap_or(1.0));
@@ -338,7 +344,7 @@ impl<'a> Found<'a> {
             diverged_seeds: runs.iter().filter(|run| !run.is_finished()).map(|run| run.id.seed).collect(),
             tokens_per_sec: train_secs.filter(|secs| *secs > 0.0).map(|secs| tokens / secs),
             train_secs,
-            forward_passes: 0,
+            forward_passes,
             backward_passes: if own.zeroth_order().is_some() { 0 } else { self.plan.config.train.steps },
             cost,
             spectrum: None,

@@ -233,9 +233,7 @@ impl RunConfig {
         }
         Ok(())
     }
-}
 
-impl RunConfig {
     /// Makes every path absolute, so that a run's config.toml repeats it from any folder.
     ///
     /// Errors: a current folder that is gone.

@@ -6,7 +6,7 @@ use super::tokens::Tokens;
 use crate::{Error, Result};
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use load::load;
+pub use load::{keep_tokenizer, load};
 
 /// Tokens to train on and tokens held out.
 #[derive(Debug, Clone)]
@@ -194,6 +194,24 @@ mod load {
         write(&part, tokenizer.to_json())?;
         workshop.deliver(&part, &path)?;
         Ok(tokenizer)
+    }
+
+    /// Copies a tokenizer to where tokenizers stay, for the folder that it lies in may go: the copy's `tokenizer.json`.
+    ///
+    /// # Errors
+    /// No tokenizer there, or a cache that cannot be written.
+    pub fn keep_tokenizer(path: &Path, cache_dir: &Path) -> Result<PathBuf> {
+        let tokenizer = Tokenizer::from_file(path)?;
+        let hash = digest(tokenizer.files().into_iter().map(|(_, text)| text));
+        let folder = cache_dir.join("tokenizers").join(&hash[..16]);
+        if !folder.exists() {
+            let workshop = workshop(&folder)?;
+            let part = workshop.folder.join("tokenizer");
+            std::fs::create_dir(&part).map_err(Error::io("create", &part))?;
+            tokenizer.save(&part)?;
+            workshop.deliver(&part, &folder)?;
+        }
+        Ok(folder.join("tokenizer.json"))
     }
 
     /// The ids of both sides: from shards in the cache, except that bytes are made faster than they are read,

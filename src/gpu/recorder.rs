@@ -171,6 +171,13 @@ impl Recorder {
         self.dispatches_that(plan, |dispatch| dispatch.gated.is_none())
     }
 
+    /// Bytes of all tensors that those name, of the ones that are read and written twice.
+    pub fn bytes_moved(&self, plan: &str, updated: &[Tensor]) -> u64 {
+        let dispatches = self.ungated_dispatches(plan);
+        let named = dispatches.iter().flat_map(|(_, bindings)| *bindings);
+        named.map(|tensor| tensor.bytes() * (1 + u64::from(updated.contains(tensor)))).sum()
+    }
+
     fn dispatches_that(&self, plan: &str, wanted: impl Fn(&Dispatch) -> bool) -> Vec<(&'static str, &[Tensor])> {
         let plan = self.plans.iter().filter(|p| p.name == plan);
         let dispatches = plan.flat_map(|p| &p.dispatches).filter(|dispatch| wanted(dispatch));

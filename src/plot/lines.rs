@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use plotters::prelude::*;
 
-use super::{Ink, Ticks, drawn, mark, mesh, padded, short};
+use super::{Ink, NUMBERS, Ticks, chart, drawn, mark, mesh, padded, short};
 
 /// What the axes say.
 pub(crate) struct Axis {
@@ -52,12 +52,8 @@ pub(crate) fn lines(axis: &Axis, series: &[Series], cap: Option<f64>, n_inks: us
         Scale::Log => log_ticks(&y),
     };
     drawn(n_inks, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(10)
-            .margin_right(24)
-            .x_label_area_size(48)
-            .y_label_area_size(64)
-            .build_cartesian_2d(Ticks { range: x, at: x_at }, Ticks { range: y, at })?;
+        let mut chart =
+            chart(area, NUMBERS).build_cartesian_2d(Ticks { range: x, at: x_at }, Ticks { range: y, at })?;
         let words = |value: &f64| short(*value);
         let digits = |value: &f64| match axis.scale {
             Scale::Linear => format!("{value:.2}"),

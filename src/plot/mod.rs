@@ -42,6 +42,16 @@ macro_rules! mesh {
 }
 pub(crate) use mesh;
 
+/// A chart with room for what its axes say; `left` is that for the words along the upright one.
+pub(crate) fn chart<'a, 'svg>(area: &'a Area<'svg>, left: u32) -> ChartBuilder<'a, 'static, SVGBackend<'svg>> {
+    let mut chart = ChartBuilder::on(area);
+    chart.margin(10).margin_right(24).x_label_area_size(48).y_label_area_size(left);
+    chart
+}
+
+/// Room for the numbers of an upright axis.
+pub(crate) const NUMBERS: u32 = 64;
+
 /// One SVG element, with `n_inks` inks in it.
 pub(crate) fn drawn(n_inks: usize, draw: impl FnOnce(&Area<'_>) -> Drawn) -> String {
     let mut svg = String::new();

@@ -26,6 +26,7 @@ pub mod cross_entropy;
 pub mod embedding;
 pub mod extrapolated_sgd;
 pub mod galore;
+pub mod gram_schmidt;
 pub mod h_fac;
 pub mod heat_map;
 pub mod lion;

@@ -1,5 +1,6 @@
 //! SubZero (Yu et al. 2024, arXiv 2410.08989, algorithm 1): MeZO's directions, of low rank for every matrix.
 
+use super::gram_schmidt::orthonormalize;
 use super::random::normal;
 
 /// The subspaces of a matrix m×n.
@@ -40,22 +41,6 @@ impl Subspaces {
             }
         }
         z
-    }
-}
-
-/// Gram and Schmidt, twice over.
-fn orthonormalize(rows: &mut [f64], len: usize) {
-    for row in 0..rows.len() / len {
-        let (before, rest) = rows.split_at_mut(row * len);
-        let own = &mut rest[..len];
-        for _ in 0..2 {
-            for other in before.chunks(len) {
-                let share: f64 = own.iter().zip(other).map(|(a, b)| a * b).sum();
-                own.iter_mut().zip(other).for_each(|(a, b)| *a -= share * b);
-            }
-        }
-        let norm = own.iter().map(|x| x * x).sum::<f64>().sqrt();
-        own.iter_mut().for_each(|x| *x /= norm);
     }
 }
 

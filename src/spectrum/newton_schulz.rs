@@ -6,6 +6,7 @@ use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::singular::singular_values;
+use crate::reference::gram_schmidt::orthonormalize;
 use crate::reference::matmul;
 use crate::reference::newton_schulz::Sequence;
 
@@ -90,22 +91,11 @@ fn apply([a, b, c]: [f64; 3], x: f64) -> f64 {
     x * (a + square * (b + square * c))
 }
 
-/// m×n with orthonormal rows, m ≤ n, by Gram–Schmidt twice over.
+/// m×n with orthonormal rows, m ≤ n.
 fn orthonormal_rows(m: usize, n: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
-    let mut rows: Vec<Vec<f64>> = Vec::with_capacity(m);
-    for _ in 0..m {
-        let mut row: Vec<f64> = (0..n).map(|_| StandardNormal.sample(rng)).collect();
-        for _ in 0..2 {
-            for other in &rows {
-                let along: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
-                row.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
-            }
-            let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
-            row.iter_mut().for_each(|x| *x /= norm);
-        }
-        rows.push(row);
-    }
-    rows.concat()
+    let mut rows: Vec<f64> = (0..m * n).map(|_| StandardNormal.sample(rng)).collect();
+    orthonormalize(&mut rows, n);
+    rows
 }
 
 #[cfg(test)]

@@ -140,10 +140,11 @@ fn measured(config: &OptimizerConfig) -> (f64, usize) {
         let ahead = record_ahead(&mut rec, config, &update, shared);
         record(&mut rec, config, &Update { ahead: ahead.as_ref(), ..update }, shared).unwrap()
     };
-    let written_too = |tensor: &Tensor| *tensor == weight || states.iter().any(|state| state.tensor == *tensor);
-    let (mut numbers, mut multiplications) = (0, 0);
+    let updated: Vec<Tensor> =
+        std::iter::once(weight.clone()).chain(states.into_iter().map(|state| state.tensor)).collect();
+    let passes = rec.bytes_moved("update", &updated) as f64 / weight.bytes() as f64 - 3.0;
+    let mut multiplications = 0;
     for (kernel, bindings) in rec.ungated_dispatches("update") {
-        numbers += bindings.iter().map(|t| t.len() * (1 + usize::from(written_too(t)))).sum::<usize>();
         let of = |at: usize| bindings[at].len() as f64;
         if kernel.starts_with("matmul") {
             // MK·KN·MN is the square of MNK.
@@ -154,7 +155,7 @@ fn measured(config: &OptimizerConfig) -> (f64, usize) {
             multiplications += bindings[0].len() * bindings[0].shape[0];
         }
     }
-    (numbers as f64 / weight.len() as f64 - 3.0, multiplications)
+    (passes, multiplications)
 }
 
 /// The table's line of an optimizer, from the ledgers of the presets and from one recorded update.

@@ -219,11 +219,10 @@ async fn copy(gpu: &Gpu, shape: [usize; 2]) -> Result<f64> {
 async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2], copy_secs: f64) -> Result<Value> {
     let recorded = Recorded::new(gpu, config, shape)?;
     let dispatches = recorded.rec.ungated_dispatches("update");
-    let named = || dispatches.iter().flat_map(|(_, bindings)| *bindings);
-    let uses = |tensor: &Tensor| named().filter(|binding| *binding == tensor).count();
-    let written_too: u64 = recorded.updated.iter().map(|tensor| uses(tensor) as u64 * tensor.bytes()).sum();
-    let moved = named().map(Tensor::bytes).sum::<u64>() + written_too;
-    let (kernels, reads) = (dispatches.len(), uses(&recorded.input));
+    let named = dispatches.iter().flat_map(|(_, bindings)| *bindings);
+    let reads = named.filter(|binding| **binding == recorded.input).count();
+    let moved = recorded.rec.bytes_moved("update", &recorded.updated);
+    let kernels = dispatches.len();
     let state = recorded.rec.memory().bytes(Class::OptimizerState);
     let copied = 2 * recorded.weight.bytes();
     let renews = matches!(config.linear.rule, Rule::Galore(_) | Rule::Fira(_) | Rule::Subzero(_));

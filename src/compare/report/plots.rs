@@ -8,7 +8,9 @@ use plotters::style::FontTransform;
 
 use super::super::plan::factor_words;
 use super::super::statistics::Spread;
-use crate::plot::{Area, Drawn, FOREGROUND, GRID, Ink, SIZE, Ticks, drawn, font, mark, mesh, padded, short};
+use crate::plot::{
+    Area, Drawn, FOREGROUND, GRID, Ink, NUMBERS, SIZE, Ticks, chart, drawn, font, mark, mesh, padded, short,
+};
 
 /// Final losses of one optimizer over the factors.
 pub(super) struct Factors {
@@ -127,12 +129,7 @@ pub(super) fn spots(x_words: &str, spots: &[Spot], n_inks: usize) -> String {
     let x = -0.04 * widest..if widest > 0.0 { 1.16 * widest } else { 1.0 };
     let y = padded(spots.iter().map(|spot| spot.at.1));
     drawn(n_inks, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(10)
-            .margin_right(24)
-            .x_label_area_size(48)
-            .y_label_area_size(64)
-            .build_cartesian_2d(x, y)?;
+        let mut chart = chart(area, NUMBERS).build_cartesian_2d(x, y)?;
         let words = |value: &f64| short(*value);
         let digits = |value: &f64| format!("{value:.2}");
         mesh!(chart)
@@ -215,12 +212,7 @@ fn by_name<'a, 'b>(
 ) -> Drawn<ChartContext<'b, SVGBackend<'a>, Cartesian2d<RangedCoordf64, Ticks>>> {
     let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0) as u32;
     let rows = Ticks { range: -(names.len().max(1) as f64)..0.0, at: (0..names.len()).map(row_center).collect() };
-    let mut chart = ChartBuilder::on(area)
-        .margin(10)
-        .margin_right(24)
-        .x_label_area_size(48)
-        .y_label_area_size(24 + 9 * longest)
-        .build_cartesian_2d(x, rows)?;
+    let mut chart = chart(area, 24 + 9 * longest).build_cartesian_2d(x, rows)?;
     let name = |y: &f64| names.get((-y - 0.5).round() as usize).copied().unwrap_or_default().to_owned();
     let words = |value: &f64| tick(*value);
     mesh!(chart)
