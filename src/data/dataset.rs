@@ -201,14 +201,14 @@ mod load {
     /// # Errors
     /// No tokenizer there, or a cache that cannot be written.
     pub fn keep_tokenizer(path: &Path, cache_dir: &Path) -> Result<PathBuf> {
-        let tokenizer = Tokenizer::from_file(path)?;
-        let hash = digest(tokenizer.files().into_iter().map(|(_, text)| text));
+        let files = Tokenizer::from_file(path)?.files();
+        let hash = digest(files.iter().map(|(_, text)| text));
         let folder = cache_dir.join("tokenizers").join(&hash[..16]);
         if !folder.exists() {
             let workshop = workshop(&folder)?;
             let part = workshop.folder.join("tokenizer");
             std::fs::create_dir(&part).map_err(Error::io("create", &part))?;
-            tokenizer.save(&part)?;
+            files.iter().try_for_each(|(name, text)| write(&part.join(name), text))?;
             workshop.deliver(&part, &folder)?;
         }
         Ok(folder.join("tokenizer.json"))
