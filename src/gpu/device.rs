@@ -31,13 +31,6 @@ pub struct Profile {
     pub timestamps: bool,
     /// Whether the adapter is a program on the CPU.
     pub software: bool,
-    /// How often an invocation may go round its loops in one dispatch, all of them together. llvmpipe (Mesa 22.3) ends its
-    /// loops after 65 535 rounds, without a word; on a GPU a watchdog ends a dispatch that takes seconds.
-    pub loop_rounds: usize,
-}
-
-const fn loop_rounds(software: bool) -> usize {
-    if software { 30_000 } else { 4_000_000 }
 }
 
 impl Profile {
@@ -50,7 +43,6 @@ impl Profile {
             offset_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             software,
-            loop_rounds: loop_rounds(software),
         }
     }
 
@@ -64,7 +56,6 @@ impl Profile {
             offset_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
             timestamps: false,
             software: form == Form::Registers,
-            loop_rounds: loop_rounds(form == Form::Registers),
         }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) use kernel::kernel;
 pub use ledger::{Class, Memory, byte_unit, bytes_in_words};
 pub use pace::Pace;
 pub use picture::Picture;
-pub use recorder::{MAX_GROUPS, Recorder, grid};
+pub use recorder::{Due, MAX_GROUPS, Recorder, grid};
 pub use ring::ReadbackRing;
 pub use tensor::Tensor;
 pub use workspace::{KernelTime, Workspace};

@@ -6,6 +6,7 @@ use std::ops::Range;
 use web_time::Instant;
 
 use super::device::Gpu;
+use super::recorder::Due;
 use super::workspace::Workspace;
 use crate::Result;
 
@@ -28,7 +29,8 @@ pub struct Pace {
 #[derive(Debug)]
 struct Piece {
     plan: String,
-    dispatches: Range<usize>,
+    /// Places of its dispatches in the plan.
+    places: Vec<usize>,
     estimate_secs: f64,
     submitted: Instant,
     done: flume::Receiver<Instant>,
@@ -40,31 +42,29 @@ impl Pace {
         Self { budget_secs, secs: HashMap::new(), pending: VecDeque::new(), last_done: None }
     }
 
-    /// Seconds that one replay of a plan is expected to take on the device; none before its first.
-    pub fn estimate_secs(&self, plan: &str) -> Option<f64> {
-        self.secs.get(plan).map(|secs| secs.iter().sum())
-    }
-
-    /// Submits `plans` one after the other, waiting whenever the budget is used up; the last pieces are still under way
+    /// Submits what is due of `plans` one after the other, waiting whenever the budget is used up; the last pieces are still under way
     /// at the end.
     ///
-    /// The results are those of [`Workspace::run`] to the bit: only the submissions differ.
+    /// The results are those of [`Workspace::run_due`] to the bit: only the submissions differ.
     /// Errors: a device that fails.
-    pub async fn run(&mut self, gpu: &Gpu, workspace: &Workspace, plans: &[&str]) -> Result<()> {
+    pub async fn run(&mut self, gpu: &Gpu, workspace: &Workspace, plans: &[&str], due: Due) -> Result<()> {
         for &plan in plans {
             let n = workspace.n_dispatches(plan);
-            let secs = self.secs.entry(plan.to_owned()).or_insert_with(|| vec![UNKNOWN_SECS; n]).clone();
+            let secs = self.secs.entry(plan.to_owned()).or_insert_with(|| vec![UNKNOWN_SECS; n]);
+            let places = workspace.places(plan, due);
+            let secs: Vec<f64> = places.iter().map(|&place| secs[place]).collect();
             // Two halves, so that the device has something to do while the first one's end is told.
-            for dispatches in pieces(&secs, self.budget_secs / 2.0) {
-                let estimate_secs = secs[dispatches.clone()].iter().sum();
+            for piece in pieces(&secs, self.budget_secs / 2.0) {
+                let estimate_secs = secs[piece.clone()].iter().sum();
+                let places = places[piece].to_vec();
                 self.make_room(gpu, estimate_secs).await?;
-                workspace.submit(gpu, plan, dispatches.clone());
+                workspace.submit(gpu, plan, &places);
                 let (sender, done) = flume::bounded(1);
                 gpu.queue.on_submitted_work_done(move || {
                     let _ = sender.send(Instant::now()); // a failed send means that nobody waits any more
                 });
                 let submitted = Instant::now();
-                self.pending.push_back(Piece { plan: plan.to_owned(), dispatches, estimate_secs, submitted, done });
+                self.pending.push_back(Piece { plan: plan.to_owned(), places, estimate_secs, submitted, done });
             }
         }
         Ok(())
@@ -95,7 +95,9 @@ impl Pace {
         let took = done.saturating_duration_since(began).as_secs_f64();
         let secs = self.secs.get_mut(&piece.plan).expect("an estimate for every plan that ran");
         let change = (took / piece.estimate_secs).clamp(MOST_CHANGE.recip(), MOST_CHANGE);
-        secs[piece.dispatches].iter_mut().for_each(|secs| *secs = (*secs * change).max(1e-7));
+        for place in piece.places {
+            secs[place] = (secs[place] * change).max(1e-7);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::device::{Gpu, Profile};
 use super::kernel::Kernel;
@@ -29,6 +30,7 @@ pub struct Recorder {
     /// What tensors hold from the beginning; all others are zero.
     pub(super) initial: Vec<(Tensor, Vec<u32>)>,
     staging_bytes: u64,
+    n_repeats: usize,
 }
 
 pub(super) struct TensorRecord {
@@ -54,12 +56,62 @@ pub(super) struct Dispatch {
     pub groups: [u32; 3],
     /// Where a gate writes the workgroups instead: `groups`, or none.
     pub gated: Option<Tensor>,
+    /// See [`Recorder::every`].
+    pub every: Option<u32>,
+    /// See [`Recorder::repeated`].
+    pub repeat: Option<Repeat>,
+}
+
+/// Neighbours of the same number are made one after the other, so many times over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Repeat {
+    number: usize,
+    times: usize,
+}
+
+/// Which of the dispatches that stand under [`Recorder::every`] a replay makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// All of them.
+    All,
+    /// Those of this step, counted from 0.
+    Step(u64),
+    /// None of them.
+    None,
+}
+
+impl Due {
+    pub(super) fn includes(self, every: Option<u32>) -> bool {
+        match (self, every) {
+            (Self::All, _) | (_, None) => true,
+            (Self::Step(step), Some(every)) => step.is_multiple_of(every.into()),
+            (Self::None, Some(_)) => false,
+        }
+    }
+}
+
+impl PlanRecord {
+    /// The dispatches' numbers in the order in which a replay makes them.
+    pub fn order(&self) -> Vec<usize> {
+        self.repeats().flat_map(|(body, times)| std::iter::repeat_n(body, times).flatten()).collect()
+    }
+
+    /// The plan as pieces that are made so many times over.
+    fn repeats(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
+        let mut at = 0;
+        self.dispatches.chunk_by(|a, b| a.repeat == b.repeat).map(move |body| {
+            let first = at;
+            at += body.len();
+            (first..at, body[0].repeat.map_or(1, |repeat| repeat.times))
+        })
+    }
 }
 
 impl Recorder {
     /// An empty record for a device with this profile.
     pub fn new(profile: &Profile) -> Self {
-        Self { profile: profile.clone(), tensors: Vec::new(), plans: Vec::new(), initial: Vec::new(), staging_bytes: 0 }
+        let (tensors, plans, initial) = (Vec::new(), Vec::new(), Vec::new());
+        Self { profile: profile.clone(), tensors, plans, initial, staging_bytes: 0, n_repeats: 0 }
     }
 
     /// A tensor that lives from one replay to the next and that every plan may name.
@@ -111,7 +163,44 @@ impl Recorder {
             constants: constants.to_vec(),
             groups,
             gated: None,
+            every: None,
+            repeat: None,
         });
+    }
+
+    /// Records `body`, which is wanted in the steps 0, `interval`, 2·`interval`, … alone: a replay that is told its step
+    /// leaves it out in all others, as if it were not there. What it reads from step to step may be persistent only.
+    ///
+    /// # Panics
+    /// On an interval of 0.
+    pub fn every(&mut self, interval: u32, body: impl FnOnce(&mut Self)) {
+        assert!(interval > 0, "an interval of no steps");
+        for dispatch in self.recorded(body) {
+            assert!(dispatch.every.is_none(), "{}: an interval within an interval", dispatch.kernel.name);
+            dispatch.every = Some(interval);
+        }
+    }
+
+    /// Records `body` once, to be made `times` times over: its kernels find out from what they wrote how far they are.
+    ///
+    /// # Panics
+    /// On a body in a body, or one with a gate of its own.
+    pub fn repeated(&mut self, times: usize, body: impl FnOnce(&mut Self)) {
+        let number = self.n_repeats;
+        self.n_repeats += 1;
+        for dispatch in self.recorded(body) {
+            assert!(dispatch.repeat.is_none(), "{}: a repetition within a repetition", dispatch.kernel.name);
+            assert!(dispatch.gated.is_none(), "{}: a gate within a repetition", dispatch.kernel.name);
+            dispatch.repeat = Some(Repeat { number, times });
+        }
+    }
+
+    /// What `body` records.
+    fn recorded(&mut self, body: impl FnOnce(&mut Self)) -> &mut [Dispatch] {
+        let plan = self.plans.len().checked_sub(1).expect("a plan was begun");
+        let first = self.plans[plan].dispatches.len();
+        body(self);
+        &mut self.plans[plan].dispatches[first..]
     }
 
     /// Records `body`, whose dispatches the device itself runs or leaves out at every replay.
@@ -125,23 +214,21 @@ impl Recorder {
         constants: &[(&'static str, f64)],
         body: impl FnOnce(&mut Self),
     ) {
-        let plan = self.plans.len().checked_sub(1).expect("a plan was begun");
-        let first = self.plans[plan].dispatches.len();
-        body(self);
-        let groups: Vec<u32> = self.plans[plan].dispatches[first..].iter().flat_map(|d| d.groups).collect();
+        let groups: Vec<u32> = self.recorded(body).iter().flat_map(|dispatch| dispatch.groups).collect();
         let shape = [groups.len() / 3, 3];
         let full = self.persistent(Class::Scratch, "workgroups", &shape);
         let open = self.persistent(Class::Scratch, "workgroups behind a gate", &shape);
         self.tensors[open.id].indirect = true;
         self.initial.push((full.clone(), groups));
-        for (row, dispatch) in self.plans[plan].dispatches[first..].iter_mut().enumerate() {
+        let dispatches = &mut self.plans.last_mut().expect("a plan was begun").dispatches;
+        let first = dispatches.len() - shape[0];
+        for (row, dispatch) in dispatches[first..].iter_mut().enumerate() {
             assert!(dispatch.gated.is_none(), "{}: a gate within a gate", dispatch.kernel.name);
             dispatch.gated = Some(open.rows(row..row + 1));
         }
         let constants = [constants, &[("DISPATCHES", shape[0] as f64)]].concat();
         self.dispatch(gate, &[bindings, &[&full, &open]].concat(), &constants, [1, 1, 1]);
-        let gate = self.plans[plan].dispatches.pop().expect("the gate");
-        self.plans[plan].dispatches.insert(first, gate);
+        self.plans.last_mut().expect("a plan was begun").dispatches[first..].rotate_right(1);
     }
 
     /// Counts buffers for read-back under scratch.
@@ -166,14 +253,14 @@ impl Recorder {
         self.dispatches_that(plan, |_| true)
     }
 
-    /// Those that stand behind no gate, and so are made in every replay.
-    pub fn ungated_dispatches(&self, plan: &str) -> Vec<(&'static str, &[Tensor])> {
-        self.dispatches_that(plan, |dispatch| dispatch.gated.is_none())
+    /// Those that stand behind no gate and under no interval, and so are made in every replay.
+    pub fn ordinary_dispatches(&self, plan: &str) -> Vec<(&'static str, &[Tensor])> {
+        self.dispatches_that(plan, |dispatch| dispatch.gated.is_none() && dispatch.every.is_none())
     }
 
     /// Bytes of all tensors that those name, of the ones that are read and written twice.
     pub fn bytes_moved(&self, plan: &str, updated: &[Tensor]) -> u64 {
-        let dispatches = self.ungated_dispatches(plan);
+        let dispatches = self.ordinary_dispatches(plan);
         let named = dispatches.iter().flat_map(|(_, bindings)| *bindings);
         named.map(|tensor| tensor.bytes() * (1 + u64::from(updated.contains(tensor)))).sum()
     }
@@ -184,9 +271,9 @@ impl Recorder {
         dispatches.map(|d| (d.kernel.name, &d.bindings[..])).collect()
     }
 
-    /// Number of dispatches of a plan.
+    /// Number of dispatches of a plan's replay.
     pub fn n_dispatches(&self, plan: &str) -> usize {
-        self.plans.iter().find(|p| p.name == plan).map_or(0, |p| p.dispatches.len())
+        self.plans.iter().find(|p| p.name == plan).map_or(0, |p| p.order().len())
     }
 
     /// Bytes by class that [`Recorder::allocate`] will take: the same layout, not an estimate.
@@ -266,11 +353,15 @@ impl Recorder {
     fn lifetimes(&self) -> Vec<Vec<Lifetime>> {
         let of_plan = |plan: &PlanRecord| {
             let mut lives: BTreeMap<usize, Lifetime> = BTreeMap::new();
-            for (at, dispatch) in plan.dispatches.iter().enumerate() {
-                for id in dispatch.bindings.iter().map(|tensor| tensor.id).filter(|&id| !self.tensors[id].persistent) {
-                    let bytes = self.tensors[id].len as u64 * 4;
-                    let new = Lifetime { tensor: id, bytes, first: at, last: at };
-                    lives.entry(id).or_insert(new).last = at;
+            for (body, times) in plan.repeats() {
+                for at in body.clone() {
+                    // What a repetition leaves is there when it begins again.
+                    let [first, last] = if times > 1 { [body.start, body.end - 1] } else { [at; 2] };
+                    let tensors = plan.dispatches[at].bindings.iter().map(|tensor| tensor.id);
+                    for id in tensors.filter(|&id| !self.tensors[id].persistent) {
+                        let bytes = self.tensors[id].len as u64 * 4;
+                        lives.entry(id).or_insert(Lifetime { tensor: id, bytes, first, last }).last = last;
+                    }
                 }
             }
             lives.into_values().collect()

@@ -1,11 +1,10 @@
 //! What a record becomes: buffers, and plans that are replayed.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use super::device::Gpu;
 use super::ledger::{Class, Memory};
-use super::recorder::{Dispatch, Recorder};
+use super::recorder::{Dispatch, Due, Recorder};
 use super::tensor::Tensor;
 use crate::{Error, Result};
 
@@ -24,6 +23,8 @@ pub struct Workspace {
 struct Plan {
     name: Cow<'static, str>,
     steps: Vec<Step>,
+    /// Which of them a replay makes, one after the other.
+    order: Vec<usize>,
 }
 
 struct Step {
@@ -31,6 +32,7 @@ struct Step {
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     groups: Groups,
+    every: Option<u32>,
 }
 
 enum Groups {
@@ -67,7 +69,7 @@ impl Workspace {
             for dispatch in &plan.dispatches {
                 steps.push(workspace.step(gpu, dispatch).await?);
             }
-            workspace.plans.push(Plan { name: plan.name.clone(), steps });
+            workspace.plans.push(Plan { name: plan.name.clone(), steps, order: plan.order() });
         }
         for (tensor, values) in &recorder.initial {
             workspace.write(gpu, tensor, values);
@@ -104,7 +106,7 @@ impl Workspace {
             None => Groups::Fixed(dispatch.groups),
             Some(tensor) => Groups::Gated(self.buffer(tensor).clone(), tensor.offset as u64 * 4),
         };
-        Ok(Step { kernel: dispatch.kernel.name, pipeline, bind_group, groups })
+        Ok(Step { kernel: dispatch.kernel.name, pipeline, bind_group, groups, every: dispatch.every })
     }
 
     fn plan(&self, name: &str) -> &Plan {
@@ -115,21 +117,34 @@ impl Workspace {
         &self.buffers[self.place[tensor.id].expect("a tensor that a dispatch names")]
     }
 
-    /// Dispatches of a plan.
+    /// Dispatches of a plan's longest replay.
     pub(super) fn n_dispatches(&self, plan: &str) -> usize {
-        self.plan(plan).steps.len()
+        self.plan(plan).order.len()
     }
 
-    /// Replays `plans` one after the other, in one compute pass and one submission.
+    /// The places of those that this replay makes.
+    pub(super) fn places(&self, plan: &str, due: Due) -> Vec<usize> {
+        let plan = self.plan(plan);
+        (0..plan.order.len()).filter(|&at| due.includes(plan.steps[plan.order[at]].every)).collect()
+    }
+
+    /// Replays `plans` one after the other, in one compute pass and one submission, with all that is due at times only.
+    pub fn run(&self, gpu: &Gpu, plans: &[&str]) {
+        self.run_due(gpu, plans, Due::All);
+    }
+
+    /// Replays `plans` as [`Workspace::run`] does, with what is due alone.
     ///
     /// [`Pace::run`](super::Pace::run) does the same in pieces.
-    pub fn run(&self, gpu: &Gpu, plans: &[&str]) {
-        submit(gpu, plans.iter().flat_map(|name| &self.plan(name).steps));
+    pub fn run_due(&self, gpu: &Gpu, plans: &[&str], due: Due) {
+        let steps = plans.iter().map(|name| self.plan(name)).flat_map(Plan::replay);
+        submit(gpu, steps.filter(|step| due.includes(step.every)));
     }
 
     /// Replays a part of a plan.
-    pub(super) fn submit(&self, gpu: &Gpu, plan: &str, dispatches: Range<usize>) {
-        submit(gpu, &self.plan(plan).steps[dispatches]);
+    pub(super) fn submit(&self, gpu: &Gpu, plan: &str, places: &[usize]) {
+        let plan = self.plan(plan);
+        submit(gpu, places.iter().map(|&at| &plan.steps[plan.order[at]]));
     }
 
     /// Copies a tensor of another workspace on the same device into one of this, after everything submitted before.
@@ -143,10 +158,10 @@ impl Workspace {
         gpu.queue.submit([encoder.finish()]);
     }
 
-    /// Replays a plan once with a time stamp around every dispatch, and sums them by kernel, slowest first.
+    /// Replays what is due of a plan once with a time stamp around every dispatch, and sums them by kernel, slowest first.
     ///
     /// Errors: an adapter without time stamps.
-    pub async fn time(&self, gpu: &Gpu, plan: &str) -> Result<Vec<KernelTime>> {
+    pub async fn time(&self, gpu: &Gpu, plan: &str, due: Due) -> Result<Vec<KernelTime>> {
         if !gpu.profile.timestamps {
             return Err(Error::Gpu(format!("{} has no time stamps", gpu.adapter_name)));
         }
@@ -161,7 +176,8 @@ impl Workspace {
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let resolved = create_buffer(gpu, "timing", bytes, usage).await?;
         let mut times: Vec<KernelTime> = Vec::new();
-        for piece in self.plan(plan).steps.chunks(QUERIES as usize / 2) {
+        let steps: Vec<&Step> = self.plan(plan).replay().filter(|step| due.includes(step.every)).collect();
+        for piece in steps.chunks(QUERIES as usize / 2) {
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
             for (index, step) in piece.iter().enumerate() {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
@@ -203,6 +219,12 @@ impl Workspace {
     pub async fn read<T: bytemuck::Pod>(&self, gpu: &Gpu, tensor: &Tensor) -> Result<Vec<T>> {
         assert_eq!(size_of::<T>(), 4, "elements have 32 bits");
         read_bytes(gpu, self.buffer(tensor), tensor.offset as u64 * 4, tensor.bytes()).await
+    }
+}
+
+impl Plan {
+    fn replay(&self) -> impl Iterator<Item = &Step> {
+        self.order.iter().map(|&step| &self.steps[step])
     }
 }
 

@@ -7,13 +7,19 @@ use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
 
 pub(super) const KERNELS: &[Kernel] = &[
     kernel!("interval_gate", "step"),
-    kernel!("orthonormalize_rows", "reduce"),
-    kernel!("jacobi_gram"),
+    kernel!("unit_rows", "reduce"),
+    kernel!("identity"),
+    kernel!("next_round"),
+    kernel!("eliminate"),
+    kernel!("jacobi_turns"),
+    kernel!("jacobi_rotate"),
     kernel!("select_basis", "reduce"),
     kernel!("subspace_moments", "reduce", "step"),
     kernel!("subtract"),
 ];
 
+/// See [`orthonormalize`].
+const CHOLESKY_FACTORS: usize = 4;
 /// Directions beyond the rank that the search keeps, and its power iterations (Halko, Martinsson & Tropp 2011,
 /// arXiv 0909.4061, section 4.5 and algorithm 4.4).
 const OVERSAMPLING: usize = 8;
@@ -22,16 +28,11 @@ const POWER_ITERATIONS: usize = 3;
 /// above a root of its precision, and the second one, of rows that are nearly orthogonal, is exact in all sizes (Demmel &
 /// Veselić 1992, doi 10.1137/0613074).
 const SWEEPS: [usize; 2] = [9, 6];
-/// Rows that shaders/jacobi_gram.wgsl has room for.
-const MAX_ROTATED: usize = 2048;
-/// The largest rank of a basis that [`renew_basis`] finds.
-pub const MAX_RANK: usize = MAX_ROTATED - OVERSAMPLING;
 
 /// Every `interval` steps from the first on, fills `basis` `[smaller side, r]` with the leading singular vectors of
 /// `gradient` m×n along its smaller side, the first first.
 ///
-/// A randomized search, exact where r + 8 reaches the smaller side; all of it on the device, and left out by the device
-/// in all other steps.
+/// A randomized search, exact where r + 8 reaches the smaller side; all of it on the device.
 pub fn renew_basis(
     rec: &mut Recorder,
     gradient: &Tensor,
@@ -44,55 +45,63 @@ pub fn renew_basis(
     let (small, large, rank) = (m.min(n), m.max(n), basis.shape[1]);
     assert_eq!(basis.shape[0], small, "a basis {:?} of a gradient {m}×{n}", basis.shape);
     let k = small.min(rank + OVERSAMPLING);
-    let y = rec.transient(Class::Scratch, "search basis", &[k, small]);
-    let z = rec.transient(Class::Scratch, "search image", &[k, large]);
     // Rows along the smaller side to rows along the larger one, and back.
-    let out = |rec: &mut Recorder, y: &Tensor, z: &Tensor| match m >= n {
-        true => matmul::nt(rec, y, gradient, z, Output::Write),
-        false => matmul::nn(rec, y, gradient, z, Output::Write),
-    };
-    let back = |rec: &mut Recorder, z: &Tensor, y: &Tensor| match m >= n {
-        true => matmul::nn(rec, z, gradient, y, Output::Write),
-        false => matmul::nt(rec, z, gradient, y, Output::Write),
-    };
-    rec.gated(&KERNELS[0], &[statistics, step], &[("INTERVAL", interval.into())], |rec| {
-        gaussian(rec, &z, step, 1.0, stream, 1);
-        back(rec, &z, &y);
-        for _ in 0..POWER_ITERATIONS {
-            orthonormalize(rec, &y);
-            out(rec, &y, &z);
-            back(rec, &z, &y);
+    let out = |rec: &mut Recorder, y: &Tensor| {
+        let z = rec.transient(Class::Scratch, "search image", &[k, large]);
+        match m >= n {
+            true => matmul::nt(rec, y, gradient, &z, Output::Write),
+            false => matmul::nn(rec, y, gradient, &z, Output::Write),
         }
-        orthonormalize(rec, &y);
-        out(rec, &y, &z);
-        let (mut y, mut z) = (y.clone(), z.clone());
+        z
+    };
+    let back = |rec: &mut Recorder, z: &Tensor| {
+        let y = rec.transient(Class::Scratch, "search basis", &[k, small]);
+        match m >= n {
+            true => matmul::nn(rec, z, gradient, &y, Output::Write),
+            false => matmul::nt(rec, z, gradient, &y, Output::Write),
+        }
+        y
+    };
+    rec.every(interval, |rec| {
+        let mut z = rec.transient(Class::Scratch, "random image", &[k, large]);
+        gaussian(rec, &z, step, 1.0, stream, 1);
+        for _ in 0..POWER_ITERATIONS {
+            let y = back(rec, &z);
+            let y = orthonormalize(rec, y);
+            z = out(rec, &y);
+        }
+        let y = back(rec, &z);
+        let mut y = orthonormalize(rec, y);
+        z = out(rec, &y);
         for sweeps in SWEEPS {
             (y, z) = orthogonalize(rec, &y, &z, sweeps);
         }
         let norms = row_norms(rec, &Scaled::new(&z));
         let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
         let constants = [("ROWS", k as f64), ("COLS", small as f64), ("RANK", rank as f64), lanes];
-        rec.dispatch(&KERNELS[3], &[&y, &norms, basis], &constants, grid(k));
+        when_due(rec, [statistics, step], interval, |rec| {
+            rec.dispatch(&KERNELS[7], &[&y, &norms, basis], &constants, grid(k));
+        });
     });
+}
+
+/// Records the end of a renewal: `body` is not made in a run that was halted, nor by a replay that does not know its step.
+fn when_due(rec: &mut Recorder, shared: [&Tensor; 2], interval: u32, body: impl FnOnce(&mut Recorder)) {
+    rec.gated(&KERNELS[0], &shared, &[("INTERVAL", interval.into())], body);
 }
 
 /// The rows of z, turned among each other until they are orthogonal, and those of y along with them.
 fn orthogonalize(rec: &mut Recorder, y: &Tensor, z: &Tensor, sweeps: usize) -> (Tensor, Tensor) {
     let k = y.shape[0];
-    assert!(k <= MAX_ROTATED, "{k} rows, there is room for {MAX_ROTATED}");
-    let [gram, rotation] =
-        ["gram of rows", "rotation of rows"].map(|name| rec.transient(Class::Scratch, name, &[k, k]));
-    matmul::nt(rec, z, z, &gram, Output::Write);
-    let alone = Alone::of(rec);
-    // Of a round: the turns, all pairs of rows, and a lane's pairs of columns.
     let pairs = k.div_ceil(2);
-    let round = pairs.div_ceil(alone.lanes) * (2 + k) + pairs * (1 + k.div_ceil(alone.lanes)) + 1;
-    let rounds = sweeps * (2 * pairs - 1);
-    let start = (k * k).div_ceil(alone.lanes);
-    for (first, last) in alone.cut(rounds, |at| round + if at == 0 { start } else { 0 }) {
-        let constants = [("ROWS", k as f64), ("FIRST", first as f64), ("LAST", last as f64), alone.constant()];
-        rec.dispatch(&KERNELS[2], &[&gram, &rotation], &constants, [1, 1, 1]);
-    }
+    let turns = rec.transient(Class::Scratch, "turns of pairs", &[pairs, 4]);
+    let Combination { gram, combination: rotation, round } = Combination::new(rec, z);
+    let (rows, lanes) = (("ROWS", k as f64), if rec.profile.software { 8 } else { 256 });
+    rec.repeated(sweeps * (2 * pairs - 1), |rec| {
+        rec.dispatch(&KERNELS[5], &[&gram, &round, &turns], &[rows, ("WG", lanes.into())], [1, 1, 1]);
+        let groups = [pairs.div_ceil(LANES) as u32, pairs as u32, 1];
+        rec.dispatch(&KERNELS[6], &[&turns, &gram, &rotation], &[rows], groups);
+    });
     let mut turned = |x: &Tensor| {
         let y = rec.transient(Class::Scratch, "turned rows", &x.shape);
         matmul::nn(rec, &rotation, x, &y, Output::Write);
@@ -101,86 +110,73 @@ fn orthogonalize(rec: &mut Recorder, y: &Tensor, z: &Tensor, sweeps: usize) -> (
     (turned(y), turned(z))
 }
 
-/// The rows of y to orthonormal ones, in place.
-fn orthonormalize(rec: &mut Recorder, y: &Tensor) {
+/// The rows of y to orthonormal ones that span as much or more, each those of the first rows that it stands below, with
+/// the sign that Gram and Schmidt's have; a zero row stays zero.
+///
+/// By Cholesky's factor of their gram matrix, several times over, so that rows of any condition may come (Fukaya et al.
+/// 2020, doi 10.1137/18M1218212, who shift the matrix where we leave pivots out): each time directions are told apart that
+/// are a hundred times smaller, down to rounding itself, which is a direction as good as any.
+fn orthonormalize(rec: &mut Recorder, y: Tensor) -> Tensor {
+    let mut y = y;
+    for _ in 0..CHOLESKY_FACTORS {
+        unit_rows(rec, &y);
+        y = without_those_before(rec, &y);
+    }
+    unit_rows(rec, &y);
+    y
+}
+
+/// Each row of y, of length 1, less its part in the span of those before it.
+fn without_those_before(rec: &mut Recorder, y: &Tensor) -> Tensor {
+    let k = y.shape[0];
+    let Combination { gram, combination, round } = Combination::new(rec, y);
+    rec.repeated(k - 1, |rec| {
+        rec.dispatch(&KERNELS[3], &[&round], &[], [1, 1, 1]);
+        rec.dispatch(&KERNELS[4], &[&round, &gram, &combination], &[("ROWS", k as f64)], [k as u32, 1, 1]);
+    });
+    let rest = rec.transient(Class::Scratch, "rows without those before", &y.shape);
+    matmul::nn(rec, &combination, y, &rest, Output::Write);
+    rest
+}
+
+/// What makes a new set of k rows of another.
+struct Combination {
+    /// `[k, k]`, of the rows.
+    gram: Tensor,
+    /// `[k, k]`, the identity.
+    combination: Tensor,
+    /// `[1]`, 0.
+    round: Tensor,
+}
+
+impl Combination {
+    fn new(rec: &mut Recorder, y: &Tensor) -> Self {
+        let k = y.shape[0];
+        let [gram, combination] =
+            ["gram of rows", "combination of rows"].map(|name| rec.transient(Class::Scratch, name, &[k, k]));
+        let round = rec.transient(Class::Scratch, "round", &[1]);
+        matmul::nt(rec, y, y, &gram, Output::Write);
+        rec.dispatch(&KERNELS[2], &[&combination, &round], &[("ROWS", k as f64)], grid((k * k).div_ceil(LANES)));
+        Self { gram, combination, round }
+    }
+}
+
+/// Rows of length 1, in place.
+fn unit_rows(rec: &mut Recorder, y: &Tensor) {
     let [rows, cols] = [y.shape[0], y.shape[1]];
-    let block = Alone::of(rec).block;
-    for first in (0..rows).step_by(block) {
-        let own = y.rows(first..rows.min(first + block));
-        if first == 0 {
-            orthonormalize_block(rec, &own);
-            continue;
-        }
-        // As often as within a block: what rounding leaves of a row in the span of others is a direction in the end.
-        let before = y.rows(0..first);
-        for _ in 0..3 {
-            let shares = rec.transient(Class::Scratch, "shares of rows", &[own.shape[0], first]);
-            matmul::nt(rec, &own, &before, &shares, Output::Write);
-            let rest = rec.transient(Class::Scratch, "rest of rows", &[own.shape[0], cols]);
-            matmul::nn(rec, &shares, &before, &rest, Output::Write);
-            subtract(rec, &own, &rest, 1.0);
-            materialize(rec, &Scaled::new(&rest), &own);
-            orthonormalize_block(rec, &own);
-        }
-    }
-}
-
-/// The same by one workgroup.
-fn orthonormalize_block(rec: &mut Recorder, y: &Tensor) {
-    let alone = Alone::of(rec);
-    let [rows, cols] = [y.shape[0], y.shape[1]];
-    // A look at a whole row, and a reduction.
-    let look = cols.div_ceil(alone.lanes);
-    let reduction = alone.lanes.ilog2() as usize;
-    let row = |row: usize| 3 * (2 * look + reduction + row * (2 * look + reduction + 1)) + 2 * look + reduction + 1;
-    for (first, last) in alone.cut(rows, row) {
-        let constants = [("FIRST", first as f64), ("LAST", last as f64), ("COLS", cols as f64), alone.constant()];
-        rec.dispatch(&KERNELS[1], &[y], &constants, [1, 1, 1]);
-    }
-}
-
-/// How a workgroup works alone.
-struct Alone {
-    lanes: usize,
-    /// Rows that it makes orthonormal; from one to the next a binding may begin.
-    block: usize,
-    /// See [`crate::gpu::Profile::loop_rounds`].
-    loop_rounds: usize,
-}
-
-impl Alone {
-    fn of(rec: &Recorder) -> Self {
-        let (lanes, block) = if rec.profile.software { (8, 64) } else { (256, 256) };
-        Self { lanes, block, loop_rounds: rec.profile.loop_rounds }
-    }
-
-    fn constant(&self) -> (&'static str, f64) {
-        ("WG", self.lanes as f64)
-    }
-
-    /// 0..n in pieces, each of as many rounds of loops as one dispatch may take; what takes more alone stands alone.
-    fn cut(&self, n: usize, rounds_of: impl Fn(usize) -> usize) -> Vec<(usize, usize)> {
-        let (mut pieces, mut first, mut sum) = (Vec::new(), 0, 0);
-        for at in 0..n {
-            let own = rounds_of(at);
-            if at > first && sum + own > self.loop_rounds {
-                pieces.push((first, at));
-                (first, sum) = (at, 0);
-            }
-            sum += own;
-        }
-        pieces.push((first, n));
-        pieces
-    }
+    let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
+    rec.dispatch(&KERNELS[1], &[y], &[("ROWS", rows as f64), ("COLS", cols as f64), lanes], grid(rows));
 }
 
 /// Every `interval` steps from the first on, fills the rows of `basis` `[r, n]` with orthonormal random ones.
 pub fn random_basis(rec: &mut Recorder, basis: &Tensor, [statistics, step]: [&Tensor; 2], interval: u32, stream: u32) {
     let [rows, cols] = [basis.shape[0], basis.shape[1]];
     assert!(rows <= cols, "{rows} orthonormal rows of {cols}");
-    rec.gated(&KERNELS[0], &[statistics, step], &[("INTERVAL", interval.into())], |rec| {
-        gaussian(rec, basis, step, 1.0, stream, interval);
-        orthonormalize(rec, basis);
+    rec.every(interval, |rec| {
+        let y = rec.transient(Class::Scratch, "random basis", &[rows, cols]);
+        gaussian(rec, &y, step, 1.0, stream, interval);
+        let y = orthonormalize(rec, y);
+        when_due(rec, [statistics, step], interval, |rec| materialize(rec, &Scaled::new(&y), basis));
     });
 }
 
@@ -249,7 +245,7 @@ pub fn moments(
         ("WG", lanes as f64),
     ];
     let bindings = [projected, statistics, moments[0], moments[1], direction, &sums, step];
-    rec.dispatch(&KERNELS[4], &bindings, &constants, grid(channels));
+    rec.dispatch(&KERNELS[8], &bindings, &constants, grid(channels));
     sums
 }
 
@@ -257,5 +253,5 @@ pub fn moments(
 pub fn subtract(rec: &mut Recorder, x: &Tensor, y: &Tensor, scale: f64) {
     assert_eq!(x.len(), y.len(), "subtract: x {:?}, y {:?}", x.shape, y.shape);
     let len = x.len();
-    rec.dispatch(&KERNELS[5], &[x, y], &[("LEN", len as f64), ("SCALE", scale)], grid(len.div_ceil(LANES)));
+    rec.dispatch(&KERNELS[9], &[x, y], &[("LEN", len as f64), ("SCALE", scale)], grid(len.div_ceil(LANES)));
 }

@@ -4,13 +4,13 @@
 //! The moments stay as they are when the basis changes, as in the authors' code. The authors take a full singular value
 //! decomposition; here the device makes a randomized one, so that nothing waits for the host.
 
-use super::{State, StepTensors, Update, check_matrix, check_rank, section_of};
+use super::{State, StepTensors, Update, check_matrix, check_rank};
+use crate::Result;
 use crate::config::GaloreConfig;
 use crate::gpu::{Class, Recorder, Tensor};
 use crate::kernels::scaled::{Scaled, StepConstants, apply};
-use crate::kernels::subspace::{MAX_RANK, SubspaceConstants, moments, project, project_back, renew_basis};
+use crate::kernels::subspace::{SubspaceConstants, moments, project, project_back, renew_basis};
 use crate::reference::random::stream;
-use crate::{Error, Result};
 
 /// A gradient in its subspace, and what Adam makes of it there.
 pub(super) struct InSubspace {
@@ -54,10 +54,6 @@ pub(super) fn in_subspace(
     hyper: &GaloreConfig,
 ) -> Result<InSubspace> {
     let rank = check_rank(update.weight, update.name, update.role, hyper.rank)?;
-    if rank > MAX_RANK {
-        let message = format!("is {rank} for {} {:?}: set it to {MAX_RANK} or less", update.name, update.weight.shape);
-        return Err(Error::config(format!("{}.rank", section_of(update.role)), message));
-    }
     let [m, n] = [update.weight.shape[0], update.weight.shape[1]];
     let basis = State::new(rec, update, "ortho_matrix", &[m.min(n), rank]);
     let [exp_avg, exp_avg_sq] = ["exp_avg", "exp_avg_sq"].map(|what| State::new(rec, update, what, &[m.max(n), rank]));

@@ -6,7 +6,7 @@ use super::recording::RING_SLOTS;
 use crate::config::ModelConfig;
 use crate::data::tokens::Tokens;
 use crate::data::windows::Windows;
-use crate::gpu::{Class, Gpu, Pace, ReadbackRing, Recorder, Workspace};
+use crate::gpu::{Class, Due, Gpu, Pace, ReadbackRing, Recorder, Workspace};
 use crate::kernels::Output;
 use crate::kernels::cross_entropy::IGNORE;
 use crate::kernels::embedding::TokenBatch;
@@ -95,7 +95,7 @@ pub(super) async fn evaluate(
             sum += take(gpu, ring).await?;
         }
         match &mut pace {
-            Some(pace) => pace.run(gpu, workspace, &[plan]).await?,
+            Some(pace) => pace.run(gpu, workspace, &[plan], Due::All).await?,
             None => workspace.run(gpu, &[plan]),
         }
         ring.send(gpu, workspace, batch as u64);

@@ -3,7 +3,7 @@
 use super::recording::{ALONG, BACK, FIRST, MINUS, NEXT, NEXT_MINUS, PLUS, UPDATE};
 use crate::config::RunConfig;
 use crate::data::batches::n_windows;
-use crate::gpu::KernelTime;
+use crate::gpu::{Due, KernelTime};
 use crate::reference::zeroth_order::seed_of_query;
 
 /// Plans that are replayed one after the other, on one micro-batch and along one direction.
@@ -15,6 +15,13 @@ pub(super) struct Part {
     pub query: u32,
     /// The plans.
     pub plans: &'static [&'static str],
+}
+
+impl Part {
+    /// What is due of this part of a step, counted from 0: what is renewed is renewed once.
+    pub fn due(&self, step: u64) -> Due {
+        if self.query == 0 { Due::Step(step) } else { Due::None }
+    }
 }
 
 /// Directions of a step, counted from 0, in a run on so many tokens; 0 where a gradient is taken.

@@ -314,7 +314,7 @@ impl Trainer {
         for part in parts(&self.config, queries) {
             self.write_part(&batch, part, queries);
             for &plan in part.plans {
-                times.push((plan, self.workspace.time(&self.gpu, plan).await?));
+                times.push((plan, self.workspace.time(&self.gpu, plan, part.due(self.step)).await?));
             }
         }
         self.end_step();
@@ -326,9 +326,11 @@ impl Trainer {
     /// Time on the device of each kernel of a step's plans, each plan once. The weights move on by what is replayed.
     pub async fn time_kernels(&self) -> Result<Vec<(&'static str, Vec<KernelTime>)>> {
         let mut times: Vec<(&'static str, Vec<KernelTime>)> = Vec::new();
-        for &plan in parts(&self.config, self.queries()).iter().flat_map(|part| part.plans) {
-            if times.iter().all(|(timed, _)| *timed != plan) {
-                times.push((plan, self.workspace.time(&self.gpu, plan).await?));
+        for part in parts(&self.config, self.queries()) {
+            for &plan in part.plans {
+                if times.iter().all(|(timed, _)| *timed != plan) {
+                    times.push((plan, self.workspace.time(&self.gpu, plan, part.due(self.step)).await?));
+                }
             }
         }
         Ok(times)
@@ -341,8 +343,8 @@ impl Trainer {
         for part in parts(&self.config, queries) {
             self.write_part(&batch, part, queries);
             match &mut pace {
-                Some(pace) => pace.run(&self.gpu, &self.workspace, part.plans).await?,
-                None => self.workspace.run(&self.gpu, part.plans),
+                Some(pace) => pace.run(&self.gpu, &self.workspace, part.plans, part.due(self.step)).await?,
+                None => self.workspace.run_due(&self.gpu, part.plans, part.due(self.step)),
             }
         }
         self.pace = pace;

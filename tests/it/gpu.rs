@@ -1,7 +1,7 @@
 //! What floor 1 promises: memory as planned, limits by name, grids, views, replays that repeat every bit.
 
 use multinorm::gpu::{
-    AdapterChoice, Class, Form, Gpu, GpuOptions, MAX_GROUPS, Pace, Profile, ReadbackRing, Recorder, Tensor, grid,
+    AdapterChoice, Class, Due, Form, Gpu, GpuOptions, MAX_GROUPS, Pace, Profile, ReadbackRing, Recorder, Tensor, grid,
 };
 use multinorm::kernels::{self, Output, fill::fill, matmul, rms_norm};
 use multinorm::reference;
@@ -95,7 +95,7 @@ fn a_replay_repeats_every_bit() {
                     workspace.run(gpu, &["case"]);
                 } else {
                     // No budget: every dispatch is a submission of its own.
-                    block_on(pace.run(gpu, &workspace, &["case"])).unwrap();
+                    block_on(pace.run(gpu, &workspace, &["case"], Due::All)).unwrap();
                 }
                 runs.push(block_on(workspace.read(gpu, &y)).unwrap());
             }
@@ -226,6 +226,68 @@ fn what_stands_behind_a_closed_gate_is_left_out() {
         workspace.write(gpu, &partial, &changes);
         workspace.run(gpu, &["case"]);
         assert_eq!(block_on(workspace.read::<f32>(gpu, &y)).unwrap(), [want; 3], "{changes:?}");
+    }
+}
+
+#[test]
+fn what_is_due_at_times_is_left_out_otherwise() {
+    let gpu = gpu(Form::Registers);
+    let mut rec = Recorder::new(&gpu.profile);
+    let [always, at_times] = [0, 1].map(|_| rec.persistent(Class::Scratch, "numbers", &[3]));
+    rec.begin("case");
+    rec.every(3, |rec| {
+        fill(rec, &at_times, 2.0);
+        kernels::scaled::while_changing(rec, &always, 10, -1.0, |rec| fill(rec, &at_times, 4.0));
+    });
+    fill(&mut rec, &always, 5.0);
+    assert_eq!((rec.n_dispatches("case"), rec.ordinary_dispatches("case").len()), (4, 1));
+    let workspace = block_on(rec.allocate(gpu)).unwrap();
+    let mut pace = Pace::new(0.0);
+    for (due, want) in [
+        (Due::All, 4.0),
+        (Due::None, 0.0),
+        (Due::Step(0), 4.0),
+        (Due::Step(1), 0.0),
+        (Due::Step(2), 0.0),
+        (Due::Step(3), 4.0),
+    ] {
+        for paced in [false, true] {
+            [&always, &at_times].into_iter().for_each(|y| workspace.write(gpu, y, &[0.0f32; 3]));
+            match paced {
+                true => block_on(pace.run(gpu, &workspace, &["case"], due)).unwrap(),
+                false => workspace.run_due(gpu, &["case"], due),
+            }
+            let read = |y: &Tensor| block_on(workspace.read::<f32>(gpu, y)).unwrap();
+            assert_eq!((read(&always), read(&at_times)), (vec![5.0; 3], vec![want; 3]), "{due:?}, paced: {paced}");
+        }
+    }
+}
+
+#[test]
+fn a_repetition_begins_with_what_the_last_one_left() {
+    let gpu = gpu(Form::Registers);
+    let mut rec = Recorder::new(&gpu.profile);
+    let [one, y, other] = [0; 3].map(|_| rec.persistent(Class::Scratch, "numbers", &[3]));
+    rec.begin("case");
+    fill(&mut rec, &one, 1.0);
+    // Named for the first and the last time within the repetitions, and carried from each to the next.
+    let [carried, passing] = [0; 2].map(|_| rec.transient(Class::Activations, "numbers", &[3]));
+    fill(&mut rec, &carried, 0.0);
+    rec.repeated(5, |rec| {
+        kernels::subspace::subtract(rec, &one, &carried, -2.0);
+        kernels::subspace::subtract(rec, &carried, &y, 0.0);
+        fill(rec, &passing, 9.0);
+        kernels::subspace::subtract(rec, &passing, &other, 0.0);
+    });
+    assert_eq!(rec.n_dispatches("case"), 22);
+    let workspace = block_on(rec.allocate(gpu)).unwrap();
+    let mut pace = Pace::new(0.0);
+    for paced in [false, true] {
+        match paced {
+            true => block_on(pace.run(gpu, &workspace, &["case"], Due::All)).unwrap(),
+            false => workspace.run(gpu, &["case"]),
+        }
+        assert_eq!(block_on(workspace.read::<f32>(gpu, &y)).unwrap(), [31.0; 3], "1, 3, 7, 15, 31; paced: {paced}");
     }
 }
 

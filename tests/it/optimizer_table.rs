@@ -144,7 +144,7 @@ fn measured(config: &OptimizerConfig) -> (f64, usize) {
         std::iter::once(weight.clone()).chain(states.into_iter().map(|state| state.tensor)).collect();
     let passes = rec.bytes_moved("update", &updated) as f64 / weight.bytes() as f64 - 3.0;
     let mut multiplications = 0;
-    for (kernel, bindings) in rec.ungated_dispatches("update") {
+    for (kernel, bindings) in rec.ordinary_dispatches("update") {
         let of = |at: usize| bindings[at].len() as f64;
         if kernel.starts_with("matmul") {
             // MK·KN·MN is the square of MNK.

@@ -198,6 +198,32 @@ fn a_sample_on_demand_and_steps_that_are_paced_or_timed_change_nothing() {
 }
 
 #[test]
+fn what_is_renewed_at_times_is_the_same_in_paced_and_timed_steps() {
+    let micro = ["train.micro_batch_size=1", "spectra.every=0", "train.steps=5"];
+    for (form, optimizer) in FORMS.into_iter().zip([
+        vec!["optimizer.name=galore", "optimizer.rank=3", "optimizer.update_interval=2"],
+        vec!["optimizer.name=subzero", "optimizer.rank=3", "optimizer.update_interval=2", "optimizer.queries=2"],
+    ]) {
+        let new = || trainer_of(form, &[&optimizer[..], &micro].concat());
+        let (mut plain, mut other) = (new(), new());
+        for number in 1..=5 {
+            block_on(plain.step()).unwrap();
+            other.set_pace(Some(if number == 1 { 1e-6 } else { 10.0 }));
+            if number < 3 || !shared_gpu(form).profile.timestamps {
+                block_on(other.step()).unwrap();
+                continue;
+            }
+            let (_, times) = block_on(other.timed_step()).unwrap();
+            let kernels = times.iter().flat_map(|(_, kernels)| kernels);
+            let renewals = kernels.filter(|time| time.kernel == "identity").count();
+            // Of a step's directions the first alone finds new ones.
+            assert_eq!(renewals, number % 2, "{optimizer:?}: step {number}");
+        }
+        assert_eq!(bits(&plain), bits(&other), "{optimizer:?}");
+    }
+}
+
+#[test]
 fn a_generator_takes_the_weights_where_they_lie() {
     let mut trainer = trainer(FORMS[0], "optimizer.name=sinkgd");
     let gpu = shared_gpu(FORMS[0]);
