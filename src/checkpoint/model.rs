@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::files::write_atomic;
 use super::tensors::{NamedTensor, read_tensors, tensor_bytes, write_tensors};
-use crate::config::{AdapterConfig, ModelConfig};
+use crate::config::{AdapterConfig, ModelConfig, ParameterSpec};
 use crate::data::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -35,11 +35,13 @@ pub fn save_model(
     tokenizer_files: &[(String, String)],
     eos: Option<u32>,
 ) -> Result<()> {
-    if let Some(difference) = difference(config, parameters) {
-        panic!("save_model: {difference}");
-    }
     // Adapters come last.
-    let (of_model, of_adapters) = parameters.split_at(config.parameters_of_model().len());
+    let (of_model, of_adapters) = parameters.split_at(config.parameters_of_model().len().min(parameters.len()));
+    for (part, tensors) in [(Part::of_model(config), of_model), (Part::of_adapters(config), of_adapters)] {
+        if let Some(difference) = part.difference(tensors) {
+            panic!("save_model: {difference}");
+        }
+    }
     write_tensors(&dir.join(MODEL), of_model)?;
     if let Some(adapter) = &config.adapter {
         write_tensors(&dir.join(ADAPTER), of_adapters)?;
@@ -129,11 +131,12 @@ pub fn load_model(dir: &Path) -> Result<(ModelConfig, Vec<NamedTensor>)> {
     let config = load_config(dir)?;
     let (path, mut tensors) = read_model_files(dir)?;
     tensors.retain(|tensor| !is_superfluous(&config, &tensor.name));
+    Part::of_model(&config).check(&path, &tensors)?;
     if config.adapter.is_some() {
-        tensors.extend(read_tensors(&dir.join(ADAPTER))?);
-    }
-    if let Some(difference) = difference(&config, &tensors) {
-        return Err(Error::checkpoint(path, difference));
+        let path = dir.join(ADAPTER);
+        let adapters = read_tensors(&path)?;
+        Part::of_adapters(&config).check(&path, &adapters)?;
+        tensors.extend(adapters);
     }
     let places: HashMap<String, usize> =
         config.parameters().into_iter().enumerate().map(|(place, spec)| (spec.name, place)).collect();
@@ -192,27 +195,48 @@ fn is_superfluous(config: &ModelConfig, name: &str) -> bool {
     name.ends_with(".rotary_emb.inv_freq") || (config.tie_word_embeddings && name == "lm_head.weight")
 }
 
-/// What keeps `tensors`, in any order, from being the configuration's parameters.
-fn difference(config: &ModelConfig, tensors: &[NamedTensor]) -> Option<String> {
-    let specs = config.parameters();
-    let held: HashMap<&str, &NamedTensor> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-    let wanted: BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-    let missing: Vec<&str> = wanted.iter().copied().filter(|name| !held.contains_key(name)).collect();
-    if !missing.is_empty() {
-        return Some(format!("{CONFIG} wants {}, the file does not hold {}", listed(&missing), it(&missing)));
+/// What one file of tensors must hold, and the file that says so.
+struct Part {
+    config: &'static str,
+    specs: Vec<ParameterSpec>,
+}
+
+impl Part {
+    fn of_model(config: &ModelConfig) -> Self {
+        Self { config: CONFIG, specs: config.parameters_of_model() }
     }
-    let unexpected: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).filter(|n| !wanted.contains(n)).collect();
-    if !unexpected.is_empty() {
-        return Some(format!("the file holds {}, {CONFIG} has no place for {}", listed(&unexpected), it(&unexpected)));
+
+    fn of_adapters(config: &ModelConfig) -> Self {
+        Self { config: ADAPTER_CONFIG, specs: config.parameters().split_off(config.parameters_of_model().len()) }
     }
-    if tensors.len() != specs.len() {
-        return Some(format!("the file holds {} tensors, {CONFIG} wants {}", tensors.len(), specs.len()));
+
+    fn check(&self, path: &Path, tensors: &[NamedTensor]) -> Result<()> {
+        self.difference(tensors).map_or(Ok(()), |difference| Err(Error::checkpoint(path, difference)))
     }
-    specs.iter().find_map(|spec| {
-        let shape = &held[spec.name.as_str()].shape;
-        let message = || format!("{}: {CONFIG} wants {:?}, the file holds {shape:?}", spec.name, spec.shape);
-        (*shape != spec.shape).then(message)
-    })
+
+    /// What keeps `tensors`, in any order, from being these parameters.
+    fn difference(&self, tensors: &[NamedTensor]) -> Option<String> {
+        let Self { config, specs } = self;
+        let held: HashMap<&str, &NamedTensor> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        let wanted: BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+        let missing: Vec<&str> = wanted.iter().copied().filter(|name| !held.contains_key(name)).collect();
+        if !missing.is_empty() {
+            return Some(format!("{config} wants {}, the file does not hold {}", listed(&missing), it(&missing)));
+        }
+        let unexpected: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).filter(|n| !wanted.contains(n)).collect();
+        if !unexpected.is_empty() {
+            let (names, them) = (listed(&unexpected), it(&unexpected));
+            return Some(format!("the file holds {names}, {config} has no place for {them}"));
+        }
+        if tensors.len() != specs.len() {
+            return Some(format!("the file holds {} tensors, {config} wants {}", tensors.len(), specs.len()));
+        }
+        specs.iter().find_map(|spec| {
+            let shape = &held[spec.name.as_str()].shape;
+            let message = || format!("{}: {config} wants {:?}, the file holds {shape:?}", spec.name, spec.shape);
+            (*shape != spec.shape).then(message)
+        })
+    }
 }
 
 fn listed(names: &[&str]) -> String {
@@ -249,7 +273,7 @@ pub(super) mod tests {
     /// Every value its own, counted from `first`.
     pub(in super::super) fn parameters_of(config: &ModelConfig, first: f32) -> Vec<NamedTensor> {
         let mut next = first;
-        let tensor = |spec: crate::config::ParameterSpec| {
+        let tensor = |spec: ParameterSpec| {
             let values = (0..spec.n_elements()).map(|i| next + i as f32).collect();
             next += spec.n_elements() as f32;
             NamedTensor { name: spec.name, shape: spec.shape, values }
@@ -296,6 +320,27 @@ pub(super) mod tests {
         for (name, bytes) in files {
             assert_eq!(fs::read(dir.path().join(&name)).unwrap(), bytes, "{name}");
         }
+    }
+
+    #[test]
+    fn a_wrong_adapter_is_told_with_its_own_files() {
+        let adapter = AdapterConfig { bottleneck: 6, tensor_rank: 2, scale: 0.5 };
+        let config = ModelConfig { adapter: Some(adapter), ..small() };
+        let parameters = parameters_of(&config, 0.5);
+        let dir = tempfile::tempdir().unwrap();
+        save_model(dir.path(), &config, &parameters, &[], None).unwrap();
+        let (_, of_adapters) = parameters.split_at(config.parameters_of_model().len());
+        let refused = |tensors: &[NamedTensor]| {
+            write_tensors(&dir.path().join(ADAPTER), tensors).unwrap();
+            load_model(dir.path()).unwrap_err().to_string()
+        };
+        let missing = refused(&of_adapters[1..]);
+        let expected = format!("{ADAPTER_CONFIG} wants {}, the file does not hold it", of_adapters[0].name);
+        assert!(missing.contains(&format!("{ADAPTER}: ")) && missing.contains(&expected), "{missing}");
+        let mut other = of_adapters.to_vec();
+        (other[0].shape, other[0].values) = (vec![1], vec![0.0]);
+        let other = refused(&other);
+        assert!(other.contains(&format!("{}: {ADAPTER_CONFIG} wants [", of_adapters[0].name)), "{other}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use multinorm::compare::{Comparison, Event, OptimizerResult, Outcome, Place, Plan, run as run_comparison};
 use multinorm::data::dataset;
 use multinorm::gpu::bytes_in_words;
-use multinorm::train::{self, record_training};
+use multinorm::train::{self, check_start, record_training};
 use multinorm::{Error, Result};
 use web_time::Instant;
 
@@ -54,7 +54,9 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
         return Err(Error::config(format!("--set {set}"), message));
     }
     let gpu = Arc::new(device.open()?);
-    let config = read_config(args.config.as_deref(), args.from.as_deref(), &args.sets, &gpu.profile)?;
+    let from = args.from.as_deref().map(|from| first_model(from, &args.out)).transpose()?;
+    let config = read_config(args.config.as_deref(), from.as_deref(), &args.sets, &gpu.profile)?;
+    check_start(&config)?;
     let plan = Plan::new(config, &args.optimizers, &args.lr_sweep, args.seeds)?;
     eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
     for id in plan.sweep() {
@@ -76,6 +78,13 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
         eprintln!("stopped; the same command goes on: {}", place.command);
     }
     if args.json { print_json(&found) } else { print_table(&found, &args.out) }
+}
+
+/// The model to begin with: of a run the checkpoint that the comparison in `out` has begun with, else the newest one.
+fn first_model(from: &Path, out: &Path) -> Result<PathBuf> {
+    let run = std::path::absolute(from).map_err(Error::io("find", from))?;
+    let begun = Plan::first_model(out)?.filter(|model| model.starts_with(&run) && model.is_dir());
+    Ok(begun.unwrap_or_else(|| from.to_owned()))
 }
 
 /// This command, as a shell reads it.

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use multinorm::checkpoint::{load_config, resolve_model_dir};
-use multinorm::config::{DataConfig, OptimizerConfig, RunConfig, RunDefaults};
+use multinorm::config::{DataConfig, ModelConfig, OptimizerConfig, RunConfig, RunDefaults};
 use multinorm::data::dataset;
 use multinorm::gpu::{Class, Form, Memory, Profile, bytes_in_words};
-use multinorm::train::{Event, RunPlace, Summary, record_training, run as run_training};
+use multinorm::train::{Event, RunPlace, Summary, check_start, record_training, run as run_training};
 use multinorm::{Error, Result};
 use serde_json::json;
 use web_time::Instant;
@@ -85,7 +85,13 @@ fn settings(args: &TrainArgs, profile: &Profile) -> Result<RunConfig> {
             "holds no run to resume (there is no config.toml): name a run's folder, or start one with `--out`";
         return Err(Error::checkpoint(folder, message));
     }
-    read_config(args.config.as_deref().or(resumed.as_deref()), args.from.as_deref(), &args.sets, profile)
+    let file = args.config.as_deref().or(resumed.as_deref());
+    let config = read_config(file, args.from.as_deref(), &args.sets, profile)?;
+    // A run that goes on needs nothing of where it came from.
+    if args.resume.is_none() {
+        check_start(&config)?;
+    }
+    Ok(config)
 }
 
 /// The settings of a file, of the model to begin with and of `--set` over the default run for the adapter.
@@ -124,13 +130,8 @@ const TOKENIZER: &str = "tokenizer.json";
 fn sets_of_model(from: &Path) -> Result<Vec<String>> {
     let dir = resolve_model_dir(from)?;
     let dir = std::path::absolute(&dir).map_err(Error::io("find", &dir))?;
-    let model = load_config(&dir)?;
-    if model.adapter.is_some() {
-        return Err(Error::checkpoint(
-            &dir,
-            "holds adapters, too, which would be lost: go on with that run by `--resume`",
-        ));
-    }
+    // Of one that has adapters, `check_start` says more.
+    let model = ModelConfig { adapter: None, ..load_config(&dir)? };
     let model = toml::Table::try_from(model).expect("a model has a table of plain values");
     let mut sets: Vec<String> = model.iter().map(|(key, value)| format!("model.{key}={value}")).collect();
     sets.push(format!("train.init_from={}", dir.display()));

@@ -205,6 +205,12 @@ impl Plan {
         write_json(&folder.join(PLAN), &kept)
     }
 
+    /// The model that the comparison in a folder began with; none where there is no comparison, or no model.
+    pub fn first_model(folder: &Path) -> Result<Option<PathBuf>> {
+        let kept = Kept::read(folder)?;
+        Ok(kept.and_then(|kept| kept.settings["train"]["init_from"].as_str().map(PathBuf::from)))
+    }
+
     fn run(&self, optimizer: &str, factor: f64, seed: u64) -> RunId {
         RunId { optimizer: optimizer.to_owned(), factor, seed }
     }

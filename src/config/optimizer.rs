@@ -92,6 +92,10 @@ impl OptimizerConfig {
         let distance = |recipe: &Recipe| recipe.rule.zeroth_order().map(|hyper| (hyper.eps, hyper.queries));
         for (key, recipe) in [("embedding", &self.embedding), ("head", &self.head), ("norm", &self.norm)] {
             let other = recipe.rule.title();
+            if self.adapter().is_some() && *recipe != self.linear {
+                let message = format!("{title} moves adapters alone, and nothing by other settings: leave it out");
+                return Err(Error::config(format!("optimizer.{key}"), message));
+            }
             let message = match (distance(&self.linear), distance(recipe)) {
                 (own, its) if own == its && (own.is_none() || title == other) => continue,
                 (Some(_), Some(_)) if title == other => "the same eps and queries as [optimizer] are wanted".to_owned(),

@@ -12,10 +12,12 @@ use crate::reference::random::stream;
 
 /// One read and one write of W.
 pub(super) fn record(rec: &mut Recorder, parameter: &Perturbed<'_>, hyper: &MezoConfig, lr: f64) {
-    let constants = constants(hyper, lr);
+    let constants = constants(hyper, lr, &parameter.weight.shape);
     perturb(rec, parameter.weight, [parameter.how, parameter.step.step], stream(parameter.name), constants);
 }
 
-pub(super) fn constants(hyper: &MezoConfig, lr: f64) -> PerturbConstants {
-    PerturbConstants { eps: hyper.eps, lr, weight_decay: hyper.weight_decay }
+/// Vectors, which are norms' gains and biases, do not decay, as in the authors' code.
+pub(super) fn constants(hyper: &MezoConfig, lr: f64, shape: &[usize]) -> PerturbConstants {
+    let weight_decay = if shape.len() > 1 { hyper.weight_decay } else { 0.0 };
+    PerturbConstants { eps: hyper.eps, lr, weight_decay }
 }

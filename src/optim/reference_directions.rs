@@ -25,7 +25,9 @@ impl ReferenceDirections {
     /// Those of the parameter `name`, in a run of this seed. Panics on a rule that takes a gradient.
     pub fn new(rule: &Rule, shape: &[usize], name: &str, seed: u32) -> Self {
         let settings = rule.zeroth_order().expect("a zeroth-order rule");
-        let hyper = Mezo { eps: settings.eps, weight_decay: settings.weight_decay };
+        // Norms' gains and biases do not decay.
+        let weight_decay = if shape.len() > 1 { settings.weight_decay } else { 0.0 };
+        let hyper = Mezo { eps: settings.eps, weight_decay };
         let subspace = match (rule, shape) {
             (Rule::Subzero(c), &[m, n]) => {
                 Some(Subspace { rank: rank_for(c.rank, m.min(n)), interval: c.update_interval })

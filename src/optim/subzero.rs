@@ -37,6 +37,6 @@ pub(super) fn record(rec: &mut Recorder, parameter: &Perturbed<'_>, states: &[St
     let product = rec.transient(Class::Scratch, "left basis times core", &[m, rank]);
     matmul::tn(rec, &left.tensor, &core, &product, Output::Write);
     let scale = ((m * n) as f64).sqrt() / rank as f64;
-    let constants = mezo::constants(&hyper.mezo, lr);
+    let constants = mezo::constants(&hyper.mezo, lr, &weight.shape);
     perturb_low_rank(rec, weight, [&product, &right.tensor], [how, step.step], scale, constants);
 }

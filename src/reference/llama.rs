@@ -72,7 +72,19 @@ pub fn parameter_shapes(config: &Config) -> Vec<(String, Vec<usize>)> {
 
 /// The logits `[N, V]` of ids `[N]`, N = batch·seq.
 pub fn logits(config: &Config, parameters: &[Parameter], ids: &[u32], batch: usize, seq: usize) -> Vec<f64> {
-    forward(config, parameters, &[], ids, batch, seq).logits
+    logits_with_adapters(config, parameters, &[], ids, batch, seq)
+}
+
+/// [`logits`] of a model with adapters: for each layer one before gate_proj, one before up_proj and one after down_proj.
+pub fn logits_with_adapters(
+    config: &Config,
+    parameters: &[Parameter],
+    adapters: &[[Adapter; 3]],
+    ids: &[u32],
+    batch: usize,
+    seq: usize,
+) -> Vec<f64> {
+    forward(config, parameters, adapters, ids, batch, seq).logits
 }
 
 /// The mean cross-entropy in nats of `targets` after `ids`, both `[N]`, N = batch·seq.
@@ -82,7 +94,7 @@ pub fn loss(config: &Config, parameters: &[Parameter], ids: &[u32], targets: &[u
     cross_entropy::forward(&logits(config, parameters, ids, batch, seq), targets, config.vocab_size).0
 }
 
-/// [`loss`] of a model with adapters: for each layer one before gate_proj, one before up_proj and one after down_proj.
+/// [`loss`] of a model with adapters, as [`logits_with_adapters`] has them.
 pub fn loss_with_adapters(
     config: &Config,
     parameters: &[Parameter],
@@ -91,8 +103,8 @@ pub fn loss_with_adapters(
     batch: usize,
     seq: usize,
 ) -> f64 {
-    let trace = forward(config, parameters, adapters, ids, batch, seq);
-    cross_entropy::forward(&trace.logits, targets, config.vocab_size).0
+    let logits = logits_with_adapters(config, parameters, adapters, ids, batch, seq);
+    cross_entropy::forward(&logits, targets, config.vocab_size).0
 }
 
 /// [`loss`] and its gradient by every parameter, under the same names and in the same order.

@@ -21,7 +21,7 @@ pub use past::{History, PastRun};
 pub use recording::{Recorded, record_training, record_training_with};
 pub use report::StepReport;
 #[cfg(not(target_arch = "wasm32"))]
-pub use run::{Event, RunPlace, Summary, run};
+pub use run::{Event, RunPlace, Summary, check_start, run};
 pub use samples::GradientSample;
 pub use spectra::{Followed, PassSeen, SpectrumRecord, follow_passes};
 pub use trainer::{Snapshot, Trainer};

@@ -14,8 +14,8 @@ use super::spectra::SpectrumRecord;
 use super::spectra_log::SpectraLog;
 use super::trainer::{Snapshot, Trainer};
 use crate::checkpoint::{
-    Checkpoint, MetricsLog, NamedTensor, Resumed, TrainerState, latest_checkpoint, load_checkpoint, load_model,
-    prune_checkpoints, resolve_model_dir, save_checkpoint, write_atomic,
+    Checkpoint, MetricsLog, NamedTensor, Resumed, TrainerState, latest_checkpoint, load_checkpoint, load_config,
+    load_model, prune_checkpoints, resolve_model_dir, save_checkpoint, write_atomic,
 };
 use crate::config::{ModelConfig, RunConfig};
 use crate::data::baseline::bigram_loss;
@@ -312,13 +312,17 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The weights that a run begins with, where they are another model's.
+/// Whether a run can begin with the weights of `train.init_from`, by that model's sizes alone: before data is prepared.
 ///
-/// Errors: no model there, or one of other sizes.
-fn first_weights(config: &RunConfig) -> Result<Option<Vec<Vec<f32>>>> {
-    let Some(from) = &config.train.init_from else { return Ok(None) };
+/// Errors: no model there, one of other sizes, and one with adapters.
+pub fn check_start(config: &RunConfig) -> Result<()> {
+    let Some(from) = &config.train.init_from else { return Ok(()) };
     let dir = resolve_model_dir(Path::new(from))?;
-    let (found, tensors) = load_model(&dir)?;
+    let found = load_config(&dir)?;
+    if found.adapter.is_some() {
+        let message = "holds adapters, too, which would be lost: go on with that run by `--resume`";
+        return Err(Error::checkpoint(&dir, message));
+    }
     let wanted = &config.model;
     // Neither says how the weights are to be read.
     let same = ModelConfig {
@@ -327,11 +331,6 @@ fn first_weights(config: &RunConfig) -> Result<Option<Vec<Vec<f32>>>> {
         adapter: wanted.adapter,
         ..found
     };
-    if found.adapter.is_some() {
-        let message =
-            format!("{} holds adapters, too, which would be lost: go on with that run by `--resume`", dir.display());
-        return Err(Error::config("train.init_from", message));
-    }
     if same != *wanted {
         let message = format!(
             "the model in {} is not that of [model]: leave [model] out and name it with `--from`, which takes its sizes over",
@@ -339,6 +338,16 @@ fn first_weights(config: &RunConfig) -> Result<Option<Vec<Vec<f32>>>> {
         );
         return Err(Error::config("train.init_from", message));
     }
+    Ok(())
+}
+
+/// The weights that a run begins with, where they are another model's.
+///
+/// Errors: as [`check_start`], and weights that cannot be read.
+fn first_weights(config: &RunConfig) -> Result<Option<Vec<Vec<f32>>>> {
+    check_start(config)?;
+    let Some(from) = &config.train.init_from else { return Ok(None) };
+    let (_, tensors) = load_model(&resolve_model_dir(Path::new(from))?)?;
     Ok(Some(tensors.into_iter().map(|tensor| tensor.values).collect()))
 }
 

@@ -159,6 +159,17 @@ fn what_takes_no_gradient_fine_tunes_what_the_reference_has_trained() {
     let [mezo, adam] = [0, 1].map(|at| &tuned["optimizers"][at]);
     assert_eq!((&mezo["backward_passes"], &adam["backward_passes"]), (&0.into(), &STEPS.into()));
     assert!(mezo["difference"].is_object() && mezo["verdict"].as_str().unwrap().contains("adam"));
+    // The same command is the same comparison when the run has gone on meanwhile.
+    let checkpoints = model.join("checkpoints");
+    let newest = fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let newer = checkpoints.join("step-99999999");
+    fs::create_dir(&newer).unwrap();
+    for file in fs::read_dir(&newest).unwrap().map(|entry| entry.unwrap()) {
+        fs::copy(file.path(), newer.join(file.file_name())).unwrap();
+    }
+    assert_eq!(place.compare("tuned", &tuning), tuned);
+    fs::remove_dir_all(&newest).unwrap();
+    place.refuses("tuned", &tuning, 1, "holds another comparison: its train.init_from is");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use multinorm::config::{AdapterConfig, ModelConfig, OptimizerConfig, Role, RunCo
 use multinorm::data::batches::Batches;
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokens::Tokens;
+use multinorm::generate::Generator;
 use multinorm::gpu::{Class, Form, Profile, Recorder};
 use multinorm::optim::{Perturbed, ReferenceDirections, StepTensors, record_directions};
 use multinorm::reference::adapter::{Adapter, Core, Layer};
@@ -14,7 +15,7 @@ use multinorm::reference::zeroth_order::projected_gradient;
 use multinorm::train::{Trainer, record_training};
 use pollster::block_on;
 
-use crate::support::{FORMS, assert_close, optimizer, shared_gpu, widen};
+use crate::support::{FORMS, assert_close, optimizer, random, shared_gpu, widen};
 
 /// Far apart, so that the difference of two losses in single precision is mostly not rounding.
 const EPS: f64 = 0.02;
@@ -106,11 +107,7 @@ impl Model {
         for (parameter, change) in moved.iter_mut().zip(changes) {
             parameter.values.iter_mut().zip(change).for_each(|(w, d)| *w += along * d);
         }
-        let (of_model, of_adapters) = moved.split_at(run.model.parameters_of_model().len());
-        let adapters: Vec<Adapter> =
-            of_adapters.chunks(AdapterConfig::PARAMETERS).map(|parameters| adapter(parameters, run)).collect();
-        let adapters: Vec<[Adapter; 3]> =
-            adapters.chunks(3).map(|three| std::array::from_fn(|place| three[place].clone())).collect();
+        let (of_model, adapters) = parts(&moved, run);
         let (batch, seq) = (run.train.batch_size, run.train.sequence_length);
         llama::loss_with_adapters(&self.config, of_model, &adapters, [ids, targets], batch, seq)
     }
@@ -148,6 +145,14 @@ fn queries(run: &RunConfig, t: u32) -> u32 {
     let windows = (dataset().train.len() - 9) / 9;
     let epochs = |steps: f64| steps * run.train.batch_size as f64 / windows as f64;
     run.optimizer.queries_at(epochs(f64::from(t - 1)) as u64, epochs(run.train.steps as f64))
+}
+
+/// The model's own parameters, and the adapters of each layer.
+fn parts<'a>(all: &'a [llama::Parameter], run: &RunConfig) -> (&'a [llama::Parameter], Vec<[Adapter; 3]>) {
+    let (of_model, of_adapters) = all.split_at(run.model.parameters_of_model().len());
+    let adapters: Vec<Adapter> =
+        of_adapters.chunks(AdapterConfig::PARAMETERS).map(|parameters| adapter(parameters, run)).collect();
+    (of_model, adapters.chunks(3).map(|three| std::array::from_fn(|place| three[place].clone())).collect())
 }
 
 /// An adapter of fourteen parameters in their order.
@@ -267,6 +272,35 @@ fn adapters_begin_with_the_model_as_it_is_and_leave_it_so() {
 }
 
 #[test]
+fn text_is_generated_with_the_adapters() {
+    let settings = ["optimizer.name=adazeta", "optimizer.bottleneck=6", "optimizer.tensor_rank=3", "optimizer.scale=2"];
+    let run = config(&settings);
+    let ids: Vec<u32> = (0..9).map(|i| i * i % 61).collect();
+    for form in FORMS {
+        let mut weights = weights(&trainer(form, run.clone()));
+        // The last cores begin at zero.
+        for (at, values) in weights.iter_mut().enumerate().skip(run.model.parameters_of_model().len()) {
+            *values = random(values.len(), at as u64).iter().map(|x| 0.7 * x).collect();
+        }
+        let model = Model::new(&run, &weights);
+        let as_they_are = |(parameter, values): (&llama::Parameter, &Vec<f32>)| llama::Parameter {
+            values: widen(values),
+            ..parameter.clone()
+        };
+        let parameters: Vec<_> = model.parameters.iter().zip(&weights).map(as_they_are).collect();
+        let (of_model, adapters) = parts(&parameters, &run);
+        let want = llama::logits_with_adapters(&model.config, of_model, &adapters, &ids, 1, ids.len());
+        let without = llama::logits(&model.config, of_model, &ids, 1, ids.len());
+        let apart = want.iter().zip(&without).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(apart > 0.1, "the adapters matter: {apart}");
+        let gpu = shared_gpu(form);
+        let mut generator = block_on(Generator::new(&gpu, &run.model, &weights, ids.len())).unwrap();
+        let got: Vec<f32> = ids.iter().flat_map(|&id| block_on(generator.push(&gpu, id)).unwrap()).collect();
+        assert_close(format!("{form:?}"), &got, &want, 1e-5);
+    }
+}
+
+#[test]
 fn weights_are_what_they_were_after_steps_that_learn_nothing() {
     for name in ["optimizer.name=mezo", "optimizer.name=subzero", "optimizer.name=adazeta"] {
         let run = config(&[name, "optimizer.lr=1e-30", "optimizer.queries=2"]);
@@ -297,27 +331,29 @@ fn there_is_no_backward_pass_and_no_gradient() {
 
 #[test]
 fn a_run_goes_on_to_the_same_bits() {
-    let run = config(&[
-        "optimizer.name=subzero",
-        "optimizer.rank=3",
-        "optimizer.lr=0.01",
-        "optimizer.queries=2",
-        "optimizer.update_interval=3",
-    ]);
-    let mut whole = trainer(FORMS[0], run.clone());
-    let mut first = trainer(FORMS[0], run.clone());
-    for _ in 0..2 {
-        block_on(first.step()).unwrap();
+    let subzero = ["name=subzero", "rank=3", "lr=0.01", "queries=2", "update_interval=3"];
+    // Two steps an epoch, and more directions in each.
+    let adazeta = ["name=adazeta", "lr=0.1", "query_factor=2", "final_queries=5"];
+    for (optimizer, train) in [(&subzero[..], "train.batch_size=4"), (&adazeta[..], "train.batch_size=16")] {
+        let optimizer: Vec<String> = optimizer.iter().map(|set| format!("optimizer.{set}")).collect();
+        let sets: Vec<&str> = optimizer.iter().map(String::as_str).chain([train]).collect();
+        let run = config(&sets);
+        let mut whole = trainer(FORMS[0], run.clone());
+        let mut first = trainer(FORMS[0], run.clone());
+        for _ in 0..2 {
+            block_on(first.step()).unwrap();
+        }
+        let mut second = trainer(FORMS[0], run.clone());
+        second.restore(&block_on(first.snapshot()).unwrap()).unwrap();
+        for _ in 0..6 {
+            block_on(whole.step()).unwrap();
+        }
+        for _ in 2..6 {
+            block_on(second.step()).unwrap();
+        }
+        assert_eq!(weights(&whole), weights(&second));
+        assert!(sets[0] != "optimizer.name=adazeta" || queries(&run, 1) < queries(&run, 6), "epochs differ");
     }
-    let mut second = trainer(FORMS[0], run);
-    second.restore(&block_on(first.snapshot()).unwrap()).unwrap();
-    for _ in 0..4 {
-        block_on(whole.step()).unwrap();
-    }
-    for _ in 0..2 {
-        block_on(second.step()).unwrap();
-    }
-    assert_eq!(weights(&whole), weights(&second));
 }
 
 #[test]
@@ -342,7 +378,7 @@ fn no_gradient_is_read_where_there_is_none() {
 
 #[test]
 fn settings_without_sense_are_refused_with_the_reason() {
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["optimizer.name=mezo", "optimizer.eps=0"], "optimizer.eps: must lie between"),
         (&["optimizer.name=mezo", "optimizer.queries=0"], "optimizer.queries: must be from 1 to"),
         (&["optimizer.name=subzero", "optimizer.rank=0"], "optimizer.rank"),
@@ -352,6 +388,8 @@ fn settings_without_sense_are_refused_with_the_reason() {
         (&["optimizer.name=mezo", "optimizer.rest.name=adam"], "moves all parameters by one method, not some by adam"),
         (&["optimizer.name=sgd", "optimizer.rest.name=mezo"], "must name it for all parameters, or none"),
         (&["optimizer.name=mezo", "optimizer.rest.eps=0.5"], "the same eps and queries"),
+        (&["optimizer.name=adazeta", "optimizer.rest.lr=0.5"], "optimizer.embedding: adazeta moves adapters alone"),
+        (&["optimizer.name=adazeta", "optimizer.norm.name=adam"], "optimizer.norm: adazeta moves adapters alone"),
         (&["optimizer.name=adazeta", "optimizer.bottleneck=0"], "optimizer.bottleneck: must be from 1 to"),
         (&["optimizer.name=adazeta", "optimizer.tensor_rank=0"], "optimizer.tensor_rank: must be from 1 to"),
         (&["optimizer.name=adazeta", "optimizer.scale=0"], "optimizer.scale"),
