@@ -202,10 +202,10 @@ impl Settings for PassProgram {
     }
 
     fn words(&self) -> String {
-        let list: Vec<String> = self.passes.iter().map(ToString::to_string).collect();
+        let list = list_words(&self.passes);
         let momentum = if self.momentum > 0.0 { format!("momentum {}, ", self.momentum) } else { String::new() };
         let times = if self.iterations > 1 { format!(" × {}", self.iterations) } else { String::new() };
-        format!("{momentum}{}{times}", list.join(", "))
+        format!("{momentum}{list}{times}")
     }
 
     fn read_keys(&mut self, section: &mut Section) -> Result<()> {
@@ -238,6 +238,18 @@ impl Settings for PassProgram {
         check::positive(&key("scale"), self.scale)?;
         check::not_negative(&key("weight_decay"), self.weight_decay)
     }
+}
+
+/// `row, column`; of a list that begins with some passes several times over `(row, column) × 5, row`.
+fn list_words(passes: &[Pass]) -> String {
+    let words = |passes: &[Pass]| passes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let times = |n: usize| passes.chunks_exact(n).take_while(|again| *again == &passes[..n]).count();
+    let Some(n) = (1..=passes.len() / 2).find(|&n| times(n) > 1 && passes.len() - n * times(n) < n) else {
+        return words(passes);
+    };
+    let rest = &passes[n * times(n)..];
+    let more = if rest.is_empty() { String::new() } else { format!(", {}", words(rest)) };
+    format!("({}) × {}{more}", words(&passes[..n]), times(n))
 }
 
 impl Pass {
@@ -339,6 +351,19 @@ impl Serialize for Pass {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_that_repeats_itself_is_told_in_short() {
+        for (list, expected) in [
+            ("row,column", "row, column"),
+            ("row,column,row", "row, column, row"),
+            ("row,column,row,column,row", "(row, column) × 2, row"),
+            ("sign,sign,sign", "(sign) × 3"),
+            ("row,row,sign", "row, row, sign"),
+        ] {
+            assert_eq!(list_words(&Pass::parse_list(&[list.into()]).unwrap()), expected);
+        }
+    }
 
     #[test]
     fn every_pass_is_written_as_it_is_read() {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use web_time::Instant;
 
 use super::device::Gpu;
-use super::recorder::Due;
+use super::plan::Due;
 use super::workspace::Workspace;
 use crate::Result;
 
@@ -42,8 +42,8 @@ impl Pace {
         Self { budget_secs, secs: HashMap::new(), pending: VecDeque::new(), last_done: None }
     }
 
-    /// Submits what is due of `plans` one after the other, waiting whenever the budget is used up; the last pieces are still under way
-    /// at the end.
+    /// Submits what is due of `plans` one after the other, waiting whenever the budget is used up; the last pieces are
+    /// still under way at the end.
     ///
     /// The results are those of [`Workspace::run_due`] to the bit: only the submissions differ.
     /// Errors: a device that fails.

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use super::device::{Gpu, Profile};
 use super::kernel::Kernel;
 use super::ledger::{Class, Lifetime, Memory, share};
+use super::plan::{Dispatch, PlanRecord, Repeat};
 use super::tensor::Tensor;
 use super::workspace::Workspace;
 use crate::{Error, Result};
@@ -42,69 +42,6 @@ pub(super) struct TensorRecord {
     pub indirect: bool,
     /// The plan that a transient tensor belongs to.
     plan: Option<usize>,
-}
-
-pub(super) struct PlanRecord {
-    pub name: Cow<'static, str>,
-    pub dispatches: Vec<Dispatch>,
-}
-
-pub(super) struct Dispatch {
-    pub kernel: &'static Kernel,
-    pub bindings: Vec<Tensor>,
-    pub constants: Vec<(&'static str, f64)>,
-    pub groups: [u32; 3],
-    /// Where a gate writes the workgroups instead: `groups`, or none.
-    pub gated: Option<Tensor>,
-    /// See [`Recorder::every`].
-    pub every: Option<u32>,
-    /// See [`Recorder::repeated`].
-    pub repeat: Option<Repeat>,
-}
-
-/// Neighbours of the same number are made one after the other, so many times over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Repeat {
-    number: usize,
-    times: usize,
-}
-
-/// Which of the dispatches that stand under [`Recorder::every`] a replay makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// All of them.
-    All,
-    /// Those of this step, counted from 0.
-    Step(u64),
-    /// None of them.
-    None,
-}
-
-impl Due {
-    pub(super) fn includes(self, every: Option<u32>) -> bool {
-        match (self, every) {
-            (Self::All, _) | (_, None) => true,
-            (Self::Step(step), Some(every)) => step.is_multiple_of(every.into()),
-            (Self::None, Some(_)) => false,
-        }
-    }
-}
-
-impl PlanRecord {
-    /// The dispatches' numbers in the order in which a replay makes them.
-    pub fn order(&self) -> Vec<usize> {
-        self.repeats().flat_map(|(body, times)| std::iter::repeat_n(body, times).flatten()).collect()
-    }
-
-    /// The plan as pieces that are made so many times over.
-    fn repeats(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
-        let mut at = 0;
-        self.dispatches.chunk_by(|a, b| a.repeat == b.repeat).map(move |body| {
-            let first = at;
-            at += body.len();
-            (first..at, body[0].repeat.map_or(1, |repeat| repeat.times))
-        })
-    }
 }
 
 impl Recorder {

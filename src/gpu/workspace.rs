@@ -4,12 +4,15 @@ use std::borrow::Cow;
 
 use super::device::Gpu;
 use super::ledger::{Class, Memory};
-use super::recorder::{Dispatch, Due, Recorder};
+use super::plan::{Dispatch, Due};
+use super::recorder::Recorder;
 use super::tensor::Tensor;
 use crate::{Error, Result};
 
 /// Bytes that one read-back copies at a time.
 const TRANSFER_BYTES: u64 = 16 << 20;
+/// Dispatches of one submission at most: their commands take memory until it has ended.
+const SUBMITTED: usize = 4096;
 
 /// Buffers and plans, ready to be replayed. Nothing is allocated after it is made.
 pub struct Workspace {
@@ -128,7 +131,8 @@ impl Workspace {
         (0..plan.order.len()).filter(|&at| due.includes(plan.steps[plan.order[at]].every)).collect()
     }
 
-    /// Replays `plans` one after the other, in one compute pass and one submission, with all that is due at times only.
+    /// Replays `plans` one after the other, in one submission as long as it is no huge one, with all that is due at times
+    /// only.
     pub fn run(&self, gpu: &Gpu, plans: &[&str]) {
         self.run_due(gpu, plans, Due::All);
     }
@@ -229,14 +233,17 @@ impl Plan {
 }
 
 fn submit<'a>(gpu: &Gpu, steps: impl IntoIterator<Item = &'a Step>) {
-    let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-    {
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for step in steps {
-            step.record(&mut pass);
+    let mut steps = steps.into_iter().peekable();
+    while steps.peek().is_some() {
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for step in steps.by_ref().take(SUBMITTED) {
+                step.record(&mut pass);
+            }
         }
+        gpu.queue.submit([encoder.finish()]);
     }
-    gpu.queue.submit([encoder.finish()]);
 }
 
 impl Step {

@@ -18,8 +18,9 @@ pub(super) const KERNELS: &[Kernel] = &[
     kernel!("subtract"),
 ];
 
-/// See [`orthonormalize`].
-const CHOLESKY_FACTORS: usize = 4;
+/// Of an [`orthonormalize`] whose rows go through the gradient again, and of the last one.
+const FACTORS_BETWEEN: usize = 2;
+const FACTORS: usize = 4;
 /// Directions beyond the rank that the search keeps, and its power iterations (Halko, Martinsson & Tropp 2011,
 /// arXiv 0909.4061, section 4.5 and algorithm 4.4).
 const OVERSAMPLING: usize = 8;
@@ -67,11 +68,11 @@ pub fn renew_basis(
         gaussian(rec, &z, step, 1.0, stream, 1);
         for _ in 0..POWER_ITERATIONS {
             let y = back(rec, &z);
-            let y = orthonormalize(rec, y);
+            let y = orthonormalize(rec, y, FACTORS_BETWEEN);
             z = out(rec, &y);
         }
         let y = back(rec, &z);
-        let mut y = orthonormalize(rec, y);
+        let mut y = orthonormalize(rec, y, FACTORS);
         z = out(rec, &y);
         for sweeps in SWEEPS {
             (y, z) = orthogonalize(rec, &y, &z, sweeps);
@@ -113,12 +114,12 @@ fn orthogonalize(rec: &mut Recorder, y: &Tensor, z: &Tensor, sweeps: usize) -> (
 /// The rows of y to orthonormal ones that span as much or more, each those of the first rows that it stands below, with
 /// the sign that Gram and Schmidt's have; a zero row stays zero.
 ///
-/// By Cholesky's factor of their gram matrix, several times over, so that rows of any condition may come (Fukaya et al.
+/// By Cholesky's factor of their gram matrix, `factors` times over, so that rows of any condition may come (Fukaya et al.
 /// 2020, doi 10.1137/18M1218212, who shift the matrix where we leave pivots out): each time directions are told apart that
 /// are a hundred times smaller, down to rounding itself, which is a direction as good as any.
-fn orthonormalize(rec: &mut Recorder, y: Tensor) -> Tensor {
+fn orthonormalize(rec: &mut Recorder, y: Tensor, factors: usize) -> Tensor {
     let mut y = y;
-    for _ in 0..CHOLESKY_FACTORS {
+    for _ in 0..factors {
         unit_rows(rec, &y);
         y = without_those_before(rec, &y);
     }
@@ -175,7 +176,7 @@ pub fn random_basis(rec: &mut Recorder, basis: &Tensor, [statistics, step]: [&Te
     rec.every(interval, |rec| {
         let y = rec.transient(Class::Scratch, "random basis", &[rows, cols]);
         gaussian(rec, &y, step, 1.0, stream, interval);
-        let y = orthonormalize(rec, y);
+        let y = orthonormalize(rec, y, FACTORS);
         when_due(rec, [statistics, step], interval, |rec| materialize(rec, &Scaled::new(&y), basis));
     });
 }

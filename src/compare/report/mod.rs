@@ -38,9 +38,13 @@ pub(super) fn html(found: &Comparison) -> String {
     )
 }
 
+/// A heading that lists more of them is read by nobody.
+const MOST_NAMES: usize = 6;
+
 fn title(found: &Comparison) -> String {
     let names: Vec<&str> = found.optimizers.iter().map(|optimizer| optimizer.name.as_str()).collect();
-    format!("{} on {}", names.join(", "), found.corpus.name)
+    let what = if names.len() > MOST_NAMES { format!("{} optimizers", names.len()) } else { names.join(", ") };
+    format!("{what} on {}", found.corpus.name)
 }
 
 /// `12 345 678`, with thin spaces that do not break.

@@ -17,7 +17,7 @@ pub(super) fn overview(found: &Comparison) -> String {
         ("Validation loss", "mean ± sd, nats a token"),
         ("Perplexity", ""),
         ("Optimizer state", "linear layers + rest"),
-        ("Passes", "forward + backward a run"),
+        ("Forward + backward", "passes a run"),
         ("Tokens/s", ""),
         ("Update", "share of a step"),
         ("Steps", "to the reference’s loss"),
@@ -32,7 +32,7 @@ pub(super) fn overview(found: &Comparison) -> String {
          lowest final validation loss. The reference is {reference}: steps and time are those of the first evaluation \
          that is no worse than {reference}’s last one, and effective tokens a second are all tokens of {reference}’s run \
          over that time. {NONE} where that was never reached or not measured.</caption>\n\
-         <thead><tr><th scope=\"col\">Optimizer</th><th scope=\"col\" class=\"words\">Passes<br/><small>on the linear \
+         <thead><tr><th scope=\"col\">Optimizer</th><th scope=\"col\" class=\"words\">Rule<br/><small>on the linear \
          layers, on the rest</small></th>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>",
         reference = escape(&found.reference),
     )
@@ -66,7 +66,7 @@ fn row(optimizer: &OptimizerResult, ink: Ink) -> String {
         ink.swatch(),
         escape(&optimizer.name),
         escape(&optimizer.passes),
-        escape(&optimizer.rest),
+        if optimizer.rest == optimizer.passes { "the same".into() } else { escape(&optimizer.rest) },
         cells.concat()
     )
 }
