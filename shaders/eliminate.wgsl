@@ -5,7 +5,7 @@
 override ROWS: u32;
 const LEAST = 1e-4;
 @group(0) @binding(0) var<storage, read>       round: array<u32>;  // [1]: the number of this one, from 1
-@group(0) @binding(1) var<storage, read_write> gram:  array<f32>;  // [ROWS, ROWS], becomes upper triangular
+@group(0) @binding(1) var<storage, read_write> gram:  array<f32>;  // [ROWS, ROWS], of which the part above the diagonal stays
 @group(0) @binding(2) var<storage, read_write> lower: array<f32>;  // [ROWS, ROWS]
 
 @compute @workgroup_size(64)

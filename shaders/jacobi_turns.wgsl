@@ -9,16 +9,16 @@ override WG: u32;
 override PLAYERS: u32 = (ROWS + 1u) / 2u * 2u;  // with an odd number of rows one pair of a round has a row alone
 
 // A tournament in which every two meet once.
-fn pair_of(index: u32, round: u32) -> vec2<u32> {
+fn pair_of(index: u32, number: u32) -> vec2<u32> {
     let circle = PLAYERS - 1u;
-    if (index == 0u) { return vec2(round, circle); }
-    return vec2((round + index) % circle, (round + circle - index) % circle);
+    if (index == 0u) { return vec2(number, circle); }
+    return vec2((number + index) % circle, (number + circle - index) % circle);
 }
 
 // Cosine and sine that make rows of these squares and this product orthogonal.
 fn turn_of(of_x: f32, of_y: f32, product: f32) -> vec2<f32> {
-    let turns = abs(product) > 3e-7 * sqrt(max(of_x, 0.0)) * sqrt(max(of_y, 0.0));
-    let zeta = (of_y - of_x) / (2.0 * select(1.0, product, turns));
+    let apart = !(abs(product) > 3e-7 * sqrt(max(of_x, 0.0)) * sqrt(max(of_y, 0.0)));
+    let zeta = (of_y - of_x) / (2.0 * select(product, 1.0, apart));
     let size = abs(zeta);
     // The root of 1 + zeta^2 without its square, which may leave the range.
     let root = select(sqrt(fma(zeta, zeta, 1.0)), size, size > 1e9);
@@ -27,7 +27,7 @@ fn turn_of(of_x: f32, of_y: f32, product: f32) -> vec2<f32> {
     let square = fma(tangent, tangent, 1.0);
     let guess = inverseSqrt(square);
     let cosine = guess * fma(-0.5 * square * guess, guess, 1.5);
-    return select(vec2(1.0, 0.0), vec2(cosine, cosine * tangent), turns);
+    return select(vec2(cosine, cosine * tangent), vec2(1.0, 0.0), apart);
 }
 
 @compute @workgroup_size(WG)

@@ -337,6 +337,10 @@ pub(super) mod tests {
         let missing = refused(&of_adapters[1..]);
         let expected = format!("{ADAPTER_CONFIG} wants {}, the file does not hold it", of_adapters[0].name);
         assert!(missing.contains(&format!("{ADAPTER}: ")) && missing.contains(&expected), "{missing}");
+        let mut more = of_adapters.to_vec();
+        more.push(NamedTensor { name: "a.bias".into(), shape: vec![1], values: vec![0.0] });
+        let more = refused(&more);
+        assert!(more.contains(&format!("the file holds a.bias, {ADAPTER_CONFIG} has no place for it")), "{more}");
         let mut other = of_adapters.to_vec();
         (other[0].shape, other[0].values) = (vec![1], vec![0.0]);
         let other = refused(&other);

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use multinorm::checkpoint::resolve_model_dir;
 use multinorm::compare::{Comparison, Event, OptimizerResult, Outcome, Place, Plan, run as run_comparison};
 use multinorm::data::dataset;
 use multinorm::gpu::bytes_in_words;
@@ -55,7 +56,12 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
     }
     let gpu = Arc::new(device.open()?);
     let from = args.from.as_deref().map(|from| first_model(from, &args.out)).transpose()?;
-    let config = read_config(args.config.as_deref(), from.as_deref(), &args.sets, &gpu.profile)?;
+    let mut config = read_config(args.config.as_deref(), from.as_deref(), &args.sets, &gpu.profile)?;
+    if from.is_none()
+        && let Some(model) = &mut config.train.init_from
+    {
+        *model = first_model(Path::new(model), &args.out)?.display().to_string();
+    }
     check_start(&config)?;
     let plan = Plan::new(config, &args.optimizers, &args.lr_sweep, args.seeds)?;
     eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
@@ -81,10 +87,23 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
 }
 
 /// The model to begin with: of a run the checkpoint that the comparison in `out` has begun with, else the newest one.
-fn first_model(from: &Path, out: &Path) -> Result<PathBuf> {
-    let run = std::path::absolute(from).map_err(Error::io("find", from))?;
-    let begun = Plan::first_model(out)?.filter(|model| model.starts_with(&run) && model.is_dir());
-    Ok(begun.unwrap_or_else(|| from.to_owned()))
+///
+/// Errors: no model there, and one that the comparison has begun with and that is gone.
+fn first_model(named: &Path, out: &Path) -> Result<PathBuf> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
+    let newest = absolute(&resolve_model_dir(named)?)?;
+    let run = absolute(named)?;
+    match Plan::first_model(out)?.filter(|begun| begun.starts_with(&run)) {
+        Some(begun) if begun.is_dir() => Ok(begun),
+        Some(begun) => {
+            let message = format!(
+                "its runs began with {}, which is no longer there: bring it back, or choose another `--out`",
+                begun.display()
+            );
+            Err(Error::checkpoint(out, message))
+        }
+        None => Ok(newest),
+    }
 }
 
 /// This command, as a shell reads it.

@@ -90,10 +90,13 @@ impl OptimizerConfig {
     fn validate_zeroth_order(&self) -> Result<()> {
         let title = self.linear.rule.title();
         let distance = |recipe: &Recipe| recipe.rule.zeroth_order().map(|hyper| (hyper.eps, hyper.queries));
-        for (key, recipe) in [("embedding", &self.embedding), ("head", &self.head), ("norm", &self.norm)] {
+        let of_roles = [("embedding", &self.embedding), ("head", &self.head), ("norm", &self.norm)];
+        let alike = of_roles.iter().all(|(_, recipe)| *recipe == &self.norm);
+        for (key, recipe) in of_roles {
+            let key = if alike { "rest" } else { key };
             let other = recipe.rule.title();
             if self.adapter().is_some() && *recipe != self.linear {
-                let message = format!("{title} moves adapters alone, and nothing by other settings: leave it out");
+                let message = format!("{title} moves adapters alone, and no part of the model: leave it out");
                 return Err(Error::config(format!("optimizer.{key}"), message));
             }
             let message = match (distance(&self.linear), distance(recipe)) {

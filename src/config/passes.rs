@@ -202,7 +202,7 @@ impl Settings for PassProgram {
     }
 
     fn words(&self) -> String {
-        let list = list_words(&self.passes);
+        let list = if self.iterations > 1 { plain_words(&self.passes) } else { list_words(&self.passes) };
         let momentum = if self.momentum > 0.0 { format!("momentum {}, ", self.momentum) } else { String::new() };
         let times = if self.iterations > 1 { format!(" × {}", self.iterations) } else { String::new() };
         format!("{momentum}{list}{times}")
@@ -242,14 +242,17 @@ impl Settings for PassProgram {
 
 /// `row, column`; of a list that begins with some passes several times over `(row, column) × 5, row`.
 fn list_words(passes: &[Pass]) -> String {
-    let words = |passes: &[Pass]| passes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let times = |n: usize| passes.chunks_exact(n).take_while(|again| *again == &passes[..n]).count();
     let Some(n) = (1..=passes.len() / 2).find(|&n| times(n) > 1 && passes.len() - n * times(n) < n) else {
-        return words(passes);
+        return plain_words(passes);
     };
     let rest = &passes[n * times(n)..];
-    let more = if rest.is_empty() { String::new() } else { format!(", {}", words(rest)) };
-    format!("({}) × {}{more}", words(&passes[..n]), times(n))
+    let more = if rest.is_empty() { String::new() } else { format!(", {}", plain_words(rest)) };
+    format!("({}) × {}{more}", plain_words(&passes[..n]), times(n))
+}
+
+fn plain_words(passes: &[Pass]) -> String {
+    passes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl Pass {

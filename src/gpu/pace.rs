@@ -1,7 +1,6 @@
 //! Plans in pieces, so that whoever else uses the device, such as the window that draws, gets a turn in between.
 
 use std::collections::{HashMap, VecDeque};
-use std::ops::Range;
 
 use web_time::Instant;
 
@@ -19,7 +18,7 @@ const MOST_CHANGE: f64 = 4.0;
 #[derive(Debug)]
 pub struct Pace {
     budget_secs: f64,
-    /// By plan, an estimate for each dispatch.
+    /// By plan, an estimate for each recorded dispatch.
     secs: HashMap<String, Vec<f64>>,
     pending: VecDeque<Piece>,
     last_done: Option<Instant>,
@@ -29,8 +28,8 @@ pub struct Pace {
 #[derive(Debug)]
 struct Piece {
     plan: String,
-    /// Places of its dispatches in the plan.
-    places: Vec<usize>,
+    /// Its dispatches, by their numbers in the plan.
+    dispatches: Vec<usize>,
     estimate_secs: f64,
     submitted: Instant,
     done: flume::Receiver<Instant>,
@@ -49,22 +48,24 @@ impl Pace {
     /// Errors: a device that fails.
     pub async fn run(&mut self, gpu: &Gpu, workspace: &Workspace, plans: &[&str], due: Due) -> Result<()> {
         for &plan in plans {
-            let n = workspace.n_dispatches(plan);
-            let secs = self.secs.entry(plan.to_owned()).or_insert_with(|| vec![UNKNOWN_SECS; n]);
-            let places = workspace.places(plan, due);
-            let secs: Vec<f64> = places.iter().map(|&place| secs[place]).collect();
-            // Two halves, so that the device has something to do while the first one's end is told.
-            for piece in pieces(&secs, self.budget_secs / 2.0) {
-                let estimate_secs = secs[piece.clone()].iter().sum();
-                let places = places[piece].to_vec();
+            let order = workspace.order(plan, due);
+            let mut rest = &order[..];
+            while !rest.is_empty() {
+                let known = self.secs.entry(plan.to_owned());
+                let secs = known.or_insert_with(|| vec![UNKNOWN_SECS; workspace.n_recorded(plan)]);
+                // Two halves, so that the device has something to do while the first one's end is told.
+                let n = piece(rest.iter().map(|&dispatch| secs[dispatch]), self.budget_secs / 2.0);
+                let (dispatches, after) = rest.split_at(n);
+                rest = after;
+                let estimate_secs = dispatches.iter().map(|&dispatch| secs[dispatch]).sum();
                 self.make_room(gpu, estimate_secs).await?;
-                workspace.submit(gpu, plan, &places);
+                workspace.submit(gpu, plan, dispatches);
                 let (sender, done) = flume::bounded(1);
                 gpu.queue.on_submitted_work_done(move || {
                     let _ = sender.send(Instant::now()); // a failed send means that nobody waits any more
                 });
-                let submitted = Instant::now();
-                self.pending.push_back(Piece { plan: plan.to_owned(), places, estimate_secs, submitted, done });
+                let (plan, dispatches, submitted) = (plan.to_owned(), dispatches.to_vec(), Instant::now());
+                self.pending.push_back(Piece { plan, dispatches, estimate_secs, submitted, done });
             }
         }
         Ok(())
@@ -88,32 +89,29 @@ impl Pace {
 
     /// Takes the oldest piece away and spreads its time over its dispatches, as they were estimated before.
     fn learn(&mut self, done: Instant) {
-        let piece = self.pending.pop_front().expect("a piece that was waited for");
+        let mut piece = self.pending.pop_front().expect("a piece that was waited for");
         // It began when it was submitted, or when the one before it ended.
         let began = self.last_done.map_or(piece.submitted, |last| last.max(piece.submitted));
         self.last_done = Some(done);
         let took = done.saturating_duration_since(began).as_secs_f64();
         let secs = self.secs.get_mut(&piece.plan).expect("an estimate for every plan that ran");
         let change = (took / piece.estimate_secs).clamp(MOST_CHANGE.recip(), MOST_CHANGE);
-        for place in piece.places {
-            secs[place] = (secs[place] * change).max(1e-7);
+        // One that was repeated is corrected once.
+        piece.dispatches.sort_unstable();
+        piece.dispatches.dedup();
+        for dispatch in piece.dispatches {
+            secs[dispatch] = (secs[dispatch] * change).max(1e-7);
         }
     }
 }
 
-/// The whole range in order, in pieces that take `most_secs` at most wherever one dispatch alone does.
-fn pieces(secs: &[f64], most_secs: f64) -> Vec<Range<usize>> {
-    let mut pieces = Vec::new();
-    let (mut start, mut sum) = (0, 0.0);
-    for (at, secs) in secs.iter().enumerate() {
-        if at > start && sum + secs > most_secs {
-            pieces.push(start..at);
-            (start, sum) = (at, 0.0);
-        }
-        sum += secs;
-    }
-    pieces.push(start..secs.len());
-    pieces
+/// How many dispatches, from the first on, take `most_secs` together; at least one.
+fn piece(secs: impl Iterator<Item = f64>, most_secs: f64) -> usize {
+    let sums = secs.scan(0.0, |sum, secs| {
+        *sum += secs;
+        Some(*sum)
+    });
+    sums.take_while(|sum| *sum <= most_secs).count().max(1)
 }
 
 /// The end of a piece. Outside a browser the device must be asked; between two questions the lock on it is free, so that
@@ -141,10 +139,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_cover_everything_and_none_is_too_long() {
-        let cuts = |secs: &[f64]| pieces(secs, 2.0).iter().map(|piece| [piece.start, piece.end]).collect::<Vec<_>>();
-        assert_eq!(cuts(&[1.0, 1.0, 1.0, 5.0, 1.0, 0.5]), [[0, 2], [2, 3], [3, 4], [4, 6]]);
-        assert_eq!(cuts(&[9.0]), [[0, 1]]);
-        assert_eq!(cuts(&[0.1; 7]), [[0, 7]]);
+    fn a_piece_is_as_long_as_it_may_be_and_never_empty() {
+        let n = |secs: &[f64]| piece(secs.iter().copied(), 2.0);
+        assert_eq!([n(&[1.0, 1.0, 1.0]), n(&[1.0, 5.0]), n(&[9.0, 1.0]), n(&[0.1; 7])], [2, 1, 1, 7]);
     }
 }

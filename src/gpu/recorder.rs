@@ -106,10 +106,10 @@ impl Recorder {
     }
 
     /// Records `body`, which is wanted in the steps 0, `interval`, 2·`interval`, … alone: a replay that is told its step
-    /// leaves it out in all others, as if it were not there. What it reads from step to step may be persistent only.
+    /// leaves it out in all others, as if it were not there. What it leaves to others is persistent.
     ///
     /// # Panics
-    /// On an interval of 0.
+    /// On an interval of 0 or within another; later, on a transient tensor that is first named there and then elsewhere.
     pub fn every(&mut self, interval: u32, body: impl FnOnce(&mut Self)) {
         assert!(interval > 0, "an interval of no steps");
         for dispatch in self.recorded(body) {
@@ -185,7 +185,7 @@ impl Recorder {
         used
     }
 
-    /// The kernel and the tensors of every dispatch of a plan.
+    /// The kernel and the tensors of every dispatch of a plan's longest replay.
     pub fn dispatches(&self, plan: &str) -> Vec<(&'static str, &[Tensor])> {
         self.dispatches_that(plan, |_| true)
     }
@@ -204,11 +204,11 @@ impl Recorder {
 
     fn dispatches_that(&self, plan: &str, wanted: impl Fn(&Dispatch) -> bool) -> Vec<(&'static str, &[Tensor])> {
         let plan = self.plans.iter().filter(|p| p.name == plan);
-        let dispatches = plan.flat_map(|p| &p.dispatches).filter(|dispatch| wanted(dispatch));
-        dispatches.map(|d| (d.kernel.name, &d.bindings[..])).collect()
+        let dispatches = plan.flat_map(|p| p.order().into_iter().map(|at| &p.dispatches[at]));
+        dispatches.filter(|d| wanted(d)).map(|d| (d.kernel.name, &d.bindings[..])).collect()
     }
 
-    /// Number of dispatches of a plan's replay.
+    /// Number of dispatches of a plan's longest replay.
     pub fn n_dispatches(&self, plan: &str) -> usize {
         self.plans.iter().find(|p| p.name == plan).map_or(0, |p| p.order().len())
     }
@@ -290,12 +290,16 @@ impl Recorder {
     fn lifetimes(&self) -> Vec<Vec<Lifetime>> {
         let of_plan = |plan: &PlanRecord| {
             let mut lives: BTreeMap<usize, Lifetime> = BTreeMap::new();
+            let mut made: BTreeMap<usize, Option<u32>> = BTreeMap::new();
             for (body, times) in plan.repeats() {
                 for at in body.clone() {
                     // What a repetition leaves is there when it begins again.
                     let [first, last] = if times > 1 { [body.start, body.end - 1] } else { [at; 2] };
                     let tensors = plan.dispatches[at].bindings.iter().map(|tensor| tensor.id);
                     for id in tensors.filter(|&id| !self.tensors[id].persistent) {
+                        let (every, name) = (plan.dispatches[at].every, &self.tensors[id].name);
+                        let made = *made.entry(id).or_insert(every);
+                        assert!(made.is_none() || made == every, "transient tensor {name} is made at times only");
                         let bytes = self.tensors[id].len as u64 * 4;
                         lives.entry(id).or_insert(Lifetime { tensor: id, bytes, first, last }).last = last;
                     }

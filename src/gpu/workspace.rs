@@ -11,8 +11,8 @@ use crate::{Error, Result};
 
 /// Bytes that one read-back copies at a time.
 const TRANSFER_BYTES: u64 = 16 << 20;
-/// Dispatches of one submission at most: their commands take memory until it has ended.
-const SUBMITTED: usize = 4096;
+/// The most dispatches of one submission: their commands take memory until it has ended.
+const MAX_SUBMITTED: usize = 4096;
 
 /// Buffers and plans, ready to be replayed. Nothing is allocated after it is made.
 pub struct Workspace {
@@ -49,7 +49,7 @@ enum Groups {
 pub struct KernelTime {
     /// The kernel's name.
     pub kernel: &'static str,
-    /// Its dispatches in the plan.
+    /// Its dispatches in that replay.
     pub dispatches: usize,
     /// Seconds of all of them.
     pub secs: f64,
@@ -120,15 +120,15 @@ impl Workspace {
         &self.buffers[self.place[tensor.id].expect("a tensor that a dispatch names")]
     }
 
-    /// Dispatches of a plan's longest replay.
-    pub(super) fn n_dispatches(&self, plan: &str) -> usize {
-        self.plan(plan).order.len()
+    /// Recorded dispatches of a plan.
+    pub(super) fn n_recorded(&self, plan: &str) -> usize {
+        self.plan(plan).steps.len()
     }
 
-    /// The places of those that this replay makes.
-    pub(super) fn places(&self, plan: &str, due: Due) -> Vec<usize> {
+    /// The numbers of those that a replay makes, one after the other.
+    pub(super) fn order(&self, plan: &str, due: Due) -> Vec<usize> {
         let plan = self.plan(plan);
-        (0..plan.order.len()).filter(|&at| due.includes(plan.steps[plan.order[at]].every)).collect()
+        plan.order.iter().copied().filter(|&step| due.includes(plan.steps[step].every)).collect()
     }
 
     /// Replays `plans` one after the other, in one submission as long as it is no huge one, with all that is due at times
@@ -145,10 +145,10 @@ impl Workspace {
         submit(gpu, steps.filter(|step| due.includes(step.every)));
     }
 
-    /// Replays a part of a plan.
-    pub(super) fn submit(&self, gpu: &Gpu, plan: &str, places: &[usize]) {
+    /// Replays a part of [`Workspace::order`].
+    pub(super) fn submit(&self, gpu: &Gpu, plan: &str, part: &[usize]) {
         let plan = self.plan(plan);
-        submit(gpu, places.iter().map(|&at| &plan.steps[plan.order[at]]));
+        submit(gpu, part.iter().map(|&step| &plan.steps[step]));
     }
 
     /// Copies a tensor of another workspace on the same device into one of this, after everything submitted before.
@@ -238,7 +238,7 @@ fn submit<'a>(gpu: &Gpu, steps: impl IntoIterator<Item = &'a Step>) {
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for step in steps.by_ref().take(SUBMITTED) {
+            for step in steps.by_ref().take(MAX_SUBMITTED) {
                 step.record(&mut pass);
             }
         }

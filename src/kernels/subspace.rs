@@ -18,7 +18,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     kernel!("subtract"),
 ];
 
-/// Of an [`orthonormalize`] whose rows go through the gradient again, and of the last one.
+/// Factors of an [`orthonormalize`] whose rows go through the gradient once more, and of one whose rows are wanted.
 const FACTORS_BETWEEN: usize = 2;
 const FACTORS: usize = 4;
 /// Directions beyond the rank that the search keeps, and its power iterations (Halko, Martinsson & Tropp 2011,
@@ -111,8 +111,8 @@ fn orthogonalize(rec: &mut Recorder, y: &Tensor, z: &Tensor, sweeps: usize) -> (
     (turned(y), turned(z))
 }
 
-/// The rows of y to orthonormal ones that span as much or more, each those of the first rows that it stands below, with
-/// the sign that Gram and Schmidt's have; a zero row stays zero.
+/// Orthonormal rows, the first n of which span what the first n rows of y span, or more: those of Gram and Schmidt, signs
+/// included. A zero row stays zero.
 ///
 /// By Cholesky's factor of their gram matrix, `factors` times over, so that rows of any condition may come (Fukaya et al.
 /// 2020, doi 10.1137/18M1218212, who shift the matrix where we leave pivots out): each time directions are told apart that

@@ -13,7 +13,7 @@ use crate::config::{RunConfig, ScheduleKind};
 use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
 use crate::generate::Generator;
-use crate::gpu::{Gpu, KernelTime, Memory, Pace, ReadbackRing, Tensor, Workspace};
+use crate::gpu::{Due, Gpu, KernelTime, Memory, Pace, ReadbackRing, Tensor, Workspace};
 use crate::kernels::norms::Place;
 use crate::llama::{BatchInputs, Llama, Parameter, initial_values};
 use crate::normalize::Drawing;
@@ -323,13 +323,14 @@ impl Trainer {
         Ok((reports, times))
     }
 
-    /// Time on the device of each kernel of a step's plans, each plan once. The weights move on by what is replayed.
+    /// Time on the device of each kernel of a step's plans, each plan once, in a step in which nothing special is due. The
+    /// weights move on by what is replayed.
     pub async fn time_kernels(&self) -> Result<Vec<(&'static str, Vec<KernelTime>)>> {
         let mut times: Vec<(&'static str, Vec<KernelTime>)> = Vec::new();
         for part in parts(&self.config, self.queries()) {
             for &plan in part.plans {
                 if times.iter().all(|(timed, _)| *timed != plan) {
-                    times.push((plan, self.workspace.time(&self.gpu, plan, part.due(self.step)).await?));
+                    times.push((plan, self.workspace.time(&self.gpu, plan, Due::None).await?));
                 }
             }
         }

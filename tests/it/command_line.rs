@@ -304,7 +304,10 @@ fn a_trained_model_is_fine_tuned_with_its_sizes_and_its_tokenizer() {
         assert!(!output.status.success() && stderr(&output).contains(expected), "{}", stderr(&output));
         assert!(!place.path("refused").exists());
     };
-    refused(&["--set", "model.num_hidden_layers=1", "--set", "data.tokenizer=bytes"], "train.init_from: the model in");
+    // Before data is looked for.
+    let other = ["--set", "model.num_hidden_layers=1", "--set", "data.tokenizer=bytes", "--set", "data.source=no.txt"];
+    refused(&other, "train.init_from: the model in");
+    refused(&[&other[..], &["--dry-run"]].concat(), "train.init_from: the model in");
     refused(&[], "data.tokenizer: ");
     refused(&["--set", "train.init_from=nowhere"], "nowhere: there is no such folder");
     fails(&["train", "--from", "nowhere", "--out", &place.text("none")], 1, &["nowhere: there is no such folder"]);

@@ -28,6 +28,8 @@ fn trainer(form: multinorm::gpu::Form, fused: bool, optimizer: &str, tied: bool)
         "train.sequence_length=9".into(),
         "eval.max_tokens=9".into(),
     ];
+    // A name may bring more settings, a line each.
+    let sets: Vec<String> = sets.iter().flat_map(|set| set.lines()).map(str::to_owned).collect();
     let config = RunConfig::load(None, &sets, RunDefaults::Software).unwrap();
     let tokens = Tokens::Owned((0..400u32).map(|i| i * i % 300).collect());
     let dataset = Arc::new(Dataset::unsplit("squares", tokens, 300));
@@ -49,7 +51,10 @@ fn the_same_bits_as_a_separate_update() {
     for (form, tied) in FORMS.into_iter().zip([true, false]) {
         let rivals =
             ["adafactor", "adam-nonzero", "apollo", "apollo-mini", "extrapolated-sgd", "fira", "h-fac", "racs"];
-        for optimizer in ["sinkgd", "swan", "signsgd", "sgd", "adamw", "muon"].into_iter().chain(rivals) {
+        // A new basis in the first step and in the third.
+        let renewed = ["galore\noptimizer.update_interval=2"];
+        for optimizer in ["sinkgd", "swan", "signsgd", "sgd", "adamw", "muon"].into_iter().chain(rivals).chain(renewed)
+        {
             let [separate, fused] = [false, true].map(|fused| run(&mut trainer(form, fused, optimizer, tied)));
             assert_eq!(separate.0, fused.0, "{form:?} {optimizer}: loss and gradient norm");
             assert!(separate.0.first() != separate.0.last(), "{form:?} {optimizer}: it trains");

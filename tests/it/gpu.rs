@@ -205,6 +205,40 @@ fn a_transient_tensor_in_two_plans_panics() {
 }
 
 #[test]
+#[should_panic(expected = "transient tensor y is made at times only")]
+fn a_transient_tensor_that_is_made_at_times_and_named_always_panics() {
+    let mut rec = recorder();
+    let y = rec.transient(Class::Scratch, "y", &[1]);
+    rec.every(2, |rec| fill(rec, &y, 0.0));
+    fill(&mut rec, &y, 0.0);
+    rec.memory();
+}
+
+#[test]
+#[should_panic(expected = "fill: an interval within an interval")]
+fn an_interval_within_an_interval_panics() {
+    let mut rec = recorder();
+    let y = rec.transient(Class::Scratch, "y", &[1]);
+    rec.every(2, |rec| rec.every(3, |rec| fill(rec, &y, 0.0)));
+}
+
+#[test]
+#[should_panic(expected = "fill: a repetition within a repetition")]
+fn a_repetition_within_a_repetition_panics() {
+    let mut rec = recorder();
+    let y = rec.transient(Class::Scratch, "y", &[1]);
+    rec.repeated(2, |rec| rec.repeated(3, |rec| fill(rec, &y, 0.0)));
+}
+
+#[test]
+#[should_panic(expected = "fill: a gate within a repetition")]
+fn a_gate_within_a_repetition_panics() {
+    let mut rec = recorder();
+    let [y, partial] = ["y", "partial"].map(|name| rec.persistent(Class::Scratch, name, &[1]));
+    rec.repeated(2, |rec| kernels::scaled::while_changing(rec, &partial, 1, 0.0, |rec| fill(rec, &y, 0.0)));
+}
+
+#[test]
 #[should_panic(expected = "rows 2..4 of a tensor [3, 5]")]
 fn rows_beyond_a_tensor_panic() {
     recorder().persistent(Class::Scratch, "y", &[3, 5]).rows(2..4);

@@ -199,17 +199,17 @@ fn a_sample_on_demand_and_steps_that_are_paced_or_timed_change_nothing() {
 
 #[test]
 fn what_is_renewed_at_times_is_the_same_in_paced_and_timed_steps() {
-    let micro = ["train.micro_batch_size=1", "spectra.every=0", "train.steps=5"];
+    let micro = ["train.micro_batch_size=1", "spectra.every=0", "train.steps=7"];
     for (form, optimizer) in FORMS.into_iter().zip([
         vec!["optimizer.name=galore", "optimizer.rank=3", "optimizer.update_interval=2"],
         vec!["optimizer.name=subzero", "optimizer.rank=3", "optimizer.update_interval=2", "optimizer.queries=2"],
     ]) {
         let new = || trainer_of(form, &[&optimizer[..], &micro].concat());
         let (mut plain, mut other) = (new(), new());
-        for number in 1..=5 {
+        other.set_pace(Some(1e-3));
+        for number in 1..=7 {
             block_on(plain.step()).unwrap();
-            other.set_pace(Some(if number == 1 { 1e-6 } else { 10.0 }));
-            if number < 3 || !shared_gpu(form).profile.timestamps {
+            if number < 5 || !shared_gpu(form).profile.timestamps {
                 block_on(other.step()).unwrap();
                 continue;
             }

@@ -1,6 +1,7 @@
 use multinorm::gpu::Form;
 use multinorm::kernels::subspace::renew_basis;
 use multinorm::reference::galore::leading_vectors;
+use multinorm::reference::gram_schmidt::orthonormalize;
 
 use super::sgd::{halted, statistics, step};
 use crate::support::{Case, FORMS, assert_close, random, widen};
@@ -91,6 +92,59 @@ fn many_directions_are_told_apart_over_three_orders_of_magnitude() {
     }
 }
 
+/// Rows u and v, orthonormal, and U·diag(σ)·Vᵀ of as many as there are σ.
+fn with_singular_values(sigma: &[f64], [m, n]: [usize; 2]) -> (Vec<f64>, Vec<f32>) {
+    let orthonormal = |cols: usize, seed: u64| {
+        let mut rows = widen(&random(sigma.len() * cols, seed));
+        orthonormalize(&mut rows, cols);
+        rows
+    };
+    let (u, v) = (orthonormal(m, 3), orthonormal(n, 4));
+    let at =
+        |i: usize, j: usize| -> f64 { sigma.iter().enumerate().map(|(k, s)| s * u[k * m + i] * v[k * n + j]).sum() };
+    let g = (0..m * n).map(|index| at(index / n, index % n) as f32).collect();
+    (u, g)
+}
+
+#[test]
+fn a_search_keeps_what_is_ten_thousand_times_smaller_than_the_largest() {
+    // Fewer directions than there are, so that the search must come to the right ones.
+    let shape @ [m, n] = [64, 96];
+    let sigma: Vec<f64> = (0..m)
+        .map(|k| {
+            if k == 0 {
+                1.0
+            } else if k < 12 {
+                1e-4
+            } else {
+                1e-6
+            }
+        })
+        .collect();
+    let (u, g) = with_singular_values(&sigma, shape);
+    for form in FORMS {
+        let [basis] = &bases(form, &g, [m, n], 12, &[1], false)[..] else { panic!("one basis") };
+        for (k, u) in u.chunks(m).take(12).enumerate() {
+            let along = |column: usize| (0..m).map(|i| u[i] * f64::from(basis[i * 12 + column])).sum::<f64>();
+            let kept: f64 = (0..12).map(|column| along(column).powi(2)).sum();
+            assert!((kept - 1.0).abs() < 1e-4, "{form:?}: of direction {k} {kept} is kept");
+        }
+    }
+}
+
+#[test]
+fn a_basis_is_orthonormal_to_the_last_of_eight_orders_of_magnitude() {
+    let sigma: Vec<f64> = (0..64).map(|k| 10f64.powf(-8.0 * f64::from(k) / 64.0)).collect();
+    let (_, g) = with_singular_values(&sigma, [64, 96]);
+    for form in FORMS {
+        let [basis] = &bases(form, &g, [64, 96], 60, &[1], false)[..] else { panic!("one basis") };
+        for (a, b) in (0..60).flat_map(|a| (a..60).map(move |b| (a, b))) {
+            let product: f64 = (0..64).map(|i| f64::from(basis[i * 60 + a]) * f64::from(basis[i * 60 + b])).sum();
+            assert!((product - f64::from(u8::from(a == b))).abs() < 3e-6, "{form:?}: {a} and {b}: {product}");
+        }
+    }
+}
+
 #[test]
 fn a_basis_is_renewed_when_it_is_due_and_never_in_a_halted_run() {
     let g = decaying([6, 9], 6, 0.5);
@@ -108,7 +162,13 @@ fn gradients_without_so_many_directions_make_no_nan() {
     for form in FORMS {
         for (g, what) in [(vec![0.0; 54], "zero"), (decaying([6, 9], 1, 1.0), "rank one"), (vec![1e-30; 54], "tiny")] {
             let [basis] = &bases(form, &g, [6, 9], 4, &[1], false)[..] else { panic!("one basis") };
-            assert!(basis.iter().all(|x| x.is_finite() && x.abs() < 1.001), "{what}: {basis:?}");
+            let column = |k: usize| (0..6).map(move |i| f64::from(basis[i * 4 + k]));
+            for (a, b) in (0..4).flat_map(|a| (a..4).map(move |b| (a, b))) {
+                let product: f64 = column(a).zip(column(b)).map(|(a, b)| a * b).sum();
+                // A direction, another one, or none.
+                let wanted = if a == b && product > 0.5 { 1.0 } else { 0.0 };
+                assert!((product - wanted).abs() < 1e-5, "{what}: {a} and {b}: {basis:?}");
+            }
         }
     }
 }

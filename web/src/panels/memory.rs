@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eframe::egui::{self, RichText, Ui};
-use egui_plot::{Bar, BarChart, Corner, Legend, Plot};
+use eframe::egui::{self, Rect, RichText, Sense, TextStyle, Ui, pos2, vec2};
 use multinorm::config::{PRESETS, RunConfig, RunDefaults};
 use multinorm::gpu::{Class, Form, Memory, Profile, bytes_in_words};
 use multinorm::train::record_training;
@@ -20,8 +19,9 @@ pub struct MemoryPanel {
     planned: BTreeMap<(String, &'static str), Memory>,
 }
 
-/// What is drawn, from the bottom.
-const CLASSES: [Class; 4] = [Class::Parameters, Class::Gradients, Class::OptimizerState, Class::Activations];
+/// What is drawn, from the left.
+const CLASSES: [Class; 5] =
+    [Class::Parameters, Class::Gradients, Class::OptimizerState, Class::Activations, Class::Scratch];
 
 impl MemoryPanel {
     /// The view.
@@ -38,17 +38,19 @@ impl MemoryPanel {
             }
             ui.ctx().request_repaint();
         }
-        let rows: Vec<(&str, &Memory)> = optimizers()
+        let mut rows: Vec<(&str, &Memory)> = optimizers()
             .into_iter()
             .filter_map(|name| Some((name, self.planned.get(&(preset.clone(), name))?)))
             .collect();
-        chart(ui, &rows);
+        rows.sort_by_key(|(_, memory)| memory.total());
         caption(
             ui,
             "One step of one sequence of 256 tokens in float32, as the trainer's own ledger plans it, to the byte. The part \
-             that an optimizer adds is its state; SinkGD, SWAN and signSGD keep none for the linear layers.",
+             that an optimizer adds is its state; SinkGD, SWAN and signSGD keep none for the linear layers, and what takes \
+             no gradient keeps none.",
         );
         table(ui, &rows);
+        ui.add_space(6.0);
         for run in &lab.runs {
             if let Some(memory) = &run.memory {
                 let parts = Class::ALL.map(|class| format!("{} {}", words(class), bytes_in_words(memory.bytes(class))));
@@ -81,49 +83,44 @@ fn words(class: Class) -> String {
     class.name().replace('_', " ")
 }
 
-fn chart(ui: &mut Ui, rows: &[(&str, &Memory)]) {
-    const GIB: f64 = (1u64 << 30) as f64;
-    let mut charts: Vec<BarChart> = Vec::new();
-    for (index, class) in CLASSES.into_iter().enumerate() {
-        let bars = rows.iter().enumerate().map(|(at, (name, memory))| {
-            let bytes = memory.bytes(class);
-            Bar::new(at as f64, bytes as f64 / GIB).name(format!("{name}: {} {}", words(class), bytes_in_words(bytes)))
-        });
-        let below: Vec<&BarChart> = charts.iter().collect();
-        let chart = BarChart::new(words(class), bars.collect()).color(ink(ui, index)).width(0.7).stack_on(&below);
-        charts.push(chart);
-    }
-    let names: Vec<String> = rows.iter().map(|(name, _)| name.replace('-', "-\n")).collect();
-    Plot::new("memory")
-        .height(300.0)
-        .allow_scroll(false)
-        .allow_drag(false)
-        .allow_zoom(false)
-        .y_axis_label("GiB on the device")
-        .include_x(rows.len() as f64 + 1.5)
-        .x_axis_formatter(move |mark, _| match (mark.value.fract() == 0.0, usize::try_from(mark.value as i64)) {
-            (true, Ok(at)) => names.get(at).cloned().unwrap_or_default(),
-            _ => String::new(),
-        })
-        .legend(Legend::default().position(Corner::RightTop))
-        .show(ui, |plot| charts.into_iter().for_each(|chart| plot.bar_chart(chart)));
-}
-
+/// A line an optimizer, the one that needs least first: a stacked bar, and its numbers.
 fn table(ui: &mut Ui, rows: &[(&str, &Memory)]) {
+    let largest = rows.iter().map(|(_, memory)| memory.total()).max().unwrap_or(1);
+    let width = (0.4 * ui.available_width()).clamp(140.0, 560.0);
     egui::ScrollArea::horizontal().show(ui, |ui| {
-        egui::Grid::new("memory table").striped(true).num_columns(CLASSES.len() + 2).show(ui, |ui| {
+        egui::Grid::new("memory table").striped(true).num_columns(CLASSES.len() + 3).show(ui, |ui| {
             ui.strong("optimizer");
-            CLASSES.iter().for_each(|class| drop(ui.strong(words(*class))));
+            ui.strong(format!("0 to {}", bytes_in_words(largest)));
             ui.strong("in all");
+            for (index, class) in CLASSES.into_iter().enumerate() {
+                ui.horizontal(|ui| {
+                    let (square, _) = ui.allocate_exact_size(vec2(10.0, 10.0), Sense::hover());
+                    ui.painter().rect_filled(square, 0.0, ink(ui, index));
+                    ui.strong(words(class));
+                });
+            }
             ui.end_row();
             for (name, memory) in rows {
                 ui.label(*name);
+                bar(ui, memory, width, largest);
+                ui.label(RichText::new(bytes_in_words(memory.total())).monospace().strong());
                 for class in CLASSES {
                     ui.label(RichText::new(bytes_in_words(memory.bytes(class))).monospace());
                 }
-                ui.label(RichText::new(bytes_in_words(memory.total())).monospace());
                 ui.end_row();
             }
         });
     });
+}
+
+/// The classes side by side, `width` for `largest` bytes.
+fn bar(ui: &mut Ui, memory: &Memory, width: f32, largest: u64) {
+    let (room, _) = ui.allocate_exact_size(vec2(width, ui.text_style_height(&TextStyle::Body)), Sense::hover());
+    let mut left = room.left();
+    for (index, class) in CLASSES.into_iter().enumerate() {
+        let length = width * (memory.bytes(class) as f64 / largest as f64) as f32;
+        let part = Rect::from_min_size(pos2(left, room.top()), vec2(length, room.height()));
+        ui.painter().rect_filled(part, 0.0, ink(ui, index));
+        left += length;
+    }
 }
