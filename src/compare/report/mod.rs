@@ -20,13 +20,14 @@ pub(super) fn html(found: &Comparison) -> String {
             found.runs_done, found.runs_planned
         )
     };
+    let names: Vec<&str> = found.optimizers.iter().map(|optimizer| optimizer.name.as_str()).collect();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
          <title>{title}</title>\n<style>\n{style}{palette}</style>\n</head>\n<body>\n<main>\n\
          <h1>{title}</h1>\n{progress}\n{overview}\n{verdicts}\n{figures}\n{fine_tuning}\n{sweep}\n{conditions}\n\
          </main>\n</body>\n</html>\n",
-        title = escape(&title(found)),
+        title = escape(&title(&names, &found.corpus.name)),
         style = include_str!("style.css"),
         palette = palette(),
         overview = overview(found),
@@ -41,10 +42,10 @@ pub(super) fn html(found: &Comparison) -> String {
 /// A heading that lists more of them is read by nobody.
 const MOST_NAMES: usize = 6;
 
-fn title(found: &Comparison) -> String {
-    let names: Vec<&str> = found.optimizers.iter().map(|optimizer| optimizer.name.as_str()).collect();
-    let what = if names.len() > MOST_NAMES { format!("{} optimizers", names.len()) } else { names.join(", ") };
-    format!("{what} on {}", found.corpus.name)
+fn title(optimizers: &[&str], corpus: &str) -> String {
+    let n = optimizers.len();
+    let what = if n > MOST_NAMES { format!("{n} optimizers") } else { optimizers.join(", ") };
+    format!("{what} on {corpus}")
 }
 
 /// `12 345 678`, with thin spaces that do not break.
@@ -69,6 +70,12 @@ fn duration(secs: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_heading_names_optimizers_as_long_as_they_are_few() {
+        assert_eq!(title(&["adam", "sinkgd"], "austen"), "adam, sinkgd on austen");
+        assert_eq!(title(&["adam"; 7], "austen"), "7 optimizers on austen");
+    }
 
     #[test]
     fn words_and_numbers_stand_as_they_should() {
