@@ -48,11 +48,11 @@ impl Pace {
     /// Errors: a device that fails.
     pub async fn run(&mut self, gpu: &Gpu, workspace: &Workspace, plans: &[&str], due: Due) -> Result<()> {
         for &plan in plans {
+            self.secs.entry(plan.to_owned()).or_insert_with(|| vec![UNKNOWN_SECS; workspace.n_recorded(plan)]);
             let order = workspace.order(plan, due);
             let mut rest = &order[..];
             while !rest.is_empty() {
-                let known = self.secs.entry(plan.to_owned());
-                let secs = known.or_insert_with(|| vec![UNKNOWN_SECS; workspace.n_recorded(plan)]);
+                let secs = &self.secs[plan];
                 // Two halves, so that the device has something to do while the first one's end is told.
                 let n = piece(rest.iter().map(|&dispatch| secs[dispatch]), self.budget_secs / 2.0);
                 let (dispatches, after) = rest.split_at(n);

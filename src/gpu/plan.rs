@@ -24,10 +24,11 @@ pub(super) struct Dispatch {
     pub repeat: Option<Repeat>,
 }
 
-/// Neighbours of the same number are made one after the other, so many times over.
+/// Neighbours of one repetition are made one after the other, so many times over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Repeat {
-    pub number: usize,
+    /// How many dispatches its plan had before it: no other one's number.
+    pub before: usize,
     pub times: usize,
 }
 
@@ -55,11 +56,11 @@ impl Due {
 impl PlanRecord {
     /// The dispatches' numbers in the order in which a replay makes them.
     pub fn order(&self) -> Vec<usize> {
-        self.repeats().flat_map(|(body, times)| std::iter::repeat_n(body, times).flatten()).collect()
+        self.pieces().flat_map(|(piece, times)| std::iter::repeat_n(piece, times).flatten()).collect()
     }
 
-    /// The plan as pieces that are made so many times over.
-    pub fn repeats(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
+    /// The dispatches in their order, in pieces that are made so many times over.
+    pub fn pieces(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
         let mut at = 0;
         self.dispatches.chunk_by(|a, b| a.repeat == b.repeat).map(move |body| {
             let first = at;

@@ -30,7 +30,6 @@ pub struct Recorder {
     /// What tensors hold from the beginning; all others are zero.
     pub(super) initial: Vec<(Tensor, Vec<u32>)>,
     staging_bytes: u64,
-    n_repeats: usize,
 }
 
 pub(super) struct TensorRecord {
@@ -48,7 +47,7 @@ impl Recorder {
     /// An empty record for a device with this profile.
     pub fn new(profile: &Profile) -> Self {
         let (tensors, plans, initial) = (Vec::new(), Vec::new(), Vec::new());
-        Self { profile: profile.clone(), tensors, plans, initial, staging_bytes: 0, n_repeats: 0 }
+        Self { profile: profile.clone(), tensors, plans, initial, staging_bytes: 0 }
     }
 
     /// A tensor that lives from one replay to the next and that every plan may name.
@@ -123,21 +122,23 @@ impl Recorder {
     /// # Panics
     /// On a body in a body, or one with a gate of its own.
     pub fn repeated(&mut self, times: usize, body: impl FnOnce(&mut Self)) {
-        let number = self.n_repeats;
-        self.n_repeats += 1;
+        let before = self.begun().dispatches.len();
         for dispatch in self.recorded(body) {
             assert!(dispatch.repeat.is_none(), "{}: a repetition within a repetition", dispatch.kernel.name);
             assert!(dispatch.gated.is_none(), "{}: a gate within a repetition", dispatch.kernel.name);
-            dispatch.repeat = Some(Repeat { number, times });
+            dispatch.repeat = Some(Repeat { before, times });
         }
     }
 
     /// What `body` records.
     fn recorded(&mut self, body: impl FnOnce(&mut Self)) -> &mut [Dispatch] {
-        let plan = self.plans.len().checked_sub(1).expect("a plan was begun");
-        let first = self.plans[plan].dispatches.len();
+        let first = self.begun().dispatches.len();
         body(self);
-        &mut self.plans[plan].dispatches[first..]
+        &mut self.begun().dispatches[first..]
+    }
+
+    fn begun(&mut self) -> &mut PlanRecord {
+        self.plans.last_mut().expect("a plan was begun")
     }
 
     /// Records `body`, whose dispatches the device itself runs or leaves out at every replay.
@@ -157,7 +158,7 @@ impl Recorder {
         let open = self.persistent(Class::Scratch, "workgroups behind a gate", &shape);
         self.tensors[open.id].indirect = true;
         self.initial.push((full.clone(), groups));
-        let dispatches = &mut self.plans.last_mut().expect("a plan was begun").dispatches;
+        let dispatches = &mut self.begun().dispatches;
         let first = dispatches.len() - shape[0];
         for (row, dispatch) in dispatches[first..].iter_mut().enumerate() {
             assert!(dispatch.gated.is_none(), "{}: a gate within a gate", dispatch.kernel.name);
@@ -165,7 +166,7 @@ impl Recorder {
         }
         let constants = [constants, &[("DISPATCHES", shape[0] as f64)]].concat();
         self.dispatch(gate, &[bindings, &[&full, &open]].concat(), &constants, [1, 1, 1]);
-        self.plans.last_mut().expect("a plan was begun").dispatches[first..].rotate_right(1);
+        self.begun().dispatches[first..].rotate_right(1);
     }
 
     /// Counts buffers for read-back under scratch.
@@ -291,7 +292,7 @@ impl Recorder {
         let of_plan = |plan: &PlanRecord| {
             let mut lives: BTreeMap<usize, Lifetime> = BTreeMap::new();
             let mut made: BTreeMap<usize, Option<u32>> = BTreeMap::new();
-            for (body, times) in plan.repeats() {
+            for (body, times) in plan.pieces() {
                 for at in body.clone() {
                     // What a repetition leaves is there when it begins again.
                     let [first, last] = if times > 1 { [body.start, body.end - 1] } else { [at; 2] };

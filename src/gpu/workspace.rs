@@ -1,6 +1,7 @@
 //! What a record becomes: buffers, and plans that are replayed.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::device::Gpu;
 use super::ledger::{Class, Memory};
@@ -26,8 +27,8 @@ pub struct Workspace {
 struct Plan {
     name: Cow<'static, str>,
     steps: Vec<Step>,
-    /// Which of them a replay makes, one after the other.
-    order: Vec<usize>,
+    /// They in their order, in pieces that are made so many times over.
+    pieces: Vec<(Range<usize>, usize)>,
 }
 
 struct Step {
@@ -72,7 +73,7 @@ impl Workspace {
             for dispatch in &plan.dispatches {
                 steps.push(workspace.step(gpu, dispatch).await?);
             }
-            workspace.plans.push(Plan { name: plan.name.clone(), steps, order: plan.order() });
+            workspace.plans.push(Plan { name: plan.name.clone(), steps, pieces: plan.pieces().collect() });
         }
         for (tensor, values) in &recorder.initial {
             workspace.write(gpu, tensor, values);
@@ -127,8 +128,7 @@ impl Workspace {
 
     /// The numbers of those that a replay makes, one after the other.
     pub(super) fn order(&self, plan: &str, due: Due) -> Vec<usize> {
-        let plan = self.plan(plan);
-        plan.order.iter().copied().filter(|&step| due.includes(plan.steps[step].every)).collect()
+        self.plan(plan).order(due).collect()
     }
 
     /// Replays `plans` one after the other, in one submission as long as it is no huge one, with all that is due at times
@@ -141,8 +141,7 @@ impl Workspace {
     ///
     /// [`Pace::run`](super::Pace::run) does the same in pieces.
     pub fn run_due(&self, gpu: &Gpu, plans: &[&str], due: Due) {
-        let steps = plans.iter().map(|name| self.plan(name)).flat_map(Plan::replay);
-        submit(gpu, steps.filter(|step| due.includes(step.every)));
+        submit(gpu, plans.iter().flat_map(|name| self.plan(name).replay(due)));
     }
 
     /// Replays a part of [`Workspace::order`].
@@ -180,7 +179,7 @@ impl Workspace {
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let resolved = create_buffer(gpu, "timing", bytes, usage).await?;
         let mut times: Vec<KernelTime> = Vec::new();
-        let steps: Vec<&Step> = self.plan(plan).replay().filter(|step| due.includes(step.every)).collect();
+        let steps: Vec<&Step> = self.plan(plan).replay(due).collect();
         for piece in steps.chunks(QUERIES as usize / 2) {
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
             for (index, step) in piece.iter().enumerate() {
@@ -227,8 +226,17 @@ impl Workspace {
 }
 
 impl Plan {
-    fn replay(&self) -> impl Iterator<Item = &Step> {
-        self.order.iter().map(|&step| &self.steps[step])
+    fn replay(&self, due: Due) -> impl Iterator<Item = &Step> {
+        self.order(due).map(|step| &self.steps[step])
+    }
+
+    /// What is due, by number; what is not costs a look at each piece, however often that would be made.
+    fn order(&self, due: Due) -> impl Iterator<Item = usize> {
+        let is_due = move |step: &usize| due.includes(self.steps[*step].every);
+        self.pieces.iter().flat_map(move |(piece, times)| {
+            let times = if piece.clone().any(|step| is_due(&step)) { *times } else { 0 };
+            (0..times).flat_map(move |_| piece.clone().filter(is_due))
+        })
     }
 }
 

@@ -327,11 +327,9 @@ impl Trainer {
     /// weights move on by what is replayed.
     pub async fn time_kernels(&self) -> Result<Vec<(&'static str, Vec<KernelTime>)>> {
         let mut times: Vec<(&'static str, Vec<KernelTime>)> = Vec::new();
-        for part in parts(&self.config, self.queries()) {
-            for &plan in part.plans {
-                if times.iter().all(|(timed, _)| *timed != plan) {
-                    times.push((plan, self.workspace.time(&self.gpu, plan, Due::None).await?));
-                }
+        for &plan in parts(&self.config, self.queries()).iter().flat_map(|part| part.plans) {
+            if times.iter().all(|(timed, _)| *timed != plan) {
+                times.push((plan, self.workspace.time(&self.gpu, plan, Due::None).await?));
             }
         }
         Ok(times)
