@@ -55,12 +55,11 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
         return Err(Error::config(format!("--set {set}"), message));
     }
     let gpu = Arc::new(device.open()?);
-    let from = args.from.as_deref().map(|from| first_model(from, &args.out)).transpose()?;
-    let mut config = read_config(args.config.as_deref(), from.as_deref(), &args.sets, &gpu.profile)?;
-    if from.is_none()
-        && let Some(model) = &mut config.train.init_from
-    {
-        *model = first_model(Path::new(model), &args.out)?.display().to_string();
+    let mut config = read_config(args.config.as_deref(), args.from.as_deref(), &args.sets, &gpu.profile)?;
+    if let Some(model) = &mut config.train.init_from {
+        // `--from` was resolved, and names no run any more.
+        let named = args.from.as_deref().unwrap_or(Path::new(&*model));
+        *model = first_model(named, &args.out)?.display().to_string();
     }
     check_start(&config)?;
     let plan = Plan::new(config, &args.optimizers, &args.lr_sweep, args.seeds)?;

@@ -78,26 +78,27 @@ impl OptimizerConfig {
     pub fn validate(&self) -> Result<()> {
         self.linear.validate("optimizer")?;
         self.validate_zeroth_order()?;
+        self.others().into_iter().try_for_each(|(section, recipe)| recipe.validate(section))
+    }
+
+    /// What moves the rest, by the table that says so: one table, or three.
+    fn others(&self) -> Vec<(&'static str, &Recipe)> {
         if self.embedding == self.head && self.head == self.norm {
-            return self.norm.validate("optimizer.rest");
+            return vec![("optimizer.rest", &self.norm)];
         }
-        self.embedding.validate("optimizer.embedding")?;
-        self.head.validate("optimizer.head")?;
-        self.norm.validate("optimizer.norm")
+        let (embedding, head, norm) = (&self.embedding, &self.head, &self.norm);
+        vec![("optimizer.embedding", embedding), ("optimizer.head", head), ("optimizer.norm", norm)]
     }
 
     /// Two losses are taken for all parameters at once, so that none may want a gradient or another distance.
     fn validate_zeroth_order(&self) -> Result<()> {
         let title = self.linear.rule.title();
         let distance = |recipe: &Recipe| recipe.rule.zeroth_order().map(|hyper| (hyper.eps, hyper.queries));
-        let of_roles = [("embedding", &self.embedding), ("head", &self.head), ("norm", &self.norm)];
-        let alike = of_roles.iter().all(|(_, recipe)| *recipe == &self.norm);
-        for (key, recipe) in of_roles {
-            let key = if alike { "rest" } else { key };
+        for (section, recipe) in self.others() {
             let other = recipe.rule.title();
             if self.adapter().is_some() && *recipe != self.linear {
                 let message = format!("{title} moves adapters alone, and no part of the model: leave it out");
-                return Err(Error::config(format!("optimizer.{key}"), message));
+                return Err(Error::config(section, message));
             }
             let message = match (distance(&self.linear), distance(recipe)) {
                 (own, its) if own == its && (own.is_none() || title == other) => continue,
@@ -109,7 +110,7 @@ impl OptimizerConfig {
                     "{other} takes losses and no gradient; [optimizer] must name it for all parameters, or none"
                 ),
             };
-            return Err(Error::config(format!("optimizer.{key}"), message));
+            return Err(Error::config(section, message));
         }
         Ok(())
     }

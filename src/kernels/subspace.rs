@@ -97,9 +97,9 @@ fn orthogonalize(rec: &mut Recorder, y: &Tensor, z: &Tensor, sweeps: usize) -> (
     let pairs = k.div_ceil(2);
     let turns = rec.transient(Class::Scratch, "turns of pairs", &[pairs, 4]);
     let Combination { gram, combination: rotation, round } = Combination::new(rec, z);
-    let (rows, lanes) = (("ROWS", k as f64), if rec.profile.software { 8 } else { 256 });
+    let (rows, lanes) = (("ROWS", k as f64), ("WG", reduction_lanes(&rec.profile) as f64));
     rec.repeated(sweeps * (2 * pairs - 1), |rec| {
-        rec.dispatch(&KERNELS[5], &[&gram, &round, &turns], &[rows, ("WG", lanes.into())], [1, 1, 1]);
+        rec.dispatch(&KERNELS[5], &[&gram, &round, &turns], &[rows, lanes], [1, 1, 1]);
         let groups = [pairs.div_ceil(LANES) as u32, pairs as u32, 1];
         rec.dispatch(&KERNELS[6], &[&turns, &gram, &rotation], &[rows], groups);
     });

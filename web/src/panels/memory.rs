@@ -19,10 +19,6 @@ pub struct MemoryPanel {
     planned: BTreeMap<(String, &'static str), Memory>,
 }
 
-/// What is drawn, from the left.
-const CLASSES: [Class; 5] =
-    [Class::Parameters, Class::Gradients, Class::OptimizerState, Class::Activations, Class::Scratch];
-
 impl MemoryPanel {
     /// The view.
     pub fn show(&mut self, ui: &mut Ui, lab: &Lab) {
@@ -88,11 +84,11 @@ fn table(ui: &mut Ui, rows: &[(&str, &Memory)]) {
     let largest = rows.iter().map(|(_, memory)| memory.total()).max().unwrap_or(1);
     let width = (0.4 * ui.available_width()).clamp(140.0, 560.0);
     egui::ScrollArea::horizontal().show(ui, |ui| {
-        egui::Grid::new("memory table").striped(true).num_columns(CLASSES.len() + 3).show(ui, |ui| {
+        egui::Grid::new("memory table").striped(true).num_columns(Class::ALL.len() + 3).show(ui, |ui| {
             ui.strong("optimizer");
             ui.strong(format!("0 to {}", bytes_in_words(largest)));
             ui.strong("in all");
-            for (index, class) in CLASSES.into_iter().enumerate() {
+            for (index, class) in Class::ALL.into_iter().enumerate() {
                 ui.horizontal(|ui| {
                     let (square, _) = ui.allocate_exact_size(vec2(10.0, 10.0), Sense::hover());
                     ui.painter().rect_filled(square, 0.0, ink(ui, index));
@@ -104,7 +100,7 @@ fn table(ui: &mut Ui, rows: &[(&str, &Memory)]) {
                 ui.label(*name);
                 bar(ui, memory, width, largest);
                 ui.label(RichText::new(bytes_in_words(memory.total())).monospace().strong());
-                for class in CLASSES {
+                for class in Class::ALL {
                     ui.label(RichText::new(bytes_in_words(memory.bytes(class))).monospace());
                 }
                 ui.end_row();
@@ -117,7 +113,7 @@ fn table(ui: &mut Ui, rows: &[(&str, &Memory)]) {
 fn bar(ui: &mut Ui, memory: &Memory, width: f32, largest: u64) {
     let (room, _) = ui.allocate_exact_size(vec2(width, ui.text_style_height(&TextStyle::Body)), Sense::hover());
     let mut left = room.left();
-    for (index, class) in CLASSES.into_iter().enumerate() {
+    for (index, class) in Class::ALL.into_iter().enumerate() {
         let length = width * (memory.bytes(class) as f64 / largest as f64) as f32;
         let part = Rect::from_min_size(pos2(left, room.top()), vec2(length, room.height()));
         ui.painter().rect_filled(part, 0.0, ink(ui, index));
