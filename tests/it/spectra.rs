@@ -6,13 +6,14 @@ use multinorm::config::{Role, Rule, RunConfig, RunDefaults};
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokens::Tokens;
 use multinorm::generate::Generator;
+use multinorm::gpu::Gpu;
 use multinorm::normalize::Drawing;
 use multinorm::reference;
 use multinorm::spectrum::singular_values;
 use multinorm::train::{GradientSample, SpectrumRecord, Trainer};
 use pollster::block_on;
 
-use crate::support::{FORMS, pixel_share, shared_gpu, widen};
+use crate::support::{FORMS, pixel_share, shared_gpu, timed_gpu, widen};
 
 const STEPS: u64 = 3;
 const WATCHED: [&str; 2] = ["model.layers.1.mlp.down_proj.weight", "model.layers.0.self_attn.k_proj.weight"];
@@ -22,6 +23,10 @@ fn trainer(form: multinorm::gpu::Form, optimizer: &str) -> Trainer {
 }
 
 fn trainer_of(form: multinorm::gpu::Form, optimizer: &[&str]) -> Trainer {
+    trainer_on(shared_gpu(form), optimizer)
+}
+
+fn trainer_on(gpu: Arc<Gpu>, optimizer: &[&str]) -> Trainer {
     let mut sets = vec![
         "model.preset=tiny".to_owned(),
         "model.vocab_size=64".into(),
@@ -43,7 +48,7 @@ fn trainer_of(form: multinorm::gpu::Form, optimizer: &[&str]) -> Trainer {
     sets.extend(optimizer.iter().map(|&set| set.to_owned()));
     let config = RunConfig::load(None, &sets, RunDefaults::Software).unwrap();
     let tokens = Tokens::Owned((0..400u32).map(|i| i * i % 61).collect());
-    block_on(Trainer::new(shared_gpu(form), config, Arc::new(Dataset::unsplit("squares", tokens, 64)))).unwrap()
+    block_on(Trainer::new(gpu, config, Arc::new(Dataset::unsplit("squares", tokens, 64)))).unwrap()
 }
 
 /// One step: its samples, and what it took from the weight of each, over the learning rate.
@@ -161,7 +166,8 @@ fn bits(trainer: &Trainer) -> Vec<u32> {
 #[test]
 fn a_sample_on_demand_and_steps_that_are_paced_or_timed_change_nothing() {
     for form in FORMS {
-        let (mut plain, mut other) = (trainer(form, "optimizer.name=muon"), trainer(form, "optimizer.name=muon"));
+        let gpu = timed_gpu(form);
+        let [mut plain, mut other] = [0; 2].map(|_| trainer_on(gpu.clone(), &["optimizer.name=muon"]));
         let mut losses = [vec![], vec![]];
         for number in 1..=STEPS {
             losses[0].extend(block_on(plain.step()).unwrap());
@@ -171,7 +177,7 @@ fn a_sample_on_demand_and_steps_that_are_paced_or_timed_change_nothing() {
                 2 => other.set_pace(Some(10.0)),
                 _ => other.set_pace(None),
             }
-            if number == 3 && shared_gpu(form).profile.timestamps {
+            if number == 3 {
                 let (reports, times) = block_on(other.timed_step()).unwrap();
                 losses[1].extend(reports);
                 let kernels: Vec<&str> =
@@ -204,12 +210,12 @@ fn what_is_renewed_at_times_is_the_same_in_paced_and_timed_steps() {
         vec!["optimizer.name=galore", "optimizer.rank=3", "optimizer.update_interval=2"],
         vec!["optimizer.name=subzero", "optimizer.rank=3", "optimizer.update_interval=2", "optimizer.queries=2"],
     ]) {
-        let new = || trainer_of(form, &[&optimizer[..], &micro].concat());
-        let (mut plain, mut other) = (new(), new());
+        let gpu = timed_gpu(form);
+        let [mut plain, mut other] = [0; 2].map(|_| trainer_on(gpu.clone(), &[&optimizer[..], &micro].concat()));
         other.set_pace(Some(1e-3));
         for number in 1..=7 {
             block_on(plain.step()).unwrap();
-            if number < 5 || !shared_gpu(form).profile.timestamps {
+            if number < 5 {
                 block_on(other.step()).unwrap();
                 continue;
             }

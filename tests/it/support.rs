@@ -30,16 +30,23 @@ pub fn shared_gpu(form: Form) -> Arc<Gpu> {
 }
 
 fn device(form: Form) -> &'static Arc<Gpu> {
-    static REGISTERS: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::Registers));
-    static WORKGROUP_TILES: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::WorkgroupTiles));
+    static REGISTERS: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::Registers, true));
+    static WORKGROUP_TILES: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::WorkgroupTiles, true));
     match form {
         Form::Registers => &REGISTERS,
         Form::WorkgroupTiles => &WORKGROUP_TILES,
     }
 }
 
-fn open(form: Form) -> Arc<Gpu> {
-    let options = GpuOptions { choice: AdapterChoice::from_env(), web_limits: true, form: Some(form) };
+/// Another device of a form, with time stamps: an optional feature, without which what is timed cannot be tested.
+pub fn timed_gpu(form: Form) -> Arc<Gpu> {
+    let gpu = open(form, false);
+    assert!(gpu.profile.timestamps, "the tests of timed steps want an adapter with time stamps");
+    gpu
+}
+
+fn open(form: Form, web_limits: bool) -> Arc<Gpu> {
+    let options = GpuOptions { choice: AdapterChoice::from_env(), web_limits, form: Some(form) };
     let mut gpu =
         block_on(Gpu::open(&options)).unwrap_or_else(|error| panic!("the kernel tests want an adapter: {error}"));
     gpu.profile.software = form == Form::Registers;
