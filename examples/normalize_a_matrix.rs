@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a main may block")]
 
 use multinorm::config::Pass;
-use multinorm::gpu::{Class, Gpu, GpuOptions, Recorder};
+use multinorm::gpu::{Class, DType, Gpu, GpuOptions, Recorder};
 use multinorm::optim::Iterate;
 
 const G: [f32; 6] = [3.0, -1.0, 0.5, 0.1, 0.2, -4.0];
@@ -12,8 +12,9 @@ async fn main() -> multinorm::Result<()> {
     let gpu = Gpu::open(&GpuOptions::default()).await?;
     let passes = Pass::parse_list(&["row,column,row,column,spectral:cubic:10".into()]).expect("names of passes");
     let mut rec = Recorder::new(&gpu.profile);
-    let gradient = rec.persistent(Class::Gradients, "gradient", &[2, 3]);
-    let results: Vec<_> = passes.iter().map(|pass| rec.persistent(Class::Scratch, pass.to_string(), &[2, 3])).collect();
+    let gradient = rec.persistent(Class::Gradients, DType::F32, "gradient", &[2, 3]);
+    let results: Vec<_> =
+        passes.iter().map(|pass| rec.persistent(Class::Scratch, DType::F32, pass.to_string(), &[2, 3])).collect();
     rec.begin("passes");
     let mut iterate = Iterate::new(&gradient)?;
     for (pass, result) in passes.iter().zip(&results) {

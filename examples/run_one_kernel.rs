@@ -1,7 +1,7 @@
 //! Records one kernel, runs it, and compares with the f64 reference.
 #![expect(clippy::disallowed_methods, reason = "a main may block")]
 
-use multinorm::gpu::{Class, Gpu, GpuOptions, Recorder};
+use multinorm::gpu::{Class, DType, Gpu, GpuOptions, Recorder};
 use multinorm::kernels::rms_norm::rms_norm;
 use multinorm::reference;
 
@@ -10,9 +10,9 @@ async fn main() -> multinorm::Result<()> {
     let gpu = Gpu::open(&GpuOptions::default()).await?;
     let (rows, cols, eps) = (3, 5, 0.1);
     let mut rec = Recorder::new(&gpu.profile);
-    let x = rec.persistent(Class::Activations, "x", &[rows, cols]);
-    let weight = rec.persistent(Class::Parameters, "weight", &[cols]);
-    let y = rec.persistent(Class::Activations, "y", &[rows, cols]);
+    let x = rec.persistent(Class::Activations, DType::F32, "x", &[rows, cols]);
+    let weight = rec.persistent(Class::Parameters, DType::F32, "weight", &[cols]);
+    let y = rec.persistent(Class::Activations, DType::F32, "y", &[rows, cols]);
     rec.begin("norm");
     rms_norm(&mut rec, &x, &weight, &y, eps);
     let workspace = rec.allocate(&gpu).await?;

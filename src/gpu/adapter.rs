@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::device::{Form, Profile};
+use super::device::{Form, Profile, has_matrix_units};
 use crate::{Error, Result};
 
 /// What to do when no adapter is found, by system.
@@ -158,7 +158,8 @@ async fn enumerate(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
 fn report(index: usize, adapter: &wgpu::Adapter, selected: bool) -> AdapterReport {
     let info = adapter.get_info();
     let limits = adapter.limits();
-    let profile = Profile::of(&info, &limits, adapter.features());
+    let mut profile = Profile::of(&info, &limits, adapter.features());
+    profile.matrix_units &= has_matrix_units(adapter);
     let useful = [
         (wgpu::Features::TIMESTAMP_QUERY, "timestamp-query"),
         (wgpu::Features::SHADER_F16, "shader-f16"),

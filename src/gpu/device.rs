@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapter::{AdapterChoice, driver_name};
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Need};
 use crate::{Error, Result};
 
 /// The form of the matrix products.
@@ -31,12 +31,29 @@ pub struct Profile {
     pub timestamps: bool,
     /// Whether the adapter is a program on the CPU.
     pub software: bool,
+    /// Half precision in kernels.
+    pub f16: bool,
+    /// Lanes of every subgroup, where there are subgroup operations and all have as many.
+    pub subgroup_lanes: Option<u32>,
+    /// Cooperative matrices of 16×16 with f16 operands and f32 sums.
+    pub matrix_units: bool,
+    /// Bytes of workgroup memory.
+    pub max_workgroup_bytes: u32,
+    /// Invocations of a workgroup.
+    pub max_invocations: u32,
 }
 
 impl Profile {
+    /// Which sizes of cooperative matrices there are only the adapter itself can tell: [`has_matrix_units`].
     pub(super) fn of(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Self {
         let software = info.device_type == wgpu::DeviceType::Cpu;
+        let subgroups = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
         Self {
+            f16: features.contains(wgpu::Features::SHADER_F16),
+            subgroup_lanes: subgroups.then_some(info.subgroup_min_size),
+            matrix_units: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+            max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            max_invocations: limits.max_compute_invocations_per_workgroup,
             form: if software { Form::Registers } else { Form::WorkgroupTiles },
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
@@ -56,8 +73,52 @@ impl Profile {
             offset_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
             timestamps: false,
             software: form == Form::Registers,
+            f16: false,
+            subgroup_lanes: None,
+            matrix_units: false,
+            max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            max_invocations: limits.max_compute_invocations_per_workgroup,
         }
     }
+
+    /// Whether the adapter has all that a kernel needs.
+    pub fn runs(&self, kernel: &Kernel) -> bool {
+        kernel.needs.iter().all(|need| match *need {
+            Need::F16 => self.f16,
+            Need::Subgroups(lanes) => self.subgroup_lanes == Some(lanes),
+            Need::MatrixUnits => self.matrix_units,
+            Need::WorkgroupBytes(bytes) => bytes <= self.max_workgroup_bytes,
+            Need::Invocations(n) => n <= self.max_invocations,
+        })
+    }
+}
+
+/// The features that some kernel can use.
+pub(super) fn useful_features() -> wgpu::Features {
+    wgpu::Features::TIMESTAMP_QUERY
+        | wgpu::Features::SHADER_F16
+        | wgpu::Features::SUBGROUP
+        | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+}
+
+/// Consent to features that wgpu calls experimental.
+fn experimental_features() -> wgpu::ExperimentalFeatures {
+    #[expect(
+        unsafe_code,
+        reason = "cooperative matrices are an experimental feature of wgpu; their kernels are tested"
+    )]
+    unsafe {
+        wgpu::ExperimentalFeatures::enabled()
+    }
+}
+
+/// Whether the adapter's cooperative matrices have the size and the types that the kernels are written for.
+pub(super) fn has_matrix_units(adapter: &wgpu::Adapter) -> bool {
+    adapter.cooperative_matrix_properties().iter().any(|shape| {
+        [shape.m_size, shape.n_size, shape.k_size] == [16; 3]
+            && shape.ab_type == wgpu::CooperativeScalarType::F16
+            && shape.cr_type == wgpu::CooperativeScalarType::F32
+    })
 }
 
 /// How to open a device.
@@ -105,7 +166,7 @@ impl Gpu {
         let (features, limits) = if options.web_limits {
             (wgpu::Features::empty(), wgpu::Limits::default())
         } else {
-            (adapter.features() & wgpu::Features::TIMESTAMP_QUERY, adapter.limits())
+            (adapter.features() & useful_features(), adapter.limits())
         };
         let info = adapter.get_info();
         let (device, queue) = adapter
@@ -113,11 +174,13 @@ impl Gpu {
                 label: Some("multinorm"),
                 required_features: features,
                 required_limits: limits,
+                experimental_features: experimental_features(),
                 ..Default::default()
             })
             .await
             .map_err(|error| Error::Gpu(format!("{} refused to open a device: {error}", info.name)))?;
         let mut gpu = Self::from_device(&info, device, queue);
+        gpu.profile.matrix_units &= has_matrix_units(&adapter);
         gpu.profile.form = options.form.unwrap_or(gpu.profile.form);
         gpu.checked = options.web_limits;
         Ok(gpu)
@@ -213,7 +276,7 @@ impl Gpu {
             label: Some(kernel.name),
             layout: None,
             module: &module,
-            entry_point: Some(kernel.name),
+            entry_point: Some(kernel.file),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants,
                 // Every kernel writes its workgroup memory before it reads it.

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod device;
+mod dtype;
 mod kernel;
 mod ledger;
 mod pace;
@@ -18,8 +19,9 @@ mod workspace;
 
 pub use adapter::{AdapterChoice, AdapterReport, BackendName, NO_ADAPTER_HELP, list_adapters};
 pub use device::{Form, Gpu, GpuOptions, Profile};
-pub use kernel::Kernel;
-pub(crate) use kernel::kernel;
+pub use dtype::{DType, Element};
+pub use kernel::{Access, Binding, Kernel, Need};
+pub(crate) use kernel::{kernel_file, kernels};
 pub use ledger::{Class, Memory, byte_unit, bytes_in_words};
 pub use pace::Pace;
 pub use picture::Picture;

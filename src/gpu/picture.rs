@@ -42,8 +42,8 @@ impl Picture {
             wgpu::TexelCopyBufferInfo {
                 buffer: workspace.buffer(pixels),
                 layout: wgpu::TexelCopyBufferLayout {
-                    offset: pixels.offset as u64 * 4,
-                    bytes_per_row: Some(4 * self.width),
+                    offset: pixels.offset_bytes(),
+                    bytes_per_row: Some(self.width * pixels.dtype.size() as u32),
                     rows_per_image: None,
                 },
             },

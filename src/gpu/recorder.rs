@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::device::{Gpu, Profile};
-use super::kernel::Kernel;
+use super::dtype::DType;
+use super::kernel::{Access, Binding, Kernel};
 use super::ledger::{Class, Lifetime, Memory, share};
 use super::plan::{Dispatch, PlanRecord, Repeat};
 use super::tensor::Tensor;
@@ -35,10 +36,12 @@ pub struct Recorder {
 pub(super) struct TensorRecord {
     pub name: String,
     pub class: Class,
-    pub len: usize,
+    pub bytes: u64,
     pub persistent: bool,
     /// Whether dispatches take their workgroups from it.
     pub indirect: bool,
+    /// Whether a kernel binds it as a uniform.
+    pub uniform: bool,
     /// The plan that a transient tensor belongs to.
     plan: Option<usize>,
 }
@@ -51,19 +54,21 @@ impl Recorder {
     }
 
     /// A tensor that lives from one replay to the next and that every plan may name.
-    pub fn persistent(&mut self, class: Class, name: impl Into<String>, shape: &[usize]) -> Tensor {
-        self.tensor(class, name.into(), shape, true)
+    pub fn persistent(&mut self, class: Class, dtype: DType, name: impl Into<String>, shape: &[usize]) -> Tensor {
+        self.tensor(class, dtype, name.into(), shape, true)
     }
 
     /// A tensor of one plan, whose memory others take over outside its lifetime.
-    pub fn transient(&mut self, class: Class, name: impl Into<String>, shape: &[usize]) -> Tensor {
-        self.tensor(class, name.into(), shape, false)
+    pub fn transient(&mut self, class: Class, dtype: DType, name: impl Into<String>, shape: &[usize]) -> Tensor {
+        self.tensor(class, dtype, name.into(), shape, false)
     }
 
-    fn tensor(&mut self, class: Class, name: String, shape: &[usize], persistent: bool) -> Tensor {
-        let tensor = Tensor { id: self.tensors.len(), offset: 0, shape: shape.to_vec() };
+    fn tensor(&mut self, class: Class, dtype: DType, name: String, shape: &[usize], persistent: bool) -> Tensor {
+        let tensor = Tensor { id: self.tensors.len(), offset: 0, dtype, shape: shape.to_vec() };
         assert!(!tensor.is_empty(), "tensor {name} has shape {shape:?}");
-        self.tensors.push(TensorRecord { name, class, len: tensor.len(), persistent, indirect: false, plan: None });
+        // WebGPU copies and clears whole words.
+        let bytes = tensor.bytes().next_multiple_of(4);
+        self.tensors.push(TensorRecord { name, class, bytes, persistent, indirect: false, uniform: false, plan: None });
         tensor
     }
 
@@ -85,14 +90,31 @@ impl Recorder {
         groups: [u32; 3],
     ) {
         assert!(groups.iter().all(|&n| (1..=MAX_GROUPS).contains(&n)), "{}: grid {groups:?}", kernel.name);
+        assert!(self.profile.runs(kernel), "{} needs {:?} of the adapter", kernel.name, kernel.needs);
         let plan = self.plans.len().checked_sub(1).expect("a plan was begun");
+        let mut declared = kernel.bindings();
         for tensor in bindings {
+            let Binding { name, access, dtype } = declared
+                .next()
+                .unwrap_or_else(|| panic!("{} is given {} tensors, more than it binds", kernel.name, bindings.len()));
+            assert!(
+                dtype.is_none_or(|dtype| dtype == tensor.dtype),
+                "{}: {name} is an array of {dtype:?}, and {} holds {:?}",
+                kernel.name,
+                self.tensors[tensor.id].name,
+                tensor.dtype
+            );
             let record = &mut self.tensors[tensor.id];
+            if access == Access::Uniform {
+                assert!(record.persistent, "{}: the uniform {name} is a transient tensor", kernel.name);
+                record.uniform = true;
+            }
             if !record.persistent {
                 let owner = *record.plan.get_or_insert(plan);
                 assert_eq!(owner, plan, "transient tensor {} is named by two plans", record.name);
             }
         }
+        assert!(declared.next().is_none(), "{} binds more than {} tensors", kernel.name, bindings.len());
         self.plans[plan].dispatches.push(Dispatch {
             kernel,
             bindings: bindings.iter().map(|&tensor| tensor.clone()).collect(),
@@ -154,8 +176,8 @@ impl Recorder {
     ) {
         let groups: Vec<u32> = self.recorded(body).iter().flat_map(|dispatch| dispatch.groups).collect();
         let shape = [groups.len() / 3, 3];
-        let full = self.persistent(Class::Scratch, "workgroups", &shape);
-        let open = self.persistent(Class::Scratch, "workgroups behind a gate", &shape);
+        let full = self.persistent(Class::Scratch, DType::U32, "workgroups", &shape);
+        let open = self.persistent(Class::Scratch, DType::U32, "workgroups behind a gate", &shape);
         self.tensors[open.id].indirect = true;
         self.initial.push((full.clone(), groups));
         let dispatches = &mut self.begun().dispatches;
@@ -266,9 +288,8 @@ impl Recorder {
         let mut layout = Layout { buffers: Vec::new(), place: vec![None; self.tensors.len()] };
         for (id, tensor) in self.tensors.iter().enumerate().filter(|(_, t)| t.persistent) {
             layout.place[id] = Some(layout.buffers.len());
-            let bytes = tensor.len as u64 * 4;
-            let (label, indirect) = (tensor.name.clone(), tensor.indirect);
-            layout.buffers.push(BufferRecord { label, class: tensor.class, bytes, indirect });
+            let TensorRecord { class, bytes, indirect, uniform, .. } = *tensor;
+            layout.buffers.push(BufferRecord { label: tensor.name.clone(), class, bytes, indirect, uniform });
         }
         let lives = self.lifetimes();
         for class in Class::ALL {
@@ -279,7 +300,8 @@ impl Recorder {
             let base = layout.buffers.len();
             for (number, buffer) in shared.iter().enumerate() {
                 let label = format!("shared {} {number}", class.name());
-                layout.buffers.push(BufferRecord { label, class, bytes: buffer.bytes, indirect: false });
+                let bytes = buffer.bytes;
+                layout.buffers.push(BufferRecord { label, class, bytes, indirect: false, uniform: false });
             }
             for (tensor, number) in places {
                 layout.place[tensor] = Some(base + number);
@@ -301,7 +323,7 @@ impl Recorder {
                         let (every, name) = (plan.dispatches[at].every, &self.tensors[id].name);
                         let made = *made.entry(id).or_insert(every);
                         assert!(made.is_none() || made == every, "transient tensor {name} is made at times only");
-                        let bytes = self.tensors[id].len as u64 * 4;
+                        let bytes = self.tensors[id].bytes;
                         lives.entry(id).or_insert(Lifetime { tensor: id, bytes, first, last }).last = last;
                     }
                 }
@@ -323,4 +345,5 @@ pub(super) struct BufferRecord {
     pub class: Class,
     pub bytes: u64,
     pub indirect: bool,
+    pub uniform: bool,
 }

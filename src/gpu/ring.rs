@@ -55,7 +55,7 @@ impl ReadbackRing {
     pub fn send(&mut self, gpu: &Gpu, workspace: &Workspace, tag: u64) {
         let buffer = self.free.pop().expect("room in the read-back ring");
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        let offset = self.source.offset as u64 * 4;
+        let offset = self.source.offset_bytes();
         encoder.copy_buffer_to_buffer(workspace.buffer(&self.source), offset, &buffer, 0, self.source.bytes());
         let submission = gpu.queue.submit([encoder.finish()]);
         let (sender, mapped) = flume::bounded(1);

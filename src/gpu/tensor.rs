@@ -1,14 +1,18 @@
-//! A tensor is a handle: a shape and a place in the recorder's list, not memory.
+//! A tensor is a handle: a type, a shape and a place in the recorder's list, not memory.
 
 use std::ops::Range;
 
-/// A row-major array of 32-bit values, or a range of rows of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use super::dtype::DType;
+
+/// A row-major array, or a range of rows of one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tensor {
     /// Place in the recorder's list.
     pub(super) id: usize,
     /// First element of this view.
     pub(super) offset: usize,
+    /// What the elements are.
+    pub dtype: DType,
     /// Extents, outermost first.
     pub shape: Vec<usize>,
 }
@@ -24,9 +28,14 @@ impl Tensor {
         self.len() == 0
     }
 
-    /// Bytes of the elements: every element has 32 bits.
+    /// Bytes of the elements.
     pub fn bytes(&self) -> u64 {
-        self.len() as u64 * 4
+        self.len() as u64 * self.dtype.size()
+    }
+
+    /// Bytes before the first element in the memory that this is a view of.
+    pub(super) fn offset_bytes(&self) -> u64 {
+        self.offset as u64 * self.dtype.size()
     }
 
     /// The rows `range` of the first dimension, in the same memory.
@@ -37,7 +46,7 @@ impl Tensor {
         let row_len: usize = self.shape[1..].iter().product();
         let mut shape = self.shape.clone();
         shape[0] = range.len();
-        Self { id: self.id, offset: self.offset + range.start * row_len, shape }
+        Self { offset: self.offset + range.start * row_len, shape, ..*self }
     }
 
     /// The same elements under another shape.
@@ -45,6 +54,6 @@ impl Tensor {
     /// Panics if the number of elements differs.
     pub fn reshaped(&self, shape: &[usize]) -> Self {
         assert_eq!(self.len(), shape.iter().product::<usize>(), "{:?} reshaped to {shape:?}", self.shape);
-        Self { id: self.id, offset: self.offset, shape: shape.to_vec() }
+        Self { shape: shape.to_vec(), ..*self }
     }
 }

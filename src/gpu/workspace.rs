@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::device::Gpu;
-use super::ledger::{Class, Memory};
+use super::ledger::Memory;
 use super::plan::{Dispatch, Due};
 use super::recorder::Recorder;
 use super::tensor::Tensor;
@@ -63,7 +63,7 @@ impl Workspace {
         let mut buffers = Vec::with_capacity(layout.buffers.len());
         for record in &layout.buffers {
             let mut usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-            usage.set(wgpu::BufferUsages::UNIFORM, record.class == Class::Scratch);
+            usage.set(wgpu::BufferUsages::UNIFORM, record.uniform);
             usage.set(wgpu::BufferUsages::INDIRECT, record.indirect);
             buffers.push(create_buffer(gpu, &record.label, record.bytes, usage).await?);
         }
@@ -92,7 +92,7 @@ impl Workspace {
                 binding: binding as u32,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: self.buffer(tensor),
-                    offset: tensor.offset as u64 * 4,
+                    offset: tensor.offset_bytes(),
                     size: std::num::NonZero::new(tensor.bytes()),
                 }),
             })
@@ -108,7 +108,7 @@ impl Workspace {
         }
         let groups = match &dispatch.gated {
             None => Groups::Fixed(dispatch.groups),
-            Some(tensor) => Groups::Gated(self.buffer(tensor).clone(), tensor.offset as u64 * 4),
+            Some(tensor) => Groups::Gated(self.buffer(tensor).clone(), tensor.offset_bytes()),
         };
         Ok(Step { kernel: dispatch.kernel.name, pipeline, bind_group, groups, every: dispatch.every })
     }
@@ -154,9 +154,9 @@ impl Workspace {
     ///
     /// Panics if the number of elements differs.
     pub fn copy_from(&self, gpu: &Gpu, to: &Tensor, other: &Workspace, from: &Tensor) {
-        assert_eq!(to.len(), from.len(), "a copy of {:?} to {:?}", from.shape, to.shape);
+        assert_eq!((to.len(), to.dtype), (from.len(), from.dtype), "a copy of {:?} to {:?}", from.shape, to.shape);
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        let [from_at, to_at] = [from, to].map(|tensor| tensor.offset as u64 * 4);
+        let [from_at, to_at] = [from, to].map(|tensor| tensor.offset_bytes());
         encoder.copy_buffer_to_buffer(other.buffer(from), from_at, self.buffer(to), to_at, to.bytes());
         gpu.queue.submit([encoder.finish()]);
     }
@@ -213,15 +213,15 @@ impl Workspace {
     ///
     /// Panics if the number of elements differs.
     pub fn write<T: bytemuck::Pod>(&self, gpu: &Gpu, tensor: &Tensor, values: &[T]) {
-        assert_eq!(size_of::<T>(), 4, "elements have 32 bits");
+        tensor.dtype.check_host_type::<T>();
         assert_eq!(values.len(), tensor.len(), "values for a tensor {:?}", tensor.shape);
-        gpu.queue.write_buffer(self.buffer(tensor), tensor.offset as u64 * 4, bytemuck::cast_slice(values));
+        gpu.queue.write_buffer(self.buffer(tensor), tensor.offset_bytes(), bytemuck::cast_slice(values));
     }
 
     /// Reads a tensor back, after everything that was submitted before.
     pub async fn read<T: bytemuck::Pod>(&self, gpu: &Gpu, tensor: &Tensor) -> Result<Vec<T>> {
-        assert_eq!(size_of::<T>(), 4, "elements have 32 bits");
-        read_bytes(gpu, self.buffer(tensor), tensor.offset as u64 * 4, tensor.bytes()).await
+        tensor.dtype.check_host_type::<T>();
+        read_bytes(gpu, self.buffer(tensor), tensor.offset_bytes(), tensor.bytes()).await
     }
 }
 

@@ -1,9 +1,11 @@
 //! The update of Adam whose second moment does not begin at 0.
 
 use super::{LANES, log_decay};
-use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[kernel!("adam_nonzero", "step", "random")];
+kernels! {
+    ADAM_NONZERO = "adam_nonzero" + "step" + "random";
+}
 
 /// Hyper-parameters of the update.
 #[derive(Clone, Copy, Debug)]
@@ -56,5 +58,5 @@ pub fn adam_nonzero(
         ("CORRECTS", f64::from(u8::from(hyper.bias_correction))),
     ];
     let bindings = [weight, gradient, moments[0], moments[1], statistics, step];
-    rec.dispatch(&KERNELS[0], &bindings, &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&ADAM_NONZERO, &bindings, &constants, grid(len.div_ceil(LANES)));
 }

@@ -1,9 +1,11 @@
 //! The update of Adam and AdamW.
 
 use super::{LANES, log_decay};
-use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[kernel!("adamw", "step")];
+kernels! {
+    ADAMW = "adamw" + "step";
+}
 
 /// Hyper-parameters of the update.
 #[derive(Clone, Copy, Debug)]
@@ -45,5 +47,5 @@ pub fn adamw(
         ("WEIGHT_DECAY", hyper.weight_decay),
     ];
     let bindings = [weight, gradient, moments[0], moments[1], statistics, step];
-    rec.dispatch(&KERNELS[0], &bindings, &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&ADAMW, &bindings, &constants, grid(len.div_ceil(LANES)));
 }

@@ -1,14 +1,17 @@
 //! Adapters in tensor-train form: the train's two factors by small matrix products, and what stands around them.
 
 use super::{LANES, Output, matmul};
-use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[kernel!("bias_relu"), kernel!("adapter_residual")];
+kernels! {
+    BIAS_RELU = "bias_relu";
+    ADAPTER_RESIDUAL = "adapter_residual";
+}
 
 /// x ← max(x + bias, 0) for x `[N, C]`, bias `[C]`.
 pub fn bias_relu(rec: &mut Recorder, x: &Tensor, bias: &Tensor) {
     let constants = sizes(x, bias);
-    rec.dispatch(&KERNELS[0], &[x, bias], &constants, grid(x.len().div_ceil(LANES)));
+    rec.dispatch(&BIAS_RELU, &[x, bias], &constants, grid(x.len().div_ceil(LANES)));
 }
 
 /// y = x + scale · (up + bias), all `[N, C]` but bias `[C]`.
@@ -16,7 +19,7 @@ pub fn adapter_residual(rec: &mut Recorder, [x, up]: [&Tensor; 2], bias: &Tensor
     assert!(x.shape == up.shape && x.shape == y.shape, "adapter: x {:?}, up {:?}, y {:?}", x.shape, up.shape, y.shape);
     let [len, cols] = sizes(x, bias);
     let constants = [len, cols, ("SCALE", scale)];
-    rec.dispatch(&KERNELS[1], &[x, up, bias, y], &constants, grid(x.len().div_ceil(LANES)));
+    rec.dispatch(&ADAPTER_RESIDUAL, &[x, up, bias, y], &constants, grid(x.len().div_ceil(LANES)));
 }
 
 fn sizes(x: &Tensor, bias: &Tensor) -> [(&'static str, f64); 2] {
@@ -34,7 +37,7 @@ pub fn tensor_train(rec: &mut Recorder, x: &Tensor, cores: &[&Tensor]) -> Tensor
     let mut left = first.reshaped(&[first.shape[0] * first.shape[1], first.shape[2]]);
     for core in &inputs[1..] {
         let [r, n, after] = core.shape[..] else { panic!("a core has three sides, got {:?}", core.shape) };
-        let product = rec.transient(Class::Scratch, "tensor train", &[left.shape[0], n * after]);
+        let product = rec.transient(Class::Scratch, DType::F32, "tensor train", &[left.shape[0], n * after]);
         matmul::nn(rec, &left, &core.reshaped(&[r, n * after]), &product, Output::Write);
         left = product.reshaped(&[left.shape[0] * n, after]);
     }
@@ -42,13 +45,13 @@ pub fn tensor_train(rec: &mut Recorder, x: &Tensor, cores: &[&Tensor]) -> Tensor
     let mut right = last.reshaped(&[last.shape[0], last.shape[1] * last.shape[2]]);
     for core in outputs[..outputs.len() - 1].iter().rev() {
         let [r, n, after] = core.shape[..] else { panic!("a core has three sides, got {:?}", core.shape) };
-        let product = rec.transient(Class::Scratch, "tensor train", &[r * n, right.shape[1]]);
+        let product = rec.transient(Class::Scratch, DType::F32, "tensor train", &[r * n, right.shape[1]]);
         matmul::nn(rec, &core.reshaped(&[r * n, after]), &right, &product, Output::Write);
         right = product.reshaped(&[r, n * right.shape[1]]);
     }
-    let inner = rec.transient(Class::Activations, "inside a tensor train", &[x.shape[0], left.shape[1]]);
+    let inner = rec.transient(Class::Activations, DType::F32, "inside a tensor train", &[x.shape[0], left.shape[1]]);
     matmul::nn(rec, x, &left, &inner, Output::Write);
-    let y = rec.transient(Class::Activations, "after a tensor train", &[x.shape[0], right.shape[1]]);
+    let y = rec.transient(Class::Activations, DType::F32, "after a tensor train", &[x.shape[0], right.shape[1]]);
     matmul::nn(rec, &inner, &right, &y, Output::Write);
     y
 }

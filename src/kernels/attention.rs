@@ -1,25 +1,25 @@
 //! Causal grouped-query attention without a T×T matrix, after FlashAttention (Dao et al., 2022), and its gradients.
 
 use super::{LANES, reduction_lanes};
-use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Class, DType, Kernel, Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[
-    kernel!("attention", "head_32"),
-    kernel!("attention", "head_64"),
-    kernel!("attention", "head_128"),
-    kernel!("attention", "head_256"),
-    kernel!("attention_backward_query", "head_32"),
-    kernel!("attention_backward_query", "head_64"),
-    kernel!("attention_backward_query", "head_128"),
-    kernel!("attention_backward_query", "head_256"),
-    kernel!("attention_backward_key_value", "head_32"),
-    kernel!("attention_backward_key_value", "head_64"),
-    kernel!("attention_backward_key_value", "head_128"),
-    kernel!("attention_backward_key_value", "head_256"),
-    kernel!("attention_delta"),
-    kernel!("attention_cached", "reduce"),
-    kernel!("cache_append"),
-];
+kernels! {
+    ATTENTION_32 = "attention_32": "attention" + "head_32";
+    ATTENTION_64 = "attention_64": "attention" + "head_64";
+    ATTENTION_128 = "attention_128": "attention" + "head_128";
+    ATTENTION_256 = "attention_256": "attention" + "head_256";
+    ATTENTION_BACKWARD_QUERY_32 = "attention_backward_query_32": "attention_backward_query" + "head_32";
+    ATTENTION_BACKWARD_QUERY_64 = "attention_backward_query_64": "attention_backward_query" + "head_64";
+    ATTENTION_BACKWARD_QUERY_128 = "attention_backward_query_128": "attention_backward_query" + "head_128";
+    ATTENTION_BACKWARD_QUERY_256 = "attention_backward_query_256": "attention_backward_query" + "head_256";
+    ATTENTION_BACKWARD_KEY_VALUE_32 = "attention_backward_key_value_32": "attention_backward_key_value" + "head_32";
+    ATTENTION_BACKWARD_KEY_VALUE_64 = "attention_backward_key_value_64": "attention_backward_key_value" + "head_64";
+    ATTENTION_BACKWARD_KEY_VALUE_128 = "attention_backward_key_value_128": "attention_backward_key_value" + "head_128";
+    ATTENTION_BACKWARD_KEY_VALUE_256 = "attention_backward_key_value_256": "attention_backward_key_value" + "head_256";
+    ATTENTION_DELTA = "attention_delta";
+    ATTENTION_CACHED = "attention_cached" + "reduce";
+    CACHE_APPEND = "cache_append";
+}
 
 /// Largest head the kernels keep in registers.
 pub const MAX_HEAD_DIM: usize = 256;
@@ -50,10 +50,10 @@ pub struct Cache {
 }
 
 impl Shape {
-    /// The kernel of this head size among four that stand together.
-    fn kernel(&self, first: usize) -> &'static Kernel {
+    /// The kernel with room for this head size.
+    fn kernel(&self, by_room: [&'static Kernel; 4]) -> &'static Kernel {
         let size = [32, 64, 128, MAX_HEAD_DIM].iter().position(|&room| self.head_dim <= room);
-        &KERNELS[first + size.unwrap_or_else(|| panic!("head_dim {} is above {MAX_HEAD_DIM}", self.head_dim))]
+        by_room[size.unwrap_or_else(|| panic!("head_dim {} is above {MAX_HEAD_DIM}", self.head_dim))]
     }
 
     /// Lanes of a workgroup: queries or keys side by side.
@@ -89,7 +89,12 @@ pub fn attention(rec: &mut Recorder, qkv: [&Tensor; 3], out: &Tensor, lse: &Tens
     let [q, k, v] = qkv;
     shape.check(q, k, v);
     let (constants, groups) = (shape.constants(rec), shape.groups(rec, shape.heads));
-    rec.dispatch(shape.kernel(0), &[q, k, v, out, lse], &constants, groups);
+    rec.dispatch(
+        shape.kernel([&ATTENTION_32, &ATTENTION_64, &ATTENTION_128, &ATTENTION_256]),
+        &[q, k, v, out, lse],
+        &constants,
+        groups,
+    );
 }
 
 /// Gradients of queries, keys and values from dout, with what the forward pass left.
@@ -106,22 +111,42 @@ pub fn attention_backward(
     shape.check(q, k, v);
     shape.check(dq, dk, dv);
     let rows = lse.len();
-    let delta = rec.transient(Class::Scratch, "attention delta", &lse.shape);
+    let delta = rec.transient(Class::Scratch, DType::F32, "attention delta", &lse.shape);
     let constants = [("ROWS", rows as f64), ("HEAD_DIM", shape.head_dim as f64)];
-    rec.dispatch(&KERNELS[12], &[out, dout, &delta], &constants, grid(rows.div_ceil(LANES)));
+    rec.dispatch(&ATTENTION_DELTA, &[out, dout, &delta], &constants, grid(rows.div_ceil(LANES)));
 
     let constants = shape.constants(rec);
     let groups = shape.groups(rec, shape.heads);
-    rec.dispatch(shape.kernel(4), &[q, k, v, dout, lse, &delta, dq], &constants, groups);
+    rec.dispatch(
+        shape.kernel([
+            &ATTENTION_BACKWARD_QUERY_32,
+            &ATTENTION_BACKWARD_QUERY_64,
+            &ATTENTION_BACKWARD_QUERY_128,
+            &ATTENTION_BACKWARD_QUERY_256,
+        ]),
+        &[q, k, v, dout, lse, &delta, dq],
+        &constants,
+        groups,
+    );
     let groups = shape.groups(rec, shape.kv_heads);
-    rec.dispatch(shape.kernel(8), &[q, k, v, dout, lse, &delta, dk, dv], &constants, groups);
+    rec.dispatch(
+        shape.kernel([
+            &ATTENTION_BACKWARD_KEY_VALUE_32,
+            &ATTENTION_BACKWARD_KEY_VALUE_64,
+            &ATTENTION_BACKWARD_KEY_VALUE_128,
+            &ATTENTION_BACKWARD_KEY_VALUE_256,
+        ]),
+        &[q, k, v, dout, lse, &delta, dk, dv],
+        &constants,
+        groups,
+    );
 }
 
 /// out `[1, heads * head_dim]` for one token at position `start`, over the cache.
 pub fn attention_cached(rec: &mut Recorder, q: &Tensor, cache: &Cache, start: &Tensor, out: &Tensor, shape: Shape) {
     let positions = cache.k.shape[0];
     assert_eq!(q.len(), shape.heads * shape.head_dim, "attention_cached queries for {shape:?}");
-    let scores = rec.transient(Class::Scratch, "attention scores", &[shape.heads, positions]);
+    let scores = rec.transient(Class::Scratch, DType::F32, "attention scores", &[shape.heads, positions]);
     let constants = [
         ("POSITIONS", positions as f64),
         ("HEADS", shape.heads as f64),
@@ -130,12 +155,12 @@ pub fn attention_cached(rec: &mut Recorder, q: &Tensor, cache: &Cache, start: &T
         ("WG", reduction_lanes(&rec.profile) as f64),
     ];
     let bindings = [q, &cache.k, &cache.v, start, &scores, out];
-    rec.dispatch(&KERNELS[13], &bindings, &constants, [shape.heads as u32, 1, 1]);
+    rec.dispatch(&ATTENTION_CACHED, &bindings, &constants, [shape.heads as u32, 1, 1]);
 }
 
 /// cache\[start, :\] = x for one token's keys or values x `[1, kv_heads * head_dim]`.
 pub fn cache_append(rec: &mut Recorder, x: &Tensor, start: &Tensor, cache: &Tensor) {
     assert_eq!(x.len(), cache.shape[1], "cache_append into {:?}", cache.shape);
     let groups = [x.len().div_ceil(LANES) as u32, 1, 1];
-    rec.dispatch(&KERNELS[14], &[x, start, cache], &[("COLS", x.len() as f64)], groups);
+    rec.dispatch(&CACHE_APPEND, &[x, start, cache], &[("COLS", x.len() as f64)], groups);
 }

@@ -1,9 +1,12 @@
 //! Embedding lookup and its gradient, without float atomics.
 
 use super::LANES;
-use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[kernel!("embedding"), kernel!("embedding_backward")];
+kernels! {
+    EMBEDDING = "embedding";
+    EMBEDDING_BACKWARD = "embedding_backward";
+}
 
 /// Token ids with their places sorted by id, as the gradient wants them.
 #[derive(Clone, Debug)]
@@ -20,9 +23,9 @@ impl TokenBatch {
     /// Room for `n` tokens.
     pub fn new(rec: &mut Recorder, n: usize) -> Self {
         Self {
-            ids: rec.persistent(Class::Scratch, "token ids", &[n]),
-            order: rec.persistent(Class::Scratch, "token order", &[n]),
-            starts: rec.persistent(Class::Scratch, "token runs", &[n + 1]),
+            ids: rec.persistent(Class::Scratch, DType::U32, "token ids", &[n]),
+            order: rec.persistent(Class::Scratch, DType::U32, "token order", &[n]),
+            starts: rec.persistent(Class::Scratch, DType::U32, "token runs", &[n + 1]),
         }
     }
 
@@ -44,7 +47,7 @@ pub fn embedding(rec: &mut Recorder, ids: &Tensor, table: &Tensor, y: &Tensor) {
     let [rows, cols] = y.shape[..] else { panic!("embedding wants y [N, C], got {:?}", y.shape) };
     assert_eq!((ids.len(), table.shape[1]), (rows, cols), "embedding {:?} of {:?}", ids.shape, table.shape);
     let constants = [("ROWS", rows as f64), ("COLS", cols as f64)];
-    rec.dispatch(&KERNELS[0], &[ids, table, y], &constants, grid((rows * cols).div_ceil(LANES)));
+    rec.dispatch(&EMBEDDING, &[ids, table, y], &constants, grid((rows * cols).div_ceil(LANES)));
 }
 
 /// dtable\[id, :\] += Σ dy\[n, :\] over the places n of id; rows of other ids stay as they are.
@@ -52,5 +55,5 @@ pub fn embedding_backward(rec: &mut Recorder, tokens: &TokenBatch, dy: &Tensor, 
     let [rows, cols] = dy.shape[..] else { panic!("embedding_backward wants dy [N, C], got {:?}", dy.shape) };
     assert_eq!((tokens.ids.len(), dtable.shape[1]), (rows, cols), "embedding_backward into {:?}", dtable.shape);
     let bindings = [&tokens.ids, &tokens.order, &tokens.starts, dy, dtable];
-    rec.dispatch(&KERNELS[1], &bindings, &[("COLS", cols as f64)], grid(rows));
+    rec.dispatch(&EMBEDDING_BACKWARD, &bindings, &[("COLS", cols as f64)], grid(rows));
 }

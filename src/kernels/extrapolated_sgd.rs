@@ -1,16 +1,19 @@
 //! SGD along gradients that are taken at extrapolated points.
 
 use super::LANES;
-use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[kernel!("extrapolate", "step"), kernel!("extrapolated_sgd", "step")];
+kernels! {
+    EXTRAPOLATE = "extrapolate" + "step";
+    EXTRAPOLATED_SGD = "extrapolated_sgd" + "step";
+}
 
 /// w −= rate · previous, in place; `rate` is before the schedule.
 pub fn extrapolate(rec: &mut Recorder, weight: &Tensor, previous: &Tensor, step: &Tensor, rate: f64) {
     assert_eq!(weight.shape, previous.shape, "extrapolate");
     let len = weight.len();
     let constants = [("LEN", len as f64), ("LR", rate)];
-    rec.dispatch(&KERNELS[0], &[weight, previous, step], &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&EXTRAPOLATE, &[weight, previous, step], &constants, grid(len.div_ceil(LANES)));
 }
 
 /// w += ahead · previous; w −= lr (g + weight_decay w); previous ← g; `statistics` holds the clip factor.
@@ -26,5 +29,5 @@ pub fn extrapolated_sgd(
     let len = weight.len();
     let constants = [("LEN", len as f64), ("LR", lr), ("AHEAD", ahead), ("WEIGHT_DECAY", weight_decay)];
     let bindings = [weight, gradient, previous, statistics, step];
-    rec.dispatch(&KERNELS[1], &bindings, &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&EXTRAPOLATED_SGD, &bindings, &constants, grid(len.div_ceil(LANES)));
 }

@@ -2,13 +2,13 @@
 
 use super::scaled::{RowBlocks, Scaled, flag};
 use super::{LANES, reduction_lanes};
-use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[
-    kernel!("factored_rows", "reduce", "step"),
-    kernel!("factored_columns", "step"),
-    kernel!("factored_scalings", "reduce"),
-];
+kernels! {
+    FACTORED_ROWS = "factored_rows" + "reduce" + "step";
+    FACTORED_COLUMNS = "factored_columns" + "step";
+    FACTORED_SCALINGS = "factored_scalings" + "reduce";
+}
 
 /// Averages of the squares of a gradient m×n; a vector has columns alone.
 #[derive(Clone, Copy, Debug)]
@@ -40,29 +40,29 @@ pub fn average_squares(
     let x = Scaled::new(gradient);
     let [rows, cols] = x.shape();
     let RowBlocks { lanes, block, blocks } = RowBlocks::of(&rec.profile, [rows, cols]);
-    let partial = rec.transient(Class::Scratch, "column partial sums", &[blocks, cols]);
+    let partial = rec.transient(Class::Scratch, DType::F32, "column partial sums", &[blocks, cols]);
     // A vector's one row is averaged as well, and thrown away.
-    let unused = rec.transient(Class::Scratch, "row average", &[rows]);
+    let unused = rec.transient(Class::Scratch, DType::F32, "row average", &[rows]);
     let row = factors.row.unwrap_or(&unused);
     let [eps, decay] = [("EPS", hyper.eps), ("DECAY", hyper.decay_rate)];
     let [rows_, cols_] = [("ROWS", rows as f64), ("COLS", cols as f64)];
     let constants = [rows_, cols_, ("BLOCK", block as f64), eps, decay, ("WG", lanes as f64)];
-    rec.dispatch(&KERNELS[0], &[&x.base, statistics, row, &partial, step], &constants, grid(blocks));
+    rec.dispatch(&FACTORED_ROWS, &[&x.base, statistics, row, &partial, step], &constants, grid(blocks));
     let constants = [rows_, cols_, ("BLOCKS", blocks as f64), eps, decay];
     let groups = [cols.div_ceil(LANES) as u32, 1, 1];
-    rec.dispatch(&KERNELS[1], &[&partial, statistics, factors.col, step], &constants, groups);
+    rec.dispatch(&FACTORED_COLUMNS, &[&partial, statistics, factors.col, step], &constants, groups);
 }
 
 /// The clipped gradient over the root of row·col/mean(row), as scalings of the gradient.
 pub fn over_root(rec: &mut Recorder, gradient: &Tensor, factors: Factors<'_>, statistics: &Tensor) -> Scaled {
     let mut x = Scaled::new(gradient);
     let [rows, cols] = x.shape();
-    let r = rec.transient(Class::Scratch, "row scaling", &[rows]);
-    let c = rec.transient(Class::Scratch, "column scaling", &[cols]);
+    let r = rec.transient(Class::Scratch, DType::F32, "row scaling", &[rows]);
+    let c = rec.transient(Class::Scratch, DType::F32, "column scaling", &[cols]);
     let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
     let constants = [("ROWS", rows as f64), ("COLS", cols as f64), flag("HAS_ROWS", factors.row.is_some()), lanes];
     let row = factors.row.unwrap_or(factors.col);
-    rec.dispatch(&KERNELS[2], &[row, factors.col, statistics, &r, &c], &constants, [1, 1, 1]);
+    rec.dispatch(&FACTORED_SCALINGS, &[row, factors.col, statistics, &r, &c], &constants, [1, 1, 1]);
     (x.r, x.c) = (Some(r), Some(c));
     x
 }

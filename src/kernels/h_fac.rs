@@ -2,10 +2,13 @@
 
 use super::scaled::{RowBlocks, Scaled};
 use super::{LANES, log_decay};
-use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] =
-    &[kernel!("h_fac_rows", "reduce", "step"), kernel!("h_fac_columns", "step"), kernel!("h_fac_apply", "step")];
+kernels! {
+    H_FAC_ROWS = "h_fac_rows" + "reduce" + "step";
+    H_FAC_COLUMNS = "h_fac_columns" + "step";
+    H_FAC_APPLY = "h_fac_apply" + "step";
+}
 
 /// Averages of a gradient m×n.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +43,9 @@ pub fn average(
     let x = Scaled::new(gradient);
     let [rows, cols] = x.shape();
     let RowBlocks { lanes, block, blocks } = RowBlocks::of(&rec.profile, [rows, cols]);
-    let partial = rec.transient(Class::Scratch, "column partial sums", &[2, blocks, cols]);
+    let partial = rec.transient(Class::Scratch, DType::F32, "column partial sums", &[2, blocks, cols]);
     let ahead = [("momentum of rows", rows), ("momentum of columns", cols)]
-        .map(|(name, len)| rec.transient(Class::Scratch, name, &[len]));
+        .map(|(name, len)| rec.transient(Class::Scratch, DType::F32, name, &[len]));
     let [log1, log2] = [hyper.beta1, hyper.beta2].map(log_decay);
     let mut constants = vec![
         ("ROWS", rows as f64),
@@ -60,8 +63,8 @@ pub fn average(
     constants.extend([("BLOCK", block as f64), ("WG", lanes as f64)]);
     let [row_mean, row_sq] = averages.rows;
     let bindings = [&x.base, statistics, row_mean, row_sq, &ahead[0], &partial, step];
-    rec.dispatch(&KERNELS[0], &bindings, &constants, grid(blocks));
-    rec.dispatch(&KERNELS[1], &[&partial, statistics, mean, sq, &ahead[1], step], &of_columns, groups);
+    rec.dispatch(&H_FAC_ROWS, &bindings, &constants, grid(blocks));
+    rec.dispatch(&H_FAC_COLUMNS, &[&partial, statistics, mean, sq, &ahead[1], step], &of_columns, groups);
     ahead
 }
 
@@ -80,5 +83,5 @@ pub fn apply(
     let [base, r, c] = x.bindings();
     let constants = [("ROWS", rows as f64), ("COLS", cols as f64), ("WEIGHT_DECAY", weight_decay)];
     let bindings = [weight, base, r, c, ahead[0], ahead[1], rates, statistics, step];
-    rec.dispatch(&KERNELS[2], &bindings, &constants, grid(weight.len().div_ceil(LANES)));
+    rec.dispatch(&H_FAC_APPLY, &bindings, &constants, grid(weight.len().div_ceil(LANES)));
 }

@@ -2,9 +2,11 @@
 
 use super::LANES;
 use super::scaled::{Scaled, WholeNorm, whole_factor};
-use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[kernel!("heat_map")];
+kernels! {
+    HEAT_MAP = "heat_map";
+}
 
 /// pixels `[height, width]`, rgba8: each the element of x `[m, n]` of largest magnitude under it, blue above zero and
 /// vermilion below, as a share of `limit` times the root mean square; zero is transparent, and alpha is multiplied in.
@@ -19,5 +21,5 @@ pub fn heat_map(rec: &mut Recorder, x: &Tensor, pixels: &Tensor, limit: f64) {
         ("WIDTH", width as f64),
         ("LIMIT", limit),
     ];
-    rec.dispatch(&KERNELS[0], &[x, &factor, pixels], &constants, grid(pixels.len().div_ceil(LANES)));
+    rec.dispatch(&HEAT_MAP, &[x, &factor, pixels], &constants, grid(pixels.len().div_ceil(LANES)));
 }

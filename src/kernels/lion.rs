@@ -1,9 +1,11 @@
 //! The update of Lion.
 
 use super::LANES;
-use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[kernel!("lion", "step")];
+kernels! {
+    LION = "lion" + "step";
+}
 
 /// Hyper-parameters of Lion.
 #[derive(Clone, Copy, Debug)]
@@ -41,5 +43,5 @@ pub fn lion(
         ("WEIGHT_DECAY", hyper.weight_decay),
     ];
     let bindings = [weight, gradient, exp_avg, statistics, step];
-    rec.dispatch(&KERNELS[0], &bindings, &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&LION, &bindings, &constants, grid(len.div_ceil(LANES)));
 }

@@ -1,18 +1,18 @@
 //! Matrix products in the three layouts that training needs, in two forms chosen by the adapter.
 
 use super::{LANES, Output, reduction_lanes};
-use crate::gpu::{Form, Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Form, Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[
-    kernel!("matmul_nt_registers"),
-    kernel!("matmul_nn_registers"),
-    kernel!("matmul_tn_registers"),
-    kernel!("matmul_nt_tiled", "tile"),
-    kernel!("matmul_nn_tiled", "tile"),
-    kernel!("matmul_tn_tiled", "tile"),
-    kernel!("matmul_strided"),
-    kernel!("matvec", "reduce"),
-];
+kernels! {
+    MATMUL_NT_REGISTERS = "matmul_nt_registers";
+    MATMUL_NN_REGISTERS = "matmul_nn_registers";
+    MATMUL_TN_REGISTERS = "matmul_tn_registers";
+    MATMUL_NT_TILED = "matmul_nt_tiled" + "tile";
+    MATMUL_NN_TILED = "matmul_nn_tiled" + "tile";
+    MATMUL_TN_TILED = "matmul_tn_tiled" + "tile";
+    MATMUL_STRIDED = "matmul_strided";
+    MATVEC = "matvec" + "reduce";
+}
 
 /// Which operand is transposed.
 #[derive(Clone, Copy)]
@@ -52,7 +52,7 @@ fn matvec(rec: &mut Recorder, x: &Tensor, w: &Tensor, y: &Tensor, output: Output
     assert_eq!(y.len(), n, "matvec: w {:?}, y {:?}", w.shape, y.shape);
     let lanes = reduction_lanes(&rec.profile).min(LANES) as f64;
     let constants = [("N", n as f64), ("K", k as f64), ("WG", lanes), output.constant()];
-    rec.dispatch(&KERNELS[7], &[x, w, y], &constants, grid(n));
+    rec.dispatch(&MATVEC, &[x, w, y], &constants, grid(n));
 }
 
 fn product(rec: &mut Recorder, layout: Layout, a: &Tensor, b: &Tensor, y: &Tensor, mnk: [usize; 3], output: Output) {
@@ -73,12 +73,16 @@ fn product(rec: &mut Recorder, layout: Layout, a: &Tensor, b: &Tensor, y: &Tenso
             Layout::Tn => (1, m, 1, n),
         };
         constants.extend([("A_M", a_m as f64), ("A_K", a_k as f64), ("B_N", b_n as f64), ("B_K", b_k as f64)]);
-        rec.dispatch(&KERNELS[6], &[a, b, y], &constants, [columns, m.div_ceil(8) as u32, 1]);
+        rec.dispatch(&MATMUL_STRIDED, &[a, b, y], &constants, [columns, m.div_ceil(8) as u32, 1]);
         return;
     }
-    let (kernel, rows) = match rec.profile.form {
-        Form::Registers => (&KERNELS[layout as usize], m.div_ceil(8)),
-        Form::WorkgroupTiles => (&KERNELS[3 + layout as usize], m.div_ceil(64)),
+    let (kernel, rows) = match (rec.profile.form, layout) {
+        (Form::Registers, Layout::Nt) => (&MATMUL_NT_REGISTERS, m.div_ceil(8)),
+        (Form::Registers, Layout::Nn) => (&MATMUL_NN_REGISTERS, m.div_ceil(8)),
+        (Form::Registers, Layout::Tn) => (&MATMUL_TN_REGISTERS, m.div_ceil(8)),
+        (Form::WorkgroupTiles, Layout::Nt) => (&MATMUL_NT_TILED, m.div_ceil(64)),
+        (Form::WorkgroupTiles, Layout::Nn) => (&MATMUL_NN_TILED, m.div_ceil(64)),
+        (Form::WorkgroupTiles, Layout::Tn) => (&MATMUL_TN_TILED, m.div_ceil(64)),
     };
     rec.dispatch(kernel, &[a, b, y], &constants, [columns, rows as u32, 1]);
 }

@@ -34,7 +34,11 @@ pub mod zeroth_order;
 use crate::gpu::{Kernel, Profile};
 
 /// Every kernel, in the order of the files.
-pub const ALL: &[&[Kernel]] = &[
+pub fn all() -> impl Iterator<Item = &'static Kernel> {
+    FILES.iter().copied().flatten().copied()
+}
+
+const FILES: &[&[&Kernel]] = &[
     adam_nonzero::KERNELS,
     adamw::KERNELS,
     adapter::KERNELS,

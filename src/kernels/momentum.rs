@@ -2,9 +2,11 @@
 
 use super::LANES;
 use super::scaled::flag;
-use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[kernel!("average")];
+kernels! {
+    AVERAGE = "average";
+}
 
 /// M ← β·M + (1 − β)·X.
 #[derive(Clone, Copy, Debug)]
@@ -36,5 +38,5 @@ pub fn average(
     let len = gradient.len();
     let [beta, rest, nesterov] = hyper.constants();
     let constants = [("LEN", len as f64), beta, rest, nesterov];
-    rec.dispatch(&KERNELS[0], &[gradient, momentum, ahead, statistics], &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&AVERAGE, &[gradient, momentum, ahead, statistics], &constants, grid(len.div_ceil(LANES)));
 }

@@ -2,10 +2,14 @@
 
 use super::scaled::{Scaled, WholeNorm, flag, whole_factor};
 use super::{LANES, Output, matmul};
-use crate::gpu::{Class, Form, Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Class, DType, Form, Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] =
-    &[kernel!("widen"), kernel!("narrow"), kernel!("gram_registers"), kernel!("gram_tiled", "tile")];
+kernels! {
+    WIDEN = "widen";
+    NARROW = "narrow";
+    GRAM_REGISTERS = "gram_registers";
+    GRAM_TILED = "gram_tiled" + "tile";
+}
 
 /// y = scale · p(X/‖X‖_F), p the steps' polynomials (a, b, c) one after the other: y `[m, n]` like X.
 ///
@@ -16,9 +20,9 @@ pub fn newton_schulz(rec: &mut Recorder, x: &Scaled, y: &Tensor, steps: &[[f64; 
     assert_eq!(y.shape, [rows, cols], "newton_schulz");
     let tall = rows > cols;
     let [m, n] = [rows.min(cols), rows.max(cols)].map(|extent| extent.next_multiple_of(4));
-    let mut wide = [0, 1].map(|_| rec.transient(Class::Scratch, "Newton-Schulz iterate", &[m, n]));
+    let mut wide = [0, 1].map(|_| rec.transient(Class::Scratch, DType::F32, "Newton-Schulz iterate", &[m, n]));
     let [gram, factor] =
-        ["gram matrix", "Newton-Schulz factor"].map(|name| rec.transient(Class::Scratch, name, &[m, m]));
+        ["gram matrix", "Newton-Schulz factor"].map(|name| rec.transient(Class::Scratch, DType::F32, name, &[m, m]));
 
     let norm = whole_factor(rec, x, WholeNorm::Frobenius, 1.0);
     let [has_rows, has_cols] = x.flags();
@@ -33,7 +37,7 @@ pub fn newton_schulz(rec: &mut Recorder, x: &Scaled, y: &Tensor, steps: &[[f64; 
         flag("TALL", tall),
     ];
     let [base, r, c] = x.bindings();
-    rec.dispatch(&KERNELS[0], &[base, r, c, &norm, &wide[0]], &constants, grid((m * n).div_ceil(LANES)));
+    rec.dispatch(&WIDEN, &[base, r, c, &norm, &wide[0]], &constants, grid((m * n).div_ceil(LANES)));
     for &[a, b, c] in steps {
         if c == 0.0 {
             symmetric_product(rec, &wide[0], &gram, &factor, [b, 0.0, a]);
@@ -47,7 +51,7 @@ pub fn newton_schulz(rec: &mut Recorder, x: &Scaled, y: &Tensor, steps: &[[f64; 
     }
     let constants =
         [("ROWS", rows as f64), ("COLS", cols as f64), ("WIDE_COLS", n as f64), flag("TALL", tall), ("SCALE", scale)];
-    rec.dispatch(&KERNELS[1], &[&wide[0], y], &constants, grid(y.len().div_ceil(LANES)));
+    rec.dispatch(&NARROW, &[&wide[0], y], &constants, grid(y.len().div_ceil(LANES)));
 }
 
 /// y = α·x·xᵀ + β·z + γ·I for x `[m, k]` and symmetric z and y `[m, m]`; k is a multiple of 4. Half of y is computed.
@@ -57,8 +61,8 @@ pub fn symmetric_product(rec: &mut Recorder, x: &Tensor, z: &Tensor, y: &Tensor,
     assert!(k.is_multiple_of(4), "symmetric product of {:?}: vec4s span the columns", x.shape);
     let constants = [("M", m as f64), ("K", k as f64), ("ALPHA", alpha), ("BETA", beta), ("GAMMA", gamma)];
     let (kernel, rows) = match rec.profile.form {
-        Form::Registers => (&KERNELS[2], m.div_ceil(8)),
-        Form::WorkgroupTiles => (&KERNELS[3], m.div_ceil(64)),
+        Form::Registers => (&GRAM_REGISTERS, m.div_ceil(8)),
+        Form::WorkgroupTiles => (&GRAM_TILED, m.div_ceil(64)),
     };
     rec.dispatch(kernel, &[x, z, y], &constants, [m.div_ceil(64) as u32, rows as u32, 1]);
 }

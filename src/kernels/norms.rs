@@ -1,13 +1,13 @@
 //! Squared norms of gradients, and the clip factor that follows from them.
 
 use super::reduction_lanes;
-use crate::gpu::{Class, Kernel, Recorder, Tensor, kernel};
+use crate::gpu::{Class, DType, Recorder, Tensor, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[
-    kernel!("squared_norm", "reduce"),
-    kernel!("gradient_statistics", "reduce", "finite"),
-    kernel!("gradient_check", "finite"),
-];
+kernels! {
+    SQUARED_NORM = "squared_norm" + "reduce";
+    GRADIENT_STATISTICS = "gradient_statistics" + "reduce" + "finite";
+    GRADIENT_CHECK = "gradient_check" + "finite";
+}
 
 /// Partial sums of one gradient.
 const BLOCKS: usize = 64;
@@ -45,7 +45,7 @@ pub struct GradientNorms {
 impl GradientNorms {
     /// Room for n gradients.
     pub fn new(rec: &mut Recorder, n: usize) -> Self {
-        Self { partial: rec.transient(Class::Scratch, "norm partial sums", &[n, BLOCKS]) }
+        Self { partial: rec.transient(Class::Scratch, DType::F32, "norm partial sums", &[n, BLOCKS]) }
     }
 
     /// Measures gradient `index`.
@@ -53,14 +53,14 @@ impl GradientNorms {
         let len = gradient.len();
         let lanes = reduction_lanes(&rec.profile) as f64;
         let constants = [("LEN", len as f64), ("BLOCK", len.div_ceil(BLOCKS) as f64), ("WG", lanes)];
-        rec.dispatch(&KERNELS[0], &[gradient, &self.row(index)], &constants, [BLOCKS as u32, 1, 1]);
+        rec.dispatch(&SQUARED_NORM, &[gradient, &self.row(index)], &constants, [BLOCKS as u32, 1, 1]);
     }
 
     /// Makes the clip factor 1, or −1 if the loss, this gradient or an earlier one is not finite: for an update that
     /// does not wait for the other gradients.
     pub fn check(&self, rec: &mut Recorder, index: usize, statistics: &Tensor) {
         let constants = [("PARAMETER", index as f64), ("BLOCKS", BLOCKS as f64)];
-        rec.dispatch(&KERNELS[2], &[&self.row(index), statistics], &constants, [1, 1, 1]);
+        rec.dispatch(&GRADIENT_CHECK, &[&self.row(index), statistics], &constants, [1, 1, 1]);
     }
 
     /// Fills statistics `[3 + n]` when all are measured; the loss stays. No clipping if `max_norm` is 0.
@@ -69,7 +69,7 @@ impl GradientNorms {
         assert_eq!(statistics.len(), Place::GRADIENTS + n, "statistics of {n} gradients");
         let lanes = reduction_lanes(&rec.profile) as f64;
         let constants = [("N_PARAMETERS", n as f64), ("BLOCKS", BLOCKS as f64), ("MAX_NORM", max_norm), ("WG", lanes)];
-        rec.dispatch(&KERNELS[1], &[&self.partial, statistics], &constants, [1, 1, 1]);
+        rec.dispatch(&GRADIENT_STATISTICS, &[&self.partial, statistics], &constants, [1, 1, 1]);
     }
 
     fn row(&self, index: usize) -> Tensor {

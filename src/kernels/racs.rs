@@ -2,14 +2,14 @@
 
 use super::LANES;
 use super::scaled::{RowBlocks, Scaled, flag};
-use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[
-    kernel!("racs_rows", "reduce"),
-    kernel!("racs_columns", "reduce"),
-    kernel!("racs_norm", "reduce"),
-    kernel!("averaged_root", "step"),
-];
+kernels! {
+    RACS_ROWS = "racs_rows" + "reduce";
+    RACS_COLUMNS = "racs_columns" + "reduce";
+    RACS_NORM = "racs_norm" + "reduce";
+    AVERAGED_ROOT = "averaged_root" + "step";
+}
 
 /// q `[m]` and s `[n]` after `iterations` of s = Pᵀq/‖q‖², q = P·s/‖s‖² with P the squares of the clipped gradient, from
 /// q = 1. Reads the gradient iterations + 1 times.
@@ -17,24 +17,24 @@ pub fn power_iteration(rec: &mut Recorder, gradient: &Tensor, statistics: &Tenso
     let x = Scaled::new(gradient);
     let [rows, cols] = x.shape();
     let RowBlocks { lanes, block, blocks } = RowBlocks::of(&rec.profile, [rows, cols]);
-    let q = rec.transient(Class::Scratch, "q", &[rows]);
-    let s = rec.transient(Class::Scratch, "s", &[cols]);
-    let norm = rec.transient(Class::Scratch, "norm of s", &[2]);
-    let partial = rec.transient(Class::Scratch, "column partial sums", &[blocks, cols]);
+    let q = rec.transient(Class::Scratch, DType::F32, "q", &[rows]);
+    let s = rec.transient(Class::Scratch, DType::F32, "s", &[cols]);
+    let norm = rec.transient(Class::Scratch, DType::F32, "norm of s", &[2]);
+    let partial = rec.transient(Class::Scratch, DType::F32, "column partial sums", &[blocks, cols]);
     let lanes = ("WG", lanes as f64);
     let [rows_, cols_] = [("ROWS", rows as f64), ("COLS", cols as f64)];
     for half in 0..=iterations {
         let [first, last] = [half == 0, half == iterations];
         let block = ("BLOCK", block as f64);
         let constants = [rows_, cols_, block, flag("FIRST", first), flag("COLUMN_SUMS", !last), lanes];
-        rec.dispatch(&KERNELS[0], &[&x.base, statistics, &s, &norm, &q, &partial], &constants, grid(blocks));
+        rec.dispatch(&RACS_ROWS, &[&x.base, statistics, &s, &norm, &q, &partial], &constants, grid(blocks));
         if last {
             break;
         }
         let wg = lanes.1 as usize;
         let constants = [rows_, cols_, ("BLOCKS", blocks as f64), lanes];
-        rec.dispatch(&KERNELS[1], &[&partial, &q, &s], &constants, [cols.div_ceil(wg) as u32, 1, 1]);
-        rec.dispatch(&KERNELS[2], &[&s, &norm], &[cols_, lanes], [1, 1, 1]);
+        rec.dispatch(&RACS_COLUMNS, &[&partial, &q, &s], &constants, [cols.div_ceil(wg) as u32, 1, 1]);
+        rec.dispatch(&RACS_NORM, &[&s, &norm], &[cols_, lanes], [1, 1, 1]);
     }
     [q, s]
 }
@@ -49,9 +49,9 @@ pub fn averaged_root(
     clipped: bool,
 ) -> Tensor {
     assert_eq!(new.shape, average.shape, "averaged_root");
-    let root = rec.transient(Class::Scratch, "scaling", &new.shape);
+    let root = rec.transient(Class::Scratch, DType::F32, "scaling", &new.shape);
     let len = new.len();
     let constants = [("LEN", len as f64), ("BETA", beta), ("REST", 1.0 - beta), flag("CLIPPED", clipped)];
-    rec.dispatch(&KERNELS[3], &[new, statistics, average, &root], &constants, [len.div_ceil(LANES) as u32, 1, 1]);
+    rec.dispatch(&AVERAGED_ROOT, &[new, statistics, average, &root], &constants, [len.div_ceil(LANES) as u32, 1, 1]);
     root
 }

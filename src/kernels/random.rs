@@ -1,13 +1,15 @@
 //! Random matrices that are made where they are used.
 
 use super::LANES;
-use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[kernel!("gaussian", "step", "random")];
+kernels! {
+    GAUSSIAN = "gaussian" + "step" + "random";
+}
 
 /// Fills `out` with `scale` times standard normal numbers of a stream, others every `interval` steps.
 pub fn gaussian(rec: &mut Recorder, out: &Tensor, step: &Tensor, scale: f64, stream: u32, interval: u32) {
     let len = out.len();
     let constants = [("LEN", len as f64), ("SCALE", scale), ("STREAM", stream.into()), ("INTERVAL", interval.into())];
-    rec.dispatch(&KERNELS[0], &[out, step], &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&GAUSSIAN, &[out, step], &constants, grid(len.div_ceil(LANES)));
 }

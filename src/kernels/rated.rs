@@ -2,10 +2,13 @@
 
 use super::scaled::{Scaled, WholeNorm, flag, whole_factor};
 use super::{LANES, log_decay};
-use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] =
-    &[kernel!("update_rates", "step"), kernel!("growth_limit", "step"), kernel!("apply_rated", "step")];
+kernels! {
+    UPDATE_RATES = "update_rates" + "step";
+    GROWTH_LIMIT = "growth_limit" + "step";
+    APPLY_RATED = "apply_rated" + "step";
+}
 
 /// How Adafactor and its kin find their rates.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +44,7 @@ pub fn update_rates(rec: &mut Recorder, x: &Scaled, weight: &Tensor, step: &Tens
         Some(_) => whole_factor(rec, &Scaled::new(weight), WholeNorm::Frobenius, root),
         None => over_rms.clone(),
     };
-    let rates = rec.transient(Class::Scratch, "rates", &[2]);
+    let rates = rec.transient(Class::Scratch, DType::F32, "rates", &[2]);
     let constants = [
         ("LR", hyper.lr),
         ("THRESHOLD", hyper.clip_threshold),
@@ -49,7 +52,7 @@ pub fn update_rates(rec: &mut Recorder, x: &Scaled, weight: &Tensor, step: &Tens
         flag("SCALED", hyper.least_rms.is_some()),
         ("LEAST_RMS", hyper.least_rms.unwrap_or(0.0)),
     ];
-    rec.dispatch(&KERNELS[0], &[&over_rms, &over_weight, &rates, step], &constants, [1, 1, 1]);
+    rec.dispatch(&UPDATE_RATES, &[&over_rms, &over_weight, &rates, step], &constants, [1, 1, 1]);
     rates
 }
 
@@ -64,7 +67,7 @@ pub fn growth_limit(
     hyper: LimitConstants,
 ) -> Tensor {
     let over_norm = whole_factor(rec, x, WholeNorm::Frobenius, 1.0);
-    let rates = rec.transient(Class::Scratch, "rates", &[2]);
+    let rates = rec.transient(Class::Scratch, DType::F32, "rates", &[2]);
     let logarithms = hyper.corrected.unwrap_or([0.5; 2]).map(log_decay);
     let constants = [
         ("LR", hyper.lr),
@@ -74,7 +77,7 @@ pub fn growth_limit(
         ("LOG_BETA1", logarithms[0]),
         ("LOG_BETA2", logarithms[1]),
     ];
-    rec.dispatch(&KERNELS[1], &[&over_norm, statistics, last, &rates, step], &constants, [1, 1, 1]);
+    rec.dispatch(&GROWTH_LIMIT, &[&over_norm, statistics, last, &rates, step], &constants, [1, 1, 1]);
     rates
 }
 
@@ -100,5 +103,5 @@ pub fn apply_rated(
     ];
     let [base, r, c] = x.bindings();
     let bindings = [weight, base, r, c, rates, statistics, step];
-    rec.dispatch(&KERNELS[2], &bindings, &constants, grid(weight.len().div_ceil(LANES)));
+    rec.dispatch(&APPLY_RATED, &bindings, &constants, grid(weight.len().div_ceil(LANES)));
 }

@@ -1,9 +1,11 @@
 //! Rotary positions (Su et al., 2021) in Hugging Face's half-split layout.
 
 use super::LANES;
-use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[kernel!("rope")];
+kernels! {
+    ROPE = "rope";
+}
 
 /// Cosines and sines by position; made on the CPU, since WGSL promises little for large angles.
 #[derive(Clone, Debug)]
@@ -30,9 +32,9 @@ impl RopeTables {
     /// Room for the tables of `positions` positions.
     pub fn new(rec: &mut Recorder, positions: usize, head_dim: usize, theta: f64) -> Self {
         Self {
-            cos: rec.persistent(Class::Scratch, "rotary cosines", &[positions, head_dim / 2]),
-            sin: rec.persistent(Class::Scratch, "rotary sines", &[positions, head_dim / 2]),
-            start: rec.persistent(Class::Scratch, "first position", &[1]),
+            cos: rec.persistent(Class::Scratch, DType::F32, "rotary cosines", &[positions, head_dim / 2]),
+            sin: rec.persistent(Class::Scratch, DType::F32, "rotary sines", &[positions, head_dim / 2]),
+            start: rec.persistent(Class::Scratch, DType::U32, "first position", &[1]),
             theta,
         }
     }
@@ -63,5 +65,5 @@ pub fn rope(rec: &mut Recorder, x: &Tensor, tables: &RopeTables, heads: usize, s
         ("SIGN", sign),
     ];
     let bindings = [x, &tables.cos, &tables.sin, &tables.start];
-    rec.dispatch(&KERNELS[0], &bindings, &constants, grid((rows * heads * half).div_ceil(LANES)));
+    rec.dispatch(&ROPE, &bindings, &constants, grid((rows * heads * half).div_ceil(LANES)));
 }

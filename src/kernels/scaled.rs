@@ -2,23 +2,23 @@
 
 use super::momentum::Average;
 use super::{LANES, reduction_lanes};
-use crate::gpu::{Class, Kernel, Profile, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Class, DType, Profile, Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[
-    kernel!("scale_rows", "reduce"),
-    kernel!("scale_columns"),
-    kernel!("whole_partial", "reduce"),
-    kernel!("whole_factor", "reduce"),
-    kernel!("scale_whole"),
-    kernel!("row_norms", "reduce"),
-    kernel!("drop_rows", "reduce"),
-    kernel!("standardize", "reduce"),
-    kernel!("materialize"),
-    kernel!("apply_scaled", "step"),
-    kernel!("apply_momentum", "step"),
-    kernel!("change_partial", "reduce"),
-    kernel!("change_gate", "reduce"),
-];
+kernels! {
+    SCALE_ROWS = "scale_rows" + "reduce";
+    SCALE_COLUMNS = "scale_columns";
+    WHOLE_PARTIAL = "whole_partial" + "reduce";
+    WHOLE_FACTOR = "whole_factor" + "reduce";
+    SCALE_WHOLE = "scale_whole";
+    ROW_NORMS = "row_norms" + "reduce";
+    DROP_ROWS = "drop_rows" + "reduce";
+    STANDARDIZE = "standardize" + "reduce";
+    MATERIALIZE = "materialize";
+    APPLY_SCALED = "apply_scaled" + "step";
+    APPLY_MOMENTUM = "apply_momentum" + "step";
+    CHANGE_PARTIAL = "change_partial" + "reduce";
+    CHANGE_GATE = "change_gate" + "reduce";
+}
 
 /// Elements of a row that one lane of `scale_rows` keeps in registers.
 const MAX_PER_LANE: usize = 64;
@@ -107,9 +107,9 @@ impl Scaled {
     /// A tensor that lives as long as this matrix.
     pub fn room(&self, rec: &mut Recorder, name: &str, shape: &[usize]) -> Tensor {
         if self.across_plans {
-            rec.persistent(Class::Scratch, name, shape)
+            rec.persistent(Class::Scratch, DType::F32, name, shape)
         } else {
-            rec.transient(Class::Scratch, name, shape)
+            rec.transient(Class::Scratch, DType::F32, name, shape)
         }
     }
 
@@ -169,13 +169,13 @@ pub fn scale_rows_and_columns(rec: &mut Recorder, x: &mut Scaled, row: bool, col
         flag("COLUMN_SUMS", column),
         ("WG", lanes as f64),
     ];
-    let partial = rec.transient(Class::Scratch, "column partial sums", &[blocks, cols]);
+    let partial = rec.transient(Class::Scratch, DType::F32, "column partial sums", &[blocks, cols]);
     let [base, _, c] = x.bindings();
-    rec.dispatch(&KERNELS[0], &[base, c, &r, &partial], &constants, grid(blocks));
+    rec.dispatch(&SCALE_ROWS, &[base, c, &r, &partial], &constants, grid(blocks));
     if column {
         let c = x.c.take().unwrap_or_else(|| x.room(rec, "column scaling", &[cols]));
         let constants = [("ROWS", rows as f64), ("COLS", cols as f64), ("BLOCKS", blocks as f64)];
-        rec.dispatch(&KERNELS[1], &[&partial, &c], &constants, [cols.div_ceil(LANES) as u32, 1, 1]);
+        rec.dispatch(&SCALE_COLUMNS, &[&partial, &c], &constants, [cols.div_ceil(LANES) as u32, 1, 1]);
         x.c = Some(c);
     }
 }
@@ -187,15 +187,15 @@ pub fn whole_factor(rec: &mut Recorder, x: &Scaled, norm: WholeNorm, target: f64
     let len = x.base.len();
     let block = len.div_ceil(MAX_BLOCKS).max(64);
     let blocks = len.div_ceil(block);
-    let partial = rec.transient(Class::Scratch, "norm partial sums", &[blocks, 2]);
+    let partial = rec.transient(Class::Scratch, DType::F32, "norm partial sums", &[blocks, 2]);
     let [has_rows, has_cols] = x.flags();
     let constants = [x.rows(), x.cols(), ("BLOCK", block as f64), has_rows, has_cols, ("WG", lanes)];
     let [base, r, c] = x.bindings();
-    rec.dispatch(&KERNELS[2], &[base, r, c, &partial], &constants, grid(blocks));
-    let factor = rec.transient(Class::Scratch, "whole factor", &[1]);
+    rec.dispatch(&WHOLE_PARTIAL, &[base, r, c, &partial], &constants, grid(blocks));
+    let factor = rec.transient(Class::Scratch, DType::F32, "whole factor", &[1]);
     let maximum = flag("MAXIMUM", norm == WholeNorm::Max);
     let constants = [("BLOCKS", blocks as f64), ("TARGET", target), maximum, ("WG", lanes)];
-    rec.dispatch(&KERNELS[3], &[&partial, &factor], &constants, [1, 1, 1]);
+    rec.dispatch(&WHOLE_FACTOR, &[&partial, &factor], &constants, [1, 1, 1]);
     factor
 }
 
@@ -211,17 +211,17 @@ pub fn multiply(rec: &mut Recorder, x: &mut Scaled, factor: &Tensor, divisor: Op
     let (r, begin) = x.begin_rows(rec);
     let constants = [x.rows(), flag("BEGIN_ROWS", begin), flag("HAS_DIVISOR", divisor.is_some())];
     let groups = [r.len().div_ceil(LANES) as u32, 1, 1];
-    rec.dispatch(&KERNELS[4], &[factor, divisor.unwrap_or(factor), &r], &constants, groups);
+    rec.dispatch(&SCALE_WHOLE, &[factor, divisor.unwrap_or(factor), &r], &constants, groups);
 }
 
 /// The norm of every row, `[m]`.
 pub fn row_norms(rec: &mut Recorder, x: &Scaled) -> Tensor {
     let [rows, _] = x.shape();
-    let norms = rec.transient(Class::Scratch, "row norms", &[rows]);
+    let norms = rec.transient(Class::Scratch, DType::F32, "row norms", &[rows]);
     let [has_rows, has_cols] = x.flags();
     let [base, r, c] = x.bindings();
     let constants = [x.rows(), x.cols(), has_rows, has_cols, ("WG", reduction_lanes(&rec.profile) as f64)];
-    rec.dispatch(&KERNELS[5], &[base, r, c, &norms], &constants, grid(rows));
+    rec.dispatch(&ROW_NORMS, &[base, r, c, &norms], &constants, grid(rows));
     norms
 }
 
@@ -231,7 +231,7 @@ pub fn drop_rows(rec: &mut Recorder, x: &mut Scaled, threshold: f64) {
     let norms = row_norms(rec, x);
     let (r, begin) = x.begin_rows(rec);
     let constants = [x.rows(), ("THRESHOLD", threshold), flag("BEGIN_ROWS", begin), ("WG", lanes)];
-    rec.dispatch(&KERNELS[6], &[&norms, &r], &constants, [1, 1, 1]);
+    rec.dispatch(&DROP_ROWS, &[&norms, &r], &constants, [1, 1, 1]);
 }
 
 /// Every row minus its mean, over its standard deviation, into `y` `[m, n]`.
@@ -241,7 +241,7 @@ pub fn standardize(rec: &mut Recorder, x: &Scaled, y: &Tensor) {
     let [has_rows, has_cols] = x.flags();
     let [base, r, c] = x.bindings();
     let constants = [x.rows(), x.cols(), has_rows, has_cols, ("WG", reduction_lanes(&rec.profile) as f64)];
-    rec.dispatch(&KERNELS[7], &[base, r, c, y], &constants, grid(x.shape()[0]));
+    rec.dispatch(&STANDARDIZE, &[base, r, c, y], &constants, grid(x.shape()[0]));
 }
 
 /// The matrix itself, into `y` `[m, n]`.
@@ -250,7 +250,7 @@ pub fn materialize(rec: &mut Recorder, x: &Scaled, y: &Tensor) {
     let [has_rows, has_cols] = x.flags();
     let [base, r, c] = x.bindings();
     let constants = [x.rows(), x.cols(), has_rows, has_cols, x.sign_flag()];
-    rec.dispatch(&KERNELS[8], &[base, r, c, y], &constants, grid(y.len().div_ceil(LANES)));
+    rec.dispatch(&MATERIALIZE, &[base, r, c, y], &constants, grid(y.len().div_ceil(LANES)));
 }
 
 /// w −= lr · (scale · X + weight_decay · w), in place.
@@ -268,7 +268,7 @@ pub fn apply(
     let constants = [x.rows(), x.cols(), lr, scale, decay, has_rows, has_cols, x.sign_flag()];
     let [base, r, c] = x.bindings();
     let bindings = [weight, base, r, c, statistics, step];
-    rec.dispatch(&KERNELS[9], &bindings, &constants, grid(weight.len().div_ceil(LANES)));
+    rec.dispatch(&APPLY_SCALED, &bindings, &constants, grid(weight.len().div_ceil(LANES)));
 }
 
 /// M ← β·M + (1 − β)·X, and the step along M, or with Nesterov's look-ahead along β·M + (1 − β)·X; both in place.
@@ -289,7 +289,7 @@ pub fn apply_momentum(
     let constants = [x.rows(), x.cols(), lr, scale, decay, beta, rest, nesterov, has_rows, has_cols, x.sign_flag()];
     let [base, r, c] = x.bindings();
     let bindings = [weight, momentum, base, r, c, statistics, step];
-    rec.dispatch(&KERNELS[10], &bindings, &constants, grid(weight.len().div_ceil(LANES)));
+    rec.dispatch(&APPLY_MOMENTUM, &bindings, &constants, grid(weight.len().div_ceil(LANES)));
 }
 
 /// How far an iteration moved X: sums of squares `[blocks]`, for [`while_changing`].
@@ -303,7 +303,7 @@ pub fn change(rec: &mut Recorder, x: &Scaled, before: &Scaled, partial: &Tensor)
     let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
     let constants = [x.rows(), x.cols(), block, has_rows, has_cols, had[0], had[1], lanes];
     let ([g, r, c], [h, q, d]) = (x.bindings(), before.bindings());
-    rec.dispatch(&KERNELS[11], &[g, r, c, h, q, d, partial], &constants, grid(blocks));
+    rec.dispatch(&CHANGE_PARTIAL, &[g, r, c, h, q, d, partial], &constants, grid(blocks));
 }
 
 /// Partial sums of [`change`] for a matrix of `len` elements.
@@ -321,7 +321,7 @@ pub fn while_changing(
 ) {
     let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
     let constants = [("BLOCKS", partial.len() as f64), ("LEN", len as f64), ("TOLERANCE", tolerance), lanes];
-    rec.gated(&KERNELS[12], &[partial], &constants, body);
+    rec.gated(&CHANGE_GATE, &[partial], &constants, body);
 }
 
 impl StepConstants {

@@ -1,9 +1,12 @@
 //! The update of SGD, plain and with momentum.
 
 use super::LANES;
-use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[kernel!("sgd", "step"), kernel!("sgd_momentum", "step")];
+kernels! {
+    SGD = "sgd" + "step";
+    SGD_MOMENTUM = "sgd_momentum" + "step";
+}
 
 /// w −= lr (g + weight_decay w), in place; `statistics` holds the clip factor.
 pub fn sgd(
@@ -18,7 +21,7 @@ pub fn sgd(
     assert_eq!(weight.shape, gradient.shape, "sgd");
     let len = weight.len();
     let constants = [("LEN", len as f64), ("LR", lr), ("WEIGHT_DECAY", weight_decay)];
-    rec.dispatch(&KERNELS[0], &[weight, gradient, statistics, step], &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&SGD, &[weight, gradient, statistics, step], &constants, grid(len.div_ceil(LANES)));
 }
 
 /// Hyper-parameters of SGD with momentum.
@@ -54,5 +57,5 @@ pub fn sgd_momentum(
         ("WEIGHT_DECAY", hyper.weight_decay),
     ];
     let bindings = [weight, gradient, momentum_buffer, statistics, step];
-    rec.dispatch(&KERNELS[1], &bindings, &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&SGD_MOMENTUM, &bindings, &constants, grid(len.div_ceil(LANES)));
 }

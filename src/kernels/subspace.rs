@@ -3,20 +3,20 @@
 use super::random::gaussian;
 use super::scaled::{Scaled, flag, materialize, row_norms};
 use super::{LANES, Output, log_decay, matmul, reduction_lanes};
-use crate::gpu::{Class, Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[
-    kernel!("interval_gate", "step"),
-    kernel!("unit_rows", "reduce"),
-    kernel!("identity"),
-    kernel!("next_round"),
-    kernel!("eliminate"),
-    kernel!("jacobi_turns"),
-    kernel!("jacobi_rotate"),
-    kernel!("select_basis", "reduce"),
-    kernel!("subspace_moments", "reduce", "step"),
-    kernel!("subtract"),
-];
+kernels! {
+    INTERVAL_GATE = "interval_gate" + "step";
+    UNIT_ROWS = "unit_rows" + "reduce";
+    IDENTITY = "identity";
+    NEXT_ROUND = "next_round";
+    ELIMINATE = "eliminate";
+    JACOBI_TURNS = "jacobi_turns";
+    JACOBI_ROTATE = "jacobi_rotate";
+    SELECT_BASIS = "select_basis" + "reduce";
+    SUBSPACE_MOMENTS = "subspace_moments" + "reduce" + "step";
+    SUBTRACT = "subtract";
+}
 
 /// Factors of an [`orthonormalize`] whose rows go through the gradient once more, and of one whose rows are wanted.
 const FACTORS_BETWEEN: usize = 2;
@@ -48,7 +48,7 @@ pub fn renew_basis(
     let k = small.min(rank + OVERSAMPLING);
     // Rows along the smaller side to rows along the larger one, and back.
     let out = |rec: &mut Recorder, y: &Tensor| {
-        let z = rec.transient(Class::Scratch, "search image", &[k, large]);
+        let z = rec.transient(Class::Scratch, DType::F32, "search image", &[k, large]);
         match m >= n {
             true => matmul::nt(rec, y, gradient, &z, Output::Write),
             false => matmul::nn(rec, y, gradient, &z, Output::Write),
@@ -56,7 +56,7 @@ pub fn renew_basis(
         z
     };
     let back = |rec: &mut Recorder, z: &Tensor| {
-        let y = rec.transient(Class::Scratch, "search basis", &[k, small]);
+        let y = rec.transient(Class::Scratch, DType::F32, "search basis", &[k, small]);
         match m >= n {
             true => matmul::nn(rec, z, gradient, &y, Output::Write),
             false => matmul::nt(rec, z, gradient, &y, Output::Write),
@@ -64,7 +64,7 @@ pub fn renew_basis(
         y
     };
     rec.every(interval, |rec| {
-        let mut z = rec.transient(Class::Scratch, "random image", &[k, large]);
+        let mut z = rec.transient(Class::Scratch, DType::F32, "random image", &[k, large]);
         gaussian(rec, &z, step, 1.0, stream, 1);
         for _ in 0..POWER_ITERATIONS {
             let y = back(rec, &z);
@@ -81,30 +81,30 @@ pub fn renew_basis(
         let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
         let constants = [("ROWS", k as f64), ("COLS", small as f64), ("RANK", rank as f64), lanes];
         when_due(rec, [statistics, step], interval, |rec| {
-            rec.dispatch(&KERNELS[7], &[&y, &norms, basis], &constants, grid(k));
+            rec.dispatch(&SELECT_BASIS, &[&y, &norms, basis], &constants, grid(k));
         });
     });
 }
 
 /// Records the end of a renewal: `body` is not made in a run that was halted, nor by a replay that does not know its step.
 fn when_due(rec: &mut Recorder, shared: [&Tensor; 2], interval: u32, body: impl FnOnce(&mut Recorder)) {
-    rec.gated(&KERNELS[0], &shared, &[("INTERVAL", interval.into())], body);
+    rec.gated(&INTERVAL_GATE, &shared, &[("INTERVAL", interval.into())], body);
 }
 
 /// The rows of z, turned among each other until they are orthogonal, and those of y along with them.
 fn orthogonalize(rec: &mut Recorder, y: &Tensor, z: &Tensor, sweeps: usize) -> (Tensor, Tensor) {
     let k = y.shape[0];
     let pairs = k.div_ceil(2);
-    let turns = rec.transient(Class::Scratch, "turns of pairs", &[pairs, 4]);
+    let turns = rec.transient(Class::Scratch, DType::F32, "turns of pairs", &[pairs, 4]);
     let Combination { gram, combination: rotation, round } = Combination::new(rec, z);
     let (rows, lanes) = (("ROWS", k as f64), ("WG", reduction_lanes(&rec.profile) as f64));
     rec.repeated(sweeps * (2 * pairs - 1), |rec| {
-        rec.dispatch(&KERNELS[5], &[&gram, &round, &turns], &[rows, lanes], [1, 1, 1]);
+        rec.dispatch(&JACOBI_TURNS, &[&gram, &round, &turns], &[rows, lanes], [1, 1, 1]);
         let groups = [pairs.div_ceil(LANES) as u32, pairs as u32, 1];
-        rec.dispatch(&KERNELS[6], &[&turns, &gram, &rotation], &[rows], groups);
+        rec.dispatch(&JACOBI_ROTATE, &[&turns, &gram, &rotation], &[rows], groups);
     });
     let mut turned = |x: &Tensor| {
-        let y = rec.transient(Class::Scratch, "turned rows", &x.shape);
+        let y = rec.transient(Class::Scratch, DType::F32, "turned rows", &x.shape);
         matmul::nn(rec, &rotation, x, &y, Output::Write);
         y
     };
@@ -132,10 +132,10 @@ fn without_those_before(rec: &mut Recorder, y: &Tensor) -> Tensor {
     let k = y.shape[0];
     let Combination { gram, combination, round } = Combination::new(rec, y);
     rec.repeated(k - 1, |rec| {
-        rec.dispatch(&KERNELS[3], &[&round], &[], [1, 1, 1]);
-        rec.dispatch(&KERNELS[4], &[&round, &gram, &combination], &[("ROWS", k as f64)], [k as u32, 1, 1]);
+        rec.dispatch(&NEXT_ROUND, &[&round], &[], [1, 1, 1]);
+        rec.dispatch(&ELIMINATE, &[&round, &gram, &combination], &[("ROWS", k as f64)], [k as u32, 1, 1]);
     });
-    let rest = rec.transient(Class::Scratch, "rows without those before", &y.shape);
+    let rest = rec.transient(Class::Scratch, DType::F32, "rows without those before", &y.shape);
     matmul::nn(rec, &combination, y, &rest, Output::Write);
     rest
 }
@@ -153,11 +153,11 @@ struct Combination {
 impl Combination {
     fn new(rec: &mut Recorder, y: &Tensor) -> Self {
         let k = y.shape[0];
-        let [gram, combination] =
-            ["gram of rows", "combination of rows"].map(|name| rec.transient(Class::Scratch, name, &[k, k]));
-        let round = rec.transient(Class::Scratch, "round", &[1]);
+        let [gram, combination] = ["gram of rows", "combination of rows"]
+            .map(|name| rec.transient(Class::Scratch, DType::F32, name, &[k, k]));
+        let round = rec.transient(Class::Scratch, DType::U32, "round", &[1]);
         matmul::nt(rec, y, y, &gram, Output::Write);
-        rec.dispatch(&KERNELS[2], &[&combination, &round], &[("ROWS", k as f64)], grid((k * k).div_ceil(LANES)));
+        rec.dispatch(&IDENTITY, &[&combination, &round], &[("ROWS", k as f64)], grid((k * k).div_ceil(LANES)));
         Self { gram, combination, round }
     }
 }
@@ -166,7 +166,7 @@ impl Combination {
 fn unit_rows(rec: &mut Recorder, y: &Tensor) {
     let [rows, cols] = [y.shape[0], y.shape[1]];
     let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
-    rec.dispatch(&KERNELS[1], &[y], &[("ROWS", rows as f64), ("COLS", cols as f64), lanes], grid(rows));
+    rec.dispatch(&UNIT_ROWS, &[y], &[("ROWS", rows as f64), ("COLS", cols as f64), lanes], grid(rows));
 }
 
 /// Every `interval` steps from the first on, fills the rows of `basis` `[r, n]` with orthonormal random ones.
@@ -174,7 +174,7 @@ pub fn random_basis(rec: &mut Recorder, basis: &Tensor, [statistics, step]: [&Te
     let [rows, cols] = [basis.shape[0], basis.shape[1]];
     assert!(rows <= cols, "{rows} orthonormal rows of {cols}");
     rec.every(interval, |rec| {
-        let y = rec.transient(Class::Scratch, "random basis", &[rows, cols]);
+        let y = rec.transient(Class::Scratch, DType::F32, "random basis", &[rows, cols]);
         gaussian(rec, &y, step, 1.0, stream, interval);
         let y = orthonormalize(rec, y, FACTORS);
         when_due(rec, [statistics, step], interval, |rec| materialize(rec, &Scaled::new(&y), basis));
@@ -184,7 +184,7 @@ pub fn random_basis(rec: &mut Recorder, basis: &Tensor, [statistics, step]: [&Te
 /// The gradient m×n in the coordinates of `basis`, `[larger side, r]`: a row for each channel.
 pub fn project(rec: &mut Recorder, gradient: &Tensor, basis: &Tensor) -> Tensor {
     let [m, n] = [gradient.shape[0], gradient.shape[1]];
-    let projected = rec.transient(Class::Scratch, "projected gradient", &[m.max(n), basis.shape[1]]);
+    let projected = rec.transient(Class::Scratch, DType::F32, "projected gradient", &[m.max(n), basis.shape[1]]);
     if m >= n {
         matmul::nn(rec, gradient, basis, &projected, Output::Write);
     } else {
@@ -195,7 +195,7 @@ pub fn project(rec: &mut Recorder, gradient: &Tensor, basis: &Tensor) -> Tensor 
 
 /// A matrix m×n from its coordinates.
 pub fn project_back(rec: &mut Recorder, projected: &Tensor, basis: &Tensor, shape @ [m, n]: [usize; 2]) -> Tensor {
-    let whole = rec.transient(Class::Scratch, "projected back", &shape);
+    let whole = rec.transient(Class::Scratch, DType::F32, "projected back", &shape);
     if m >= n {
         matmul::nt(rec, projected, basis, &whole, Output::Write);
     } else {
@@ -227,9 +227,9 @@ pub fn moments(
 ) -> Tensor {
     let [channels, rank] = [projected.shape[0], projected.shape[1]];
     let wanted = flag("DIRECTION", direction.is_some());
-    let unwritten = rec.transient(Class::Scratch, "no direction", &[1]);
+    let unwritten = rec.transient(Class::Scratch, DType::F32, "no direction", &[1]);
     let direction = direction.unwrap_or(&unwritten);
-    let sums = rec.transient(Class::Scratch, "channel sums", &[channels, 2]);
+    let sums = rec.transient(Class::Scratch, DType::F32, "channel sums", &[channels, 2]);
     let lanes = reduction_lanes(&rec.profile).min(rank.next_power_of_two());
     let [log1, log2] = [hyper.beta1, hyper.beta2].map(log_decay);
     let constants = [
@@ -246,7 +246,7 @@ pub fn moments(
         ("WG", lanes as f64),
     ];
     let bindings = [projected, statistics, moments[0], moments[1], direction, &sums, step];
-    rec.dispatch(&KERNELS[8], &bindings, &constants, grid(channels));
+    rec.dispatch(&SUBSPACE_MOMENTS, &bindings, &constants, grid(channels));
     sums
 }
 
@@ -254,5 +254,5 @@ pub fn moments(
 pub fn subtract(rec: &mut Recorder, x: &Tensor, y: &Tensor, scale: f64) {
     assert_eq!(x.len(), y.len(), "subtract: x {:?}, y {:?}", x.shape, y.shape);
     let len = x.len();
-    rec.dispatch(&KERNELS[9], &[x, y], &[("LEN", len as f64), ("SCALE", scale)], grid(len.div_ceil(LANES)));
+    rec.dispatch(&SUBTRACT, &[x, y], &[("LEN", len as f64), ("SCALE", scale)], grid(len.div_ceil(LANES)));
 }

@@ -1,18 +1,21 @@
 //! SwiGLU (Shazeer, 2020): silu(gate) · up.
 
 use super::LANES;
-use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Kernel, Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[kernel!("swiglu"), kernel!("swiglu_backward")];
+kernels! {
+    SWIGLU = "swiglu";
+    SWIGLU_BACKWARD = "swiglu_backward";
+}
 
 /// y = silu(gate) · up, all of one shape.
 pub fn swiglu(rec: &mut Recorder, gate: &Tensor, up: &Tensor, y: &Tensor) {
-    record(rec, &KERNELS[0], [gate, up, y]);
+    record(rec, &SWIGLU, [gate, up, y]);
 }
 
 /// In place: gate becomes its gradient, up becomes its gradient, dy becomes y.
 pub fn swiglu_backward(rec: &mut Recorder, gate: &Tensor, up: &Tensor, dy: &Tensor) {
-    record(rec, &KERNELS[1], [gate, up, dy]);
+    record(rec, &SWIGLU_BACKWARD, [gate, up, dy]);
 }
 
 fn record(rec: &mut Recorder, kernel: &'static Kernel, tensors: [&Tensor; 3]) {

@@ -1,13 +1,13 @@
 //! Steps that take two losses and no gradient: weights go to w + d and w − d along a random direction and come back.
 
 use super::LANES;
-use crate::gpu::{Kernel, Recorder, Tensor, grid, kernel};
+use crate::gpu::{Recorder, Tensor, grid, kernels};
 
-pub(super) const KERNELS: &[Kernel] = &[
-    kernel!("two_point", "step", "finite", "perturb"),
-    kernel!("perturb", "step", "random", "perturb"),
-    kernel!("perturb_low_rank", "step", "perturb"),
-];
+kernels! {
+    TWO_POINT = "two_point" + "step" + "finite" + "perturb";
+    PERTURB = "perturb" + "step" + "random" + "perturb";
+    PERTURB_LOW_RANK = "perturb_low_rank" + "step" + "perturb";
+}
 
 /// Where a step's weights go next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub fn two_point(rec: &mut Recorder, step: &Tensor, of: TwoPoint<'_>, stage: Sta
     };
     let [plus, minus] = of.losses;
     let constants = [("STAGE", number), ("EPS", of.eps), ("MAX_NORM", of.max_norm)];
-    rec.dispatch(&KERNELS[0], &[plus, minus, of.along, of.statistics, of.how, step], &constants, [1, 1, 1]);
+    rec.dispatch(&TWO_POINT, &[plus, minus, of.along, of.statistics, of.how, step], &constants, [1, 1, 1]);
 }
 
 /// How far weights go, and how an update moves them.
@@ -90,7 +90,7 @@ pub fn perturb(
 ) {
     let len = weight.len();
     let constants = [&[("LEN", len as f64), ("STREAM", stream.into())][..], &constants.list()].concat();
-    rec.dispatch(&KERNELS[1], &[weight, how, step], &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&PERTURB, &[weight, how, step], &constants, grid(len.div_ceil(LANES)));
 }
 
 /// Moves a weight m×n as `how` says along scale·left·right; `left` `[m, r]`, `right` `[r, n]`.
@@ -107,5 +107,5 @@ pub fn perturb_low_rank(
     assert_eq!((&left.shape[..], &right.shape[..]), (&[m, rank][..], &[rank, n][..]), "perturb_low_rank of {m}×{n}");
     let own = [("ROWS", m as f64), ("COLS", n as f64), ("RANK", rank as f64), ("SCALE", scale)];
     let constants = [&own[..], &constants.list()].concat();
-    rec.dispatch(&KERNELS[2], &[weight, left, right, how, step], &constants, grid((m * n).div_ceil(LANES)));
+    rec.dispatch(&PERTURB_LOW_RANK, &[weight, left, right, how, step], &constants, grid((m * n).div_ceil(LANES)));
 }

@@ -2,7 +2,7 @@
 
 use super::parameters::{Llama, Parameter};
 use crate::config::{AdapterConfig, TensorTrain};
-use crate::gpu::{Class, Recorder, Tensor};
+use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::adapter::{adapter_residual, bias_relu, tensor_train};
 
 /// The projection of an MLP that an adapter stands at, in the order of [`AdapterConfig::PLACES`].
@@ -21,7 +21,7 @@ pub(super) fn adapted(rec: &mut Recorder, llama: &Llama, layer: usize, place: Pl
     let narrow = linear(rec, x, down);
     bias_relu(rec, &narrow, bias(down));
     let wide = linear(rec, &narrow, up);
-    let y = rec.transient(Class::Activations, "adapted", &x.shape);
+    let y = rec.transient(Class::Activations, DType::F32, "adapted", &x.shape);
     adapter_residual(rec, [x, &wide], bias(up), &y, config.scale);
     y
 }

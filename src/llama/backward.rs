@@ -4,7 +4,7 @@ use super::forward::{BatchInputs, LayerActivations, forward};
 use super::head;
 use super::parameters::{Layer, Llama, Parameter};
 use crate::Result;
-use crate::gpu::{Class, Recorder, Tensor};
+use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::attention::attention_backward;
 use crate::kernels::embedding::embedding_backward;
 use crate::kernels::fill::fill;
@@ -36,7 +36,7 @@ pub fn record_micro_step(
     }
     let eps = llama.config.rms_norm_eps;
     let norm = llama.final_norm();
-    let dresidual = rec.transient(Class::Activations, "gradient of residual", &activations.last.shape);
+    let dresidual = rec.transient(Class::Activations, DType::F32, "gradient of residual", &activations.last.shape);
     let dweight = (norm.gradient(), output);
     rms_norm_backward(rec, &activations.last, &norm.weight, &dnormed, (&dresidual, Output::Write), dweight, eps);
     on_gradient(rec, norm)?;
@@ -65,7 +65,7 @@ struct LayerBackward<'a> {
 impl LayerBackward<'_> {
     fn feed_forward(&self, rec: &mut Recorder, dresidual: &Tensor, on_gradient: &mut OnGradient<'_>) -> Result<()> {
         let Self { layer, kept, .. } = self;
-        let dactivated = rec.transient(Class::Activations, "gradient of activated", &kept.gate.shape);
+        let dactivated = rec.transient(Class::Activations, DType::F32, "gradient of activated", &kept.gate.shape);
         matmul::nn(rec, dresidual, &layer.down.weight, &dactivated, Output::Write);
         swiglu_backward(rec, &kept.gate, &kept.up, &dactivated);
         let (dgate, dup, activated) = (&kept.gate, &kept.up, &dactivated);
@@ -79,11 +79,12 @@ impl LayerBackward<'_> {
         let Self { layer, kept, .. } = self;
         let shape = self.inputs.attention_shape(self.llama);
         let [q, k, v] = &kept.qkv;
-        let dattended = rec.transient(Class::Activations, "gradient of attended", &kept.attended.shape);
+        let dattended = rec.transient(Class::Activations, DType::F32, "gradient of attended", &kept.attended.shape);
         matmul::nn(rec, dresidual, &layer.o.weight, &dattended, Output::Write);
         matmul::tn(rec, dresidual, &kept.attended, layer.o.gradient(), self.output);
         on_gradient(rec, layer.o)?;
-        let [dq, dk, dv] = [q, k, v].map(|x| rec.transient(Class::Activations, "gradient of q, k or v", &x.shape));
+        let [dq, dk, dv] =
+            [q, k, v].map(|x| rec.transient(Class::Activations, DType::F32, "gradient of q, k or v", &x.shape));
         attention_backward(rec, [q, k, v], &kept.attended, &kept.lse, &dattended, [&dq, &dk, &dv], shape);
         rope(rec, &dq, &self.inputs.rope, shape.heads, self.inputs.seq, Turn::Backward);
         rope(rec, &dk, &self.inputs.rope, shape.kv_heads, self.inputs.seq, Turn::Backward);
@@ -102,9 +103,9 @@ impl LayerBackward<'_> {
         on_gradient: &mut OnGradient<'_>,
     ) -> Result<()> {
         let eps = self.llama.config.rms_norm_eps;
-        let normed = rec.transient(Class::Activations, "normed", &residual.shape);
+        let normed = rec.transient(Class::Activations, DType::F32, "normed", &residual.shape);
         rms_norm(rec, residual, &norm.weight, &normed, eps);
-        let dnormed = rec.transient(Class::Activations, "gradient of normed", &residual.shape);
+        let dnormed = rec.transient(Class::Activations, DType::F32, "gradient of normed", &residual.shape);
         for (index, (dy, projection)) in projections.iter().enumerate() {
             let first = if index == 0 { Output::Write } else { Output::Accumulate };
             matmul::nn(rec, dy, &projection.weight, &dnormed, first);

@@ -3,7 +3,7 @@
 use super::adapter::{Place, adapted};
 use super::head;
 use super::parameters::Llama;
-use crate::gpu::{Class, Recorder, Tensor};
+use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::attention::{Shape, attention};
 use crate::kernels::embedding::{TokenBatch, embedding};
 use crate::kernels::rms_norm::{add_rms_norm, rms_norm};
@@ -34,7 +34,7 @@ impl BatchInputs {
             batch,
             seq,
             tokens: TokenBatch::new(rec, batch * seq),
-            targets: rec.persistent(Class::Scratch, "target ids", &[batch * seq]),
+            targets: rec.persistent(Class::Scratch, DType::U32, "target ids", &[batch * seq]),
             rope: RopeTables::new(rec, seq, config.head_dim, config.rope_theta),
         }
     }
@@ -88,9 +88,9 @@ pub(super) fn forward(rec: &mut Recorder, llama: &Llama, inputs: &BatchInputs) -
     let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
     let shape = inputs.attention_shape(llama);
 
-    let mut input = rec.transient(Class::Activations, "residual", &[n, hidden]);
+    let mut input = rec.transient(Class::Activations, DType::F32, "residual", &[n, hidden]);
     embedding(rec, &inputs.tokens.ids, &llama.embedding().weight, &input);
-    let mut normed = rec.transient(Class::Activations, "normed", &[n, hidden]);
+    let mut normed = rec.transient(Class::Activations, DType::F32, "normed", &[n, hidden]);
     rms_norm(rec, &input, &llama.layer(0).input_norm.weight, &normed, eps);
 
     let mut layers = Vec::with_capacity(config.num_hidden_layers);
@@ -99,25 +99,25 @@ pub(super) fn forward(rec: &mut Recorder, llama: &Llama, inputs: &BatchInputs) -
         let [q, k, v] = [layer.q, layer.k, layer.v].map(|projection| linear(rec, &normed, &projection.weight));
         rope(rec, &q, &inputs.rope, shape.heads, inputs.seq, Turn::Forward);
         rope(rec, &k, &inputs.rope, shape.kv_heads, inputs.seq, Turn::Forward);
-        let attended = rec.transient(Class::Activations, "attended", &q.shape);
-        let lse = rec.transient(Class::Activations, "attention log-sum-exp", &[n, shape.heads]);
+        let attended = rec.transient(Class::Activations, DType::F32, "attended", &q.shape);
+        let lse = rec.transient(Class::Activations, DType::F32, "attention log-sum-exp", &[n, shape.heads]);
         attention(rec, [&q, &k, &v], &attended, &lse, shape);
         let delta = linear(rec, &attended, &layer.o.weight);
 
-        let middle = rec.transient(Class::Activations, "residual", &[n, hidden]);
-        normed = rec.transient(Class::Activations, "normed", &[n, hidden]);
+        let middle = rec.transient(Class::Activations, DType::F32, "residual", &[n, hidden]);
+        normed = rec.transient(Class::Activations, DType::F32, "normed", &[n, hidden]);
         add_rms_norm(rec, &input, &delta, &layer.post_norm.weight, &middle, &normed, eps);
         let [to_gate, to_up] =
             [Place::BeforeGate, Place::BeforeUp].map(|place| adapted(rec, llama, index, place, &normed));
         let gate = linear(rec, &to_gate, &layer.gate.weight);
         let up = linear(rec, &to_up, &layer.up.weight);
-        let activated = rec.transient(Class::Activations, "activated", &gate.shape);
+        let activated = rec.transient(Class::Activations, DType::F32, "activated", &gate.shape);
         swiglu(rec, &gate, &up, &activated);
         let delta = linear(rec, &activated, &layer.down.weight);
         let delta = adapted(rec, llama, index, Place::AfterDown, &delta);
 
-        let after = rec.transient(Class::Activations, "residual", &[n, hidden]);
-        normed = rec.transient(Class::Activations, "normed", &[n, hidden]);
+        let after = rec.transient(Class::Activations, DType::F32, "residual", &[n, hidden]);
+        normed = rec.transient(Class::Activations, DType::F32, "normed", &[n, hidden]);
         let next_norm =
             if index + 1 < config.num_hidden_layers { llama.layer(index + 1).input_norm } else { llama.final_norm() };
         add_rms_norm(rec, &middle, &delta, &next_norm.weight, &after, &normed, eps);
@@ -129,7 +129,7 @@ pub(super) fn forward(rec: &mut Recorder, llama: &Llama, inputs: &BatchInputs) -
 
 /// x·wᵀ in a new tensor `[N, out]`.
 pub(super) fn linear(rec: &mut Recorder, x: &Tensor, w: &Tensor) -> Tensor {
-    let y = rec.transient(Class::Activations, "linear", &[x.shape[0], w.shape[0]]);
+    let y = rec.transient(Class::Activations, DType::F32, "linear", &[x.shape[0], w.shape[0]]);
     matmul::nt(rec, x, w, &y, Output::Write);
     y
 }

@@ -2,7 +2,7 @@
 
 use super::forward::BatchInputs;
 use super::parameters::Llama;
-use crate::gpu::{Class, Recorder, Tensor};
+use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::{Output, cross_entropy, matmul};
 
 /// Bytes of logits at a time.
@@ -29,7 +29,7 @@ pub(super) fn loss(
     output: Output,
 ) -> (Tensor, Option<Tensor>) {
     let n = normed.shape[0];
-    let statistics = rec.transient(Class::Activations, "loss statistics", &[n, 4]);
+    let statistics = rec.transient(Class::Activations, DType::F32, "loss statistics", &[n, 4]);
     let chunks = chunks(rec, n, llama);
     let mut kept = None;
     for chunk in &chunks {
@@ -53,7 +53,7 @@ pub(super) fn loss_and_gradient(
     output: Output,
 ) -> Tensor {
     let (statistics, mut kept) = loss(rec, llama, inputs, normed, loss_sum, scale, output);
-    let dnormed = rec.transient(Class::Activations, "gradient of normed", &normed.shape);
+    let dnormed = rec.transient(Class::Activations, DType::F32, "gradient of normed", &normed.shape);
     for chunk in chunks(rec, normed.shape[0], llama) {
         // With several chunks the logits are computed again rather than stored.
         let logits = kept.take().unwrap_or_else(|| logits(rec, llama, normed, &chunk));
@@ -66,7 +66,7 @@ pub(super) fn loss_and_gradient(
 }
 
 fn logits(rec: &mut Recorder, llama: &Llama, normed: &Tensor, chunk: &std::ops::Range<usize>) -> Tensor {
-    let logits = rec.transient(Class::Activations, "logits", &[normed.shape[0], chunk.len()]);
+    let logits = rec.transient(Class::Activations, DType::F32, "logits", &[normed.shape[0], chunk.len()]);
     matmul::nt(rec, normed, &llama.head().weight.rows(chunk.clone()), &logits, Output::Write);
     logits
 }

@@ -1,7 +1,7 @@
 //! The parameter table: Hugging Face's names, roles, weights and gradients.
 
 use crate::config::{AdapterConfig, ModelConfig, ParameterSpec, Role};
-use crate::gpu::{Class, Recorder, Tensor};
+use crate::gpu::{Class, DType, Recorder, Tensor};
 
 /// One parameter: what it is, its weight and, where it is trained, its gradient.
 #[derive(Clone, Debug)]
@@ -56,12 +56,12 @@ impl Llama {
     /// Room for the weights and, if it is to be trained, their gradients.
     pub fn new(rec: &mut Recorder, config: &ModelConfig, gradients: Gradients) -> Self {
         let parameter = |spec: ParameterSpec| {
-            let weight = rec.persistent(Class::Parameters, spec.name.clone(), &spec.shape);
+            let weight = rec.persistent(Class::Parameters, DType::F32, spec.name.clone(), &spec.shape);
             let name = format!("gradient of {}", spec.name);
             let gradient = match gradients {
                 Gradients::None => None,
-                Gradients::Kept => Some(rec.persistent(Class::Gradients, name, &spec.shape)),
-                Gradients::Passing => Some(rec.transient(Class::Gradients, name, &spec.shape)),
+                Gradients::Kept => Some(rec.persistent(Class::Gradients, DType::F32, name, &spec.shape)),
+                Gradients::Passing => Some(rec.transient(Class::Gradients, DType::F32, name, &spec.shape)),
             };
             Parameter { spec, weight, gradient }
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{plan_name, record_half_steps};
 use crate::Result;
 use crate::config::{MomentumPlacement, PassProgram, Rule};
-use crate::gpu::{Class, Gpu, Picture, Recorder, Tensor, Workspace};
+use crate::gpu::{Class, DType, Gpu, Picture, Recorder, Tensor, Workspace};
 use crate::kernels::heat_map::heat_map;
 use crate::kernels::momentum::{Average, average};
 use crate::kernels::norms::Place;
@@ -61,9 +61,9 @@ impl Drawing {
             _ => (&[][..], 0),
         };
         let mut rec = Recorder::new(&gpu.profile);
-        let gradient = rec.persistent(Class::Gradients, "gradient", &shape);
-        let x = rec.persistent(Class::Scratch, "X", &shape);
-        let pixels = ["pixels", "pixels of X"].map(|name| rec.persistent(Class::Scratch, name, &size));
+        let gradient = rec.persistent(Class::Gradients, DType::F32, "gradient", &shape);
+        let x = rec.persistent(Class::Scratch, DType::F32, "X", &shape);
+        let pixels = ["pixels", "pixels of X"].map(|name| rec.persistent(Class::Scratch, DType::U32, name, &size));
         let (momentum, start) = match rule {
             Rule::Passes(program)
                 if program.momentum > 0.0 && program.momentum_placement == MomentumPlacement::Before =>
@@ -152,11 +152,11 @@ impl Drawing {
 
 /// What goes into the passes: the momentum itself, or the look-ahead that the plan [`AHEAD`] makes.
 fn record_momentum(rec: &mut Recorder, program: &PassProgram, gradient: &Tensor) -> (Momentum, Tensor) {
-    let buffer = rec.persistent(Class::Scratch, "momentum", &gradient.shape);
-    let statistics = rec.persistent(Class::Scratch, "statistics", &[Place::GRADIENTS]);
+    let buffer = rec.persistent(Class::Scratch, DType::F32, "momentum", &gradient.shape);
+    let statistics = rec.persistent(Class::Scratch, DType::F32, "statistics", &[Place::GRADIENTS]);
     let nesterov = program.nesterov;
     let start = if nesterov {
-        let ahead = rec.persistent(Class::Scratch, "momentum and gradient", &gradient.shape);
+        let ahead = rec.persistent(Class::Scratch, DType::F32, "momentum and gradient", &gradient.shape);
         rec.begin(AHEAD);
         // Averaged in once more, the gradient gives β·M + (1 − β)·G of an M that has it already.
         average(rec, gradient, &buffer, &ahead, &statistics, Average { beta: program.momentum, nesterov: false });

@@ -21,7 +21,7 @@ pub use report::{Entry, Options, Report, normalize};
 
 use crate::Result;
 use crate::config::Pass;
-use crate::gpu::{Class, Gpu, Recorder, Tensor, Workspace};
+use crate::gpu::{Class, DType, Gpu, Recorder, Tensor, Workspace};
 use crate::kernels::scaled::{self, Scaled};
 use crate::optim::Iterate;
 
@@ -60,8 +60,8 @@ impl<'a> HalfSteps<'a> {
     pub async fn new(gpu: &'a Gpu, matrix: &Matrix, passes: &[Pass], iterations: u32) -> Result<Self> {
         assert!(!passes.is_empty(), "a list of passes is not empty");
         let mut rec = Recorder::new(&gpu.profile);
-        let gradient = rec.persistent(Class::Gradients, matrix.name(), &matrix.shape());
-        let x = rec.persistent(Class::Scratch, "X", &matrix.shape());
+        let gradient = rec.persistent(Class::Gradients, DType::F32, matrix.name(), &matrix.shape());
+        let x = rec.persistent(Class::Scratch, DType::F32, "X", &matrix.shape());
         record_half_steps(&mut rec, &gradient, &x, passes, iterations)?;
         let workspace = rec.allocate(gpu).await?;
         workspace.write(gpu, &gradient, matrix.values());
@@ -104,7 +104,8 @@ fn record_half_steps(
         }
         // A written X is somewhere else after each iteration; moved to one place, it can be read by one record.
         if iterate.x.base != *gradient || iterate.x.sign {
-            let start = start.get_or_insert_with(|| rec.persistent(Class::Scratch, "X before", &gradient.shape));
+            let start =
+                start.get_or_insert_with(|| rec.persistent(Class::Scratch, DType::F32, "X before", &gradient.shape));
             scaled::materialize(rec, &Scaled::new(x), start);
             iterate = Iterate::across_plans(start)?;
         }

@@ -6,7 +6,7 @@
 use super::{State, StepTensors, Update, check_matrix, check_rank};
 use crate::Result;
 use crate::config::{ApolloConfig, ScaleOf};
-use crate::gpu::{Class, Recorder, Tensor};
+use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::apollo::channel_factors;
 use crate::kernels::random::gaussian;
 use crate::kernels::rated::{LimitConstants, apply_rated, growth_limit};
@@ -30,7 +30,7 @@ pub(super) fn record(
     let last = State::new(rec, update, "update_norm", &[1]);
     let StepTensors { statistics, step } = step;
 
-    let projection = rec.transient(Class::Scratch, "random projection", &[small, rank]);
+    let projection = rec.transient(Class::Scratch, DType::F32, "random projection", &[small, rank]);
     let scale = (rank as f64).sqrt().recip();
     gaussian(rec, &projection, step, scale, stream(update.name), hyper.update_interval);
     let projected = project(rec, update.gradient, &projection);

@@ -7,7 +7,7 @@
 use super::{State, StepTensors, Update, check_matrix, check_rank};
 use crate::Result;
 use crate::config::GaloreConfig;
-use crate::gpu::{Class, Recorder, Tensor};
+use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::scaled::{Scaled, StepConstants, apply};
 use crate::kernels::subspace::{SubspaceConstants, moments, project, project_back, renew_basis};
 use crate::reference::random::stream;
@@ -62,7 +62,7 @@ pub(super) fn in_subspace(
     let projected = project(rec, update.gradient, &basis.tensor);
     let GaloreConfig { beta1, beta2, eps, .. } = *hyper;
     let states = [&exp_avg.tensor, &exp_avg_sq.tensor];
-    let direction = rec.transient(Class::Scratch, "direction", &projected.shape);
+    let direction = rec.transient(Class::Scratch, DType::F32, "direction", &projected.shape);
     let constants = SubspaceConstants { beta1, beta2, eps };
     let sums = moments(rec, &projected, states, shared, constants, Some(&direction));
     Ok(InSubspace { states: [basis, exp_avg, exp_avg_sq], projected, direction, sums })

@@ -26,7 +26,7 @@ pub use reference::{ReferenceUpdate, reference_pass};
 pub use reference_directions::ReferenceDirections;
 
 use crate::config::{OptimizerConfig, Recipe, Role, Rule, rank_for};
-use crate::gpu::{Class, Recorder, Tensor};
+use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::scaled::MAX_COLS;
 use crate::{Error, Result};
 
@@ -76,7 +76,7 @@ impl State {
 
     fn named(rec: &mut Recorder, parameter: &str, what: &str, shape: &[usize]) -> Self {
         let name = format!("{parameter}.{what}");
-        Self { tensor: rec.persistent(Class::OptimizerState, name.clone(), shape), name }
+        Self { tensor: rec.persistent(Class::OptimizerState, DType::F32, name.clone(), shape), name }
     }
 }
 

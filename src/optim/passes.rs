@@ -6,7 +6,7 @@ use super::iterate::Iterate;
 use super::{State, StepTensors, Update};
 use crate::Result;
 use crate::config::{MomentumPlacement, PassProgram};
-use crate::gpu::{Class, Recorder};
+use crate::gpu::{Class, DType, Recorder};
 use crate::kernels::momentum::{Average, average};
 use crate::kernels::scaled::{StepConstants, apply, apply_momentum};
 
@@ -25,7 +25,7 @@ pub(super) fn record(
     let hyper = Average { beta: program.momentum, nesterov: program.nesterov };
     let gradient = match (&momentum, program.momentum_placement) {
         (Some(state), MomentumPlacement::Before) => {
-            let ahead = rec.transient(Class::Scratch, "averaged gradient", &update.gradient.shape);
+            let ahead = rec.transient(Class::Scratch, DType::F32, "averaged gradient", &update.gradient.shape);
             average(rec, update.gradient, &state.tensor, &ahead, step.statistics, hyper);
             ahead
         }

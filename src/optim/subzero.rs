@@ -6,7 +6,7 @@
 use super::{Perturbed, State, check_rank, mezo};
 use crate::Result;
 use crate::config::SubzeroConfig;
-use crate::gpu::{Class, Recorder};
+use crate::gpu::{Class, DType, Recorder};
 use crate::kernels::random::gaussian;
 use crate::kernels::subspace::random_basis;
 use crate::kernels::zeroth_order::perturb_low_rank;
@@ -32,9 +32,9 @@ pub(super) fn record(rec: &mut Recorder, parameter: &Perturbed<'_>, states: &[St
     let [left, right] = states else { return mezo::record(rec, parameter, &hyper.mezo, lr) };
     let Perturbed { name, weight, how, step, .. } = *parameter;
     let (rank, [m, n]) = (left.tensor.shape[0], [weight.shape[0], weight.shape[1]]);
-    let core = rec.transient(Class::Scratch, "random core", &[rank, rank]);
+    let core = rec.transient(Class::Scratch, DType::F32, "random core", &[rank, rank]);
     gaussian(rec, &core, step.step, 1.0, stream(name), 1);
-    let product = rec.transient(Class::Scratch, "left basis times core", &[m, rank]);
+    let product = rec.transient(Class::Scratch, DType::F32, "left basis times core", &[m, rank]);
     matmul::tn(rec, &left.tensor, &core, &product, Output::Write);
     let scale = ((m * n) as f64).sqrt() / rank as f64;
     let constants = mezo::constants(&hyper.mezo, lr, &weight.shape);

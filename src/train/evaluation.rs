@@ -6,7 +6,7 @@ use super::recording::RING_SLOTS;
 use crate::config::ModelConfig;
 use crate::data::tokens::Tokens;
 use crate::data::windows::Windows;
-use crate::gpu::{Class, Due, Gpu, Pace, ReadbackRing, Recorder, Workspace};
+use crate::gpu::{Class, DType, Due, Gpu, Pace, ReadbackRing, Recorder, Workspace};
 use crate::kernels::Output;
 use crate::kernels::cross_entropy::IGNORE;
 use crate::kernels::embedding::TokenBatch;
@@ -45,7 +45,7 @@ impl Evaluator {
         let mut rec = Recorder::new(&gpu.profile);
         let llama = Llama::new(&mut rec, config, Gradients::None);
         let inputs = BatchInputs::new(&mut rec, &llama, batch_size, sequence_length);
-        let loss = rec.persistent(Class::Scratch, "evaluation loss", &[1]);
+        let loss = rec.persistent(Class::Scratch, DType::F32, "evaluation loss", &[1]);
         rec.reserve_staging(ReadbackRing::bytes(&loss, RING_SLOTS));
         rec.begin(PLAN);
         record_loss(&mut rec, &llama, &inputs, &loss, 1.0, Output::Write);

@@ -3,7 +3,7 @@
 use super::samples::Watched;
 use crate::Result;
 use crate::config::{MezoConfig, RunConfig, TrainConfig};
-use crate::gpu::{Class, Profile, ReadbackRing, Recorder, Tensor};
+use crate::gpu::{Class, DType, Profile, ReadbackRing, Recorder, Tensor};
 use crate::kernels::Output;
 use crate::kernels::norms::{GradientNorms, Place, gradient_statistics};
 use crate::kernels::zeroth_order::{Stage, TwoPoint, two_point};
@@ -113,9 +113,9 @@ impl Recorded {
         let inputs = BatchInputs::new(rec, &llama, train.micro_batch_size, train.sequence_length);
         let eval_inputs = BatchInputs::new(rec, &llama, config.eval.batch_size, train.sequence_length);
         let norms = if gradients == Gradients::None { 0 } else { llama.parameters.len() };
-        let statistics = rec.persistent(Class::Scratch, "statistics", &[Place::GRADIENTS + norms]);
-        let eval_loss = rec.persistent(Class::Scratch, "evaluation loss", &[1]);
-        let step = rec.persistent(Class::Scratch, "step", &[4]);
+        let statistics = rec.persistent(Class::Scratch, DType::F32, "statistics", &[Place::GRADIENTS + norms]);
+        let eval_loss = rec.persistent(Class::Scratch, DType::F32, "evaluation loss", &[1]);
+        let step = rec.persistent(Class::Scratch, DType::U32, "step", &[4]);
         rec.reserve_staging(ReadbackRing::bytes(&statistics, RING_SLOTS) + ReadbackRing::bytes(&eval_loss, RING_SLOTS));
         rec.begin(EVALUATE);
         record_loss(rec, &llama, &eval_inputs, &eval_loss, 1.0, Output::Write);
@@ -133,9 +133,10 @@ fn scale(config: &RunConfig) -> f64 {
 fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: &MezoConfig) -> Result<Recorded> {
     let mut recorded = Recorded::begin(config, profile, Gradients::None);
     let Recorded { recorder: rec, llama, inputs, statistics, step, .. } = &mut recorded;
-    let [plus, minus] = ["loss at w + d", "loss at w - d"].map(|name| rec.persistent(Class::Scratch, name, &[1]));
-    let along = rec.persistent(Class::Scratch, "gradients along directions", &[hyper.queries as usize]);
-    let how = rec.persistent(Class::Scratch, "move", &[4]);
+    let [plus, minus] =
+        ["loss at w + d", "loss at w - d"].map(|name| rec.persistent(Class::Scratch, DType::F32, name, &[1]));
+    let along = rec.persistent(Class::Scratch, DType::F32, "gradients along directions", &[hyper.queries as usize]);
+    let how = rec.persistent(Class::Scratch, DType::U32, "move", &[4]);
     let shared = StepTensors { statistics, step };
     let (eps, max_norm) = (hyper.eps, config.train.max_grad_norm);
     let two = TwoPoint { losses: [&plus, &minus], along: &along, statistics, how: &how, eps, max_norm };

@@ -1,7 +1,8 @@
 //! What floor 1 promises: memory as planned, limits by name, grids, views, replays that repeat every bit.
 
 use multinorm::gpu::{
-    AdapterChoice, Class, Due, Form, Gpu, GpuOptions, MAX_GROUPS, Pace, Profile, ReadbackRing, Recorder, Tensor, grid,
+    AdapterChoice, Class, DType, Due, Form, Gpu, GpuOptions, MAX_GROUPS, Pace, Profile, ReadbackRing, Recorder, Tensor,
+    grid,
 };
 use multinorm::kernels::{self, Output, fill::fill, matmul, rms_norm};
 use multinorm::reference;
@@ -52,7 +53,7 @@ fn a_view_off_the_alignment_is_an_error_that_names_the_kernel() {
     let gpu = gpu(Form::Registers);
     let mut rec = Recorder::new(&gpu.profile);
     rec.begin("case");
-    let y = rec.persistent(Class::Scratch, "y", &[3, 5]);
+    let y = rec.persistent(Class::Scratch, DType::F32, "y", &[3, 5]);
     fill(&mut rec, &y.rows(1..2), 1.0);
     let error = block_on(rec.allocate(gpu)).err().expect("an offset of 20 bytes is refused").to_string();
     assert!(error.contains("kernel fill"), "{error}");
@@ -60,14 +61,14 @@ fn a_view_off_the_alignment_is_an_error_that_names_the_kernel() {
 
 /// A chain of products and norms whose parts share memory, and its last result.
 fn chain(rec: &mut Recorder, x: &Tensor, weight: &Tensor) -> Tensor {
-    let y = rec.persistent(Class::Activations, "chain result", &[33, 20]);
-    let norm_weight = rec.persistent(Class::Parameters, "chain norm", &[20]);
+    let y = rec.persistent(Class::Activations, DType::F32, "chain result", &[33, 20]);
+    let norm_weight = rec.persistent(Class::Parameters, DType::F32, "chain norm", &[20]);
     fill(rec, &norm_weight, 1.5);
     let mut hidden = x.clone();
     for layer in 0..4 {
-        let normed = rec.transient(Class::Activations, format!("normed {layer}"), &[33, 20]);
+        let normed = rec.transient(Class::Activations, DType::F32, format!("normed {layer}"), &[33, 20]);
         rms_norm::rms_norm(rec, &hidden, &norm_weight, &normed, 1e-5);
-        let next = rec.transient(Class::Activations, format!("hidden {layer}"), &[33, 20]);
+        let next = rec.transient(Class::Activations, DType::F32, format!("hidden {layer}"), &[33, 20]);
         matmul::nt(rec, &normed, weight, &next, Output::Write);
         hidden = next;
     }
@@ -83,8 +84,8 @@ fn a_replay_repeats_every_bit() {
             let (gpu, mut pace) = (gpu(form), Pace::new(budget_secs));
             let mut rec = Recorder::new(&gpu.profile);
             rec.begin("case");
-            let x = rec.persistent(Class::Activations, "x", &[33, 20]);
-            let weight = rec.persistent(Class::Parameters, "weight", &[20, 20]);
+            let x = rec.persistent(Class::Activations, DType::F32, "x", &[33, 20]);
+            let weight = rec.persistent(Class::Parameters, DType::F32, "weight", &[20, 20]);
             let y = chain(&mut rec, &x, &weight);
             let workspace = block_on(rec.allocate(gpu)).unwrap();
             workspace.write(gpu, &x, &random(33 * 20, 1));
@@ -110,8 +111,8 @@ fn memory_is_the_sum_of_what_is_allocated() {
     let gpu = gpu(Form::Registers);
     let mut rec = Recorder::new(&gpu.profile);
     rec.begin("case");
-    let x = rec.persistent(Class::Activations, "x", &[33, 20]);
-    let weight = rec.persistent(Class::Parameters, "weight", &[20, 20]);
+    let x = rec.persistent(Class::Activations, DType::F32, "x", &[33, 20]);
+    let weight = rec.persistent(Class::Parameters, DType::F32, "weight", &[20, 20]);
     chain(&mut rec, &x, &weight);
     rec.reserve_staging(96);
     let planned = rec.memory();
@@ -130,7 +131,7 @@ fn a_tensor_beyond_a_binding_or_a_buffer_is_an_error_that_names_it() {
         let mut rec = recorder();
         rec.profile.max_binding_bytes = max_binding_bytes;
         rec.profile.max_buffer_bytes = max_buffer_bytes;
-        let logits = rec.persistent(Class::Activations, "logits of a chunk", &[16, 1000]);
+        let logits = rec.persistent(Class::Activations, DType::F32, "logits of a chunk", &[16, 1000]);
         fill(&mut rec, &logits, 0.0);
         rec.check_limits().map_err(|error| error.to_string())
     };
@@ -150,7 +151,7 @@ fn the_read_back_ring_returns_copies_in_order() {
     let gpu = gpu(Form::Registers);
     let mut rec = Recorder::new(&gpu.profile);
     rec.begin("one");
-    let y = rec.persistent(Class::Scratch, "y", &[3]);
+    let y = rec.persistent(Class::Scratch, DType::F32, "y", &[3]);
     fill(&mut rec, &y, 1.0);
     rec.begin("two");
     fill(&mut rec, &y, 2.0);
@@ -172,7 +173,7 @@ fn the_read_back_ring_returns_copies_in_order() {
 #[should_panic(expected = "fill: grid [0, 1, 1]")]
 fn a_dispatch_without_workgroups_panics() {
     let mut rec = recorder();
-    let y = rec.persistent(Class::Scratch, "y", &[1]);
+    let y = rec.persistent(Class::Scratch, DType::F32, "y", &[1]);
     rec.dispatch(fill_kernel(), &[&y], &[], [0, 1, 1]);
 }
 
@@ -180,25 +181,25 @@ fn a_dispatch_without_workgroups_panics() {
 #[should_panic(expected = "fill: grid [1, 65536, 1]")]
 fn a_dispatch_beyond_the_limit_panics() {
     let mut rec = recorder();
-    let y = rec.persistent(Class::Scratch, "y", &[1]);
+    let y = rec.persistent(Class::Scratch, DType::F32, "y", &[1]);
     rec.dispatch(fill_kernel(), &[&y], &[], [1, 65_536, 1]);
 }
 
 fn fill_kernel() -> &'static multinorm::gpu::Kernel {
-    kernels::ALL.iter().copied().flatten().find(|kernel| kernel.name == "fill").expect("a kernel fill")
+    kernels::all().find(|kernel| kernel.name == "fill").expect("a kernel fill")
 }
 
 #[test]
 #[should_panic(expected = "tensor nothing has shape [3, 0]")]
 fn a_tensor_without_elements_panics() {
-    recorder().persistent(Class::Scratch, "nothing", &[3, 0]);
+    recorder().persistent(Class::Scratch, DType::F32, "nothing", &[3, 0]);
 }
 
 #[test]
 #[should_panic(expected = "transient tensor y is named by two plans")]
 fn a_transient_tensor_in_two_plans_panics() {
     let mut rec = recorder();
-    let y = rec.transient(Class::Scratch, "y", &[1]);
+    let y = rec.transient(Class::Scratch, DType::F32, "y", &[1]);
     fill(&mut rec, &y, 0.0);
     rec.begin("another");
     fill(&mut rec, &y, 0.0);
@@ -208,7 +209,7 @@ fn a_transient_tensor_in_two_plans_panics() {
 #[should_panic(expected = "transient tensor y is made at times only")]
 fn a_transient_tensor_that_is_made_at_times_and_named_always_panics() {
     let mut rec = recorder();
-    let y = rec.transient(Class::Scratch, "y", &[1]);
+    let y = rec.transient(Class::Scratch, DType::F32, "y", &[1]);
     rec.every(2, |rec| fill(rec, &y, 0.0));
     fill(&mut rec, &y, 0.0);
     rec.memory();
@@ -218,7 +219,7 @@ fn a_transient_tensor_that_is_made_at_times_and_named_always_panics() {
 #[should_panic(expected = "fill: an interval within an interval")]
 fn an_interval_within_an_interval_panics() {
     let mut rec = recorder();
-    let y = rec.transient(Class::Scratch, "y", &[1]);
+    let y = rec.transient(Class::Scratch, DType::F32, "y", &[1]);
     rec.every(2, |rec| rec.every(3, |rec| fill(rec, &y, 0.0)));
 }
 
@@ -226,7 +227,7 @@ fn an_interval_within_an_interval_panics() {
 #[should_panic(expected = "fill: a repetition within a repetition")]
 fn a_repetition_within_a_repetition_panics() {
     let mut rec = recorder();
-    let y = rec.transient(Class::Scratch, "y", &[1]);
+    let y = rec.transient(Class::Scratch, DType::F32, "y", &[1]);
     rec.repeated(2, |rec| rec.repeated(3, |rec| fill(rec, &y, 0.0)));
 }
 
@@ -234,14 +235,14 @@ fn a_repetition_within_a_repetition_panics() {
 #[should_panic(expected = "fill: a gate within a repetition")]
 fn a_gate_within_a_repetition_panics() {
     let mut rec = recorder();
-    let [y, partial] = ["y", "partial"].map(|name| rec.persistent(Class::Scratch, name, &[1]));
+    let [y, partial] = ["y", "partial"].map(|name| rec.persistent(Class::Scratch, DType::F32, name, &[1]));
     rec.repeated(2, |rec| kernels::scaled::while_changing(rec, &partial, 1, 0.0, |rec| fill(rec, &y, 0.0)));
 }
 
 #[test]
 #[should_panic(expected = "rows 2..4 of a tensor [3, 5]")]
 fn rows_beyond_a_tensor_panic() {
-    recorder().persistent(Class::Scratch, "y", &[3, 5]).rows(2..4);
+    recorder().persistent(Class::Scratch, DType::F32, "y", &[3, 5]).rows(2..4);
 }
 
 #[test]
@@ -249,7 +250,7 @@ fn what_stands_behind_a_closed_gate_is_left_out() {
     for (changes, want) in [([0.0f32, 0.0], 0.0f32), ([3.0, 1.0], 5.0), ([0.0, 0.4], 0.0)] {
         let gpu = gpu(Form::Registers);
         let mut rec = Recorder::new(&gpu.profile);
-        let [partial, y] = [2, 3].map(|len| rec.persistent(Class::Scratch, "numbers", &[len]));
+        let [partial, y] = [2, 3].map(|len| rec.persistent(Class::Scratch, DType::F32, "numbers", &[len]));
         rec.begin("case");
         // A change of √(sum / 10) above 0.25.
         kernels::scaled::while_changing(&mut rec, &partial, 10, 0.25, |rec| {
@@ -267,7 +268,7 @@ fn what_stands_behind_a_closed_gate_is_left_out() {
 fn what_is_due_at_times_is_left_out_otherwise() {
     let gpu = gpu(Form::Registers);
     let mut rec = Recorder::new(&gpu.profile);
-    let [always, at_times] = [0, 1].map(|_| rec.persistent(Class::Scratch, "numbers", &[3]));
+    let [always, at_times] = [0, 1].map(|_| rec.persistent(Class::Scratch, DType::F32, "numbers", &[3]));
     rec.begin("case");
     rec.every(3, |rec| {
         fill(rec, &at_times, 2.0);
@@ -301,11 +302,11 @@ fn what_is_due_at_times_is_left_out_otherwise() {
 fn a_repetition_begins_with_what_the_last_one_left() {
     let gpu = gpu(Form::Registers);
     let mut rec = Recorder::new(&gpu.profile);
-    let [one, y, other] = [0; 3].map(|_| rec.persistent(Class::Scratch, "numbers", &[3]));
+    let [one, y, other] = [0; 3].map(|_| rec.persistent(Class::Scratch, DType::F32, "numbers", &[3]));
     rec.begin("case");
     fill(&mut rec, &one, 1.0);
     // Named for the last time within the repetitions, and carried from each to the next.
-    let [carried, passing] = [0; 2].map(|_| rec.transient(Class::Activations, "numbers", &[3]));
+    let [carried, passing] = [0; 2].map(|_| rec.transient(Class::Activations, DType::F32, "numbers", &[3]));
     fill(&mut rec, &carried, 0.0);
     rec.repeated(2000, |rec| {
         kernels::subspace::subtract(rec, &one, &carried, -1.0);
@@ -329,7 +330,7 @@ fn a_repetition_begins_with_what_the_last_one_left() {
 fn a_lost_device_is_an_error() {
     let gpu = block_on(Gpu::open(&GpuOptions { choice: AdapterChoice::from_env(), ..Default::default() })).unwrap();
     let mut rec = Recorder::new(&gpu.profile);
-    let y = rec.persistent(Class::Scratch, "y", &[3]);
+    let y = rec.persistent(Class::Scratch, DType::F32, "y", &[3]);
     rec.begin("case");
     fill(&mut rec, &y, 1.0);
     let workspace = block_on(rec.allocate(&gpu)).unwrap();

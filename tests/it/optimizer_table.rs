@@ -6,7 +6,7 @@ use std::path::Path;
 use multinorm::config::{
     OptimizerConfig, Pass, Role, Rule, RunConfig, RunDefaults, Spectral, SpectralVariant, optimizer_names, rank_for,
 };
-use multinorm::gpu::{Class, Form, Profile, Recorder, Tensor, bytes_in_words};
+use multinorm::gpu::{Class, DType, Form, Profile, Recorder, Tensor, bytes_in_words};
 use multinorm::optim::{Perturbed, StepTensors, Update, record, record_ahead, record_directions, record_perturbation};
 use multinorm::train::record_training;
 
@@ -125,8 +125,8 @@ fn settings(config: &OptimizerConfig) -> String {
 fn measured(config: &OptimizerConfig) -> (f64, usize) {
     let shape = [512, 1376];
     let mut rec = Recorder::new(&Profile::webgpu_default(Form::WorkgroupTiles));
-    let weight = rec.persistent(Class::Parameters, "weight", &shape);
-    let [statistics, step, how] = [5, 4, 4].map(|len| rec.persistent(Class::Scratch, "numbers", &[len]));
+    let weight = rec.persistent(Class::Parameters, DType::F32, "weight", &shape);
+    let [statistics, step, how] = [5, 4, 4].map(|len| rec.persistent(Class::Scratch, DType::F32, "numbers", &[len]));
     let shared = StepTensors { statistics: &statistics, step: &step };
     rec.begin("update");
     let states = if config.zeroth_order().is_some() {
@@ -135,7 +135,7 @@ fn measured(config: &OptimizerConfig) -> (f64, usize) {
         (0..3).for_each(|_| record_perturbation(&mut rec, config, &parameter, &states));
         states
     } else {
-        let gradient = rec.persistent(Class::Gradients, "gradient", &shape);
+        let gradient = rec.persistent(Class::Gradients, DType::F32, "gradient", &shape);
         let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradient, ahead: None };
         let ahead = record_ahead(&mut rec, config, &update, shared);
         record(&mut rec, config, &Update { ahead: ahead.as_ref(), ..update }, shared).unwrap()

@@ -1,7 +1,7 @@
 //! Every optimizer over ten steps against its reference, and what each of them keeps.
 
 use multinorm::config::{OptimizerConfig, Recipe, Role, Rule, optimizer_names};
-use multinorm::gpu::{Class, Form, Recorder};
+use multinorm::gpu::{Class, DType, Form, Recorder};
 use multinorm::kernels::scaled::{MAX_COLS, Scaled, materialize};
 use multinorm::optim::{ReferenceUpdate, StepTensors, Update};
 use multinorm::reference::extrapolated_sgd;
@@ -139,8 +139,8 @@ fn stateless_rules_keep_nothing() {
 fn sinkgd_reads_the_gradient_once_an_iteration_and_touches_nothing_else_of_its_size() {
     let mut rec = Recorder::new(&gpu(FORMS[0]).profile);
     let [weight, gradient] =
-        [Class::Parameters, Class::Gradients].map(|class| rec.persistent(class, "matrix", &[512, 1376]));
-    let [statistics, step] = [5, 4].map(|len| rec.persistent(Class::Scratch, "numbers", &[len]));
+        [Class::Parameters, Class::Gradients].map(|class| rec.persistent(class, DType::F32, "matrix", &[512, 1376]));
+    let [statistics, step] = [5, 4].map(|len| rec.persistent(Class::Scratch, DType::F32, "numbers", &[len]));
     let config = OptimizerConfig::named("sinkgd").unwrap();
     rec.begin("update");
     let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradient, ahead: None };
@@ -174,7 +174,7 @@ fn what_a_rule_cannot_move_is_refused_with_the_place_and_the_remedy() {
     for (section, role, shape, expected) in cases {
         let mut rec = Recorder::new(&gpu(FORMS[0]).profile);
         let [weight, gradient, statistics, step] =
-            [shape, shape, &[5], &[4]].map(|shape| rec.persistent(Class::Scratch, "any", shape));
+            [shape, shape, &[5], &[4]].map(|shape| rec.persistent(Class::Scratch, DType::F32, "any", shape));
         rec.begin("update");
         let update = Update { name: "w", role, weight: &weight, gradient: &gradient, ahead: None };
         let shared = StepTensors { statistics: &statistics, step: &step };

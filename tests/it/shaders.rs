@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use multinorm::config::{Pass, Role, optimizer_names};
-use multinorm::gpu::{Class, Kernel, Profile, Recorder, Tensor};
+use multinorm::gpu::{Class, DType, Kernel, Profile, Recorder, Tensor};
 use multinorm::kernels;
 use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
 use multinorm::optim::{Iterate, Perturbed, StepTensors, Update};
@@ -38,7 +38,7 @@ fn every_use() -> Vec<Recorder> {
 }
 
 fn tensor(rec: &mut Recorder, shape: &[usize]) -> Tensor {
-    rec.persistent(Class::Scratch, "any", shape)
+    rec.persistent(Class::Scratch, DType::F32, "any", shape)
 }
 
 fn record_all(mut rec: Recorder) -> Recorder {
@@ -61,7 +61,7 @@ fn record_layers(rec: &mut Recorder) {
         kernels::matmul::nt(rec, &row_x, &x, &row_y, output);
     }
     kernels::fill::fill(rec, &y, 0.5);
-    let pixels = tensor(rec, &[16, 64]);
+    let pixels = rec.persistent(Class::Scratch, DType::U32, "pixels", &[16, 64]);
     kernels::heat_map::heat_map(rec, &x, &pixels, 3.0);
     let bias = tensor(rec, &[16]);
     kernels::adapter::bias_relu(rec, &y, &bias);
@@ -194,7 +194,7 @@ fn record_moves(rec: &mut Recorder, settings: &[String]) {
 }
 
 fn all_kernels() -> impl Iterator<Item = &'static Kernel> {
-    kernels::ALL.iter().copied().flatten()
+    kernels::all()
 }
 
 fn folder() -> PathBuf {
@@ -233,7 +233,7 @@ fn for_every_use(check: impl Fn(&str, &'static Kernel, &Module, &ModuleInfo)) {
         let what = format!("{} with {constants:?}", kernel.name);
         let (module, info) = validated(kernel.name, kernel.source);
         let values: HashMap<String, f64> = constants.iter().map(|&(name, value)| (name.into(), value)).collect();
-        let entry = Some((ShaderStage::Compute, kernel.name));
+        let entry = Some((ShaderStage::Compute, kernel.file));
         let (module, info) = process_overrides(&module, &info, entry, &values.into_iter().collect())
             .unwrap_or_else(|error| panic!("{what}: {error}"));
         check(&what, kernel, &module, &info);
@@ -243,8 +243,8 @@ fn for_every_use(check: impl Fn(&str, &'static Kernel, &Module, &ModuleInfo)) {
 #[test]
 fn every_file_is_a_registered_kernel_and_every_kernel_a_file() {
     let files: BTreeSet<String> = wgsl_files(&folder()).into_keys().collect();
-    let registered: BTreeSet<String> = all_kernels().map(|kernel| kernel.name.to_string()).collect();
-    assert_eq!(files, registered, "left the files of shaders/, right the names in kernels::ALL");
+    let registered: BTreeSet<String> = all_kernels().map(|kernel| kernel.file.to_string()).collect();
+    assert_eq!(files, registered, "left the files of shaders/, right those of the kernels");
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_kernels_source_is_its_file_and_then_libraries() {
     let (files, libraries) = (wgsl_files(&folder()), wgsl_files(&folder().join("lib")));
     let mut used = BTreeSet::new();
     for kernel in all_kernels() {
-        let mut rest = kernel.source.strip_prefix(files[kernel.name].as_str());
+        let mut rest = kernel.source.strip_prefix(files[kernel.file].as_str());
         while let Some(text) = rest.filter(|text| !text.is_empty()) {
             let library = libraries.iter().find(|(_, library)| text[1..].starts_with(library.as_str()));
             rest = library.map(|(name, library)| {
@@ -270,7 +270,7 @@ fn every_kernel_has_one_entry_point_of_its_name_and_bindings_of_one_group() {
     for kernel in all_kernels() {
         let (module, _) = validated(kernel.name, kernel.source);
         let entries: Vec<&str> = module.entry_points.iter().map(|entry| entry.name.as_str()).collect();
-        assert_eq!(entries, [kernel.name], "entry points of shaders/{}.wgsl", kernel.name);
+        assert_eq!(entries, [kernel.file], "entry points of shaders/{}.wgsl", kernel.file);
         assert_eq!(module.entry_points[0].stage, ShaderStage::Compute, "{}", kernel.name);
 
         let bound = || module.global_variables.iter().filter_map(|(_, variable)| Some((variable, variable.binding?)));
@@ -345,7 +345,7 @@ fn every_use_translates_to_valid_spirv() {
     for_every_use(|what, kernel, module, info| {
         for policy in CHECKS {
             let options = spv::Options { bounds_check_policies: policies(policy), ..Default::default() };
-            let entry = spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: kernel.name.into() };
+            let entry = spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: kernel.file.into() };
             let words = spv::write_vec(module, info, &options, Some(&entry))
                 .unwrap_or_else(|error| panic!("{what} to SPIR-V: {error}"));
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -377,7 +377,7 @@ fn every_use_translates_to_metal() {
             let options =
                 msl::Options { lang_version: (2, 0), bounds_check_policies: policies(policy), ..Default::default() };
             let entry = msl::PipelineOptions {
-                entry_point: Some((ShaderStage::Compute, kernel.name.into())),
+                entry_point: Some((ShaderStage::Compute, kernel.file.into())),
                 ..Default::default()
             };
             let (text, _) = msl::write_string(module, info, &options, &entry)
@@ -392,7 +392,7 @@ fn every_use_translates_to_direct3d() {
     for_every_use(|what, kernel, module, info| {
         for restrict_indexing in [true, false] {
             let options = hlsl::Options { restrict_indexing, ..Default::default() };
-            let entry = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, kernel.name.into())) };
+            let entry = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, kernel.file.into())) };
             let mut text = String::new();
             hlsl::Writer::new(&mut text, &options, &entry)
                 .write(module, info, None)

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
 use multinorm::config::{FiraConfig, OptimizerConfig, Rule, RunConfig, RunDefaults};
-use multinorm::gpu::{AdapterChoice, Class, Form, Gpu, GpuOptions, Recorder, Tensor, Workspace};
+use multinorm::gpu::{AdapterChoice, Class, Element, Form, Gpu, GpuOptions, Recorder, Tensor, Workspace};
 use multinorm::kernels::Output;
 use pollster::block_on;
 use rand_chacha::ChaCha8Rng;
@@ -94,9 +94,8 @@ impl Case {
     }
 
     /// A tensor with these elements, f32 or u32.
-    pub fn input<T: bytemuck::Pod>(&mut self, shape: &[usize], values: &[T]) -> Tensor {
-        // Scratch: a step's numbers are bound as a uniform, and only scratch may be.
-        let tensor = self.rec.persistent(Class::Scratch, format!("input {}", self.contents.len()), shape);
+    pub fn input<T: Element>(&mut self, shape: &[usize], values: &[T]) -> Tensor {
+        let tensor = self.rec.persistent(Class::Scratch, T::DTYPE, format!("input {}", self.contents.len()), shape);
         assert_eq!(tensor.len(), values.len(), "values for {shape:?}");
         self.contents.push((tensor.clone(), bytemuck::cast_slice(values).to_vec()));
         tensor

@@ -7,7 +7,7 @@ use multinorm::data::batches::Batches;
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokens::Tokens;
 use multinorm::generate::Generator;
-use multinorm::gpu::{Class, Form, Profile, Recorder};
+use multinorm::gpu::{Class, DType, Form, Profile, Recorder};
 use multinorm::optim::{Perturbed, ReferenceDirections, StepTensors, record_directions};
 use multinorm::reference::adapter::{Adapter, Core, Layer};
 use multinorm::reference::llama;
@@ -410,7 +410,7 @@ fn settings_without_sense_are_refused_with_the_reason() {
 fn what_a_zeroth_order_rule_cannot_move_is_refused() {
     let mut rec = Recorder::new(&Profile::webgpu_default(FORMS[0]));
     let [weight, how, statistics, step] =
-        [&[8, 30][..], &[4], &[3], &[4]].map(|shape| rec.persistent(Class::Scratch, "any", shape));
+        [&[8, 30][..], &[4], &[3], &[4]].map(|shape| rec.persistent(Class::Scratch, DType::F32, "any", shape));
     rec.begin("update");
     let shared = StepTensors { statistics: &statistics, step: &step };
     let parameter = Perturbed { name: "w", role: Role::Linear, weight: &weight, how: &how, step: shared };

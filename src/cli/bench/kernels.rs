@@ -1,6 +1,6 @@
 //! `multinorm bench kernels`: matrix products in the three layouts of training.
 
-use multinorm::gpu::{Class, Gpu, Recorder, Tensor};
+use multinorm::gpu::{Class, DType, Gpu, Recorder, Tensor};
 use multinorm::kernels::{Output, matmul};
 use multinorm::reference;
 use multinorm::{Error, Result};
@@ -57,9 +57,9 @@ async fn product(gpu: &Gpu, layout: &str, launch: Launch, reference: Reference, 
         "g w" => ([m, k], [k, n]),
         _ => ([k, m], [k, n]),
     };
-    let a = rec.persistent(Class::Scratch, "a", &a_shape);
-    let b = rec.persistent(Class::Scratch, "b", &b_shape);
-    let y = rec.persistent(Class::Scratch, "y", &[m, n]);
+    let a = rec.persistent(Class::Scratch, DType::F32, "a", &a_shape);
+    let b = rec.persistent(Class::Scratch, DType::F32, "b", &b_shape);
+    let y = rec.persistent(Class::Scratch, DType::F32, "y", &[m, n]);
     rec.begin("product");
     for _ in 0..REPEATS {
         launch(&mut rec, &a, &b, &y, Output::Write);

@@ -1,7 +1,7 @@
 //! `multinorm bench optimizers`: one update of each optimizer on a linear layer, beside a plain copy of what it moves.
 
 use multinorm::config::{MezoConfig, OptimizerConfig, Recipe, Role, Rule, optimizer_names};
-use multinorm::gpu::{Class, Due, Gpu, Recorder, Tensor, Workspace, bytes_in_words};
+use multinorm::gpu::{Class, DType, Due, Gpu, Recorder, Tensor, Workspace, bytes_in_words};
 use multinorm::kernels::norms::Place;
 use multinorm::kernels::scaled::{Scaled, materialize};
 use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
@@ -99,10 +99,12 @@ struct Recorded {
 impl Recorded {
     fn new(gpu: &Gpu, config: &OptimizerConfig, shape: [usize; 2]) -> Result<Self> {
         let mut rec = Recorder::new(&gpu.profile);
-        let weight = rec.persistent(Class::Parameters, "weight", &shape);
+        let weight = rec.persistent(Class::Parameters, DType::F32, "weight", &shape);
         let losses = config.zeroth_order();
-        let input = rec.persistent(Class::Gradients, "gradient", if losses.is_some() { &LOSSES } else { &shape });
-        let numbers = [Place::GRADIENTS + 1, 4].map(|len| rec.persistent(Class::Scratch, "numbers", &[len]));
+        let input =
+            rec.persistent(Class::Gradients, DType::F32, "gradient", if losses.is_some() { &LOSSES } else { &shape });
+        let numbers =
+            [Place::GRADIENTS + 1, 4].map(|len| rec.persistent(Class::Scratch, DType::F32, "numbers", &[len]));
         rec.begin("update");
         let shared = StepTensors { statistics: &numbers[0], step: &numbers[1] };
         let states = match losses {
@@ -137,7 +139,7 @@ fn record_moves(
     [weight, losses]: [&Tensor; 2],
     step: StepTensors<'_>,
 ) -> Result<Vec<State>> {
-    let [along, how] = [1, 4].map(|len| rec.persistent(Class::Scratch, "numbers", &[len]));
+    let [along, how] = [1, 4].map(|len| rec.persistent(Class::Scratch, DType::F32, "numbers", &[len]));
     let [plus, minus] = [losses.rows(0..1), losses.rows(1..2)];
     let two = TwoPoint {
         losses: [&plus, &minus],
@@ -211,7 +213,7 @@ fn reference(config: &OptimizerConfig, input: Vec<f64>) -> Box<Step> {
 /// Seconds of a plain copy of a matrix.
 async fn copy(gpu: &Gpu, shape: [usize; 2]) -> Result<f64> {
     let mut rec = Recorder::new(&gpu.profile);
-    let [from, to] = ["from", "to"].map(|name| rec.persistent(Class::Scratch, name, &shape));
+    let [from, to] = ["from", "to"].map(|name| rec.persistent(Class::Scratch, DType::F32, name, &shape));
     rec.begin("update");
     materialize(&mut rec, &Scaled::new(&from), &to);
     let workspace = rec.allocate(gpu).await?;

@@ -1,0 +1,60 @@
+//! Element types.
+
+use bytemuck::Pod;
+
+/// What a tensor's elements are: the only place that knows how large one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DType {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// Unsigned 32-bit integers: ids, places, counts; and words of a struct whose fields differ.
+    U32,
+}
+
+/// A type of the host whose values are elements of a tensor.
+pub trait Element: Pod {
+    /// The tensor's.
+    const DTYPE: DType;
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+
+impl Element for half::f16 {
+    const DTYPE: DType = DType::F16;
+}
+
+impl Element for u32 {
+    const DTYPE: DType = DType::U32;
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub const fn size(self) -> u64 {
+        match self {
+            Self::F32 | Self::U32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// The name in WGSL.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::U32 => "u32",
+        }
+    }
+
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        [Self::F32, Self::F16, Self::U32].into_iter().find(|dtype| dtype.name() == name)
+    }
+
+    /// Panics unless `T` is as large as an element: the host's values would be spread over the wrong ones.
+    pub(super) fn check_host_type<T: Pod>(self) {
+        assert_eq!(size_of::<T>() as u64, self.size(), "host values of {} for {self:?}", std::any::type_name::<T>());
+    }
+}
