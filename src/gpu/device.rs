@@ -37,6 +37,8 @@ pub struct Profile {
     pub subgroup_lanes: Option<u32>,
     /// Cooperative matrices of 16×16 with f16 operands and f32 sums.
     pub matrix_units: bool,
+    /// Whether products of f32 matrices may be made on f16 matrix units, each operand as a sum of two halves.
+    pub splits_f32: bool,
     /// Bytes of workgroup memory.
     pub max_workgroup_bytes: u32,
     /// Invocations of a workgroup.
@@ -51,6 +53,7 @@ impl Profile {
         Self {
             f16: features.contains(wgpu::Features::SHADER_F16),
             subgroup_lanes: subgroups.then_some(info.subgroup_min_size),
+            splits_f32: false,
             matrix_units: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
             max_invocations: limits.max_compute_invocations_per_workgroup,
@@ -76,6 +79,7 @@ impl Profile {
             f16: false,
             subgroup_lanes: None,
             matrix_units: false,
+            splits_f32: false,
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
             max_invocations: limits.max_compute_invocations_per_workgroup,
         }

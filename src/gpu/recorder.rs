@@ -1,7 +1,7 @@
 //! Recording: tensors and dispatches as data, before anything is allocated.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::device::{Gpu, Profile};
 use super::dtype::DType;
@@ -31,6 +31,18 @@ pub struct Recorder {
     /// What tensors hold from the beginning; all others are zero.
     pub(super) initial: Vec<(Tensor, Vec<u32>)>,
     staging_bytes: u64,
+    derived: Derived,
+}
+
+/// What was made of tensors, as long as they hold what it was made of.
+#[derive(Default)]
+struct Derived {
+    /// By the tensor, the kernel that made it, and the tensor's writes before.
+    made: HashMap<(Tensor, &'static Kernel), (u64, Tensor)>,
+    /// Dispatches of the plan that may have written each tensor.
+    writes: HashMap<usize, u64>,
+    /// Whether what is being recorded is made at times only, or several times over.
+    within_body: bool,
 }
 
 pub(super) struct TensorRecord {
@@ -50,7 +62,7 @@ impl Recorder {
     /// An empty record for a device with this profile.
     pub fn new(profile: &Profile) -> Self {
         let (tensors, plans, initial) = (Vec::new(), Vec::new(), Vec::new());
-        Self { profile: profile.clone(), tensors, plans, initial, staging_bytes: 0 }
+        Self { profile: profile.clone(), tensors, plans, initial, staging_bytes: 0, derived: Derived::default() }
     }
 
     /// A tensor that lives from one replay to the next and that every plan may name.
@@ -77,6 +89,7 @@ impl Recorder {
         let name = name.into();
         assert!(self.plans.iter().all(|plan| plan.name != name), "plan {name} is there already");
         self.plans.push(PlanRecord { name, dispatches: Vec::new() });
+        self.derived = Derived::default();
     }
 
     /// Records one dispatch. `bindings` are those of the kernel's group 0, in order; `constants` its overrides.
@@ -105,6 +118,9 @@ impl Recorder {
                 tensor.dtype
             );
             let record = &mut self.tensors[tensor.id];
+            if access == Access::ReadWrite {
+                *self.derived.writes.entry(tensor.id).or_default() += 1;
+            }
             if access == Access::Uniform {
                 assert!(record.persistent, "{}: the uniform {name} is a transient tensor", kernel.name);
                 record.uniform = true;
@@ -124,6 +140,25 @@ impl Recorder {
             every: None,
             repeat: None,
         });
+    }
+
+    /// What `make` records of a tensor by `kernel`, made once for as long as nothing writes the tensor.
+    ///
+    /// In a body that is made at times only, or several times over, it is made each time.
+    pub fn derived(&mut self, of: &Tensor, kernel: &'static Kernel, make: impl FnOnce(&mut Self) -> Tensor) -> Tensor {
+        if self.derived.within_body {
+            return make(self);
+        }
+        let writes = self.derived.writes.get(&of.id).copied().unwrap_or(0);
+        let key = (of.clone(), kernel);
+        match self.derived.made.get(&key) {
+            Some((made_at, made)) if *made_at == writes => made.clone(),
+            _ => {
+                let made = make(self);
+                self.derived.made.insert(key, (writes, made.clone()));
+                made
+            }
+        }
     }
 
     /// Records `body`, which is wanted in the steps 0, `interval`, 2·`interval`, … alone: a replay that is told its step
@@ -155,7 +190,9 @@ impl Recorder {
     /// What `body` records.
     fn recorded(&mut self, body: impl FnOnce(&mut Self)) -> &mut [Dispatch] {
         let first = self.begun().dispatches.len();
+        let outer = std::mem::replace(&mut self.derived.within_body, true);
         body(self);
+        self.derived.within_body = outer;
         &mut self.begun().dispatches[first..]
     }
 

@@ -1,93 +1,335 @@
-//! Matrix products in the three layouts that training needs, in two forms chosen by the adapter.
+//! Matrix products in the three layouts that training needs; [`select`] decides which variant serves a product.
 
 use super::{LANES, Output, reduction_lanes};
-use crate::gpu::{Form, Recorder, Tensor, grid, kernels};
+use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
     MATMUL_NT_REGISTERS = "matmul_nt_registers";
     MATMUL_NN_REGISTERS = "matmul_nn_registers";
     MATMUL_TN_REGISTERS = "matmul_tn_registers";
-    MATMUL_NT_TILED = "matmul_nt_tiled" + "tile";
-    MATMUL_NN_TILED = "matmul_nn_tiled" + "tile";
-    MATMUL_TN_TILED = "matmul_tn_tiled" + "tile";
+    MATMUL_NT_TILE_64 = "matmul_nt_tile_64": "matmul_tile" + "tile" + "tile_64";
+    MATMUL_NN_TILE_64 = "matmul_nn_tile_64": "matmul_tile" + "tile" + "tile_64";
+    MATMUL_TN_TILE_64 = "matmul_tn_tile_64": "matmul_tile" + "tile" + "tile_64";
+    MATMUL_NT_TILE_128 = "matmul_nt_tile_128": "matmul_tile" + "tile" + "tile_128";
+    MATMUL_NN_TILE_128 = "matmul_nn_tile_128": "matmul_tile" + "tile" + "tile_128";
+    MATMUL_TN_TILE_128 = "matmul_tn_tile_128": "matmul_tile" + "tile" + "tile_128";
+    MATMUL_NT_UNALIGNED_64 = "matmul_nt_unaligned_64": "matmul_tile_unaligned" + "tile" + "tile_64";
+    MATMUL_NN_UNALIGNED_64 = "matmul_nn_unaligned_64": "matmul_tile_unaligned" + "tile" + "tile_64";
+    MATMUL_TN_UNALIGNED_64 = "matmul_tn_unaligned_64": "matmul_tile_unaligned" + "tile" + "tile_64";
+    MATMUL_NT_UNALIGNED_128 = "matmul_nt_unaligned_128": "matmul_tile_unaligned" + "tile" + "tile_128";
+    MATMUL_NN_UNALIGNED_128 = "matmul_nn_unaligned_128": "matmul_tile_unaligned" + "tile" + "tile_128";
+    MATMUL_TN_UNALIGNED_128 = "matmul_tn_unaligned_128": "matmul_tile_unaligned" + "tile" + "tile_128";
+    MATMUL_NT_UNITS = "matmul_nt_units": "matmul_units",
+        needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(25_600);
+    MATMUL_NN_UNITS = "matmul_nn_units": "matmul_units",
+        needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(25_600);
+    MATMUL_TN_UNITS = "matmul_tn_units": "matmul_units",
+        needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(25_600);
+    LARGEST = "largest" + "reduce";
+    SUM_PARTS = "sum_parts";
     MATMUL_STRIDED = "matmul_strided";
     MATVEC = "matvec" + "reduce";
 }
 
 /// Which operand is transposed.
-#[derive(Clone, Copy)]
-enum Layout {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// y = a·bᵀ for a `[M, K]` and b `[N, K]`: a linear layer's forward pass.
     Nt,
+    /// y = a·b for a `[M, K]` and b `[K, N]`: the gradient of a linear layer's input.
     Nn,
+    /// y = aᵀ·b for a `[K, M]` and b `[K, N]`: the gradient of a linear layer's weight.
     Tn,
+}
+
+impl Layout {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::Nt, Self::Nn, Self::Tn];
+
+    /// Whether a vec4 may span the contiguous dimension of both operands and of the result.
+    fn is_aligned(self, [m, n, k]: [usize; 3]) -> bool {
+        let contiguous = match self {
+            Self::Nt => [k, k, n],
+            Self::Nn => [k, n, n],
+            Self::Tn => [m, n, n],
+        };
+        contiguous.iter().all(|extent| extent.is_multiple_of(4))
+    }
+
+    /// Whether K is the contiguous dimension of a, and of b.
+    fn by_depth(self) -> [bool; 2] {
+        match self {
+            Self::Nt => [true, true],
+            Self::Nn => [true, false],
+            Self::Tn => [false, false],
+        }
+    }
+}
+
+/// A product, as far as the choice of its variant may depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Product {
+    /// Which operand is transposed.
+    pub layout: Layout,
+    /// Rows and columns of the result, and the inner dimension.
+    pub mnk: [usize; 3],
+    /// Products of this shape at once.
+    pub matrices: usize,
+}
+
+/// How a product is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Variant {
+    /// By which kernel.
+    pub tile: Tile,
+    /// Into how many parts the inner dimension is split; they are summed in their order.
+    pub parts: usize,
+}
+
+/// What makes a piece of the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tile {
+    /// One row times a matrix: a workgroup an element.
+    Row,
+    /// 8×8 a lane, any strides.
+    Strided,
+    /// 8×8 a lane, no workgroup memory: what a software adapter runs fastest.
+    Registers,
+    /// 64×64 a workgroup, through workgroup memory.
+    Tile64,
+    /// 128×128 a workgroup, through workgroup memory.
+    Tile128,
+    /// 128×128 a workgroup, on f16 matrix units: each operand as a sum of two halves.
+    Units,
+}
+
+/// Workgroups below which a GPU stands partly idle.
+const BUSY: usize = 256;
+/// Depths that a part has at least: the sum of the parts costs memory traffic.
+const LEAST_PART: usize = 256;
+
+/// Which variant serves `product` on an adapter.
+pub fn select(profile: &Profile, product: &Product) -> Variant {
+    let [m, n, k] = product.mnk;
+    let whole = |tile| Variant { tile, parts: 1 };
+    let aligned = product.layout.is_aligned(product.mnk);
+    if m == 1 && product.layout == Layout::Nt && product.matrices == 1 {
+        return whole(Tile::Row);
+    }
+    if profile.software {
+        return whole(if aligned { Tile::Registers } else { Tile::Strided });
+    }
+    let tiles = |side: usize| product.matrices * m.div_ceil(side) * n.div_ceil(side);
+    let split = |tile: Tile, side: usize| {
+        let most = if aligned { (k / LEAST_PART).max(1) } else { 1 };
+        Variant { tile, parts: BUSY.div_ceil(tiles(side)).min(most) }
+    };
+    if profile.splits_f32 && aligned && m.is_multiple_of(16) && n.is_multiple_of(16) && m.min(n) >= 64 {
+        return split(Tile::Units, 128);
+    }
+    let large = split(Tile::Tile128, 128);
+    if large.parts * tiles(128) >= BUSY / 2 { large } else { split(Tile::Tile64, 64) }
+}
+
+/// Every variant that can serve `product` on an adapter, the parts aside.
+pub fn tiles(profile: &Profile, product: &Product) -> Vec<Tile> {
+    let all = [Tile::Row, Tile::Strided, Tile::Registers, Tile::Tile64, Tile::Tile128, Tile::Units];
+    all.into_iter().filter(|tile| tile.serves(profile, product)).collect()
+}
+
+impl Tile {
+    fn serves(self, profile: &Profile, product: &Product) -> bool {
+        let [m, n, _] = product.mnk;
+        let aligned = product.layout.is_aligned(product.mnk);
+        match self {
+            Self::Row => m == 1 && product.layout == Layout::Nt && product.matrices == 1,
+            Self::Strided => product.matrices == 1,
+            Self::Registers => aligned && product.matrices == 1,
+            Self::Tile64 | Self::Tile128 => true,
+            Self::Units => profile.runs(&MATMUL_NT_UNITS) && aligned && m.is_multiple_of(16) && n.is_multiple_of(16),
+        }
+    }
+
+    fn kernel(self, layout: Layout, aligned: bool) -> &'static Kernel {
+        match (self, aligned, layout) {
+            (Self::Row, ..) => &MATVEC,
+            (Self::Strided, ..) => &MATMUL_STRIDED,
+            (Self::Registers, _, Layout::Nt) => &MATMUL_NT_REGISTERS,
+            (Self::Registers, _, Layout::Nn) => &MATMUL_NN_REGISTERS,
+            (Self::Registers, _, Layout::Tn) => &MATMUL_TN_REGISTERS,
+            (Self::Tile64, true, Layout::Nt) => &MATMUL_NT_TILE_64,
+            (Self::Tile64, true, Layout::Nn) => &MATMUL_NN_TILE_64,
+            (Self::Tile64, true, Layout::Tn) => &MATMUL_TN_TILE_64,
+            (Self::Tile64, false, Layout::Nt) => &MATMUL_NT_UNALIGNED_64,
+            (Self::Tile64, false, Layout::Nn) => &MATMUL_NN_UNALIGNED_64,
+            (Self::Tile64, false, Layout::Tn) => &MATMUL_TN_UNALIGNED_64,
+            (Self::Tile128, true, Layout::Nt) => &MATMUL_NT_TILE_128,
+            (Self::Tile128, true, Layout::Nn) => &MATMUL_NN_TILE_128,
+            (Self::Tile128, true, Layout::Tn) => &MATMUL_TN_TILE_128,
+            (Self::Tile128, false, Layout::Nt) => &MATMUL_NT_UNALIGNED_128,
+            (Self::Tile128, false, Layout::Nn) => &MATMUL_NN_UNALIGNED_128,
+            (Self::Tile128, false, Layout::Tn) => &MATMUL_TN_UNALIGNED_128,
+            (Self::Units, _, Layout::Nt) => &MATMUL_NT_UNITS,
+            (Self::Units, _, Layout::Nn) => &MATMUL_NN_UNITS,
+            (Self::Units, _, Layout::Tn) => &MATMUL_TN_UNITS,
+        }
+    }
+
+    /// Rows and columns of the result that one workgroup makes.
+    fn extent(self) -> [usize; 2] {
+        match self {
+            Self::Row => [1, 1],
+            Self::Strided | Self::Registers => [8, 64],
+            Self::Tile64 => [64, 64],
+            Self::Tile128 | Self::Units => [128, 128],
+        }
+    }
 }
 
 /// y (+)= x·wᵀ for x `[M, K]`, w `[N, K]`, y `[M, N]`: a linear layer's forward pass.
 pub fn nt(rec: &mut Recorder, x: &Tensor, w: &Tensor, y: &Tensor, output: Output) {
-    let ([m, k], [n, k_of_w]) = (matrix(x), matrix(w));
-    assert_eq!(k, k_of_w, "matmul nt: x {:?}, w {:?}", x.shape, w.shape);
-    if m == 1 {
-        return matvec(rec, x, w, y, output);
-    }
-    product(rec, Layout::Nt, x, w, y, [m, n, k], output);
+    product(rec, Layout::Nt, [x, w], y, output);
 }
 
 /// y (+)= g·w for g `[M, K]`, w `[K, N]`, y `[M, N]`: the gradient of a linear layer's input.
 pub fn nn(rec: &mut Recorder, g: &Tensor, w: &Tensor, y: &Tensor, output: Output) {
-    let ([m, k], [k_of_w, n]) = (matrix(g), matrix(w));
-    assert_eq!(k, k_of_w, "matmul nn: g {:?}, w {:?}", g.shape, w.shape);
-    product(rec, Layout::Nn, g, w, y, [m, n, k], output);
+    product(rec, Layout::Nn, [g, w], y, output);
 }
 
 /// y (+)= gᵀ·x for g `[K, M]`, x `[K, N]`, y `[M, N]`: the gradient of a linear layer's weight.
 pub fn tn(rec: &mut Recorder, g: &Tensor, x: &Tensor, y: &Tensor, output: Output) {
-    let ([k, m], [k_of_x, n]) = (matrix(g), matrix(x));
-    assert_eq!(k, k_of_x, "matmul tn: g {:?}, x {:?}", g.shape, x.shape);
-    product(rec, Layout::Tn, g, x, y, [m, n, k], output);
+    product(rec, Layout::Tn, [g, x], y, output);
 }
 
-/// y (+)= w·x for w `[N, K]` and one row x `[1, K]`: a linear layer while generating.
-fn matvec(rec: &mut Recorder, x: &Tensor, w: &Tensor, y: &Tensor, output: Output) {
-    let [n, k] = matrix(w);
-    assert_eq!(y.len(), n, "matvec: w {:?}, y {:?}", w.shape, y.shape);
-    let lanes = reduction_lanes(&rec.profile).min(LANES) as f64;
-    let constants = [("N", n as f64), ("K", k as f64), ("WG", lanes), output.constant()];
-    rec.dispatch(&MATVEC, &[x, w, y], &constants, grid(n));
+/// y (+)= the product of two matrices, or of as many as stand one after the other in tensors of three dimensions.
+pub fn product(rec: &mut Recorder, layout: Layout, operands: [&Tensor; 2], y: &Tensor, output: Output) {
+    let product = Product::of(layout, operands, y);
+    let variant = select(&rec.profile, &product);
+    record(rec, &product, variant, operands, y, output);
 }
 
-fn product(rec: &mut Recorder, layout: Layout, a: &Tensor, b: &Tensor, y: &Tensor, mnk: [usize; 3], output: Output) {
-    let [m, n, k] = mnk;
-    assert_eq!(matrix(y), [m, n], "product of {:?} and {:?} into {:?}", a.shape, b.shape, y.shape);
-    let mut constants = vec![("M", m as f64), ("N", n as f64), ("K", k as f64), output.constant()];
-    // A vec4 spans the contiguous dimension of each operand.
-    let aligned = match layout {
-        Layout::Nt => k % 4 == 0,
-        Layout::Nn => k % 4 == 0 && n % 4 == 0,
-        Layout::Tn => m % 4 == 0 && n % 4 == 0,
-    };
-    let columns = n.div_ceil(64) as u32;
-    if !aligned {
-        let (a_m, a_k, b_n, b_k) = match layout {
+impl Product {
+    /// Panics on shapes that do not fit one another.
+    fn of(layout: Layout, [a, b]: [&Tensor; 2], y: &Tensor) -> Self {
+        let ([matrices, a_rows, a_cols], [b_matrices, b_rows, b_cols]) = (matrices(a), matrices(b));
+        let ([m, k], [n, k_of_b]) = match layout {
+            Layout::Nt => ([a_rows, a_cols], [b_rows, b_cols]),
+            Layout::Nn => ([a_rows, a_cols], [b_cols, b_rows]),
+            Layout::Tn => ([a_cols, a_rows], [b_cols, b_rows]),
+        };
+        assert_eq!((matrices, k), (b_matrices, k_of_b), "matmul {layout:?}: {:?} and {:?}", a.shape, b.shape);
+        assert_eq!(
+            self::matrices(y),
+            [matrices, m, n],
+            "product of {:?} and {:?} into {:?}",
+            a.shape,
+            b.shape,
+            y.shape
+        );
+        Self { layout, mnk: [m, n, k], matrices }
+    }
+}
+
+/// Records a product in the variant of the caller's choice; [`product`] chooses by itself.
+///
+/// Panics on a variant that cannot serve it: see [`tiles`].
+pub fn record(
+    rec: &mut Recorder,
+    product: &Product,
+    variant: Variant,
+    [a, b]: [&Tensor; 2],
+    y: &Tensor,
+    output: Output,
+) {
+    let Product { layout, mnk: [m, n, k], matrices } = *product;
+    let Variant { tile, parts } = variant;
+    assert!(tile.serves(&rec.profile, product), "{tile:?} cannot serve {product:?}");
+    let aligned = layout.is_aligned(product.mnk);
+    let kernel = tile.kernel(layout, aligned);
+    let mut constants = vec![("M", m as f64), ("N", n as f64), ("K", k as f64)];
+    if matches!(tile, Tile::Row | Tile::Strided | Tile::Registers) {
+        assert_eq!(parts, 1, "{tile:?} in parts");
+        return in_one_part(rec, product, tile, kernel, [a, b], y, output);
+    }
+    // Parts begin where a tile's depth does.
+    let part = k.div_ceil(parts).next_multiple_of(16);
+    let parts = k.div_ceil(part);
+    let parts_of_y =
+        (parts > 1).then(|| rec.transient(Class::Scratch, DType::F32, "parts of a product", &[matrices, parts, m, n]));
+    let [a_by_depth, b_by_depth] = layout.by_depth();
+    constants.extend([
+        ("A_BY_DEPTH", f64::from(u8::from(a_by_depth))),
+        ("B_BY_DEPTH", f64::from(u8::from(b_by_depth))),
+        ("K_PART", part as f64),
+        ("PARTS", parts as f64),
+        if parts > 1 { Output::Write } else { output }.constant(),
+    ]);
+    let [rows, cols] = tile.extent();
+    let groups = [n.div_ceil(cols), m.div_ceil(rows), matrices * parts].map(|n| n as u32);
+    let target = parts_of_y.as_ref().unwrap_or(y);
+    if tile == Tile::Units {
+        let [largest_a, largest_b] = [a, b].map(|operand| largest(rec, operand));
+        rec.dispatch(kernel, &[a, b, &largest_a, &largest_b, target], &constants, groups);
+    } else {
+        rec.dispatch(kernel, &[a, b, target], &constants, groups);
+    }
+    if let Some(parts_of_y) = parts_of_y {
+        assert_eq!(matrices, 1, "parts of several products");
+        sum_parts(rec, &parts_of_y, y, parts, output);
+    }
+}
+
+/// y (+)= the sum of `parts` `[parts, …]`, in their order.
+fn sum_parts(rec: &mut Recorder, of: &Tensor, y: &Tensor, parts: usize, output: Output) {
+    let len = y.len() / 4;
+    let constants = [("LEN", len as f64), ("PARTS", parts as f64), output.constant()];
+    rec.dispatch(&SUM_PARTS, &[of, y], &constants, grid(len.div_ceil(LANES)));
+}
+
+/// The largest |x| of each of as many shares as a workgroup of `matmul_units` has lanes.
+fn largest(rec: &mut Recorder, x: &Tensor) -> Tensor {
+    const SHARES: usize = 128;
+    rec.derived(x, &LARGEST, |rec| {
+        let partial = rec.transient(Class::Scratch, DType::F32, "largest numbers", &[SHARES]);
+        let constants = [("LEN", (x.len() / 4) as f64), ("WG", 256.0)];
+        rec.dispatch(&LARGEST, &[x, &partial], &constants, [SHARES as u32, 1, 1]);
+        partial
+    })
+}
+
+fn in_one_part(
+    rec: &mut Recorder,
+    product: &Product,
+    tile: Tile,
+    kernel: &'static Kernel,
+    [a, b]: [&Tensor; 2],
+    y: &Tensor,
+    output: Output,
+) {
+    let [m, n, k] = product.mnk;
+    let mut constants = vec![("N", n as f64), ("K", k as f64), output.constant()];
+    if tile == Tile::Row {
+        constants.push(("WG", reduction_lanes(&rec.profile).min(LANES) as f64));
+        return rec.dispatch(kernel, &[a, b, y], &constants, grid(n));
+    }
+    constants.push(("M", m as f64));
+    if tile == Tile::Strided {
+        let (a_m, a_k, b_n, b_k) = match product.layout {
             Layout::Nt => (k, 1, k, 1),
             Layout::Nn => (k, 1, 1, n),
             Layout::Tn => (1, m, 1, n),
         };
         constants.extend([("A_M", a_m as f64), ("A_K", a_k as f64), ("B_N", b_n as f64), ("B_K", b_k as f64)]);
-        rec.dispatch(&MATMUL_STRIDED, &[a, b, y], &constants, [columns, m.div_ceil(8) as u32, 1]);
-        return;
     }
-    let (kernel, rows) = match (rec.profile.form, layout) {
-        (Form::Registers, Layout::Nt) => (&MATMUL_NT_REGISTERS, m.div_ceil(8)),
-        (Form::Registers, Layout::Nn) => (&MATMUL_NN_REGISTERS, m.div_ceil(8)),
-        (Form::Registers, Layout::Tn) => (&MATMUL_TN_REGISTERS, m.div_ceil(8)),
-        (Form::WorkgroupTiles, Layout::Nt) => (&MATMUL_NT_TILED, m.div_ceil(64)),
-        (Form::WorkgroupTiles, Layout::Nn) => (&MATMUL_NN_TILED, m.div_ceil(64)),
-        (Form::WorkgroupTiles, Layout::Tn) => (&MATMUL_TN_TILED, m.div_ceil(64)),
-    };
-    rec.dispatch(kernel, &[a, b, y], &constants, [columns, rows as u32, 1]);
+    let [rows, cols] = tile.extent();
+    rec.dispatch(kernel, &[a, b, y], &constants, [n.div_ceil(cols) as u32, m.div_ceil(rows) as u32, 1]);
 }
 
-fn matrix(tensor: &Tensor) -> [usize; 2] {
-    let [rows, cols] = tensor.shape[..] else { panic!("a matrix is wanted, got {:?}", tensor.shape) };
-    [rows, cols]
+/// Matrices, rows and columns.
+fn matrices(tensor: &Tensor) -> [usize; 3] {
+    match tensor.shape[..] {
+        [rows, cols] => [1, rows, cols],
+        [matrices, rows, cols] => [matrices, rows, cols],
+        _ => panic!("a matrix is wanted, got {:?}", tensor.shape),
+    }
 }

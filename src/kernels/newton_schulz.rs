@@ -2,13 +2,13 @@
 
 use super::scaled::{Scaled, WholeNorm, flag, whole_factor};
 use super::{LANES, Output, matmul};
-use crate::gpu::{Class, DType, Form, Recorder, Tensor, grid, kernels};
+use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {
     WIDEN = "widen";
     NARROW = "narrow";
     GRAM_REGISTERS = "gram_registers";
-    GRAM_TILED = "gram_tiled" + "tile";
+    GRAM_TILE = "gram_tile" + "tile" + "tile_64";
 }
 
 /// y = scale · p(X/‖X‖_F), p the steps' polynomials (a, b, c) one after the other: y `[m, n]` like X.
@@ -59,10 +59,12 @@ pub fn symmetric_product(rec: &mut Recorder, x: &Tensor, z: &Tensor, y: &Tensor,
     let [m, k] = x.shape[..] else { panic!("a matrix is wanted, got {:?}", x.shape) };
     assert_eq!((&z.shape[..], &y.shape[..]), (&[m, m][..], &[m, m][..]), "symmetric product of {:?}", x.shape);
     assert!(k.is_multiple_of(4), "symmetric product of {:?}: vec4s span the columns", x.shape);
-    let constants = [("M", m as f64), ("K", k as f64), ("ALPHA", alpha), ("BETA", beta), ("GAMMA", gamma)];
-    let (kernel, rows) = match rec.profile.form {
-        Form::Registers => (&GRAM_REGISTERS, m.div_ceil(8)),
-        Form::WorkgroupTiles => (&GRAM_TILED, m.div_ceil(64)),
-    };
-    rec.dispatch(kernel, &[x, z, y], &constants, [m.div_ceil(64) as u32, rows as u32, 1]);
+    let mut constants = vec![("M", m as f64), ("K", k as f64), ("ALPHA", alpha), ("BETA", beta), ("GAMMA", gamma)];
+    if rec.profile.software {
+        let groups = [m.div_ceil(64) as u32, m.div_ceil(8) as u32, 1];
+        return rec.dispatch(&GRAM_REGISTERS, &[x, z, y], &constants, groups);
+    }
+    constants.extend([("N", m as f64), ("A_BY_DEPTH", 1.0), ("B_BY_DEPTH", 1.0)]);
+    let side = m.div_ceil(64) as u32;
+    rec.dispatch(&GRAM_TILE, &[x, z, y], &constants, [side, side, 1]);
 }

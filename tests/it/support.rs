@@ -38,6 +38,12 @@ fn device(form: Form) -> &'static Arc<Gpu> {
     }
 }
 
+/// A device with every feature that some kernel can use and this adapter has, and with its own limits.
+pub fn features_gpu() -> &'static Gpu {
+    static FEATURES: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::WorkgroupTiles, false));
+    &FEATURES
+}
+
 /// Another device of a form, with time stamps: an optional feature, without which what is timed cannot be tested.
 pub fn timed_gpu(form: Form) -> Arc<Gpu> {
     let gpu = open(form, false);
@@ -87,7 +93,11 @@ pub struct Done {
 impl Case {
     /// Nothing recorded yet.
     pub fn new(form: Form) -> Self {
-        let gpu = gpu(form);
+        Self::on(gpu(form))
+    }
+
+    /// The same on a device of the caller's.
+    pub fn on(gpu: &'static Gpu) -> Self {
         let mut rec = Recorder::new(&gpu.profile);
         rec.begin("case");
         Self { rec, gpu, contents: Vec::new() }

@@ -1,15 +1,16 @@
-use multinorm::kernels::{Output, matmul};
+use multinorm::gpu::{Class, DType, Profile, Recorder};
+use multinorm::kernels::matmul::{self, Layout, Product, Tile, Variant, select, tiles};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, OUTPUTS, assert_close, sum};
+use crate::support::{Case, FORMS, OUTPUTS, assert_close, features_gpu, sum};
 
-/// `[M, N, K]` below, at and beyond blocks of 8 and tiles of 64, each dimension once no multiple of 4.
-/// The vec4 forms want K (nt), K and N (nn), M and N (tn) in fours; else, the strided form is tested instead.
-const SHAPES: [[usize; 3]; 11] = [
+/// `[M, N, K]` below, at and beyond blocks of 8 and tiles of 64 and 128, each dimension once no multiple of 4.
+const SHAPES: [[usize; 3]; 13] = [
     [1, 515, 130], // one row: matvec
     [65, 132, 36],
     [132, 68, 37],
     [65, 67, 68],
+    [160, 144, 100],
     [72, 64, 16],
     [12, 20, 28],
     [4, 4, 4],
@@ -17,45 +18,114 @@ const SHAPES: [[usize; 3]; 11] = [
     [9, 65, 17],
     [3, 200, 1],
     [1, 1, 1],
+    [16, 48, 260],
 ];
 
 /// With the first so many shapes every kernel comes up, and they are added to what is there as well.
-const ACCUMULATED: usize = 3;
+const ACCUMULATED: usize = 5;
 
 /// Sums of K products of normal numbers; the worst seen is 1.1e-6.
 const TOLERANCE: f64 = 6e-6;
+/// The same from operands in two halves; f32's own rounding in the units' sums adds to it.
+const SPLIT_TOLERANCE: f64 = 4e-5;
 
-#[test]
-fn the_three_layouts_agree_with_the_reference() {
-    for form in FORMS {
-        for (index, [m, n, k]) in SHAPES.into_iter().enumerate() {
-            let mut case = Case::new(form);
-            let (mk, mk_values) = case.random(&[m, k], 1);
-            let (nk, nk_values) = case.random(&[n, k], 2);
-            let (kn, kn_values) = case.random(&[k, n], 3);
-            let (km, km_values) = case.random(&[k, m], 4);
-            let products = [
-                ("nt", reference::matmul::nt(&mk_values, &nk_values, [m, n, k])),
-                ("nn", reference::matmul::nn(&mk_values, &kn_values, [m, n, k])),
-                ("tn", reference::matmul::tn(&km_values, &kn_values, [m, n, k])),
-            ];
-            let mut checks = Vec::new();
-            for output in if index < ACCUMULATED { &OUTPUTS[..] } else { &OUTPUTS[..1] } {
-                for (layout, product) in &products {
-                    let (y, before) = case.target(&[m, n], *output, 5);
-                    match *layout {
-                        "nt" => matmul::nt(&mut case.rec, &mk, &nk, &y, *output),
-                        "nn" => matmul::nn(&mut case.rec, &mk, &kn, &y, *output),
-                        _ => matmul::tn(&mut case.rec, &km, &kn, &y, *output),
-                    }
-                    checks.push((format!("{form:?} {layout} {output:?} {m}x{n}x{k}"), y, sum(&before, product)));
-                }
+fn reference_of(layout: Layout, a: &[f64], b: &[f64], mnk: [usize; 3]) -> Vec<f64> {
+    match layout {
+        Layout::Nt => reference::matmul::nt(a, b, mnk),
+        Layout::Nn => reference::matmul::nn(a, b, mnk),
+        Layout::Tn => reference::matmul::tn(a, b, mnk),
+    }
+}
+
+fn operand_shapes(layout: Layout, [m, n, k]: [usize; 3]) -> [[usize; 2]; 2] {
+    match layout {
+        Layout::Nt => [[m, k], [n, k]],
+        Layout::Nn => [[m, k], [k, n]],
+        Layout::Tn => [[k, m], [k, n]],
+    }
+}
+
+/// Every variant that the profile allows, of one product.
+fn check_variants(new_case: &dyn Fn() -> Case, what: &str, layout: Layout, mnk: [usize; 3], accumulate: bool) {
+    let [m, n, _] = mnk;
+    let mut case = new_case();
+    let [a_shape, b_shape] = operand_shapes(layout, mnk);
+    let (a, a_values) = case.random(&a_shape, 1);
+    let (b, b_values) = case.random(&b_shape, 2);
+    let want = reference_of(layout, &a_values, &b_values, mnk);
+    let product = Product { layout, mnk, matrices: 1 };
+    let mut checks = Vec::new();
+    for tile in tiles(&case.rec.profile, &product) {
+        let parts: &[usize] = if matches!(tile, Tile::Tile64 | Tile::Tile128 | Tile::Units) { &[1, 3] } else { &[1] };
+        for &parts in parts {
+            if parts > 1 && n % 4 != 0 {
+                continue; // the sum of the parts is made in vec4s
             }
-            let done = case.run();
-            for (what, y, want) in checks {
-                assert_close(what, &done.read(&y), &want, TOLERANCE);
+            for output in if accumulate { &OUTPUTS[..] } else { &OUTPUTS[..1] } {
+                let (y, before) = case.target(&[m, n], *output, 5);
+                matmul::record(&mut case.rec, &product, Variant { tile, parts }, [&a, &b], &y, *output);
+                let tolerance = if tile == Tile::Units { SPLIT_TOLERANCE } else { TOLERANCE };
+                let what = format!("{what} {layout:?} {tile:?} in {parts}, {output:?}, {mnk:?}");
+                checks.push((what, y, sum(&before, &want), tolerance));
             }
         }
+    }
+    let done = case.run();
+    for (what, y, want, tolerance) in checks {
+        assert_close(what, &done.read(&y), &want, tolerance);
+    }
+}
+
+#[test]
+fn every_variant_agrees_with_the_reference() {
+    for (index, mnk) in SHAPES.into_iter().enumerate() {
+        for layout in Layout::ALL {
+            // The variants are the same whatever the form.
+            check_variants(&|| Case::new(FORMS[0]), "web limits", layout, mnk, index < ACCUMULATED);
+        }
+    }
+}
+
+#[test]
+fn variants_of_this_adapters_features_agree_with_the_reference() {
+    for mnk in [[160, 144, 100], [16, 48, 260], [128, 128, 16], [272, 400, 1040]] {
+        for layout in Layout::ALL {
+            check_variants(&|| Case::on(features_gpu()), "features", layout, mnk, true);
+        }
+    }
+}
+
+#[test]
+fn what_is_chosen_agrees_with_the_reference() {
+    for form in FORMS {
+        for mnk in SHAPES {
+            for layout in Layout::ALL {
+                let mut case = Case::new(form);
+                let [a_shape, b_shape] = operand_shapes(layout, mnk);
+                let (a, a_values) = case.random(&a_shape, 1);
+                let (b, b_values) = case.random(&b_shape, 2);
+                let y = case.output(&mnk[..2]);
+                matmul::product(&mut case.rec, layout, [&a, &b], &y, OUTPUTS[0]);
+                let want = reference_of(layout, &a_values, &b_values, mnk);
+                assert_close(format!("{form:?} {layout:?} {mnk:?}"), &case.run().read(&y), &want, TOLERANCE);
+            }
+        }
+    }
+}
+
+#[test]
+fn matrices_one_after_the_other_are_multiplied_together() {
+    let mnk @ [m, n, k] = [20, 72, 36];
+    for layout in Layout::ALL {
+        let mut case = Case::new(FORMS[1]);
+        let [a_shape, b_shape] = operand_shapes(layout, mnk).map(|[rows, cols]| [3, rows, cols]);
+        let (a, a_values) = case.random(&a_shape, 1);
+        let (b, b_values) = case.random(&b_shape, 2);
+        let y = case.output(&[3, m, n]);
+        matmul::product(&mut case.rec, layout, [&a, &b], &y, OUTPUTS[0]);
+        let pairs = a_values.chunks(m * k).zip(b_values.chunks(k * n));
+        let want: Vec<f64> = pairs.flat_map(|(a, b)| reference_of(layout, a, b, mnk)).collect();
+        assert_close(format!("three products {layout:?}"), &case.run().read(&y), &want, TOLERANCE);
     }
 }
 
@@ -65,16 +135,66 @@ fn a_matrix_times_itself_reads_one_buffer_twice() {
         let mut case = Case::new(form);
         let (x, values) = case.random(&[12, 20], 1);
         let y = case.output(&[12, 12]);
-        matmul::nt(&mut case.rec, &x, &x, &y, Output::Write);
+        matmul::nt(&mut case.rec, &x, &x, &y, OUTPUTS[0]);
         let want = reference::matmul::nt(&values, &values, [12, 12, 20]);
         assert_close(format!("{form:?} x xT"), &case.run().read(&y), &want, TOLERANCE);
     }
 }
 
 #[test]
-#[should_panic(expected = "matmul nt: x [2, 4], w [3, 5]")]
+#[should_panic(expected = "matmul Nt: [2, 4] and [3, 5]")]
 fn inner_dimensions_that_differ_panic_with_both_shapes() {
     let mut case = Case::new(FORMS[0]);
     let [x, w, y] = [[2, 4], [3, 5], [2, 3]].map(|shape| case.output(&shape));
     matmul::nt(&mut case.rec, &x, &w, &y, OUTPUTS[0]);
+}
+
+/// A GPU with all that some kernel can use, as an H100 tells of itself.
+fn everything() -> Profile {
+    Profile {
+        f16: true,
+        subgroup_lanes: Some(32),
+        matrix_units: true,
+        splits_f32: true,
+        max_workgroup_bytes: 48 << 10,
+        max_invocations: 1024,
+        ..Profile::webgpu_default(FORMS[1])
+    }
+}
+
+#[test]
+fn the_choice_follows_the_adapter_and_the_shape() {
+    let software = Profile::webgpu_default(FORMS[0]);
+    let plain = Profile::webgpu_default(FORMS[1]);
+    let check = |profile: &Profile, layout, mnk, tile, parts| {
+        let chosen = select(profile, &Product { layout, mnk, matrices: 1 });
+        assert_eq!(chosen, Variant { tile, parts }, "{layout:?} {mnk:?}");
+    };
+    use Layout::{Nn, Nt, Tn};
+    check(&software, Nt, [512, 512, 512], Tile::Registers, 1);
+    check(&software, Nt, [512, 512, 510], Tile::Strided, 1);
+    check(&software, Tn, [510, 512, 512], Tile::Strided, 1);
+    check(&plain, Nt, [1, 512, 512], Tile::Row, 1);
+    // A batch's forward pass fills the card as it is; its weight gradients only in parts.
+    check(&plain, Nt, [16384, 512, 512], Tile::Tile128, 1);
+    check(&plain, Tn, [512, 512, 16384], Tile::Tile128, 16);
+    check(&plain, Nn, [128, 576, 576], Tile::Tile64, 2);
+    check(&plain, Nt, [16384, 5461, 2048], Tile::Tile128, 1);
+    check(&everything(), Nt, [16384, 512, 512], Tile::Units, 1);
+    check(&everything(), Tn, [512, 512, 16384], Tile::Units, 16);
+    check(&everything(), Nt, [16384, 5461, 2048], Tile::Tile128, 1);
+}
+
+#[test]
+fn the_size_of_an_operand_is_measured_once_for_as_long_as_nothing_writes_it() {
+    let mut rec = Recorder::new(&everything());
+    let [x, w, y, z] = [[256, 256]; 4].map(|shape| rec.persistent(Class::Scratch, DType::F32, "any", &shape));
+    rec.begin("products");
+    matmul::nt(&mut rec, &x, &w, &y, OUTPUTS[0]);
+    matmul::nn(&mut rec, &x, &w, &z, OUTPUTS[0]); // both are known
+    matmul::nt(&mut rec, &z, &w, &y, OUTPUTS[0]); // z is new
+    matmul::nn(&mut rec, &y, &z, &w, OUTPUTS[0]); // y is new
+    matmul::nn(&mut rec, &y, &w, &z, OUTPUTS[0]); // w was written
+    let measured = rec.dispatches("products").iter().filter(|(kernel, _)| *kernel == "largest").count();
+    assert_eq!(measured, 5);
 }

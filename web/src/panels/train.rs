@@ -297,8 +297,8 @@ mod tests {
         let parts: Vec<(&str, &str)> = kernels.map(|kernel| (kernel.name, part_of(kernel.name))).collect();
         let of = |kernel: &str| parts.iter().find(|(name, _)| *name == kernel).unwrap().1;
         assert_eq!(of("scale_rows"), "optimizer");
-        assert_eq!(of("gram_tiled"), "optimizer");
-        assert_eq!(of("matmul_nt_tiled"), "matrix products");
+        assert_eq!(of("gram_tile"), "optimizer");
+        assert_eq!(of("matmul_nt_tile_64"), "matrix products");
         assert_eq!(of("embedding_backward"), "norms and activations");
         assert_eq!(of("gradient_statistics"), "gradient norms");
     }

@@ -1,0 +1,19 @@
+// y = the sum of PARTS parts, in their order: what several workgroups made of one product.
+override LEN: u32;    // of y; in vec4s
+override PARTS: u32;
+override ACCUMULATE: bool = false;
+@group(0) @binding(0) var<storage, read>       parts: array<vec4<f32>>;  // [PARTS, LEN]
+@group(0) @binding(1) var<storage, read_write> y:     array<vec4<f32>>;  // [LEN]
+
+@compute @workgroup_size(64)
+fn sum_parts(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = (group.y * count.x + group.x) * 64u + lane;
+    if (at >= LEN) { return; }
+    var sum = parts[at];
+    for (var part = 1u; part < PARTS; part++) { sum += parts[part * LEN + at]; }
+    y[at] = select(vec4<f32>(), y[at], ACCUMULATE) + sum;
+}
