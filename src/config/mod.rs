@@ -31,6 +31,6 @@ pub use optimizer::OptimizerConfig;
 pub use passes::{MomentumPlacement, Pass, PassProgram, ScaleRule, Spectral, SpectralVariant};
 pub use rule::{Recipe, Rule};
 pub use run::{
-    CORPORA, CheckpointConfig, DataConfig, EvalConfig, Precision, RunConfig, ScheduleConfig, ScheduleKind,
-    SpectraConfig, TrainConfig,
+    CORPORA, CheckpointConfig, DataConfig, EvalConfig, MatmulPrecision, Precision, RunConfig, ScheduleConfig,
+    ScheduleKind, SpectraConfig, TrainConfig,
 };

@@ -100,6 +100,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// The numbers of weights and activations.
     pub precision: Precision,
+    /// How exactly products of f32 matrices are made, as PyTorch's `set_float32_matmul_precision` has it.
+    pub float32_matmul_precision: MatmulPrecision,
     /// The gradient's largest L2 norm over all parameters, or its largest size along a direction of a zeroth-order step; 0 does
     /// not clip.
     pub max_grad_norm: f64,
@@ -116,6 +118,17 @@ pub struct TrainConfig {
 pub enum Precision {
     /// Single precision.
     F32,
+}
+
+/// How exactly products of f32 matrices are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MatmulPrecision {
+    /// In single precision throughout.
+    Highest,
+    /// On half-precision matrix units where the adapter has them, each operand as a sum of two halves: errors are 3 to 10
+    /// times those of single precision. Elsewhere the same as `highest`.
+    High,
 }
 
 /// `[eval]`: when and on how much to evaluate.
@@ -370,6 +383,14 @@ impl TrainConfig {
                 }
                 _ => return Err(section.error("precision", format!("must be f32, got `{precision}`"))),
             },
+            float32_matmul_precision: match section.require::<String>("float32_matmul_precision")?.as_str() {
+                "highest" => MatmulPrecision::Highest,
+                "high" => MatmulPrecision::High,
+                other => {
+                    let message = format!("must be highest or high, got `{other}`");
+                    return Err(section.error("float32_matmul_precision", message));
+                }
+            },
             max_grad_norm: section.require("max_grad_norm")?,
             fused_update: section.require("fused_update")?,
             init_from: section.get("init_from")?,
@@ -439,7 +460,7 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be() {
-        let cases: [(&[&str], &str); 28] = [
+        let cases: [(&[&str], &str); 29] = [
             (&["data.source=[]"], "data.source: must name a text"),
             (&["data.tokenizer=''"], "data.tokenizer: must be bytes, bpe"),
             (&["data.text_field=''"], "data.text_field: must name"),
@@ -458,6 +479,10 @@ mod tests {
             ),
             (&["train.precision=f16"], "--set train.precision: mixed precision is not there yet"),
             (&["train.precision=f64"], "--set train.precision: must be f32, got `f64`"),
+            (
+                &["train.float32_matmul_precision=medium"],
+                "--set train.float32_matmul_precision: must be highest or high, got `medium`",
+            ),
             (&["train.max_grad_norm=-1"], "train.max_grad_norm: must be finite and at least 0, got -1"),
             (
                 &["train.fused_update=true", "train.batch_size=8", "train.micro_batch_size=2"],
@@ -510,7 +535,7 @@ mod tests {
     fn a_default_micro_batch_follows_the_batch() {
         for (batch, micro) in [(1, 1), (6, 2), (16, 8)] {
             let mut section = Section::new("train");
-            let text = "steps=1\nmicro_batch_size=8\nsequence_length=1\nseed=0\nprecision='f32'\nmax_grad_norm=0\nfused_update=false";
+            let text = "steps=1\nmicro_batch_size=8\nsequence_length=1\nseed=0\nprecision='f32'\nfloat32_matmul_precision='high'\nmax_grad_norm=0\nfused_update=false";
             for (key, value) in text.parse::<toml::Table>().unwrap() {
                 section.put(key, value, super::super::keys::Origin::Defaults);
             }

@@ -1,6 +1,8 @@
 //! The device: what it can do, its pipelines, its errors.
 
 use std::collections::HashMap;
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapter::{AdapterChoice, driver_name};
@@ -152,6 +154,9 @@ pub struct Gpu {
     failure: Arc<Mutex<Option<String>>>,
 }
 
+/// A kernel with the constants of one use.
+pub(super) type KernelUse = (&'static Kernel, Vec<(&'static str, f64)>);
+
 /// Kernel and constants: everything that makes a pipeline.
 type PipelineKey = (&'static Kernel, Vec<(&'static str, u64)>);
 
@@ -264,6 +269,35 @@ impl Gpu {
         self.check()
     }
 
+    /// Makes the pipelines of `uses` that are not there yet, side by side: a driver takes its time with each.
+    ///
+    /// Errors: the first kernel that the driver refuses.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) async fn prepare(&self, uses: &[KernelUse]) -> Result<()> {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(uses.len());
+        if threads < 2 {
+            return Ok(()); // they are made where they are first asked for
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some((kernel, constants)) = uses.get(next.fetch_add(1, Ordering::Relaxed)) {
+                pollster::block_on(self.pipeline(kernel, constants))?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let ended = workers.into_iter().map(|worker| worker.join());
+            ended.map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        })
+    }
+
+    /// The browser compiles where it likes.
+    #[cfg(target_arch = "wasm32")]
+    pub(super) async fn prepare(&self, _: &[KernelUse]) -> Result<()> {
+        Ok(())
+    }
+
     /// The pipeline of a kernel with its constants: made once, shared by all plans.
     pub(super) async fn pipeline(
         &self,
@@ -296,7 +330,9 @@ impl Gpu {
     }
 
     fn module(&self, kernel: &'static Kernel) -> wgpu::ShaderModule {
-        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = self.modules.lock().unwrap_or_else(PoisonError::into_inner).get(kernel) {
+            return module.clone();
+        }
         let make = || {
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(kernel.name),
@@ -316,6 +352,7 @@ impl Gpu {
                 self.device.create_shader_module_trusted(descriptor, checks)
             }
         };
-        modules.entry(kernel).or_insert_with(make).clone()
+        let module = make(); // without the lock: others compile meanwhile
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner).entry(kernel).or_insert(module).clone()
     }
 }

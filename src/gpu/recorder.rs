@@ -1,7 +1,7 @@
 //! Recording: tensors and dispatches as data, before anything is allocated.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::device::{Gpu, Profile};
 use super::dtype::DType;
@@ -235,14 +235,13 @@ impl Recorder {
 
     /// Each kernel with the constants it is used with, once each.
     pub fn kernels(&self) -> Vec<(&'static Kernel, Vec<(&'static str, f64)>)> {
-        let mut used: Vec<(&'static Kernel, Vec<(&'static str, f64)>)> = Vec::new();
-        for dispatch in self.plans.iter().flat_map(|plan| &plan.dispatches) {
-            let entry = (dispatch.kernel, dispatch.constants.clone());
-            if !used.contains(&entry) {
-                used.push(entry);
-            }
-        }
-        used
+        let mut seen = HashSet::new();
+        let uses = self.plans.iter().flat_map(|plan| &plan.dispatches);
+        let first = uses.filter(|dispatch| {
+            let bits: Vec<(&str, u64)> = dispatch.constants.iter().map(|&(name, x)| (name, x.to_bits())).collect();
+            seen.insert((dispatch.kernel, bits))
+        });
+        first.map(|dispatch| (dispatch.kernel, dispatch.constants.clone())).collect()
     }
 
     /// The kernel and the tensors of every dispatch of a plan's longest replay.

@@ -68,6 +68,7 @@ impl Workspace {
             buffers.push(create_buffer(gpu, &record.label, record.bytes, usage).await?);
         }
         let mut workspace = Self { buffers, place: layout.place, plans: Vec::new(), memory };
+        gpu.prepare(&recorder.kernels()).await?;
         for plan in &recorder.plans {
             let mut steps = Vec::with_capacity(plan.dispatches.len());
             for dispatch in &plan.dispatches {

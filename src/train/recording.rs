@@ -2,7 +2,7 @@
 
 use super::samples::Watched;
 use crate::Result;
-use crate::config::{MezoConfig, RunConfig, TrainConfig};
+use crate::config::{MatmulPrecision, MezoConfig, RunConfig, TrainConfig};
 use crate::gpu::{Class, DType, Profile, ReadbackRing, Recorder, Tensor};
 use crate::kernels::Output;
 use crate::kernels::norms::{GradientNorms, Place, gradient_statistics};
@@ -107,6 +107,9 @@ impl Recorded {
     /// What every run has, and the plan of its evaluation.
     fn begin(config: &RunConfig, profile: &Profile, gradients: Gradients) -> Self {
         let mut recorder = Recorder::new(profile);
+        // The difference of two losses wants all their digits.
+        recorder.profile.splits_f32 =
+            gradients != Gradients::None && config.train.float32_matmul_precision == MatmulPrecision::High;
         let rec = &mut recorder;
         let llama = Llama::new(rec, &config.model, gradients);
         let train = &config.train;
