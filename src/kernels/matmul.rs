@@ -53,6 +53,7 @@ fn matvec(rec: &mut Recorder, x: &Tensor, w: &Tensor, y: &Tensor, output: Output
     let lanes = reduction_lanes(&rec.profile).min(LANES) as f64;
     let constants = [("N", n as f64), ("K", k as f64), ("WG", lanes), output.constant()];
     rec.dispatch(&MATVEC, &[x, w, y], &constants, grid(n));
+    rec.flops(2 * (n * k) as u64);
 }
 
 fn product(rec: &mut Recorder, layout: Layout, a: &Tensor, b: &Tensor, y: &Tensor, mnk: [usize; 3], output: Output) {
@@ -74,6 +75,7 @@ fn product(rec: &mut Recorder, layout: Layout, a: &Tensor, b: &Tensor, y: &Tenso
         };
         constants.extend([("A_M", a_m as f64), ("A_K", a_k as f64), ("B_N", b_n as f64), ("B_K", b_k as f64)]);
         rec.dispatch(&MATMUL_STRIDED, &[a, b, y], &constants, [columns, m.div_ceil(8) as u32, 1]);
+        rec.flops(2 * (m * n * k) as u64);
         return;
     }
     let (kernel, rows) = match (rec.profile.form, layout) {
@@ -85,6 +87,7 @@ fn product(rec: &mut Recorder, layout: Layout, a: &Tensor, b: &Tensor, y: &Tenso
         (Form::WorkgroupTiles, Layout::Tn) => (&MATMUL_TN_TILED, m.div_ceil(64)),
     };
     rec.dispatch(kernel, &[a, b, y], &constants, [columns, rows as u32, 1]);
+    rec.flops(2 * (m * n * k) as u64);
 }
 
 fn matrix(tensor: &Tensor) -> [usize; 2] {

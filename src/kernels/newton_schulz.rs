@@ -65,4 +65,5 @@ pub fn symmetric_product(rec: &mut Recorder, x: &Tensor, z: &Tensor, y: &Tensor,
         Form::WorkgroupTiles => (&GRAM_TILED, m.div_ceil(64)),
     };
     rec.dispatch(kernel, &[x, z, y], &constants, [m.div_ceil(64) as u32, rows as u32, 1]);
+    rec.flops((m * (m + 1) * k) as u64);
 }

@@ -310,7 +310,8 @@ fn only_the_command_line_prints_and_blocks() {
 }
 
 /// Reference files of another name than the kernel file's, and the kernels that need none.
-const REFERENCES: [(&str, Option<&str>); 6] = [
+const REFERENCES: [(&str, Option<&str>); 7] = [
+    ("bench", None),
     ("factored", Some("adafactor")),
     ("fill", None),
     ("norms", Some("norm")),

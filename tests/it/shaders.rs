@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use multinorm::config::{Pass, Role, optimizer_names};
-use multinorm::gpu::{Class, DType, Kernel, Profile, Recorder, Tensor};
+use multinorm::gpu::{Class, DType, Form, Kernel, Need, Profile, Recorder, Tensor, Touch};
 use multinorm::kernels;
 use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
 use multinorm::optim::{Iterate, Perturbed, StepTensors, Update};
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
 
 use crate::support::{FORMS, OUTPUTS, fit_rank, optimizer};
@@ -34,7 +34,27 @@ static EVERY_USE: LazyLock<Vec<Use>> = LazyLock::new(|| {
 
 /// Recorders in which every launcher was called with all that changes its kernel or its constants.
 fn every_use() -> Vec<Recorder> {
-    FORMS.into_iter().map(|form| Recorder::new(&Profile::webgpu_default(form))).map(record_all).collect()
+    let mut recorders: Vec<Recorder> =
+        FORMS.into_iter().map(|form| Recorder::new(&Profile::webgpu_default(form))).map(record_all).collect();
+    recorders.push(record_ceilings(Recorder::new(&everything())));
+    recorders
+}
+
+/// An adapter that has all that some kernel needs.
+fn everything() -> Profile {
+    let default = Profile::webgpu_default(Form::WorkgroupTiles);
+    Profile { f16: true, subgroup_lanes: Some(32), matrix_units: true, ..default }
+}
+
+fn record_ceilings(mut rec: Recorder) -> Recorder {
+    rec.begin("ceilings");
+    let [x, y] = [(); 2].map(|()| tensor(&mut rec, &[2, 4]));
+    kernels::bench::copy(&mut rec, &x, &y);
+    kernels::bench::fma(&mut rec, &x, &y, 3);
+    let [a, b] = [2, 4].map(|n| rec.persistent(Class::Scratch, DType::F16, "any", &[n, 16, 16]));
+    let sums = tensor(&mut rec, &[4, 2, 4, 16, 16]);
+    kernels::bench::matrix_units(&mut rec, &a, &b, &sums, 3);
+    rec
 }
 
 fn tensor(rec: &mut Recorder, shape: &[usize]) -> Tensor {
@@ -217,21 +237,41 @@ fn wgsl_files(folder: &Path) -> BTreeMap<String, String> {
     files
 }
 
-/// Parsed and validated with no capability beyond WebGPU's own.
-fn validated(name: &str, source: &str) -> (Module, ModuleInfo) {
+/// What naga calls that which a kernel needs of an adapter.
+fn capabilities(kernel: &Kernel) -> Capabilities {
+    let of = |need: &Need| match need {
+        Need::F16 => Capabilities::SHADER_FLOAT16,
+        Need::Subgroups(_) => Capabilities::SUBGROUP,
+        Need::MatrixUnits => Capabilities::COOPERATIVE_MATRIX,
+        Need::WorkgroupBytes(_) | Need::Invocations(_) => Capabilities::empty(),
+    };
+    kernel.needs.iter().map(of).collect()
+}
+
+/// Whether a kernel is made for matrix units, which Metal and Direct3D have in another form.
+fn has_matrices(kernel: &Kernel) -> bool {
+    kernel.needs.contains(&Need::MatrixUnits)
+}
+
+/// Parsed, and validated with no capability beyond WebGPU's own and these.
+fn validated_with(name: &str, source: &str, capabilities: Capabilities) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("shaders/{name}.wgsl: {}", error.emit_to_string(source)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|error| panic!("shaders/{name}.wgsl: {}", error.emit_to_string(source)));
     (module, info)
+}
+
+fn validated(kernel: &Kernel) -> (Module, ModuleInfo) {
+    validated_with(kernel.name, kernel.source, capabilities(kernel))
 }
 
 /// Runs `check` on every use, as the module it becomes once the constants are in.
 fn for_every_use(check: impl Fn(&str, &'static Kernel, &Module, &ModuleInfo)) {
     for (kernel, constants) in EVERY_USE.iter() {
         let what = format!("{} with {constants:?}", kernel.name);
-        let (module, info) = validated(kernel.name, kernel.source);
+        let (module, info) = validated(kernel);
         let values: HashMap<String, f64> = constants.iter().map(|&(name, value)| (name.into(), value)).collect();
         let entry = Some((ShaderStage::Compute, kernel.file));
         let (module, info) = process_overrides(&module, &info, entry, &values.into_iter().collect())
@@ -268,7 +308,7 @@ fn a_kernels_source_is_its_file_and_then_libraries() {
 #[test]
 fn every_kernel_has_one_entry_point_of_its_name_and_bindings_of_one_group() {
     for kernel in all_kernels() {
-        let (module, _) = validated(kernel.name, kernel.source);
+        let (module, _) = validated(kernel);
         let entries: Vec<&str> = module.entry_points.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(entries, [kernel.file], "entry points of shaders/{}.wgsl", kernel.file);
         assert_eq!(module.entry_points[0].stage, ShaderStage::Compute, "{}", kernel.name);
@@ -284,9 +324,49 @@ fn every_kernel_has_one_entry_point_of_its_name_and_bindings_of_one_group() {
 }
 
 #[test]
+fn bindings_are_read_and_written_as_naga_finds() {
+    let mut conditional = BTreeSet::new();
+    for kernel in all_kernels() {
+        let (module, info) = validated(kernel);
+        let uses = info.get_entry_point(0);
+        for (number, binding) in kernel.bindings().enumerate() {
+            let of_number = |(_, variable): &(_, &naga::GlobalVariable)| {
+                variable.binding.is_some_and(|bound| bound.binding == number as u32)
+            };
+            let (handle, variable) = module.global_variables.iter().find(of_number).expect("a binding of this number");
+            assert_eq!(variable.name.as_deref(), Some(binding.name), "{}: binding {number}", kernel.name);
+            let found = uses[handle];
+            let (reads, writes) = (found.contains(GlobalUse::READ), found.contains(GlobalUse::WRITE));
+            assert_eq!(
+                (binding.reads.ever(), binding.writes.ever()),
+                (reads, writes),
+                "{}: left whether its text reads and writes {}, right what naga says",
+                kernel.name,
+                binding.name
+            );
+            // naga knows no constants: the conditions are ours alone.
+            for touch in [binding.reads, binding.writes] {
+                if let Touch::If { constant, wanted, .. } = touch {
+                    conditional.insert((kernel.name, binding.name, constant, wanted));
+                }
+            }
+        }
+    }
+    for known in [
+        ("matmul_nt_tiled", "y", "ACCUMULATE", true),
+        ("matvec", "y", "ACCUMULATE", true),
+        ("cross_entropy_statistics", "statistics", "BEGIN", false),
+        ("scale_rows", "partial", "COLUMN_SUMS", true),
+        ("subspace_moments", "direction", "DIRECTION", true),
+    ] {
+        assert!(conditional.contains(&known), "{known:?} is not among {conditional:#?}");
+    }
+}
+
+#[test]
 fn libraries_have_neither_bindings_nor_entry_points() {
     for (name, source) in wgsl_files(&folder().join("lib")) {
-        let (module, _) = validated(&format!("lib/{name}"), &source);
+        let (module, _) = validated_with(&format!("lib/{name}"), &source, Capabilities::all());
         assert!(module.entry_points.is_empty(), "lib/{name}.wgsl has an entry point");
         let bound = module.global_variables.iter().any(|(_, variable)| variable.binding.is_some());
         assert!(!bound, "lib/{name}.wgsl has a binding");
@@ -307,7 +387,7 @@ fn the_launchers_use_every_registered_kernel() {
 fn constants_are_whole_where_the_kernel_wants_whole_numbers() {
     // naga truncates a fraction for a u32 without a word.
     for (kernel, constants) in EVERY_USE.iter() {
-        let (module, _) = validated(kernel.name, kernel.source);
+        let (module, _) = validated(kernel);
         for (_, constant) in module.overrides.iter() {
             let name = constant.name.as_deref().expect("overrides have names");
             let Some(&(_, value)) = constants.iter().find(|(given, _)| *given == name) else { continue };
@@ -373,6 +453,9 @@ fn validate_spirv(what: &str, bytes: &[u8]) {
 #[test]
 fn every_use_translates_to_metal() {
     for_every_use(|what, kernel, module, info| {
+        if has_matrices(kernel) {
+            return; // never used there: the adapter's matrices are of 8×8
+        }
         for policy in CHECKS {
             let options =
                 msl::Options { lang_version: (2, 0), bounds_check_policies: policies(policy), ..Default::default() };
@@ -390,6 +473,9 @@ fn every_use_translates_to_metal() {
 #[test]
 fn every_use_translates_to_direct3d() {
     for_every_use(|what, kernel, module, info| {
+        if has_matrices(kernel) {
+            return; // never used there, and naga has no HLSL for them
+        }
         for restrict_indexing in [true, false] {
             let options = hlsl::Options { restrict_indexing, ..Default::default() };
             let entry = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, kernel.file.into())) };
