@@ -96,12 +96,12 @@ fn print_all(listed: &[&Kernel], profile: &Profile, adapter: Option<&str>) {
         Some(name) => println!("✓ and ✗: whether {name} has what a kernel needs\n"),
         None => println!("no adapter is here to tell whether it has what a kernel needs\n"),
     }
-    println!("{:<34}{:<28}{:<22}{:<22}needs", "kernel", "file", "libraries", "bindings");
+    println!("{:<34}{:<36}{:<22}{:<22}needs", "kernel", "file", "libraries", "bindings");
     for kernel in listed {
         let bindings: Vec<Binding<'_>> = kernel.bindings().collect();
         let n = |which: fn(&Binding<'_>) -> bool| bindings.iter().filter(|binding| which(binding)).count();
         println!(
-            "{:<34}{:<28}{:<22}{:<22}{}",
+            "{:<34}{:<36}{:<22}{:<22}{}",
             kernel.name,
             format!("{}.wgsl", kernel.file),
             kernel.libraries.join(", "),
@@ -172,7 +172,7 @@ fn touch_in_words(touch: Touch) -> String {
 
 fn needs_in_words(kernel: &Kernel, profile: Option<&Profile>) -> String {
     if kernel.needs.is_empty() {
-        return "nothing beyond WebGPU's defaults".into();
+        return "WebGPU's default limits".into();
     }
     let words = |need: &Need| match profile.map(|profile| profile.has(*need)) {
         None => need_in_words(need),

@@ -63,12 +63,15 @@ pub(super) fn touched(text: &'static str, name: &str) -> [Touch; 2] {
     let token = |at: usize| tokens.get(at).copied().unwrap_or("");
     let [mut reads, mut writes] = [Touch::Never; 2];
     let mut begun = 0; // where the statement at hand begins
-    let mut blocks: Vec<Option<Touch>> = Vec::new();
+    // Of every open block what it stands under, and whether something of its own has the name.
+    let mut blocks: Vec<(Option<Touch>, bool)> = Vec::new();
+    let mut parameter = false; // of the function whose block is about to open
     for at in 0..tokens.len() {
         match token(at) {
             ";" => begun = at + 1,
             "{" => {
-                blocks.push(condition(&tokens[begun..at], &flags));
+                blocks.push((condition(&tokens[begun..at], &flags), parameter));
+                parameter = false;
                 begun = at + 1;
             }
             "}" => {
@@ -77,11 +80,20 @@ pub(super) fn touched(text: &'static str, name: &str) -> [Touch; 2] {
             }
             found if found == name => {
                 let before = if at > 0 { token(at - 1) } else { "" };
-                // A member of that name, or the declaration.
-                if before == "." || token(at + 1) == ":" {
-                    continue;
+                match before {
+                    "." => continue, // a member
+                    "let" | "var" | "const" => {
+                        blocks.last_mut().expect("it stands in a function").1 = true;
+                        continue;
+                    }
+                    _ if token(at + 1) == ":" => {
+                        parameter |= blocks.is_empty() && tokens[begun..at].contains(&"fn");
+                        continue; // a parameter, or the declaration itself
+                    }
+                    _ if blocks.iter().any(|(_, own)| *own) => continue,
+                    _ => {}
                 }
-                let under = blocks.iter().rev().flatten().next().copied().unwrap_or(Touch::Always);
+                let under = blocks.iter().rev().find_map(|(under, _)| *under).unwrap_or(Touch::Always);
                 let rest = &tokens[begun..];
                 let statement = rest.iter().position(|token| matches!(*token, ";" | "{" | "}")).unwrap_or(rest.len());
                 let read = match flags.get(ACCUMULATE) {
@@ -222,7 +234,9 @@ mod tests {
             coopStore(sums, &w[at], COLS);
             let m = coopLoad<coop_mat16x16<f16, A>>(&w2[at], COLS);
             let both = min(p == 0.0, y2[0]) == true;
-        }";
+        }
+        fn own(y3: u32, y4: u32) { y3[0] = 1.0; var y5 = y6[0]; if (y5 > 0.0) { y5 += 1.0; } }
+        fn theirs() { y3[0] += 1.0; }";
 
     #[test]
     fn reads_and_writes_are_told_apart() {
@@ -243,6 +257,10 @@ mod tests {
             ("w2", [always, never]),
             ("p", [always, never]),
             ("y2", [always, never]),
+            ("y3", [always, always]),
+            ("y4", [never, never]),
+            ("y5", [never, never]),
+            ("y6", [always, never]),
         ] {
             assert_eq!(touched(TEXT, name), want, "{name}");
         }

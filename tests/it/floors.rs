@@ -379,3 +379,10 @@ fn clocks_run_in_the_browser_too() {
         }
     }
 }
+
+#[test]
+fn the_version_of_wgpu_that_is_told_is_the_one_that_is_built() {
+    let lock = read("Cargo.lock");
+    let entry = format!("name = \"wgpu\"\nversion = \"{}\"\n", multinorm::gpu::WGPU_VERSION);
+    assert!(lock.contains(&entry), "gpu::WGPU_VERSION is not that of Cargo.lock");
+}

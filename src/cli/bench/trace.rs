@@ -1,6 +1,7 @@
 //! What `--trace FILE` writes: events as ui.perfetto.dev and chrome://tracing open them, one lane for the host and one for
 //! the device.
 
+use std::fs;
 use std::path::Path;
 
 use multinorm::gpu::{DispatchTime, Span, Workspace};
@@ -61,7 +62,7 @@ impl Trace {
     pub fn write(&self, path: &Path, about: Value) -> Result<()> {
         let document = json!({ "displayTimeUnit": "ms", "otherData": about, "traceEvents": self.events });
         let text = serde_json::to_string(&document).expect("our own values can be written as JSON");
-        std::fs::write(path, text).map_err(Error::io("write", path))
+        fs::write(path, text).map_err(Error::io("write", path))
     }
 
     fn secs(&self, moment: Instant) -> f64 {
