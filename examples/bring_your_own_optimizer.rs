@@ -11,9 +11,9 @@ use multinorm::gpu::{Gpu, GpuOptions, Kernel, grid};
 use multinorm::train::Trainer;
 
 /// signSGD: every weight moves by the same amount.
-static SIGN_DESCENT: Kernel = Kernel {
-    name: "sign_descent",
-    source: "
+static SIGN_DESCENT: Kernel = Kernel::new(
+    "sign_descent",
+    "
         override LEN: u32;
         override LR: f32;
         @group(0) @binding(0) var<storage, read_write> weight:   array<f32>;
@@ -24,7 +24,7 @@ static SIGN_DESCENT: Kernel = Kernel {
             let at = id.y * count.x * 64u + id.x;
             if (at < LEN) { weight[at] -= LR * step.x * sign(gradient[at]); }
         }",
-};
+);
 
 #[pollster::main]
 async fn main() -> multinorm::Result<()> {

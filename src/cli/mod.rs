@@ -7,6 +7,7 @@ mod devices;
 mod eval;
 mod generate;
 mod inspect;
+mod kernels;
 mod model;
 mod normalize;
 mod output;
@@ -45,6 +46,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Verifies, then times
     Bench(bench::BenchArgs),
+    /// Lists the kernels with what they need of an adapter, or shows one and its translations
+    Kernels(kernels::KernelsArgs),
 }
 
 /// Which device computes.
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Compare(args) => compare::run(device, args),
         Command::Bench(args) => bench::run(device, args),
+        Command::Kernels(args) => kernels::run(device, args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -89,13 +89,18 @@ impl Profile {
 
     /// Whether the adapter has all that a kernel needs.
     pub fn runs(&self, kernel: &Kernel) -> bool {
-        kernel.needs.iter().all(|need| match *need {
+        kernel.needs.iter().all(|need| self.has(*need))
+    }
+
+    /// Whether the adapter has something that a kernel needs.
+    pub fn has(&self, need: Need) -> bool {
+        match need {
             Need::F16 => self.f16,
             Need::Subgroups(lanes) => self.subgroup_lanes == Some(lanes),
             Need::MatrixUnits => self.matrix_units,
             Need::WorkgroupBytes(bytes) => bytes <= self.max_workgroup_bytes,
             Need::Invocations(n) => n <= self.max_invocations,
-        })
+        }
     }
 }
 
@@ -148,6 +153,8 @@ pub struct Gpu {
     pub adapter_name: String,
     /// Backend, driver and version.
     pub driver: String,
+    /// `vulkan`, `metal`, `dx12`, `gl` or `webgpu`.
+    pub backend: String,
     checked: bool,
     modules: Mutex<HashMap<&'static Kernel, wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<PipelineKey, wgpu::ComputePipeline>>,
@@ -215,6 +222,7 @@ impl Gpu {
                 info.name.clone()
             },
             driver: format!("{}, {}", info.backend, driver_name(info)),
+            backend: info.backend.to_string(),
             device,
             queue,
             checked: false,

@@ -1,6 +1,9 @@
 //! A kernel is its WGSL: bindings, access and workgroup size stand there alone. What it needs of an adapter stands
 //! beside it, where it is named.
 
+use std::sync::OnceLock;
+
+use super::access::{Touch, touched};
 use super::dtype::DType;
 
 /// One entry point of WGSL with the library text it calls.
@@ -13,8 +16,15 @@ pub struct Kernel {
     pub file: &'static str,
     /// `shaders/FILE.wgsl`, then its libraries: line numbers of messages are those of the kernel's own file.
     pub source: &'static str,
+    /// The libraries' names, stems in `shaders/lib/`.
+    pub libraries: &'static [&'static str],
+    /// The Rust module that names it, whose functions record it.
+    pub module: &'static str,
     /// What an adapter must have beyond WebGPU's default limits; see [`super::Profile::runs`].
     pub needs: &'static [Need],
+    /// Bytes of `source` that are its own: what follows is the libraries'.
+    pub(crate) own_bytes: usize,
+    pub(crate) read_off: OnceLock<Vec<Binding<'static>>>,
 }
 
 /// Something that not every adapter has.
@@ -52,15 +62,41 @@ pub struct Binding<'a> {
     pub access: Access,
     /// Type of the elements; none for a struct.
     pub dtype: Option<DType>,
+    /// When a dispatch reads it.
+    pub reads: Touch,
+    /// When a dispatch writes it.
+    pub writes: Touch,
+    /// What the line says of its shape.
+    pub shape: &'a str,
 }
 
 impl Kernel {
+    /// A kernel of a caller's own: its entry point is called as it is, and WebGPU's default limits are enough for it.
+    pub const fn new(name: &'static str, source: &'static str) -> Self {
+        let (libraries, needs): (&[&str], &[Need]) = (&[], &[]);
+        let (module, own_bytes) = ("", source.len());
+        Self { name, file: name, source, libraries, module, needs, own_bytes, read_off: OnceLock::new() }
+    }
+
     /// The bindings in their order, read off the text: nothing on the host says them a second time.
     ///
     /// A test compares them with what naga makes of the same text.
     pub fn bindings(&self) -> impl Iterator<Item = Binding<'static>> {
-        let declared = self.source.lines().filter(|line| line.starts_with("@group(0) @binding("));
-        declared.map(|line| binding(line).unwrap_or_else(|| panic!("{}: not a binding: {line}", self.name)))
+        self.read_off.get_or_init(|| self.read_bindings()).iter().copied()
+    }
+
+    fn read_bindings(&self) -> Vec<Binding<'static>> {
+        let text = &self.source[..self.own_bytes]; // libraries know no bindings
+        let declared = text.lines().map(str::trim_start).filter(|line| line.starts_with("@group(0) @binding("));
+        let of_line = |line| {
+            let mut binding = binding(line).unwrap_or_else(|| panic!("{}: not a binding: {line}", self.name));
+            [binding.reads, binding.writes] = touched(text, binding.name);
+            if binding.access == Access::Uniform {
+                binding.reads = Touch::Always; // at times in a library alone
+            }
+            binding
+        };
+        declared.map(of_line).collect()
     }
 }
 
@@ -73,10 +109,13 @@ fn binding(line: &str) -> Option<Binding<'_>> {
         "storage, read_write" => Access::ReadWrite,
         _ => return None,
     };
-    let (name, ty) = declared.split_once(';')?.0.split_once(':')?;
+    let (declared, comment) = declared.split_once(';')?;
+    let (name, ty) = declared.split_once(':')?;
     let inner = ty.trim().strip_prefix("array<").and_then(|ty| ty.strip_suffix('>'));
     let element = inner.map(|ty| ty.rsplit('<').next().unwrap_or(ty).trim_end_matches('>'));
-    Some(Binding { name: name.trim(), access, dtype: element.and_then(DType::of_name) })
+    let (reads, writes) = (Touch::Never, Touch::Never); // the line does not tell
+    let shape = comment.trim().trim_start_matches('/').trim();
+    Some(Binding { name: name.trim(), access, dtype: element.and_then(DType::of_name), reads, writes, shape })
 }
 
 // By identity: a kernel is a static, and hashing the text at every look-up would be waste.
@@ -111,10 +150,16 @@ macro_rules! kernels {
                     )),
                     $("\n", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/lib/", $lib, ".wgsl")),)*
                 ),
+                libraries: &[$($lib),*],
+                module: module_path!(),
                 needs: &[$($($need),+)?],
+                own_bytes: include_str!(concat!(
+                    env!("CARGO_MANIFEST_DIR"), "/shaders/", $crate::gpu::kernel_file!($name $(, $file)?), ".wgsl"
+                )).len(),
+                read_off: std::sync::OnceLock::new(),
             };
         )+
-        pub(super) const KERNELS: &[&$crate::gpu::Kernel] = &[$(&$id),+];
+        pub(super) static KERNELS: &[&$crate::gpu::Kernel] = &[$(&$id),+];
     };
 }
 pub(crate) use kernels;

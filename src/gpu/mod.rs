@@ -4,6 +4,7 @@
 //! [`Recorder::memory`] is the ledger of what they will take, and [`Recorder::allocate`] turns the record into a
 //! [`Workspace`], whose plans are replayed step after step without another allocation.
 
+mod access;
 mod adapter;
 mod device;
 mod dtype;
@@ -15,8 +16,10 @@ mod plan;
 mod recorder;
 mod ring;
 mod tensor;
+mod timing;
 mod workspace;
 
+pub use access::Touch;
 pub use adapter::{AdapterChoice, AdapterReport, BackendName, NO_ADAPTER_HELP, list_adapters};
 pub use device::{Form, Gpu, GpuOptions, Profile};
 pub use dtype::{DType, Element};
@@ -25,8 +28,12 @@ pub(crate) use kernel::{kernel_file, kernels};
 pub use ledger::{Class, Memory, byte_unit, bytes_in_words};
 pub use pace::Pace;
 pub use picture::Picture;
-pub use plan::Due;
+pub use plan::{DispatchInfo, Due};
 pub use recorder::{MAX_GROUPS, Recorder, grid};
 pub use ring::ReadbackRing;
 pub use tensor::Tensor;
-pub use workspace::{KernelTime, Workspace};
+pub use timing::{DispatchTime, KernelTime, Span};
+pub use workspace::Workspace;
+
+/// The version of wgpu that everything here runs on; a test compares it with Cargo.lock.
+pub const WGPU_VERSION: &str = "30.0.1";

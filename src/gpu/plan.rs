@@ -16,12 +16,76 @@ pub(super) struct Dispatch {
     pub bindings: Vec<Tensor>,
     pub constants: Vec<(&'static str, f64)>,
     pub groups: [u32; 3],
+    /// Floating-point operations, where the function that recorded it tells them.
+    pub flops: u64,
     /// Where a gate writes the workgroups instead: `groups`, or none.
     pub gated: Option<Tensor>,
     /// See [`super::Recorder::every`].
     pub every: Option<u32>,
     /// See [`super::Recorder::repeated`].
     pub repeat: Option<Repeat>,
+}
+
+/// What there is to know of a recorded dispatch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DispatchInfo {
+    /// The kernel.
+    pub kernel: &'static Kernel,
+    /// Its overrides.
+    pub constants: Vec<(&'static str, f64)>,
+    /// Shapes of what is bound, in order.
+    pub shapes: Vec<Vec<usize>>,
+    /// Workgroups.
+    pub groups: [u32; 3],
+    /// Floating-point operations; 0 where nobody told them, as of kernels that memory alone limits.
+    pub flops: u64,
+    /// Bytes of the tensors that it reads, each once.
+    pub bytes_read: u64,
+    /// Bytes of the tensors that it writes, each once.
+    pub bytes_written: u64,
+}
+
+impl DispatchInfo {
+    /// What memory must move for it: every tensor that it touches is read and written at most once, and whole.
+    pub fn bytes(&self) -> u64 {
+        self.bytes_read + self.bytes_written
+    }
+
+    /// The shapes as text: `[8, 16] [16]`.
+    pub fn shapes_in_words(&self) -> String {
+        self.shapes.iter().map(|shape| format!("{shape:?}")).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Dispatch {
+    /// Whether it stands behind no gate and under no interval.
+    pub fn is_ordinary(&self) -> bool {
+        self.gated.is_none() && self.every.is_none()
+    }
+
+    pub fn info(&self) -> DispatchInfo {
+        // A tensor that is bound twice, as in x·xᵀ, passes once.
+        let mut touched: Vec<(&Tensor, bool, bool)> = Vec::new();
+        for (tensor, binding) in self.bindings.iter().zip(self.kernel.bindings()) {
+            let [reads, writes] = [binding.reads, binding.writes].map(|touch| touch.with(&self.constants));
+            match touched.iter_mut().find(|(known, ..)| *known == tensor) {
+                Some((_, read, written)) => (*read, *written) = (*read || reads, *written || writes),
+                None => touched.push((tensor, reads, writes)),
+            }
+        }
+        let bytes = |of: fn(&(&Tensor, bool, bool)) -> bool| -> u64 {
+            touched.iter().filter(|touch| of(touch)).map(|(tensor, ..)| tensor.bytes()).sum()
+        };
+        DispatchInfo {
+            kernel: self.kernel,
+            constants: self.constants.clone(),
+            shapes: self.bindings.iter().map(|tensor| tensor.shape.clone()).collect(),
+            groups: self.groups,
+            flops: self.flops,
+            bytes_read: bytes(|(_, read, _)| *read),
+            bytes_written: bytes(|(_, _, written)| *written),
+        }
+    }
 }
 
 /// Neighbours of one repetition are made one after the other, so many times over.

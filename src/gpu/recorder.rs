@@ -107,7 +107,7 @@ impl Recorder {
         let plan = self.plans.len().checked_sub(1).expect("a plan was begun");
         let mut declared = kernel.bindings();
         for tensor in bindings {
-            let Binding { name, access, dtype } = declared
+            let Binding { name, access, dtype, .. } = declared
                 .next()
                 .unwrap_or_else(|| panic!("{} is given {} tensors, more than it binds", kernel.name, bindings.len()));
             assert!(
@@ -136,6 +136,7 @@ impl Recorder {
             bindings: bindings.iter().map(|&tensor| tensor.clone()).collect(),
             constants: constants.to_vec(),
             groups,
+            flops: 0,
             gated: None,
             every: None,
             repeat: None,
@@ -159,6 +160,11 @@ impl Recorder {
                 made
             }
         }
+    }
+
+    /// Says how many floating-point operations the last dispatch makes: what `bench` divides by its time.
+    pub fn flops(&mut self, flops: u64) {
+        self.begun().dispatches.last_mut().expect("a dispatch was recorded").flops = flops;
     }
 
     /// Records `body`, which is wanted in the steps 0, `interval`, 2·`interval`, … alone: a replay that is told its step
@@ -251,14 +257,19 @@ impl Recorder {
 
     /// Those that stand behind no gate and under no interval, and so are made in every replay.
     pub fn ordinary_dispatches(&self, plan: &str) -> Vec<(&'static str, &[Tensor])> {
-        self.dispatches_that(plan, |dispatch| dispatch.gated.is_none() && dispatch.every.is_none())
+        self.dispatches_that(plan, Dispatch::is_ordinary)
     }
 
-    /// Bytes of all tensors that those name, of the ones that are read and written twice.
-    pub fn bytes_moved(&self, plan: &str, updated: &[Tensor]) -> u64 {
-        let dispatches = self.ordinary_dispatches(plan);
-        let named = dispatches.iter().flat_map(|(_, bindings)| *bindings);
-        named.map(|tensor| tensor.bytes() * (1 + u64::from(updated.contains(tensor)))).sum()
+    /// Bytes that those read and write, each tensor of a dispatch once.
+    pub fn bytes_moved(&self, plan: &str) -> u64 {
+        let plan = self.plans.iter().filter(|p| p.name == plan);
+        let dispatches = plan.flat_map(|p| p.order().into_iter().map(|at| &p.dispatches[at]));
+        dispatches.filter(|d| d.is_ordinary()).map(|d| d.info().bytes()).sum()
+    }
+
+    /// The names of the plans, in the order in which they were begun.
+    pub fn plans(&self) -> impl Iterator<Item = &str> {
+        self.plans.iter().map(|plan| &*plan.name)
     }
 
     fn dispatches_that(&self, plan: &str, wanted: impl Fn(&Dispatch) -> bool) -> Vec<(&'static str, &[Tensor])> {

@@ -3,17 +3,20 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use web_time::Instant;
+
 use super::device::Gpu;
 use super::ledger::Memory;
-use super::plan::{Dispatch, Due};
+use super::plan::{Dispatch, DispatchInfo, Due};
 use super::recorder::Recorder;
 use super::tensor::Tensor;
+use super::timing::Span;
 use crate::{Error, Result};
 
 /// Bytes that one read-back copies at a time.
 const TRANSFER_BYTES: u64 = 16 << 20;
 /// The most dispatches of one submission: their commands take memory until it has ended.
-const MAX_SUBMITTED: usize = 4096;
+pub(super) const MAX_SUBMITTED: usize = 4096;
 
 /// Buffers and plans, ready to be replayed. Nothing is allocated after it is made.
 pub struct Workspace {
@@ -22,17 +25,19 @@ pub struct Workspace {
     plans: Vec<Plan>,
     /// What was allocated, by class.
     pub memory: Memory,
+    /// When its buffers were allocated and its kernels compiled.
+    pub spans: Vec<Span>,
 }
 
-struct Plan {
+pub(super) struct Plan {
     name: Cow<'static, str>,
-    steps: Vec<Step>,
+    pub steps: Vec<Step>,
     /// They in their order, in pieces that are made so many times over.
     pieces: Vec<(Range<usize>, usize)>,
 }
 
-struct Step {
-    kernel: &'static str,
+pub(super) struct Step {
+    pub info: DispatchInfo,
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     groups: Groups,
@@ -45,19 +50,9 @@ enum Groups {
     Gated(wgpu::Buffer, u64),
 }
 
-/// Time that one kernel took on the device in one replay.
-#[derive(Clone, Debug)]
-pub struct KernelTime {
-    /// The kernel's name.
-    pub kernel: &'static str,
-    /// Its dispatches in that replay.
-    pub dispatches: usize,
-    /// Seconds of all of them.
-    pub secs: f64,
-}
-
 impl Workspace {
     pub(super) async fn new(gpu: &Gpu, recorder: Recorder) -> Result<Self> {
+        let began = Instant::now();
         let memory = recorder.memory();
         let layout = recorder.layout();
         let mut buffers = Vec::with_capacity(layout.buffers.len());
@@ -67,7 +62,9 @@ impl Workspace {
             usage.set(wgpu::BufferUsages::INDIRECT, record.indirect);
             buffers.push(create_buffer(gpu, &record.label, record.bytes, usage).await?);
         }
-        let mut workspace = Self { buffers, place: layout.place, plans: Vec::new(), memory };
+        let spans = vec![Span::since("allocate", began)];
+        let began = Instant::now();
+        let mut workspace = Self { buffers, place: layout.place, plans: Vec::new(), memory, spans };
         gpu.prepare(&recorder.kernels()).await?;
         for plan in &recorder.plans {
             let mut steps = Vec::with_capacity(plan.dispatches.len());
@@ -76,6 +73,7 @@ impl Workspace {
             }
             workspace.plans.push(Plan { name: plan.name.clone(), steps, pieces: plan.pieces().collect() });
         }
+        workspace.spans.push(Span::since("compile", began));
         for (tensor, values) in &recorder.initial {
             workspace.write(gpu, tensor, values);
         }
@@ -111,10 +109,10 @@ impl Workspace {
             None => Groups::Fixed(dispatch.groups),
             Some(tensor) => Groups::Gated(self.buffer(tensor).clone(), tensor.offset_bytes()),
         };
-        Ok(Step { kernel: dispatch.kernel.name, pipeline, bind_group, groups, every: dispatch.every })
+        Ok(Step { info: dispatch.info(), pipeline, bind_group, groups, every: dispatch.every })
     }
 
-    fn plan(&self, name: &str) -> &Plan {
+    pub(super) fn plan(&self, name: &str) -> &Plan {
         self.plans.iter().find(|plan| plan.name == name).unwrap_or_else(|| panic!("no plan {name}"))
     }
 
@@ -162,54 +160,6 @@ impl Workspace {
         gpu.queue.submit([encoder.finish()]);
     }
 
-    /// Replays what is due of a plan once with a time stamp around every dispatch, and sums them by kernel, slowest first.
-    ///
-    /// Errors: an adapter without time stamps.
-    pub async fn time(&self, gpu: &Gpu, plan: &str, due: Due) -> Result<Vec<KernelTime>> {
-        if !gpu.profile.timestamps {
-            return Err(Error::Gpu(format!("{} has no time stamps", gpu.adapter_name)));
-        }
-        const QUERIES: u32 = 2048;
-        let device = &gpu.device;
-        let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
-            label: Some("timing"),
-            ty: wgpu::QueryType::Timestamp,
-            count: QUERIES,
-        });
-        let bytes = u64::from(QUERIES) * 8;
-        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-        let resolved = create_buffer(gpu, "timing", bytes, usage).await?;
-        let mut times: Vec<KernelTime> = Vec::new();
-        let steps: Vec<&Step> = self.plan(plan).replay(due).collect();
-        for piece in steps.chunks(QUERIES as usize / 2) {
-            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-            for (index, step) in piece.iter().enumerate() {
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                    label: Some(step.kernel),
-                    timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
-                        query_set: &queries,
-                        beginning_of_pass_write_index: Some(2 * index as u32),
-                        end_of_pass_write_index: Some(2 * index as u32 + 1),
-                    }),
-                });
-                step.record(&mut pass);
-            }
-            encoder.resolve_query_set(&queries, 0..2 * piece.len() as u32, &resolved, 0);
-            gpu.queue.submit([encoder.finish()]);
-            let stamps: Vec<u64> = read_bytes(gpu, &resolved, 0, 16 * piece.len() as u64).await?;
-            for (step, stamp) in piece.iter().zip(stamps.chunks(2)) {
-                let secs =
-                    stamp[1].saturating_sub(stamp[0]) as f64 * f64::from(gpu.queue.get_timestamp_period()) * 1e-9;
-                match times.iter_mut().find(|time| time.kernel == step.kernel) {
-                    Some(time) => (time.dispatches, time.secs) = (time.dispatches + 1, time.secs + secs),
-                    None => times.push(KernelTime { kernel: step.kernel, dispatches: 1, secs }),
-                }
-            }
-        }
-        times.sort_by(|a, b| b.secs.total_cmp(&a.secs));
-        Ok(times)
-    }
-
     /// Writes a tensor's elements; they arrive before anything submitted later.
     ///
     /// Panics if the number of elements differs.
@@ -227,12 +177,12 @@ impl Workspace {
 }
 
 impl Plan {
-    fn replay(&self, due: Due) -> impl Iterator<Item = &Step> {
+    pub fn replay(&self, due: Due) -> impl Iterator<Item = &Step> {
         self.order(due).map(|step| &self.steps[step])
     }
 
     /// What is due, by number; what is not costs a look at each piece, however often that would be made.
-    fn order(&self, due: Due) -> impl Iterator<Item = usize> {
+    pub fn order(&self, due: Due) -> impl Iterator<Item = usize> {
         let is_due = move |step: &usize| due.includes(self.steps[*step].every);
         self.pieces.iter().flat_map(move |(piece, times)| {
             let times = if piece.clone().any(|step| is_due(&step)) { *times } else { 0 };
@@ -241,7 +191,7 @@ impl Plan {
     }
 }
 
-fn submit<'a>(gpu: &Gpu, steps: impl IntoIterator<Item = &'a Step>) {
+pub(super) fn submit<'a>(gpu: &Gpu, steps: impl IntoIterator<Item = &'a Step>) {
     let mut steps = steps.into_iter().peekable();
     while steps.peek().is_some() {
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
@@ -256,7 +206,7 @@ fn submit<'a>(gpu: &Gpu, steps: impl IntoIterator<Item = &'a Step>) {
 }
 
 impl Step {
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
         match &self.groups {
@@ -296,7 +246,12 @@ pub(super) async fn create_buffer(
     Ok(buffer)
 }
 
-async fn read_bytes<T: bytemuck::Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<Vec<T>> {
+pub(super) async fn read_bytes<T: bytemuck::Pod>(
+    gpu: &Gpu,
+    buffer: &wgpu::Buffer,
+    offset: u64,
+    bytes: u64,
+) -> Result<Vec<T>> {
     let piece_bytes = bytes.min(TRANSFER_BYTES);
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
     let staging = create_buffer(gpu, "read-back", piece_bytes, usage).await?;

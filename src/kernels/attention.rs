@@ -75,6 +75,11 @@ impl Shape {
         [self.seq.div_ceil(self.lanes(rec)) as u32, heads as u32, self.batch as u32]
     }
 
+    /// Multiply-adds of one product of queries and keys, or of weights and values, under the causal mask, counted as two.
+    fn flops_of_product(&self) -> u64 {
+        (self.batch * self.heads * self.head_dim * self.seq * (self.seq + 1)) as u64
+    }
+
     fn check(&self, q: &Tensor, k: &Tensor, v: &Tensor) {
         assert_eq!(self.head_dim % 4, 0, "head_dim of {self:?} is no multiple of 4");
         let n = self.batch * self.seq;
@@ -95,6 +100,7 @@ pub fn attention(rec: &mut Recorder, qkv: [&Tensor; 3], out: &Tensor, lse: &Tens
         &constants,
         groups,
     );
+    rec.flops(2 * shape.flops_of_product());
 }
 
 /// Gradients of queries, keys and values from dout, with what the forward pass left.
@@ -128,6 +134,7 @@ pub fn attention_backward(
         &constants,
         groups,
     );
+    rec.flops(3 * shape.flops_of_product());
     let groups = shape.groups(rec, shape.kv_heads);
     rec.dispatch(
         shape.kernel([
@@ -140,6 +147,7 @@ pub fn attention_backward(
         &constants,
         groups,
     );
+    rec.flops(4 * shape.flops_of_product());
 }
 
 /// out `[1, heads * head_dim]` for one token at position `start`, over the cache.

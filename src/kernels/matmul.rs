@@ -209,6 +209,11 @@ pub fn product(rec: &mut Recorder, layout: Layout, operands: [&Tensor; 2], y: &T
 }
 
 impl Product {
+    /// Multiplications and additions.
+    fn flops(&self) -> u64 {
+        2 * (self.matrices * self.mnk.iter().product::<usize>()) as u64
+    }
+
     /// Panics on shapes that do not fit one another.
     fn of(layout: Layout, [a, b]: [&Tensor; 2], y: &Tensor) -> Self {
         let ([matrices, a_rows, a_cols], [b_matrices, b_rows, b_cols]) = (matrices(a), matrices(b));
@@ -273,6 +278,7 @@ pub fn record(
     } else {
         rec.dispatch(kernel, &[a, b, target], &constants, groups);
     }
+    rec.flops(product.flops());
     if let Some(parts_of_y) = parts_of_y {
         assert_eq!(matrices, 1, "parts of several products");
         sum_parts(rec, &parts_of_y, y, parts, output);
@@ -310,7 +316,8 @@ fn in_one_part(
     let mut constants = vec![("N", n as f64), ("K", k as f64), output.constant()];
     if tile == Tile::Row {
         constants.push(("WG", reduction_lanes(&rec.profile).min(LANES) as f64));
-        return rec.dispatch(kernel, &[a, b, y], &constants, grid(n));
+        rec.dispatch(kernel, &[a, b, y], &constants, grid(n));
+        return rec.flops(product.flops());
     }
     constants.push(("M", m as f64));
     if tile == Tile::Strided {
@@ -323,6 +330,7 @@ fn in_one_part(
     }
     let [rows, cols] = tile.extent();
     rec.dispatch(kernel, &[a, b, y], &constants, [n.div_ceil(cols) as u32, m.div_ceil(rows) as u32, 1]);
+    rec.flops(product.flops());
 }
 
 /// Matrices, rows and columns.

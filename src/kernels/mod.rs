@@ -8,6 +8,7 @@ pub mod adamw;
 pub mod adapter;
 pub mod apollo;
 pub mod attention;
+pub mod bench;
 pub mod cross_entropy;
 pub mod embedding;
 pub mod extrapolated_sgd;
@@ -38,12 +39,13 @@ pub fn all() -> impl Iterator<Item = &'static Kernel> {
     FILES.iter().copied().flatten().copied()
 }
 
-const FILES: &[&[&Kernel]] = &[
+static FILES: &[&[&Kernel]] = &[
     adam_nonzero::KERNELS,
     adamw::KERNELS,
     adapter::KERNELS,
     apollo::KERNELS,
     attention::KERNELS,
+    bench::KERNELS,
     cross_entropy::KERNELS,
     embedding::KERNELS,
     extrapolated_sgd::KERNELS,

@@ -62,9 +62,11 @@ pub fn symmetric_product(rec: &mut Recorder, x: &Tensor, z: &Tensor, y: &Tensor,
     let mut constants = vec![("M", m as f64), ("K", k as f64), ("ALPHA", alpha), ("BETA", beta), ("GAMMA", gamma)];
     if rec.profile.software {
         let groups = [m.div_ceil(64) as u32, m.div_ceil(8) as u32, 1];
-        return rec.dispatch(&GRAM_REGISTERS, &[x, z, y], &constants, groups);
+        rec.dispatch(&GRAM_REGISTERS, &[x, z, y], &constants, groups);
+        return rec.flops((m * (m + 1) * k) as u64);
     }
     constants.extend([("N", m as f64), ("A_BY_DEPTH", 1.0), ("B_BY_DEPTH", 1.0)]);
     let side = m.div_ceil(64) as u32;
     rec.dispatch(&GRAM_TILE, &[x, z, y], &constants, [side, side, 1]);
+    rec.flops((m * (m + 1) * k) as u64);
 }

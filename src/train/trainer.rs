@@ -13,7 +13,7 @@ use crate::config::{RunConfig, ScheduleKind};
 use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
 use crate::generate::Generator;
-use crate::gpu::{Due, Gpu, KernelTime, Memory, Pace, ReadbackRing, Tensor, Workspace};
+use crate::gpu::{Due, Gpu, KernelTime, Memory, Pace, ReadbackRing, Span, Tensor, Workspace};
 use crate::kernels::norms::Place;
 use crate::llama::{BatchInputs, Llama, Parameter, initial_values};
 use crate::normalize::Drawing;
@@ -45,6 +45,7 @@ pub struct Trainer {
     step: u64,
     last_report: Option<Instant>,
     pace: Option<Pace>,
+    spans: Vec<Span>,
 }
 
 /// Everything that a step changes: enough to go on to the same bits. Named as in the checkpoint.
@@ -64,8 +65,12 @@ impl Trainer {
     /// Errors: a configuration that cannot be recorded, or that does not fit the device.
     pub async fn new(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>) -> Result<Self> {
         config.validate()?;
+        let began = Instant::now();
         let recorded = record_training(&config, &gpu.profile)?;
-        Self::allocate(gpu, config, dataset, recorded).await
+        let record = Span::since("record", began);
+        let mut trainer = Self::allocate(gpu, config, dataset, recorded).await?;
+        trainer.spans.insert(0, record);
+        Ok(trainer)
     }
 
     /// The same with an optimizer of the caller's: `record_update` records the update of each parameter.
@@ -87,6 +92,8 @@ impl Trainer {
     async fn allocate(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>, recorded: Recorded) -> Result<Self> {
         let Recorded { recorder, llama, states, inputs, eval_inputs, statistics, watched, eval_loss, step } = recorded;
         let workspace = recorder.allocate(&gpu).await?;
+        let mut spans = workspace.spans.clone();
+        let began = Instant::now();
         let ring = ReadbackRing::new(&gpu, &statistics, RING_SLOTS).await?;
         let eval_ring = ReadbackRing::new(&gpu, &eval_loss, RING_SLOTS).await?;
         let sampler = if watched.is_empty() { None } else { Some(Sampler::new(&gpu, watched, &statistics).await?) };
@@ -97,6 +104,7 @@ impl Trainer {
         for inputs in [&inputs, &eval_inputs] {
             write_tables(&gpu, &workspace, inputs);
         }
+        spans.push(Span::since("initialize", began));
         // New buffers are zero, as optimizer states and statistics start.
         Ok(Self {
             gpu,
@@ -116,6 +124,7 @@ impl Trainer {
             step: 0,
             last_report: None,
             pace: None,
+            spans,
         })
     }
 
@@ -333,6 +342,34 @@ impl Trainer {
             }
         }
         Ok(times)
+    }
+
+    /// What the host did before the first step: record, allocate, compile, initialize.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    /// The plans, for those who time them: see [`Trainer::plans_of_step`].
+    pub fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    /// The plans of a step, each once, with how often the step replays it.
+    pub fn plans_of_step(&self) -> Vec<(&'static str, usize)> {
+        let mut plans: Vec<(&'static str, usize)> = Vec::new();
+        for &plan in parts(&self.config, self.queries()).iter().flat_map(|part| part.plans) {
+            match plans.iter_mut().find(|(known, _)| *known == plan) {
+                Some((_, replays)) => *replays += 1,
+                None => plans.push((plan, 1)),
+            }
+        }
+        plans
+    }
+
+    /// Forgets that a loss or a gradient was NaN: timing the parts of a step out of their order may make one, and updates
+    /// that do nothing are not what is timed.
+    pub fn forget_halt(&self) {
+        self.workspace.write(&self.gpu, &self.statistics.rows(Place::CLIP..Place::CLIP + 1), &[1.0f32]);
     }
 
     async fn submit_step(&mut self) -> Result<()> {

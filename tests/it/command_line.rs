@@ -495,6 +495,168 @@ fn numbers_that_overflow_name_step_tensor_and_the_last_good_checkpoint() {
     assert!(!place.path("run/checkpoints").exists());
 }
 
+/// What every document of a bench says of the machine and the versions.
+fn assert_says_where(document: &Value) {
+    for key in ["adapter", "driver", "backend", "version", "wgpu_version"] {
+        assert!(document[key].as_str().is_some_and(|text| !text.is_empty()), "{key} of {document}");
+    }
+    assert!(document["choices"]["matmul"].is_string(), "{document}");
+}
+
+#[test]
+fn a_benched_step_tells_where_its_time_goes_and_leaves_a_trace() {
+    let place = Place::new();
+    let trace = place.text("trace.json");
+    let args = ["bench", "step", &place.text("config.toml"), "--steps", "2", "--trace", &trace, "--json"];
+    let told = json(&program(&args));
+    assert_says_where(&told);
+    let number = |key: &str| told[key].as_f64().unwrap_or_else(|| panic!("{key} of {told}"));
+    for key in ["first_step_secs", "median_secs", "host_secs", "device_secs", "ideal_bytes", "ideal_bytes_secs"] {
+        assert!(number(key) > 0.0, "{key}");
+    }
+    assert!(number("host_secs") <= number("median_secs"));
+    // Weights that multiply: q, k, v and o of 16 × 16, gate, up and down of 16 × 20, both layers, and the head.
+    let weights = 2 * (4 * 16 * 16 + 3 * 16 * 20) + 256 * 16;
+    let attention = 2 * 2 * 16 * 17;
+    assert_eq!(number("model_flops"), f64::from(3 * 64 * (2 * weights + attention)));
+    let utilisation =
+        number("model_flops") / number("median_secs") / told["ceilings"]["fma_flops_per_sec"].as_f64().unwrap();
+    assert!((number("utilisation_of_multiply_add") / utilisation - 1.0).abs() < 1e-9);
+    let shares: f64 =
+        told["kernels"].as_array().unwrap().iter().map(|row| row["share_of_step"].as_f64().unwrap()).sum();
+    assert!((shares - 1.0).abs() < 1e-9, "{shares}");
+
+    let trace: Value = serde_json::from_str(&fs::read_to_string(&trace).unwrap()).unwrap();
+    assert_says_where(&trace["otherData"]);
+    let events = trace["traceEvents"].as_array().unwrap();
+    let lane = |lane: u64| -> Vec<(&str, f64, f64)> {
+        let of_lane = events.iter().filter(|event| event["ph"] == "X" && event["tid"] == lane);
+        let ends = |event: &Value| ["ts", "dur"].map(|key| event[key].as_f64().unwrap());
+        of_lane.map(|event| (event["name"].as_str().unwrap(), ends(event)[0], ends(event).iter().sum())).collect()
+    };
+    let (host, device) = (lane(1), lane(2));
+    for name in ["record", "allocate", "compile", "submit", "wait"] {
+        assert!(host.iter().any(|event| event.0 == name), "no {name} in {host:?}");
+    }
+    // Two micro-batches: the plan of the second is timed too.
+    let dispatches: usize = [&device].iter().map(|lane| lane.len()).sum();
+    assert!(dispatches > 100 && device.iter().any(|event| event.0 == "next micro-batch"), "{dispatches} on the device");
+    let of_kernel = events.iter().find(|event| event["name"].as_str().is_some_and(|name| name.starts_with("matmul")));
+    assert!(of_kernel.unwrap()["args"]["shapes"].is_string() && of_kernel.unwrap()["args"]["plan"].is_string());
+    for mut lane in [host, device] {
+        lane.sort_by(|a, b| a.1.total_cmp(&b.1).then(b.2.total_cmp(&a.2)));
+        let mut open: Vec<(&str, f64, f64)> = Vec::new();
+        for event in lane {
+            open.retain(|outer| outer.2 > event.1 + 1e-4);
+            let within = open.last().is_none_or(|outer| event.2 <= outer.2 + 1e-4);
+            assert!(within, "{event:?} begins in {:?} and ends after it", open.last());
+            open.push(event);
+        }
+    }
+}
+
+#[test]
+fn benched_kernels_are_those_of_the_step_beside_the_ceilings() {
+    let place = Place::new();
+    let args = ["bench", "kernels", &place.text("config.toml"), "--seconds", "0.001", "--json"];
+    let told = json(&program(&[&args[..], &["--filter", "matmul_strided"]].concat()));
+    assert_says_where(&told);
+    for ceiling in ["copy_bytes_per_sec", "fma_flops_per_sec"] {
+        assert!(told["ceilings"][ceiling].as_f64().unwrap() > 0.0, "{told}");
+    }
+    let products = told["products"].as_array().unwrap();
+    let sizes: Vec<_> = products.iter().map(|product| product["mnk"].to_string()).collect();
+    assert_eq!(sizes, ["[509,251,127]"; 3], "the others have kernels of their own");
+    assert!(products.iter().all(|product| product["error"].as_f64().unwrap() < 1e-4 && product["secs"].is_number()));
+
+    let told = json(&program(&[&args[..], &["--filter", "rope"]].concat()));
+    let rows = told["models"][0]["dispatches"].as_array().unwrap();
+    // Of queries and of keys, which have as many heads, forward and backward in both layers of two micro-batches.
+    let per_step: u64 = rows.iter().map(|row| row["per_step"].as_u64().unwrap()).sum();
+    assert_eq!((rows.len(), per_step), (2, 2 * 2 * 2 * 2), "{rows:?}");
+    for row in rows {
+        assert!(row["secs"].as_f64().unwrap() > 0.0 && row["share_of_ceiling"].as_f64().unwrap() > 0.0, "{row}");
+        assert_eq!((&row["kernel"], &row["ceiling"]), (&"rope".into(), &"copy".into()));
+    }
+    fails(&["bench", "kernels", "--preset", "61m"], 2, &["61m", "60m"]);
+    fails(&["bench", "kernels", "--seconds", "0"], 2, &["--seconds"]);
+}
+
+#[test]
+fn benched_optimizers_update_one_matrix_and_a_whole_model() {
+    let place = Place::new();
+    let config = place.text("config.toml");
+    let args = ["bench", "optimizers", &config, "--optimizers", "sgd,adamw,mezo", "--shape", "37x61", "--json"];
+    let told = json(&program(&args));
+    assert_says_where(&told);
+    let moved = |of: &str, key: &str| -> Vec<u64> {
+        let rows = told[of].as_array().unwrap();
+        assert!(rows.iter().all(|row| row["update_secs"].as_f64().unwrap() > 0.0), "{rows:?}");
+        rows.iter().map(|row| row[key].as_u64().unwrap()).collect()
+    };
+    let small = 4 * 5 + 16; // statistics and the step's numbers
+    let matrix = 4 * 37 * 61;
+    let of_matrix = moved("updates", "bytes_moved");
+    assert!((3 * matrix..3 * matrix + small).contains(&of_matrix[0]), "{of_matrix:?} of {matrix}");
+    assert!((7 * matrix..7 * matrix + small).contains(&of_matrix[1]), "{of_matrix:?} of {matrix}");
+    let weights = 4 * (256 * 16 + 2 * (4 * 16 * 16 + 3 * 16 * 20 + 2 * 16) + 16 + 256 * 16);
+    assert_eq!(moved("model_updates", "least_bytes"), [3 * weights, 7 * weights, 6 * weights]);
+}
+
+#[test]
+fn kernels_are_listed_and_translated() {
+    let listed = json(&program(&["kernels", "--json"]));
+    let listed = listed["kernels"].as_array().unwrap();
+    assert_eq!(listed.len(), multinorm::kernels::all().count());
+    let of = |name: &str| listed.iter().find(|kernel| kernel["name"] == name).unwrap();
+    assert_eq!(of("rope")["bindings"][0]["reads"], "always");
+    assert_eq!(of("matvec")["bindings"][2]["reads"], "if ACCUMULATE");
+    assert_eq!(of("bench_matrix_units")["needs"].as_array().unwrap().len(), 3);
+    let used = |name: &str| of(name)["used_by"].to_string();
+    assert!(used("rope").contains("first micro-batch") && used("rope").contains("generate"), "{}", used("rope"));
+    assert!(used("lion").contains("optimizer lion") && used("bench_copy").contains("bench"), "{}", used("lion"));
+    let table = stdout(&program(&["kernels"]));
+    assert!(multinorm::kernels::all().all(|kernel| table.contains(kernel.name)));
+
+    let rope = multinorm::kernels::all().find(|kernel| kernel.name == "rope").unwrap();
+    assert!(stdout(&program(&["kernels", "rope"])).contains(rope.source.trim_end()));
+    assert_eq!(stdout(&program(&["kernels", "rope", "--emit", "wgsl"])), rope.source);
+    // Overrides with values of a run, with none anywhere, and a file of another name than the kernel.
+    for name in ["rope", "gaussian", "attention_256", "matmul_strided"] {
+        assert!(stdout(&program(&["kernels", name, "--emit", "msl"])).contains("kernel void"), "{name}");
+        let heads = if name == "rope" { &["--constant", "HEADS=3"][..] } else { &[] };
+        let hlsl = stdout(&program(&[&["kernels", name, "--emit", "hlsl"], heads].concat()));
+        assert!(hlsl.contains("[numthreads(") && (heads.is_empty() || hlsl.contains("HEADS = 3u")), "{hlsl}");
+    }
+    let place = Place::new();
+    let file = place.text("rope.spv");
+    let piped = program(&["kernels", "rope", "--emit", "spirv"]);
+    assert!(piped.status.success() && piped.stdout.starts_with(&[3, 2, 0x23, 7]), "{}", stderr(&piped));
+    assert!(stdout(&program(&["kernels", "rope", "--emit", "spirv", "--out", &file])).is_empty());
+    assert_eq!(fs::read(&file).unwrap(), piped.stdout);
+    assert!(program(&["kernels", "bench_matrix_units", "--emit", "spirv"]).status.success());
+
+    fails(&["kernels", "bench_matrix_units", "--emit", "hlsl"], 1, &["bench_matrix_units", "hlsl", "Vulkan"]);
+    fails(&["kernels", "matmul_nt_tile"], 2, &["matmul_nt_tile:", "`matmul_nt_tiled`"]);
+    fails(&["kernels", "rope", "--emit", "msl", "--constant", "HEAD=3"], 2, &["HEAD", "HEAD_DIM"]);
+    assert_eq!(program(&["kernels", "--emit", "msl"]).status.code(), Some(2), "of which kernel?");
+}
+
+#[test]
+fn kernels_are_listed_without_an_adapter() {
+    // Neither loader finds a driver.
+    let hidden =
+        ["VK_ICD_FILENAMES", "VK_DRIVER_FILES", "__EGL_VENDOR_LIBRARY_FILENAMES"].map(|name| (name, "/nowhere"));
+    let without =
+        |args: &[&str]| Command::new(PROGRAM).args(args).env_remove("MULTINORM_ADAPTER").envs(hidden).output();
+    let listed = json(&without(&["kernels", "--json"]).unwrap());
+    if cfg!(target_os = "linux") {
+        assert!(listed["adapter"].is_null() && listed["kernels"][0]["runs"].is_null(), "{}", listed["adapter"]);
+        let refused = without(&["kernels", "--backend", "gl"]).unwrap();
+        check_failure(&["kernels", "--backend", "gl"], &refused, 1, &["no adapter of the backend"]);
+    }
+}
+
 /// A folder with a text and settings small enough for a run in well under a second.
 struct Place(TempDir);
 

@@ -310,7 +310,8 @@ fn only_the_command_line_prints_and_blocks() {
 }
 
 /// Reference files of another name than the kernel file's, and the kernels that need none.
-const REFERENCES: [(&str, Option<&str>); 6] = [
+const REFERENCES: [(&str, Option<&str>); 7] = [
+    ("bench", None),
     ("factored", Some("adafactor")),
     ("fill", None),
     ("norms", Some("norm")),
@@ -377,4 +378,11 @@ fn clocks_run_in_the_browser_too() {
             assert!(!of_std, "{}: {word} is std's, which panics in the browser: take web_time's", source.path);
         }
     }
+}
+
+#[test]
+fn the_version_of_wgpu_that_is_told_is_the_one_that_is_built() {
+    let lock = read("Cargo.lock");
+    let entry = format!("name = \"wgpu\"\nversion = \"{}\"\n", multinorm::gpu::WGPU_VERSION);
+    assert!(lock.contains(&entry), "gpu::WGPU_VERSION is not that of Cargo.lock");
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use multinorm::config::{
     OptimizerConfig, Pass, Role, Rule, RunConfig, RunDefaults, Spectral, SpectralVariant, optimizer_names, rank_for,
 };
-use multinorm::gpu::{Class, DType, Form, Profile, Recorder, Tensor, bytes_in_words};
+use multinorm::gpu::{Class, DType, Form, Profile, Recorder, bytes_in_words};
 use multinorm::optim::{Perturbed, StepTensors, Update, record, record_ahead, record_directions, record_perturbation};
 use multinorm::train::record_training;
 
@@ -129,20 +129,17 @@ fn measured(config: &OptimizerConfig) -> (f64, usize) {
     let [statistics, step, how] = [5, 4, 4].map(|len| rec.persistent(Class::Scratch, DType::F32, "numbers", &[len]));
     let shared = StepTensors { statistics: &statistics, step: &step };
     rec.begin("update");
-    let states = if config.zeroth_order().is_some() {
+    if config.zeroth_order().is_some() {
         let parameter = Perturbed { name: "w", role: Role::Linear, weight: &weight, how: &how, step: shared };
         let states = record_directions(&mut rec, config, &parameter).unwrap();
         (0..3).for_each(|_| record_perturbation(&mut rec, config, &parameter, &states));
-        states
     } else {
         let gradient = rec.persistent(Class::Gradients, DType::F32, "gradient", &shape);
         let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradient, ahead: None };
         let ahead = record_ahead(&mut rec, config, &update, shared);
-        record(&mut rec, config, &Update { ahead: ahead.as_ref(), ..update }, shared).unwrap()
-    };
-    let updated: Vec<Tensor> =
-        std::iter::once(weight.clone()).chain(states.into_iter().map(|state| state.tensor)).collect();
-    let passes = rec.bytes_moved("update", &updated) as f64 / weight.bytes() as f64 - 3.0;
+        record(&mut rec, config, &Update { ahead: ahead.as_ref(), ..update }, shared).unwrap();
+    }
+    let passes = rec.bytes_moved("update") as f64 / weight.bytes() as f64 - 3.0;
     let mut multiplications = 0;
     for (kernel, bindings) in rec.ordinary_dispatches("update") {
         let of = |at: usize| bindings[at].len() as f64;

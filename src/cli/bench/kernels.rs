@@ -1,88 +1,204 @@
-//! `multinorm bench kernels`: matrix products in the three layouts of training.
+//! `multinorm bench kernels`: the adapter's ceilings, then matrix products and every kernel of a training step beside them.
 
-use multinorm::gpu::{Class, DType, Gpu, Recorder, Tensor};
-use multinorm::kernels::{Output, matmul};
-use multinorm::reference;
+use std::sync::Arc;
+
+use clap::Args;
+use multinorm::config::RunConfig;
+use multinorm::gpu::{DispatchInfo, Due, Gpu};
+use multinorm::train::Trainer;
 use multinorm::{Error, Result};
+use serde::Serialize;
 use serde_json::json;
-use web_time::Instant;
 
+use super::ceilings::Ceilings;
+use super::products::{self, Product};
+use super::{Settings, clock, document, random_tokens, steady_secs, with_preset};
 use crate::cli::DeviceArgs;
 use crate::cli::output::print_json;
+use crate::cli::train::read_config;
 
-type Launch = fn(&mut Recorder, &Tensor, &Tensor, &Tensor, Output);
-type Reference = fn(&[f64], &[f64], [usize; 3]) -> Vec<f64>;
+#[derive(Args)]
+pub struct KernelsArgs {
+    #[command(flatten)]
+    settings: Settings,
+    /// Sizes of the model; without any what the settings say, else `tiny` on a software adapter and `60m` on a GPU
+    #[arg(long = "preset", value_delimiter = ',', value_name = "NAME,…")]
+    presets: Vec<String>,
+    /// Only kernels whose name contains this
+    #[arg(long, value_name = "NAME")]
+    filter: Option<String>,
+    /// Seconds that each kernel is timed for
+    #[arg(long, default_value_t = 0.1, value_name = "S")]
+    seconds: f64,
+}
 
-/// Replays of one product in a timed submission.
-const REPEATS: usize = 10;
+/// The same kernel with the same constants on the same shapes, as often as a step has it.
+#[derive(Serialize)]
+struct Row {
+    kernel: &'static str,
+    shapes: Vec<Vec<usize>>,
+    constants: serde_json::Value,
+    per_step: usize,
+    secs: f64,
+    gflops: Option<f64>,
+    gbytes_per_sec: f64,
+    /// Of the ceiling that it comes nearest to: `multiply-add`, `matrix units` or `copy`.
+    share_of_ceiling: f64,
+    ceiling: &'static str,
+    /// Of all kernels of the step.
+    share_of_step: f64,
+}
 
-pub fn run(device: &DeviceArgs, json: bool) -> Result<()> {
-    let gpu = device.open()?;
-    let mut rows = Vec::new();
-    let layouts: [(&str, Launch, Reference); 3] = [
-        ("x wT", matmul::nt, reference::matmul::nt),
-        ("g w", matmul::nn, reference::matmul::nn),
-        ("gT x", matmul::tn, reference::matmul::tn),
-    ];
-    for mnk in [[512, 512, 512], [512, 1376, 512], [509, 251, 127]] {
-        for (layout, launch, reference) in layouts {
-            let (error, secs) = pollster::block_on(product(&gpu, layout, launch, reference, mnk))?;
-            if error > 1e-5 {
-                return Err(Error::Gpu(format!("{layout} {mnk:?} differs from the reference by {error:.1e}")));
+pub fn run(device: &DeviceArgs, json: bool, args: &KernelsArgs) -> Result<()> {
+    let seconds_fit = args.seconds.is_finite() && args.seconds > 0.0;
+    if !seconds_fit {
+        return Err(Error::config("--seconds", format!("must be above 0, got {}", args.seconds)));
+    }
+    let gpu = Arc::new(device.open()?);
+    let of_preset = |preset: &String| [&args.settings.sets[..], &[format!("model.preset={preset}")]].concat();
+    let mut all_sets: Vec<Vec<String>> = args.presets.iter().map(of_preset).collect();
+    if all_sets.is_empty() {
+        let sets = &args.settings.sets;
+        // A file says what its model is.
+        all_sets.push(if args.settings.config.is_some() { sets.clone() } else { with_preset(&gpu, sets) });
+    }
+    let configs = all_sets
+        .iter()
+        .map(|sets| read_config(args.settings.config.as_deref(), None, sets, &gpu.profile))
+        .collect::<Result<Vec<_>>>()?;
+    pollster::block_on(measure(&gpu, json, args, configs))
+}
+
+async fn measure(gpu: &Arc<Gpu>, json: bool, args: &KernelsArgs, configs: Vec<RunConfig>) -> Result<()> {
+    let ceilings = Ceilings::measure(gpu).await?;
+    if !json {
+        println!("adapter        {} ({}), timed by {}", gpu.adapter_name, gpu.driver, clock(gpu));
+        ceilings.print();
+    }
+    let (mut all_products, mut models) = (Vec::new(), Vec::new());
+    let wanted = |name: &str| args.filter.as_ref().is_none_or(|part| name.contains(part));
+    for mut config in configs {
+        if !json {
+            println!("\n{:<7}{:<22}{:>9}{:>12}{:>11}{:>7}", "", "product", "error", "ms", "GFLOP/s", "%");
+        }
+        for (layout, mnk) in products::of_model(&config, gpu.profile.max_binding_bytes) {
+            if products::kernels_of(gpu, layout, mnk).into_iter().any(wanted) {
+                let product = products::measure(gpu, &ceilings, layout, mnk, args.seconds).await?;
+                if !json {
+                    print_product(&product);
+                }
+                all_products.push(product);
             }
-            let gflops = 2.0 * mnk.iter().product::<usize>() as f64 / secs / 1e9;
-            rows.push(json!({ "layout": layout, "mnk": mnk, "error": error, "secs": secs, "gflops": gflops }));
-            if !json {
-                println!(
-                    "{layout:<6} {:<18} error {error:.1e}  {:>9.3} ms  {gflops:>8.1} GFLOP/s",
-                    format!("{mnk:?}"),
-                    secs * 1e3
-                );
+        }
+        config.train.steps = 2;
+        let tokens = config.train.tokens_per_step();
+        let rows = of_step(gpu, &ceilings, config.clone(), args).await?;
+        if !json {
+            print_rows(&config, &rows);
+        }
+        let step_secs: f64 = rows.iter().map(|row| row.secs * row.per_step as f64).sum();
+        models.push(json!({
+            "model": config.model, "tokens_per_step": tokens, "kernels_secs": step_secs, "dispatches": rows,
+        }));
+    }
+    if json {
+        let figures = json!({ "ceilings": ceilings, "products": all_products, "models": models });
+        return print_json(&document(gpu, figures));
+    }
+    println!("\nabove 100 % of a copy: a cache held what was read");
+    Ok(())
+}
+
+/// Every distinct dispatch of a step in which nothing special is due, slowest in total first.
+async fn of_step(gpu: &Arc<Gpu>, ceilings: &Ceilings, config: RunConfig, args: &KernelsArgs) -> Result<Vec<Row>> {
+    let dataset = Arc::new(random_tokens(&config));
+    let mut trainer = Trainer::new(gpu.clone(), config, dataset).await?;
+    trainer.step().await?;
+    trainer.drain().await?;
+    let workspace = trainer.workspace();
+    // A place where each stands, and how often a step has it.
+    let mut distinct: Vec<(&DispatchInfo, (&str, usize), usize)> = Vec::new();
+    for (plan, replays) in trainer.plans_of_step() {
+        for at in workspace.replayed(plan, Due::None) {
+            let info = workspace.dispatch(plan, at);
+            match distinct.iter_mut().find(|(known, ..)| *known == info) {
+                Some((.., per_step)) => *per_step += replays,
+                None => distinct.push((info, (plan, at), replays)),
             }
         }
     }
-    if json {
-        print_json(&json!({ "adapter": gpu.adapter_name, "driver": gpu.driver, "products": rows }))
-    } else {
-        Ok(())
+    if let Some(wanted) = &args.filter {
+        distinct.retain(|(info, ..)| info.kernel.name.contains(wanted));
     }
+    let mut rows = Vec::new();
+    for (info, (plan, at), per_step) in distinct {
+        trainer.forget_halt();
+        let secs =
+            steady_secs(args.seconds, async |replays| workspace.time_dispatch(gpu, plan, at, replays).await).await?;
+        let (least, arithmetic) = ceilings.least_secs(info);
+        rows.push(Row {
+            kernel: info.kernel.name,
+            shapes: info.shapes.clone(),
+            constants: info.constants.iter().map(|&(name, value)| (name.to_owned(), json!(value))).collect(),
+            per_step,
+            secs,
+            gflops: (info.flops > 0).then(|| info.flops as f64 / secs / 1e9),
+            gbytes_per_sec: info.bytes() as f64 / secs / 1e9,
+            share_of_ceiling: least / secs,
+            ceiling: match arithmetic {
+                true if ceilings.uses_matrix_units(info) => "matrix units",
+                true => "multiply-add",
+                false => "copy",
+            },
+            share_of_step: 0.0,
+        });
+    }
+    let total: f64 = rows.iter().map(|row| row.secs * row.per_step as f64).sum();
+    rows.iter_mut().for_each(|row| row.share_of_step = row.secs * row.per_step as f64 / total);
+    rows.sort_by(|a, b| b.share_of_step.total_cmp(&a.share_of_step));
+    Ok(rows)
 }
 
-/// Largest difference from the reference over its root mean square, and seconds of one product.
-async fn product(gpu: &Gpu, layout: &str, launch: Launch, reference: Reference, mnk: [usize; 3]) -> Result<(f64, f64)> {
-    let [m, n, k] = mnk;
-    let mut rec = Recorder::new(&gpu.profile);
-    let (a_shape, b_shape) = match layout {
-        "x wT" => ([m, k], [n, k]),
-        "g w" => ([m, k], [k, n]),
-        _ => ([k, m], [k, n]),
-    };
-    let a = rec.persistent(Class::Scratch, DType::F32, "a", &a_shape);
-    let b = rec.persistent(Class::Scratch, DType::F32, "b", &b_shape);
-    let y = rec.persistent(Class::Scratch, DType::F32, "y", &[m, n]);
-    rec.begin("product");
-    for _ in 0..REPEATS {
-        launch(&mut rec, &a, &b, &y, Output::Write);
+fn print_product(product: &Product) {
+    println!(
+        "{:<7}{:<22}{:>9.1e}{:>12.4}{:>11.1}{:>6.1}%  {}",
+        product.layout.name(),
+        format!("{:?}", product.mnk),
+        product.error,
+        product.secs * 1e3,
+        product.gflops,
+        product.share_of_ceiling * 100.0,
+        product.kernels.join(", ")
+    );
+}
+
+fn print_rows(config: &RunConfig, rows: &[Row]) {
+    let step_secs: f64 = rows.iter().map(|row| row.secs * row.per_step as f64).sum();
+    let (parameters, tokens) = (config.model.n_parameters(), config.train.tokens_per_step());
+    println!(
+        "\na step of {parameters} parameters on {tokens} tokens: {:.2} ms of kernels, each timed alone",
+        step_secs * 1e3
+    );
+    println!(
+        "{:<32}{:>8}{:>9}{:>11}{:>16}{:>7} {:<13}  shapes",
+        "kernel", "of step", "x a step", "ms", "speed", "%", "of"
+    );
+    for row in rows {
+        let speed = match row.gflops.filter(|_| row.ceiling != "copy") {
+            Some(gflops) => format!("{gflops:.1} GFLOP/s"),
+            None => format!("{:.1} GB/s", row.gbytes_per_sec),
+        };
+        let shapes: Vec<String> = row.shapes.iter().map(|shape| format!("{shape:?}").replace(' ', "")).collect();
+        println!(
+            "{:<32}{:>7.1}%{:>9}{:>11.4}{:>16}{:>6.1}% {:<13}  {}",
+            row.kernel,
+            row.share_of_step * 100.0,
+            row.per_step,
+            row.secs * 1e3,
+            speed,
+            row.share_of_ceiling * 100.0,
+            row.ceiling,
+            shapes.join(" ")
+        );
     }
-    let workspace = rec.allocate(gpu).await?;
-    let values =
-        |len: usize, step: usize| -> Vec<f32> { (0..len).map(|i| ((i * step) % 61) as f32 / 30.0 - 1.0).collect() };
-    let (a_values, b_values) = (values(a.len(), 7919), values(b.len(), 104_729));
-    workspace.write(gpu, &a, &a_values);
-    workspace.write(gpu, &b, &b_values);
-    workspace.run(gpu, &["product"]);
-    let got: Vec<f32> = workspace.read(gpu, &y).await?;
-    let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
-    let want = reference(&wide(&a_values), &wide(&b_values), mnk);
-    let rms = (want.iter().map(|value| value * value).sum::<f64>() / want.len() as f64).sqrt();
-    let error =
-        got.iter().zip(&want).fold(0.0_f64, |error, (got, want)| error.max((f64::from(*got) - want).abs())) / rms;
-    let mut best = f64::INFINITY;
-    for _ in 0..5 {
-        let began = Instant::now();
-        workspace.run(gpu, &["product"]);
-        gpu.wait()?;
-        best = best.min(began.elapsed().as_secs_f64() / REPEATS as f64);
-    }
-    Ok((error, best))
 }

@@ -1,13 +1,22 @@
 //! `multinorm bench`: verifies against the reference, then times.
 
+mod ceilings;
 mod kernels;
+mod model_update;
 mod optimizers;
+mod products;
 mod step;
+mod trace;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use multinorm::Result;
+use multinorm::config::RunConfig;
+use multinorm::data::dataset::Dataset;
+use multinorm::data::tokens::Tokens;
+use multinorm::gpu::{Form, Gpu, WGPU_VERSION};
+use serde_json::{Value, json};
 
 use super::DeviceArgs;
 
@@ -22,34 +31,98 @@ pub struct BenchArgs {
 
 #[derive(Subcommand)]
 enum What {
-    /// Matrix products in the three layouts of training
-    Kernels,
-    /// One update of each optimizer, beside a plain copy of the bytes it moves
-    Optimizers {
-        /// Which of the catalog, by name
-        #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
-        optimizers: Vec<String>,
-        /// Shapes of the parameter
-        #[arg(long = "shape", value_delimiter = ',', default_value = "512x1376,2048x5461", value_name = "MxN,…")]
-        shapes: Vec<String>,
-    },
+    /// The adapter's ceilings, matrix products, and every kernel of a training step at the sizes of presets
+    Kernels(kernels::KernelsArgs),
+    /// One update of each optimizer: of one matrix, beside a plain copy of the bytes it moves, and of a whole model
+    Optimizers(optimizers::OptimizersArgs),
     /// One training step on random tokens: the first, the steady ones, and where the time goes
-    Step {
-        /// Settings; without one the default run
-        config: Option<PathBuf>,
-        /// One setting: `--set model.preset=60m`; repeatable
-        #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-        sets: Vec<String>,
-        /// Steps to time after the first
-        #[arg(long, default_value_t = 10)]
-        steps: usize,
-    },
+    Step(step::StepArgs),
 }
 
 pub fn run(device: &DeviceArgs, args: &BenchArgs) -> Result<()> {
     match &args.what {
-        What::Kernels => kernels::run(device, args.json),
-        What::Optimizers { optimizers, shapes } => optimizers::run(device, args.json, optimizers, shapes),
-        What::Step { config, sets, steps } => step::run(device, args.json, config.as_deref(), sets, *steps),
+        What::Kernels(of) => kernels::run(device, args.json, of),
+        What::Optimizers(of) => optimizers::run(device, args.json, of),
+        What::Step(of) => step::run(device, args.json, of),
     }
+}
+
+/// Where a run's settings come from.
+#[derive(Args)]
+struct Settings {
+    /// Settings; without one the default run
+    config: Option<PathBuf>,
+    /// One setting: `--set model.preset=60m`; repeatable
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+/// What every document of a bench begins with: figures say nothing without the machine, the versions and the choices.
+fn document(gpu: &Gpu, figures: Value) -> Value {
+    let profile = &gpu.profile;
+    let mut document = json!({
+        "adapter": gpu.adapter_name,
+        "driver": gpu.driver,
+        "backend": gpu.backend,
+        "version": env!("CARGO_PKG_VERSION"),
+        "wgpu_version": WGPU_VERSION,
+        "choices": {
+            "matmul": match profile.form {
+                Form::Registers => "registers",
+                Form::WorkgroupTiles => "workgroup-tiles",
+            },
+            "software": profile.software,
+            "clock": clock(gpu),
+            "f16": profile.f16,
+            "subgroup_lanes": profile.subgroup_lanes,
+            "matrix_units": profile.matrix_units,
+        },
+    });
+    let (all, figures) = (document.as_object_mut().expect("an object"), figures);
+    let Value::Object(figures) = figures else { panic!("figures have names: {figures}") };
+    all.extend(figures);
+    document
+}
+
+/// What times kernels.
+fn clock(gpu: &Gpu) -> &'static str {
+    if gpu.profile.timestamps { "time stamps" } else { "submit and wait" }
+}
+
+/// The preset that fits an adapter, unless the settings name one.
+fn with_preset(gpu: &Gpu, sets: &[String]) -> Vec<String> {
+    let mut sets = sets.to_vec();
+    if !sets.iter().any(|set| set.trim_start().starts_with("model.")) {
+        sets.push(format!("model.preset={}", if gpu.profile.software { "tiny" } else { "60m" }));
+    }
+    sets
+}
+
+/// Tokens without meaning, for one epoch: a step costs the same whatever they say.
+fn random_tokens(config: &RunConfig) -> Dataset {
+    let vocab = config.model.vocab_size as u64;
+    let n = (config.train.steps + 2) * config.train.tokens_per_step() as u64 + 1;
+    let token = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % vocab;
+    let tokens = Tokens::Owned((0..n).map(|i| token(i) as u32).collect());
+    Dataset::unsplit("random", tokens, config.model.vocab_size)
+}
+
+/// Seconds of one replay: the best of three means, each over as many replays as fit a third of `budget_secs`. The first,
+/// in which drivers compile, does not count; one that takes longer than all of it is timed once or twice.
+async fn steady_secs(budget_secs: f64, time: impl AsyncFn(usize) -> Result<f64>) -> Result<f64> {
+    let first = time(1).await?;
+    // Beside one so long, what drivers compile is nothing.
+    if first > 100.0 * budget_secs {
+        return Ok(first);
+    }
+    let one = time(1).await?;
+    if one > budget_secs {
+        return Ok(one);
+    }
+    let replays = (budget_secs / 3.0 / one.max(1e-7)).clamp(1.0, 1000.0) as usize;
+    let mut best = f64::INFINITY;
+    for _ in 0..3 {
+        best = best.min(time(replays).await?);
+    }
+    Ok(best)
 }

@@ -1,5 +1,9 @@
-//! `multinorm bench optimizers`: one update of each optimizer on a linear layer, beside a plain copy of what it moves.
+//! `multinorm bench optimizers`: one update of each optimizer on a linear layer, beside a plain copy of what it moves, and
+//! on a whole model.
 
+use std::sync::Arc;
+
+use clap::Args;
 use multinorm::config::{MezoConfig, OptimizerConfig, Recipe, Role, Rule, optimizer_names};
 use multinorm::gpu::{Class, DType, Due, Gpu, Recorder, Tensor, Workspace, bytes_in_words};
 use multinorm::kernels::norms::Place;
@@ -9,10 +13,11 @@ use multinorm::optim::{self, Perturbed, ReferenceDirections, ReferenceUpdate, St
 use multinorm::reference::zeroth_order::projected_gradient;
 use multinorm::{Error, Result};
 use serde_json::{Value, json};
-use web_time::Instant;
 
+use super::{Settings, clock, document, model_update, steady_secs, with_preset};
 use crate::cli::DeviceArgs;
 use crate::cli::output::print_json;
+use crate::cli::train::read_config;
 
 /// What every update is checked on before the others are timed: no multiple of a tile.
 const CHECKED: [usize; 2] = [37, 61];
@@ -26,13 +31,24 @@ const NAME: &str = "weight";
 /// Largest difference from the reference after those steps, relative to their root mean square: ten times that of Muon's
 /// quintic, which pulls apart what lies near its unstable fixed point.
 const TOLERANCE: f64 = 1e-3;
-/// A replay that takes longer is timed once.
-const LONG_SECS: f64 = 0.3;
-/// Beside one that takes longer it is nothing that drivers compile.
-const VERY_LONG_SECS: f64 = 20.0;
+/// Seconds that each update is timed for; one that takes longer is timed once or twice.
+const BUDGET_SECS: f64 = 0.3;
 
-pub fn run(device: &DeviceArgs, json: bool, names: &[String], shapes: &[String]) -> Result<()> {
-    let gpu = device.open()?;
+#[derive(Args)]
+pub struct OptimizersArgs {
+    /// Which of the catalog, by name
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    optimizers: Vec<String>,
+    /// Shapes of one parameter
+    #[arg(long = "shape", value_delimiter = ',', default_value = "512x1376,2048x5461", value_name = "MxN,…")]
+    shapes: Vec<String>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub fn run(device: &DeviceArgs, json: bool, args: &OptimizersArgs) -> Result<()> {
+    let OptimizersArgs { optimizers: names, shapes, settings } = args;
+    let gpu = Arc::new(device.open()?);
     let known = optimizer_names();
     let names = if names.is_empty() { known.iter().map(|name| name.to_string()).collect() } else { names.to_vec() };
     let mut configs: Vec<_> =
@@ -41,6 +57,9 @@ pub fn run(device: &DeviceArgs, json: bool, names: &[String], shapes: &[String])
         eprintln!("{name} moves adapters and no matrix of the model: it is not timed");
     }
     let shapes = shapes.iter().map(|shape| parse_shape(shape)).collect::<Result<Vec<_>>>()?;
+    // A file says what its model is.
+    let sets = if settings.config.is_some() { settings.sets.clone() } else { with_preset(&gpu, &settings.sets) };
+    let model = read_config(settings.config.as_deref(), None, &sets, &gpu.profile)?;
     for (name, config) in &configs {
         pollster::block_on(check(&gpu, name, config))?;
     }
@@ -48,7 +67,7 @@ pub fn run(device: &DeviceArgs, json: bool, names: &[String], shapes: &[String])
     for shape in shapes {
         let copy_secs = pollster::block_on(copy(&gpu, shape))?;
         if !json {
-            println!("{}x{}, f32: a copy takes {:.3} ms", shape[0], shape[1], copy_secs * 1e3);
+            println!("{}x{}, f32, by {}: a copy takes {:.3} ms", shape[0], shape[1], clock(&gpu), copy_secs * 1e3);
             println!(
                 "{:<18}{:>8}{:>9}{:>12}{:>12}{:>12}{:>10}{:>13}{:>12}",
                 "optimizer",
@@ -70,12 +89,38 @@ pub fn run(device: &DeviceArgs, json: bool, names: &[String], shapes: &[String])
             rows.push(row);
         }
     }
-    if json {
-        return print_json(&json!({ "adapter": gpu.adapter_name, "driver": gpu.driver, "updates": rows }));
+    if !json {
+        println!(
+            "kernels: in an ordinary step; moves: bytes that they read and write; copy: of as many bytes; renewal: a step that finds a new basis"
+        );
+        println!("\nthe update of a model of {} parameters", model.model.n_parameters());
+        println!(
+            "{:<18}{:>8}{:>12}{:>12}{:>12}{:>12}{:>14}",
+            "optimizer", "kernels", "state", "at least", "moves", "update ms", "GB/s at least"
+        );
     }
-    println!(
-        "kernels: in an ordinary step; moves: bytes of all tensors that they name, weight and state twice; copy: of as many bytes; renewal: a step that finds a new basis"
-    );
+    let mut whole = Vec::new();
+    for (name, config) in &configs {
+        let update = pollster::block_on(model_update::measure(&gpu, &model, name, config))?;
+        if !json {
+            println!(
+                "{:<18}{:>8}{:>12}{:>12}{:>12}{:>12.3}{:>14.1}",
+                update.optimizer,
+                update.kernels,
+                bytes_in_words(update.optimizer_state_bytes),
+                bytes_in_words(update.least_bytes),
+                bytes_in_words(update.bytes_moved),
+                update.update_secs * 1e3,
+                update.least_gbytes_per_sec
+            );
+        }
+        whole.push(update);
+    }
+    if json {
+        let figures = json!({ "updates": rows, "model": model.model, "model_updates": whole });
+        return print_json(&document(&gpu, figures));
+    }
+    println!("at least: every gradient once, every weight and all state twice; both are those of an ordinary step");
     Ok(())
 }
 
@@ -92,8 +137,6 @@ struct Recorded {
     /// The gradient; of a zeroth-order rule two rows that begin with its losses.
     input: Tensor,
     numbers: [Tensor; 2],
-    /// What is read and written: the weight, and what the optimizer keeps.
-    updated: Vec<Tensor>,
 }
 
 impl Recorded {
@@ -107,16 +150,15 @@ impl Recorded {
             [Place::GRADIENTS + 1, 4].map(|len| rec.persistent(Class::Scratch, DType::F32, "numbers", &[len]));
         rec.begin("update");
         let shared = StepTensors { statistics: &numbers[0], step: &numbers[1] };
-        let states = match losses {
-            Some(hyper) => record_moves(&mut rec, config, hyper, [&weight, &input], shared)?,
+        match losses {
+            Some(hyper) => drop(record_moves(&mut rec, config, hyper, [&weight, &input], shared)?),
             None => {
                 let update = Update { name: NAME, role: Role::Linear, weight: &weight, gradient: &input, ahead: None };
                 let ahead = optim::record_ahead(&mut rec, config, &update, shared);
-                optim::record(&mut rec, config, &Update { ahead: ahead.as_ref(), ..update }, shared)?
+                drop(optim::record(&mut rec, config, &Update { ahead: ahead.as_ref(), ..update }, shared)?);
             }
-        };
-        let updated = std::iter::once(weight.clone()).chain(states.into_iter().map(|state| state.tensor)).collect();
-        Ok(Self { rec, weight, input, numbers, updated })
+        }
+        Ok(Self { rec, weight, input, numbers })
     }
 
     /// On the device, with a gradient, weights of zero, and the numbers of a first step.
@@ -217,7 +259,7 @@ async fn copy(gpu: &Gpu, shape: [usize; 2]) -> Result<f64> {
     rec.begin("update");
     materialize(&mut rec, &Scaled::new(&from), &to);
     let workspace = rec.allocate(gpu).await?;
-    seconds(gpu, &workspace, Due::All)
+    seconds(gpu, &workspace, Due::All).await
 }
 
 async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2], copy_secs: f64) -> Result<Value> {
@@ -225,7 +267,7 @@ async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2]
     let dispatches = recorded.rec.ordinary_dispatches("update");
     let named = dispatches.iter().flat_map(|(_, bindings)| *bindings);
     let reads = named.filter(|binding| **binding == recorded.input).count();
-    let moved = recorded.rec.bytes_moved("update", &recorded.updated);
+    let moved = recorded.rec.bytes_moved("update");
     let kernels = dispatches.len();
     let state = recorded.rec.memory().bytes(Class::OptimizerState);
     let copied = 2 * recorded.weight.bytes();
@@ -233,9 +275,9 @@ async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2]
     let step = recorded.numbers[1].clone();
     let (workspace, ..) = recorded.allocate(gpu).await?;
     // The first step finds a new basis where a rule has one; an ordinary step does not.
-    let renewal_secs = if renews { Some(seconds(gpu, &workspace, Due::All)?) } else { None };
+    let renewal_secs = if renews { Some(seconds(gpu, &workspace, Due::All).await?) } else { None };
     workspace.write(gpu, &step, &[1.0f32.to_bits(), ORDINARY_STEP, 0, 0]);
-    let secs = seconds(gpu, &workspace, Due::None)?;
+    let secs = seconds(gpu, &workspace, Due::None).await?;
     Ok(json!({
         "renewal_secs": renewal_secs,
         "optimizer": name, "shape": shape, "kernels": kernels, "gradient_reads": reads,
@@ -244,25 +286,9 @@ async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2]
     }))
 }
 
-/// Best of some replays after the first, in which drivers compile; a long one is timed once.
-fn seconds(gpu: &Gpu, workspace: &Workspace, due: Due) -> Result<f64> {
-    let replay = || {
-        let began = Instant::now();
-        workspace.run_due(gpu, &["update"], due);
-        gpu.wait()?;
-        Ok::<_, Error>(began.elapsed().as_secs_f64())
-    };
-    let first = replay()?;
-    if first > VERY_LONG_SECS {
-        return Ok(first);
-    }
-    let mut best = replay()?;
-    if best < LONG_SECS {
-        for _ in 0..10 {
-            best = best.min(replay()?);
-        }
-    }
-    Ok(best)
+/// Seconds of a replay, many of them in one submission.
+async fn seconds(gpu: &Gpu, workspace: &Workspace, due: Due) -> Result<f64> {
+    steady_secs(BUDGET_SECS, async |replays| workspace.time_replays(gpu, "update", due, replays).await).await
 }
 
 fn print_row(row: &Value) {

@@ -1,78 +1,233 @@
 //! `multinorm bench step`: one training step on random tokens.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use multinorm::config::RunConfig;
-use multinorm::data::dataset::Dataset;
-use multinorm::data::tokens::Tokens;
-use multinorm::train::Trainer;
+use clap::Args;
+use multinorm::config::{Role, RunConfig};
+use multinorm::gpu::{Due, Gpu, Span, bytes_in_words};
+use multinorm::train::{Trainer, forward_passes};
 use multinorm::{Error, Result};
+use serde::Serialize;
 use serde_json::json;
 use web_time::Instant;
 
+use super::ceilings::Ceilings;
+use super::trace::Trace;
+use super::{Settings, document, random_tokens};
 use crate::cli::DeviceArgs;
-use crate::cli::output::print_json;
+use crate::cli::output::{memory_table, print_json};
 use crate::cli::train::read_config;
 
-pub fn run(device: &DeviceArgs, json: bool, path: Option<&Path>, sets: &[String], steps: usize) -> Result<()> {
-    let gpu = Arc::new(device.open()?);
-    let mut config = read_config(path, None, sets, &gpu.profile)?;
-    config.train.steps = steps.max(1) as u64 + 1;
-    let (n_parameters, tokens_per_step) = (config.model.n_parameters(), config.train.tokens_per_step());
-    let dataset = Arc::new(random_tokens(&config));
-    let began = Instant::now();
-    let (first, mut secs, times) = pollster::block_on(async {
-        let mut trainer = Trainer::new(gpu.clone(), config, dataset).await?;
-        trainer.step().await?;
-        trainer.drain().await?;
-        let first = began.elapsed().as_secs_f64();
-        let mut secs = Vec::new();
-        for _ in 0..steps.max(1) {
-            let began = Instant::now();
-            trainer.step().await?;
-            trainer.drain().await?;
-            secs.push(began.elapsed().as_secs_f64());
-        }
-        let times = if gpu.profile.timestamps { trainer.time_kernels().await? } else { Vec::new() };
-        Ok::<_, Error>((first, secs, times))
-    })?;
-    secs.sort_by(f64::total_cmp);
-    let median = secs[secs.len() / 2];
-    let kernels: Vec<_> = times
-        .iter()
-        .flat_map(|(plan, kernels)| kernels.iter().map(move |k| (plan, k)))
-        .map(|(plan, k)| json!({ "plan": plan, "kernel": k.kernel, "dispatches": k.dispatches, "secs": k.secs }))
-        .collect();
-    if json {
-        return print_json(&json!({
-            "adapter": gpu.adapter_name, "driver": gpu.driver, "parameters": n_parameters,
-            "tokens_per_step": tokens_per_step, "first_step_secs": first, "step_secs": secs,
-            "median_secs": median, "tokens_per_sec": tokens_per_step as f64 / median, "kernels": kernels,
-        }));
-    }
-    println!("adapter        {} ({})", gpu.adapter_name, gpu.driver);
-    println!("parameters     {n_parameters}, {tokens_per_step} tokens a step");
-    println!("first step     {first:.2} s, with recording, allocation and kernel compilation");
-    println!(
-        "steady step    {:.1} ms (median of {}), {:.0} tokens/s",
-        median * 1e3,
-        secs.len(),
-        tokens_per_step as f64 / median
-    );
-    for (plan, kernels) in &times {
-        for time in kernels {
-            println!("  {plan:<20}{:<34}{:>5} x {:>10.3} ms", time.kernel, time.dispatches, time.secs * 1e3);
-        }
-    }
-    Ok(())
+#[derive(Args)]
+pub struct StepArgs {
+    #[command(flatten)]
+    settings: Settings,
+    /// Steps to time after the first
+    #[arg(long, default_value_t = 10)]
+    steps: usize,
+    /// Write what host and device did, for ui.perfetto.dev to open
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
-/// Tokens without meaning, for one epoch: a step costs the same whatever they say.
-fn random_tokens(config: &RunConfig) -> Dataset {
-    let vocab = config.model.vocab_size as u64;
-    let n = (config.train.steps + 2) * config.train.tokens_per_step() as u64 + 1;
-    let token = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % vocab;
-    let tokens = Tokens::Owned((0..n).map(|i| token(i) as u32).collect());
-    Dataset::unsplit("random", tokens, config.model.vocab_size)
+/// A kernel's part of a step.
+#[derive(Serialize)]
+struct Row {
+    plan: &'static str,
+    kernel: &'static str,
+    dispatches: usize,
+    secs: f64,
+    /// Of all kernels of the step.
+    share_of_step: f64,
+    /// What it would take at the ceilings, moving every tensor once.
+    least_secs: f64,
+}
+
+/// What was measured of one run.
+struct Measured {
+    ceilings: Ceilings,
+    trainer: Trainer,
+    first_secs: f64,
+    /// Of each steady step: until all is submitted, and until all is done.
+    host_and_step_secs: Vec<[f64; 2]>,
+    /// On the device, without anything between the dispatches; none without time stamps.
+    device_secs: Option<f64>,
+    rows: Vec<Row>,
+    /// What the dispatches of a step read and write, each of their tensors once.
+    ideal_bytes: u64,
+    trace: Trace,
+}
+
+pub fn run(device: &DeviceArgs, json: bool, args: &StepArgs) -> Result<()> {
+    let gpu = Arc::new(device.open()?);
+    if let Some(path) = &args.trace
+        && !gpu.profile.timestamps
+    {
+        let message =
+            format!("{} has no time stamps: there is nothing to write to {}", gpu.adapter_name, path.display());
+        return Err(Error::Gpu(message));
+    }
+    let Settings { config, sets } = &args.settings;
+    let mut config = read_config(config.as_deref(), None, sets, &gpu.profile)?;
+    config.train.steps = args.steps.max(1) as u64 + 1;
+    let measured = pollster::block_on(measure(&gpu, &config))?;
+    if let Some(path) = &args.trace {
+        measured.trace.write(path, document(&gpu, json!({ "model": config.model })))?;
+    }
+    report(&gpu, json, &config, &measured)
+}
+
+async fn measure(gpu: &Arc<Gpu>, config: &RunConfig) -> Result<Measured> {
+    let ceilings = Ceilings::measure(gpu).await?;
+    let dataset = Arc::new(random_tokens(config));
+    let began = Instant::now();
+    let mut trace = Trace::new(began);
+    let mut trainer = Trainer::new(gpu.clone(), config.clone(), dataset).await?;
+    trace.host(&Span::since("start", began));
+    trainer.spans().iter().for_each(|span| trace.host(span));
+    let mut host_and_step_secs = Vec::new();
+    let mut first_secs = 0.0;
+    for step in 0..config.train.steps {
+        let began_step = Instant::now();
+        trainer.step().await?;
+        let submit = Span::since("submit", began_step);
+        let began_wait = Instant::now();
+        trainer.drain().await?;
+        let wait = Span::since("wait", began_wait);
+        let whole = Span::since(if step == 0 { "first step" } else { "step" }, began_step);
+        [&whole, &submit, &wait].into_iter().for_each(|span| trace.host(span));
+        match step {
+            0 => first_secs = began.elapsed().as_secs_f64(),
+            _ => host_and_step_secs.push([submit.secs(), whole.secs()]),
+        }
+    }
+    let workspace = trainer.workspace();
+    let (mut rows, mut ideal_bytes, mut device_secs) = (Vec::<Row>::new(), 0, 0.0);
+    for (plan, replays) in trainer.plans_of_step() {
+        let order = workspace.replayed(plan, Due::None);
+        ideal_bytes += replays as u64 * order.iter().map(|&at| workspace.dispatch(plan, at).bytes()).sum::<u64>();
+        if !gpu.profile.timestamps {
+            continue;
+        }
+        device_secs += replays as f64 * workspace.time_replays(gpu, plan, Due::None, 1).await?;
+        let began = Instant::now();
+        let times = workspace.time_dispatches(gpu, plan, Due::None).await?;
+        trace.host(&Span::since("timed replay", began));
+        trace.device(workspace, plan, &times);
+        for time in times {
+            let info = workspace.dispatch(plan, time.dispatch);
+            let (kernel, secs) = (info.kernel.name, replays as f64 * time.secs);
+            let least_secs = replays as f64 * ceilings.least_secs(info).0;
+            match rows.iter_mut().find(|row| (row.plan, row.kernel) == (plan, kernel)) {
+                Some(row) => {
+                    row.dispatches += replays;
+                    row.secs += secs;
+                    row.least_secs += least_secs;
+                }
+                None => {
+                    rows.push(Row { plan, kernel, dispatches: replays, secs, share_of_step: 0.0, least_secs });
+                }
+            }
+        }
+    }
+    let total: f64 = rows.iter().map(|row| row.secs).sum();
+    rows.iter_mut().for_each(|row| row.share_of_step = row.secs / total);
+    rows.sort_by(|a, b| b.secs.total_cmp(&a.secs));
+    let device_secs = gpu.profile.timestamps.then_some(device_secs);
+    Ok(Measured { ceilings, trainer, first_secs, host_and_step_secs, device_secs, rows, ideal_bytes, trace })
+}
+
+/// Floating-point operations that a step asks for, whatever is computed a second time: of every weight that multiplies
+/// each token two forward and four backward, and of causal attention two products of T(T+1)/2 pairs, and twice as many
+/// backward. Without gradients the forward ones alone, once for every loss.
+fn model_flops(config: &RunConfig, training_tokens: usize) -> f64 {
+    let model = &config.model;
+    let multiplies = |role: Role| matches!(role, Role::Linear | Role::Head);
+    let specs = model.parameters_of_model();
+    let mut weights: usize = specs.iter().filter(|spec| multiplies(spec.role)).map(|spec| spec.n_elements()).sum();
+    if model.tie_word_embeddings {
+        weights += model.vocab_size * model.hidden_size;
+    }
+    let (tokens, seq) = (config.train.tokens_per_step() as f64, config.train.sequence_length as f64);
+    let attention = (2 * model.num_hidden_layers * model.query_size()) as f64 * (seq + 1.0);
+    let forward = tokens * (2.0 * weights as f64 + attention);
+    match config.optimizer.zeroth_order() {
+        None => 3.0 * forward,
+        Some(_) => forward * forward_passes(config, training_tokens) as f64 / config.train.steps as f64,
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn report(gpu: &Gpu, json: bool, config: &RunConfig, measured: &Measured) -> Result<()> {
+    let Measured { ceilings, trainer, first_secs, host_and_step_secs, device_secs, rows, ideal_bytes, .. } = measured;
+    let step_secs = median(host_and_step_secs.iter().map(|[_, step]| *step));
+    let host_secs = median(host_and_step_secs.iter().map(|[host, _]| *host));
+    let tokens_per_step = config.train.tokens_per_step();
+    let flops = model_flops(config, random_tokens(config).train.len());
+    let utilisation = flops / step_secs / ceilings.fma_flops_per_sec;
+    let of_units = ceilings.matrix_units_flops_per_sec.map(|ceiling| flops / step_secs / ceiling);
+    let ideal_secs = ceilings.memory_secs(*ideal_bytes);
+    let memory = trainer.memory();
+    if json {
+        let starts: serde_json::Map<_, _> =
+            trainer.spans().iter().map(|span| (format!("{}_secs", span.name), json!(span.secs()))).collect();
+        return print_json(&document(
+            gpu,
+            json!({
+                "parameters": config.model.n_parameters(), "tokens_per_step": tokens_per_step,
+                "first_step_secs": first_secs, "start": starts,
+                "step_secs": host_and_step_secs.iter().map(|[_, step]| *step).collect::<Vec<_>>(),
+                "median_secs": step_secs, "tokens_per_sec": tokens_per_step as f64 / step_secs,
+                "host_secs": host_secs, "device_secs": device_secs,
+                "model_flops": flops, "utilisation_of_multiply_add": utilisation, "utilisation_of_matrix_units": of_units,
+                "ideal_bytes": ideal_bytes, "ideal_bytes_secs": ideal_secs,
+                "memory": memory, "peak_bytes": memory.total(), "ceilings": ceilings, "kernels": rows,
+            }),
+        ));
+    }
+    println!("adapter        {} ({})", gpu.adapter_name, gpu.driver);
+    ceilings.print();
+    println!("parameters     {}, {tokens_per_step} tokens a step", config.model.n_parameters());
+    let starts: Vec<String> =
+        trainer.spans().iter().map(|span| format!("{} {:.2} s", span.name, span.secs())).collect();
+    println!("first step     {first_secs:.2} s: {}, and the step itself", starts.join(", "));
+    println!(
+        "steady step    {:.1} ms (median of {}), {:.0} tokens/s",
+        step_secs * 1e3,
+        host_and_step_secs.len(),
+        tokens_per_step as f64 / step_secs
+    );
+    let device = device_secs.map_or_else(|| "not measured".into(), |secs| format!("{:.1} ms", secs * 1e3));
+    println!("host, device   {:.1} ms until all is submitted; {device} on the device", host_secs * 1e3);
+    let of_units = of_units.map_or_else(String::new, |share| format!(", {:.1} % of the matrix units'", share * 100.0));
+    println!(
+        "utilisation    {:.1} GFLOP of the model a step: {:.1} % of the multiply-add ceiling{of_units}",
+        flops / 1e9,
+        utilisation * 100.0
+    );
+    println!("ideal bytes    {} a step, {:.1} ms at the copy ceiling", bytes_in_words(*ideal_bytes), ideal_secs * 1e3);
+    println!("{}", memory_table(&[("bytes", memory)]));
+    if rows.is_empty() {
+        println!("{} has no time stamps: kernels are not timed", gpu.adapter_name);
+        return Ok(());
+    }
+    println!("\n{:<26}{:<34}{:>6}{:>13}{:>9}{:>13}", "plan", "kernel", "", "ms", "share", "ceiling ms");
+    for row in rows {
+        println!(
+            "{:<26}{:<34}{:>6}{:>13.3}{:>8.1}%{:>13.3}",
+            row.plan,
+            row.kernel,
+            row.dispatches,
+            row.secs * 1e3,
+            row.share_of_step * 100.0,
+            row.least_secs * 1e3
+        );
+    }
+    Ok(())
 }

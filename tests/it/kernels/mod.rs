@@ -9,6 +9,7 @@ mod adamw;
 mod adapter;
 mod apollo;
 mod attention;
+mod bench;
 mod cross_entropy;
 mod embedding;
 mod extrapolated_sgd;

@@ -1,0 +1,83 @@
+//! The update of a whole model by each optimizer: what a step adds to forward and backward.
+
+use std::sync::Arc;
+
+use multinorm::config::{OptimizerConfig, RunConfig};
+use multinorm::gpu::{Class, Due, Gpu, KernelTime};
+use multinorm::train::{Trainer, update_secs};
+use multinorm::{Error, Result};
+use serde::Serialize;
+
+use super::{random_tokens, steady_secs};
+
+/// Tokens of the step that makes the gradients: an update costs the same whatever they are.
+const TOKENS: usize = 32;
+/// Seconds that each update is timed for.
+const BUDGET_SECS: f64 = 0.3;
+
+#[derive(Serialize)]
+pub struct ModelUpdate {
+    pub optimizer: String,
+    /// Dispatches of an ordinary step's update.
+    pub kernels: usize,
+    pub optimizer_state_bytes: u64,
+    /// Every gradient once, every weight and all state twice; of a zeroth-order step every weight twice in each of its
+    /// three moves.
+    pub least_bytes: u64,
+    /// What its dispatches read and write.
+    pub bytes_moved: u64,
+    pub update_secs: f64,
+    pub least_gbytes_per_sec: f64,
+}
+
+/// An ordinary step's update, timed as many replays in one submission.
+pub async fn measure(
+    gpu: &Arc<Gpu>,
+    config: &RunConfig,
+    name: &str,
+    optimizer: &OptimizerConfig,
+) -> Result<ModelUpdate> {
+    let mut config = config.clone().with_optimizer(optimizer.clone());
+    let train = &mut config.train;
+    (train.steps, train.batch_size, train.micro_batch_size, train.sequence_length) = (2, 1, 1, TOKENS);
+    // Else it is part of the backward pass.
+    train.fused_update = false;
+    config.eval.batch_size = 1;
+    config.spectra.every = 0;
+    config.validate()?;
+    let dataset = Arc::new(random_tokens(&config));
+    let weights = 4 * config.model.n_parameters() as u64;
+    let mut trainer = Trainer::new(gpu.clone(), config, dataset).await?;
+    trainer.step().await?;
+    trainer.drain().await?;
+    let workspace = trainer.workspace();
+    let (mut secs, mut kernels, mut bytes_moved) = (0.0, 0.0, 0.0);
+    for (plan, replays) in trainer.plans_of_step() {
+        // How often the plan's work counts as the update's.
+        let unit = KernelTime { kernel: "all", dispatches: 1, secs: 1.0 };
+        let share = replays as f64 * update_secs(&[(plan, vec![unit])]);
+        if share == 0.0 {
+            continue;
+        }
+        trainer.forget_halt();
+        let time = async |replays| workspace.time_replays(gpu, plan, Due::None, replays).await;
+        secs += share * steady_secs(BUDGET_SECS, time).await?;
+        let order = workspace.replayed(plan, Due::None);
+        kernels += share * order.len() as f64;
+        bytes_moved += share * order.iter().map(|&at| workspace.dispatch(plan, at).bytes()).sum::<u64>() as f64;
+    }
+    if secs == 0.0 {
+        return Err(Error::Gpu(format!("{name}: no plan of a step is its update")));
+    }
+    let state = workspace.memory.bytes(Class::OptimizerState);
+    let least_bytes = if optimizer.zeroth_order().is_some() { 6 * weights } else { 3 * weights } + 2 * state;
+    Ok(ModelUpdate {
+        optimizer: name.into(),
+        kernels: kernels as usize,
+        optimizer_state_bytes: state,
+        least_bytes,
+        bytes_moved: bytes_moved as u64,
+        update_secs: secs,
+        least_gbytes_per_sec: least_bytes as f64 / secs / 1e9,
+    })
+}

@@ -1,0 +1,163 @@
+//! Matrix products in the three layouts of training, at the sizes of a model: sampled entries against f64, then times.
+
+use multinorm::config::{Role, RunConfig};
+use multinorm::gpu::{Class, DType, Due, Gpu, Recorder, Tensor};
+use multinorm::kernels::{Output, matmul};
+use multinorm::{Error, Result};
+use serde::Serialize;
+
+use super::ceilings::Ceilings;
+use super::steady_secs;
+
+type Launch = fn(&mut Recorder, &Tensor, &Tensor, &Tensor, Output);
+
+/// Entries that are compared with f64; a prime number of steps between them.
+const SAMPLES: usize = 256;
+/// Largest difference over the root mean square that a product in f32 may have: plain halves make 7e-4.
+const TOLERANCE: f64 = 1e-4;
+/// Bytes of logits at a time, as the head has them at most.
+const LOGITS_BYTES: usize = 64 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Layout {
+    #[serde(rename = "x wT")]
+    Nt,
+    #[serde(rename = "g w")]
+    Nn,
+    #[serde(rename = "gT x")]
+    Tn,
+}
+
+/// A product that was right, and how long it takes.
+#[derive(Serialize)]
+pub struct Product {
+    pub layout: Layout,
+    pub mnk: [usize; 3],
+    /// See [`kernels_of`].
+    pub kernels: Vec<&'static str>,
+    pub error: f64,
+    pub secs: f64,
+    pub gflops: f64,
+    /// Of the multiply-add ceiling.
+    pub share_of_ceiling: f64,
+}
+
+impl Layout {
+    const ALL: [Self; 3] = [Self::Nt, Self::Nn, Self::Tn];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nt => "x wT",
+            Self::Nn => "g w",
+            Self::Tn => "gT x",
+        }
+    }
+
+    fn launch(self) -> Launch {
+        match self {
+            Self::Nt => matmul::nt,
+            Self::Nn => matmul::nn,
+            Self::Tn => matmul::tn,
+        }
+    }
+
+    fn shapes(self, [m, n, k]: [usize; 3]) -> [[usize; 2]; 2] {
+        match self {
+            Self::Nt => [[m, k], [n, k]],
+            Self::Nn => [[m, k], [k, n]],
+            Self::Tn => [[k, m], [k, n]],
+        }
+    }
+
+    /// Places of what is multiplied for entry `[row, col]`, at `inner` of the inner dimension.
+    fn places(self, [m, n, k]: [usize; 3], [row, col, inner]: [usize; 3]) -> [usize; 2] {
+        match self {
+            Self::Nt => [row * k + inner, col * k + inner],
+            Self::Nn => [row * k + inner, inner * n + col],
+            Self::Tn => [inner * m + row, inner * n + col],
+        }
+    }
+}
+
+/// Two that are always there, the second no multiple of anything; then those of a model's linear layers and head, forward
+/// and backward, on the tokens of a micro-batch.
+pub fn of_model(config: &RunConfig, max_binding_bytes: u64) -> Vec<(Layout, [usize; 3])> {
+    let mut products: Vec<_> =
+        [[512; 3], [509, 251, 127]].into_iter().flat_map(|mnk| Layout::ALL.map(|layout| (layout, mnk))).collect();
+    let tokens = config.train.micro_batch_size * config.train.sequence_length;
+    let model = &config.model;
+    let linear = model.parameters_of_model().into_iter().filter(|spec| spec.role == Role::Linear);
+    let shapes: Vec<[usize; 2]> = linear.map(|spec| [spec.shape[0], spec.shape[1]]).collect();
+    let rows = LOGITS_BYTES.min(max_binding_bytes as usize) / (4 * tokens.max(model.hidden_size)) / 64 * 64;
+    let head = [rows.clamp(64, model.vocab_size.max(64)).min(model.vocab_size), model.hidden_size];
+    for [outputs, inputs] in shapes.into_iter().chain([head]) {
+        let forward = (Layout::Nt, [tokens, outputs, inputs]);
+        let of_input = (Layout::Nn, [tokens, inputs, outputs]);
+        for product in [forward, of_input, (Layout::Tn, [outputs, inputs, tokens])] {
+            if !products.contains(&product) {
+                products.push(product);
+            }
+        }
+    }
+    products
+}
+
+/// A product as it is recorded, under the plan `product`: a, b and what they make.
+fn recorded(gpu: &Gpu, layout: Layout, mnk: [usize; 3]) -> (Recorder, [Tensor; 3]) {
+    let mut rec = Recorder::new(&gpu.profile);
+    let [a, b] = layout.shapes(mnk).map(|shape| rec.persistent(Class::Scratch, DType::F32, "operand", &shape));
+    let y = rec.persistent(Class::Scratch, DType::F32, "product", &mnk[..2]);
+    rec.begin("product");
+    layout.launch()(&mut rec, &a, &b, &y, Output::Write);
+    (rec, [a, b, y])
+}
+
+/// The kernels that make a product: several where the inner dimension is split.
+pub fn kernels_of(gpu: &Gpu, layout: Layout, mnk: [usize; 3]) -> Vec<&'static str> {
+    recorded(gpu, layout, mnk).0.dispatches("product").iter().map(|(kernel, _)| *kernel).collect()
+}
+
+/// Verifies a product, then times it.
+///
+/// Errors: one that differs from f64 by more than its arithmetic explains.
+pub async fn measure(
+    gpu: &Gpu,
+    ceilings: &Ceilings,
+    layout: Layout,
+    mnk: [usize; 3],
+    budget_secs: f64,
+) -> Result<Product> {
+    let [m, n, k] = mnk;
+    let kernels = kernels_of(gpu, layout, mnk);
+    let (rec, [a, b, y]) = recorded(gpu, layout, mnk);
+    let workspace = rec.allocate(gpu).await?;
+    let values =
+        |len: usize, step: usize| -> Vec<f32> { (0..len).map(|i| ((i * step) % 61) as f32 / 30.0 - 1.0).collect() };
+    let (a_values, b_values) = (values(a.len(), 7919), values(b.len(), 104_729));
+    workspace.write(gpu, &a, &a_values);
+    workspace.write(gpu, &b, &b_values);
+    workspace.run(gpu, &["product"]);
+    let got: Vec<f32> = workspace.read(gpu, &y).await?;
+    let (mut worst, mut squares) = (0.0_f64, 0.0);
+    let samples = SAMPLES.min(got.len());
+    for sample in 0..samples {
+        // The corners first, then anywhere.
+        let at = [0, n - 1, (m - 1) * n, m * n - 1].get(sample).copied().unwrap_or(sample * 1_000_003 % got.len());
+        let multiplied = (0..k).map(|inner| layout.places(mnk, [at / n, at % n, inner]));
+        let want: f64 = multiplied.map(|[at_a, at_b]| f64::from(a_values[at_a]) * f64::from(b_values[at_b])).sum();
+        let error = (f64::from(got[at]) - want).abs();
+        worst = if error.is_nan() { f64::INFINITY } else { worst.max(error) };
+        squares += want * want;
+    }
+    let error = worst / (squares / samples as f64).sqrt();
+    if error > TOLERANCE {
+        let name = layout.name();
+        return Err(Error::Gpu(format!("{name} {mnk:?} differs from f64 by {error:.1e}: nothing is timed")));
+    }
+    let secs =
+        steady_secs(budget_secs, async |replays| workspace.time_replays(gpu, "product", Due::All, replays).await)
+            .await?;
+    let flops_per_sec = 2.0 * (m * n) as f64 * k as f64 / secs;
+    let share_of_ceiling = flops_per_sec / ceilings.fma_flops_per_sec;
+    Ok(Product { layout, mnk, kernels, error, secs, gflops: flops_per_sec / 1e9, share_of_ceiling })
+}

@@ -1,0 +1,343 @@
+//! `multinorm kernels`: every kernel with what it needs and where it is used, and its translations.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use multinorm::config::{OptimizerConfig, RunConfig, RunDefaults, optimizer_names};
+use multinorm::gpu::{Access, Binding, Form, Kernel, Need, Profile, Recorder, Touch};
+use multinorm::kernels;
+use multinorm::llama::{Gradients, Llama, record_decode};
+use multinorm::train::record_training;
+use multinorm::{Error, Result};
+use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{Module, ShaderStage};
+use serde_json::{Value, json};
+
+use super::DeviceArgs;
+use super::output::print_json;
+
+#[derive(Args)]
+pub struct KernelsArgs {
+    /// One kernel; without it all of them
+    name: Option<String>,
+    /// Print the kernel as it is, or as a system's driver gets it
+    #[arg(long, value_enum, requires = "name")]
+    emit: Option<Language>,
+    /// Write that into a file
+    #[arg(long, value_name = "FILE", requires = "emit")]
+    out: Option<PathBuf>,
+    /// One override of the kernel: `--constant M=512`; repeatable. Those not given have their values in the default run
+    #[arg(long = "constant", value_name = "NAME=VALUE", requires = "emit")]
+    constants: Vec<String>,
+    /// One JSON document
+    #[arg(long, conflicts_with = "emit")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Language {
+    /// As it was written
+    Wgsl,
+    /// Vulkan's, binary
+    Spirv,
+    /// Metal's
+    Msl,
+    /// Direct3D's
+    Hlsl,
+}
+
+pub fn run(device: &DeviceArgs, args: &KernelsArgs) -> Result<()> {
+    let kernel = args.name.as_deref().map(named).transpose()?;
+    if let (Some(kernel), Some(language)) = (kernel, args.emit) {
+        return emit(kernel, language, args);
+    }
+    let (profile, adapter) = profile(device)?;
+    let listed: Vec<&'static Kernel> = kernel.map_or_else(|| kernels::all().collect(), |kernel| vec![kernel]);
+    let used = used(&profile)?;
+    if args.json {
+        let of = |kernel: &&'static Kernel| as_json(kernel, adapter.is_some().then_some(&profile), &used);
+        let listed: Vec<Value> = listed.iter().map(of).collect();
+        return print_json(&json!({ "adapter": adapter, "kernels": listed }));
+    }
+    match kernel {
+        Some(kernel) => print_one(kernel, &profile, adapter.as_deref(), &used),
+        None => print_all(&listed, &profile, adapter.as_deref()),
+    }
+    Ok(())
+}
+
+/// What the chosen adapter has, and its name; WebGPU's defaults where there is none and none was asked for.
+fn profile(device: &DeviceArgs) -> Result<(Profile, Option<String>)> {
+    match device.open() {
+        Ok(gpu) => Ok((gpu.profile.clone(), Some(gpu.adapter_name.clone()))),
+        Err(Error::NoAdapter(_)) if device.adapter.is_none() && device.backend.is_none() => {
+            Ok((Profile::webgpu_default(Form::WorkgroupTiles), None))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The kernel of a name; the message of one that there is not has the nearest.
+fn named(name: &str) -> Result<&'static Kernel> {
+    kernels::all().find(|kernel| kernel.name == name).ok_or_else(|| {
+        let likeness = |kernel: &&Kernel| strsim::jaro_winkler(name, kernel.name);
+        let nearest = kernels::all().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).expect("there are kernels");
+        let message =
+            format!("no kernel is called that; the nearest is `{}` (`multinorm kernels` lists all)", nearest.name);
+        Error::config(name, message)
+    })
+}
+
+fn print_all(listed: &[&Kernel], profile: &Profile, adapter: Option<&str>) {
+    match adapter {
+        Some(name) => println!("✓ and ✗: whether {name} has what a kernel needs\n"),
+        None => println!("no adapter is here to tell whether it has what a kernel needs\n"),
+    }
+    println!("{:<34}{:<36}{:<22}{:<22}needs", "kernel", "file", "libraries", "bindings");
+    for kernel in listed {
+        let bindings: Vec<Binding<'_>> = kernel.bindings().collect();
+        let n = |which: fn(&Binding<'_>) -> bool| bindings.iter().filter(|binding| which(binding)).count();
+        println!(
+            "{:<34}{:<36}{:<22}{:<22}{}",
+            kernel.name,
+            format!("{}.wgsl", kernel.file),
+            kernel.libraries.join(", "),
+            format!("{} read, {} written", n(|b| b.reads.ever()), n(|b| b.writes.ever())),
+            needs_in_words(kernel, adapter.map(|_| profile))
+        );
+    }
+}
+
+fn print_one(kernel: &'static Kernel, profile: &Profile, adapter: Option<&str>, used: &Uses) {
+    println!("kernel     {}", kernel.name);
+    println!("file       shaders/{}.wgsl", kernel.file);
+    println!("libraries  {}", if kernel.libraries.is_empty() { "none".into() } else { kernel.libraries.join(", ") });
+    println!("module     {}", kernel.module);
+    println!("needs      {}", needs_in_words(kernel, adapter.map(|_| profile)));
+    match used.get(kernel.name) {
+        Some(used) => println!("used by    {}", used.iter().cloned().collect::<Vec<_>>().join(", ")),
+        None => println!("used by    no part of the default run here: other shapes, settings or adapters want it"),
+    }
+    println!("bindings");
+    for (number, binding) in kernel.bindings().enumerate() {
+        let dtype = binding.dtype.map_or("struct", |dtype| dtype.name());
+        let touched = touched_in_words(&binding);
+        println!("  {number}  {:<12}{dtype:<8}{touched:<34}{}", binding.name, binding.shape);
+    }
+    println!("\n{}", kernel.source.trim_end());
+}
+
+fn as_json(kernel: &'static Kernel, profile: Option<&Profile>, used: &Uses) -> Value {
+    let binding = |binding: Binding<'_>| {
+        json!({
+            "name": binding.name,
+            "type": binding.dtype.map(|dtype| dtype.name()),
+            "uniform": binding.access == Access::Uniform,
+            "reads": touch_in_words(binding.reads),
+            "writes": touch_in_words(binding.writes),
+            "shape": binding.shape,
+        })
+    };
+    json!({
+        "name": kernel.name,
+        "file": format!("shaders/{}.wgsl", kernel.file),
+        "libraries": kernel.libraries,
+        "module": kernel.module,
+        "needs": kernel.needs.iter().map(need_in_words).collect::<Vec<_>>(),
+        "runs": profile.map(|profile| profile.runs(kernel)),
+        "used_by": used.get(kernel.name),
+        "bindings": kernel.bindings().map(binding).collect::<Vec<_>>(),
+    })
+}
+
+fn touched_in_words(binding: &Binding<'_>) -> String {
+    let of = |touch: Touch, verb: &str| match touch {
+        Touch::Never => None,
+        touch => Some(format!("{verb} {}", touch_in_words(touch)).replace(" always", "")),
+    };
+    let parts = [of(binding.reads, "read"), of(binding.writes, "written")];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn touch_in_words(touch: Touch) -> String {
+    match touch {
+        Touch::Never => "never".into(),
+        Touch::Always => "always".into(),
+        Touch::If { constant, wanted, .. } => format!("if {}{constant}", if wanted { "" } else { "not " }),
+    }
+}
+
+fn needs_in_words(kernel: &Kernel, profile: Option<&Profile>) -> String {
+    if kernel.needs.is_empty() {
+        return "WebGPU's default limits".into();
+    }
+    let words = |need: &Need| match profile.map(|profile| profile.has(*need)) {
+        None => need_in_words(need),
+        Some(has) => format!("{} {}", if has { "✓" } else { "✗" }, need_in_words(need)),
+    };
+    kernel.needs.iter().map(words).collect::<Vec<_>>().join(", ")
+}
+
+fn need_in_words(need: &Need) -> String {
+    match need {
+        Need::F16 => "f16".into(),
+        Need::Subgroups(lanes) => format!("subgroups of {lanes}"),
+        Need::MatrixUnits => "matrix units".into(),
+        Need::WorkgroupBytes(bytes) => format!("{bytes} bytes of workgroup memory"),
+        Need::Invocations(n) => format!("{n} invocations a workgroup"),
+    }
+}
+
+/// What uses each kernel, by its name.
+type Uses = BTreeMap<&'static str, BTreeSet<String>>;
+
+/// The plans of the default run on such an adapter that name each kernel, generation, and the optimizers that want it.
+fn used(profile: &Profile) -> Result<Uses> {
+    let mut used = Uses::new();
+    let plain = recorded(profile, "sgd")?;
+    for plan in plain.plans() {
+        for (kernel, _) in plain.dispatches(plan) {
+            used.entry(kernel).or_default().insert(plan.to_owned());
+        }
+    }
+    let mut rec = Recorder::new(profile);
+    let llama = Llama::new(&mut rec, &default_run(profile)?.model, Gradients::None);
+    rec.begin("generate");
+    record_decode(&mut rec, &llama, 64);
+    for (kernel, _) in rec.dispatches("generate") {
+        used.entry(kernel).or_default().insert("generate".into());
+    }
+    let of_all: BTreeSet<&str> = used.keys().copied().collect();
+    for name in optimizer_names() {
+        for (kernel, _) in recorded(profile, name)?.kernels() {
+            if !of_all.contains(kernel.name) {
+                used.entry(kernel.name).or_default().insert(format!("optimizer {name}"));
+            }
+        }
+    }
+    for kernel in kernels::all().filter(|kernel| kernel.module.ends_with("::bench")) {
+        used.entry(kernel.name).or_default().insert("bench".into());
+    }
+    Ok(used)
+}
+
+fn default_run(profile: &Profile) -> Result<RunConfig> {
+    RunConfig::load(None, &[], if profile.software { RunDefaults::Software } else { RunDefaults::Gpu })
+}
+
+fn recorded(profile: &Profile, optimizer: &str) -> Result<Recorder> {
+    let config = default_run(profile)?.with_optimizer(OptimizerConfig::named(optimizer)?);
+    Ok(record_training(&config, profile)?.recorder)
+}
+
+fn emit(kernel: &'static Kernel, language: Language, args: &KernelsArgs) -> Result<()> {
+    if language == Language::Spirv && args.out.is_none() && std::io::stdout().is_terminal() {
+        let message = "SPIR-V is binary and this is a terminal: name a file with --out, or pipe it on";
+        return Err(Error::config("--emit spirv", message));
+    }
+    let bytes = match language {
+        Language::Wgsl if args.constants.is_empty() => kernel.source.as_bytes().to_vec(),
+        Language::Wgsl => {
+            return Err(Error::config("--constant", "WGSL has its overrides open: they are given to translations"));
+        }
+        _ => translated(kernel, language, &args.constants)?,
+    };
+    match &args.out {
+        Some(path) => std::fs::write(path, bytes).map_err(Error::io("write", path)),
+        None => std::io::stdout().write_all(&bytes).map_err(Error::io("write", "standard output")),
+    }
+}
+
+fn translated(kernel: &'static Kernel, language: Language, given: &[String]) -> Result<Vec<u8>> {
+    let refused = |what: &dyn std::fmt::Display| {
+        let language = language.to_possible_value().expect("all are named");
+        Error::Data(format!("kernel {} has no translation to {}: {what}", kernel.name, language.get_name()))
+    };
+    if kernel.needs.contains(&Need::MatrixUnits) && language != Language::Spirv {
+        return Err(refused(&"matrix units of 16×16 are used on Vulkan alone"));
+    }
+    let module = naga::front::wgsl::parse_str(kernel.source).map_err(|error| refused(&error))?;
+    let info = Validator::new(ValidationFlags::all(), Capabilities::all())
+        .validate(&module)
+        .map_err(|error| refused(&error.into_inner()))?;
+    let constants = constants(kernel, &module, given)?.into_iter().collect();
+    let entry = (ShaderStage::Compute, kernel.file);
+    let (module, info) = process_overrides(&module, &info, Some(entry), &constants).map_err(|error| refused(&error))?;
+    write(kernel, language, &module, &info).map_err(|error| refused(&error))
+}
+
+fn write(
+    kernel: &Kernel,
+    language: Language,
+    module: &Module,
+    info: &ModuleInfo,
+) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let stage = ShaderStage::Compute;
+    match language {
+        Language::Wgsl => unreachable!("it is no translation"),
+        Language::Spirv => {
+            let pipeline = spv::PipelineOptions { shader_stage: stage, entry_point: kernel.file.into() };
+            let words = spv::write_vec(module, info, &spv::Options::default(), Some(&pipeline))?;
+            Ok(words.iter().flat_map(|word| word.to_le_bytes()).collect())
+        }
+        Language::Msl => {
+            let options = msl::Options { lang_version: (2, 4), ..Default::default() };
+            let entry_point = Some((stage, kernel.file.into()));
+            let pipeline = msl::PipelineOptions { entry_point, ..Default::default() };
+            Ok(msl::write_string(module, info, &options, &pipeline)?.0.into_bytes())
+        }
+        Language::Hlsl => {
+            let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
+            let pipeline = hlsl::PipelineOptions { entry_point: Some((stage, kernel.file.into())) };
+            let mut text = String::new();
+            hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None)?;
+            Ok(text.into_bytes())
+        }
+    }
+}
+
+/// A value for every override: as given, else as some run has it, else as the text has it, else a number that divides well.
+fn constants(kernel: &'static Kernel, module: &Module, given: &[String]) -> Result<HashMap<String, f64>> {
+    let overrides: Vec<&naga::Override> = module.overrides.iter().map(|(_, constant)| constant).collect();
+    let name_of = |constant: &naga::Override| constant.name.clone().unwrap_or_default();
+    let mut values: HashMap<String, f64> = typical(kernel)?;
+    for constant in overrides.iter().filter(|constant| constant.init.is_none()) {
+        let scalar = module.types[constant.ty].inner.scalar();
+        let value = match scalar.map(|scalar| scalar.kind) {
+            Some(naga::ScalarKind::Uint | naga::ScalarKind::Sint) => 64.0,
+            Some(naga::ScalarKind::Bool) => 0.0,
+            _ => 1.0,
+        };
+        values.entry(name_of(constant)).or_insert(value);
+    }
+    for word in given {
+        let parsed = word.split_once('=').and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
+        let Some((name, value)) = parsed else {
+            return Err(Error::config("--constant", format!("wants NAME=NUMBER, got `{word}`")));
+        };
+        if !overrides.iter().any(|constant| constant.name.as_deref() == Some(name)) {
+            let names: Vec<String> = overrides.iter().map(|constant| name_of(constant)).collect();
+            let message = format!("{} has no override {name}; it has {}", kernel.name, names.join(", "));
+            return Err(Error::config("--constant", message));
+        }
+        values.insert(name.to_owned(), value);
+    }
+    Ok(values)
+}
+
+/// The constants of a kernel's first use in the default runs, of software adapters and of GPUs.
+fn typical(kernel: &'static Kernel) -> Result<HashMap<String, f64>> {
+    for form in [Form::WorkgroupTiles, Form::Registers] {
+        let profile = Profile::webgpu_default(form);
+        for name in optimizer_names() {
+            let used = recorded(&profile, name)?.kernels();
+            if let Some((_, constants)) = used.into_iter().find(|(used, _)| *used == kernel) {
+                return Ok(constants.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
+            }
+        }
+    }
+    Ok(HashMap::new())
+}
