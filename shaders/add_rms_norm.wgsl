@@ -1,12 +1,13 @@
 // sum = x + delta and y = sum / rms(sum) * weight: a residual add and the norm that follows it, one workgroup per row.
 override ROWS: u32;
-override COLS: u32;
+override COLS: u32;  // in Reals
 override EPS: f32;
-@group(0) @binding(0) var<storage, read>       x:      array<f32>;  // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read>       delta:  array<f32>;  // [ROWS, COLS]
-@group(0) @binding(2) var<storage, read>       weight: array<f32>;  // [COLS]
-@group(0) @binding(3) var<storage, read_write> sum:    array<f32>;  // [ROWS, COLS]
-@group(0) @binding(4) var<storage, read_write> y:      array<f32>;  // [ROWS, COLS]
+const KEPT: u32 = 4u;  // Reals of a row that a lane keeps; those beyond are read again
+@group(0) @binding(0) var<storage, read>       x:      array<Real>;  // [ROWS, COLS]
+@group(0) @binding(1) var<storage, read>       delta:  array<Real>;  // [ROWS, COLS]
+@group(0) @binding(2) var<storage, read>       weight: array<Real>;  // [COLS]
+@group(0) @binding(3) var<storage, read_write> sum:    array<Real>;  // [ROWS, COLS]
+@group(0) @binding(4) var<storage, read_write> y:      array<Real>;  // [ROWS, COLS]
 
 @compute @workgroup_size(WG)
 fn add_rms_norm(
@@ -16,14 +17,31 @@ fn add_rms_norm(
 ) {
     let row = group.y * count.x + group.x;
     if (row >= ROWS) { return; }
-    var squares = 0.0;
-    for (var col = lane; col < COLS; col += WG) {
-        let at = row * COLS + col;
-        let value = x[at] + delta[at];
-        sum[at] = value;
+    let first = row * COLS;
+    var kept: array<Real, KEPT>;
+    var squares = Real(0.0);
+    for (var i = 0u; i < KEPT; i++) {
+        let col = lane + i * WG;
+        if (col < COLS) {
+            kept[i] = x[first + col] + delta[first + col];
+            squares = fma(kept[i], kept[i], squares);
+        }
+    }
+    for (var col = lane + KEPT * WG; col < COLS; col += WG) {
+        let value = x[first + col] + delta[first + col];
+        sum[first + col] = value;
         squares = fma(value, value, squares);
     }
-    let inverse_rms = 1.0 / sqrt(workgroup_sum(squares, lane) / f32(COLS) + EPS);
+    let inverse_rms = 1.0 / sqrt(workgroup_sum(total(squares), lane) / f32(COLS * WIDTH) + EPS);
+    for (var i = 0u; i < KEPT; i++) {
+        let col = lane + i * WG;
+        if (col < COLS) {
+            sum[first + col] = kept[i];
+            y[first + col] = kept[i] * inverse_rms * weight[col];
+        }
+    }
     // A lane reads back only what it wrote itself.
-    for (var col = lane; col < COLS; col += WG) { y[row * COLS + col] = sum[row * COLS + col] * inverse_rms * weight[col]; }
+    for (var col = lane + KEPT * WG; col < COLS; col += WG) {
+        y[first + col] = sum[first + col] * inverse_rms * weight[col];
+    }
 }

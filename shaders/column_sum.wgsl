@@ -1,15 +1,31 @@
-// y (+)= sum over the rows of x, one lane per column.
+// y (+)= sum over the rows of x. ACROSS lanes lie side by side along a row; WG / ACROSS of them share the rows of a column,
+// each every so many, and their sums are added in pairs. WG and ACROSS are powers of two.
 override ROWS: u32;
-override COLS: u32;
+override COLS: u32;  // in Reals
+override ACROSS: u32;
+override WG: u32;
 override ACCUMULATE: bool = false;
-@group(0) @binding(0) var<storage, read>       x: array<f32>;  // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;  // [COLS]
+@group(0) @binding(0) var<storage, read>       x: array<Real>;  // [ROWS, COLS]
+@group(0) @binding(1) var<storage, read_write> y: array<Real>;  // [COLS]
 
-@compute @workgroup_size(64)
+var<workgroup> shares: array<Real, WG>;
+
+@compute @workgroup_size(WG)
 fn column_sum(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let col = group.x * 64u + lane;
-    if (col >= COLS) { return; }
-    var sum = 0.0;
-    for (var row = 0u; row < ROWS; row++) { sum += x[row * COLS + col]; }
-    y[col] = select(0.0, y[col], ACCUMULATE) + sum;
+    let col = group.x * ACROSS + lane % ACROSS;
+    var sum = Real(0.0);
+    if (col < COLS) {
+        for (var row = lane / ACROSS; row < ROWS; row += WG / ACROSS) { sum += x[row * COLS + col]; }
+    }
+    shares[lane] = sum;
+    workgroupBarrier();
+    for (var width = WG / 2u; width >= ACROSS; width /= 2u) {
+        if (lane < width) { shares[lane] += shares[lane + width]; }
+        workgroupBarrier();
+    }
+    if (lane < ACROSS && col < COLS) {
+        var before = Real(0.0);
+        if (ACCUMULATE) { before = y[col]; }
+        y[col] = before + shares[lane];
+    }
 }

@@ -1,24 +1,65 @@
-// logits becomes SCALE (softmax - onehot(target)), in place, for one chunk of the vocabulary.
+// losses[n] = log-sum-exp of row n - its target's logit, and logits becomes SCALE (softmax - onehot(target)), in place; both
+// are 0 where the target is IGNORE. One workgroup per row: its last block of numbers, all of a short row, is read once.
 override ROWS: u32;
-override COLS: u32;           // of this chunk
-override FIRST_ID: u32 = 0u;  // of this chunk
+override COLS: u32;  // of the vocabulary, in Reals
 override SCALE: f32;
 const IGNORE: u32 = 0xffffffffu;
-@group(0) @binding(0) var<storage, read_write> logits:     array<f32>;        // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read>       targets:    array<u32>;        // [ROWS]
-@group(0) @binding(2) var<storage, read>       statistics: array<vec4<f32>>;  // [ROWS]
+@group(0) @binding(0) var<storage, read_write> logits:  array<Real>;  // [ROWS, COLS]
+@group(0) @binding(1) var<storage, read>       targets: array<u32>;   // [ROWS]
+@group(0) @binding(2) var<storage, read_write> losses:  array<f32>;   // [ROWS]
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(WG)
 fn cross_entropy_backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let at = (group.y * count.x + group.x) * 64u + lane;
-    if (at >= ROWS * COLS) { return; }
-    let row = at / COLS;
-    let s = statistics[row];
-    let onehot = select(0.0, 1.0, targets[row] == FIRST_ID + at % COLS);
-    let scale = select(SCALE, 0.0, targets[row] == IGNORE);
-    logits[at] = scale * (exp(logits[at] - s.x) / s.y - onehot);
+    let row = group.y * count.x + group.x;
+    if (row >= ROWS) { return; }
+    let id = targets[row];
+    let first = row * COLS;
+    if (id == IGNORE) {
+        for (var col = lane; col < COLS; col += WG) { logits[first + col] = Real(0.0); }
+        if (lane == 0u) { losses[row] = 0.0; }
+        return;
+    }
+    // The lane that will overwrite the target's logit is the one that reads it, and so the one that writes the loss.
+    let id_col = id / WIDTH;
+    let onehot = unit(id % WIDTH);
+    let has_id = id_col % WG == lane;
+    var id_logit = 0.0;
+    if (has_id) { id_logit = total(logits[first + id_col] * onehot); }
+
+    let last = (COLS - 1u) / (KEPT * WG) * (KEPT * WG);  // where the last block begins
+    for (var begin = 0u; begin <= last; begin += KEPT * WG) {
+        for (var i = 0u; i < KEPT; i++) {
+            let col = begin + i * WG + lane;
+            block[i] = Real(LOWEST);
+            if (col < COLS) { block[i] = logits[first + col]; }
+        }
+        take_block();
+    }
+    let row_top = workgroup_max(top, lane);
+    let from_lane = exp(top - row_top);
+    let row_sum = workgroup_sum(sum * from_lane, lane);
+    if (has_id) { losses[row] = row_top + log(row_sum) - id_logit; }
+
+    let share = from_lane / row_sum;
+    for (var i = 0u; i < KEPT; i++) {
+        let col = last + i * WG + lane;
+        if (col < COLS) {
+            var p = block[i] * share;
+            if (col == id_col) { p -= onehot; }
+            logits[first + col] = SCALE * p;
+        }
+    }
+    for (var begin = 0u; begin < last; begin += KEPT * WG) {
+        for (var i = 0u; i < KEPT; i++) { block[i] = logits[first + begin + i * WG + lane]; }
+        for (var i = 0u; i < KEPT; i++) {
+            let col = begin + i * WG + lane;
+            var p = exp(block[i] - row_top) / row_sum;
+            if (col == id_col) { p -= onehot; }
+            logits[first + col] = SCALE * p;
+        }
+    }
 }

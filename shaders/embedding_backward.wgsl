@@ -1,13 +1,18 @@
-// dtable[id, :] += sum of dy over the places of id, one workgroup per distinct id, places in ascending order.
+// dtable[id, :] += sum of dy over the places of id, one workgroup per distinct id.
 // The host sorts the places by id, so that no two workgroups write one row and no float atomics are needed.
-override COLS: u32;
-@group(0) @binding(0) var<storage, read>       ids:    array<u32>;  // [ROWS]
-@group(0) @binding(1) var<storage, read>       order:  array<u32>;  // [ROWS] places, sorted by id
-@group(0) @binding(2) var<storage, read>       starts: array<u32>;  // [ROWS + 1] of each run of equal ids; then ROWS
-@group(0) @binding(3) var<storage, read>       dy:     array<f32>;  // [ROWS, COLS]
-@group(0) @binding(4) var<storage, read_write> dtable: array<f32>;  // [vocabulary, COLS]
+// ACROSS lanes lie side by side along a row; WG / ACROSS of them share the places of a frequent id, each every so many.
+override COLS: u32;  // in Reals
+override ACROSS: u32;
+override WG: u32;
+@group(0) @binding(0) var<storage, read>       ids:    array<u32>;   // [ROWS]
+@group(0) @binding(1) var<storage, read>       order:  array<u32>;   // [ROWS] places, sorted by id
+@group(0) @binding(2) var<storage, read>       starts: array<u32>;   // [ROWS + 1] of each run of equal ids; then ROWS
+@group(0) @binding(3) var<storage, read>       dy:     array<Real>;  // [ROWS, COLS]
+@group(0) @binding(4) var<storage, read_write> dtable: array<Real>;  // [vocabulary, COLS]
 
-@compute @workgroup_size(64)
+var<workgroup> shares: array<Real, WG>;
+
+@compute @workgroup_size(WG)
 fn embedding_backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
@@ -19,9 +24,21 @@ fn embedding_backward(
     let end = starts[run + 1u];
     if (first >= end) { return; }
     let id = ids[order[first]];
-    for (var col = lane; col < COLS; col += 64u) {
-        var sum = 0.0;
-        for (var place = first; place < end; place++) { sum += dy[order[place] * COLS + col]; }
-        dtable[id * COLS + col] += sum;
+    let down = lane / ACROSS;
+    for (var begin = 0u; begin < COLS; begin += ACROSS) {
+        let col = begin + lane % ACROSS;
+        var sum = Real(0.0);
+        if (col < COLS) {
+            for (var place = first + down; place < end; place += WG / ACROSS) { sum += dy[order[place] * COLS + col]; }
+        }
+        if (WG > ACROSS) {
+            shares[lane] = sum;
+            workgroupBarrier();
+            if (down == 0u) {
+                for (var other = lane + ACROSS; other < WG; other += ACROSS) { sum += shares[other]; }
+            }
+            workgroupBarrier();
+        }
+        if (down == 0u && col < COLS) { dtable[id * COLS + col] += sum; }
     }
 }

@@ -1,10 +1,11 @@
 // y = x / rms(x) * weight with rms(x) = sqrt(mean(x^2) + EPS), one workgroup per row.
 override ROWS: u32;
-override COLS: u32;
+override COLS: u32;  // in Reals
 override EPS: f32;
-@group(0) @binding(0) var<storage, read>       x:      array<f32>;  // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read>       weight: array<f32>;  // [COLS]
-@group(0) @binding(2) var<storage, read_write> y:      array<f32>;  // [ROWS, COLS]
+const KEPT: u32 = 4u;  // Reals of a row that a lane keeps; those beyond are read again
+@group(0) @binding(0) var<storage, read>       x:      array<Real>;  // [ROWS, COLS]
+@group(0) @binding(1) var<storage, read>       weight: array<Real>;  // [COLS]
+@group(0) @binding(2) var<storage, read_write> y:      array<Real>;  // [ROWS, COLS]
 
 @compute @workgroup_size(WG)
 fn rms_norm(
@@ -14,11 +15,23 @@ fn rms_norm(
 ) {
     let row = group.y * count.x + group.x;
     if (row >= ROWS) { return; }
-    var squares = 0.0;
-    for (var col = lane; col < COLS; col += WG) {
-        let value = x[row * COLS + col];
-        squares = fma(value, value, squares);
+    let first = row * COLS;
+    var kept: array<Real, KEPT>;
+    var squares = Real(0.0);
+    for (var i = 0u; i < KEPT; i++) {
+        let col = lane + i * WG;
+        if (col < COLS) {
+            kept[i] = x[first + col];
+            squares = fma(kept[i], kept[i], squares);
+        }
     }
-    let inverse_rms = 1.0 / sqrt(workgroup_sum(squares, lane) / f32(COLS) + EPS);
-    for (var col = lane; col < COLS; col += WG) { y[row * COLS + col] = x[row * COLS + col] * inverse_rms * weight[col]; }
+    for (var col = lane + KEPT * WG; col < COLS; col += WG) { squares = fma(x[first + col], x[first + col], squares); }
+    let inverse_rms = 1.0 / sqrt(workgroup_sum(total(squares), lane) / f32(COLS * WIDTH) + EPS);
+    for (var i = 0u; i < KEPT; i++) {
+        let col = lane + i * WG;
+        if (col < COLS) { y[first + col] = kept[i] * inverse_rms * weight[col]; }
+    }
+    for (var col = lane + KEPT * WG; col < COLS; col += WG) {
+        y[first + col] = x[first + col] * inverse_rms * weight[col];
+    }
 }

@@ -1,34 +1,78 @@
-// dx (+)= weight dy / rms - x mean(x weight dy) / rms^3, one workgroup per row; keeps 1 / rms for the weight's gradient.
+// dx (+)= weight dy / rms - x mean(x weight dy) / rms^3, and partial[b, :] = sum over the rows of block b of dy x / rms:
+// both from one read of x and dy, one workgroup per block of rows.
 override ROWS: u32;
-override COLS: u32;
+override COLS: u32;   // in Reals
+override BLOCK: u32;  // rows of a block
 override EPS: f32;
 override ACCUMULATE: bool = false;  // onto the gradient that the residual stream brings
-@group(0) @binding(0) var<storage, read>       x:           array<f32>;  // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read>       weight:      array<f32>;  // [COLS]
-@group(0) @binding(2) var<storage, read>       dy:          array<f32>;  // [ROWS, COLS]
-@group(0) @binding(3) var<storage, read_write> dx:          array<f32>;  // [ROWS, COLS]
-@group(0) @binding(4) var<storage, read_write> inverse_rms: array<f32>;  // [ROWS]
+// Reals of a row that a lane keeps, and their partial sums; those beyond are read again, and their sums stand in memory.
+const KEPT: u32 = 4u;
+@group(0) @binding(0) var<storage, read>       x:       array<Real>;  // [ROWS, COLS]
+@group(0) @binding(1) var<storage, read>       weight:  array<Real>;  // [COLS]
+@group(0) @binding(2) var<storage, read>       dy:      array<Real>;  // [ROWS, COLS]
+@group(0) @binding(3) var<storage, read_write> dx:      array<Real>;  // [ROWS, COLS]
+@group(0) @binding(4) var<storage, read_write> partial: array<Real>;  // [blocks, COLS]
 
 @compute @workgroup_size(WG)
-fn rms_norm_backward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.y * count.x + group.x;
-    if (row >= ROWS) { return; }
-    var squares = 0.0;
-    var product = 0.0;
-    for (var col = lane; col < COLS; col += WG) {
-        let at = row * COLS + col;
-        squares = fma(x[at], x[at], squares);
-        product = fma(x[at], weight[col] * dy[at], product);
+fn rms_norm_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let block = group.x;
+    var weights: array<Real, KEPT>;
+    var sums: array<Real, KEPT>;
+    for (var i = 0u; i < KEPT; i++) {
+        let col = lane + i * WG;
+        sums[i] = Real(0.0);
+        if (col < COLS) { weights[i] = weight[col]; }
     }
-    let inverse = 1.0 / sqrt(workgroup_sum(squares, lane) / f32(COLS) + EPS);
-    let mean = workgroup_sum(product, lane) / f32(COLS) * inverse * inverse;
-    for (var col = lane; col < COLS; col += WG) {
-        let at = row * COLS + col;
-        dx[at] = select(0.0, dx[at], ACCUMULATE) + inverse * (weight[col] * dy[at] - x[at] * mean);
+    for (var col = lane + KEPT * WG; col < COLS; col += WG) { partial[block * COLS + col] = Real(0.0); }
+    for (var row = block * BLOCK; row < min(ROWS, (block + 1u) * BLOCK); row++) {
+        let first = row * COLS;
+        var kept_x: array<Real, KEPT>;
+        var kept_dy: array<Real, KEPT>;
+        var before: array<Real, KEPT>;
+        // Everything that is read of the row, before anything waits.
+        for (var i = 0u; i < KEPT; i++) {
+            let col = lane + i * WG;
+            before[i] = Real(0.0);
+            if (col < COLS) {
+                kept_x[i] = x[first + col];
+                kept_dy[i] = dy[first + col];
+                if (ACCUMULATE) { before[i] = dx[first + col]; }
+            }
+        }
+        var squares = Real(0.0);
+        var product = Real(0.0);
+        for (var i = 0u; i < KEPT; i++) {
+            if (lane + i * WG < COLS) {
+                squares = fma(kept_x[i], kept_x[i], squares);
+                product = fma(kept_x[i], weights[i] * kept_dy[i], product);
+            }
+        }
+        for (var col = lane + KEPT * WG; col < COLS; col += WG) {
+            let value = x[first + col];
+            squares = fma(value, value, squares);
+            product = fma(value, weight[col] * dy[first + col], product);
+        }
+        let both = workgroup_sums(vec2(total(squares), total(product)), lane) / f32(COLS * WIDTH);
+        let inverse = 1.0 / sqrt(both.x + EPS);
+        let mean = both.y * inverse * inverse;
+        for (var i = 0u; i < KEPT; i++) {
+            let col = lane + i * WG;
+            if (col < COLS) {
+                dx[first + col] = before[i] + inverse * (weights[i] * kept_dy[i] - kept_x[i] * mean);
+                sums[i] = fma(kept_dy[i], kept_x[i] * inverse, sums[i]);
+            }
+        }
+        for (var col = lane + KEPT * WG; col < COLS; col += WG) {
+            let value = x[first + col];
+            let d = dy[first + col];
+            var old = Real(0.0);
+            if (ACCUMULATE) { old = dx[first + col]; }
+            dx[first + col] = old + inverse * (weight[col] * d - value * mean);
+            partial[block * COLS + col] = fma(d, value * inverse, partial[block * COLS + col]);
+        }
     }
-    if (lane == 0u) { inverse_rms[row] = inverse; }
+    for (var i = 0u; i < KEPT; i++) {
+        let col = lane + i * WG;
+        if (col < COLS) { partial[block * COLS + col] = sums[i]; }
+    }
 }

@@ -1,22 +1,25 @@
 // With y = silu(gate) up: gate becomes dgate, up becomes dup, and dy becomes y, which the weights' gradient wants.
 // All in place: the backward pass needs no memory of its own here.
-override LEN: u32;
-@group(0) @binding(0) var<storage, read_write> gate: array<f32>;  // [LEN]
-@group(0) @binding(1) var<storage, read_write> up:   array<f32>;  // [LEN]
-@group(0) @binding(2) var<storage, read_write> dy:   array<f32>;  // [LEN]
+override LEN: u32;  // in Reals
+@group(0) @binding(0) var<storage, read_write> gate: array<Real>;  // [LEN]
+@group(0) @binding(1) var<storage, read_write> up:   array<Real>;  // [LEN]
+@group(0) @binding(2) var<storage, read_write> dy:   array<Real>;  // [LEN]
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(256)
 fn swiglu_backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let at = (group.y * count.x + group.x) * 64u + lane;
+    let at = (group.y * count.x + group.x) * 256u + lane;
     if (at >= LEN) { return; }
-    let sigmoid = 1.0 / (1.0 + exp(-gate[at]));
-    let silu = gate[at] * sigmoid;
+    // All reads before the first write: the compiler cannot know that the three do not overlap.
+    let g = gate[at];
+    let u = up[at];
     let d = dy[at];
-    dy[at] = silu * up[at];
-    gate[at] = d * up[at] * (sigmoid + silu * (1.0 - sigmoid));
+    let sigmoid = 1.0 / (1.0 + exp(-g));
+    let silu = g * sigmoid;
+    dy[at] = silu * u;
+    gate[at] = d * u * (sigmoid + silu * (1.0 - sigmoid));
     up[at] = d * silu;
 }

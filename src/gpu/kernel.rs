@@ -113,6 +113,8 @@ fn binding(line: &str) -> Option<Binding<'_>> {
     let (name, ty) = declared.split_once(':')?;
     let inner = ty.trim().strip_prefix("array<").and_then(|ty| ty.strip_suffix('>'));
     let element = inner.map(|ty| ty.rsplit('<').next().unwrap_or(ty).trim_end_matches('>'));
+    // What shaders/lib/vec4.wgsl and scalar.wgsl call it.
+    let element = element.map(|element| if element == "Real" { "f32" } else { element });
     let (reads, writes) = (Touch::Never, Touch::Never); // the line does not tell
     let shape = comment.trim().trim_start_matches('/').trim();
     Some(Binding { name: name.trim(), access, dtype: element.and_then(DType::of_name), reads, writes, shape })
@@ -188,6 +190,8 @@ mod tests {
         assert_eq!(of(line), Some(("open", Access::ReadWrite, Some(DType::U32))));
         let line = "@group(0) @binding(5) var<uniform>             step:       Step;";
         assert_eq!(of(line), Some(("step", Access::Uniform, None)));
+        let line = "@group(0) @binding(1) var<storage, read>       up: array<Real>;  // [LEN]";
+        assert_eq!(of(line), Some(("up", Access::Read, Some(DType::F32))));
         assert_eq!(of("@group(0) @binding(5) var<private> step: Step;"), None);
     }
 }

@@ -1,11 +1,13 @@
 //! Embedding lookup and its gradient, without float atomics.
 
-use super::LANES;
-use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
+use super::{REAL_LANES, widest};
+use crate::gpu::{Class, DType, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
-    EMBEDDING = "embedding";
-    EMBEDDING_BACKWARD = "embedding_backward";
+    EMBEDDING = "embedding" + "vec4";
+    EMBEDDING_SCALAR = "embedding_scalar": "embedding" + "scalar";
+    EMBEDDING_BACKWARD = "embedding_backward" + "vec4";
+    EMBEDDING_BACKWARD_SCALAR = "embedding_backward_scalar": "embedding_backward" + "scalar";
 }
 
 /// Token ids with their places sorted by id, as the gradient wants them.
@@ -46,8 +48,9 @@ impl TokenBatch {
 pub fn embedding(rec: &mut Recorder, ids: &Tensor, table: &Tensor, y: &Tensor) {
     let [rows, cols] = y.shape[..] else { panic!("embedding wants y [N, C], got {:?}", y.shape) };
     assert_eq!((ids.len(), table.shape[1]), (rows, cols), "embedding {:?} of {:?}", ids.shape, table.shape);
+    let (kernel, cols) = widest([&EMBEDDING, &EMBEDDING_SCALAR], cols);
     let constants = [("ROWS", rows as f64), ("COLS", cols as f64)];
-    rec.dispatch(&EMBEDDING, &[ids, table, y], &constants, grid((rows * cols).div_ceil(LANES)));
+    rec.dispatch(kernel, &[ids, table, y], &constants, grid((rows * cols).div_ceil(REAL_LANES)));
 }
 
 /// dtable\[id, :\] += Σ dy\[n, :\] over the places n of id; rows of other ids stay as they are.
@@ -55,5 +58,15 @@ pub fn embedding_backward(rec: &mut Recorder, tokens: &TokenBatch, dy: &Tensor, 
     let [rows, cols] = dy.shape[..] else { panic!("embedding_backward wants dy [N, C], got {:?}", dy.shape) };
     assert_eq!((tokens.ids.len(), dtable.shape[1]), (rows, cols), "embedding_backward into {:?}", dtable.shape);
     let bindings = [&tokens.ids, &tokens.order, &tokens.starts, dy, dtable];
-    rec.dispatch(&EMBEDDING_BACKWARD, &bindings, &[("COLS", cols as f64)], grid(rows));
+    let (kernel, cols) = widest([&EMBEDDING_BACKWARD, &EMBEDDING_BACKWARD_SCALAR], cols);
+    let [across, lanes] = backward_lanes(&rec.profile, cols);
+    let constants = [("COLS", cols as f64), ("ACROSS", across as f64), ("WG", lanes as f64)];
+    rec.dispatch(kernel, &bindings, &constants, grid(rows));
+}
+
+/// Lanes beside each other along a row of so many `Real`s, and lanes of the workgroup: on a GPU several share the places of
+/// an id, for a frequent one has hundreds, and its workgroup is the last to end.
+fn backward_lanes(profile: &Profile, reals: usize) -> [usize; 2] {
+    let across = reals.next_power_of_two().min(64);
+    [across, if profile.software { across } else { 256 }]
 }

@@ -73,9 +73,17 @@ static FILES: &[&[&Kernel]] = &[
 /// Invocations of a workgroup that handles one element each, as `@workgroup_size(64)` in the kernels.
 const LANES: usize = 64;
 
+/// Invocations of a workgroup that handles one `Real` each, as `@workgroup_size(256)` in the kernels.
+const REAL_LANES: usize = 256;
+
 /// Lanes of a workgroup that reduces a row: one vector of a software adapter, whose barriers are dear.
 fn reduction_lanes(profile: &Profile) -> usize {
     if profile.software { 8 } else { 128 }
+}
+
+/// Of a kernel's two widths, `[vec4, scalar]`, the one for rows of `cols` numbers; and how many of its `Real`s they are.
+fn widest([vec4, scalar]: [&'static Kernel; 2], cols: usize) -> (&'static Kernel, usize) {
+    if cols % 4 == 0 { (vec4, cols / 4) } else { (scalar, cols) }
 }
 
 /// ln β, of which a kernel makes βᵗ. ln 0 has no place in a shader; exp(-100) is 0 in its precision.

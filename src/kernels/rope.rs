@@ -1,10 +1,11 @@
 //! Rotary positions (Su et al., 2021) in Hugging Face's half-split layout.
 
-use super::LANES;
+use super::{REAL_LANES, widest};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {
-    ROPE = "rope";
+    ROPE = "rope" + "vec4";
+    ROPE_SCALAR = "rope_scalar": "rope" + "scalar";
 }
 
 /// Cosines and sines by position; made on the CPU, since WGSL promises little for large angles.
@@ -51,19 +52,24 @@ impl RopeTables {
     }
 }
 
-/// Turns x `[B*T, heads * head_dim]` in place; the position of a row is row % `seq` + `tables.start`.
-pub fn rope(rec: &mut Recorder, x: &Tensor, tables: &RopeTables, heads: usize, seq: usize, turn: Turn) {
-    let [rows, cols] = x.shape[..] else { panic!("rope wants [B*T, H*D], got {:?}", x.shape) };
-    let half = tables.cos.shape[1];
-    assert_eq!(cols, heads * 2 * half, "rope on {:?} with {heads} heads", x.shape);
+/// Turns queries `[B*T, heads * head_dim]` and keys `[B*T, kv_heads * head_dim]` in place, each with its number of heads;
+/// the position of a row is row % `seq` + `tables.start`.
+pub fn rope(rec: &mut Recorder, [q, k]: [(&Tensor, usize); 2], tables: &RopeTables, seq: usize, turn: Turn) {
+    let (rows, half) = (q.0.shape[0], tables.cos.shape[1]);
+    for (x, heads) in [q, k] {
+        assert_eq!(x.shape, [rows, heads * 2 * half], "rope with {heads} heads");
+    }
+    let (kernel, half) = widest([&ROPE, &ROPE_SCALAR], half);
     let sign = if turn == Turn::Forward { 1.0 } else { -1.0 };
     let constants = [
         ("ROWS", rows as f64),
-        ("HEADS", heads as f64),
-        ("HEAD_DIM", 2.0 * half as f64),
+        ("HEADS", q.1 as f64),
+        ("KV_HEADS", k.1 as f64),
+        ("HALF", half as f64),
         ("SEQ", seq as f64),
         ("SIGN", sign),
     ];
-    let bindings = [x, &tables.cos, &tables.sin, &tables.start];
-    rec.dispatch(&ROPE, &bindings, &constants, grid((rows * heads * half).div_ceil(LANES)));
+    let bindings = [q.0, k.0, &tables.cos, &tables.sin, &tables.start];
+    let pairs = rows * (q.1 + k.1) * half;
+    rec.dispatch(kernel, &bindings, &constants, grid(pairs.div_ceil(REAL_LANES)));
 }

@@ -86,8 +86,8 @@ impl LayerBackward<'_> {
         let [dq, dk, dv] =
             [q, k, v].map(|x| rec.transient(Class::Activations, DType::F32, "gradient of q, k or v", &x.shape));
         attention_backward(rec, [q, k, v], &kept.attended, &kept.lse, &dattended, [&dq, &dk, &dv], shape);
-        rope(rec, &dq, &self.inputs.rope, shape.heads, self.inputs.seq, Turn::Backward);
-        rope(rec, &dk, &self.inputs.rope, shape.kv_heads, self.inputs.seq, Turn::Backward);
+        let turned = [(&dq, shape.heads), (&dk, shape.kv_heads)];
+        rope(rec, turned, &self.inputs.rope, self.inputs.seq, Turn::Backward);
         let projections = [(&dq, layer.q), (&dk, layer.k), (&dv, layer.v)];
         self.through_norm(rec, layer.input_norm, &kept.input, &projections, dresidual, on_gradient)
     }

@@ -45,8 +45,7 @@ pub fn record_decode(rec: &mut Recorder, llama: &Llama, positions: usize) -> Dec
         });
         let [k_cache, v_cache] = cache;
         let [q, k, v] = [layer.q, layer.k, layer.v].map(|projection| linear(rec, &normed, &projection.weight));
-        rope(rec, &q, &rope_tables, shape.heads, 1, Turn::Forward);
-        rope(rec, &k, &rope_tables, shape.kv_heads, 1, Turn::Forward);
+        rope(rec, [(&q, shape.heads), (&k, shape.kv_heads)], &rope_tables, 1, Turn::Forward);
         cache_append(rec, &k, &rope_tables.start, &k_cache);
         cache_append(rec, &v, &rope_tables.start, &v_cache);
         let attended = rec.transient(Class::Activations, DType::F32, "attended", &q.shape);

@@ -97,8 +97,7 @@ pub(super) fn forward(rec: &mut Recorder, llama: &Llama, inputs: &BatchInputs) -
     for index in 0..config.num_hidden_layers {
         let layer = llama.layer(index);
         let [q, k, v] = [layer.q, layer.k, layer.v].map(|projection| linear(rec, &normed, &projection.weight));
-        rope(rec, &q, &inputs.rope, shape.heads, inputs.seq, Turn::Forward);
-        rope(rec, &k, &inputs.rope, shape.kv_heads, inputs.seq, Turn::Forward);
+        rope(rec, [(&q, shape.heads), (&k, shape.kv_heads)], &inputs.rope, inputs.seq, Turn::Forward);
         let attended = rec.transient(Class::Activations, DType::F32, "attended", &q.shape);
         let lse = rec.transient(Class::Activations, DType::F32, "attention log-sum-exp", &[n, shape.heads]);
         attention(rec, [&q, &k, &v], &attended, &lse, shape);

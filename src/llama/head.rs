@@ -1,24 +1,18 @@
-//! Head and loss, through the vocabulary in chunks: the logits of a full batch are never stored whole.
+//! Head and loss, through the tokens in chunks: the logits of a full batch are never stored whole, and computed once.
+
+use std::ops::Range;
 
 use super::forward::BatchInputs;
 use super::parameters::Llama;
-use crate::gpu::{Class, DType, Recorder, Tensor};
+use crate::gpu::{Class, DType, Profile, Recorder, Tensor};
 use crate::kernels::{Output, cross_entropy, matmul};
 
 /// Bytes of logits at a time.
-const LOGITS_BYTES: usize = 64 << 20;
+const LOGITS_BYTES: u64 = 64 << 20;
+/// The same on a GPU whose bindings reach so far: every chunk reads and writes the gradient of the head's weight once.
+const LOGITS_BYTES_OF_A_GPU: u64 = 256 << 20;
 
-/// Vocabulary ids of each chunk.
-fn chunks(rec: &Recorder, n_tokens: usize, llama: &Llama) -> Vec<std::ops::Range<usize>> {
-    let vocab = llama.config.vocab_size;
-    let row_bytes = 4 * n_tokens.max(llama.config.hidden_size);
-    let bytes = LOGITS_BYTES.min(rec.profile.max_binding_bytes as usize);
-    // Multiples of 64 rows of the head start where a binding may, whatever the hidden size.
-    let len = (bytes / row_bytes / 64 * 64).max(64);
-    (0..vocab).step_by(len).map(|start| start..(start + len).min(vocab)).collect()
-}
-
-/// loss `[1]` (+)= scale · Σ −ln p(target). Returns the statistics `[N, 4]` and, if there is one chunk, its logits.
+/// loss `[1]` (+)= scale · Σ −ln p(target).
 pub(super) fn loss(
     rec: &mut Recorder,
     llama: &Llama,
@@ -27,19 +21,13 @@ pub(super) fn loss(
     loss: &Tensor,
     scale: f64,
     output: Output,
-) -> (Tensor, Option<Tensor>) {
-    let n = normed.shape[0];
-    let statistics = rec.transient(Class::Activations, DType::F32, "loss statistics", &[n, 4]);
-    let chunks = chunks(rec, n, llama);
-    let mut kept = None;
-    for chunk in &chunks {
-        let logits = logits(rec, llama, normed, chunk);
-        let first = if chunk.start == 0 { Output::Write } else { Output::Accumulate };
-        cross_entropy::statistics(rec, &logits, &inputs.targets, &statistics, chunk.start, first);
-        kept = (chunks.len() == 1).then_some(logits);
+) {
+    let losses = rec.transient(Class::Activations, DType::F32, "losses", &[normed.shape[0]]);
+    for chunk in chunks(&rec.profile, normed.shape[0], llama.config.vocab_size) {
+        let logits = logits(rec, llama, &normed.rows(chunk.clone()));
+        cross_entropy::losses(rec, &logits, &inputs.targets.rows(chunk.clone()), &losses.rows(chunk));
     }
-    cross_entropy::loss(rec, &statistics, &inputs.targets, loss, scale, output);
-    (statistics, kept)
+    cross_entropy::sum(rec, &losses, loss, scale, output);
 }
 
 /// Loss as [`loss`], and its gradients: of `normed`, which is returned, and of the head's weight.
@@ -48,25 +36,86 @@ pub(super) fn loss_and_gradient(
     llama: &Llama,
     inputs: &BatchInputs,
     normed: &Tensor,
-    loss_sum: &Tensor,
+    loss: &Tensor,
     scale: f64,
     output: Output,
 ) -> Tensor {
-    let (statistics, mut kept) = loss(rec, llama, inputs, normed, loss_sum, scale, output);
+    let losses = rec.transient(Class::Activations, DType::F32, "losses", &[normed.shape[0]]);
     let dnormed = rec.transient(Class::Activations, DType::F32, "gradient of normed", &normed.shape);
-    for chunk in chunks(rec, normed.shape[0], llama) {
-        // With several chunks the logits are computed again rather than stored.
-        let logits = kept.take().unwrap_or_else(|| logits(rec, llama, normed, &chunk));
-        cross_entropy::backward(rec, &logits, &inputs.targets, &statistics, chunk.start, scale);
-        let first = if chunk.start == 0 { Output::Write } else { Output::Accumulate };
-        matmul::nn(rec, &logits, &llama.head().weight.rows(chunk.clone()), &dnormed, first);
-        matmul::tn(rec, &logits, normed, &llama.head().gradient().rows(chunk), output);
+    let head = llama.head();
+    for chunk in chunks(&rec.profile, normed.shape[0], llama.config.vocab_size) {
+        let [normed, dnormed, targets, losses] =
+            [normed, &dnormed, &inputs.targets, &losses].map(|tensor| tensor.rows(chunk.clone()));
+        let logits = logits(rec, llama, &normed);
+        cross_entropy::losses_and_gradient(rec, &logits, &targets, &losses, scale);
+        matmul::nn(rec, &logits, &head.weight, &dnormed, Output::Write);
+        let output = if chunk.start == 0 { output } else { Output::Accumulate };
+        matmul::tn(rec, &logits, &normed, head.gradient(), output);
     }
+    cross_entropy::sum(rec, &losses, loss, scale, output);
     dnormed
 }
 
-fn logits(rec: &mut Recorder, llama: &Llama, normed: &Tensor, chunk: &std::ops::Range<usize>) -> Tensor {
-    let logits = rec.transient(Class::Activations, DType::F32, "logits", &[normed.shape[0], chunk.len()]);
-    matmul::nt(rec, normed, &llama.head().weight.rows(chunk.clone()), &logits, Output::Write);
+fn logits(rec: &mut Recorder, llama: &Llama, normed: &Tensor) -> Tensor {
+    let shape = [normed.shape[0], llama.config.vocab_size];
+    let logits = rec.transient(Class::Activations, DType::F32, "logits", &shape);
+    matmul::nt(rec, normed, &llama.head().weight, &logits, Output::Write);
     logits
+}
+
+/// Tokens of each chunk: all alike but for the last.
+fn chunks(profile: &Profile, n_tokens: usize, vocab: usize) -> Vec<Range<usize>> {
+    let len = n_tokens.div_ceil(n_tokens.div_ceil(most_rows(profile, vocab)));
+    let len = len.next_multiple_of(first_rows(profile));
+    (0..n_tokens).step_by(len).map(|start| start..(start + len).min(n_tokens)).collect()
+}
+
+/// Rows of logits that a chunk has at most; a vocabulary beyond all bindings is [`Recorder::check_limits`]' to refuse.
+fn most_rows(profile: &Profile, vocab: usize) -> usize {
+    let of_a_gpu = !profile.software && profile.max_binding_bytes >= LOGITS_BYTES_OF_A_GPU;
+    let budget = if of_a_gpu { LOGITS_BYTES_OF_A_GPU } else { LOGITS_BYTES.min(profile.max_binding_bytes) };
+    let step = first_rows(profile);
+    (budget as usize / (4 * vocab) / step * step).max(step)
+}
+
+/// Rows whose multiples begin where a binding may, in every tensor with a row a token.
+fn first_rows(profile: &Profile) -> usize {
+    // Whole tiles of the products, too.
+    (profile.offset_alignment as usize / 4).max(64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Form;
+
+    #[test]
+    fn chunks_cover_the_tokens_in_pieces_that_fit() {
+        let default = Profile::webgpu_default(Form::WorkgroupTiles);
+        let gpu = Profile { max_binding_bytes: (2 << 30) - 4, offset_alignment: 16, ..default.clone() };
+        let software = Profile { software: true, ..gpu.clone() };
+        let lens = |profile, n, vocab| chunks(profile, n, vocab).iter().map(Range::len).collect::<Vec<_>>();
+        assert_eq!(lens(&gpu, 16384, 32000), [2048; 8]);
+        assert_eq!(lens(&gpu, 8192, 8192), [8192]);
+        assert_eq!(lens(&default, 1024, 1024), [1024]);
+        assert_eq!(lens(&software, 1000, 32000), [512, 488]);
+        assert_eq!(lens(&default, 1100, 32000), [384, 384, 332]);
+        assert_eq!(lens(&default, 7, 13), [7]);
+        for (profile, n, vocab) in [(&gpu, 70_001, 128_256), (&default, 4097, 50_257), (&software, 129, 262_144)] {
+            let chunks = chunks(profile, n, vocab);
+            assert_eq!((chunks[0].start, chunks.last().unwrap().end), (0, n));
+            for pair in chunks.windows(2) {
+                assert_eq!((pair[0].end, pair[1].start * 4 % 256), (pair[1].start, 0));
+            }
+            for chunk in chunks {
+                assert!((chunk.len() * vocab * 4) as u64 <= profile.max_binding_bytes.min(LOGITS_BYTES_OF_A_GPU));
+            }
+        }
+    }
+
+    #[test]
+    fn a_vocabulary_beyond_every_budget_still_has_whole_chunks() {
+        let default = Profile::webgpu_default(Form::WorkgroupTiles);
+        assert_eq!(chunks(&default, 130, 600_000), [0..64, 64..128, 128..130]);
+    }
 }

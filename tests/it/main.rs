@@ -6,6 +6,7 @@ mod compare;
 mod floors;
 mod fused_update;
 mod gpu;
+mod head;
 mod kernels;
 mod normalize;
 mod optimizer_table;

@@ -106,7 +106,7 @@ fn record_all(mut rec: Recorder) -> Recorder {
 fn record_layers(rec: &mut Recorder) {
     let [x, y, z] = [(); 3].map(|()| tensor(rec, &[16, 16]));
     let [odd_x, odd_y, odd_z] = [(); 3].map(|()| tensor(rec, &[5, 5]));
-    let [row_x, row_y, column] = [[1, 16], [1, 16], [16, 1]].map(|shape| tensor(rec, &shape));
+    let [row_x, row_y] = [(); 2].map(|()| tensor(rec, &[1, 16]));
     for output in OUTPUTS {
         for product in [kernels::matmul::nt, kernels::matmul::nn, kernels::matmul::tn] {
             product(rec, &x, &y, &z, output);
@@ -114,38 +114,45 @@ fn record_layers(rec: &mut Recorder) {
         }
         kernels::matmul::nt(rec, &row_x, &x, &row_y, output);
     }
-    kernels::fill::fill(rec, &y, 0.5);
     let pixels = rec.persistent(Class::Scratch, DType::U32, "pixels", &[16, 64]);
     kernels::heat_map::heat_map(rec, &x, &pixels, 3.0);
     let bias = tensor(rec, &[16]);
     kernels::adapter::bias_relu(rec, &y, &bias);
     kernels::adapter::adapter_residual(rec, [&x, &y], &bias, &z, 2.0);
+    // Rows that vec4s span and rows that they do not, as wide as a model's and wider than what is kept in registers.
+    for cols in [16, 5, 1376, 1373, 32_000, 50_257] {
+        record_rows(rec, 7, cols);
+    }
+    record_rows(rec, 3000, 16);
+}
+
+/// What goes through rows of activations or logits.
+fn record_rows(rec: &mut Recorder, rows: usize, cols: usize) {
+    use kernels::{cross_entropy, embedding, rms_norm};
+    let [x, y, z, sum] = [(); 4].map(|()| tensor(rec, &[rows, cols]));
+    let [weight, dweight, loss, losses] = [cols, cols, 1, rows].map(|len| tensor(rec, &[len]));
+    let tokens = embedding::TokenBatch::new(rec, rows);
+    kernels::fill::fill(rec, &y, 0.5);
     kernels::swiglu::swiglu(rec, &x, &y, &z);
     kernels::swiglu::swiglu_backward(rec, &x, &y, &z);
-
-    let weight = column.reshaped(&[16]);
-    let (dweight, sum) = (tensor(rec, &[16]), tensor(rec, &[16, 16]));
-    kernels::rms_norm::rms_norm(rec, &x, &weight, &y, 1e-5);
-    kernels::rms_norm::add_rms_norm(rec, &x, &z, &weight, &sum, &y, 1e-5);
+    rms_norm::rms_norm(rec, &x, &weight, &y, 1e-5);
+    rms_norm::add_rms_norm(rec, &x, &z, &weight, &sum, &y, 1e-5);
+    embedding::embedding(rec, &tokens.ids, &x, &y);
+    embedding::embedding_backward(rec, &tokens, &y, &x);
+    cross_entropy::losses(rec, &x, &tokens.ids, &losses);
+    cross_entropy::losses_and_gradient(rec, &x, &tokens.ids, &losses, 0.1);
     for output in OUTPUTS {
-        kernels::rms_norm::rms_norm_backward(rec, &x, &weight, &y, (&z, output), (&dweight, output), 1e-5);
-    }
-
-    let tokens = kernels::embedding::TokenBatch::new(rec, 16);
-    kernels::embedding::embedding(rec, &tokens.ids, &x, &y);
-    kernels::embedding::embedding_backward(rec, &tokens, &y, &x);
-
-    let (statistics, loss) = (tensor(rec, &[16, 4]), tensor(rec, &[1]));
-    for (first, output) in [0, 16].into_iter().zip(OUTPUTS) {
-        kernels::cross_entropy::statistics(rec, &x, &tokens.ids, &statistics, first, output);
-        kernels::cross_entropy::loss(rec, &statistics, &tokens.ids, &loss, 0.1, output);
-        kernels::cross_entropy::backward(rec, &x, &tokens.ids, &statistics, first, 0.1);
+        rms_norm::rms_norm_backward(rec, &x, &weight, &y, (&z, output), (&dweight, output), 1e-5);
+        cross_entropy::sum(rec, &losses, &loss, 0.1, output);
     }
 }
 
 fn record_attention(rec: &mut Recorder) {
     use kernels::attention::{Cache, Shape, attention, attention_backward, attention_cached, cache_append};
     use kernels::rope::{RopeTables, Turn, rope};
+    let tables = RopeTables::new(rec, 70, 6, 10_000.0);
+    let [q, k] = [24, 12].map(|cols| tensor(rec, &[140, cols]));
+    rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Turn::Forward);
     // A size for each room in registers.
     for head_dim in [32, 64, 128, 256] {
         let shape = Shape { batch: 2, seq: 70, heads: 4, kv_heads: 2, head_dim };
@@ -155,8 +162,8 @@ fn record_attention(rec: &mut Recorder) {
         attention(rec, [&q, &k, &v], &out, &lse, shape);
         attention_backward(rec, [&q, &k, &v], &out, &lse, &dout, [&dq, &dk, &dv], shape);
         let tables = RopeTables::new(rec, 70, head_dim, 10_000.0);
-        rope(rec, &q, &tables, 4, 70, Turn::Forward);
-        rope(rec, &dq, &tables, 4, 70, Turn::Backward);
+        rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Turn::Forward);
+        rope(rec, [(&dq, 4), (&dk, 2)], &tables, 70, Turn::Backward);
         let cache = Cache { k: k.clone(), v };
         let (one, token) = (tensor(rec, &[1, 4 * head_dim]), tensor(rec, &[1, 2 * head_dim]));
         let one_out = tensor(rec, &[1, 4 * head_dim]);

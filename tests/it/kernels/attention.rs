@@ -124,8 +124,7 @@ fn a_cache_gives_the_rows_of_the_whole_sequence() {
             let cache = Cache { k: case.output(&[positions, kv_cols]), v: case.output(&[positions, kv_cols]) };
             let out = case.output(&[1, q_cols]);
             let tables = RopeTables::new(&mut case.rec, positions, head_dim, THETA);
-            rope(&mut case.rec, &q, &tables, heads, 1, Turn::Forward);
-            rope(&mut case.rec, &k, &tables, kv_heads, 1, Turn::Forward);
+            rope(&mut case.rec, [(&q, heads), (&k, kv_heads)], &tables, 1, Turn::Forward);
             attention::cache_append(&mut case.rec, &k, &tables.start, &cache.k);
             attention::cache_append(&mut case.rec, &v, &tables.start, &cache.v);
             attention::attention_cached(&mut case.rec, &q, &cache, &tables.start, &out, shape);

@@ -15,7 +15,7 @@ fn batches() -> Vec<Vec<u32>> {
 #[test]
 fn look_up_is_exact() {
     for form in FORMS {
-        for (ids, cols) in batches().into_iter().flat_map(|ids| [1, 5, 64, 130].map(|cols| (ids.clone(), cols))) {
+        for (ids, cols) in batches().into_iter().flat_map(|ids| [1, 5, 64, 130, 260].map(|cols| (ids.clone(), cols))) {
             let mut case = Case::new(form);
             let (table, values) = case.random(&[VOCAB, cols], 1);
             let (y, tokens) = (case.output(&[ids.len(), cols]), case.input(&[ids.len()], &ids));
@@ -29,7 +29,7 @@ fn look_up_is_exact() {
 #[test]
 fn gradients_add_up_over_repeated_ids() {
     for form in FORMS {
-        for (ids, cols) in batches().into_iter().flat_map(|ids| [1, 5, 64, 130].map(|cols| (ids.clone(), cols))) {
+        for (ids, cols) in batches().into_iter().flat_map(|ids| [1, 5, 64, 130, 260].map(|cols| (ids.clone(), cols))) {
             let mut case = Case::new(form);
             let (dy, dy_values) = case.random(&[ids.len(), cols], 1);
             // Rows of ids that do not occur must stay as they are.

@@ -5,8 +5,10 @@ use crate::support::{Case, FORMS, OUTPUTS, assert_close, sum};
 
 /// Large: with 1e-5 a forgotten eps almost passes.
 const EPS: f64 = 0.1;
-/// `[rows, cols]`: fewer and more columns than lanes, rows of one and of several blocks of 64.
-const SHAPES: [[usize; 2]; 7] = [[1, 1], [3, 5], [7, 64], [65, 67], [130, 172], [2, 515], [64, 8]];
+/// `[rows, cols]`: fewer and more columns than lanes, and than a workgroup keeps in registers; one row, several a block of
+/// either form, and a last block that is short.
+const SHAPES: [[usize; 2]; 11] =
+    [[1, 1], [3, 5], [7, 64], [65, 67], [130, 172], [2, 515], [64, 8], [3, 4100], [5, 4099], [2051, 12], [2051, 3]];
 /// The worst seen is 1.1e-6.
 const TOLERANCE: f64 = 5e-6;
 /// Sums over rows of products of four factors; the worst seen is 1e-6.

@@ -8,37 +8,40 @@ const THETA: f64 = 10_000.0;
 /// Two products and a sum, of tables rounded to f32; the worst seen is 2.9e-7.
 const TOLERANCE: f64 = 1e-6;
 
-/// Turns random rows in place and compares them with `want`, which gets their values.
+/// Turns random queries and keys in place and compares each with `want`, which gets their values and number of heads.
 fn check(
     form: Form,
-    [batch, seq, heads, head_dim]: [usize; 4],
+    [batch, seq, heads, kv_heads, head_dim]: [usize; 5],
     start: u32,
     turn: Turn,
-    want: impl Fn(&[f64]) -> Vec<f64>,
+    want: impl Fn(&[f64], usize) -> Vec<f64>,
 ) {
     let mut case = Case::new(form);
-    let (x, x_values) = case.random(&[batch * seq, heads * head_dim], 1);
+    let (q, q_values) = case.random(&[batch * seq, heads * head_dim], 1);
+    let (k, k_values) = case.random(&[batch * seq, kv_heads * head_dim], 2);
     let tables = RopeTables::new(&mut case.rec, start as usize + seq, head_dim, THETA);
-    rope(&mut case.rec, &x, &tables, heads, seq, turn);
+    rope(&mut case.rec, [(&q, heads), (&k, kv_heads)], &tables, seq, turn);
     let done = case.allocate();
     let (cos, sin) = tables.values();
     done.write(&tables.cos, &cos);
     done.write(&tables.sin, &sin);
     done.write(&tables.start, &[start]);
     done.run();
-    let what = format!("{form:?} {turn:?} B{batch} T{seq} H{heads} D{head_dim} from {start}");
-    assert_close(what, &done.read(&x), &want(&x_values), TOLERANCE);
+    let what = format!("{form:?} {turn:?} B{batch} T{seq} H{heads} {kv_heads} D{head_dim} from {start}");
+    assert_close(format!("{what} q"), &done.read(&q), &want(&q_values, heads), TOLERANCE);
+    assert_close(format!("{what} k"), &done.read(&k), &want(&k_values, kv_heads), TOLERANCE);
 }
 
 #[test]
 fn both_turns_agree_with_the_reference() {
     for form in FORMS {
         // Two sequences: the position of the second starts again.
-        for shape in [[1, 1, 1, 2], [2, 1, 3, 6], [2, 7, 3, 6], [2, 65, 2, 32], [1, 130, 1, 80]] {
-            let [_, seq, heads, head_dim] = shape;
-            let forward = |x: &[f64]| reference::rope::forward(x, seq, heads, head_dim, THETA);
+        let shapes = [[1, 1, 1, 1, 2], [2, 1, 3, 1, 6], [2, 7, 6, 3, 6], [2, 65, 4, 2, 32], [1, 130, 1, 1, 80]];
+        for shape in shapes.into_iter().chain([[3, 5, 6, 2, 8]]) {
+            let [_, seq, .., head_dim] = shape;
+            let forward = |x: &[f64], heads| reference::rope::forward(x, seq, heads, head_dim, THETA);
             check(form, shape, 0, Turn::Forward, forward);
-            let backward = |dy: &[f64]| reference::rope::backward(dy, seq, heads, head_dim, THETA);
+            let backward = |dy: &[f64], heads| reference::rope::backward(dy, seq, heads, head_dim, THETA);
             check(form, shape, 0, Turn::Backward, backward);
         }
     }
@@ -46,10 +49,10 @@ fn both_turns_agree_with_the_reference() {
 
 #[test]
 fn a_later_start_turns_as_the_later_rows_of_a_sequence() {
-    let (start, heads, head_dim) = (13_usize, 3, 6);
+    let start = 13_usize;
     for form in FORMS {
-        for seq in [1, 5] {
-            check(form, [1, seq, heads, head_dim], start as u32, Turn::Forward, |x| {
+        for (seq, head_dim) in [(1, 6), (5, 6), (5, 8)] {
+            check(form, [1, seq, 3, 1, head_dim], start as u32, Turn::Forward, |x, heads| {
                 let mut whole = vec![0.0; start * heads * head_dim];
                 let before = whole.len();
                 whole.extend(x);

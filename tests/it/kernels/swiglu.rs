@@ -18,7 +18,7 @@ fn gates(len: usize) -> Vec<f32> {
 #[test]
 fn forward_and_gradients_agree_with_the_reference() {
     for form in FORMS {
-        for [rows, cols] in [[1, 1], [1, 64], [7, 13], [65, 67]] {
+        for [rows, cols] in [[1, 1], [1, 64], [7, 13], [65, 67], [7, 172], [1, 4]] {
             let mut case = Case::new(form);
             let (shape, gate_values) = ([rows, cols], gates(rows * cols));
             let gate = case.input(&shape, &gate_values);

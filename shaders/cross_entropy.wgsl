@@ -1,0 +1,36 @@
+// losses[n] = log-sum-exp of row n - its target's logit, or 0 where the target is IGNORE. One workgroup per row.
+override ROWS: u32;
+override COLS: u32;  // of the vocabulary, in Reals
+const IGNORE: u32 = 0xffffffffu;
+@group(0) @binding(0) var<storage, read>       logits:  array<Real>;  // [ROWS, COLS]
+@group(0) @binding(1) var<storage, read>       targets: array<u32>;   // [ROWS]
+@group(0) @binding(2) var<storage, read_write> losses:  array<f32>;   // [ROWS]
+
+@compute @workgroup_size(WG)
+fn cross_entropy(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.y * count.x + group.x;
+    if (row >= ROWS) { return; }
+    let id = targets[row];
+    if (id == IGNORE) {
+        if (lane == 0u) { losses[row] = 0.0; }
+        return;
+    }
+    let first = row * COLS;
+    for (var begin = 0u; begin < COLS; begin += KEPT * WG) {
+        for (var i = 0u; i < KEPT; i++) {
+            let col = begin + i * WG + lane;
+            block[i] = Real(LOWEST);
+            if (col < COLS) { block[i] = logits[first + col]; }
+        }
+        take_block();
+    }
+    let row_top = workgroup_max(top, lane);
+    let row_sum = workgroup_sum(sum * exp(top - row_top), lane);
+    if (lane == 0u) {
+        losses[row] = row_top + log(row_sum) - total(logits[first + id / WIDTH] * unit(id % WIDTH));
+    }
+}

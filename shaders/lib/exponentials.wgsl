@@ -1,0 +1,19 @@
+// A lane's sum of exponentials, taken in blocks of KEPT Reals, so that as many loads are under way at once.
+const KEPT: u32 = 16u;
+const LOWEST: f32 = -1e30;                  // below every logit; its exponential counts nothing
+var<private> block: array<Real, KEPT>;      // numbers; their exp(x - top) once they are taken
+var<private> top: f32 = LOWEST;             // the largest number so far
+var<private> sum: f32 = 0.0;                // of exp(x - top)
+
+fn take_block() {
+    var highest = Real(top);
+    for (var i = 0u; i < KEPT; i++) { highest = max(highest, block[i]); }
+    let before = top;
+    top = greatest(highest);
+    var sums = Real(0.0);
+    for (var i = 0u; i < KEPT; i++) {
+        block[i] = exp(block[i] - top);
+        sums += block[i];
+    }
+    sum = sum * exp(before - top) + total(sums);
+}
