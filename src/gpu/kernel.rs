@@ -76,7 +76,9 @@ fn binding(line: &str) -> Option<Binding<'_>> {
     let (name, ty) = declared.split_once(';')?.0.split_once(':')?;
     let inner = ty.trim().strip_prefix("array<").and_then(|ty| ty.strip_suffix('>'));
     let element = inner.map(|ty| ty.rsplit('<').next().unwrap_or(ty).trim_end_matches('>'));
-    Some(Binding { name: name.trim(), access, dtype: element.and_then(DType::of_name) })
+    // `Real` of shaders/lib/scalar.wgsl and vec4.wgsl: one f32, or four.
+    let dtype = element.map(|name| if name == "Real" { "f32" } else { name }).and_then(DType::of_name);
+    Some(Binding { name: name.trim(), access, dtype })
 }
 
 // By identity: a kernel is a static, and hashing the text at every look-up would be waste.
@@ -141,6 +143,8 @@ mod tests {
         assert_eq!(of(line), Some(("x", Access::Read, Some(DType::F32))));
         let line = "@group(0) @binding(3) var<storage, read_write> open:    array<u32>;  // [DISPATCHES, 3]";
         assert_eq!(of(line), Some(("open", Access::ReadWrite, Some(DType::U32))));
+        let line = "@group(0) @binding(0) var<storage, read_write> weight:     array<Real>;  // [LEN]";
+        assert_eq!(of(line), Some(("weight", Access::ReadWrite, Some(DType::F32))));
         let line = "@group(0) @binding(5) var<uniform>             step:       Step;";
         assert_eq!(of(line), Some(("step", Access::Uniform, None)));
         assert_eq!(of("@group(0) @binding(5) var<private> step: Step;"), None);
