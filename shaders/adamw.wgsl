@@ -1,5 +1,5 @@
 // AdamW (Loshchilov & Hutter, 2019, algorithm 2), as PyTorch orders it: decay first, eps after the bias correction.
-override LEN: u32;
+override LEN: u32;  // in Reals
 override LR: f32;
 override BETA1: f32;
 override BETA2: f32;
@@ -9,11 +9,11 @@ override LOG_BETA1: f32;
 override LOG_BETA2: f32;
 override EPS: f32;
 override WEIGHT_DECAY: f32 = 0.0;
-@group(0) @binding(0) var<storage, read_write> weight:     array<f32>;  // [LEN]
-@group(0) @binding(1) var<storage, read>       gradient:   array<f32>;  // [LEN]
-@group(0) @binding(2) var<storage, read_write> exp_avg:    array<f32>;  // [LEN]
-@group(0) @binding(3) var<storage, read_write> exp_avg_sq: array<f32>;  // [LEN]
-@group(0) @binding(4) var<storage, read>       statistics: array<f32>;  // [1] is the clip factor
+@group(0) @binding(0) var<storage, read_write> weight:     array<Real>;  // [LEN]
+@group(0) @binding(1) var<storage, read>       gradient:   array<Real>;  // [LEN]
+@group(0) @binding(2) var<storage, read_write> exp_avg:    array<Real>;  // [LEN]
+@group(0) @binding(3) var<storage, read_write> exp_avg_sq: array<Real>;  // [LEN]
+@group(0) @binding(4) var<storage, read>       statistics: array<f32>;   // [1] is the clip factor
 @group(0) @binding(5) var<uniform>             step:       Step;
 
 @compute @workgroup_size(64)
@@ -26,8 +26,8 @@ fn adamw(
     if (at >= LEN || halted(statistics[1])) { return; }
     let lr = LR * step.schedule;
     let g = gradient[at] * statistics[1];
-    let m = fma(BETA1, exp_avg[at], REST1 * g);
-    let v = fma(BETA2, exp_avg_sq[at], REST2 * g * g);
+    let m = fma(Real(BETA1), exp_avg[at], REST1 * g);
+    let v = fma(Real(BETA2), exp_avg_sq[at], REST2 * g * g);
     exp_avg[at] = m;
     exp_avg_sq[at] = v;
     let denominator = sqrt(v) / sqrt(one_minus_power(LOG_BETA2, step.number)) + EPS;

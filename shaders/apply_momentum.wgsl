@@ -1,7 +1,8 @@
 // M = BETA M + (1 - BETA) X with X = diag(r) G diag(c), or its sign; w = (1 - lr WEIGHT_DECAY) w - lr SCALE M,
 // or for Nesterov BETA M + (1 - BETA) X in place of M: momentum behind the passes.
-override ROWS: u32;
-override COLS: u32;
+override MATRICES: u32 = 1u;
+override ROWS: u32;  // of a matrix
+override COLS: u32;  // in Reals
 override LR: f32;
 override SCALE: f32;
 override BETA: f32;
@@ -11,12 +12,12 @@ override WEIGHT_DECAY: f32 = 0.0;
 override HAS_ROWS: bool = true;  // else r is 1
 override HAS_COLS: bool = true;  // else c is 1
 override SIGN: bool = false;
-@group(0) @binding(0) var<storage, read_write> weight:     array<f32>;  // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read_write> momentum:   array<f32>;  // [ROWS, COLS], zero before the first step
-@group(0) @binding(2) var<storage, read>       gradient:   array<f32>;  // [ROWS, COLS]
-@group(0) @binding(3) var<storage, read>       r:          array<f32>;  // [ROWS]
-@group(0) @binding(4) var<storage, read>       c:          array<f32>;  // [COLS]
-@group(0) @binding(5) var<storage, read>       statistics: array<f32>;  // [1] says whether the run was halted
+@group(0) @binding(0) var<storage, read_write> weight:     array<Real>;  // [MATRICES, ROWS, COLS]
+@group(0) @binding(1) var<storage, read_write> momentum:   array<Real>;  // [MATRICES, ROWS, COLS], zero before the first step
+@group(0) @binding(2) var<storage, read>       gradient:   array<Real>;  // [MATRICES, ROWS, COLS]
+@group(0) @binding(3) var<storage, read>       r:          array<f32>;   // [MATRICES, ROWS]
+@group(0) @binding(4) var<storage, read>       c:          array<Real>;  // [MATRICES, COLS]
+@group(0) @binding(5) var<storage, read>       statistics: array<f32>;   // [1] says whether the run was halted
 @group(0) @binding(6) var<uniform>             step:       Step;
 
 @compute @workgroup_size(64)
@@ -26,13 +27,22 @@ fn apply_momentum(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = (group.y * count.x + group.x) * 64u + lane;
-    if (at >= ROWS * COLS || halted(statistics[1])) { return; }
+    if (at >= MATRICES * ROWS * COLS || halted(statistics[1])) { return; }
     var x = gradient[at];
     if (HAS_ROWS) { x *= r[at / COLS]; }
-    if (HAS_COLS) { x *= c[at % COLS]; }
+    if (HAS_COLS) { x *= c[column(at)]; }
     if (SIGN) { x = sign(x); }
-    let m = fma(BETA, momentum[at], REST * x);
+    let m = fma(Real(BETA), momentum[at], REST * x);
     momentum[at] = m;
+    var ahead = m;
+    if (NESTEROV) { ahead = fma(Real(BETA), m, REST * x); }
     let lr = LR * step.schedule;
-    weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr * SCALE * select(m, fma(BETA, m, REST * x), NESTEROV);
+    weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr * SCALE * ahead;
+}
+
+// The place of an element's column in c.
+fn column(at: u32) -> u32 {
+    var column = at % COLS;
+    if (MATRICES > 1u) { column += at / (ROWS * COLS) * COLS; }
+    return column;
 }

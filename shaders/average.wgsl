@@ -1,12 +1,12 @@
 // M = BETA M + (1 - BETA) g; ahead = BETA M + (1 - BETA) g for Nesterov, else M: momentum before the passes.
-override LEN: u32;
+override LEN: u32;  // in Reals
 override BETA: f32;
 override REST: f32;              // 1 - BETA, by the host: f32 would lose digits
 override NESTEROV: bool = false;
-@group(0) @binding(0) var<storage, read>       gradient:   array<f32>;  // [LEN]
-@group(0) @binding(1) var<storage, read_write> momentum:   array<f32>;  // [LEN], zero before the first step
-@group(0) @binding(2) var<storage, read_write> ahead:      array<f32>;  // [LEN]
-@group(0) @binding(3) var<storage, read>       statistics: array<f32>;  // [1] is the clip factor
+@group(0) @binding(0) var<storage, read>       gradient:   array<Real>;  // [LEN]
+@group(0) @binding(1) var<storage, read_write> momentum:   array<Real>;  // [LEN], zero before the first step
+@group(0) @binding(2) var<storage, read_write> ahead:      array<Real>;  // [LEN]
+@group(0) @binding(3) var<storage, read>       statistics: array<f32>;   // [1] is the clip factor
 
 @compute @workgroup_size(64)
 fn average(
@@ -17,7 +17,9 @@ fn average(
     let at = (group.y * count.x + group.x) * 64u + lane;
     if (at >= LEN || statistics[1] < 0.0) { return; }
     let g = REST * gradient[at] * statistics[1];
-    let m = fma(BETA, momentum[at], g);
+    let m = fma(Real(BETA), momentum[at], g);
     momentum[at] = m;
-    ahead[at] = select(m, fma(BETA, m, g), NESTEROV);
+    var next = m;
+    if (NESTEROV) { next = fma(Real(BETA), m, g); }
+    ahead[at] = next;
 }

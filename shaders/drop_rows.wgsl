@@ -1,18 +1,20 @@
-// r = 0 for rows whose norm is at most THRESHOLD times the mean norm; the others keep theirs. One workgroup.
-override ROWS: u32;
+// r = 0 for rows whose norm is at most THRESHOLD times the mean norm of their matrix; the others keep theirs. One workgroup
+// a matrix.
+override ROWS: u32;  // of a matrix
 override THRESHOLD: f32;
 override BEGIN_ROWS: bool;  // r holds nothing yet, and counts as 1
-@group(0) @binding(0) var<storage, read>       norms: array<f32>;  // [ROWS]
-@group(0) @binding(1) var<storage, read_write> r:     array<f32>;  // [ROWS]
+@group(0) @binding(0) var<storage, read>       norms: array<f32>;  // [matrices, ROWS]
+@group(0) @binding(1) var<storage, read_write> r:     array<f32>;  // [matrices, ROWS]
 
 @compute @workgroup_size(WG)
-fn drop_rows(@builtin(local_invocation_index) lane: u32) {
+fn drop_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let first = group.x * ROWS;
     var sum = 0.0;
-    for (var row = lane; row < ROWS; row += WG) { sum += norms[row]; }
+    for (var row = lane; row < ROWS; row += WG) { sum += norms[first + row]; }
     let least = THRESHOLD * workgroup_sum(sum, lane) / f32(ROWS);
     for (var row = lane; row < ROWS; row += WG) {
         var scale = 1.0;
-        if (!BEGIN_ROWS) { scale = r[row]; }
-        r[row] = select(scale, 0.0, norms[row] <= least);
+        if (!BEGIN_ROWS) { scale = r[first + row]; }
+        r[first + row] = select(scale, 0.0, norms[first + row] <= least);
     }
 }

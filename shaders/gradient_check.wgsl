@@ -1,15 +1,22 @@
-// An update inside the backward pass: statistics[3 + PARAMETER] = squared norm of this gradient, and the factor is 1, or -1
-// from the first loss or gradient on that is NaN or infinite: later updates do nothing.
+// An update inside the backward pass: norms[PARAMETER] and statistics[3 + PARAMETER] = the norm of this gradient, and the factor is 1,
+// or -1 from the first loss or gradient on that is NaN or infinite: later updates do nothing.
 override PARAMETER: u32;
-override BLOCKS: u32;
-@group(0) @binding(0) var<storage, read>       partial:    array<f32>;  // [BLOCKS]
-@group(0) @binding(1) var<storage, read_write> statistics: array<f32>;  // [3 + parameters]
+override PARTIALS: u32;
+@group(0) @binding(0) var<storage, read>       partial:    array<vec2<u32>>;  // [PARTIALS]
+@group(0) @binding(1) var<storage, read_write> norms:      array<vec2<u32>>;  // [parameters]
+@group(0) @binding(2) var<storage, read_write> statistics: array<f32>;        // [3 + parameters]
 
-@compute @workgroup_size(1)
-fn gradient_check() {
-    var squares = 0.0;
-    for (var block = 0u; block < BLOCKS; block++) { squares += partial[block]; }
-    statistics[3u + PARAMETER] = squares;
-    let halt = statistics[1] < 0.0 || !is_finite(squares) || !is_finite(statistics[0]);
-    statistics[1] = select(1.0, -1.0, halt);
+@compute @workgroup_size(WG)
+fn gradient_check(@builtin(local_invocation_index) lane: u32) {
+    var bits = 0u;
+    for (var block = lane; block < PARTIALS; block += WG) { bits = max(bits, partial[block].x); }
+    let largest = workgroup_largest(bits, lane);
+    if (lane == 0u) {
+        var squares = 0.0;
+        for (var block = 0u; block < PARTIALS; block++) { squares += in_unit_of(largest, partial[block]); }
+        norms[PARAMETER] = vec2(largest, bitcast<u32>(squares));
+        statistics[3u + PARAMETER] = norm_of(largest, squares);
+        let halt = statistics[1] < 0.0 || is_bad(largest) || !is_finite(statistics[0]);
+        statistics[1] = select(1.0, -1.0, halt);
+    }
 }

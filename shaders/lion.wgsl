@@ -1,15 +1,15 @@
 // Lion (Chen et al. 2023, algorithm 2): w = (1 - lr WEIGHT_DECAY) w - lr sign(BETA1 m + (1 - BETA1) g); m = BETA2 m + (1 - BETA2) g.
-override LEN: u32;
+override LEN: u32;  // in Reals
 override LR: f32;
 override BETA1: f32;
 override BETA2: f32;
 override REST1: f32;  // 1 - BETA1, by the host: f32 would lose digits
 override REST2: f32;  // 1 - BETA2
 override WEIGHT_DECAY: f32 = 0.0;
-@group(0) @binding(0) var<storage, read_write> weight:     array<f32>;  // [LEN]
-@group(0) @binding(1) var<storage, read>       gradient:   array<f32>;  // [LEN]
-@group(0) @binding(2) var<storage, read_write> exp_avg:    array<f32>;  // [LEN], zero before the first step
-@group(0) @binding(3) var<storage, read>       statistics: array<f32>;  // [1] is the clip factor
+@group(0) @binding(0) var<storage, read_write> weight:     array<Real>;  // [LEN]
+@group(0) @binding(1) var<storage, read>       gradient:   array<Real>;  // [LEN]
+@group(0) @binding(2) var<storage, read_write> exp_avg:    array<Real>;  // [LEN], zero before the first step
+@group(0) @binding(3) var<storage, read>       statistics: array<f32>;   // [1] is the clip factor
 @group(0) @binding(4) var<uniform>             step:       Step;
 
 @compute @workgroup_size(64)
@@ -23,6 +23,6 @@ fn lion(
     let lr = LR * step.schedule;
     let g = gradient[at] * statistics[1];
     let m = exp_avg[at];
-    weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr * sign(fma(BETA1, m, REST1 * g));
-    exp_avg[at] = fma(BETA2, m, REST2 * g);
+    weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr * sign(fma(Real(BETA1), m, REST1 * g));
+    exp_avg[at] = fma(Real(BETA2), m, REST2 * g);
 }

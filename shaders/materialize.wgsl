@@ -1,13 +1,14 @@
 // x = diag(r) G diag(c), or its sign: the matrix itself, where scaling vectors do not do.
-override ROWS: u32;
-override COLS: u32;
+override MATRICES: u32 = 1u;
+override ROWS: u32;  // of a matrix
+override COLS: u32;  // in Reals
 override HAS_ROWS: bool;  // else r is 1
 override HAS_COLS: bool;  // else c is 1
 override SIGN: bool = false;
-@group(0) @binding(0) var<storage, read>       gradient: array<f32>;  // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read>       r:        array<f32>;  // [ROWS]
-@group(0) @binding(2) var<storage, read>       c:        array<f32>;  // [COLS]
-@group(0) @binding(3) var<storage, read_write> x:        array<f32>;  // [ROWS, COLS]
+@group(0) @binding(0) var<storage, read>       gradient: array<Real>;  // [MATRICES, ROWS, COLS]
+@group(0) @binding(1) var<storage, read>       r:        array<f32>;   // [MATRICES, ROWS]
+@group(0) @binding(2) var<storage, read>       c:        array<Real>;  // [MATRICES, COLS]
+@group(0) @binding(3) var<storage, read_write> x:        array<Real>;  // [MATRICES, ROWS, COLS]
 
 @compute @workgroup_size(64)
 fn materialize(
@@ -16,9 +17,17 @@ fn materialize(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = (group.y * count.x + group.x) * 64u + lane;
-    if (at >= ROWS * COLS) { return; }
+    if (at >= MATRICES * ROWS * COLS) { return; }
     var value = gradient[at];
     if (HAS_ROWS) { value *= r[at / COLS]; }
-    if (HAS_COLS) { value *= c[at % COLS]; }
-    x[at] = select(value, sign(value), SIGN);
+    if (HAS_COLS) { value *= c[column(at)]; }
+    if (SIGN) { value = sign(value); }
+    x[at] = value;
+}
+
+// The place of an element's column in c.
+fn column(at: u32) -> u32 {
+    var column = at % COLS;
+    if (MATRICES > 1u) { column += at / (ROWS * COLS) * COLS; }
+    return column;
 }

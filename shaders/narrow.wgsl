@@ -1,11 +1,13 @@
 // x = SCALE y, without the padding and transposition of `widen`.
-override ROWS: u32;
+override MATRICES: u32 = 1u;
+override ROWS: u32;           // of a matrix
 override COLS: u32;
-override WIDE_COLS: u32;  // of y
+override WIDE_ROWS: u32 = 0u;  // of y; not wanted of one matrix
+override WIDE_COLS: u32;
 override TALL: bool;      // y is transposed
 override SCALE: f32;
-@group(0) @binding(0) var<storage, read>       y: array<f32>;  // [at least ROWS or COLS, WIDE_COLS]
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;  // [ROWS, COLS]
+@group(0) @binding(0) var<storage, read>       y: array<f32>;  // [MATRICES, WIDE_ROWS, WIDE_COLS]
+@group(0) @binding(1) var<storage, read_write> x: array<f32>;  // [MATRICES, ROWS, COLS]
 
 @compute @workgroup_size(64)
 fn narrow(
@@ -14,8 +16,9 @@ fn narrow(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = (group.y * count.x + group.x) * 64u + lane;
-    if (at >= ROWS * COLS) { return; }
-    let row = at / COLS;
+    if (at >= MATRICES * ROWS * COLS) { return; }
+    let matrix = at / (ROWS * COLS);
+    let row = at / COLS % ROWS;
     let col = at % COLS;
-    x[at] = SCALE * y[select(row * WIDE_COLS + col, col * WIDE_COLS + row, TALL)];
+    x[at] = SCALE * y[matrix * WIDE_ROWS * WIDE_COLS + select(row * WIDE_COLS + col, col * WIDE_COLS + row, TALL)];
 }

@@ -6,7 +6,7 @@ override MAX_NORM: f32;  // of the gradient along the direction; 0 does not clip
 @group(0) @binding(0) var<storage, read>       plus:       array<f32>;  // [1] loss at w + d
 @group(0) @binding(1) var<storage, read>       minus:      array<f32>;  // [1] loss at w - d
 @group(0) @binding(2) var<storage, read_write> along:      array<f32>;  // [directions of a step] gradient along each
-@group(0) @binding(3) var<storage, read_write> statistics: array<f32>;  // [3] loss, clip factor, squared gradient: means over directions
+@group(0) @binding(3) var<storage, read_write> statistics: array<f32>;  // [3] loss, clip factor, root mean square of the gradient: over directions
 @group(0) @binding(4) var<storage, read_write> how:        Move;
 @group(0) @binding(5) var<uniform>             step:       Step;
 
@@ -19,7 +19,8 @@ fn two_point() {
         let gradient = (plus[0] - minus[0]) * (0.5 / EPS);
         let first = query == 0u;
         statistics[0] = select(statistics[0], 0.0, first) + share * 0.5 * (plus[0] + minus[0]);
-        statistics[2] = select(statistics[2], 0.0, first) + share * gradient * gradient;
+        let before = select(statistics[2], 0.0, first);
+        statistics[2] = sqrt(before * before + share * gradient * gradient);
         let halt = statistics[1] < 0.0 || !is_finite(plus[0]) || !is_finite(minus[0]);
         statistics[1] = select(1.0, -1.0, halt);
         let factor = select(1.0, min(1.0, MAX_NORM / (abs(gradient) + 1e-6)), MAX_NORM > 0.0);

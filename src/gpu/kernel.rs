@@ -188,6 +188,8 @@ mod tests {
         assert_eq!(of(line), Some(("x", Access::Read, Some(DType::F32))));
         let line = "@group(0) @binding(3) var<storage, read_write> open:    array<u32>;  // [DISPATCHES, 3]";
         assert_eq!(of(line), Some(("open", Access::ReadWrite, Some(DType::U32))));
+        let line = "@group(0) @binding(0) var<storage, read_write> weight:     array<Real>;  // [LEN]";
+        assert_eq!(of(line), Some(("weight", Access::ReadWrite, Some(DType::F32))));
         let line = "@group(0) @binding(5) var<uniform>             step:       Step;";
         assert_eq!(of(line), Some(("step", Access::Uniform, None)));
         let line = "@group(0) @binding(1) var<storage, read>       up: array<Real>;  // [LEN]";

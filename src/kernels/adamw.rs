@@ -1,10 +1,11 @@
 //! The update of Adam and AdamW.
 
-use super::{LANES, log_decay};
-use crate::gpu::{Recorder, Tensor, grid, kernels};
+use super::{element_wise, log_decay};
+use crate::gpu::{Recorder, Tensor, kernels};
 
 kernels! {
-    ADAMW = "adamw" + "step";
+    ADAMW = "adamw" + "step" + "scalar";
+    ADAMW_VEC4 = "adamw_vec4": "adamw" + "step" + "vec4";
 }
 
 /// Hyper-parameters of the update.
@@ -33,9 +34,7 @@ pub fn adamw(
     hyper: AdamwConstants,
 ) {
     assert_eq!(weight.shape, gradient.shape, "adamw");
-    let len = weight.len();
     let constants = [
-        ("LEN", len as f64),
         ("LR", hyper.lr),
         ("BETA1", hyper.beta1),
         ("BETA2", hyper.beta2),
@@ -47,5 +46,5 @@ pub fn adamw(
         ("WEIGHT_DECAY", hyper.weight_decay),
     ];
     let bindings = [weight, gradient, moments[0], moments[1], statistics, step];
-    rec.dispatch(&ADAMW, &bindings, &constants, grid(len.div_ceil(LANES)));
+    element_wise(rec, [&ADAMW, &ADAMW_VEC4], &bindings, weight.len(), &constants);
 }

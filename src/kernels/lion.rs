@@ -1,10 +1,11 @@
 //! The update of Lion.
 
-use super::LANES;
-use crate::gpu::{Recorder, Tensor, grid, kernels};
+use super::element_wise;
+use crate::gpu::{Recorder, Tensor, kernels};
 
 kernels! {
-    LION = "lion" + "step";
+    LION = "lion" + "step" + "scalar";
+    LION_VEC4 = "lion_vec4": "lion" + "step" + "vec4";
 }
 
 /// Hyper-parameters of Lion.
@@ -32,9 +33,7 @@ pub fn lion(
 ) {
     assert_eq!(weight.shape, gradient.shape, "lion");
     assert_eq!(weight.shape, exp_avg.shape, "lion");
-    let len = weight.len();
     let constants = [
-        ("LEN", len as f64),
         ("LR", hyper.lr),
         ("BETA1", hyper.beta1),
         ("BETA2", hyper.beta2),
@@ -43,5 +42,5 @@ pub fn lion(
         ("WEIGHT_DECAY", hyper.weight_decay),
     ];
     let bindings = [weight, gradient, exp_avg, statistics, step];
-    rec.dispatch(&LION, &bindings, &constants, grid(len.div_ceil(LANES)));
+    element_wise(rec, [&LION, &LION_VEC4], &bindings, weight.len(), &constants);
 }

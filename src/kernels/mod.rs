@@ -32,7 +32,7 @@ pub mod subspace;
 pub mod swiglu;
 pub mod zeroth_order;
 
-use crate::gpu::{Kernel, Profile};
+use crate::gpu::{Kernel, Profile, Recorder, Tensor, grid};
 
 /// Every kernel, in the order of the files.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
@@ -84,6 +84,31 @@ fn reduction_lanes(profile: &Profile) -> usize {
 /// Of a kernel's two widths, `[vec4, scalar]`, the one for rows of `cols` numbers; and how many of its `Real`s they are.
 fn widest([vec4, scalar]: [&'static Kernel; 2], cols: usize) -> (&'static Kernel, usize) {
     if cols % 4 == 0 { (vec4, cols / 4) } else { (scalar, cols) }
+}
+
+/// How many numbers a lane takes at a time where a kernel has a form for vec4s, and rows are `row_len` long: one on a
+/// software adapter, whose own vectors run across lanes.
+fn width(profile: &Profile, row_len: usize) -> usize {
+    if !profile.software && row_len.is_multiple_of(4) { 4 } else { 1 }
+}
+
+/// The form of a kernel for so many numbers at a time: scalars, or vec4s.
+fn of_width(width: usize, [scalar, vec4]: [&'static Kernel; 2]) -> &'static Kernel {
+    if width == 4 { vec4 } else { scalar }
+}
+
+/// Records a kernel that handles one Real a lane: `LEN` of them, `len` numbers in all.
+fn element_wise(
+    rec: &mut Recorder,
+    forms: [&'static Kernel; 2],
+    bindings: &[&Tensor],
+    len: usize,
+    constants: &[(&'static str, f64)],
+) {
+    let width = width(&rec.profile, len);
+    let reals = len / width;
+    let constants = [&[("LEN", reals as f64)], constants].concat();
+    rec.dispatch(of_width(width, forms), bindings, &constants, grid(reals.div_ceil(LANES)));
 }
 
 /// ln β, of which a kernel makes βᵗ. ln 0 has no place in a shader; exp(-100) is 0 in its precision.

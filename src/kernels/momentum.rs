@@ -1,11 +1,12 @@
 //! Momentum before the passes.
 
-use super::LANES;
+use super::element_wise;
 use super::scaled::flag;
-use crate::gpu::{Recorder, Tensor, grid, kernels};
+use crate::gpu::{Recorder, Tensor, kernels};
 
 kernels! {
-    AVERAGE = "average";
+    AVERAGE = "average" + "scalar";
+    AVERAGE_VEC4 = "average_vec4": "average" + "vec4";
 }
 
 /// M ← β·M + (1 − β)·X.
@@ -35,8 +36,6 @@ pub fn average(
 ) {
     assert_eq!(gradient.shape, momentum.shape, "average: gradient and momentum");
     assert_eq!(gradient.shape, ahead.shape, "average: gradient and what goes on");
-    let len = gradient.len();
-    let [beta, rest, nesterov] = hyper.constants();
-    let constants = [("LEN", len as f64), beta, rest, nesterov];
-    rec.dispatch(&AVERAGE, &[gradient, momentum, ahead, statistics], &constants, grid(len.div_ceil(LANES)));
+    let bindings = [gradient, momentum, ahead, statistics];
+    element_wise(rec, [&AVERAGE, &AVERAGE_VEC4], &bindings, gradient.len(), &hyper.constants());
 }

@@ -1,21 +1,31 @@
 //! Matrices that are normalized without being written: X = diag(r)·base·diag(c), of which only r and c change.
+//!
+//! Several matrices of one shape may lie one after the other in one tensor: every kernel here takes them together, each with
+//! scalings of its own, and each comes to the bits that it comes to alone.
 
 use super::momentum::Average;
-use super::{LANES, reduction_lanes};
-use crate::gpu::{Class, DType, Profile, Recorder, Tensor, grid, kernels};
+use super::{LANES, of_width, reduction_lanes, width};
+use crate::gpu::{Class, DType, Kernel, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
     SCALE_ROWS = "scale_rows" + "reduce";
+    SCALE_ROWS_VEC4 = "scale_rows_vec4" + "reduce_short";
     SCALE_COLUMNS = "scale_columns";
-    WHOLE_PARTIAL = "whole_partial" + "reduce";
+    WHOLE_PARTIAL = "whole_partial" + "reduce" + "scalar";
+    WHOLE_PARTIAL_VEC4 = "whole_partial_vec4": "whole_partial" + "reduce" + "vec4";
     WHOLE_FACTOR = "whole_factor" + "reduce";
     SCALE_WHOLE = "scale_whole";
-    ROW_NORMS = "row_norms" + "reduce";
+    ROW_NORMS = "row_norms" + "reduce" + "scalar";
+    ROW_NORMS_VEC4 = "row_norms_vec4": "row_norms" + "reduce" + "vec4";
     DROP_ROWS = "drop_rows" + "reduce";
-    STANDARDIZE = "standardize" + "reduce";
-    MATERIALIZE = "materialize";
-    APPLY_SCALED = "apply_scaled" + "step";
-    APPLY_MOMENTUM = "apply_momentum" + "step";
+    STANDARDIZE = "standardize" + "reduce" + "scalar";
+    STANDARDIZE_VEC4 = "standardize_vec4": "standardize" + "reduce" + "vec4";
+    MATERIALIZE = "materialize" + "scalar";
+    MATERIALIZE_VEC4 = "materialize_vec4": "materialize" + "vec4";
+    APPLY_SCALED = "apply_scaled" + "step" + "scalar";
+    APPLY_SCALED_VEC4 = "apply_scaled_vec4": "apply_scaled" + "step" + "vec4";
+    APPLY_MOMENTUM = "apply_momentum" + "step" + "scalar";
+    APPLY_MOMENTUM_VEC4 = "apply_momentum_vec4": "apply_momentum" + "step" + "vec4";
     CHANGE_PARTIAL = "change_partial" + "reduce";
     CHANGE_GATE = "change_gate" + "reduce";
 }
@@ -24,13 +34,14 @@ kernels! {
 const MAX_PER_LANE: usize = 64;
 /// Invocations of a workgroup under WebGPU's default limits.
 const MAX_LANES: usize = 256;
-/// Partial sums at most.
+/// Partial sums of a matrix at most.
 const MAX_BLOCKS: usize = 256;
 
 /// Columns of the widest matrix whose rows `scale_rows` can keep in registers.
 pub const MAX_COLS: usize = MAX_PER_LANE * MAX_LANES;
 
-/// diag(r)·base·diag(c), or its sign: m×n, r `[m]`, c `[n]`; what is not there is 1.
+/// diag(r)·base·diag(c), or its sign: m×n, r `[m]`, c `[n]`; what is not there is 1. Or a batch of B such matrices: base
+/// `[B·m, n]`, r `[B·m]`, c `[B, n]`.
 #[derive(Clone, Debug)]
 pub struct Scaled {
     /// The matrix that is read.
@@ -43,6 +54,8 @@ pub struct Scaled {
     pub sign: bool,
     /// Whether r and c outlive the plan that is being recorded.
     pub across_plans: bool,
+    /// B.
+    batch: usize,
     /// Bound where a scaling is not there, and not read: a row of the base.
     unread: Tensor,
 }
@@ -75,12 +88,28 @@ impl Scaled {
             [n] => base.reshaped(&[1, n]),
             _ => panic!("a matrix is wanted, got {:?}", base.shape),
         };
-        Self { unread: base.rows(0..1), base, r: None, c: None, sign: false, across_plans: false }
+        Self::batch(&base, 1, [base.shape[0], base.shape[1]])
     }
 
-    /// [m, n].
+    /// `batch` matrices m×n, one after the other in `base`.
+    pub fn batch(base: &Tensor, batch: usize, [m, n]: [usize; 2]) -> Self {
+        let base = base.reshaped(&[batch * m, n]);
+        Self { unread: base.rows(0..1), base, r: None, c: None, sign: false, across_plans: false, batch }
+    }
+
+    /// [m, n], of each matrix.
     pub fn shape(&self) -> [usize; 2] {
-        [self.base.shape[0], self.base.shape[1]]
+        [self.base.shape[0] / self.batch, self.base.shape[1]]
+    }
+
+    /// How many matrices these are.
+    pub fn n_matrices(&self) -> usize {
+        self.batch
+    }
+
+    /// Others of the same shape, as they are.
+    pub fn like(&self, base: &Tensor) -> Self {
+        Self { across_plans: self.across_plans, ..Self::batch(base, self.batch, self.shape()) }
     }
 
     fn rows(&self) -> (&'static str, f64) {
@@ -89,6 +118,39 @@ impl Scaled {
 
     fn cols(&self) -> (&'static str, f64) {
         ("COLS", self.shape()[1] as f64)
+    }
+
+    fn matrices(&self) -> (&'static str, f64) {
+        ("MATRICES", self.batch as f64)
+    }
+
+    /// Numbers a lane at a time; the extents that a kernel for Reals wants, its columns counted in them.
+    fn reals(&self, rec: &Recorder) -> (usize, [(&'static str, f64); 3]) {
+        let cols = self.shape()[1];
+        let width = width(&rec.profile, cols);
+        (width, [self.matrices(), self.rows(), ("COLS", (cols / width) as f64)])
+    }
+
+    /// Records a kernel that handles one Real of the matrices a lane.
+    fn element_wise(
+        &self,
+        rec: &mut Recorder,
+        forms: [&'static Kernel; 2],
+        bindings: &[&Tensor],
+        constants: &[(&'static str, f64)],
+    ) {
+        let (width, extents) = self.reals(rec);
+        let constants = [&extents, &self.flags()[..], &[self.sign_flag()], constants].concat();
+        rec.dispatch(of_width(width, forms), bindings, &constants, grid((self.base.len() / width).div_ceil(LANES)));
+    }
+
+    /// Records a kernel of one workgroup a row.
+    fn row_wise(&self, rec: &mut Recorder, forms: [&'static Kernel; 2], written: &Tensor) {
+        let (width, extents) = self.reals(rec);
+        let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
+        let constants = [&extents, &self.flags()[..], &[lanes]].concat();
+        let [base, r, c] = self.bindings();
+        rec.dispatch(of_width(width, forms), &[base, r, c, written], &constants, grid(self.base.shape[0]));
     }
 
     pub(super) fn flags(&self) -> [(&'static str, f64); 2] {
@@ -113,10 +175,16 @@ impl Scaled {
         }
     }
 
+    /// Of what every column has one.
+    fn of_columns(&self) -> Vec<usize> {
+        let cols = self.shape()[1];
+        if self.batch == 1 { vec![cols] } else { vec![self.batch, cols] }
+    }
+
     /// Room for r, if there is none yet; and whether there was none.
     fn begin_rows(&mut self, rec: &mut Recorder) -> (Tensor, bool) {
         let begin = self.r.is_none();
-        let r = self.r.take().unwrap_or_else(|| self.room(rec, "row scaling", &self.shape()[..1]));
+        let r = self.r.take().unwrap_or_else(|| self.room(rec, "row scaling", &self.base.shape[..1]));
         self.r = Some(r.clone());
         (r, begin)
     }
@@ -153,49 +221,73 @@ pub(super) fn flag(name: &'static str, value: bool) -> (&'static str, f64) {
 pub fn scale_rows_and_columns(rec: &mut Recorder, x: &mut Scaled, row: bool, column: bool) {
     assert!(!x.sign, "a sign is not scaled without being written");
     let [rows, cols] = x.shape();
-    let RowBlocks { lanes, block, blocks } = RowBlocks::of(&rec.profile, [rows, cols]);
+    let RowBlocks { mut lanes, block, blocks } = RowBlocks::of(&rec.profile, [rows, cols]);
+    let (width, extents) = x.reals(rec);
+    if width == 4 {
+        lanes = vec4_lanes(cols / 4);
+    }
     // Columns alone: their squares are summed over rows that were scaled into range first.
     if !row && x.r.is_none() {
         scale_whole(rec, x, WholeNorm::Max, 1.0);
     }
     let (r, begin_rows) = x.begin_rows(rec);
     let constants = [
-        x.rows(),
-        x.cols(),
+        extents[0],
+        extents[1],
+        extents[2],
         ("BLOCK", block as f64),
+        ("BLOCKS", blocks as f64),
         flag("BEGIN_ROWS", begin_rows),
         flag("BEGIN_COLS", x.c.is_none()),
         flag("ROW_PASS", row),
         flag("COLUMN_SUMS", column),
         ("WG", lanes as f64),
     ];
-    let partial = rec.transient(Class::Scratch, DType::F32, "column partial sums", &[blocks, cols]);
+    let partial = rec.transient(Class::Scratch, DType::F32, "column partial sums", &[x.batch * blocks, cols]);
     let [base, _, c] = x.bindings();
-    rec.dispatch(&SCALE_ROWS, &[base, c, &r, &partial], &constants, grid(blocks));
+    let kernel = of_width(width, [&SCALE_ROWS, &SCALE_ROWS_VEC4]);
+    rec.dispatch(kernel, &[base, c, &r, &partial], &constants, grid(x.batch * blocks));
     if column {
-        let c = x.c.take().unwrap_or_else(|| x.room(rec, "column scaling", &[cols]));
-        let constants = [("ROWS", rows as f64), ("COLS", cols as f64), ("BLOCKS", blocks as f64)];
-        rec.dispatch(&SCALE_COLUMNS, &[&partial, &c], &constants, [cols.div_ceil(LANES) as u32, 1, 1]);
+        let c = x.c.take().unwrap_or_else(|| x.room(rec, "column scaling", &x.of_columns()));
+        // Long columns of partial sums are a GPU's time: several lanes share one.
+        let [lanes, slices] = if rec.profile.software { [LANES, 1] } else { [256, 8] };
+        let constants = [
+            x.matrices(),
+            x.rows(),
+            x.cols(),
+            ("BLOCKS", blocks as f64),
+            ("LANES", lanes as f64),
+            ("SLICES", slices as f64),
+        ];
+        rec.dispatch(&SCALE_COLUMNS, &[&partial, &c], &constants, grid((x.batch * cols).div_ceil(lanes / slices)));
         x.c = Some(c);
     }
 }
 
-/// factor `[1]` = target / ‖X‖, or 0 for a zero matrix.
+/// Lanes of `scale_rows_vec4` for so many vec4s a row: some four of them each, for a lane that has more of them loads
+/// nothing ahead.
+fn vec4_lanes(cols: usize) -> usize {
+    cols.div_ceil(4).next_power_of_two().clamp(32, MAX_LANES)
+}
+
+/// factor `[B]` = target / ‖X‖, or 0 for a zero matrix.
 pub fn whole_factor(rec: &mut Recorder, x: &Scaled, norm: WholeNorm, target: f64) -> Tensor {
     assert!(!x.sign, "the norm of a sign is not measured without writing it");
     let lanes = reduction_lanes(&rec.profile) as f64;
-    let len = x.base.len();
+    let (width, extents) = x.reals(rec);
+    let len = x.base.len() / x.batch / width;
     let block = len.div_ceil(MAX_BLOCKS).max(64);
     let blocks = len.div_ceil(block);
-    let partial = rec.transient(Class::Scratch, DType::F32, "norm partial sums", &[blocks, 2]);
-    let [has_rows, has_cols] = x.flags();
-    let constants = [x.rows(), x.cols(), ("BLOCK", block as f64), has_rows, has_cols, ("WG", lanes)];
+    let partial = rec.transient(Class::Scratch, DType::F32, "norm partial sums", &[x.batch * blocks, 2]);
+    let blocked = [("BLOCK", block as f64), ("BLOCKS", blocks as f64), ("WG", lanes)];
+    let constants = [&extents, &x.flags()[..], &blocked].concat();
     let [base, r, c] = x.bindings();
-    rec.dispatch(&WHOLE_PARTIAL, &[base, r, c, &partial], &constants, grid(blocks));
-    let factor = rec.transient(Class::Scratch, DType::F32, "whole factor", &[1]);
+    let kernel = of_width(width, [&WHOLE_PARTIAL, &WHOLE_PARTIAL_VEC4]);
+    rec.dispatch(kernel, &[base, r, c, &partial], &constants, grid(x.batch * blocks));
+    let factor = rec.transient(Class::Scratch, DType::F32, "whole factor", &[x.batch]);
     let maximum = flag("MAXIMUM", norm == WholeNorm::Max);
     let constants = [("BLOCKS", blocks as f64), ("TARGET", target), maximum, ("WG", lanes)];
-    rec.dispatch(&WHOLE_FACTOR, &[&partial, &factor], &constants, [1, 1, 1]);
+    rec.dispatch(&WHOLE_FACTOR, &[&partial, &factor], &constants, [x.batch as u32, 1, 1]);
     factor
 }
 
@@ -205,23 +297,19 @@ pub fn scale_whole(rec: &mut Recorder, x: &mut Scaled, norm: WholeNorm, target: 
     multiply(rec, x, &factor, None);
 }
 
-/// The whole matrix times factor `[1]` over divisor `[1]`, in its row scalings; a divisor of 0 makes it zero.
+/// The whole matrix times factor `[B]` over divisor `[B]`, in its row scalings; a divisor of 0 makes it zero.
 pub fn multiply(rec: &mut Recorder, x: &mut Scaled, factor: &Tensor, divisor: Option<&Tensor>) {
     assert!(!x.sign, "a sign is not scaled without being written");
     let (r, begin) = x.begin_rows(rec);
-    let constants = [x.rows(), flag("BEGIN_ROWS", begin), flag("HAS_DIVISOR", divisor.is_some())];
+    let constants = [x.matrices(), x.rows(), flag("BEGIN_ROWS", begin), flag("HAS_DIVISOR", divisor.is_some())];
     let groups = [r.len().div_ceil(LANES) as u32, 1, 1];
     rec.dispatch(&SCALE_WHOLE, &[factor, divisor.unwrap_or(factor), &r], &constants, groups);
 }
 
-/// The norm of every row, `[m]`.
+/// The norm of every row, `[B·m]`.
 pub fn row_norms(rec: &mut Recorder, x: &Scaled) -> Tensor {
-    let [rows, _] = x.shape();
-    let norms = rec.transient(Class::Scratch, DType::F32, "row norms", &[rows]);
-    let [has_rows, has_cols] = x.flags();
-    let [base, r, c] = x.bindings();
-    let constants = [x.rows(), x.cols(), has_rows, has_cols, ("WG", reduction_lanes(&rec.profile) as f64)];
-    rec.dispatch(&ROW_NORMS, &[base, r, c, &norms], &constants, grid(rows));
+    let norms = rec.transient(Class::Scratch, DType::F32, "row norms", &x.base.shape[..1]);
+    x.row_wise(rec, [&ROW_NORMS, &ROW_NORMS_VEC4], &norms);
     norms
 }
 
@@ -231,26 +319,21 @@ pub fn drop_rows(rec: &mut Recorder, x: &mut Scaled, threshold: f64) {
     let norms = row_norms(rec, x);
     let (r, begin) = x.begin_rows(rec);
     let constants = [x.rows(), ("THRESHOLD", threshold), flag("BEGIN_ROWS", begin), ("WG", lanes)];
-    rec.dispatch(&DROP_ROWS, &[&norms, &r], &constants, [1, 1, 1]);
+    rec.dispatch(&DROP_ROWS, &[&norms, &r], &constants, [x.batch as u32, 1, 1]);
 }
 
-/// Every row minus its mean, over its standard deviation, into `y` `[m, n]`.
+/// Every row minus its mean, over its standard deviation, into `y` `[B·m, n]`.
 pub fn standardize(rec: &mut Recorder, x: &Scaled, y: &Tensor) {
     assert!(!x.sign, "a sign is standardized after it is written");
     assert_eq!(y.shape, x.base.shape, "standardize");
-    let [has_rows, has_cols] = x.flags();
-    let [base, r, c] = x.bindings();
-    let constants = [x.rows(), x.cols(), has_rows, has_cols, ("WG", reduction_lanes(&rec.profile) as f64)];
-    rec.dispatch(&STANDARDIZE, &[base, r, c, y], &constants, grid(x.shape()[0]));
+    x.row_wise(rec, [&STANDARDIZE, &STANDARDIZE_VEC4], y);
 }
 
-/// The matrix itself, into `y` `[m, n]`.
+/// The matrix itself, into `y` of as many elements.
 pub fn materialize(rec: &mut Recorder, x: &Scaled, y: &Tensor) {
     assert_eq!(y.len(), x.base.len(), "materialize");
-    let [has_rows, has_cols] = x.flags();
     let [base, r, c] = x.bindings();
-    let constants = [x.rows(), x.cols(), has_rows, has_cols, x.sign_flag()];
-    rec.dispatch(&MATERIALIZE, &[base, r, c, y], &constants, grid(y.len().div_ceil(LANES)));
+    x.element_wise(rec, [&MATERIALIZE, &MATERIALIZE_VEC4], &[base, r, c, y], &[]);
 }
 
 /// w −= lr · (scale · X + weight_decay · w), in place.
@@ -263,12 +346,9 @@ pub fn apply(
     hyper: StepConstants,
 ) {
     assert_eq!(weight.len(), x.base.len(), "apply_scaled: weight {:?}, X {:?}", weight.shape, x.base.shape);
-    let [has_rows, has_cols] = x.flags();
-    let [lr, scale, decay] = hyper.constants();
-    let constants = [x.rows(), x.cols(), lr, scale, decay, has_rows, has_cols, x.sign_flag()];
     let [base, r, c] = x.bindings();
     let bindings = [weight, base, r, c, statistics, step];
-    rec.dispatch(&APPLY_SCALED, &bindings, &constants, grid(weight.len().div_ceil(LANES)));
+    x.element_wise(rec, [&APPLY_SCALED, &APPLY_SCALED_VEC4], &bindings, &hyper.constants());
 }
 
 /// M ← β·M + (1 − β)·X, and the step along M, or with Nesterov's look-ahead along β·M + (1 − β)·X; both in place.
@@ -282,19 +362,17 @@ pub fn apply_momentum(
     average: Average,
 ) {
     assert_eq!(weight.len(), x.base.len(), "apply_momentum: weight {:?}, X {:?}", weight.shape, x.base.shape);
-    assert_eq!(weight.shape, momentum.shape, "apply_momentum");
-    let [has_rows, has_cols] = x.flags();
-    let [lr, scale, decay] = hyper.constants();
-    let [beta, rest, nesterov] = average.constants();
-    let constants = [x.rows(), x.cols(), lr, scale, decay, beta, rest, nesterov, has_rows, has_cols, x.sign_flag()];
+    assert_eq!(weight.len(), momentum.len(), "apply_momentum");
+    let constants = [hyper.constants(), average.constants()].concat();
     let [base, r, c] = x.bindings();
     let bindings = [weight, momentum, base, r, c, statistics, step];
-    rec.dispatch(&APPLY_MOMENTUM, &bindings, &constants, grid(weight.len().div_ceil(LANES)));
+    x.element_wise(rec, [&APPLY_MOMENTUM, &APPLY_MOMENTUM_VEC4], &bindings, &constants);
 }
 
 /// How far an iteration moved X: sums of squares `[blocks]`, for [`while_changing`].
 pub fn change(rec: &mut Recorder, x: &Scaled, before: &Scaled, partial: &Tensor) {
     assert!(!x.sign && !before.sign, "a sign is compared after it is written");
+    assert_eq!(x.batch, 1, "matrices settle one by one");
     let len = x.base.len();
     let blocks = partial.len();
     let had = [flag("HAD_ROWS", before.r.is_some()), flag("HAD_COLS", before.c.is_some())];

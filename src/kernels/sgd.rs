@@ -1,11 +1,13 @@
 //! The update of SGD, plain and with momentum.
 
-use super::LANES;
-use crate::gpu::{Recorder, Tensor, grid, kernels};
+use super::element_wise;
+use crate::gpu::{Recorder, Tensor, kernels};
 
 kernels! {
-    SGD = "sgd" + "step";
-    SGD_MOMENTUM = "sgd_momentum" + "step";
+    SGD = "sgd" + "step" + "scalar";
+    SGD_VEC4 = "sgd_vec4": "sgd" + "step" + "vec4";
+    SGD_MOMENTUM = "sgd_momentum" + "step" + "scalar";
+    SGD_MOMENTUM_VEC4 = "sgd_momentum_vec4": "sgd_momentum" + "step" + "vec4";
 }
 
 /// w −= lr (g + weight_decay w), in place; `statistics` holds the clip factor.
@@ -19,9 +21,9 @@ pub fn sgd(
     weight_decay: f64,
 ) {
     assert_eq!(weight.shape, gradient.shape, "sgd");
-    let len = weight.len();
-    let constants = [("LEN", len as f64), ("LR", lr), ("WEIGHT_DECAY", weight_decay)];
-    rec.dispatch(&SGD, &[weight, gradient, statistics, step], &constants, grid(len.div_ceil(LANES)));
+    let constants = [("LR", lr), ("WEIGHT_DECAY", weight_decay)];
+    let bindings = [weight, gradient, statistics, step];
+    element_wise(rec, [&SGD, &SGD_VEC4], &bindings, weight.len(), &constants);
 }
 
 /// Hyper-parameters of SGD with momentum.
@@ -48,14 +50,12 @@ pub fn sgd_momentum(
     hyper: MomentumConstants,
 ) {
     assert_eq!(weight.shape, gradient.shape, "sgd_momentum");
-    let len = weight.len();
     let constants = [
-        ("LEN", len as f64),
         ("LR", hyper.lr),
         ("MOMENTUM", hyper.momentum),
         ("NESTEROV", f64::from(u8::from(hyper.nesterov))),
         ("WEIGHT_DECAY", hyper.weight_decay),
     ];
     let bindings = [weight, gradient, momentum_buffer, statistics, step];
-    rec.dispatch(&SGD_MOMENTUM, &bindings, &constants, grid(len.div_ceil(LANES)));
+    element_wise(rec, [&SGD_MOMENTUM, &SGD_MOMENTUM_VEC4], &bindings, weight.len(), &constants);
 }

@@ -29,7 +29,7 @@ pub struct TwoPoint<'a> {
     pub losses: [&'a Tensor; 2],
     /// `[directions of a step]`: the gradient along each.
     pub along: &'a Tensor,
-    /// `[3]`: loss, clip factor and squared gradient, means over the step's directions.
+    /// `[3]`: loss, clip factor and root mean square of the gradient, over the step's directions.
     pub statistics: &'a Tensor,
     /// `[4]`, for [`perturb`].
     pub how: &'a Tensor,

@@ -12,4 +12,4 @@ pub use backward::{OnGradient, record_micro_step};
 pub use decode::{Decoder, record_decode};
 pub use forward::{BatchInputs, record_loss};
 pub use initial::initial_values;
-pub use parameters::{Gradients, Llama, Parameter};
+pub use parameters::{Gradients, Llama, Parameter, ParameterGroup};

@@ -4,7 +4,7 @@
 //! The extrapolation stands at the beginning of a step's first plan, before the forward pass, and the update takes it
 //! back; evaluations and checkpoints see w itself. One state a weight: the last gradient.
 
-use super::{State, StepTensors, Update};
+use super::{Group, Kept, StepTensors};
 use crate::config::ExtrapolatedSgdConfig;
 use crate::gpu::Recorder;
 use crate::kernels::extrapolated_sgd::{extrapolate, extrapolated_sgd};
@@ -12,27 +12,27 @@ use crate::kernels::extrapolated_sgd::{extrapolate, extrapolated_sgd};
 /// Records what comes before the forward pass; the last gradient, which the update wants.
 pub(super) fn record_ahead(
     rec: &mut Recorder,
-    update: &Update<'_>,
+    group: &Group<'_>,
     step: StepTensors<'_>,
     hyper: &ExtrapolatedSgdConfig,
     lr: f64,
-) -> State {
-    let previous = State::like_weight(rec, update, "previous_gradient");
-    extrapolate(rec, update.weight, &previous.tensor, step.step, hyper.extrapolation * lr);
+) -> Kept {
+    let previous = group.state(rec, "previous_gradient");
+    extrapolate(rec, &group.weight, &previous.tensor, step.step, hyper.extrapolation * lr);
     previous
 }
 
 /// Panics without what [`record_ahead`] returned.
 pub(super) fn record(
     rec: &mut Recorder,
-    update: &Update<'_>,
+    group: &Group<'_>,
     step: StepTensors<'_>,
     hyper: &ExtrapolatedSgdConfig,
     lr: f64,
-) -> State {
-    let previous = update.ahead.expect("the extrapolation was recorded before the update").clone();
+) -> Kept {
+    let previous = group.ahead.clone().expect("the extrapolation was recorded before the update");
     let shared = [step.statistics, step.step];
     let rates = [lr, hyper.extrapolation * lr, hyper.weight_decay];
-    extrapolated_sgd(rec, update.weight, update.gradient, &previous.tensor, shared, rates);
+    extrapolated_sgd(rec, &group.weight, &group.gradient, &previous.tensor, shared, rates);
     previous
 }

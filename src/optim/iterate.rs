@@ -1,4 +1,4 @@
-//! A matrix on its way through passes: written only where scaling vectors do not do.
+//! A matrix on its way through passes, or several of one shape together: written only where scaling vectors do not do.
 
 use crate::config::{Pass, Spectral, SpectralVariant};
 use crate::gpu::{Recorder, Tensor};
@@ -21,7 +21,21 @@ impl Iterate {
     ///
     /// Errors: a matrix wider than the registers of `scale_rows`.
     pub fn new(gradient: &Tensor) -> Result<Self> {
-        let x = Scaled::new(gradient);
+        Self::of(Scaled::new(gradient))
+    }
+
+    /// X = G for `batch` matrices G of one shape, or vectors of one length, that lie one after the other.
+    ///
+    /// Errors: as [`Iterate::new`].
+    pub(super) fn batch(gradients: &Tensor, batch: usize, shape: &[usize]) -> Result<Self> {
+        match *shape {
+            [m, n] => Self::of(Scaled::batch(gradients, batch, [m, n])),
+            [n] => Self::of(Scaled::batch(gradients, batch, [1, n])),
+            _ => panic!("a matrix is wanted, got {shape:?}"),
+        }
+    }
+
+    fn of(x: Scaled) -> Result<Self> {
         let [m, n] = x.shape();
         if n > MAX_COLS {
             let message = format!("a matrix of {m}×{n} is too wide for passes, which take at most {MAX_COLS} columns");
@@ -128,6 +142,7 @@ impl Iterate {
                 self.replace(&y);
             }
             Pass::Spectral(spectral) => {
+                assert_eq!(self.x.n_matrices(), 1, "Newton-Schulz takes one matrix at a time");
                 let y = self.room(rec, "spectral");
                 newton_schulz(rec, &self.x, &y, &coefficients(spectral), (m.max(n) as f64).sqrt());
                 self.replace(&y);
@@ -139,7 +154,7 @@ impl Iterate {
     /// ‖X‖_F becomes that of `of`.
     pub fn rescale_to_norm(&mut self, rec: &mut Recorder, of: &Tensor) {
         self.settle(rec);
-        let of = Scaled::new(of);
+        let of = self.x.like(of);
         let [of, own] = [&of, &self.x].map(|x| scaled::whole_factor(rec, x, WholeNorm::Frobenius, 1.0));
         scaled::multiply(rec, &mut self.x, &own, Some(&of));
     }
@@ -164,13 +179,11 @@ impl Iterate {
     }
 
     fn room(&self, rec: &mut Recorder, name: &str) -> Tensor {
-        self.x.room(rec, name, &self.x.shape())
+        self.x.room(rec, name, &self.x.base.shape)
     }
 
     fn replace(&mut self, y: &Tensor) {
-        let across_plans = self.x.across_plans;
-        self.x = Scaled::new(y);
-        self.x.across_plans = across_plans;
+        self.x = self.x.like(y);
     }
 }
 

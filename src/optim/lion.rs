@@ -1,20 +1,20 @@
 //! Lion (Chen et al. 2023, arXiv 2302.06675, algorithm 2): the sign of a momentum, one state a weight.
 
-use super::{State, StepTensors, Update};
+use super::{Group, Kept, StepTensors};
 use crate::config::LionConfig;
 use crate::gpu::Recorder;
 use crate::kernels::lion::{LionConstants, lion};
 
 pub(super) fn record(
     rec: &mut Recorder,
-    update: &Update<'_>,
+    group: &Group<'_>,
     step: StepTensors<'_>,
     hyper: &LionConfig,
     lr: f64,
-) -> State {
-    let exp_avg = State::like_weight(rec, update, "exp_avg");
+) -> Kept {
+    let exp_avg = group.state(rec, "exp_avg");
     let LionConfig { beta1, beta2, weight_decay } = *hyper;
     let constants = LionConstants { lr, beta1, beta2, weight_decay };
-    lion(rec, update.weight, update.gradient, &exp_avg.tensor, step.statistics, step.step, constants);
+    lion(rec, &group.weight, &group.gradient, &exp_avg.tensor, step.statistics, step.step, constants);
     exp_avg
 }

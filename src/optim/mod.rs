@@ -1,6 +1,7 @@
 //! Optimizers: a list of passes over a gradient, or one of the methods that are not such lists.
 //!
-//! Each rule is a function that records its update; what it carries from step to step is what it returns.
+//! Each rule is a function that records its update; what it carries from step to step is what it returns. Parameters of one
+//! shape may be moved together, by a rule that can ([`at_once`]), to the bits of one by one.
 
 mod adafactor;
 mod adalomo;
@@ -10,6 +11,7 @@ mod apollo;
 mod extrapolated_sgd;
 mod fira;
 mod galore;
+mod group;
 mod h_fac;
 mod iterate;
 mod lion;
@@ -21,11 +23,12 @@ mod reference_directions;
 mod sgd;
 mod subzero;
 
+pub use group::{Group, Kept};
 pub use iterate::{Iterate, sequence};
 pub use reference::{ReferenceUpdate, reference_pass};
 pub use reference_directions::ReferenceDirections;
 
-use crate::config::{OptimizerConfig, Recipe, Role, Rule, rank_for};
+use crate::config::{MomentumPlacement, OptimizerConfig, Pass, PassProgram, Recipe, Role, Rule, rank_for};
 use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::scaled::MAX_COLS;
 use crate::{Error, Result};
@@ -139,9 +142,20 @@ pub fn record_ahead(
     update: &Update<'_>,
     step: StepTensors<'_>,
 ) -> Option<State> {
-    let Recipe { rule, lr } = config.recipe(update.role);
+    let mut kept = record_group_ahead(rec, config, &Group::of(update), step)?;
+    kept.states.pop()
+}
+
+/// The same for parameters of one shape.
+pub fn record_group_ahead(
+    rec: &mut Recorder,
+    config: &OptimizerConfig,
+    group: &Group<'_>,
+    step: StepTensors<'_>,
+) -> Option<Kept> {
+    let Recipe { rule, lr } = config.recipe(group.role);
     match rule {
-        Rule::ExtrapolatedSgd(hyper) => Some(extrapolated_sgd::record_ahead(rec, update, step, hyper, *lr)),
+        Rule::ExtrapolatedSgd(hyper) => Some(extrapolated_sgd::record_ahead(rec, group, step, hyper, *lr)),
         _ => None,
     }
 }
@@ -155,21 +169,93 @@ pub fn record(
     update: &Update<'_>,
     step: StepTensors<'_>,
 ) -> Result<Vec<State>> {
+    Ok(record_group(rec, config, &Group::of(update), step)?.pop().unwrap_or_default())
+}
+
+/// Records the updates of parameters of one shape by the rule of their role, as many at once as the rule can; what each
+/// carries from step to step, in their order.
+///
+/// Errors: a rule that cannot move parameters of this shape.
+pub fn record_group(
+    rec: &mut Recorder,
+    config: &OptimizerConfig,
+    group: &Group<'_>,
+    step: StepTensors<'_>,
+) -> Result<Vec<Vec<State>>> {
+    let Recipe { rule, lr } = config.recipe(group.role);
+    let mut states = Vec::with_capacity(group.names.len());
+    for some in group.parts(at_once(rule, group)) {
+        let kept = match rule {
+            Rule::Passes(program) => passes::record(rec, &some, step, program, *lr)?.into_iter().collect(),
+            Rule::Adamw(hyper) => adamw::record(rec, &some, step, hyper, *lr).into(),
+            Rule::ExtrapolatedSgd(hyper) => vec![extrapolated_sgd::record(rec, &some, step, hyper, *lr)],
+            Rule::Lion(hyper) => vec![lion::record(rec, &some, step, hyper, *lr)],
+            Rule::Sgd(hyper) => sgd::record(rec, &some, step, hyper, *lr).into_iter().collect(),
+            _ => {
+                states.push(record_one(rec, config, &some.only(), step)?);
+                continue;
+            }
+        };
+        states.extend(Kept::by_parameter(kept, some.names.len()));
+    }
+    Ok(states)
+}
+
+/// Bytes of scratch that the updates of several parameters may take together, where they take any.
+const SCRATCH_BYTES: u64 = 64 << 20;
+
+/// How many parameters of a group a rule moves at once.
+fn at_once(rule: &Rule, group: &Group<'_>) -> usize {
+    let all = group.names.len();
+    match rule {
+        Rule::Adamw(_) | Rule::ExtrapolatedSgd(_) | Rule::Lion(_) | Rule::Sgd(_) => all,
+        Rule::Passes(program) => {
+            let is_spectral = |pass: &Pass| matches!(pass, Pass::Spectral(_));
+            // Each matrix settles in its own time, and Newton-Schulz steps are work enough for a device one by one.
+            if program.tolerance > 0.0 || program.passes.iter().any(is_spectral) {
+                return 1;
+            }
+            let bytes = group.gradient.bytes() / all as u64;
+            // Column sums of blocks of eight rows, or several matrices.
+            let scratch = if writes_matrices(program) { 2 * bytes } else { bytes / 8 + 1 };
+            all.min((SCRATCH_BYTES / scratch).max(1) as usize)
+        }
+        _ => 1,
+    }
+}
+
+/// Whether passes need room for matrices of the gradient's size.
+fn writes_matrices(program: &PassProgram) -> bool {
+    let momentum_before = program.momentum > 0.0 && program.momentum_placement == MomentumPlacement::Before;
+    let last = program.passes.len() - 1;
+    let writes = |(at, pass): (usize, &Pass)| match pass {
+        Pass::Standardize => true,
+        Pass::Sign => at < last || program.iterations > 1,
+        _ => false,
+    };
+    momentum_before || program.passes.iter().enumerate().any(writes)
+}
+
+/// The rules that move one parameter at a time.
+fn record_one(
+    rec: &mut Recorder,
+    config: &OptimizerConfig,
+    update: &Update<'_>,
+    step: StepTensors<'_>,
+) -> Result<Vec<State>> {
     let Recipe { rule, lr } = config.recipe(update.role);
     Ok(match rule {
-        Rule::Passes(program) => passes::record(rec, update, step, program, *lr)?.into_iter().collect(),
         Rule::Adafactor(hyper) => adafactor::record(rec, update, step, hyper, *lr)?,
         Rule::Adalomo(hyper) => adalomo::record(rec, update, step, hyper, *lr)?,
         Rule::AdamNonzero(hyper) => adam_nonzero::record(rec, update, step, hyper, *lr).into(),
         Rule::Apollo(hyper) => apollo::record(rec, update, step, hyper, *lr)?,
-        Rule::ExtrapolatedSgd(hyper) => vec![extrapolated_sgd::record(rec, update, step, hyper, *lr)],
         Rule::Fira(hyper) => fira::record(rec, update, step, hyper, *lr)?,
         Rule::Galore(hyper) => galore::record(rec, update, step, hyper, *lr)?,
         Rule::HFac(hyper) => h_fac::record(rec, update, step, hyper, *lr)?,
         Rule::Racs(hyper) => racs::record(rec, update, step, hyper, *lr)?,
-        Rule::Adamw(hyper) => adamw::record(rec, update, step, hyper, *lr).into(),
-        Rule::Lion(hyper) => vec![lion::record(rec, update, step, hyper, *lr)],
-        Rule::Sgd(hyper) => sgd::record(rec, update, step, hyper, *lr).into_iter().collect(),
+        Rule::Adamw(_) | Rule::ExtrapolatedSgd(_) | Rule::Lion(_) | Rule::Passes(_) | Rule::Sgd(_) => {
+            unreachable!("they move groups")
+        }
         Rule::Adazeta(_) | Rule::Mezo(_) | Rule::Subzero(_) => {
             let message = "is a zeroth-order method, which takes losses and no gradient";
             return Err(Error::config(format!("{}.name", section_of(update.role)), message));

@@ -3,7 +3,7 @@
 //! SinkGD (algorithms 3 and 4) is `row, column` five times. Without momentum nothing is carried from step to step.
 
 use super::iterate::Iterate;
-use super::{State, StepTensors, Update};
+use super::{Group, Kept, StepTensors};
 use crate::Result;
 use crate::config::{MomentumPlacement, PassProgram};
 use crate::gpu::{Class, DType, Recorder};
@@ -16,22 +16,22 @@ use crate::kernels::scaled::{StepConstants, apply, apply_momentum};
 /// Errors: a matrix too wide for the passes.
 pub(super) fn record(
     rec: &mut Recorder,
-    update: &Update<'_>,
+    group: &Group<'_>,
     step: StepTensors<'_>,
     program: &PassProgram,
     lr: f64,
-) -> Result<Option<State>> {
-    let momentum = (program.momentum > 0.0).then(|| State::like_weight(rec, update, "momentum_buffer"));
+) -> Result<Option<Kept>> {
+    let momentum = (program.momentum > 0.0).then(|| group.state(rec, "momentum_buffer"));
     let hyper = Average { beta: program.momentum, nesterov: program.nesterov };
     let gradient = match (&momentum, program.momentum_placement) {
         (Some(state), MomentumPlacement::Before) => {
-            let ahead = rec.transient(Class::Scratch, DType::F32, "averaged gradient", &update.gradient.shape);
-            average(rec, update.gradient, &state.tensor, &ahead, step.statistics, hyper);
+            let ahead = rec.transient(Class::Scratch, DType::F32, "averaged gradient", &group.gradient.shape);
+            average(rec, &group.gradient, &state.tensor, &ahead, step.statistics, hyper);
             ahead
         }
-        _ => update.gradient.clone(),
+        _ => group.gradient.clone(),
     };
-    let mut iterate = Iterate::new(&gradient)?;
+    let mut iterate = Iterate::batch(&gradient, group.names.len(), &group.shape)?;
     if program.row_threshold > 0.0 {
         iterate.drop_rows(rec, program.row_threshold);
     }
@@ -53,10 +53,10 @@ pub(super) fn record(
     let StepTensors { statistics, step } = step;
     match (&momentum, program.momentum_placement) {
         (Some(state), MomentumPlacement::After) => {
-            let tensors = [update.weight, &state.tensor];
+            let tensors = [&group.weight, &state.tensor];
             apply_momentum(rec, &iterate.x, tensors, statistics, step, step_constants, hyper);
         }
-        _ => apply(rec, &iterate.x, update.weight, statistics, step, step_constants),
+        _ => apply(rec, &iterate.x, &group.weight, statistics, step, step_constants),
     }
     Ok(momentum)
 }

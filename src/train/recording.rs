@@ -5,10 +5,10 @@ use crate::Result;
 use crate::config::{MatmulPrecision, MezoConfig, RunConfig, TrainConfig};
 use crate::gpu::{Class, DType, Profile, ReadbackRing, Recorder, Tensor};
 use crate::kernels::Output;
-use crate::kernels::norms::{GradientNorms, Place, gradient_statistics};
+use crate::kernels::norms::{GradientNorms, Place};
 use crate::kernels::zeroth_order::{Stage, TwoPoint, two_point};
-use crate::llama::{BatchInputs, Gradients, Llama, Parameter, record_loss, record_micro_step};
-use crate::optim::{self, Perturbed, RecordUpdate, State, StepTensors, Update};
+use crate::llama::{BatchInputs, Gradients, Llama, Parameter, ParameterGroup, record_loss, record_micro_step};
+use crate::optim::{self, Group, Kept, Perturbed, RecordUpdate, State, StepTensors};
 
 /// Plan of a step's first micro-batch: gradients are written; with fused updates, of the whole step.
 pub(super) const FIRST: &str = "first micro-batch";
@@ -44,6 +44,8 @@ pub struct Recorded {
     pub(super) eval_inputs: BatchInputs,
     /// `[3 + parameters]`: see [`Place`].
     pub(super) statistics: Tensor,
+    /// Parameters in the order in which their gradients become whole, and where their norms stand in the statistics.
+    pub(super) norms: Vec<(usize, usize)>,
     /// What spectra are made of.
     pub(super) watched: Vec<Watched>,
     /// `[1]` summed loss of an evaluation's batch.
@@ -56,11 +58,11 @@ pub struct Recorded {
 ///
 /// Errors: an optimizer that cannot move a parameter.
 pub fn record_training(config: &RunConfig, profile: &Profile) -> Result<Recorded> {
-    let update = |rec: &mut Recorder, update: &Update<'_>, step: StepTensors<'_>| {
-        optim::record(rec, &config.optimizer, update, step)
+    let update = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
+        optim::record_group(rec, &config.optimizer, group, step)
     };
-    let ahead = |rec: &mut Recorder, update: &Update<'_>, step: StepTensors<'_>| {
-        optim::record_ahead(rec, &config.optimizer, update, step)
+    let ahead = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
+        optim::record_group_ahead(rec, &config.optimizer, group, step)
     };
     if let Some(hyper) = config.optimizer.zeroth_order() {
         return record_zeroth_order(config, profile, hyper);
@@ -74,31 +76,39 @@ pub fn record_training_with(
     profile: &Profile,
     record_update: &RecordUpdate<'_>,
 ) -> Result<Recorded> {
-    record_all(config, profile, &Rules { ahead: &|_, _, _| None, update: record_update })
+    let update = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
+        group.parts(1).map(|one| record_update(rec, &one.only(), step)).collect()
+    };
+    record_all(config, profile, &Rules { ahead: &|_, _, _| None, update: &update })
 }
 
 /// What is recorded of an optimizer.
 struct Rules<'a> {
     /// Before the forward pass of a step.
-    ahead: &'a dyn Fn(&mut Recorder, &Update<'_>, StepTensors<'_>) -> Option<State>,
-    /// When a gradient is whole.
-    update: &'a RecordUpdate<'a>,
+    ahead: &'a dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Option<Kept>,
+    /// When gradients are whole: the states of each parameter.
+    update: &'a dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Result<Vec<Vec<State>>>,
 }
 
 fn record_all(config: &RunConfig, profile: &Profile, rules: &Rules<'_>) -> Result<Recorded> {
     let gradients = if config.train.fused_update { Gradients::Passing } else { Gradients::Kept };
     let mut recorded = Recorded::begin(config, profile, gradients);
-    let Recorded { recorder: rec, llama, inputs, statistics, step, .. } = &mut recorded;
+    let Recorded { recorder: rec, llama, inputs, statistics, step, norms, watched, .. } = &mut recorded;
     // The loss is the first number of the statistics, and the scale makes it and its gradients means over the step.
     let loss = statistics.rows(0..1);
     let shared = StepTensors { statistics, step };
     let micro = MicroStep { llama, inputs, loss: &loss, scale: scale(config) };
-    let states = if config.train.fused_update {
+    let (states, order) = if config.train.fused_update {
         record_fused(rec, &micro, shared, rules)?
     } else {
         record_separate(rec, &micro, shared, &config.train, rules)?
     };
-    recorded.watched = Watched::choose(rec, config, &llama.parameters, &states, statistics);
+    // In the order of the parameters, so that a checkpoint does not show which way it was made.
+    let states: Vec<State> = states.into_iter().flatten().collect();
+    *watched = Watched::choose(rec, config, &llama.parameters, &states, statistics);
+    let measured: Vec<usize> = llama.groups.iter().flat_map(|group| &group.members).copied().collect();
+    let place = |number| measured.iter().position(|&other| other == number).expect("a group's member");
+    *norms = order.into_iter().map(|number| (number, Place::GRADIENTS + place(number))).collect();
     recorded.states = states;
     Ok(recorded)
 }
@@ -122,8 +132,8 @@ impl Recorded {
         rec.reserve_staging(ReadbackRing::bytes(&statistics, RING_SLOTS) + ReadbackRing::bytes(&eval_loss, RING_SLOTS));
         rec.begin(EVALUATE);
         record_loss(rec, &llama, &eval_inputs, &eval_loss, 1.0, Output::Write);
-        let (states, watched) = (Vec::new(), Vec::new());
-        Self { recorder, llama, states, inputs, eval_inputs, statistics, watched, eval_loss, step }
+        let (states, watched, norms) = (Vec::new(), Vec::new(), Vec::new());
+        Self { recorder, llama, states, inputs, eval_inputs, statistics, norms, watched, eval_loss, step }
     }
 }
 
@@ -196,62 +206,96 @@ struct MicroStep<'a> {
     scale: f64,
 }
 
-/// Gradients of every micro-batch first, then their norms, then the updates.
+/// The states of each parameter, and the parameters' numbers in the order in which their gradients become whole.
+type Updates = (Vec<Vec<State>>, Vec<usize>);
+
+/// Gradients of every micro-batch first, then their norms, then the updates: parameters of one shape together.
 fn record_separate(
     rec: &mut Recorder,
     &MicroStep { llama, inputs, loss, scale }: &MicroStep<'_>,
     shared: StepTensors<'_>,
     train: &TrainConfig,
     rules: &Rules<'_>,
-) -> Result<Vec<State>> {
-    let keep = &mut |_: &mut Recorder, _: &Parameter| Ok(());
+) -> Result<Updates> {
+    let groups = groups(llama);
+    let mut order = Vec::new();
     rec.begin(FIRST);
-    let ahead = record_ahead(rec, llama, shared, rules);
-    record_micro_step(rec, llama, inputs, loss, scale, Output::Write, keep)?;
+    let ahead: Vec<Option<Kept>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
+    record_micro_step(rec, llama, inputs, loss, scale, Output::Write, &mut |_, parameter| {
+        order.push(number(llama, parameter));
+        Ok(())
+    })?;
     if train.n_micro_batches() > 1 {
         rec.begin(NEXT);
-        record_micro_step(rec, llama, inputs, loss, scale, Output::Accumulate, keep)?;
+        record_micro_step(rec, llama, inputs, loss, scale, Output::Accumulate, &mut |_, _| Ok(()))?;
     }
     rec.begin(UPDATE);
-    let gradients: Vec<Tensor> = llama.parameters.iter().map(|p| p.gradient().clone()).collect();
-    gradient_statistics(rec, &gradients, shared.statistics, train.max_grad_norm);
-    let mut states = Vec::new();
-    for (parameter, ahead) in llama.parameters.iter().zip(&ahead) {
-        states.extend((rules.update)(rec, &update_of(parameter, ahead.as_ref()), shared)?);
+    let norms = GradientNorms::new(rec, llama.parameters.len());
+    let mut first = 0;
+    for ParameterGroup { members, gradient, .. } in &llama.groups {
+        norms.measure_all(rec, first, members.len(), gradient);
+        first += members.len();
     }
-    Ok(states)
+    norms.gather(rec);
+    norms.finish(rec, shared.statistics, train.max_grad_norm);
+    let mut states = vec![Vec::new(); llama.parameters.len()];
+    for ((group, ahead), ParameterGroup { members, .. }) in groups.into_iter().zip(ahead).zip(&llama.groups) {
+        let kept = (rules.update)(rec, &Group { ahead, ..group }, shared)?;
+        for (&member, kept) in members.iter().zip(kept) {
+            states[member] = kept;
+        }
+    }
+    Ok((states, order))
 }
 
 /// Each update as soon as its gradient is whole: the plan [`FIRST`] is the whole step.
+///
+/// A gradient is looked at before its update alone: the first that is not finite keeps that update and all later ones from
+/// moving anything, and those before it in the backward pass have moved.
 fn record_fused(
     rec: &mut Recorder,
     &MicroStep { llama, inputs, loss, scale }: &MicroStep<'_>,
     shared: StepTensors<'_>,
     rules: &Rules<'_>,
-) -> Result<Vec<State>> {
+) -> Result<Updates> {
+    let groups = groups(llama);
     let norms = GradientNorms::new(rec, llama.parameters.len());
-    let mut states: Vec<Vec<State>> = vec![Vec::new(); llama.parameters.len()];
+    let mut states = vec![Vec::new(); llama.parameters.len()];
+    let mut order = Vec::new();
     rec.begin(FIRST);
-    let ahead = record_ahead(rec, llama, shared, rules);
+    let ahead: Vec<Option<Kept>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
     record_micro_step(rec, llama, inputs, loss, scale, Output::Write, &mut |rec, parameter| {
-        let place = llama.parameters.iter().position(|p| p.spec.name == parameter.spec.name);
-        let index = place.expect("a parameter of this model");
-        norms.measure(rec, index, parameter.gradient());
-        norms.check(rec, index, shared.statistics);
-        states[index] = (rules.update)(rec, &update_of(parameter, ahead[index].as_ref()), shared)?;
+        let number = number(llama, parameter);
+        // Gradients that pass lie in no group but their own.
+        let own = llama.groups.iter().position(|group| group.members == [number]).expect("a group of each");
+        let group = Group { ahead: ahead[own].clone(), ..groups[own].clone() };
+        norms.measure(rec, own, parameter.gradient());
+        norms.check(rec, own, shared.statistics);
+        states[number] = (rules.update)(rec, &group, shared)?.pop().unwrap_or_default();
+        order.push(number);
         Ok(())
     })?;
     norms.finish(rec, shared.statistics, 0.0);
-    // In the order of the parameters, so that a checkpoint does not show which way it was made.
-    Ok(states.into_iter().flatten().collect())
+    Ok((states, order))
 }
 
-/// What rules do before the forward pass, for each parameter.
-fn record_ahead(rec: &mut Recorder, llama: &Llama, shared: StepTensors<'_>, rules: &Rules<'_>) -> Vec<Option<State>> {
-    llama.parameters.iter().map(|parameter| (rules.ahead)(rec, &update_of(parameter, None), shared)).collect()
+fn number(llama: &Llama, parameter: &Parameter) -> usize {
+    let number = llama.parameters.iter().position(|other| other.spec.name == parameter.spec.name);
+    number.expect("a parameter of this model")
 }
 
-fn update_of<'a>(parameter: &'a Parameter, ahead: Option<&'a State>) -> Update<'a> {
-    let Parameter { spec, weight, .. } = parameter;
-    Update { name: &spec.name, role: spec.role, weight, gradient: parameter.gradient(), ahead }
+/// What is updated together.
+fn groups(llama: &Llama) -> Vec<Group<'_>> {
+    let group = |ParameterGroup { members, weight, gradient }: &ParameterGroup| {
+        let spec = &llama.parameters[members[0]].spec;
+        Group {
+            names: members.iter().map(|&member| llama.parameters[member].spec.name.as_str()).collect(),
+            role: spec.role,
+            shape: spec.shape.clone().into(),
+            weight: weight.clone(),
+            gradient: gradient.clone(),
+            ahead: None,
+        }
+    };
+    llama.groups.iter().map(group).collect()
 }

@@ -36,6 +36,8 @@ pub struct Trainer {
     eval_inputs: BatchInputs,
     step_tensor: Tensor,
     statistics: Tensor,
+    /// Parameters in the order in which their gradients become whole, and where their norms stand in the statistics.
+    norms: Vec<(usize, usize)>,
     ring: ReadbackRing,
     eval_ring: ReadbackRing,
     sampler: Option<Sampler>,
@@ -90,7 +92,8 @@ impl Trainer {
     }
 
     async fn allocate(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>, recorded: Recorded) -> Result<Self> {
-        let Recorded { recorder, llama, states, inputs, eval_inputs, statistics, watched, eval_loss, step } = recorded;
+        let Recorded { recorder, llama, states, inputs, eval_inputs, statistics, norms, watched, eval_loss, step } =
+            recorded;
         let workspace = recorder.allocate(&gpu).await?;
         let mut spans = workspace.spans.clone();
         let began = Instant::now();
@@ -117,6 +120,7 @@ impl Trainer {
             eval_inputs,
             step_tensor: step,
             statistics,
+            norms,
             ring,
             eval_ring,
             sampler,
@@ -152,7 +156,10 @@ impl Trainer {
     /// Submits one step, and returns the reports that have arrived meanwhile, oldest first.
     ///
     /// Errors: a device that fails, tokens outside the vocabulary, and [`Error::NonFinite`] once a loss or gradient is
-    /// NaN or infinite: weights and state then stay as they were before that step.
+    /// NaN or infinite: weights and state then stay as they were before that step. With `train.fused_update` that holds of a
+    /// loss; a gradient is looked at just before its own update, so that the first bad one keeps its parameter and all that
+    /// come after it in the backward pass as they were, and those before it have made their step, a finite one. In both
+    /// cases nothing moves in later steps.
     pub async fn step(&mut self) -> Result<Vec<StepReport>> {
         let mut arrived = Vec::new();
         if !self.ring.has_room() {
@@ -481,14 +488,15 @@ impl Trainer {
                 tokens: step * tokens_per_step as u64,
                 loss: f64::from(statistics[Place::LOSS]),
                 lr: self.config.optimizer.linear.lr * self.schedule(step - 1),
-                grad_norm: f64::from(statistics[Place::SQUARED_NORM]).sqrt(),
+                grad_norm: f64::from(statistics[Place::NORM]),
                 tokens_per_sec: (tokens_per_step * arrived.len()) as f64 / secs,
             });
         }
         Ok(reports)
     }
 
-    /// The first tensor that went wrong, in the order of computation. The weights are those that the step began with.
+    /// The first tensor that went wrong, in the order of computation. The weights are those that the step began with, but
+    /// for those that fused updates had moved by then.
     async fn diagnose(&self, step: u64, statistics: &[f32]) -> Result<String> {
         let loss = statistics[Place::LOSS];
         for parameter in &self.llama.parameters {
@@ -506,12 +514,25 @@ impl Trainer {
                  (`--set train.max_grad_norm=1`)"
             ));
         }
-        let squares = &statistics[Place::GRADIENTS..];
-        let first = (0..squares.len()).rev().find(|&index| !squares[index].is_finite());
-        let name = first.map_or("the sum of all gradients", |index| &self.llama.parameters[index].spec.name);
+        let bad = self.norms.iter().position(|&(_, place)| !statistics[place].is_finite());
+        // The run was halted and nothing in these statistics says why: by an earlier step's.
+        let Some(bad) = bad else { return Ok(format!("step {step}: an earlier step went wrong")) };
+        let name = |at: usize| &self.llama.parameters[self.norms[at].0].spec.name;
+        let (first, fused) = (name(bad), self.config.train.fused_update);
+        let moved = match bad {
+            _ if !fused => String::new(),
+            0 => ". It is the first of them: no weight has moved in this step".into(),
+            _ => format!(
+                ". Updates are made inside the backward pass: those before it, of {} to {}, have moved their weights in \
+                 this step, it and all others have not",
+                name(0),
+                name(bad - 1)
+            ),
+        };
+        let clip = if fused { "" } else { " or clip gradients (`--set train.max_grad_norm=1`)" };
         Ok(format!(
-            "step {step}: the loss is {loss:.4}, but the gradient of {name} is not finite, the first to go wrong in the \
-             backward pass: lower the learning rate or clip gradients (`--set train.max_grad_norm=1`)"
+            "step {step}: the loss is {loss:.4}, but the gradient of {first} is not finite, the first to go wrong in the \
+             backward pass: lower the learning rate{clip}{moved}"
         ))
     }
 }

@@ -1,10 +1,11 @@
 //! Every optimizer over ten steps against its reference, and what each of them keeps.
 
-use multinorm::config::{OptimizerConfig, Recipe, Role, Rule, optimizer_names};
-use multinorm::gpu::{Class, DType, Form, Recorder};
+use multinorm::config::{OptimizerConfig, Pass, Recipe, Role, Rule, RunConfig, RunDefaults, optimizer_names};
+use multinorm::gpu::{Class, DType, Form, Profile, Recorder, Tensor};
 use multinorm::kernels::scaled::{MAX_COLS, Scaled, materialize};
-use multinorm::optim::{ReferenceUpdate, StepTensors, Update};
+use multinorm::optim::{Group, ReferenceUpdate, State, StepTensors, Update};
 use multinorm::reference::extrapolated_sgd;
+use multinorm::train::record_training;
 
 use crate::kernels::scaled::uneven;
 use crate::kernels::sgd::{CLIP, schedule, statistics, step};
@@ -46,6 +47,124 @@ fn check(form: Form, what: &str, config: &OptimizerConfig, role: Role, shape: &[
         _ => TOLERANCE,
     };
     assert_close(format!("{form:?} {what} {role:?} {shape:?}"), &done.read(&weight), &want, tolerance);
+}
+
+/// Three steps of `count` parameters of one shape that lie together: each is as its reference has it, and to the last bit
+/// what it becomes alone.
+fn check_group(form: Form, what: &str, config: &OptimizerConfig, role: Role, count: usize, shape: &[usize]) {
+    let [m, n] = if let [m, n] = *shape { [m, n] } else { [1, shape[0]] };
+    const SEED: u32 = 5;
+    let config = &config.clone().with_lr_factor(1.0 / config.recipe(role).lr);
+    let Recipe { rule, lr } = config.recipe(role);
+    let names: Vec<String> = (0..count).map(|index| format!("w{index}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut case = Case::new(form);
+    let all = [&[count], shape].concat();
+    let (weight, want) = case.random(&all, 1);
+    let mut want: Vec<Vec<f64>> = want.chunks(m * n).map(<[f64]>::to_vec).collect();
+    let gradient = case.output(&all);
+    let apart: Vec<(Tensor, Tensor)> = want
+        .iter()
+        .map(|weight| (case.input(shape, &weight.iter().map(|w| *w as f32).collect::<Vec<_>>()), case.output(shape)))
+        .collect();
+    let (statistics, numbers) = (statistics(&mut case), step(&mut case));
+    let shared = StepTensors { statistics: &statistics, step: &numbers };
+    let (rec, names) = (&mut case.rec, names.as_slice().into());
+    let shape_of_one = shape.into();
+    let group = Group { names, role, shape: shape_of_one, weight, gradient, ahead: None };
+    let group = Group { ahead: multinorm::optim::record_group_ahead(rec, config, &group, shared), ..group };
+    let together = multinorm::optim::record_group(rec, config, &group, shared).unwrap();
+    let states: Vec<Vec<State>> = apart
+        .iter()
+        .zip(&*group.names)
+        .map(|((weight, gradient), name)| {
+            let update = Update { name, role, weight, gradient, ahead: None };
+            let ahead = multinorm::optim::record_ahead(rec, config, &update, shared);
+            multinorm::optim::record(rec, config, &Update { ahead: ahead.as_ref(), ..update }, shared).unwrap()
+        })
+        .collect();
+    let done = case.allocate();
+    let mut references: Vec<_> = group.names.iter().map(|name| ReferenceUpdate::new(rule, shape, name, SEED)).collect();
+    for number in 1..=3 {
+        let values: Vec<Vec<f32>> =
+            (0..count).map(|index| uneven(m, n, u64::from(100 * number) + 10 * index as u64)).collect();
+        done.write(&group.gradient, &values.concat());
+        done.write(&numbers, &[schedule(number).to_bits(), number, SEED, 0]);
+        for (index, values) in values.iter().enumerate() {
+            done.write(&apart[index].1, values);
+            references[index].step(&mut want[index], &widen(values), CLIP.into(), *lr, schedule(number).into());
+        }
+        done.run();
+    }
+    let tolerance = match rule {
+        Rule::Fira(_) | Rule::Galore(_) => SUBSPACE_TOLERANCE,
+        _ => TOLERANCE,
+    };
+    let got = done.read(&group.weight);
+    for (index, got) in got.chunks(m * n).enumerate() {
+        let what = format!("{form:?} {what} {role:?} {index} of {count} {shape:?}");
+        assert_close(&what, got, &want[index], tolerance);
+        assert_eq!(got, done.read(&apart[index].0), "{what}: together and apart");
+        assert_eq!(together[index].len(), states[index].len(), "{what}");
+        for (together, apart) in together[index].iter().zip(&states[index]) {
+            assert_eq!((&together.name, &together.tensor.shape), (&apart.name, &apart.tensor.shape), "{what}");
+            assert_eq!(done.read(&together.tensor), done.read(&apart.tensor), "{what}: {}", apart.name);
+        }
+    }
+}
+
+/// Whether a rule takes several parameters in one dispatch: then they need not begin where a binding may.
+fn takes_several(rule: &Rule) -> bool {
+    match rule {
+        Rule::Adamw(_) | Rule::ExtrapolatedSgd(_) | Rule::Lion(_) | Rule::Sgd(_) => true,
+        Rule::Passes(program) => !program.passes.iter().any(|pass| matches!(pass, Pass::Spectral(_))),
+        _ => false,
+    }
+}
+
+#[test]
+fn every_optimizer_of_the_catalog_moves_parameters_together_as_it_moves_each_alone() {
+    for name in optimizer_names() {
+        let config = OptimizerConfig::named(name).unwrap();
+        if config.zeroth_order().is_some() {
+            continue;
+        }
+        for form in FORMS {
+            for (count, shape) in [(1, [7, 13]), (2, [13, 7]), (5, [7, 13]), (2, [64, 172]), (5, [1, 64]), (3, [64, 5])]
+            {
+                let mut fits = config.clone();
+                fit_rank(&mut fits, shape);
+                let aligned = (shape[0] * shape[1]).is_multiple_of(64);
+                if count == 1 || aligned || takes_several(&config.linear.rule) {
+                    check_group(form, name, &fits, Role::Linear, count, &shape);
+                }
+            }
+            check_group(form, name, &config, Role::Norm, 5, &[64]);
+        }
+    }
+}
+
+#[test]
+fn every_way_to_wrap_a_list_moves_matrices_together_as_it_moves_each_alone() {
+    let sections = [
+        "momentum = 0.75\nmomentum_placement = 'after'\nnesterov = true\nweight_decay = 0.2",
+        "momentum = 0.75\nnesterov = true",
+        "passes = 'sign'\nscale_rule = 'gradient-norm'",
+        "passes = 'column,frobenius'\nrow_threshold = 0.7",
+        "passes = 'row,max,sign,row'",
+        "passes = 'standardize,column'\nmomentum = 0.5\nmomentum_placement = 'after'",
+        "passes = 'column,row,standardize'\nrow_threshold = 0.7\nscale_rule = 'gradient-norm'",
+    ];
+    for section in sections {
+        let config = optimizer(&format!("{section}\nscale = 1"));
+        for form in FORMS {
+            for (count, shape) in [(5, [7, 13]), (3, [20, 1032]), (2, [1, 9])] {
+                check_group(form, section, &config, Role::Linear, count, &shape);
+            }
+        }
+    }
+    let config = optimizer("passes = 'row,column'\niterations = 8\ntolerance = 0.02\nscale = 1");
+    check_group(FORMS[0], "each in its own time", &config, Role::Linear, 3, &[8, 24]);
 }
 
 #[test]
@@ -212,4 +331,17 @@ fn extrapolated_sgd_takes_its_gradient_where_the_last_one_points() {
         }
         assert_close(format!("{form:?}"), &done.read(&weight), &want, TOLERANCE);
     }
+}
+
+#[test]
+fn the_update_of_a_whole_model_takes_a_few_dispatches_a_shape() {
+    let recorded = |optimizer: &str| {
+        let sets = ["model.preset=60m", "train.batch_size=1", &format!("optimizer.name={optimizer}")].map(String::from);
+        let config = RunConfig::load(None, &sets, RunDefaults::Gpu).unwrap();
+        record_training(&config, &Profile::webgpu_default(Form::WorkgroupTiles)).unwrap().recorder
+    };
+    // Six shapes: embedding, norms, q to o, gate and up, down, head. Each is measured once, and two dispatches make the clip
+    // factor; then Adam's one, or SinkGD's eleven for the three of linear layers.
+    assert_eq!(recorded("adamw").n_dispatches("update"), 6 + 2 + 6);
+    assert_eq!(recorded("sinkgd").n_dispatches("update"), 6 + 2 + 3 + 3 * 11);
 }

@@ -11,7 +11,7 @@ use multinorm::gpu::{Access, Class, DType, Form, Kernel, Need, Profile, Recorder
 use multinorm::kernels;
 use multinorm::kernels::matmul::{self, Layout, Product, Tile, Variant};
 use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
-use multinorm::optim::{Iterate, Perturbed, StepTensors, Update};
+use multinorm::optim::{Group, Iterate, Perturbed, StepTensors, Update};
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
@@ -182,6 +182,11 @@ fn record_updates(rec: &mut Recorder) {
     let norms = kernels::norms::GradientNorms::new(rec, 2);
     norms.measure(rec, 1, &gradients[1]);
     norms.check(rec, 1, &statistics);
+    for len in [7, 8, 100_000] {
+        let gradients = tensor(rec, &[2, len]);
+        norms.measure_all(rec, 0, 2, &gradients);
+    }
+    record_groups(rec, &statistics);
     let (without_gradients, mut settings): (Vec<_>, Vec<_>) = optimizer_names()
         .iter()
         .map(|name| format!("name = '{name}'"))
@@ -224,6 +229,28 @@ fn record_updates(rec: &mut Recorder) {
         let mut iterate = Iterate::new(&gradient).unwrap();
         iterate.passes(rec, passes);
         iterate.materialize(rec);
+    }
+}
+
+/// Several parameters at once, of lengths that vec4s span and do not.
+fn record_groups(rec: &mut Recorder, statistics: &Tensor) {
+    let settings = [
+        "name = 'adamw'",
+        "momentum = 0.9\nmomentum_placement = 'after'\nweight_decay = 0.1",
+        "momentum = 0.9\nnesterov = true",
+        "passes = 'column,frobenius,standardize,sign,max,row'\nrow_threshold = 0.1\nscale_rule = 'gradient-norm'",
+    ];
+    for setting in settings {
+        for shape in [[7, 13], [20, 1032]] {
+            let config = optimizer(&format!("{setting}\nrest.lr = 0.1"));
+            let [weight, gradient] = [(); 2].map(|()| tensor(rec, &[&[3], &shape[..]].concat()));
+            let step = tensor(rec, &[4]);
+            let names = ["one", "two", "three"];
+            let (names, shape) = ((&names[..]).into(), (&shape[..]).into());
+            let group = Group { names, role: Role::Linear, shape, weight, gradient, ahead: None };
+            let shared = StepTensors { statistics, step: &step };
+            multinorm::optim::record_group(rec, &config, &group, shared).unwrap();
+        }
     }
 }
 

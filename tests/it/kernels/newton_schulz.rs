@@ -107,3 +107,41 @@ fn symmetric_products_are_whole_matrices() {
         }
     }
 }
+
+#[test]
+fn matrices_are_widened_and_narrowed_together() {
+    use multinorm::kernels::newton_schulz::{NARROW, WIDEN};
+    for form in FORMS {
+        for ([m, n], tall) in [([3, 5], 0.0), ([6, 3], 1.0)] {
+            let mut case = Case::new(form);
+            let (gradient, g) = case.random(&[2 * m, n], 1);
+            let ((r, rows), (c, columns)) = (case.random(&[2 * m], 2), case.random(&[2, n], 3));
+            let factor = case.input(&[2], &[2.0f32, -0.5]);
+            let [wide_rows, wide_cols] = [4, 8];
+            let (wide, x) = (case.output(&[2, wide_rows, wide_cols]), case.output(&[2 * m, n]));
+            let constant = |name, value: usize| (name, value as f64);
+            let shape = [
+                constant("MATRICES", 2),
+                constant("ROWS", m),
+                constant("COLS", n),
+                constant("WIDE_ROWS", wide_rows),
+                constant("WIDE_COLS", wide_cols),
+                ("TALL", tall),
+            ];
+            let flags = [("HAS_ROWS", 1.0), ("HAS_COLS", 1.0)];
+            let bindings = [&gradient, &r, &c, &factor, &wide];
+            case.rec.dispatch(&WIDEN, &bindings, &[&shape[..], &flags].concat(), [1, 1, 1]);
+            case.rec.dispatch(&NARROW, &[&wide, &x], &[&shape[..], &[("SCALE", 3.0)]].concat(), [1, 1, 1]);
+            let done = case.run();
+            let want: Vec<f64> = (0..2 * m * n)
+                .map(|at| {
+                    let matrix = at / (m * n);
+                    3.0 * [2.0, -0.5][matrix] * g[at] * rows[at / n] * columns[matrix * n + at % n]
+                })
+                .collect();
+            assert_close(format!("{form:?} {m}x{n}"), &done.read(&x), &want, 1e-6);
+            let zeros = done.read(&wide).iter().filter(|x| **x == 0.0).count();
+            assert_eq!(zeros, 2 * (wide_rows * wide_cols - m * n), "{form:?} {m}x{n}: the rest is padding");
+        }
+    }
+}

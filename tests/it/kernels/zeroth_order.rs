@@ -196,14 +196,18 @@ fn two_losses_make_a_gradient_and_say_how_weights_move() {
     for left in [to_plus, to_minus] {
         assert_eq!((&left.along[..], &left.statistics[..]), (&[10.0, 20.0, 30.0][..], &[0.5, 1.0, 0.5][..]));
     }
-    // (3 - 2)/(2·0.125) = 4; a third each of the loss 2.5 and of 4².
+    // (3 - 2)/(2·0.125) = 4; a third each of the loss 2.5 and, under the root, of 4².
     let close = |got: &[f32], want: [f32; 3]| got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-5);
     let first = after(Stage::Back, losses, 0, 0.0, 1.0);
     assert_eq!((&first.along[..], &first.how[..3]), (&[4.0, 20.0, 30.0][..], &[1.0, 0.0, 1.0][..]));
-    assert!(close(&first.statistics, [2.5 / 3.0, 1.0, 16.0 / 3.0]), "{:?}", first.statistics);
+    assert!(close(&first.statistics, [2.5 / 3.0, 1.0, (16.0f32 / 3.0).sqrt()]), "{:?}", first.statistics);
     let second = after(Stage::Back, losses, 1, 0.0, 1.0);
     assert!(second.along == [10.0, 4.0, 30.0] && second.how[1] == 0.0);
-    assert!(close(&second.statistics, [0.5 + 2.5 / 3.0, 1.0, 0.5 + 16.0 / 3.0]), "{:?}", second.statistics);
+    assert!(
+        close(&second.statistics, [0.5 + 2.5 / 3.0, 1.0, (0.25f32 + 16.0 / 3.0).sqrt()]),
+        "{:?}",
+        second.statistics
+    );
     let last = after(Stage::Back, losses, 2, 0.0, 1.0);
     assert!(close(&last.how, [1.0, 4.0 / 3.0, 2.0]) && last.how[3] == 1.0, "{:?}", last.how);
     let earlier = after(Stage::Along, losses, 1, 0.0, 1.0);
@@ -216,7 +220,7 @@ fn the_gradient_along_a_direction_is_clipped() {
     for (max_norm, want) in [(0.0, -4.0), (8.0, -4.0), (1.0, -1.0)] {
         let left = after(Stage::Back, losses, 2, max_norm, 1.0);
         assert!((left.along[2] - want).abs() < 1e-5, "{max_norm}: {:?}", left.along);
-        assert!((left.statistics[Place::SQUARED_NORM] - (0.5 + 16.0 / 3.0)).abs() < 1e-5, "as it was before");
+        assert!((left.statistics[Place::NORM] - (0.25f32 + 16.0 / 3.0).sqrt()).abs() < 1e-5, "as it was before");
     }
 }
 

@@ -259,7 +259,7 @@ fn part_of(kernel: &str) -> &'static str {
         ("attention", &["attention", "rope"]),
         ("norms and activations", &["rms_norm", "add_rms_norm", "swiglu", "embedding", "column_sum"]),
         ("loss", &["cross_entropy"]),
-        ("gradient norms", &["squared_norm", "gradient_statistics", "gradient_check"]),
+        ("gradient norms", &["squared_norm", "gradient_norms", "gradient_statistics", "gradient_check"]),
     ];
     let found = PARTS.iter().find(|(_, stems)| stems.iter().any(|stem| kernel.starts_with(stem)));
     found.map_or("optimizer", |(part, _)| part)

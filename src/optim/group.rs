@@ -1,0 +1,113 @@
+//! Parameters of one shape that one rule moves, one after the other in one tensor.
+
+use std::borrow::Cow;
+
+use super::{State, Update};
+use crate::config::Role;
+use crate::gpu::{Class, DType, Recorder, Tensor};
+
+/// Parameters of one shape and one role.
+#[derive(Clone, Debug)]
+pub struct Group<'a> {
+    /// The parameters' names.
+    pub names: Cow<'a, [&'a str]>,
+    /// Which rule moves them.
+    pub role: Role,
+    /// Of each weight.
+    pub shape: Cow<'a, [usize]>,
+    /// All weights, one after the other.
+    pub weight: Tensor,
+    /// Their gradients.
+    pub gradient: Tensor,
+    /// What [`super::record_group_ahead`] returned for them.
+    pub ahead: Option<Kept>,
+}
+
+/// State of all parameters of a group, of each weight's shape.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// All of it, one after the other.
+    pub tensor: Tensor,
+    /// Each parameter's own.
+    pub states: Vec<State>,
+}
+
+impl<'a> Group<'a> {
+    /// One parameter.
+    pub fn of(update: &Update<'a>) -> Self {
+        let kept = |state: &State| Kept { tensor: state.tensor.clone(), states: vec![state.clone()] };
+        Self {
+            names: Cow::Owned(vec![update.name]),
+            role: update.role,
+            shape: Cow::Borrowed(&update.weight.shape),
+            weight: update.weight.clone(),
+            gradient: update.gradient.clone(),
+            ahead: update.ahead.map(kept),
+        }
+    }
+
+    /// The only parameter.
+    ///
+    /// # Panics
+    /// On several.
+    pub fn only(&self) -> Update<'_> {
+        let [name] = self.names[..] else { panic!("one parameter at a time, not {:?}", self.names) };
+        let ahead = self.ahead.as_ref().map(|kept| &kept.states[0]);
+        Update { name, role: self.role, weight: &self.weight, gradient: &self.gradient, ahead }
+    }
+
+    /// The parameters in groups of at most `n`.
+    pub fn parts(&self, n: usize) -> impl Iterator<Item = Group<'_>> {
+        let all = self.names.len();
+        (0..all).step_by(n.max(1)).map(move |first| {
+            let range = first..all.min(first + n);
+            let of = |tensor: &Tensor| part(tensor, &self.shape, range.clone(), all);
+            let kept = |kept: &Kept| Kept { tensor: of(&kept.tensor), states: kept.states[range.clone()].to_vec() };
+            Group {
+                names: Cow::Borrowed(&self.names[range.clone()]),
+                role: self.role,
+                shape: Cow::Borrowed(&self.shape),
+                weight: of(&self.weight),
+                gradient: of(&self.gradient),
+                ahead: self.ahead.as_ref().map(kept),
+            }
+        })
+    }
+
+    /// State of the weights' shape, `PARAMETER.what` for each.
+    pub(super) fn state(&self, rec: &mut Recorder, what: &str) -> Kept {
+        let name = |parameter: &str| format!("{parameter}.{what}");
+        if let [only] = self.names[..] {
+            let state = State::named(rec, only, what, &self.weight.shape);
+            return Kept { tensor: state.tensor.clone(), states: vec![state] };
+        }
+        let label = format!("{} and {} more", name(self.names[0]), self.names.len() - 1);
+        let shape = [&[self.names.len()], &self.shape[..]].concat();
+        let tensor = rec.persistent(Class::OptimizerState, DType::F32, label, &shape);
+        let of = |(index, parameter): (usize, &&str)| State {
+            name: name(parameter),
+            tensor: part(&tensor, &self.shape, index..index + 1, self.names.len()),
+        };
+        let states = self.names.iter().enumerate().map(of).collect();
+        Kept { tensor, states }
+    }
+}
+
+impl Kept {
+    /// What each of `n` parameters carries, of all that their rule keeps.
+    pub(super) fn by_parameter(kept: Vec<Self>, n: usize) -> Vec<Vec<State>> {
+        let of = |index: usize| kept.iter().map(|kept| kept.states[index].clone()).collect();
+        (0..n).map(of).collect()
+    }
+}
+
+/// The `range` of the `all` equal parts of `tensor`; one of them in its own shape.
+fn part(tensor: &Tensor, shape: &[usize], range: std::ops::Range<usize>, all: usize) -> Tensor {
+    if range.len() == all && all > 1 {
+        return tensor.clone();
+    }
+    let one: usize = shape.iter().product();
+    let n = range.len();
+    let part = tensor.reshaped(&[all, one]).rows(range);
+    if n == 1 { part.reshaped(shape) } else { part.reshaped(&[&[n], shape].concat()) }
+}
