@@ -22,8 +22,8 @@ const DEEP: u32 = 6u;   // vec4s of a row of 16 depths, and 2 against bank confl
 const WIDE: u32 = 34u;  // vec4s of 128 elements of one depth, and 2
 @group(0) @binding(0) var<storage, read>       a:         array<vec4<f32>>;  // [matrices, M, K] or [matrices, K, M]
 @group(0) @binding(1) var<storage, read>       b:         array<vec4<f32>>;  // [matrices, N, K] or [matrices, K, N]
-@group(0) @binding(2) var<storage, read>       largest_a: array<f32>;        // [LANES]: of |a|, a share each
-@group(0) @binding(3) var<storage, read>       largest_b: array<f32>;        // [LANES]: of |b|
+@group(0) @binding(2) var<storage, read>       largest_a: array<vec4<f32>>;  // [LANES]: of |a|, a share each number
+@group(0) @binding(3) var<storage, read>       largest_b: array<vec4<f32>>;  // [LANES]: of |b|
 @group(0) @binding(4) var<storage, read_write> y:         array<f32>;        // [matrices, PARTS, M, N]
 
 var<workgroup> high_a: array<vec4<f16>, 768>;  // [TILE, DEEP] or [DEPTH, WIDE]
@@ -265,7 +265,9 @@ fn matmul_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
 
 // floor(log2 |x|) of the largest of a and of b; what is too small or no number counts as something near.
 fn exponents_of_largest(lane: u32) -> vec2<i32> {
-    largest[lane] = vec2(largest_a[lane], largest_b[lane]);
+    let most_a = largest_a[lane];
+    let most_b = largest_b[lane];
+    largest[lane] = vec2(max(max(most_a.x, most_a.y), max(most_a.z, most_a.w)), max(max(most_b.x, most_b.y), max(most_b.z, most_b.w)));
     workgroupBarrier();
     for (var width = LANES / 2u; width > 0u; width /= 2u) {
         if (lane < width) { largest[lane] = max(largest[lane], largest[lane + width]); }

@@ -105,30 +105,35 @@ pub enum Tile {
 
 /// Workgroups below which a GPU stands partly idle.
 const BUSY: usize = 256;
-/// Depths that a part has at least: the sum of the parts costs memory traffic.
-const LEAST_PART: usize = 256;
+/// Depths that a part has at least: fewer cost more in the sum of the parts than they gain.
+const LEAST_PART: usize = 64;
+/// Depths that matrix units sum at most: their sums lose digits as they grow (2e-5 of a product's size here).
+const MOST_UNITS_PART: usize = 2048;
+/// Floating-point operations from which a product is worth the measuring of its operands.
+const LEAST_UNITS_FLOPS: u64 = 500_000_000;
 
 /// Which variant serves `product` on an adapter.
 pub fn select(profile: &Profile, product: &Product) -> Variant {
     let [m, n, k] = product.mnk;
     let whole = |tile| Variant { tile, parts: 1 };
     let aligned = product.layout.is_aligned(product.mnk);
-    if m == 1 && product.layout == Layout::Nt && product.matrices == 1 {
+    if Tile::Row.serves(profile, product) {
         return whole(Tile::Row);
     }
     if profile.software {
         return whole(if aligned { Tile::Registers } else { Tile::Strided });
     }
     let tiles = |side: usize| product.matrices * m.div_ceil(side) * n.div_ceil(side);
-    let split = |tile: Tile, side: usize| {
-        let most = if aligned { (k / LEAST_PART).max(1) } else { 1 };
-        Variant { tile, parts: BUSY.div_ceil(tiles(side)).min(most) }
-    };
-    if profile.splits_f32 && aligned && m.is_multiple_of(16) && n.is_multiple_of(16) && m.min(n) >= 64 {
-        return split(Tile::Units, 128);
+    // The parts are summed in vec4s, and of one product.
+    let most_parts = if n.is_multiple_of(4) && product.matrices == 1 { (k / LEAST_PART).max(1) } else { 1 };
+    let split = |tile: Tile, side: usize| Variant { tile, parts: BUSY.div_ceil(tiles(side)).min(most_parts) };
+    let is_large = product.flops() >= LEAST_UNITS_FLOPS && m.min(n) >= 64;
+    if profile.splits_f32 && is_large && Tile::Units.serves(profile, product) {
+        let Variant { tile, parts } = split(Tile::Units, 128);
+        return Variant { tile, parts: parts.max(k.div_ceil(MOST_UNITS_PART).min(most_parts)) };
     }
     let large = split(Tile::Tile128, 128);
-    if large.parts * tiles(128) >= BUSY / 2 { large } else { split(Tile::Tile64, 64) }
+    if large.parts * tiles(128) >= BUSY && k / large.parts >= 4 * LEAST_PART { large } else { split(Tile::Tile64, 64) }
 }
 
 /// Every variant that can serve `product` on an adapter, the parts aside.
@@ -292,12 +297,12 @@ fn sum_parts(rec: &mut Recorder, of: &Tensor, y: &Tensor, parts: usize, output: 
     rec.dispatch(&SUM_PARTS, &[of, y], &constants, grid(len.div_ceil(LANES)));
 }
 
-/// The largest |x| of each of as many shares as a workgroup of `matmul_units` has lanes.
+/// The largest |x| of each of four times as many shares as a workgroup of `matmul_units` has lanes.
 fn largest(rec: &mut Recorder, x: &Tensor) -> Tensor {
-    const SHARES: usize = 128;
+    const SHARES: usize = 512;
     rec.derived(x, &LARGEST, |rec| {
         let partial = rec.transient(Class::Scratch, DType::F32, "largest numbers", &[SHARES]);
-        let constants = [("LEN", (x.len() / 4) as f64), ("WG", 256.0)];
+        let constants = [("LEN", (x.len() / 4) as f64), ("WG", 128.0)];
         rec.dispatch(&LARGEST, &[x, &partial], &constants, [SHARES as u32, 1, 1]);
         partial
     })

@@ -178,10 +178,13 @@ fn the_choice_follows_the_adapter_and_the_shape() {
     // A batch's forward pass fills the card as it is; its weight gradients only in parts.
     check(&plain, Nt, [16384, 512, 512], Tile::Tile128, 1);
     check(&plain, Tn, [512, 512, 16384], Tile::Tile128, 16);
-    check(&plain, Nn, [128, 576, 576], Tile::Tile64, 2);
+    check(&plain, Nn, [128, 576, 576], Tile::Tile64, 9);
+    check(&plain, Nt, [128, 49152, 576], Tile::Tile128, 1);
     check(&plain, Nt, [16384, 5461, 2048], Tile::Tile128, 1);
     check(&everything(), Nt, [16384, 512, 512], Tile::Units, 1);
     check(&everything(), Tn, [512, 512, 16384], Tile::Units, 16);
+    check(&everything(), Nn, [2048, 512, 32000], Tile::Units, 16);
+    check(&everything(), Nt, [128, 576, 576], Tile::Tile64, 9);
     check(&everything(), Nt, [16384, 5461, 2048], Tile::Tile128, 1);
 }
 
