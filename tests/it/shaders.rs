@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use multinorm::config::{Pass, Role, optimizer_names};
-use multinorm::gpu::{Class, DType, Kernel, Profile, Recorder, Tensor};
+use multinorm::gpu::{Class, DType, Form, Kernel, Need, Profile, Recorder, Tensor};
 use multinorm::kernels;
 use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
 use multinorm::optim::{Iterate, Perturbed, StepTensors, Update};
@@ -34,7 +34,9 @@ static EVERY_USE: LazyLock<Vec<Use>> = LazyLock::new(|| {
 
 /// Recorders in which every launcher was called with all that changes its kernel or its constants.
 fn every_use() -> Vec<Recorder> {
-    FORMS.into_iter().map(|form| Recorder::new(&Profile::webgpu_default(form))).map(record_all).collect()
+    let plain = FORMS.map(Profile::webgpu_default);
+    let subgroups = Profile { min_subgroup_lanes: Some(8), ..Profile::webgpu_default(Form::WorkgroupTiles) };
+    plain.iter().chain([&subgroups]).map(Recorder::new).map(record_all).collect()
 }
 
 fn tensor(rec: &mut Recorder, shape: &[usize]) -> Tensor {
@@ -92,8 +94,8 @@ fn record_layers(rec: &mut Recorder) {
 fn record_attention(rec: &mut Recorder) {
     use kernels::attention::{Cache, Shape, attention, attention_backward, attention_cached, cache_append};
     use kernels::rope::{RopeTables, Turn, rope};
-    // A size for each room in registers.
-    for head_dim in [32, 64, 128, 256] {
+    // A size for each room in registers, and for each width of a team.
+    for head_dim in [16, 32, 64, 128, 256] {
         let shape = Shape { batch: 2, seq: 70, heads: 4, kv_heads: 2, head_dim };
         let [q, out, dout, dq] = [(); 4].map(|()| tensor(rec, &[140, 4 * head_dim]));
         let [k, v, dk, dv] = [(); 4].map(|()| tensor(rec, &[140, 2 * head_dim]));
@@ -217,11 +219,25 @@ fn wgsl_files(folder: &Path) -> BTreeMap<String, String> {
     files
 }
 
-/// Parsed and validated with no capability beyond WebGPU's own.
-fn validated(name: &str, source: &str) -> (Module, ModuleInfo) {
+/// What a kernel may use beyond WebGPU's own: what it says that it needs.
+fn capabilities(kernel: &Kernel) -> Capabilities {
+    let of = |need: &Need| match need {
+        Need::Subgroups(_) | Need::AnySubgroups => Capabilities::SUBGROUP,
+        Need::F16 => Capabilities::SHADER_FLOAT16,
+        Need::MatrixUnits => Capabilities::COOPERATIVE_MATRIX,
+        Need::WorkgroupBytes(_) | Need::Invocations(_) => Capabilities::empty(),
+    };
+    kernel.needs.iter().map(of).collect()
+}
+
+fn validated(kernel: &Kernel) -> (Module, ModuleInfo) {
+    validated_with(kernel.name, kernel.source, capabilities(kernel))
+}
+
+fn validated_with(name: &str, source: &str, capabilities: Capabilities) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("shaders/{name}.wgsl: {}", error.emit_to_string(source)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|error| panic!("shaders/{name}.wgsl: {}", error.emit_to_string(source)));
     (module, info)
@@ -231,7 +247,7 @@ fn validated(name: &str, source: &str) -> (Module, ModuleInfo) {
 fn for_every_use(check: impl Fn(&str, &'static Kernel, &Module, &ModuleInfo)) {
     for (kernel, constants) in EVERY_USE.iter() {
         let what = format!("{} with {constants:?}", kernel.name);
-        let (module, info) = validated(kernel.name, kernel.source);
+        let (module, info) = validated(kernel);
         let values: HashMap<String, f64> = constants.iter().map(|&(name, value)| (name.into(), value)).collect();
         let entry = Some((ShaderStage::Compute, kernel.file));
         let (module, info) = process_overrides(&module, &info, entry, &values.into_iter().collect())
@@ -268,7 +284,7 @@ fn a_kernels_source_is_its_file_and_then_libraries() {
 #[test]
 fn every_kernel_has_one_entry_point_of_its_name_and_bindings_of_one_group() {
     for kernel in all_kernels() {
-        let (module, _) = validated(kernel.name, kernel.source);
+        let (module, _) = validated(kernel);
         let entries: Vec<&str> = module.entry_points.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(entries, [kernel.file], "entry points of shaders/{}.wgsl", kernel.file);
         assert_eq!(module.entry_points[0].stage, ShaderStage::Compute, "{}", kernel.name);
@@ -286,7 +302,7 @@ fn every_kernel_has_one_entry_point_of_its_name_and_bindings_of_one_group() {
 #[test]
 fn libraries_have_neither_bindings_nor_entry_points() {
     for (name, source) in wgsl_files(&folder().join("lib")) {
-        let (module, _) = validated(&format!("lib/{name}"), &source);
+        let (module, _) = validated_with(&format!("lib/{name}"), &source, Capabilities::all());
         assert!(module.entry_points.is_empty(), "lib/{name}.wgsl has an entry point");
         let bound = module.global_variables.iter().any(|(_, variable)| variable.binding.is_some());
         assert!(!bound, "lib/{name}.wgsl has a binding");
@@ -307,7 +323,7 @@ fn the_launchers_use_every_registered_kernel() {
 fn constants_are_whole_where_the_kernel_wants_whole_numbers() {
     // naga truncates a fraction for a u32 without a word.
     for (kernel, constants) in EVERY_USE.iter() {
-        let (module, _) = validated(kernel.name, kernel.source);
+        let (module, _) = validated(kernel);
         for (_, constant) in module.overrides.iter() {
             let name = constant.name.as_deref().expect("overrides have names");
             let Some(&(_, value)) = constants.iter().find(|(given, _)| *given == name) else { continue };
@@ -344,7 +360,9 @@ fn policies(policy: BoundsCheckPolicy) -> BoundsCheckPolicies {
 fn every_use_translates_to_valid_spirv() {
     for_every_use(|what, kernel, module, info| {
         for policy in CHECKS {
-            let options = spv::Options { bounds_check_policies: policies(policy), ..Default::default() };
+            // SPIR-V has subgroup operations from 1.3 on, which Vulkan 1.1 takes.
+            let lang_version = if capabilities(kernel).is_empty() { (1, 0) } else { (1, 3) };
+            let options = spv::Options { lang_version, bounds_check_policies: policies(policy), ..Default::default() };
             let entry = spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: kernel.file.into() };
             let words = spv::write_vec(module, info, &options, Some(&entry))
                 .unwrap_or_else(|error| panic!("{what} to SPIR-V: {error}"));

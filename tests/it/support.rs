@@ -38,6 +38,12 @@ fn device(form: Form) -> &'static Arc<Gpu> {
     }
 }
 
+/// The device of [`Form::WorkgroupTiles`] with all that the adapter has: for kernels that need more than a browser gives.
+pub fn full_gpu() -> &'static Gpu {
+    static FULL: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::WorkgroupTiles, false));
+    &FULL
+}
+
 /// Another device of a form, with time stamps: an optional feature, without which what is timed cannot be tested.
 pub fn timed_gpu(form: Form) -> Arc<Gpu> {
     let gpu = open(form, false);
@@ -87,7 +93,11 @@ pub struct Done {
 impl Case {
     /// Nothing recorded yet.
     pub fn new(form: Form) -> Self {
-        let gpu = gpu(form);
+        Self::on(gpu(form))
+    }
+
+    /// The same on a device of the caller's choice.
+    pub fn on(gpu: &'static Gpu) -> Self {
         let mut rec = Recorder::new(&gpu.profile);
         rec.begin("case");
         Self { rec, gpu, contents: Vec::new() }
