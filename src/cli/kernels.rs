@@ -184,6 +184,7 @@ fn needs_in_words(kernel: &Kernel, profile: Option<&Profile>) -> String {
 fn need_in_words(need: &Need) -> String {
     match need {
         Need::F16 => "f16".into(),
+        Need::AnySubgroups => "subgroup operations".into(),
         Need::Subgroups(lanes) => format!("subgroups of {lanes}"),
         Need::MatrixUnits => "matrix units".into(),
         Need::WorkgroupBytes(bytes) => format!("{bytes} bytes of workgroup memory"),

@@ -37,6 +37,8 @@ pub struct Profile {
     pub f16: bool,
     /// Lanes of every subgroup, where there are subgroup operations and all have as many.
     pub subgroup_lanes: Option<u32>,
+    /// Lanes of the smallest subgroup, where there are subgroup operations: a power of two.
+    pub min_subgroup_lanes: Option<u32>,
     /// Cooperative matrices of 16×16 with f16 operands and f32 sums.
     pub matrix_units: bool,
     /// Whether products of f32 matrices may be made on f16 matrix units, each operand as a sum of two halves.
@@ -51,10 +53,12 @@ impl Profile {
     /// Which sizes of cooperative matrices there are only the adapter itself can tell: [`has_matrix_units`].
     pub(super) fn of(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Self {
         let software = info.device_type == wgpu::DeviceType::Cpu;
-        let subgroups = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+        let subgroups = features.contains(wgpu::Features::SUBGROUP);
+        let one_size = subgroups && info.subgroup_min_size == info.subgroup_max_size;
         Self {
             f16: features.contains(wgpu::Features::SHADER_F16),
-            subgroup_lanes: subgroups.then_some(info.subgroup_min_size),
+            subgroup_lanes: one_size.then_some(info.subgroup_min_size),
+            min_subgroup_lanes: subgroups.then_some(info.subgroup_min_size),
             splits_f32: false,
             matrix_units: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
@@ -80,6 +84,7 @@ impl Profile {
             software: form == Form::Registers,
             f16: false,
             subgroup_lanes: None,
+            min_subgroup_lanes: None,
             matrix_units: false,
             splits_f32: false,
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
@@ -97,6 +102,7 @@ impl Profile {
         match need {
             Need::F16 => self.f16,
             Need::Subgroups(lanes) => self.subgroup_lanes == Some(lanes),
+            Need::AnySubgroups => self.min_subgroup_lanes.is_some(),
             Need::MatrixUnits => self.matrix_units,
             Need::WorkgroupBytes(bytes) => bytes <= self.max_workgroup_bytes,
             Need::Invocations(n) => n <= self.max_invocations,

@@ -34,6 +34,9 @@ pub enum Need {
     F16,
     /// Subgroup operations, in subgroups that all have this many lanes.
     Subgroups(u32),
+    /// Subgroup operations, in subgroups of any size: the launcher gives the kernel no more lanes to exchange between than
+    /// the smallest has.
+    AnySubgroups,
     /// Cooperative matrices of 16×16 with f16 operands and f32 sums (`enable wgpu_cooperative_matrix`).
     MatrixUnits,
     /// More bytes of workgroup memory than the 16 KiB that every adapter gives.

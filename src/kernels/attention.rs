@@ -1,21 +1,31 @@
 //! Causal grouped-query attention without a T×T matrix, after FlashAttention (Dao et al., 2022), and its gradients.
 
 use super::{LANES, reduction_lanes};
-use crate::gpu::{Class, DType, Kernel, Recorder, Tensor, grid, kernels};
+use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
+    TILED_SHARED = "attention_tiled_shared": "attention_tiled" + "team_shared";
+    TILED_SHUFFLED = "attention_tiled_shuffled": "attention_tiled" + "team_shuffled", needs Need::AnySubgroups;
+    TILED_BACKWARD_QUERY_SHARED = "attention_tiled_backward_query_shared":
+        "attention_tiled_backward_query" + "team_shared" + "pairs";
+    TILED_BACKWARD_QUERY_SHUFFLED = "attention_tiled_backward_query_shuffled":
+        "attention_tiled_backward_query" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
+    TILED_BACKWARD_KEY_VALUE_SHARED = "attention_tiled_backward_key_value_shared":
+        "attention_tiled_backward_key_value" + "team_shared" + "pairs";
+    TILED_BACKWARD_KEY_VALUE_SHUFFLED = "attention_tiled_backward_key_value_shuffled":
+        "attention_tiled_backward_key_value" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
     ATTENTION_32 = "attention_32": "attention" + "head_32";
     ATTENTION_64 = "attention_64": "attention" + "head_64";
     ATTENTION_128 = "attention_128": "attention" + "head_128";
     ATTENTION_256 = "attention_256": "attention" + "head_256";
-    ATTENTION_BACKWARD_QUERY_32 = "attention_backward_query_32": "attention_backward_query" + "head_32";
-    ATTENTION_BACKWARD_QUERY_64 = "attention_backward_query_64": "attention_backward_query" + "head_64";
-    ATTENTION_BACKWARD_QUERY_128 = "attention_backward_query_128": "attention_backward_query" + "head_128";
-    ATTENTION_BACKWARD_QUERY_256 = "attention_backward_query_256": "attention_backward_query" + "head_256";
-    ATTENTION_BACKWARD_KEY_VALUE_32 = "attention_backward_key_value_32": "attention_backward_key_value" + "head_32";
-    ATTENTION_BACKWARD_KEY_VALUE_64 = "attention_backward_key_value_64": "attention_backward_key_value" + "head_64";
-    ATTENTION_BACKWARD_KEY_VALUE_128 = "attention_backward_key_value_128": "attention_backward_key_value" + "head_128";
-    ATTENTION_BACKWARD_KEY_VALUE_256 = "attention_backward_key_value_256": "attention_backward_key_value" + "head_256";
+    BACKWARD_QUERY_32 = "attention_backward_query_32": "attention_backward_query" + "head_32";
+    BACKWARD_QUERY_64 = "attention_backward_query_64": "attention_backward_query" + "head_64";
+    BACKWARD_QUERY_128 = "attention_backward_query_128": "attention_backward_query" + "head_128";
+    BACKWARD_QUERY_256 = "attention_backward_query_256": "attention_backward_query" + "head_256";
+    BACKWARD_KEY_VALUE_32 = "attention_backward_key_value_32": "attention_backward_key_value" + "head_32";
+    BACKWARD_KEY_VALUE_64 = "attention_backward_key_value_64": "attention_backward_key_value" + "head_64";
+    BACKWARD_KEY_VALUE_128 = "attention_backward_key_value_128": "attention_backward_key_value" + "head_128";
+    BACKWARD_KEY_VALUE_256 = "attention_backward_key_value_256": "attention_backward_key_value" + "head_256";
     ATTENTION_DELTA = "attention_delta";
     ATTENTION_CACHED = "attention_cached" + "reduce";
     CACHE_APPEND = "cache_append";
@@ -49,32 +59,122 @@ pub struct Cache {
     pub v: Tensor,
 }
 
+/// Which kernels compute an attention, and how many lanes do what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// A query or a key a lane, with all its components in registers: what a software adapter runs fastest.
+    LaneEach,
+    /// A team of lanes a few queries or keys, whose sums meet in workgroup memory: what every GPU runs.
+    TeamShared {
+        /// Lanes of a team: a power of two, at most 16.
+        lanes: usize,
+    },
+    /// The same with sums by subgroup operations.
+    TeamShuffled {
+        /// Lanes of a team: a power of two, at most 16.
+        lanes: usize,
+        /// Lanes of a set of teams, which lies within a subgroup.
+        set: usize,
+    },
+}
+
+/// The variant for a shape on an adapter.
+///
+/// A lane of a team keeps at most 16 components of a vector: then the backward pass of keys and values, with four such
+/// vectors for each of two keys, stays below 200 registers, whatever the head's size.
+pub fn select(profile: &Profile, shape: &Shape) -> Variant {
+    let lanes = shape.head_dim.div_ceil(16).next_power_of_two();
+    match profile.min_subgroup_lanes.map(|lanes| lanes as usize) {
+        _ if profile.software => Variant::LaneEach,
+        Some(subgroup) if subgroup >= lanes => Variant::TeamShuffled { lanes, set: subgroup.min(TEAM_WORKGROUP) },
+        _ => Variant::TeamShared { lanes },
+    }
+}
+
+/// `@workgroup_size` of the kernels in which teams work.
+const TEAM_WORKGROUP: usize = 64;
+
+/// What the passes differ in, forward, backward to queries and backward to keys and values.
+#[derive(Clone, Copy, Debug)]
+enum Pass {
+    Forward,
+    BackwardQuery,
+    BackwardKeyValue,
+}
+
+impl Variant {
+    fn kernel(self, pass: Pass, head_dim: usize) -> &'static Kernel {
+        let by_room: [&'static Kernel; 4] = match (self, pass) {
+            (Self::TeamShared { .. }, Pass::Forward) => return &TILED_SHARED,
+            (Self::TeamShared { .. }, Pass::BackwardQuery) => return &TILED_BACKWARD_QUERY_SHARED,
+            (Self::TeamShared { .. }, Pass::BackwardKeyValue) => return &TILED_BACKWARD_KEY_VALUE_SHARED,
+            (Self::TeamShuffled { .. }, Pass::Forward) => return &TILED_SHUFFLED,
+            (Self::TeamShuffled { .. }, Pass::BackwardQuery) => return &TILED_BACKWARD_QUERY_SHUFFLED,
+            (Self::TeamShuffled { .. }, Pass::BackwardKeyValue) => return &TILED_BACKWARD_KEY_VALUE_SHUFFLED,
+            (Self::LaneEach, Pass::Forward) => [&ATTENTION_32, &ATTENTION_64, &ATTENTION_128, &ATTENTION_256],
+            (Self::LaneEach, Pass::BackwardQuery) => {
+                [&BACKWARD_QUERY_32, &BACKWARD_QUERY_64, &BACKWARD_QUERY_128, &BACKWARD_QUERY_256]
+            }
+            (Self::LaneEach, Pass::BackwardKeyValue) => {
+                [&BACKWARD_KEY_VALUE_32, &BACKWARD_KEY_VALUE_64, &BACKWARD_KEY_VALUE_128, &BACKWARD_KEY_VALUE_256]
+            }
+        };
+        let size = [32, 64, 128, MAX_HEAD_DIM].iter().position(|&room| head_dim <= room);
+        by_room[size.expect("a head that was checked")]
+    }
+
+    /// Queries or keys of a workgroup.
+    fn per_workgroup(self, pass: Pass) -> usize {
+        match (self, pass) {
+            // One vector of the processor: its barriers are expensive, and there are none.
+            (Self::LaneEach, _) => 8,
+            (Self::TeamShared { lanes } | Self::TeamShuffled { lanes, .. }, Pass::Forward) => {
+                4 * TEAM_WORKGROUP / lanes
+            }
+            (Self::TeamShared { lanes } | Self::TeamShuffled { lanes, .. }, _) => 2 * TEAM_WORKGROUP / lanes,
+        }
+    }
+
+    fn constants(self, pass: Pass, shape: &Shape) -> Vec<(&'static str, f64)> {
+        let head_vec4 = shape.head_dim / 4;
+        let team = |lanes: usize, stride: usize, batch: usize| {
+            vec![
+                ("HEAD_VEC4", head_vec4),
+                ("LANES", lanes),
+                ("DEPTH", head_vec4.div_ceil(lanes)),
+                ("TEAMS", TEAM_WORKGROUP / lanes),
+                ("STRIDE", stride),
+                ("BATCH", batch),
+            ]
+        };
+        let how = match (self, pass) {
+            (Self::LaneEach, _) => vec![("HEAD_DIM", shape.head_dim), ("WG", self.per_workgroup(pass))],
+            // Two barriers serve as many sums as there is workgroup memory for.
+            (Self::TeamShared { lanes }, _) => team(lanes, TEAM_WORKGROUP / lanes, 4),
+            // Forward, a batch is what the sums are scaled for.
+            (Self::TeamShuffled { lanes, set }, Pass::Forward) => team(lanes, set / lanes, 4),
+            // Backward, what was read stays in registers until its sums are there, and more than one would not fit.
+            (Self::TeamShuffled { lanes, set }, _) => team(lanes, set / lanes, 1),
+        };
+        let sizes = [("SEQ", shape.seq), ("HEADS", shape.heads), ("KV_HEADS", shape.kv_heads)];
+        sizes.into_iter().chain(how).map(|(name, value)| (name, value as f64)).collect()
+    }
+
+    fn dispatch(self, rec: &mut Recorder, pass: Pass, bindings: &[&Tensor], shape: &Shape) {
+        let heads = if matches!(pass, Pass::BackwardKeyValue) { shape.kv_heads } else { shape.heads };
+        let blocks = shape.seq.div_ceil(self.per_workgroup(pass));
+        let groups = [blocks, heads, shape.batch].map(|n| n as u32);
+        rec.dispatch(self.kernel(pass, shape.head_dim), bindings, &self.constants(pass, shape), groups);
+        let products = match pass {
+            Pass::Forward => 2,
+            Pass::BackwardQuery => 3,
+            Pass::BackwardKeyValue => 4,
+        };
+        rec.flops(products * shape.flops_of_product());
+    }
+}
+
 impl Shape {
-    /// The kernel with room for this head size.
-    fn kernel(&self, by_room: [&'static Kernel; 4]) -> &'static Kernel {
-        let size = [32, 64, 128, MAX_HEAD_DIM].iter().position(|&room| self.head_dim <= room);
-        by_room[size.unwrap_or_else(|| panic!("head_dim {} is above {MAX_HEAD_DIM}", self.head_dim))]
-    }
-
-    /// Lanes of a workgroup: queries or keys side by side.
-    fn lanes(&self, rec: &Recorder) -> usize {
-        if rec.profile.software { 8 } else { 64 }
-    }
-
-    fn constants(&self, rec: &Recorder) -> Vec<(&'static str, f64)> {
-        vec![
-            ("SEQ", self.seq as f64),
-            ("HEADS", self.heads as f64),
-            ("KV_HEADS", self.kv_heads as f64),
-            ("HEAD_DIM", self.head_dim as f64),
-            ("WG", self.lanes(rec) as f64),
-        ]
-    }
-
-    fn groups(&self, rec: &Recorder, heads: usize) -> [u32; 3] {
-        [self.seq.div_ceil(self.lanes(rec)) as u32, heads as u32, self.batch as u32]
-    }
-
     /// Multiply-adds of one product of queries and keys, or of weights and values, under the causal mask, counted as two.
     fn flops_of_product(&self) -> u64 {
         (self.batch * self.heads * self.head_dim * self.seq * (self.seq + 1)) as u64
@@ -82,6 +182,7 @@ impl Shape {
 
     fn check(&self, q: &Tensor, k: &Tensor, v: &Tensor) {
         assert_eq!(self.head_dim % 4, 0, "head_dim of {self:?} is no multiple of 4");
+        assert!(self.head_dim <= MAX_HEAD_DIM, "head_dim {} is above {MAX_HEAD_DIM}", self.head_dim);
         let n = self.batch * self.seq;
         assert_eq!(q.shape, [n, self.heads * self.head_dim], "attention queries for {self:?}");
         assert_eq!(k.shape, [n, self.kv_heads * self.head_dim], "attention keys for {self:?}");
@@ -93,14 +194,8 @@ impl Shape {
 pub fn attention(rec: &mut Recorder, qkv: [&Tensor; 3], out: &Tensor, lse: &Tensor, shape: Shape) {
     let [q, k, v] = qkv;
     shape.check(q, k, v);
-    let (constants, groups) = (shape.constants(rec), shape.groups(rec, shape.heads));
-    rec.dispatch(
-        shape.kernel([&ATTENTION_32, &ATTENTION_64, &ATTENTION_128, &ATTENTION_256]),
-        &[q, k, v, out, lse],
-        &constants,
-        groups,
-    );
-    rec.flops(2 * shape.flops_of_product());
+    let variant = select(&rec.profile, &shape);
+    variant.dispatch(rec, Pass::Forward, &[q, k, v, out, lse], &shape);
 }
 
 /// Gradients of queries, keys and values from dout, with what the forward pass left.
@@ -116,38 +211,18 @@ pub fn attention_backward(
     let ([q, k, v], [dq, dk, dv]) = (qkv, dqkv);
     shape.check(q, k, v);
     shape.check(dq, dk, dv);
-    let rows = lse.len();
     let delta = rec.transient(Class::Scratch, DType::F32, "attention delta", &lse.shape);
-    let constants = [("ROWS", rows as f64), ("HEAD_DIM", shape.head_dim as f64)];
-    rec.dispatch(&ATTENTION_DELTA, &[out, dout, &delta], &constants, grid(rows.div_ceil(LANES)));
-
-    let constants = shape.constants(rec);
-    let groups = shape.groups(rec, shape.heads);
-    rec.dispatch(
-        shape.kernel([
-            &ATTENTION_BACKWARD_QUERY_32,
-            &ATTENTION_BACKWARD_QUERY_64,
-            &ATTENTION_BACKWARD_QUERY_128,
-            &ATTENTION_BACKWARD_QUERY_256,
-        ]),
-        &[q, k, v, dout, lse, &delta, dq],
-        &constants,
-        groups,
-    );
-    rec.flops(3 * shape.flops_of_product());
-    let groups = shape.groups(rec, shape.kv_heads);
-    rec.dispatch(
-        shape.kernel([
-            &ATTENTION_BACKWARD_KEY_VALUE_32,
-            &ATTENTION_BACKWARD_KEY_VALUE_64,
-            &ATTENTION_BACKWARD_KEY_VALUE_128,
-            &ATTENTION_BACKWARD_KEY_VALUE_256,
-        ]),
-        &[q, k, v, dout, lse, &delta, dk, dv],
-        &constants,
-        groups,
-    );
-    rec.flops(4 * shape.flops_of_product());
+    let variant = select(&rec.profile, &shape);
+    if variant == Variant::LaneEach {
+        let rows = lse.len();
+        let constants = [("ROWS", rows as f64), ("HEAD_DIM", shape.head_dim as f64)];
+        rec.dispatch(&ATTENTION_DELTA, &[out, dout, &delta], &constants, grid(rows.div_ceil(LANES)));
+        variant.dispatch(rec, Pass::BackwardQuery, &[q, k, v, dout, lse, &delta, dq], &shape);
+    } else {
+        // It has dout in registers, and leaves delta to the next.
+        variant.dispatch(rec, Pass::BackwardQuery, &[q, k, v, out, dout, lse, &delta, dq], &shape);
+    }
+    variant.dispatch(rec, Pass::BackwardKeyValue, &[q, k, v, dout, lse, &delta, dk, dv], &shape);
 }
 
 /// out `[1, heads * head_dim]` for one token at position `start`, over the cache.
@@ -171,4 +246,49 @@ pub fn cache_append(rec: &mut Recorder, x: &Tensor, start: &Tensor, cache: &Tens
     assert_eq!(x.len(), cache.shape[1], "cache_append into {:?}", cache.shape);
     let groups = [x.len().div_ceil(LANES) as u32, 1, 1];
     rec.dispatch(&CACHE_APPEND, &[x, start, cache], &[("COLS", x.len() as f64)], groups);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Form;
+
+    #[test]
+    fn the_variant_follows_the_adapter_and_the_head() {
+        let profile = |software, min_subgroup_lanes| Profile {
+            software,
+            min_subgroup_lanes,
+            ..Profile::webgpu_default(Form::WorkgroupTiles)
+        };
+        let (shared, shuffled) = ("attention_tiled_shared", "attention_tiled_shuffled");
+        let table = [
+            // adapter, head_dim, kernel, queries of a workgroup, lanes of a team, vec4s of a lane, teams of a set
+            (profile(true, Some(8)), 80, "attention_128", 8, [None; 3]),
+            (profile(true, None), 256, "attention_256", 8, [None; 3]),
+            (profile(false, None), 16, shared, 256, [Some(1), Some(4), Some(64)]),
+            (profile(false, None), 64, shared, 64, [Some(4), Some(4), Some(16)]),
+            (profile(false, None), 96, shared, 32, [Some(8), Some(3), Some(8)]),
+            (profile(false, Some(32)), 32, shuffled, 128, [Some(2), Some(4), Some(16)]),
+            (profile(false, Some(32)), 64, shuffled, 64, [Some(4), Some(4), Some(8)]),
+            (profile(false, Some(32)), 80, shuffled, 32, [Some(8), Some(3), Some(4)]),
+            (profile(false, Some(32)), 128, shuffled, 32, [Some(8), Some(4), Some(4)]),
+            (profile(false, Some(128)), 64, shuffled, 64, [Some(4), Some(4), Some(16)]),
+            (profile(false, Some(8)), 128, shuffled, 32, [Some(8), Some(4), Some(1)]),
+            (profile(false, Some(8)), 256, shared, 16, [Some(16), Some(4), Some(4)]),
+            (profile(false, Some(4)), 96, shared, 32, [Some(8), Some(3), Some(8)]),
+        ];
+        for (profile, head_dim, name, queries, team) in table {
+            let shape = Shape { batch: 1, seq: 1, heads: 1, kv_heads: 1, head_dim };
+            let variant = select(&profile, &shape);
+            let what = format!("{variant:?} for head_dim {head_dim}");
+            for pass in [Pass::Forward, Pass::BackwardQuery, Pass::BackwardKeyValue] {
+                assert!(profile.runs(variant.kernel(pass, head_dim)), "{what}, {pass:?}");
+            }
+            assert_eq!(variant.kernel(Pass::Forward, head_dim).name, name, "{what}");
+            assert_eq!(variant.per_workgroup(Pass::Forward), queries, "{what}");
+            let constants = variant.constants(Pass::Forward, &shape);
+            let of = |name| constants.iter().find(|(given, _)| *given == name).map(|(_, value)| *value as usize);
+            assert_eq!(["LANES", "DEPTH", "STRIDE"].map(of), team, "{what}");
+        }
+    }
 }

@@ -25,13 +25,26 @@ pub fn forward(q: &[f64], k: &[f64], v: &[f64], shape: Shape) -> (Vec<f64>, Vec<
     let mut out = vec![0.0; q.len()];
     let mut logsumexp = vec![0.0; shape.tokens() * shape.heads];
     for query in shape.queries() {
-        let (p, lse) = probabilities(q, k, shape, query);
+        let (row, lse) = forward_query(q, k, v, shape, query);
+        out[shape.q_range(query)].copy_from_slice(&row);
         logsumexp[query.row * shape.heads + query.head] = lse;
-        for (s, p) in p.iter().enumerate() {
-            add_scaled(&mut out[shape.q_range(query)], *p, &v[shape.kv_range(query, s)]);
-        }
     }
     (out, logsumexp)
+}
+
+/// What [`forward`] has for one row of `[N, …]` in one head: D numbers and the logsumexp.
+pub fn forward_row(q: &[f64], k: &[f64], v: &[f64], shape: Shape, row: usize, head: usize) -> (Vec<f64>, f64) {
+    shape.check(q, k, v);
+    forward_query(q, k, v, shape, shape.query(row, head))
+}
+
+fn forward_query(q: &[f64], k: &[f64], v: &[f64], shape: Shape, query: Query) -> (Vec<f64>, f64) {
+    let (p, lse) = probabilities(q, k, shape, query);
+    let mut out = vec![0.0; shape.head_dim];
+    for (s, p) in p.iter().enumerate() {
+        add_scaled(&mut out, *p, &v[shape.kv_range(query, s)]);
+    }
+    (out, lse)
 }
 
 /// `dv[s] += p[t,s]·dout[t]`; `dq[t] += ds·k[s]/√D` and `dk[s] += ds·q[t]/√D` with the gradient of the scaled score
@@ -44,8 +57,11 @@ pub fn backward(q: &[f64], k: &[f64], v: &[f64], dout: &[f64], shape: Shape) -> 
     assert_eq!(dout.len(), q.len(), "attention: dout and q");
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
     for query in shape.queries() {
-        let (p, _) = probabilities(q, k, shape, query);
         let at_q = shape.q_range(query);
+        if dout[at_q.clone()].iter().all(|dout| *dout == 0.0) {
+            continue;
+        }
+        let (p, _) = probabilities(q, k, shape, query);
         let dp: Vec<f64> = (0..p.len()).map(|s| dot(&dout[at_q.clone()], &v[shape.kv_range(query, s)])).collect();
         let mean_dp = dot(&p, &dp);
         for s in 0..p.len() {
@@ -79,10 +95,12 @@ impl Shape {
     }
 
     fn queries(self) -> impl Iterator<Item = Query> {
-        (0..self.tokens()).flat_map(move |row| {
-            let position = row % self.seq;
-            (0..self.heads).map(move |head| Query { row, first_row: row - position, position, head })
-        })
+        (0..self.tokens()).flat_map(move |row| (0..self.heads).map(move |head| self.query(row, head)))
+    }
+
+    fn query(self, row: usize, head: usize) -> Query {
+        let position = row % self.seq;
+        Query { row, first_row: row - position, position, head }
     }
 
     /// Where the query lies in `[N, H·D]`.

@@ -37,6 +37,8 @@ static EVERY_USE: LazyLock<Vec<Use>> = LazyLock::new(|| {
 fn every_use() -> Vec<Recorder> {
     let mut all: Vec<Recorder> =
         FORMS.into_iter().map(|form| Recorder::new(&Profile::webgpu_default(form))).map(record_all).collect();
+    let subgroups = Profile { min_subgroup_lanes: Some(8), ..Profile::webgpu_default(Form::WorkgroupTiles) };
+    all.push(record_all(Recorder::new(&subgroups)));
     all.push(record_variants(Recorder::new(&everything())));
     all.push(record_ceilings(Recorder::new(&everything())));
     all
@@ -47,6 +49,7 @@ fn everything() -> Profile {
     Profile {
         f16: true,
         subgroup_lanes: Some(32),
+        min_subgroup_lanes: Some(32),
         matrix_units: true,
         splits_f32: true,
         max_workgroup_bytes: 48 << 10,
@@ -153,8 +156,8 @@ fn record_attention(rec: &mut Recorder) {
     let tables = RopeTables::new(rec, 70, 6, 10_000.0);
     let [q, k] = [24, 12].map(|cols| tensor(rec, &[140, cols]));
     rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Turn::Forward);
-    // A size for each room in registers.
-    for head_dim in [32, 64, 128, 256] {
+    // A size for each room in registers, and for each width of a team.
+    for head_dim in [16, 32, 64, 128, 256] {
         let shape = Shape { batch: 2, seq: 70, heads: 4, kv_heads: 2, head_dim };
         let [q, out, dout, dq] = [(); 4].map(|()| tensor(rec, &[140, 4 * head_dim]));
         let [k, v, dk, dv] = [(); 4].map(|()| tensor(rec, &[140, 2 * head_dim]));
@@ -309,7 +312,7 @@ fn wgsl_files(folder: &Path) -> BTreeMap<String, String> {
 fn capabilities(kernel: &Kernel) -> Capabilities {
     let of = |need: &Need| match need {
         Need::F16 => Capabilities::SHADER_FLOAT16,
-        Need::Subgroups(_) => Capabilities::SUBGROUP,
+        Need::Subgroups(_) | Need::AnySubgroups => Capabilities::SUBGROUP,
         Need::MatrixUnits => Capabilities::COOPERATIVE_MATRIX,
         Need::WorkgroupBytes(_) | Need::Invocations(_) => Capabilities::empty(),
     };
@@ -527,7 +530,9 @@ fn policies(policy: BoundsCheckPolicy) -> BoundsCheckPolicies {
 fn every_use_translates_to_valid_spirv() {
     for_every_use(|what, kernel, module, info| {
         for policy in CHECKS {
-            let options = spv::Options { bounds_check_policies: policies(policy), ..Default::default() };
+            // SPIR-V has subgroup operations from 1.3 on, which Vulkan 1.1 takes.
+            let lang_version = if capabilities(kernel).is_empty() { (1, 0) } else { (1, 3) };
+            let options = spv::Options { lang_version, bounds_check_policies: policies(policy), ..Default::default() };
             let entry = spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: kernel.file.into() };
             let words = spv::write_vec(module, info, &options, Some(&entry))
                 .unwrap_or_else(|error| panic!("{what} to SPIR-V: {error}"));

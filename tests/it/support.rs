@@ -38,10 +38,10 @@ fn device(form: Form) -> &'static Arc<Gpu> {
     }
 }
 
-/// A device with every feature that some kernel can use and this adapter has, and with its own limits.
-pub fn features_gpu() -> &'static Gpu {
-    static FEATURES: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::WorkgroupTiles, false));
-    &FEATURES
+/// The device of [`Form::WorkgroupTiles`] with all that the adapter has: for kernels that need more than a browser gives.
+pub fn full_gpu() -> &'static Gpu {
+    static FULL: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::WorkgroupTiles, false));
+    &FULL
 }
 
 /// Another device of a form, with time stamps: an optional feature, without which what is timed cannot be tested.
@@ -96,7 +96,7 @@ impl Case {
         Self::on(gpu(form))
     }
 
-    /// The same on a device of the caller's.
+    /// The same on a device of the caller's choice.
     pub fn on(gpu: &'static Gpu) -> Self {
         let mut rec = Recorder::new(&gpu.profile);
         rec.begin("case");

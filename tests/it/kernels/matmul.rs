@@ -2,7 +2,7 @@ use multinorm::gpu::{Class, DType, Profile, Recorder};
 use multinorm::kernels::matmul::{self, Layout, Product, Tile, Variant, select, tiles};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, OUTPUTS, assert_close, features_gpu, sum};
+use crate::support::{Case, FORMS, OUTPUTS, assert_close, full_gpu, sum};
 
 /// `[M, N, K]` below, at and beyond blocks of 8 and tiles of 64 and 128, each dimension once no multiple of 4.
 const SHAPES: [[usize; 3]; 13] = [
@@ -90,7 +90,7 @@ fn every_variant_agrees_with_the_reference() {
 fn variants_of_this_adapters_features_agree_with_the_reference() {
     for mnk in [[160, 144, 100], [16, 48, 260], [128, 128, 16], [272, 400, 1040]] {
         for layout in Layout::ALL {
-            check_variants(&|| Case::on(features_gpu()), "features", layout, mnk, true);
+            check_variants(&|| Case::on(full_gpu()), "features", layout, mnk, true);
         }
     }
 }

@@ -1,0 +1,128 @@
+// out = softmax(q kT / sqrt(D) + causal) v, four queries a team of lanes, tiles of keys and values in workgroup memory.
+// Query head h reads key head h / (HEADS / KV_HEADS). Keeps the log-sum-exp of every row for the backward pass.
+// Each lane of a team holds DEPTH vec4s of every vector, those at part, part + LANES, ..., and so a part of every score;
+// lib/team_*.wgsl adds the parts. Matrices of registers are [components, queries]: a key serves four queries at once.
+override SEQ: u32;
+override HEADS: u32;
+override KV_HEADS: u32;
+override HEAD_VEC4: u32;  // vec4s of a head
+override DEPTH: u32;      // those of a lane: at most 4, the last of them zeros where LANES * DEPTH is more than HEAD_VEC4
+@group(0) @binding(0) var<storage, read>       q:   array<vec4<f32>>;  // [B*T, H*D]
+@group(0) @binding(1) var<storage, read>       k:   array<vec4<f32>>;  // [B*T, KV*D]
+@group(0) @binding(2) var<storage, read>       v:   array<vec4<f32>>;  // [B*T, KV*D]
+@group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;  // [B*T, H*D]
+@group(0) @binding(4) var<storage, read_write> lse: array<f32>;        // [B*T, H]
+
+const UNSEEN: f32 = -3.4e38;
+
+var<workgroup> keys:   array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH]
+var<workgroup> values: array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH]
+
+// Workgroups: [blocks of 4 TEAMS queries, heads, batch].
+@compute @workgroup_size(64)
+fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let part = part_of(lane);
+    let head = group.y;
+    let kv_head = head / (HEADS / KV_HEADS);
+    let base = group.z * SEQ;
+    let block = ((SEQ - 1u) / (4u * TEAMS) - group.x) * 4u * TEAMS;  // those with most keys come first
+    let query = block + team_of(lane) * 4u;
+    var queries: array<mat4x4<f32>, 4>;
+    var sums: array<mat4x4<f32>, 4>;
+    for (var d = 0u; d < DEPTH; d++) {
+        let at = part + d * LANES;
+        let rows = mat4x4(
+            query_at(base, query, head, at), query_at(base, query + 1u, head, at),
+            query_at(base, query + 2u, head, at), query_at(base, query + 3u, head, at),
+        );
+        queries[d] = transpose(rows) * (1.0 / sqrt(f32(4u * HEAD_VEC4)));
+        sums[d] = mat4x4<f32>();
+    }
+    var top = vec4(UNSEEN);
+    var total = vec4<f32>();
+    let set_end = min(block + (set_of(lane) + 1u) * STRIDE * 4u, SEQ);  // no query of the set sees a key from here on
+    let end = min(block + 4u * TEAMS, SEQ);
+    for (var first = 0u; first < end; first += TEAMS) {
+        workgroupBarrier();
+        for (var d = 0u; d < DEPTH; d++) {
+            let i = d * 64u + lane;
+            let at = i % (LANES * DEPTH);
+            let source = ((base + min(first + i / (LANES * DEPTH), SEQ - 1u)) * KV_HEADS + kv_head) * HEAD_VEC4 + at;
+            if (at < HEAD_VEC4) {
+                keys[i] = k[source];
+                values[i] = v[source];
+            } else {
+                keys[i] = vec4<f32>();
+                values[i] = vec4<f32>();
+            }
+        }
+        workgroupBarrier();
+        let n_keys = min(max(set_end, first) - first, TEAMS);
+        for (var key = 0u; key < n_keys; key += BATCH) {
+            var scores: array<vec4<f32>, 4>;
+            for (var i = 0u; i < BATCH; i++) {
+                scores[i] = vec4<f32>();
+                for (var d = 0u; d < DEPTH; d++) {
+                    scores[i] = add_dots(scores[i], queries[d], keys[((key + i) * DEPTH + d) * LANES + part]);
+                }
+            }
+            sum_over_team(&scores, lane);
+            if (first + key + BATCH > query) {
+                for (var i = 0u; i < BATCH; i++) {
+                    let seen = vec4(first + key + i) <= vec4(query, query + 1u, query + 2u, query + 3u);
+                    scores[i] = select(vec4(UNSEEN), scores[i], seen);
+                }
+            }
+            let before = top;
+            for (var i = 0u; i < BATCH; i++) { top = max(top, scores[i]); }
+            if (any(top > before)) {
+                let keep = exp(before - top);
+                total *= keep;
+                for (var d = 0u; d < DEPTH; d++) { sums[d] = scaled(sums[d], keep); }
+            }
+            // The first key is seen by every query, so that top is a score and an unseen key's weight zero.
+            for (var i = 0u; i < BATCH; i++) {
+                let weights = exp(scores[i] - top);
+                total += weights;
+                for (var d = 0u; d < DEPTH; d++) {
+                    sums[d] = add_outer(sums[d], weights, values[((key + i) * DEPTH + d) * LANES + part]);
+                }
+            }
+        }
+    }
+    for (var d = 0u; d < DEPTH; d++) {
+        let at = part + d * LANES;
+        var rows = transpose(scaled(sums[d], 1.0 / total));
+        for (var r = 0u; r < 4u; r++) {
+            if (query + r < SEQ && at < HEAD_VEC4) {
+                out[((base + query + r) * HEADS + head) * HEAD_VEC4 + at] = rows[r];
+            }
+        }
+    }
+    var lses = top + log(total);
+    for (var r = 0u; r < 4u; r++) {
+        if (query + r < SEQ && part == 0u) { lse[(base + query + r) * HEADS + head] = lses[r]; }
+    }
+}
+
+fn query_at(base: u32, query: u32, head: u32, at: u32) -> vec4<f32> {
+    if (at >= HEAD_VEC4) { return vec4<f32>(); }
+    return q[((base + min(query, SEQ - 1u)) * HEADS + head) * HEAD_VEC4 + at];
+}
+
+// sums + x of each query with y.
+fn add_dots(sums: vec4<f32>, x: mat4x4<f32>, y: vec4<f32>) -> vec4<f32> {
+    return fma(x[3], vec4(y.w), fma(x[2], vec4(y.z), fma(x[1], vec4(y.y), fma(x[0], vec4(y.x), sums))));
+}
+
+// sums + weights y: of each query, weighted with its own number.
+fn add_outer(sums: mat4x4<f32>, weights: vec4<f32>, y: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        fma(weights, vec4(y.x), sums[0]), fma(weights, vec4(y.y), sums[1]),
+        fma(weights, vec4(y.z), sums[2]), fma(weights, vec4(y.w), sums[3]),
+    );
+}
+
+fn scaled(x: mat4x4<f32>, factors: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(x[0] * factors, x[1] * factors, x[2] * factors, x[3] * factors);
+}
