@@ -170,7 +170,7 @@ fn the_read_back_ring_returns_copies_in_order() {
 }
 
 #[test]
-#[should_panic(expected = "fill: grid [0, 1, 1]")]
+#[should_panic(expected = "fill_scalar: grid [0, 1, 1]")]
 fn a_dispatch_without_workgroups_panics() {
     let mut rec = recorder();
     let y = rec.persistent(Class::Scratch, DType::F32, "y", &[1]);
@@ -178,7 +178,7 @@ fn a_dispatch_without_workgroups_panics() {
 }
 
 #[test]
-#[should_panic(expected = "fill: grid [1, 65536, 1]")]
+#[should_panic(expected = "fill_scalar: grid [1, 65536, 1]")]
 fn a_dispatch_beyond_the_limit_panics() {
     let mut rec = recorder();
     let y = rec.persistent(Class::Scratch, DType::F32, "y", &[1]);
@@ -216,7 +216,7 @@ fn a_transient_tensor_that_is_made_at_times_and_named_always_panics() {
 }
 
 #[test]
-#[should_panic(expected = "fill: an interval within an interval")]
+#[should_panic(expected = "fill_scalar: an interval within an interval")]
 fn an_interval_within_an_interval_panics() {
     let mut rec = recorder();
     let y = rec.transient(Class::Scratch, DType::F32, "y", &[1]);
@@ -224,7 +224,7 @@ fn an_interval_within_an_interval_panics() {
 }
 
 #[test]
-#[should_panic(expected = "fill: a repetition within a repetition")]
+#[should_panic(expected = "fill_scalar: a repetition within a repetition")]
 fn a_repetition_within_a_repetition_panics() {
     let mut rec = recorder();
     let y = rec.transient(Class::Scratch, DType::F32, "y", &[1]);
@@ -232,7 +232,7 @@ fn a_repetition_within_a_repetition_panics() {
 }
 
 #[test]
-#[should_panic(expected = "fill: a gate within a repetition")]
+#[should_panic(expected = "fill_scalar: a gate within a repetition")]
 fn a_gate_within_a_repetition_panics() {
     let mut rec = recorder();
     let [y, partial] = ["y", "partial"].map(|name| rec.persistent(Class::Scratch, DType::F32, name, &[1]));
