@@ -170,7 +170,7 @@ fn the_read_back_ring_returns_copies_in_order() {
 }
 
 #[test]
-#[should_panic(expected = "fill_scalar: grid [0, 1, 1]")]
+#[should_panic(expected = "fill: grid [0, 1, 1]")]
 fn a_dispatch_without_workgroups_panics() {
     let mut rec = recorder();
     let y = rec.persistent(Class::Scratch, DType::F32, "y", &[1]);
@@ -178,7 +178,7 @@ fn a_dispatch_without_workgroups_panics() {
 }
 
 #[test]
-#[should_panic(expected = "fill_scalar: grid [1, 65536, 1]")]
+#[should_panic(expected = "fill: grid [1, 65536, 1]")]
 fn a_dispatch_beyond_the_limit_panics() {
     let mut rec = recorder();
     let y = rec.persistent(Class::Scratch, DType::F32, "y", &[1]);
