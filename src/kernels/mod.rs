@@ -83,7 +83,7 @@ fn reduction_lanes(profile: &Profile) -> usize {
 
 /// Of a kernel's two widths, `[vec4, scalar]`, the one for rows of `cols` numbers; and how many of its `Real`s they are.
 fn widest([vec4, scalar]: [&'static Kernel; 2], cols: usize) -> (&'static Kernel, usize) {
-    if cols % 4 == 0 { (vec4, cols / 4) } else { (scalar, cols) }
+    if cols.is_multiple_of(4) { (vec4, cols / 4) } else { (scalar, cols) }
 }
 
 /// How many numbers a lane takes at a time where a kernel has a form for vec4s, and rows are `row_len` long: one on a

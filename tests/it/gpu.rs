@@ -216,7 +216,7 @@ fn a_transient_tensor_that_is_made_at_times_and_named_always_panics() {
 }
 
 #[test]
-#[should_panic(expected = "fill: an interval within an interval")]
+#[should_panic(expected = "fill_scalar: an interval within an interval")]
 fn an_interval_within_an_interval_panics() {
     let mut rec = recorder();
     let y = rec.transient(Class::Scratch, DType::F32, "y", &[1]);
@@ -224,7 +224,7 @@ fn an_interval_within_an_interval_panics() {
 }
 
 #[test]
-#[should_panic(expected = "fill: a repetition within a repetition")]
+#[should_panic(expected = "fill_scalar: a repetition within a repetition")]
 fn a_repetition_within_a_repetition_panics() {
     let mut rec = recorder();
     let y = rec.transient(Class::Scratch, DType::F32, "y", &[1]);
@@ -232,7 +232,7 @@ fn a_repetition_within_a_repetition_panics() {
 }
 
 #[test]
-#[should_panic(expected = "fill: a gate within a repetition")]
+#[should_panic(expected = "fill_scalar: a gate within a repetition")]
 fn a_gate_within_a_repetition_panics() {
     let mut rec = recorder();
     let [y, partial] = ["y", "partial"].map(|name| rec.persistent(Class::Scratch, DType::F32, name, &[1]));
