@@ -1,5 +1,5 @@
 // y = a b in nearly single precision on half-precision matrix units: each operand is the sum of two halves, high + low,
-// and high high + high low + low high is summed in f32; low low is below f32's own rounding.
+// and low high + high low + high high is summed in f32; low low is below f32's own rounding.
 // A tile of 128x128 of y by 4 subgroups of 32 lanes, 64x64 each in 4x4 cooperative matrices; both operands pass through
 // workgroup memory, 16 deep, and what comes next is loaded into registers meanwhile.
 // Powers of two bring the operands into f16's range, from the largest number of each. The high half takes the leading bits
@@ -18,18 +18,18 @@ override PARTS: u32 = 1u;  // of K
 const TILE: u32 = 128u;
 const DEPTH: u32 = 16u;
 const LANES: u32 = 128u;
-const DEEP: u32 = 6u;   // vec4s of a row of 16 depths, and 2 against bank conflicts
-const WIDE: u32 = 34u;  // vec4s of 128 elements of one depth, and 2
+const PITCH: u32 = 34u;  // vec4s from one depth to the next: 128 elements, and 2 against bank conflicts
+const TILE_VECS: u32 = DEPTH * PITCH;
 @group(0) @binding(0) var<storage, read>       a:         array<vec4<f32>>;  // [matrices, M, K] or [matrices, K, M]
 @group(0) @binding(1) var<storage, read>       b:         array<vec4<f32>>;  // [matrices, N, K] or [matrices, K, N]
 @group(0) @binding(2) var<storage, read>       largest_a: array<vec4<f32>>;  // [LANES]: of |a|, a share each number
 @group(0) @binding(3) var<storage, read>       largest_b: array<vec4<f32>>;  // [LANES]: of |b|
 @group(0) @binding(4) var<storage, read_write> y:         array<f32>;        // [matrices, PARTS, M, N]
 
-var<workgroup> high_a: array<vec4<f16>, 768>;  // [TILE, DEEP] or [DEPTH, WIDE]
-var<workgroup> low_a: array<vec4<f16>, 768>;
-var<workgroup> high_b: array<vec4<f16>, 768>;
-var<workgroup> low_b: array<vec4<f16>, 768>;
+var<workgroup> high_a: array<vec4<f16>, TILE_VECS>;  // [DEPTH, PITCH]
+var<workgroup> low_a: array<vec4<f16>, TILE_VECS>;
+var<workgroup> high_b: array<vec4<f16>, TILE_VECS>;
+var<workgroup> low_b: array<vec4<f16>, TILE_VECS>;
 var<workgroup> largest: array<vec2<f32>, LANES>;
 var<private> next_a: array<vec4<f32>, 4>;  // this lane's share of the tiles that come next
 var<private> next_b: array<vec4<f32>, 4>;
@@ -70,81 +70,70 @@ fn matmul_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
         stage(scale_a, scale_b, lane);
         workgroupBarrier();
         fetch(matrix, group.y * TILE, group.x * TILE, k + DEPTH, end, lane);
-        var bh0 = coop_mat16x16<f16, B>();
-        var bl0 = coop_mat16x16<f16, B>();
-        var bh1 = coop_mat16x16<f16, B>();
-        var bl1 = coop_mat16x16<f16, B>();
-        var bh2 = coop_mat16x16<f16, B>();
-        var bl2 = coop_mat16x16<f16, B>();
-        var bh3 = coop_mat16x16<f16, B>();
-        var bl3 = coop_mat16x16<f16, B>();
-        if (B_BY_DEPTH) {
-            let first = sub_col * DEEP;
-            bh0 = coopLoad<coop_mat16x16<f16, B>>(&high_b[first], DEEP);
-            bl0 = coopLoad<coop_mat16x16<f16, B>>(&low_b[first], DEEP);
-            bh1 = coopLoad<coop_mat16x16<f16, B>>(&high_b[first + 16u * DEEP], DEEP);
-            bl1 = coopLoad<coop_mat16x16<f16, B>>(&low_b[first + 16u * DEEP], DEEP);
-            bh2 = coopLoad<coop_mat16x16<f16, B>>(&high_b[first + 32u * DEEP], DEEP);
-            bl2 = coopLoad<coop_mat16x16<f16, B>>(&low_b[first + 32u * DEEP], DEEP);
-            bh3 = coopLoad<coop_mat16x16<f16, B>>(&high_b[first + 48u * DEEP], DEEP);
-            bl3 = coopLoad<coop_mat16x16<f16, B>>(&low_b[first + 48u * DEEP], DEEP);
-        } else {
-            let first = sub_col / 4u;
-            bh0 = coopLoadT<coop_mat16x16<f16, B>>(&high_b[first], WIDE);
-            bl0 = coopLoadT<coop_mat16x16<f16, B>>(&low_b[first], WIDE);
-            bh1 = coopLoadT<coop_mat16x16<f16, B>>(&high_b[first + 4u], WIDE);
-            bl1 = coopLoadT<coop_mat16x16<f16, B>>(&low_b[first + 4u], WIDE);
-            bh2 = coopLoadT<coop_mat16x16<f16, B>>(&high_b[first + 8u], WIDE);
-            bl2 = coopLoadT<coop_mat16x16<f16, B>>(&low_b[first + 8u], WIDE);
-            bh3 = coopLoadT<coop_mat16x16<f16, B>>(&high_b[first + 12u], WIDE);
-            bl3 = coopLoadT<coop_mat16x16<f16, B>>(&low_b[first + 12u], WIDE);
-        }
-        var ah = coop_mat16x16<f16, A>();
-        var al = coop_mat16x16<f16, A>();
-        if (A_BY_DEPTH) {
-            ah = coopLoadT<coop_mat16x16<f16, A>>(&high_a[sub_row * DEEP], DEEP);
-            al = coopLoadT<coop_mat16x16<f16, A>>(&low_a[sub_row * DEEP], DEEP);
-        } else {
-            ah = coopLoad<coop_mat16x16<f16, A>>(&high_a[sub_row / 4u], WIDE);
-            al = coopLoad<coop_mat16x16<f16, A>>(&low_a[sub_row / 4u], WIDE);
-        }
-        y00 = coopMultiplyAdd(ah, bh0, coopMultiplyAdd(ah, bl0, coopMultiplyAdd(al, bh0, y00)));
-        y01 = coopMultiplyAdd(ah, bh1, coopMultiplyAdd(ah, bl1, coopMultiplyAdd(al, bh1, y01)));
-        y02 = coopMultiplyAdd(ah, bh2, coopMultiplyAdd(ah, bl2, coopMultiplyAdd(al, bh2, y02)));
-        y03 = coopMultiplyAdd(ah, bh3, coopMultiplyAdd(ah, bl3, coopMultiplyAdd(al, bh3, y03)));
-        if (A_BY_DEPTH) {
-            ah = coopLoadT<coop_mat16x16<f16, A>>(&high_a[(sub_row + 16u) * DEEP], DEEP);
-            al = coopLoadT<coop_mat16x16<f16, A>>(&low_a[(sub_row + 16u) * DEEP], DEEP);
-        } else {
-            ah = coopLoad<coop_mat16x16<f16, A>>(&high_a[(sub_row + 16u) / 4u], WIDE);
-            al = coopLoad<coop_mat16x16<f16, A>>(&low_a[(sub_row + 16u) / 4u], WIDE);
-        }
-        y10 = coopMultiplyAdd(ah, bh0, coopMultiplyAdd(ah, bl0, coopMultiplyAdd(al, bh0, y10)));
-        y11 = coopMultiplyAdd(ah, bh1, coopMultiplyAdd(ah, bl1, coopMultiplyAdd(al, bh1, y11)));
-        y12 = coopMultiplyAdd(ah, bh2, coopMultiplyAdd(ah, bl2, coopMultiplyAdd(al, bh2, y12)));
-        y13 = coopMultiplyAdd(ah, bh3, coopMultiplyAdd(ah, bl3, coopMultiplyAdd(al, bh3, y13)));
-        if (A_BY_DEPTH) {
-            ah = coopLoadT<coop_mat16x16<f16, A>>(&high_a[(sub_row + 32u) * DEEP], DEEP);
-            al = coopLoadT<coop_mat16x16<f16, A>>(&low_a[(sub_row + 32u) * DEEP], DEEP);
-        } else {
-            ah = coopLoad<coop_mat16x16<f16, A>>(&high_a[(sub_row + 32u) / 4u], WIDE);
-            al = coopLoad<coop_mat16x16<f16, A>>(&low_a[(sub_row + 32u) / 4u], WIDE);
-        }
-        y20 = coopMultiplyAdd(ah, bh0, coopMultiplyAdd(ah, bl0, coopMultiplyAdd(al, bh0, y20)));
-        y21 = coopMultiplyAdd(ah, bh1, coopMultiplyAdd(ah, bl1, coopMultiplyAdd(al, bh1, y21)));
-        y22 = coopMultiplyAdd(ah, bh2, coopMultiplyAdd(ah, bl2, coopMultiplyAdd(al, bh2, y22)));
-        y23 = coopMultiplyAdd(ah, bh3, coopMultiplyAdd(ah, bl3, coopMultiplyAdd(al, bh3, y23)));
-        if (A_BY_DEPTH) {
-            ah = coopLoadT<coop_mat16x16<f16, A>>(&high_a[(sub_row + 48u) * DEEP], DEEP);
-            al = coopLoadT<coop_mat16x16<f16, A>>(&low_a[(sub_row + 48u) * DEEP], DEEP);
-        } else {
-            ah = coopLoad<coop_mat16x16<f16, A>>(&high_a[(sub_row + 48u) / 4u], WIDE);
-            al = coopLoad<coop_mat16x16<f16, A>>(&low_a[(sub_row + 48u) / 4u], WIDE);
-        }
-        y30 = coopMultiplyAdd(ah, bh0, coopMultiplyAdd(ah, bl0, coopMultiplyAdd(al, bh0, y30)));
-        y31 = coopMultiplyAdd(ah, bh1, coopMultiplyAdd(ah, bl1, coopMultiplyAdd(al, bh1, y31)));
-        y32 = coopMultiplyAdd(ah, bh2, coopMultiplyAdd(ah, bl2, coopMultiplyAdd(al, bh2, y32)));
-        y33 = coopMultiplyAdd(ah, bh3, coopMultiplyAdd(ah, bl3, coopMultiplyAdd(al, bh3, y33)));
+        let bh0 = coopLoadT<coop_mat16x16<f16, B>>(&high_b[sub_col / 4u], PITCH);
+        let bl0 = coopLoadT<coop_mat16x16<f16, B>>(&low_b[sub_col / 4u], PITCH);
+        let bh1 = coopLoadT<coop_mat16x16<f16, B>>(&high_b[sub_col / 4u + 4u], PITCH);
+        let bl1 = coopLoadT<coop_mat16x16<f16, B>>(&low_b[sub_col / 4u + 4u], PITCH);
+        let bh2 = coopLoadT<coop_mat16x16<f16, B>>(&high_b[sub_col / 4u + 8u], PITCH);
+        let bl2 = coopLoadT<coop_mat16x16<f16, B>>(&low_b[sub_col / 4u + 8u], PITCH);
+        let bh3 = coopLoadT<coop_mat16x16<f16, B>>(&high_b[sub_col / 4u + 12u], PITCH);
+        let bl3 = coopLoadT<coop_mat16x16<f16, B>>(&low_b[sub_col / 4u + 12u], PITCH);
+        let ah0 = coopLoad<coop_mat16x16<f16, A>>(&high_a[sub_row / 4u], PITCH);
+        let al0 = coopLoad<coop_mat16x16<f16, A>>(&low_a[sub_row / 4u], PITCH);
+        y00 = coopMultiplyAdd(al0, bh0, y00);
+        y00 = coopMultiplyAdd(ah0, bl0, y00);
+        y01 = coopMultiplyAdd(al0, bh1, y01);
+        y01 = coopMultiplyAdd(ah0, bl1, y01);
+        y02 = coopMultiplyAdd(al0, bh2, y02);
+        y02 = coopMultiplyAdd(ah0, bl2, y02);
+        y03 = coopMultiplyAdd(al0, bh3, y03);
+        y03 = coopMultiplyAdd(ah0, bl3, y03);
+        y00 = coopMultiplyAdd(ah0, bh0, y00);
+        y01 = coopMultiplyAdd(ah0, bh1, y01);
+        y02 = coopMultiplyAdd(ah0, bh2, y02);
+        y03 = coopMultiplyAdd(ah0, bh3, y03);
+        let ah1 = coopLoad<coop_mat16x16<f16, A>>(&high_a[sub_row / 4u + 4u], PITCH);
+        let al1 = coopLoad<coop_mat16x16<f16, A>>(&low_a[sub_row / 4u + 4u], PITCH);
+        y10 = coopMultiplyAdd(al1, bh0, y10);
+        y10 = coopMultiplyAdd(ah1, bl0, y10);
+        y11 = coopMultiplyAdd(al1, bh1, y11);
+        y11 = coopMultiplyAdd(ah1, bl1, y11);
+        y12 = coopMultiplyAdd(al1, bh2, y12);
+        y12 = coopMultiplyAdd(ah1, bl2, y12);
+        y13 = coopMultiplyAdd(al1, bh3, y13);
+        y13 = coopMultiplyAdd(ah1, bl3, y13);
+        y10 = coopMultiplyAdd(ah1, bh0, y10);
+        y11 = coopMultiplyAdd(ah1, bh1, y11);
+        y12 = coopMultiplyAdd(ah1, bh2, y12);
+        y13 = coopMultiplyAdd(ah1, bh3, y13);
+        let ah2 = coopLoad<coop_mat16x16<f16, A>>(&high_a[sub_row / 4u + 8u], PITCH);
+        let al2 = coopLoad<coop_mat16x16<f16, A>>(&low_a[sub_row / 4u + 8u], PITCH);
+        y20 = coopMultiplyAdd(al2, bh0, y20);
+        y20 = coopMultiplyAdd(ah2, bl0, y20);
+        y21 = coopMultiplyAdd(al2, bh1, y21);
+        y21 = coopMultiplyAdd(ah2, bl1, y21);
+        y22 = coopMultiplyAdd(al2, bh2, y22);
+        y22 = coopMultiplyAdd(ah2, bl2, y22);
+        y23 = coopMultiplyAdd(al2, bh3, y23);
+        y23 = coopMultiplyAdd(ah2, bl3, y23);
+        y20 = coopMultiplyAdd(ah2, bh0, y20);
+        y21 = coopMultiplyAdd(ah2, bh1, y21);
+        y22 = coopMultiplyAdd(ah2, bh2, y22);
+        y23 = coopMultiplyAdd(ah2, bh3, y23);
+        let ah3 = coopLoad<coop_mat16x16<f16, A>>(&high_a[sub_row / 4u + 12u], PITCH);
+        let al3 = coopLoad<coop_mat16x16<f16, A>>(&low_a[sub_row / 4u + 12u], PITCH);
+        y30 = coopMultiplyAdd(al3, bh0, y30);
+        y30 = coopMultiplyAdd(ah3, bl0, y30);
+        y31 = coopMultiplyAdd(al3, bh1, y31);
+        y31 = coopMultiplyAdd(ah3, bl1, y31);
+        y32 = coopMultiplyAdd(al3, bh2, y32);
+        y32 = coopMultiplyAdd(ah3, bl2, y32);
+        y33 = coopMultiplyAdd(al3, bh3, y33);
+        y33 = coopMultiplyAdd(ah3, bl3, y33);
+        y30 = coopMultiplyAdd(ah3, bh0, y30);
+        y31 = coopMultiplyAdd(ah3, bh1, y31);
+        y32 = coopMultiplyAdd(ah3, bh2, y32);
+        y33 = coopMultiplyAdd(ah3, bh3, y33);
         workgroupBarrier();
     }
     let row = group.y * TILE + sub_row;
@@ -267,7 +256,8 @@ fn matmul_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
 fn exponents_of_largest(lane: u32) -> vec2<i32> {
     let most_a = largest_a[lane];
     let most_b = largest_b[lane];
-    largest[lane] = vec2(max(max(most_a.x, most_a.y), max(most_a.z, most_a.w)), max(max(most_b.x, most_b.y), max(most_b.z, most_b.w)));
+    let most = max(vec2(most_a.x, most_b.x), vec2(most_a.y, most_b.y));
+    largest[lane] = max(most, max(vec2(most_a.z, most_b.z), vec2(most_a.w, most_b.w)));
     workgroupBarrier();
     for (var width = LANES / 2u; width > 0u; width /= 2u) {
         if (lane < width) { largest[lane] = max(largest[lane], largest[lane + width]); }
@@ -281,41 +271,56 @@ fn power_of_two(exponent: i32) -> f32 {
     return bitcast<f32>(u32(exponent + 127) << 23u);
 }
 
+// Where K is contiguous a lane takes four rows, four deep: pairs of lanes read 32 contiguous bytes of a row.
+fn block_depth(lane: u32) -> u32 {
+    return 4u * (lane % 2u + 2u * (lane / 64u));
+}
+
+fn block_row(lane: u32) -> u32 {
+    return lane / 2u % 32u;
+}
+
 fn fetch(matrix: u32, row: u32, col: u32, k: u32, end: u32, lane: u32) {
     for (var i = 0u; i < 4u; i++) {
-        let share = lane + i * LANES;
         next_a[i] = vec4<f32>();
         next_b[i] = vec4<f32>();
-        let deep = k + share % 4u * 4u;  // where K is contiguous, four lanes read 64 bytes of a row
-        let depth = k + share / 32u;     // else 32 lanes read one depth
+        let inner = k + block_depth(lane);
+        let depth = k + lane / 32u + 4u * i;
         if (A_BY_DEPTH) {
-            if (deep < end) { next_a[i] = a[(matrix * M + min(row + share / 4u, M - 1u)) * (K / 4u) + deep / 4u]; }
+            let outer = matrix * M + min(row + 4u * block_row(lane) + i, M - 1u);
+            if (inner < end) { next_a[i] = a[outer * (K / 4u) + inner / 4u]; }
         } else if (depth < end) {
-            next_a[i] = a[(matrix * K + depth) * (M / 4u) + min(row / 4u + share % 32u, M / 4u - 1u)];
+            next_a[i] = a[(matrix * K + depth) * (M / 4u) + min(row / 4u + lane % 32u, M / 4u - 1u)];
         }
         if (B_BY_DEPTH) {
-            if (deep < end) { next_b[i] = b[(matrix * N + min(col + share / 4u, N - 1u)) * (K / 4u) + deep / 4u]; }
+            let outer = matrix * N + min(col + 4u * block_row(lane) + i, N - 1u);
+            if (inner < end) { next_b[i] = b[outer * (K / 4u) + inner / 4u]; }
         } else if (depth < end) {
-            next_b[i] = b[(matrix * K + depth) * (N / 4u) + min(col / 4u + share % 32u, N / 4u - 1u)];
+            next_b[i] = b[(matrix * K + depth) * (N / 4u) + min(col / 4u + lane % 32u, N / 4u - 1u)];
         }
     }
 }
 
 fn stage(scale_a: f32, scale_b: f32, lane: u32) {
+    let a = transpose(mat4x4<f32>(next_a[0], next_a[1], next_a[2], next_a[3]));
+    let b = transpose(mat4x4<f32>(next_b[0], next_b[1], next_b[2], next_b[3]));
     for (var i = 0u; i < 4u; i++) {
-        let share = lane + i * LANES;
-        let deep = share / 4u * DEEP + share % 4u;
-        let wide = share / 32u * WIDE + share % 32u;
-        let at_a = select(wide, deep, A_BY_DEPTH);
-        let at_b = select(wide, deep, B_BY_DEPTH);
-        let value_a = next_a[i] * scale_a;
-        let value_b = next_b[i] * scale_b;
-        let leading_a = leading_bits(value_a);
-        let leading_b = leading_bits(value_b);
+        let transposed = (block_depth(lane) + i) * PITCH + block_row(lane);
+        let straight = (lane / 32u + 4u * i) * PITCH + lane % 32u;
+        var whole_a = next_a[i];
+        var whole_b = next_b[i];
+        if (A_BY_DEPTH) { whole_a = a[i]; }
+        if (B_BY_DEPTH) { whole_b = b[i]; }
+        let at_a = select(straight, transposed, A_BY_DEPTH);
+        let at_b = select(straight, transposed, B_BY_DEPTH);
+        whole_a *= scale_a;
+        whole_b *= scale_b;
+        let leading_a = leading_bits(whole_a);
+        let leading_b = leading_bits(whole_b);
         high_a[at_a] = vec4<f16>(leading_a);
-        low_a[at_a] = vec4<f16>(value_a - leading_a);
+        low_a[at_a] = vec4<f16>(whole_a - leading_a);
         high_b[at_b] = vec4<f16>(leading_b);
-        low_b[at_b] = vec4<f16>(value_b - leading_b);
+        low_b[at_b] = vec4<f16>(whole_b - leading_b);
     }
 }
 
