@@ -4,6 +4,8 @@ use std::collections::HashMap;
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(not(target_arch = "wasm32"))]
+use std::task::{Context, Poll, Waker};
 
 use super::adapter::{AdapterChoice, driver_name};
 use super::kernel::{Kernel, Need};
@@ -116,6 +118,19 @@ pub(super) fn useful_features() -> wgpu::Features {
         | wgpu::Features::SHADER_F16
         | wgpu::Features::SUBGROUP
         | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+}
+
+/// The end of a future that waits for nothing: outside a browser errors are told at once.
+#[cfg(not(target_arch = "wasm32"))]
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let Poll::Ready(end) = future.as_mut().poll(&mut context) {
+            return end;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Consent to features that wgpu calls experimental.
@@ -295,7 +310,7 @@ impl Gpu {
         let next = AtomicUsize::new(0);
         let work = || {
             while let Some((kernel, constants)) = uses.get(next.fetch_add(1, Ordering::Relaxed)) {
-                pollster::block_on(self.pipeline(kernel, constants))?;
+                at_once(self.pipeline(kernel, constants))?;
             }
             Ok(())
         };

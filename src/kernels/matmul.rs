@@ -103,8 +103,10 @@ pub enum Tile {
     Units,
 }
 
-/// Workgroups below which a GPU stands partly idle.
+/// Workgroups that keep a large GPU busy in one go.
 const BUSY: usize = 256;
+/// Workgroups from which it matters little that the last ones to run are few.
+const MANY: usize = 4 * BUSY;
 /// Depths that a part has at least: fewer cost more in the sum of the parts than they gain.
 const LEAST_PART: usize = 64;
 /// Depths that matrix units sum at most: their sums lose digits as they grow (2e-5 of a product's size here).
@@ -126,14 +128,24 @@ pub fn select(profile: &Profile, product: &Product) -> Variant {
     let tiles = |side: usize| product.matrices * m.div_ceil(side) * n.div_ceil(side);
     // The parts are summed in vec4s, and of one product.
     let most_parts = if n.is_multiple_of(4) && product.matrices == 1 { (k / LEAST_PART).max(1) } else { 1 };
-    let split = |tile: Tile, side: usize| Variant { tile, parts: BUSY.div_ceil(tiles(side)).min(most_parts) };
+    let split = |tile: Tile, side: usize| {
+        // As many as run in one go, or so many that the last go counts for little.
+        let in_one_go = BUSY / tiles(side).min(BUSY);
+        let fills = in_one_go * tiles(side) * 5 >= BUSY * 4;
+        let parts = if fills { in_one_go } else { MANY.div_ceil(tiles(side)).min((k / 512).max(in_one_go)) };
+        Variant { tile, parts: parts.min(most_parts) }
+    };
     let is_large = product.flops() >= LEAST_UNITS_FLOPS && m.min(n) >= 64;
     if profile.splits_f32 && is_large && Tile::Units.serves(profile, product) {
         let Variant { tile, parts } = split(Tile::Units, 128);
         return Variant { tile, parts: parts.max(k.div_ceil(MOST_UNITS_PART).min(most_parts)) };
     }
     let large = split(Tile::Tile128, 128);
-    if large.parts * tiles(128) >= BUSY && k / large.parts >= 4 * LEAST_PART { large } else { split(Tile::Tile64, 64) }
+    if large.parts * tiles(128) * 5 >= BUSY * 4 && k / large.parts >= 4 * LEAST_PART {
+        large
+    } else {
+        split(Tile::Tile64, 64)
+    }
 }
 
 /// Every variant that can serve `product` on an adapter, the parts aside.

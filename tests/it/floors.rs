@@ -338,8 +338,10 @@ fn every_shader_is_in_one_kernel_file() {
         .map(|stem| (stem.clone(), read(&format!("src/kernels/{stem}.rs"))))
         .collect();
     for shader in stems("shaders", "wgsl") {
-        let names = [format!("= \"{shader}\""), format!(": \"{shader}\"")];
-        let named = |text: &str| names.iter().any(|name| text.contains(name));
+        let quoted = format!("\"{shader}\"");
+        // A kernel's name or its file; libraries come after a plus.
+        let names = |before: &str| before.trim_end().ends_with(['=', ':']);
+        let named = |text: &str| text.match_indices(&quoted).any(|(at, _)| names(&text[..at]));
         let homes: Vec<&str> = files.iter().filter(|(_, text)| named(text)).map(|(stem, _)| stem.as_str()).collect();
         assert_eq!(homes.len(), 1, "shaders/{shader}.wgsl belongs to one file of src/kernels/, found {homes:?}");
     }

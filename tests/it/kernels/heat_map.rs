@@ -18,7 +18,7 @@ fn every_pixel_shows_the_extreme_under_it() {
                 let mut case = Case::new(form);
                 let values: Vec<f32> = random(m * n, 3).iter().map(|x| x * scale).collect();
                 let x = case.input(&shape, &values);
-                let pixels = case.output(&[height, 64]);
+                let pixels = case.input(&[height, 64], &vec![u32::MAX; height * 64]);
                 heat_map(&mut case.rec, &x, &pixels, 2.5);
                 let got: Vec<f64> = case.run().read(&pixels).iter().map(|pixel| share(pixel.to_bits())).collect();
                 let want = reference::heat_map::shares(&widen(&values), shape, [height, 64], 2.5);
@@ -30,7 +30,7 @@ fn every_pixel_shows_the_extreme_under_it() {
         }
         let mut case = Case::new(form);
         let zeros = case.input(&[3, 4], &[0.0f32; 12]);
-        let pixels = case.output(&[4, 64]);
+        let pixels = case.input(&[4, 64], &[u32::MAX; 4 * 64]);
         heat_map(&mut case.rec, &zeros, &pixels, 2.5);
         assert!(case.run().read(&pixels).iter().all(|pixel| pixel.to_bits() == 0), "a zero matrix is transparent");
     }
