@@ -10,7 +10,7 @@ override PARTIALS: u32;
 fn gradient_check(@builtin(local_invocation_index) lane: u32) {
     var bits = 0u;
     for (var block = lane; block < PARTIALS; block += WG) { bits = max(bits, partial[block].x); }
-    let largest = workgroup_largest(bits, lane);
+    let largest = workgroup_largest(bits, lane, WG);
     if (lane == 0u) {
         var squares = 0.0;
         for (var block = 0u; block < PARTIALS; block++) { squares += in_unit_of(largest, partial[block]); }

@@ -15,7 +15,7 @@ fn gradient_norms(
     let first = gradient * PARTIALS;
     var bits = 0u;
     for (var block = lane; block < PARTIALS; block += WG) { bits = max(bits, partial[first + block].x); }
-    let largest = workgroup_largest(bits, lane);
+    let largest = workgroup_largest(bits, lane, WG);
     if (lane == 0u) {
         var squares = 0.0;
         for (var block = 0u; block < PARTIALS; block++) { squares += in_unit_of(largest, partial[first + block]); }

@@ -14,7 +14,7 @@ fn gradient_statistics(@builtin(local_invocation_index) lane: u32) {
         statistics[3u + parameter] = norm_of(norm.x, bitcast<f32>(norm.y));
         bits = max(bits, norm.x);
     }
-    let largest = workgroup_largest(bits, lane);
+    let largest = workgroup_largest(bits, lane, WG);
     var sum = 0.0;
     for (var parameter = lane; parameter < N_PARAMETERS; parameter += WG) { sum += in_unit_of(largest, norms[parameter]); }
     let squares = workgroup_sum(sum, lane);

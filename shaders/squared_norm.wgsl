@@ -27,7 +27,7 @@ fn squared_norm(
         bits = max(bits, magnitude(value));
         sum = fma(value, value, sum);
     }
-    let largest = workgroup_largest(bits, lane);
+    let largest = workgroup_largest(bits, lane, WG);
     let scale = norm_scale(largest);
     if (scale != 1.0) {
         sum = Real(0.0);

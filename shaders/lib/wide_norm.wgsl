@@ -1,11 +1,12 @@
 // Norms of numbers of every size: the bits of the largest magnitude, and squares under a power of two that follows from it.
-var<workgroup> norm_lanes: array<u32, WG>;
+var<workgroup> norm_lanes: array<u32, 256>;
 
-fn workgroup_largest(magnitude: u32, lane: u32) -> u32 {
+// Of a workgroup of so many lanes, a power of two.
+fn workgroup_largest(magnitude: u32, lane: u32, lanes: u32) -> u32 {
     workgroupBarrier();  // an earlier reduction may still be read
     norm_lanes[lane] = magnitude;
     workgroupBarrier();
-    for (var width = WG / 2u; width > 0u; width /= 2u) {
+    for (var width = lanes / 2u; width > 0u; width /= 2u) {
         if (lane < width) { norm_lanes[lane] = max(norm_lanes[lane], norm_lanes[lane + width]); }
         workgroupBarrier();
     }

@@ -78,8 +78,8 @@ impl<'a> Group<'a> {
     pub(super) fn state(&self, rec: &mut Recorder, what: &str) -> Kept {
         let name = |parameter: &str| format!("{parameter}.{what}");
         if let [only] = self.names[..] {
-            let state = State::named(rec, only, what, &self.weight.shape);
-            return Kept { tensor: state.tensor.clone(), states: vec![state] };
+            let state = State::named(rec, only, what, &self.shape);
+            return Kept { tensor: state.tensor.reshaped(&self.weight.shape), states: vec![state] };
         }
         let label = format!("{} and {} more", name(self.names[0]), self.names.len() - 1);
         let shape = [&[self.names.len()], &self.shape[..]].concat();

@@ -82,12 +82,15 @@ pub fn record_training_with(
     record_all(config, profile, &Rules { ahead: &|_, _, _| None, update: &update })
 }
 
+/// Records the updates of parameters of one shape.
+type RecordGroup<'a> = dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Result<Vec<Vec<State>>> + 'a;
+
 /// What is recorded of an optimizer.
 struct Rules<'a> {
     /// Before the forward pass of a step.
     ahead: &'a dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Option<Kept>,
     /// When gradients are whole: the states of each parameter.
-    update: &'a dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Result<Vec<Vec<State>>>,
+    update: &'a RecordGroup<'a>,
 }
 
 fn record_all(config: &RunConfig, profile: &Profile, rules: &Rules<'_>) -> Result<Recorded> {

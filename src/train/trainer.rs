@@ -522,6 +522,11 @@ impl Trainer {
         let moved = match bad {
             _ if !fused => String::new(),
             0 => ". It is the first of them: no weight has moved in this step".into(),
+            1 => format!(
+                ". Updates are made inside the backward pass: that before it, of {}, has moved its weight in this step, it \
+                 and all others have not",
+                name(0)
+            ),
             _ => format!(
                 ". Updates are made inside the backward pass: those before it, of {} to {}, have moved their weights in \
                  this step, it and all others have not",

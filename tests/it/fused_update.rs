@@ -14,6 +14,10 @@ use crate::support::{FORMS, shared_gpu};
 const STEPS: u64 = 4;
 
 fn trainer(form: multinorm::gpu::Form, fused: bool, optimizer: &str, tied: bool) -> Trainer {
+    trainer_on((0..400u32).map(|i| i * i % 300).collect(), form, fused, optimizer, tied)
+}
+
+fn trainer_on(tokens: Vec<u32>, form: multinorm::gpu::Form, fused: bool, optimizer: &str, tied: bool) -> Trainer {
     let mut sets = vec![
         "model.preset=tiny".to_owned(),
         "model.vocab_size=300".into(),
@@ -33,8 +37,7 @@ fn trainer(form: multinorm::gpu::Form, fused: bool, optimizer: &str, tied: bool)
         sets.push("optimizer.update_interval=2".into());
     }
     let config = RunConfig::load(None, &sets, RunDefaults::Software).unwrap();
-    let tokens = Tokens::Owned((0..400u32).map(|i| i * i % 300).collect());
-    let dataset = Arc::new(Dataset::unsplit("squares", tokens, 300));
+    let dataset = Arc::new(Dataset::unsplit("tokens", Tokens::Owned(tokens), 300));
     block_on(Trainer::new(shared_gpu(form), config, dataset)).unwrap()
 }
 
@@ -141,33 +144,80 @@ fn overflowing(weights: &[Vec<f32>], bad: usize) -> Vec<Vec<f32>> {
     weights
 }
 
+/// Steps from weights of which the gradient of `bad` overflows: it and what comes after it stay, and what comes before it has
+/// moved, but for parameters whose gradient is nothing beside them.
+fn check_stopped(mut trainer: Trainer, weights: &[Vec<f32>], bad: usize, unmoved: &[usize]) {
+    let order = backward_order();
+    let place = order.iter().position(|&parameter| parameter == bad).unwrap();
+    let names: Vec<String> = trainer.config().model.parameters().into_iter().map(|spec| spec.name).collect();
+    trainer.set_weights(weights);
+    // Later steps are on their way before the first has told that it went wrong.
+    let mut result = Ok(Vec::new());
+    for _ in 0..STEPS {
+        result = result.and(block_on(trainer.step()));
+    }
+    let message = result.and(block_on(trainer.drain())).unwrap_err().to_string();
+    let said = format!("the gradient of {} is not finite, the first to go wrong", names[bad]);
+    assert!(message.starts_with("step 1: ") && message.contains(&said), "{message}");
+    let moved = match (&names[29], &names[order[place - 1]]) {
+        (first, last) if first == last => format!("that before it, of {first}, has moved its weight in this step"),
+        (first, last) => format!("those before it, of {first} to {last}, have moved their weights in this step"),
+    };
+    assert!(message.contains(&moved), "{message}");
+    let after = block_on(trainer.snapshot()).unwrap().parameters;
+    for (at, &parameter) in order.iter().enumerate() {
+        let stayed = after[parameter] == weights[parameter];
+        let what = format!("{} where the gradient of {} overflows", names[parameter], names[bad]);
+        assert!(at < place || stayed, "{what}: it moved");
+        assert!(at >= place || !stayed || unmoved.contains(&parameter), "{what}: it stayed");
+        assert!(after[parameter].iter().all(|w| w.is_finite()), "{what}: it is not finite");
+    }
+}
+
 #[test]
 fn a_bad_gradient_stops_its_own_update_and_all_later_ones_and_those_before_it_have_moved() {
-    let order = backward_order();
-    for (place, &bad) in order.iter().enumerate().filter(|&(_, &bad)| (1..28).contains(&bad)) {
-        let mut trainer = trainer(FORMS[place % 2], true, "sgd", false);
-        let names: Vec<String> = trainer.config().model.parameters().into_iter().map(|spec| spec.name).collect();
+    for bad in 1..28 {
+        let trainer = trainer(FORMS[bad % 2], true, "sgd", false);
         let weights = overflowing(&block_on(trainer.snapshot()).unwrap().parameters, bad);
-        trainer.set_weights(&weights);
-        // Later steps are on their way before the first has told that it went wrong.
-        let mut result = Ok(Vec::new());
-        for _ in 0..STEPS {
-            result = result.and(block_on(trainer.step()));
-        }
-        let message = result.and(block_on(trainer.drain())).unwrap_err().to_string();
-        let said = format!("the gradient of {} is not finite, the first to go wrong", names[bad]);
-        assert!(message.starts_with("step 1: ") && message.contains(&said), "{message}");
-        let last = &names[order[place - 1]];
-        let moved = format!("those before it, of {} to {last}, have moved their weights in this step", names[29]);
-        assert!(message.contains(&moved), "{message}");
-        let after = block_on(trainer.snapshot()).unwrap().parameters;
         // The head is too large to be moved by what comes to it.
-        for (at, &parameter) in order.iter().enumerate().skip(1) {
-            let stayed = after[parameter] == weights[parameter];
-            assert_eq!(stayed, at >= place, "{} where that of {} overflows", names[parameter], names[bad]);
-            assert!(after[parameter].iter().all(|w| w.is_finite()), "{}", names[parameter]);
+        check_stopped(trainer, &weights, bad, &[29]);
+    }
+}
+
+#[test]
+fn a_bad_gradient_of_the_last_norm_stops_all_but_the_head() {
+    let trainer = trainer(FORMS[0], true, "sgd", false);
+    let mut weights = block_on(trainer.snapshot()).unwrap().parameters;
+    // The residual stream is one component, and the head's input nothing: what comes back to that component has one sign at
+    // every token, for all that follow are squares.
+    weights[0].iter_mut().enumerate().for_each(|(at, w)| *w = if at % 32 == 0 { 1.0 } else { 1e-4 });
+    weights[28].fill(0.0);
+    let squares: Vec<usize> = (0..300).map(|i| i * i % 300).collect();
+    weights[29].iter_mut().enumerate().for_each(|(at, w)| *w = if squares.contains(&(at / 32)) { 3e38 } else { -3e38 });
+    check_stopped(trainer, &weights, 28, &[29]);
+}
+
+#[test]
+fn a_bad_gradient_of_the_embedding_stops_it_alone() {
+    // One token follows itself everywhere, so that its 18 gradients add up beyond f32 where each is near 1e38.
+    const TOKEN: usize = 7;
+    let trainer = trainer_on(vec![TOKEN as u32; 400], FORMS[1], true, "sgd", false);
+    let mut weights = block_on(trainer.snapshot()).unwrap().parameters;
+    for layer in 0..3 {
+        for (place, scale) in [(4, 1e-2), (8, 1e-2), (5, 1e-10), (9, 1e-10)] {
+            weights[9 * layer + place].iter_mut().for_each(|w| *w *= scale);
         }
     }
+    // The head looks across what the token is, so that logits stay far below what comes back.
+    const RMS: f32 = 0.02;
+    weights[0][32 * TOKEN..][..32].fill(RMS);
+    let look = |at: usize| if at == 0 { 1.01 } else { 1.0 - 2.0 * (at % 2) as f32 };
+    let side = |row: usize| if row == TOKEN { 0.0 } else { look(row + 2) };
+    let head = |at: usize| 18.0 * RMS * 1e38 * look(at % 32) * side(at / 32);
+    weights[29] = (0..300 * 32).map(head).collect();
+    // All keys are of one token, and nothing is to be had from another attention.
+    let queries_and_keys = [2, 3, 11, 12, 20, 21];
+    check_stopped(trainer, &weights, 0, &[&queries_and_keys[..], &[29]].concat());
 }
 
 #[test]

@@ -69,9 +69,8 @@ fn check_group(form: Form, what: &str, config: &OptimizerConfig, role: Role, cou
         .collect();
     let (statistics, numbers) = (statistics(&mut case), step(&mut case));
     let shared = StepTensors { statistics: &statistics, step: &numbers };
-    let (rec, names) = (&mut case.rec, names.as_slice().into());
-    let shape_of_one = shape.into();
-    let group = Group { names, role, shape: shape_of_one, weight, gradient, ahead: None };
+    let rec = &mut case.rec;
+    let group = Group { names: names.into(), role, shape: shape.into(), weight, gradient, ahead: None };
     let group = Group { ahead: multinorm::optim::record_group_ahead(rec, config, &group, shared), ..group };
     let together = multinorm::optim::record_group(rec, config, &group, shared).unwrap();
     let states: Vec<Vec<State>> = apart
