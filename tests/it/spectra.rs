@@ -182,7 +182,8 @@ fn a_sample_on_demand_and_steps_that_are_paced_or_timed_change_nothing() {
                 losses[1].extend(reports);
                 let kernels: Vec<&str> =
                     times.iter().flat_map(|(_, kernels)| kernels).map(|time| time.kernel).collect();
-                assert!(kernels.contains(&"attention") && kernels.contains(&"apply_scaled"), "{kernels:?}");
+                let attends = kernels.iter().any(|kernel| kernel.starts_with("attention"));
+                assert!(attends && kernels.contains(&"apply_scaled"), "{kernels:?}");
             } else {
                 losses[1].extend(block_on(other.step()).unwrap());
             }
