@@ -6,32 +6,26 @@ use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, ke
 kernels! {
     TILED_SHARED = "attention_tiled_shared": "attention_tiled" + "team_shared";
     TILED_SHUFFLED = "attention_tiled_shuffled": "attention_tiled" + "team_shuffled", needs Need::AnySubgroups;
-    TILED_BACKWARD_QUERY_SHARED = "attention_tiled_backward_query_shared":
-        "attention_tiled_backward_query" + "team_shared" + "pairs";
-    TILED_BACKWARD_QUERY_SHUFFLED = "attention_tiled_backward_query_shuffled":
-        "attention_tiled_backward_query" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
-    TILED_BACKWARD_KEY_VALUE_SHARED = "attention_tiled_backward_key_value_shared":
-        "attention_tiled_backward_key_value" + "team_shared" + "pairs";
-    TILED_BACKWARD_KEY_VALUE_SHUFFLED = "attention_tiled_backward_key_value_shuffled":
-        "attention_tiled_backward_key_value" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
+    TILED_BACKWARD_QUERY_SHARED = "attention_tiled_backward_query_shared"
+        : "attention_tiled_backward_query" + "team_shared" + "pairs";
+    TILED_BACKWARD_QUERY_SHUFFLED = "attention_tiled_backward_query_shuffled"
+        : "attention_tiled_backward_query" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
+    TILED_BACKWARD_KEY_VALUE_SHARED = "attention_tiled_backward_key_value_shared"
+        : "attention_tiled_backward_key_value" + "team_shared" + "pairs";
+    TILED_BACKWARD_KEY_VALUE_SHUFFLED = "attention_tiled_backward_key_value_shuffled"
+        : "attention_tiled_backward_key_value" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
     ATTENTION_32 = "attention_32": "attention" + "head_32";
     ATTENTION_64 = "attention_64": "attention" + "head_64";
-    ATTENTION_128 = "attention_128": "attention" + "head_128";
-    ATTENTION_256 = "attention_256": "attention" + "head_256";
     BACKWARD_QUERY_32 = "attention_backward_query_32": "attention_backward_query" + "head_32";
     BACKWARD_QUERY_64 = "attention_backward_query_64": "attention_backward_query" + "head_64";
-    BACKWARD_QUERY_128 = "attention_backward_query_128": "attention_backward_query" + "head_128";
-    BACKWARD_QUERY_256 = "attention_backward_query_256": "attention_backward_query" + "head_256";
     BACKWARD_KEY_VALUE_32 = "attention_backward_key_value_32": "attention_backward_key_value" + "head_32";
     BACKWARD_KEY_VALUE_64 = "attention_backward_key_value_64": "attention_backward_key_value" + "head_64";
-    BACKWARD_KEY_VALUE_128 = "attention_backward_key_value_128": "attention_backward_key_value" + "head_128";
-    BACKWARD_KEY_VALUE_256 = "attention_backward_key_value_256": "attention_backward_key_value" + "head_256";
     ATTENTION_DELTA = "attention_delta";
     ATTENTION_CACHED = "attention_cached" + "reduce";
     CACHE_APPEND = "cache_append";
 }
 
-/// Largest head the kernels keep in registers.
+/// Largest head: a team has at most 16 lanes.
 pub const MAX_HEAD_DIM: usize = 256;
 
 /// Sizes of an attention: N = batch · seq rows; queries are `[N, heads * head_dim]`, keys and values
@@ -62,14 +56,15 @@ pub struct Cache {
 /// Which kernels compute an attention, and how many lanes do what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
-    /// A query or a key a lane, with all its components in registers: what a software adapter runs fastest.
+    /// A query or a key a lane, with all its components in registers and no barriers: for software adapters without
+    /// subgroup operations.
     LaneEach,
-    /// A team of lanes a few queries or keys, whose sums meet in workgroup memory: what every GPU runs.
+    /// A team of lanes a few queries or keys, whose sums meet in workgroup memory: what every adapter runs.
     TeamShared {
         /// Lanes of a team: a power of two, at most 16.
         lanes: usize,
     },
-    /// The same with sums by subgroup operations.
+    /// The same with sums by subgroup operations, which a software adapter runs fastest too.
     TeamShuffled {
         /// Lanes of a team: a power of two, at most 16.
         lanes: usize,
@@ -85,8 +80,8 @@ pub enum Variant {
 pub fn select(profile: &Profile, shape: &Shape) -> Variant {
     let lanes = shape.head_dim.div_ceil(16).next_power_of_two();
     match profile.min_subgroup_lanes.map(|lanes| lanes as usize) {
-        _ if profile.software => Variant::LaneEach,
         Some(subgroup) if subgroup >= lanes => Variant::TeamShuffled { lanes, set: subgroup.min(TEAM_WORKGROUP) },
+        _ if profile.software && shape.suits_a_lane() => Variant::LaneEach,
         _ => Variant::TeamShared { lanes },
     }
 }
@@ -104,23 +99,18 @@ enum Pass {
 
 impl Variant {
     fn kernel(self, pass: Pass, head_dim: usize) -> &'static Kernel {
-        let by_room: [&'static Kernel; 4] = match (self, pass) {
+        let by_room: [&'static Kernel; 2] = match (self, pass) {
             (Self::TeamShared { .. }, Pass::Forward) => return &TILED_SHARED,
             (Self::TeamShared { .. }, Pass::BackwardQuery) => return &TILED_BACKWARD_QUERY_SHARED,
             (Self::TeamShared { .. }, Pass::BackwardKeyValue) => return &TILED_BACKWARD_KEY_VALUE_SHARED,
             (Self::TeamShuffled { .. }, Pass::Forward) => return &TILED_SHUFFLED,
             (Self::TeamShuffled { .. }, Pass::BackwardQuery) => return &TILED_BACKWARD_QUERY_SHUFFLED,
             (Self::TeamShuffled { .. }, Pass::BackwardKeyValue) => return &TILED_BACKWARD_KEY_VALUE_SHUFFLED,
-            (Self::LaneEach, Pass::Forward) => [&ATTENTION_32, &ATTENTION_64, &ATTENTION_128, &ATTENTION_256],
-            (Self::LaneEach, Pass::BackwardQuery) => {
-                [&BACKWARD_QUERY_32, &BACKWARD_QUERY_64, &BACKWARD_QUERY_128, &BACKWARD_QUERY_256]
-            }
-            (Self::LaneEach, Pass::BackwardKeyValue) => {
-                [&BACKWARD_KEY_VALUE_32, &BACKWARD_KEY_VALUE_64, &BACKWARD_KEY_VALUE_128, &BACKWARD_KEY_VALUE_256]
-            }
+            (Self::LaneEach, Pass::Forward) => [&ATTENTION_32, &ATTENTION_64],
+            (Self::LaneEach, Pass::BackwardQuery) => [&BACKWARD_QUERY_32, &BACKWARD_QUERY_64],
+            (Self::LaneEach, Pass::BackwardKeyValue) => [&BACKWARD_KEY_VALUE_32, &BACKWARD_KEY_VALUE_64],
         };
-        let size = [32, 64, 128, MAX_HEAD_DIM].iter().position(|&room| head_dim <= room);
-        by_room[size.expect("a head that was checked")]
+        by_room[usize::from(head_dim > 32)]
     }
 
     /// Queries or keys of a workgroup.
@@ -178,6 +168,14 @@ impl Shape {
     /// Multiply-adds of one product of queries and keys, or of weights and values, under the causal mask, counted as two.
     fn flops_of_product(&self) -> u64 {
         (self.batch * self.heads * self.head_dim * self.seq * (self.seq + 1)) as u64
+    }
+
+    /// Whether [`Variant::LaneEach`] can do it: the head has room in registers, for larger ones take longer to compile than
+    /// they save, and the loops of a key's lane end by themselves, not after the 65 535 rounds that llvmpipe grants.
+    fn suits_a_lane(&self) -> bool {
+        let rounds_of_four_queries = 1 + 2 * (self.head_dim / 4);
+        let rounds = self.heads / self.kv_heads * self.seq.div_ceil(4) * rounds_of_four_queries;
+        self.head_dim <= 64 && rounds < 65_535
     }
 
     fn check(&self, q: &Tensor, k: &Tensor, v: &Tensor) {
@@ -255,31 +253,36 @@ mod tests {
 
     #[test]
     fn the_variant_follows_the_adapter_and_the_head() {
-        let profile = |software, min_subgroup_lanes| Profile {
+        let adapter = |software, min_subgroup_lanes| Profile {
             software,
             min_subgroup_lanes,
             ..Profile::webgpu_default(Form::WorkgroupTiles)
         };
+        let (plain, software) = (adapter(false, None), adapter(true, None));
+        let subgroups = |lanes| adapter(false, Some(lanes));
         let (shared, shuffled) = ("attention_tiled_shared", "attention_tiled_shuffled");
         let table = [
-            // adapter, head_dim, kernel, queries of a workgroup, lanes of a team, vec4s of a lane, teams of a set
-            (profile(true, Some(8)), 80, "attention_128", 8, [None; 3]),
-            (profile(true, None), 256, "attention_256", 8, [None; 3]),
-            (profile(false, None), 16, shared, 256, [Some(1), Some(4), Some(64)]),
-            (profile(false, None), 64, shared, 64, [Some(4), Some(4), Some(16)]),
-            (profile(false, None), 96, shared, 32, [Some(8), Some(3), Some(8)]),
-            (profile(false, Some(32)), 32, shuffled, 128, [Some(2), Some(4), Some(16)]),
-            (profile(false, Some(32)), 64, shuffled, 64, [Some(4), Some(4), Some(8)]),
-            (profile(false, Some(32)), 80, shuffled, 32, [Some(8), Some(3), Some(4)]),
-            (profile(false, Some(32)), 128, shuffled, 32, [Some(8), Some(4), Some(4)]),
-            (profile(false, Some(128)), 64, shuffled, 64, [Some(4), Some(4), Some(16)]),
-            (profile(false, Some(8)), 128, shuffled, 32, [Some(8), Some(4), Some(1)]),
-            (profile(false, Some(8)), 256, shared, 16, [Some(16), Some(4), Some(4)]),
-            (profile(false, Some(4)), 96, shared, 32, [Some(8), Some(3), Some(8)]),
+            // [seq, heads, head_dim], kernel, queries of a workgroup, [lanes of a team, vec4s of a lane, teams of a set]
+            (&software, [256, 8, 32], "attention_32", 8, None),
+            (&software, [4096, 1, 64], "attention_64", 8, None),
+            (&software, [4096, 2, 64], shared, 64, Some([4, 4, 16])),
+            (&software, [256, 8, 80], shared, 32, Some([8, 3, 8])),
+            (&adapter(true, Some(8)), [256, 8, 64], shuffled, 64, Some([4, 4, 2])),
+            (&plain, [256, 8, 16], shared, 256, Some([1, 4, 64])),
+            (&plain, [256, 8, 64], shared, 64, Some([4, 4, 16])),
+            (&plain, [256, 8, 96], shared, 32, Some([8, 3, 8])),
+            (&subgroups(32), [256, 8, 32], shuffled, 128, Some([2, 4, 16])),
+            (&subgroups(32), [256, 8, 64], shuffled, 64, Some([4, 4, 8])),
+            (&subgroups(32), [256, 8, 80], shuffled, 32, Some([8, 3, 4])),
+            (&subgroups(32), [256, 8, 128], shuffled, 32, Some([8, 4, 4])),
+            (&subgroups(128), [256, 8, 64], shuffled, 64, Some([4, 4, 16])),
+            (&subgroups(8), [256, 8, 128], shuffled, 32, Some([8, 4, 1])),
+            (&subgroups(8), [256, 8, 256], shared, 16, Some([16, 4, 4])),
+            (&subgroups(4), [256, 8, 96], shared, 32, Some([8, 3, 8])),
         ];
-        for (profile, head_dim, name, queries, team) in table {
-            let shape = Shape { batch: 1, seq: 1, heads: 1, kv_heads: 1, head_dim };
-            let variant = select(&profile, &shape);
+        for (profile, [seq, heads, head_dim], name, queries, team) in table {
+            let shape = Shape { batch: 1, seq, heads, kv_heads: 1, head_dim };
+            let variant = select(profile, &shape);
             let what = format!("{variant:?} for head_dim {head_dim}");
             for pass in [Pass::Forward, Pass::BackwardQuery, Pass::BackwardKeyValue] {
                 assert!(profile.runs(variant.kernel(pass, head_dim)), "{what}, {pass:?}");
@@ -288,7 +291,7 @@ mod tests {
             assert_eq!(variant.per_workgroup(Pass::Forward), queries, "{what}");
             let constants = variant.constants(Pass::Forward, &shape);
             let of = |name| constants.iter().find(|(given, _)| *given == name).map(|(_, value)| *value as usize);
-            assert_eq!(["LANES", "DEPTH", "STRIDE"].map(of), team, "{what}");
+            assert_eq!(["LANES", "DEPTH", "STRIDE"].map(of), team.map_or([None; 3], |team| team.map(Some)), "{what}");
         }
     }
 }

@@ -1,2 +1,0 @@
-// Room for the vectors of one attention head in registers, as vec4s: HEAD_DIM is at most 128.
-const MAX_HEAD_VEC4: u32 = 32u;
