@@ -98,6 +98,15 @@ enum Pass {
 }
 
 impl Variant {
+    /// The same for the forward pass, which a GPU makes faster through workgroup memory: at 64 × 256 tokens and 8 heads of 64
+    /// an H100 takes 0.30 ms where shuffles take 0.44, and backward it is the other way round, 0.80 against 0.74.
+    fn forward(self, profile: &Profile) -> Self {
+        match self {
+            Self::TeamShuffled { lanes, .. } if !profile.software => Self::TeamShared { lanes },
+            other => other,
+        }
+    }
+
     fn kernel(self, pass: Pass, head_dim: usize) -> &'static Kernel {
         let by_room: [&'static Kernel; 2] = match (self, pass) {
             (Self::TeamShared { .. }, Pass::Forward) => return &TILED_SHARED,
@@ -192,7 +201,7 @@ impl Shape {
 pub fn attention(rec: &mut Recorder, qkv: [&Tensor; 3], out: &Tensor, lse: &Tensor, shape: Shape) {
     let [q, k, v] = qkv;
     shape.check(q, k, v);
-    let variant = select(&rec.profile, &shape);
+    let variant = select(&rec.profile, &shape).forward(&rec.profile);
     variant.dispatch(rec, Pass::Forward, &[q, k, v, out, lse], &shape);
 }
 
@@ -283,6 +292,8 @@ mod tests {
         for (profile, [seq, heads, head_dim], name, queries, team) in table {
             let shape = Shape { batch: 1, seq, heads, kv_heads: 1, head_dim };
             let variant = select(profile, &shape);
+            let forward = variant.forward(profile);
+            assert_eq!(matches!(forward, Variant::TeamShuffled { .. }), profile.software && name == shuffled);
             let what = format!("{variant:?} for head_dim {head_dim}");
             for pass in [Pass::Forward, Pass::BackwardQuery, Pass::BackwardKeyValue] {
                 assert!(profile.runs(variant.kernel(pass, head_dim)), "{what}, {pass:?}");

@@ -37,8 +37,10 @@ static EVERY_USE: LazyLock<Vec<Use>> = LazyLock::new(|| {
 fn every_use() -> Vec<Recorder> {
     let mut all: Vec<Recorder> =
         FORMS.into_iter().map(|form| Recorder::new(&Profile::webgpu_default(form))).map(record_all).collect();
-    let subgroups = Profile { min_subgroup_lanes: Some(8), ..Profile::webgpu_default(Form::WorkgroupTiles) };
-    all.push(record_all(Recorder::new(&subgroups)));
+    for form in FORMS {
+        let subgroups = Profile { min_subgroup_lanes: Some(8), ..Profile::webgpu_default(form) };
+        all.push(record_all(Recorder::new(&subgroups)));
+    }
     all.push(record_variants(Recorder::new(&everything())));
     all.push(record_ceilings(Recorder::new(&everything())));
     all

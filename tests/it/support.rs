@@ -44,6 +44,12 @@ pub fn full_gpu() -> &'static Gpu {
     &FULL
 }
 
+/// The device of [`Form::Registers`] with all that the adapter has.
+pub fn full_software_gpu() -> &'static Gpu {
+    static FULL: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::Registers, false));
+    &FULL
+}
+
 /// Another device of a form, with time stamps: an optional feature, without which what is timed cannot be tested.
 pub fn timed_gpu(form: Form) -> Arc<Gpu> {
     let gpu = open(form, false);

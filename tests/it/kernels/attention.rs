@@ -3,7 +3,7 @@ use multinorm::kernels::attention::{self, Cache, Shape};
 use multinorm::kernels::rope::{RopeTables, Turn, rope};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, assert_close, full_gpu, gpu, random, widen};
+use crate::support::{Case, FORMS, assert_close, full_gpu, full_software_gpu, gpu, random, widen};
 
 /// Softmax of scores some units apart; the worst seen is 8.4e-6.
 const TOLERANCE: f64 = 3e-5;
@@ -24,16 +24,17 @@ fn queries(len: usize) -> Vec<f32> {
 }
 
 /// A device for each variant: a lane each, a team through workgroup memory, a team by subgroup operations.
-fn devices() -> [&'static Gpu; 3] {
+fn devices() -> [&'static Gpu; 4] {
     let full = full_gpu();
     assert!(full.profile.min_subgroup_lanes >= Some(8), "the tests of attention want an adapter with subgroups of 8");
-    [gpu(Form::Registers), gpu(Form::WorkgroupTiles), full]
+    // A GPU shuffles backward alone.
+    [gpu(Form::Registers), gpu(Form::WorkgroupTiles), full, full_software_gpu()]
 }
 
-/// The two of them whose teams work on tiles.
-fn team_devices() -> [&'static Gpu; 2] {
-    let [_, shared, shuffled] = devices();
-    [shared, shuffled]
+/// Those of them whose teams work on tiles.
+fn team_devices() -> [&'static Gpu; 3] {
+    let [_, shared, backward, shuffled] = devices();
+    [shared, backward, shuffled]
 }
 
 fn check(gpu: &'static Gpu, shape: Shape) {
