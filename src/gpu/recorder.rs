@@ -245,7 +245,7 @@ impl Recorder {
         let uses = self.plans.iter().flat_map(|plan| &plan.dispatches);
         let first = uses.filter(|dispatch| {
             let bits: Vec<(&str, u64)> = dispatch.constants.iter().map(|&(name, x)| (name, x.to_bits())).collect();
-            seen.insert((dispatch.kernel, bits))
+            seen.insert((std::ptr::from_ref(dispatch.kernel), bits))
         });
         first.map(|dispatch| (dispatch.kernel, dispatch.constants.clone())).collect()
     }

@@ -120,7 +120,7 @@ fn one_head_alone_and_three_groups_of_two_agree_with_the_reference() {
 // The longest that is promised. llvmpipe ends the loops of an invocation after 65,535 rounds: what came late would lack.
 #[test]
 fn four_thousand_tokens_agree_with_the_reference() {
-    let [lane_each, shared, shuffled] = devices();
+    let [lane_each, shared, _, shuffled] = devices();
     check_few_rows(lane_each, Shape { batch: 1, seq: 4096, heads: 1, kv_heads: 1, head_dim: 64 });
     for gpu in [shared, shuffled] {
         check_few_rows(gpu, Shape { batch: 1, seq: 4096, heads: 1, kv_heads: 1, head_dim: 128 });
