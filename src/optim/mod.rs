@@ -1,7 +1,7 @@
 //! Optimizers: a list of passes over a gradient, or one of the methods that are not such lists.
 //!
 //! Each rule is a function that records its update; what it carries from step to step is what it returns. Parameters of one
-//! shape may be moved together, by a rule that can ([`at_once`]), to the bits of one by one.
+//! shape may be moved together, by a rule that can (`at_once`), to the bits of one by one.
 
 mod adafactor;
 mod adalomo;
