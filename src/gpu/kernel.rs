@@ -89,7 +89,7 @@ impl Kernel {
     }
 
     fn read_bindings(&self) -> Vec<Binding<'static>> {
-        let text = &self.source[..self.own_bytes]; // libraries know no bindings
+        let text = &self.source[..self.own_bytes.min(self.source.len())]; // libraries know no bindings
         let declared = text.lines().map(str::trim_start).filter(|line| line.starts_with("@group(0) @binding("));
         let of_line = |line| {
             let mut binding = binding(line).unwrap_or_else(|| panic!("{}: not a binding: {line}", self.name));
@@ -138,6 +138,18 @@ impl std::hash::Hash for Kernel {
     }
 }
 
+/// Whether this is a page, and no browser has what a kernel needs: then its text need not be downloaded.
+pub(crate) const fn in_no_browser(needs: &[Need]) -> bool {
+    let mut at = 0;
+    while at < needs.len() {
+        if matches!(needs[at], Need::MatrixUnits | Need::Subgroups(_) | Need::AnySubgroups) {
+            return cfg!(target_arch = "wasm32");
+        }
+        at += 1;
+    }
+    false
+}
+
 /// The kernels of an operation, each a static, and all of them as `KERNELS`.
 ///
 /// `RMS_NORM = "rms_norm" + "reduce";` is shaders/rms_norm.wgsl followed by shaders/lib/reduce.wgsl.
@@ -149,12 +161,16 @@ macro_rules! kernels {
             pub static $id: $crate::gpu::Kernel = $crate::gpu::Kernel {
                 name: $name,
                 file: $crate::gpu::kernel_file!($name $(, $file)?),
-                source: concat!(
-                    include_str!(concat!(
-                        env!("CARGO_MANIFEST_DIR"), "/shaders/", $crate::gpu::kernel_file!($name $(, $file)?), ".wgsl"
-                    )),
-                    $("\n", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/lib/", $lib, ".wgsl")),)*
-                ),
+                source: if $crate::gpu::in_no_browser(&[$($($need),+)?]) {
+                    ""
+                } else {
+                    concat!(
+                        include_str!(concat!(
+                            env!("CARGO_MANIFEST_DIR"), "/shaders/", $crate::gpu::kernel_file!($name $(, $file)?), ".wgsl"
+                        )),
+                        $("\n", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/lib/", $lib, ".wgsl")),)*
+                    )
+                },
                 libraries: &[$($lib),*],
                 module: module_path!(),
                 needs: &[$($($need),+)?],

@@ -24,7 +24,7 @@ pub use adapter::{AdapterChoice, AdapterReport, BackendName, NO_ADAPTER_HELP, li
 pub use device::{Form, Gpu, GpuOptions, Profile};
 pub use dtype::{DType, Element};
 pub use kernel::{Access, Binding, Kernel, Need};
-pub(crate) use kernel::{kernel_file, kernels};
+pub(crate) use kernel::{in_no_browser, kernel_file, kernels};
 pub use ledger::{Class, Memory, byte_unit, bytes_in_words};
 pub use pace::Pace;
 pub use picture::Picture;

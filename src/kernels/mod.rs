@@ -8,6 +8,7 @@ pub mod adamw;
 pub mod adapter;
 pub mod apollo;
 pub mod attention;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
 pub mod cross_entropy;
 pub mod embedding;
@@ -45,6 +46,7 @@ static FILES: &[&[&Kernel]] = &[
     adapter::KERNELS,
     apollo::KERNELS,
     attention::KERNELS,
+    #[cfg(not(target_arch = "wasm32"))]
     bench::KERNELS,
     cross_entropy::KERNELS,
     embedding::KERNELS,
