@@ -1,7 +1,7 @@
 //! Matrix products in the three layouts that training needs; [`select`] decides which variant serves a product.
 
 use super::{LANES, Output, reduction_lanes};
-use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
+use crate::gpu::{Class, DType, Kernel, MAX_GROUPS, Need, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
     MATMUL_NT_REGISTERS = "matmul_nt_registers";
@@ -123,7 +123,12 @@ pub fn select(profile: &Profile, product: &Product) -> Variant {
         return whole(Tile::Row);
     }
     if profile.software {
-        return whole(if aligned { Tile::Registers } else { Tile::Strided });
+        return whole(match aligned {
+            // More rows than a grid of theirs has workgroups for.
+            _ if m.div_ceil(Tile::Registers.extent()[0]) > MAX_GROUPS as usize => Tile::Tile64,
+            true => Tile::Registers,
+            false => Tile::Strided,
+        });
     }
     let tiles = |side: usize| product.matrices * m.div_ceil(side) * n.div_ceil(side);
     // The parts are summed in vec4s, and of one product.

@@ -174,6 +174,7 @@ fn the_choice_follows_the_adapter_and_the_shape() {
     check(&software, Nt, [512, 512, 512], Tile::Registers, 1);
     check(&software, Nt, [512, 512, 510], Tile::Strided, 1);
     check(&software, Tn, [510, 512, 512], Tile::Strided, 1);
+    check(&software, Tn, [1 << 20, 2048, 512], Tile::Tile64, 1);
     check(&plain, Nt, [1, 512, 512], Tile::Row, 1);
     // A batch's forward pass fills the card as it is; its weight gradients only in parts.
     check(&plain, Nt, [16384, 512, 512], Tile::Tile128, 1);
