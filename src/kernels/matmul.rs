@@ -7,18 +7,18 @@ kernels! {
     MATMUL_NT_REGISTERS = "matmul_nt_registers";
     MATMUL_NN_REGISTERS = "matmul_nn_registers";
     MATMUL_TN_REGISTERS = "matmul_tn_registers";
-    MATMUL_NT_TILE_64 = "matmul_nt_tile_64": "matmul_tile" + "tile" + "tile_64";
-    MATMUL_NN_TILE_64 = "matmul_nn_tile_64": "matmul_tile" + "tile" + "tile_64";
-    MATMUL_TN_TILE_64 = "matmul_tn_tile_64": "matmul_tile" + "tile" + "tile_64";
-    MATMUL_NT_TILE_128 = "matmul_nt_tile_128": "matmul_tile" + "tile" + "tile_128";
-    MATMUL_NN_TILE_128 = "matmul_nn_tile_128": "matmul_tile" + "tile" + "tile_128";
-    MATMUL_TN_TILE_128 = "matmul_tn_tile_128": "matmul_tile" + "tile" + "tile_128";
-    MATMUL_NT_UNALIGNED_64 = "matmul_nt_unaligned_64": "matmul_tile_unaligned" + "tile" + "tile_64";
-    MATMUL_NN_UNALIGNED_64 = "matmul_nn_unaligned_64": "matmul_tile_unaligned" + "tile" + "tile_64";
-    MATMUL_TN_UNALIGNED_64 = "matmul_tn_unaligned_64": "matmul_tile_unaligned" + "tile" + "tile_64";
-    MATMUL_NT_UNALIGNED_128 = "matmul_nt_unaligned_128": "matmul_tile_unaligned" + "tile" + "tile_128";
-    MATMUL_NN_UNALIGNED_128 = "matmul_nn_unaligned_128": "matmul_tile_unaligned" + "tile" + "tile_128";
-    MATMUL_TN_UNALIGNED_128 = "matmul_tn_unaligned_128": "matmul_tile_unaligned" + "tile" + "tile_128";
+    MATMUL_NT_TILE_64 = "matmul_nt_tile_64": "matmul_tile" + "tile" + "depths_straight" + "tile_64";
+    MATMUL_NN_TILE_64 = "matmul_nn_tile_64": "matmul_tile" + "tile" + "depths_straight" + "tile_64";
+    MATMUL_TN_TILE_64 = "matmul_tn_tile_64": "matmul_tile" + "tile" + "depths_straight" + "tile_64";
+    MATMUL_NT_TILE_128 = "matmul_nt_tile_128": "matmul_tile" + "tile" + "depths_straight" + "tile_128";
+    MATMUL_NN_TILE_128 = "matmul_nn_tile_128": "matmul_tile" + "tile" + "depths_straight" + "tile_128";
+    MATMUL_TN_TILE_128 = "matmul_tn_tile_128": "matmul_tile" + "tile" + "depths_straight" + "tile_128";
+    MATMUL_NT_UNALIGNED_64 = "matmul_nt_unaligned_64": "matmul_tile_unaligned" + "tile" + "depths_looped" + "tile_64";
+    MATMUL_NN_UNALIGNED_64 = "matmul_nn_unaligned_64": "matmul_tile_unaligned" + "tile" + "depths_looped" + "tile_64";
+    MATMUL_TN_UNALIGNED_64 = "matmul_tn_unaligned_64": "matmul_tile_unaligned" + "tile" + "depths_looped" + "tile_64";
+    MATMUL_NT_UNALIGNED_128 = "matmul_nt_unaligned_128": "matmul_tile_unaligned" + "tile" + "depths_looped" + "tile_128";
+    MATMUL_NN_UNALIGNED_128 = "matmul_nn_unaligned_128": "matmul_tile_unaligned" + "tile" + "depths_looped" + "tile_128";
+    MATMUL_TN_UNALIGNED_128 = "matmul_tn_unaligned_128": "matmul_tile_unaligned" + "tile" + "depths_looped" + "tile_128";
     MATMUL_NT_UNITS = "matmul_nt_units": "matmul_units",
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(25_600);
     MATMUL_NN_UNITS = "matmul_nn_units": "matmul_units",
@@ -111,7 +111,7 @@ const MANY: usize = 4 * BUSY;
 const LEAST_PART: usize = 64;
 /// Depths that matrix units sum at most: their sums lose digits as they grow (2e-5 of a product's size here).
 const MOST_UNITS_PART: usize = 2048;
-/// Floating-point operations from which a product is worth the measuring of its operands.
+/// Floating-point operations from which a product is worth the measuring of its operands, or a kernel of its own.
 const LEAST_UNITS_FLOPS: u64 = 500_000_000;
 
 /// Which variant serves `product` on an adapter.
@@ -129,6 +129,9 @@ pub fn select(profile: &Profile, product: &Product) -> Variant {
             true => Tile::Registers,
             false => Tile::Strided,
         });
+    }
+    if !aligned && product.flops() < LEAST_UNITS_FLOPS && Tile::Strided.serves(profile, product) {
+        return whole(Tile::Strided); // compiles sooner than it would save
     }
     let tiles = |side: usize| product.matrices * m.div_ceil(side) * n.div_ceil(side);
     // The parts are summed in vec4s, and of one product.

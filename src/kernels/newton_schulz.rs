@@ -8,7 +8,7 @@ kernels! {
     WIDEN = "widen";
     NARROW = "narrow";
     GRAM_REGISTERS = "gram_registers";
-    GRAM_TILE = "gram_tile" + "tile" + "tile_64";
+    GRAM_TILE = "gram_tile" + "tile" + "depths_straight" + "tile_64";
 }
 
 /// y = scale · p(X/‖X‖_F), p the steps' polynomials (a, b, c) one after the other: y `[m, n]` like X.
