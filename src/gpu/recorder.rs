@@ -7,7 +7,7 @@ use super::device::{Gpu, Profile};
 use super::dtype::DType;
 use super::kernel::{Access, Binding, Kernel};
 use super::ledger::{Class, Lifetime, Memory, share};
-use super::plan::{Dispatch, PlanRecord, Repeat};
+use super::plan::{Dispatch, DispatchInfo, PlanRecord, Repeat};
 use super::tensor::Tensor;
 use super::workspace::Workspace;
 use crate::{Error, Result};
@@ -260,11 +260,9 @@ impl Recorder {
         self.dispatches_that(plan, Dispatch::is_ordinary)
     }
 
-    /// Bytes that those read and write, each tensor of a dispatch once.
-    pub fn bytes_moved(&self, plan: &str) -> u64 {
-        let plan = self.plans.iter().filter(|p| p.name == plan);
-        let dispatches = plan.flat_map(|p| p.order().into_iter().map(|at| &p.dispatches[at]));
-        dispatches.filter(|d| d.is_ordinary()).map(|d| d.info().bytes()).sum()
+    /// What there is to know of each of those.
+    pub fn ordinary_infos(&self, plan: &str) -> Vec<DispatchInfo> {
+        self.in_order(plan).filter(|dispatch| dispatch.is_ordinary()).map(Dispatch::info).collect()
     }
 
     /// The names of the plans, in the order in which they were begun.
@@ -273,9 +271,12 @@ impl Recorder {
     }
 
     fn dispatches_that(&self, plan: &str, wanted: impl Fn(&Dispatch) -> bool) -> Vec<(&'static str, &[Tensor])> {
-        let plan = self.plans.iter().filter(|p| p.name == plan);
-        let dispatches = plan.flat_map(|p| p.order().into_iter().map(|at| &p.dispatches[at]));
-        dispatches.filter(|d| wanted(d)).map(|d| (d.kernel.name, &d.bindings[..])).collect()
+        self.in_order(plan).filter(|d| wanted(d)).map(|d| (d.kernel.name, &d.bindings[..])).collect()
+    }
+
+    fn in_order(&self, plan: &str) -> impl Iterator<Item = &Dispatch> {
+        let plan = self.plans.iter().find(|p| p.name == plan);
+        plan.into_iter().flat_map(|p| p.order().into_iter().map(|at| &p.dispatches[at]))
     }
 
     /// Number of dispatches of a plan's longest replay.

@@ -6,7 +6,7 @@ use std::path::Path;
 use multinorm::config::{
     OptimizerConfig, Pass, Role, Rule, RunConfig, RunDefaults, Spectral, SpectralVariant, optimizer_names, rank_for,
 };
-use multinorm::gpu::{Class, DType, Form, Profile, Recorder, bytes_in_words};
+use multinorm::gpu::{Class, DType, DispatchInfo, Form, Profile, Recorder, bytes_in_words};
 use multinorm::optim::{Perturbed, StepTensors, Update, record, record_ahead, record_directions, record_perturbation};
 use multinorm::train::record_training;
 
@@ -139,19 +139,16 @@ fn measured(config: &OptimizerConfig) -> (f64, usize) {
         let ahead = record_ahead(&mut rec, config, &update, shared);
         record(&mut rec, config, &Update { ahead: ahead.as_ref(), ..update }, shared).unwrap();
     }
-    let passes = rec.bytes_moved("update") as f64 / weight.bytes() as f64 - 3.0;
-    let mut multiplications = 0;
-    for (kernel, bindings) in rec.ordinary_dispatches("update") {
-        let of = |at: usize| bindings[at].len() as f64;
-        if kernel.starts_with("matmul") {
-            // MK·KN·MN is the square of MNK.
-            multiplications += (of(0) * of(1) * of(2)).sqrt().round() as usize;
-        } else if kernel == "perturb_low_rank" {
-            multiplications += weight.len() * bindings[2].shape[0];
-        } else if kernel.starts_with("gram") {
-            multiplications += bindings[0].len() * bindings[0].shape[0];
-        }
-    }
+    let ordinary = rec.ordinary_infos("update");
+    let passes = ordinary.iter().map(DispatchInfo::bytes).sum::<u64>() as f64 / weight.bytes() as f64 - 3.0;
+    let multiplications = ordinary.iter().map(|dispatch| match dispatch.kernel.name {
+        name if name.starts_with("matmul") => dispatch.flops as usize / 2,
+        "perturb_low_rank" => weight.len() * dispatch.shapes[2][0],
+        // Half of it is computed.
+        name if name.starts_with("gram") => dispatch.shapes[0].iter().product::<usize>() * dispatch.shapes[0][0],
+        _ => 0,
+    });
+    let multiplications = multiplications.sum();
     (passes, multiplications)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use multinorm::config::{MezoConfig, OptimizerConfig, Recipe, Role, Rule, optimizer_names};
-use multinorm::gpu::{Class, DType, Due, Gpu, Recorder, Tensor, Workspace, bytes_in_words};
+use multinorm::gpu::{Class, DType, DispatchInfo, Due, Gpu, Recorder, Tensor, Workspace, bytes_in_words};
 use multinorm::kernels::norms::Place;
 use multinorm::kernels::scaled::{Scaled, materialize};
 use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
@@ -267,7 +267,7 @@ async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2]
     let dispatches = recorded.rec.ordinary_dispatches("update");
     let named = dispatches.iter().flat_map(|(_, bindings)| *bindings);
     let reads = named.filter(|binding| **binding == recorded.input).count();
-    let moved = recorded.rec.bytes_moved("update");
+    let moved = recorded.rec.ordinary_infos("update").iter().map(DispatchInfo::bytes).sum::<u64>();
     let kernels = dispatches.len();
     let state = recorded.rec.memory().bytes(Class::OptimizerState);
     let copied = 2 * recorded.weight.bytes();
