@@ -1,13 +1,16 @@
 // y = ALPHA x xT + BETA z + GAMMA I for symmetric z: the lower triangle is computed and mirrored.
 // An 8x8 block of y a lane, no workgroup memory; K is a multiple of 4.
-override M: u32;
-override K: u32;
 override ALPHA: f32 = 1.0;
 override BETA: f32 = 0.0;   // 0: z is not read
 override GAMMA: f32 = 0.0;
+struct Params {
+    m: u32,
+    k: u32,
+}
 @group(0) @binding(0) var<storage, read>       x: array<vec4<f32>>;  // [M, K]
 @group(0) @binding(1) var<storage, read>       z: array<f32>;        // [M, M]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [M, M]
+@group(0) @binding(3) var<uniform>             params: Params;
 
 @compute @workgroup_size(8)
 fn gram_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -18,10 +21,10 @@ fn gram_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     var row_at: array<u32, 8>;
     var col_at: array<u32, 8>;
     for (var i = 0u; i < 8u; i++) {
-        row_at[i] = min(row + i, M - 1u) * (K / 4u);
-        col_at[i] = min(col + i, M - 1u) * (K / 4u);
+        row_at[i] = min(row + i, params.m - 1u) * (params.k / 4u);
+        col_at[i] = min(col + i, params.m - 1u) * (params.k / 4u);
     }
-    for (var k = 0u; k < K / 4u; k++) {
+    for (var k = 0u; k < params.k / 4u; k++) {
         var b: array<vec4<f32>, 8>;
         for (var j = 0u; j < 8u; j++) { b[j] = x[col_at[j] + k]; }
         for (var i = 0u; i < 8u; i++) {
@@ -33,12 +36,12 @@ fn gram_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     }
     for (var i = 0u; i < 8u; i++) {
         for (var j = 0u; j < 8u; j++) {
-            if (row + i < M && col + j <= row + i) {
+            if (row + i < params.m && col + j <= row + i) {
                 var value = ALPHA * acc[i][j];
-                if (BETA != 0.0) { value = fma(BETA, z[(row + i) * M + col + j], value); }
+                if (BETA != 0.0) { value = fma(BETA, z[(row + i) * params.m + col + j], value); }
                 if (col + j == row + i) { value += GAMMA; }
-                y[(row + i) * M + col + j] = value;
-                y[(col + j) * M + row + i] = value;
+                y[(row + i) * params.m + col + j] = value;
+                y[(col + j) * params.m + row + i] = value;
             }
         }
     }

@@ -3,9 +3,15 @@
 override ALPHA: f32 = 1.0;
 override BETA: f32 = 0.0;   // 0: z is not read
 override GAMMA: f32 = 0.0;
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+}
 @group(0) @binding(0) var<storage, read>       x: array<vec4<f32>>;  // [matrices, M, K]
 @group(0) @binding(1) var<storage, read>       z: array<f32>;        // [matrices, M, M]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [matrices, M, M]
+@group(0) @binding(3) var<uniform>             params: Params;
 
 var<private> matrix: u32;
 
@@ -14,19 +20,19 @@ var<private> matrix: u32;
 fn gram_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     if (group.x > group.y) { return; }
     matrix = group.z;
-    tile_product(group.y * TILE, group.x * TILE, 0u, K, lane);
-    let first = matrix * M * M;
+    tile_product(group.y * TILE, group.x * TILE, 0u, params.k, lane);
+    let first = matrix * params.m * params.m;
     for (var i = 0u; i < 8u; i++) {
         let row = group.y * TILE + sum_row(i, lane);
         for (var j = 0u; j < VECS; j++) {
             for (var c = 0u; c < 4u; c++) {
                 let col = group.x * TILE + sum_col(j, lane) + c;
-                if (row < M && col <= row) {
+                if (row < params.m && col <= row) {
                     var value = ALPHA * sums[i * VECS + j][c];
-                    if (BETA != 0.0) { value = fma(BETA, z[first + row * M + col], value); }
+                    if (BETA != 0.0) { value = fma(BETA, z[first + row * params.m + col], value); }
                     if (col == row) { value += GAMMA; }
-                    y[first + row * M + col] = value;
-                    y[first + col * M + row] = value;
+                    y[first + row * params.m + col] = value;
+                    y[first + col * params.m + row] = value;
                 }
             }
         }
@@ -34,7 +40,7 @@ fn gram_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 }
 
 fn load_a(outer: u32, inner: u32) -> vec4<f32> {
-    return x[(matrix * M + outer) * (K / 4u) + inner / 4u];
+    return x[(matrix * params.m + outer) * (params.k / 4u) + inner / 4u];
 }
 
 fn load_b(outer: u32, inner: u32) -> vec4<f32> {

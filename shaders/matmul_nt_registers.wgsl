@@ -1,12 +1,15 @@
 // y = x wT: an 8x8 block of y a lane, no workgroup memory; K is a multiple of 4.
 // The lanes of a workgroup stand side by side along N and share their rows of x.
-override M: u32;
-override N: u32;
-override K: u32;
 override ACCUMULATE: bool = false;
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+}
 @group(0) @binding(0) var<storage, read>       x: array<vec4<f32>>;  // [M, K]
 @group(0) @binding(1) var<storage, read>       w: array<vec4<f32>>;  // [N, K]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [M, N]
+@group(0) @binding(3) var<uniform>             params: Params;
 
 @compute @workgroup_size(8)
 fn matmul_nt_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -16,10 +19,10 @@ fn matmul_nt_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     var x_at: array<u32, 8>;
     var w_at: array<u32, 8>;
     for (var i = 0u; i < 8u; i++) {
-        x_at[i] = min(row + i, M - 1u) * (K / 4u);
-        w_at[i] = min(col + i, N - 1u) * (K / 4u);
+        x_at[i] = min(row + i, params.m - 1u) * (params.k / 4u);
+        w_at[i] = min(col + i, params.n - 1u) * (params.k / 4u);
     }
-    for (var k = 0u; k < K / 4u; k++) {
+    for (var k = 0u; k < params.k / 4u; k++) {
         var b: array<vec4<f32>, 8>;
         for (var j = 0u; j < 8u; j++) { b[j] = w[w_at[j] + k]; }
         for (var i = 0u; i < 8u; i++) {
@@ -31,8 +34,8 @@ fn matmul_nt_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     }
     for (var i = 0u; i < 8u; i++) {
         for (var j = 0u; j < 8u; j++) {
-            if (row + i < M && col + j < N) {
-                let at = (row + i) * N + col + j;
+            if (row + i < params.m && col + j < params.n) {
+                let at = (row + i) * params.n + col + j;
                 y[at] = select(0.0, y[at], ACCUMULATE) + acc[i][j];
             }
         }

@@ -1,15 +1,18 @@
 // y = a b for any strides of a and b: the layouts and odd sizes that the vec4 forms do not take. 8x8 of y a lane.
-override M: u32;
-override N: u32;
-override K: u32;
-override A_M: u32;  // step in a from one row of y to the next
-override A_K: u32;  // step in a along the inner dimension
-override B_N: u32;
-override B_K: u32;
 override ACCUMULATE: bool = false;
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    a_m: u32,  // step in a from one row of y to the next
+    a_k: u32,  // step in a along the inner dimension
+    b_n: u32,
+    b_k: u32,
+}
 @group(0) @binding(0) var<storage, read>       a: array<f32>;  // M by K
 @group(0) @binding(1) var<storage, read>       b: array<f32>;  // K by N
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;  // [M, N]
+@group(0) @binding(3) var<uniform>             params: Params;
 
 @compute @workgroup_size(8)
 fn matmul_strided(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -19,21 +22,21 @@ fn matmul_strided(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     var a_at: array<u32, 8>;
     var b_at: array<u32, 8>;
     for (var i = 0u; i < 8u; i++) {
-        a_at[i] = min(row + i, M - 1u) * A_M;
-        b_at[i] = min(col + 8u * i, N - 1u) * B_N;
+        a_at[i] = min(row + i, params.m - 1u) * params.a_m;
+        b_at[i] = min(col + 8u * i, params.n - 1u) * params.b_n;
     }
-    for (var k = 0u; k < K; k++) {
+    for (var k = 0u; k < params.k; k++) {
         var b_k: array<f32, 8>;
-        for (var j = 0u; j < 8u; j++) { b_k[j] = b[b_at[j] + k * B_K]; }
+        for (var j = 0u; j < 8u; j++) { b_k[j] = b[b_at[j] + k * params.b_k]; }
         for (var i = 0u; i < 8u; i++) {
-            let a_k = a[a_at[i] + k * A_K];
+            let a_k = a[a_at[i] + k * params.a_k];
             for (var j = 0u; j < 8u; j++) { acc[i][j] = fma(a_k, b_k[j], acc[i][j]); }
         }
     }
     for (var i = 0u; i < 8u; i++) {
         for (var j = 0u; j < 8u; j++) {
-            if (row + i < M && col + 8u * j < N) {
-                let at = (row + i) * N + col + 8u * j;
+            if (row + i < params.m && col + 8u * j < params.n) {
+                let at = (row + i) * params.n + col + 8u * j;
                 y[at] = select(0.0, y[at], ACCUMULATE) + acc[i][j];
             }
         }

@@ -1,26 +1,32 @@
 // y = a b, a tile of y a workgroup; K_PART deep where several workgroups share a tile, each with its own y for the sum.
 // Sizes along which a matrix lies in memory are multiples of 4.
 override ACCUMULATE: bool = false;
-override K_PART: u32;      // depths of a part; a multiple of 16 where there is more than one
-override PARTS: u32 = 1u;  // of K
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    k_part: u32,  // depths of a part; a multiple of 16 where there is more than one
+    parts: u32,   // of K
+}
 @group(0) @binding(0) var<storage, read>       a: array<vec4<f32>>;  // [matrices, M, K] or [matrices, K, M]
 @group(0) @binding(1) var<storage, read>       b: array<vec4<f32>>;  // [matrices, N, K] or [matrices, K, N]
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // [matrices, PARTS, M, N]
+@group(0) @binding(3) var<uniform>             params: Params;
 
 var<private> matrix: u32;
 
 // Workgroups: [tiles across, tiles down, matrices * PARTS].
 @compute @workgroup_size(LANES)
 fn matmul_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    matrix = group.z / PARTS;
-    let begin = group.z % PARTS * K_PART;
-    tile_product(group.y * TILE, group.x * TILE, begin, min(begin + K_PART, K), lane);
+    matrix = group.z / params.parts;
+    let begin = group.z % params.parts * params.k_part;
+    tile_product(group.y * TILE, group.x * TILE, begin, min(begin + params.k_part, params.k), lane);
     for (var i = 0u; i < 8u; i++) {
         let row = group.y * TILE + sum_row(i, lane);
         for (var j = 0u; j < VECS; j++) {
             let col = group.x * TILE + sum_col(j, lane);
-            if (row < M && col < N) {
-                let at = (group.z * M + row) * (N / 4u) + col / 4u;
+            if (row < params.m && col < params.n) {
+                let at = (group.z * params.m + row) * (params.n / 4u) + col / 4u;
                 y[at] = select(vec4<f32>(), y[at], ACCUMULATE) + sums[i * VECS + j];
             }
         }
@@ -28,11 +34,11 @@ fn matmul_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
 }
 
 fn load_a(outer: u32, inner: u32) -> vec4<f32> {
-    let pitch = select(M, K, A_BY_DEPTH) / 4u;
-    return a[matrix * (M * K / 4u) + outer * pitch + min(inner / 4u, pitch - 1u)];
+    let pitch = select(params.m, params.k, A_BY_DEPTH) / 4u;
+    return a[matrix * (params.m * params.k / 4u) + outer * pitch + min(inner / 4u, pitch - 1u)];
 }
 
 fn load_b(outer: u32, inner: u32) -> vec4<f32> {
-    let pitch = select(N, K, B_BY_DEPTH) / 4u;
-    return b[matrix * (N * K / 4u) + outer * pitch + min(inner / 4u, pitch - 1u)];
+    let pitch = select(params.n, params.k, B_BY_DEPTH) / 4u;
+    return b[matrix * (params.n * params.k / 4u) + outer * pitch + min(inner / 4u, pitch - 1u)];
 }

@@ -1,26 +1,29 @@
 // y = gT x: an 8x8 block of y a lane, no workgroup memory; M and N are multiples of 4.
-override M: u32;
-override N: u32;
-override K: u32;
 override ACCUMULATE: bool = false;
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+}
 @group(0) @binding(0) var<storage, read>       g: array<vec4<f32>>;  // [K, M]
 @group(0) @binding(1) var<storage, read>       x: array<vec4<f32>>;  // [K, N]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [M, N]
+@group(0) @binding(3) var<uniform>             params: Params;
 
 @compute @workgroup_size(8)
 fn matmul_tn_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y * 8u;
     let col = (group.x * 8u + lane) * 8u;
     var acc: array<array<f32, 8>, 8>;
-    let top = min(row, M - 4u) / 4u;
-    let bottom = min(row + 4u, M - 4u) / 4u;
-    let left = min(col, N - 4u) / 4u;
-    let right = min(col + 4u, N - 4u) / 4u;
-    for (var k = 0u; k < K; k++) {
-        let a0 = g[k * (M / 4u) + top];
-        let a1 = g[k * (M / 4u) + bottom];
-        let b0 = x[k * (N / 4u) + left];
-        let b1 = x[k * (N / 4u) + right];
+    let top = min(row, params.m - 4u) / 4u;
+    let bottom = min(row + 4u, params.m - 4u) / 4u;
+    let left = min(col, params.n - 4u) / 4u;
+    let right = min(col + 4u, params.n - 4u) / 4u;
+    for (var k = 0u; k < params.k; k++) {
+        let a0 = g[k * (params.m / 4u) + top];
+        let a1 = g[k * (params.m / 4u) + bottom];
+        let b0 = x[k * (params.n / 4u) + left];
+        let b1 = x[k * (params.n / 4u) + right];
         let a = array(a0.x, a0.y, a0.z, a0.w, a1.x, a1.y, a1.z, a1.w);
         let b = array(b0.x, b0.y, b0.z, b0.w, b1.x, b1.y, b1.z, b1.w);
         for (var i = 0u; i < 8u; i++) {
@@ -29,8 +32,8 @@ fn matmul_tn_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     }
     for (var i = 0u; i < 8u; i++) {
         for (var j = 0u; j < 8u; j++) {
-            if (row + i < M && col + j < N) {
-                let at = (row + i) * N + col + j;
+            if (row + i < params.m && col + j < params.n) {
+                let at = (row + i) * params.n + col + j;
                 y[at] = select(0.0, y[at], ACCUMULATE) + acc[i][j];
             }
         }

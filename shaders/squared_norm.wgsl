@@ -1,12 +1,15 @@
 // partial[p, b] = (bits of max |x|, sum of (x / unit)^2) over block b of gradient p; the unit follows from the maximum, and
 // is 1 for all but extreme numbers. Blocks that a gradient does not have count nothing.
-override GRADIENTS: u32 = 1u;
-override LEN: u32;       // Reals of a gradient
-override BLOCK: u32;     // Reals of a workgroup
-override BLOCKS: u32;    // of a gradient
-override PARTIALS: u32;  // room for blocks, of every gradient
+struct Params {
+    gradients: u32,
+    len: u32,        // Reals of a gradient
+    block: u32,      // Reals of a workgroup
+    blocks: u32,     // of a gradient
+    partials: u32,   // room for blocks, of every gradient
+}
 @group(0) @binding(0) var<storage, read>       x:       array<Real>;       // [GRADIENTS, LEN]
 @group(0) @binding(1) var<storage, read_write> partial: array<vec2<u32>>;  // [GRADIENTS, PARTIALS]
+@group(0) @binding(2) var<uniform>             params:  Params;
 
 @compute @workgroup_size(WG)
 fn squared_norm(
@@ -15,11 +18,11 @@ fn squared_norm(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let number = group.y * count.x + group.x;
-    if (number >= GRADIENTS * BLOCKS) { return; }
-    let gradient = number / BLOCKS;
-    let block = number % BLOCKS;
-    let first = gradient * LEN + block * BLOCK + lane;
-    let end = gradient * LEN + min(LEN, (block + 1u) * BLOCK);
+    if (number >= params.gradients * params.blocks) { return; }
+    let gradient = number / params.blocks;
+    let block = number % params.blocks;
+    let first = gradient * params.len + block * params.block + lane;
+    let end = gradient * params.len + min(params.len, (block + 1u) * params.block);
     var bits = 0u;
     var sum = Real(0.0);
     for (var at = first; at < end; at += WG) {
@@ -37,9 +40,9 @@ fn squared_norm(
         }
     }
     let squares = workgroup_sum(total(sum), lane);
-    let place = gradient * PARTIALS + block;
+    let place = gradient * params.partials + block;
     if (lane == 0u) { partial[place] = vec2(largest, bitcast<u32>(squares)); }
-    for (var rest = block + BLOCKS * (lane + 1u); rest < PARTIALS; rest += BLOCKS * WG) {
-        partial[gradient * PARTIALS + rest] = vec2(0u);
+    for (var rest = block + params.blocks * (lane + 1u); rest < params.partials; rest += params.blocks * WG) {
+        partial[gradient * params.partials + rest] = vec2(0u);
     }
 }

@@ -1,9 +1,12 @@
 // y = the sum of PARTS parts, in their order: what several workgroups made of one product.
-override LEN: u32;    // of y; in vec4s
-override PARTS: u32;
 override ACCUMULATE: bool = false;
+struct Params {
+    len: u32,    // of y; in vec4s
+    parts: u32,
+}
 @group(0) @binding(0) var<storage, read>       parts: array<vec4<f32>>;  // [PARTS, LEN]
 @group(0) @binding(1) var<storage, read_write> y:     array<vec4<f32>>;  // [LEN]
+@group(0) @binding(2) var<uniform>             params: Params;
 
 @compute @workgroup_size(64)
 fn sum_parts(
@@ -12,8 +15,8 @@ fn sum_parts(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = (group.y * count.x + group.x) * 64u + lane;
-    if (at >= LEN) { return; }
+    if (at >= params.len) { return; }
     var sum = parts[at];
-    for (var part = 1u; part < PARTS; part++) { sum += parts[part * LEN + at]; }
+    for (var part = 1u; part < params.parts; part++) { sum += parts[part * params.len + at]; }
     y[at] = select(vec4<f32>(), y[at], ACCUMULATE) + sum;
 }

@@ -127,6 +127,9 @@ fn print_one(kernel: &'static Kernel, profile: &Profile, adapter: Option<&str>, 
         let touched = touched_in_words(&binding);
         println!("  {number}  {:<12}{dtype:<8}{touched:<34}{}", binding.name, binding.shape);
     }
+    if !kernel.params().is_empty() {
+        println!("parameters {}", names_of_params(kernel).join(", "));
+    }
     println!("\n{}", kernel.source.trim_end());
 }
 
@@ -150,7 +153,12 @@ fn as_json(kernel: &'static Kernel, profile: Option<&Profile>, used: &Uses) -> V
         "runs": profile.map(|profile| profile.runs(kernel)),
         "used_by": used.get(kernel.name),
         "bindings": kernel.bindings().map(binding).collect::<Vec<_>>(),
+        "parameters": names_of_params(kernel),
     })
+}
+
+fn names_of_params(kernel: &Kernel) -> Vec<&'static str> {
+    kernel.params().iter().map(|param| param.name).collect()
 }
 
 fn touched_in_words(binding: &Binding<'_>) -> String {

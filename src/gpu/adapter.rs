@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::device::{Form, Profile, has_matrix_units};
+use super::profile::{Form, Profile, has_matrix_units};
 use crate::{Error, Result};
 
 /// What to do when no adapter is found, by system.

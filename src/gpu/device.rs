@@ -8,117 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::adapter::{AdapterChoice, driver_name};
-use super::kernel::{Kernel, Need};
+use super::kernel::Kernel;
+use super::profile::{Form, Profile, has_matrix_units, useful_features};
 use crate::{Error, Result};
-
-/// The form of the matrix products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Register blocks, no workgroup memory: what a software adapter runs fastest.
-    Registers,
-    /// Workgroup tiles with vec4 loads: what a GPU runs fastest.
-    WorkgroupTiles,
-}
-
-/// What a recorder must know of the device; enough to plan memory without one.
-#[derive(Clone, Debug)]
-pub struct Profile {
-    /// The form of the matrix products.
-    pub form: Form,
-    /// Bytes of the largest range one kernel can see.
-    pub max_binding_bytes: u64,
-    /// Bytes of the largest buffer.
-    pub max_buffer_bytes: u64,
-    /// Alignment of a binding's offset, in bytes.
-    pub offset_alignment: u64,
-    /// Whether kernels can be timed one by one.
-    pub timestamps: bool,
-    /// Whether the adapter is a program on the CPU.
-    pub software: bool,
-    /// Half precision in kernels.
-    pub f16: bool,
-    /// Lanes of every subgroup, where there are subgroup operations and all have as many.
-    pub subgroup_lanes: Option<u32>,
-    /// Lanes of the smallest subgroup, where there are subgroup operations: a power of two.
-    pub min_subgroup_lanes: Option<u32>,
-    /// Cooperative matrices of 16×16 with f16 operands and f32 sums.
-    pub matrix_units: bool,
-    /// Whether products of f32 matrices may be made on f16 matrix units, each operand as a sum of two halves.
-    pub splits_f32: bool,
-    /// Bytes of workgroup memory.
-    pub max_workgroup_bytes: u32,
-    /// Invocations of a workgroup.
-    pub max_invocations: u32,
-}
-
-impl Profile {
-    /// Which sizes of cooperative matrices there are only the adapter itself can tell: [`has_matrix_units`].
-    pub(super) fn of(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Self {
-        let software = info.device_type == wgpu::DeviceType::Cpu;
-        let subgroups = features.contains(wgpu::Features::SUBGROUP);
-        let one_size = subgroups && info.subgroup_min_size == info.subgroup_max_size;
-        Self {
-            f16: features.contains(wgpu::Features::SHADER_F16),
-            subgroup_lanes: one_size.then_some(info.subgroup_min_size),
-            min_subgroup_lanes: subgroups.then_some(info.subgroup_min_size),
-            splits_f32: false,
-            matrix_units: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
-            max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
-            max_invocations: limits.max_compute_invocations_per_workgroup,
-            form: if software { Form::Registers } else { Form::WorkgroupTiles },
-            max_binding_bytes: limits.max_storage_buffer_binding_size,
-            max_buffer_bytes: limits.max_buffer_size,
-            offset_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
-            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
-            software,
-        }
-    }
-
-    /// WebGPU's default limits: what every browser gives.
-    pub fn webgpu_default(form: Form) -> Self {
-        let limits = wgpu::Limits::default();
-        Self {
-            form,
-            max_binding_bytes: limits.max_storage_buffer_binding_size,
-            max_buffer_bytes: limits.max_buffer_size,
-            offset_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
-            timestamps: false,
-            software: form == Form::Registers,
-            f16: false,
-            subgroup_lanes: None,
-            min_subgroup_lanes: None,
-            matrix_units: false,
-            splits_f32: false,
-            max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
-            max_invocations: limits.max_compute_invocations_per_workgroup,
-        }
-    }
-
-    /// Whether the adapter has all that a kernel needs.
-    pub fn runs(&self, kernel: &Kernel) -> bool {
-        kernel.needs.iter().all(|need| self.has(*need))
-    }
-
-    /// Whether the adapter has something that a kernel needs.
-    pub fn has(&self, need: Need) -> bool {
-        match need {
-            Need::F16 => self.f16,
-            Need::Subgroups(lanes) => self.subgroup_lanes == Some(lanes),
-            Need::AnySubgroups => self.min_subgroup_lanes.is_some(),
-            Need::MatrixUnits => self.matrix_units,
-            Need::WorkgroupBytes(bytes) => bytes <= self.max_workgroup_bytes,
-            Need::Invocations(n) => n <= self.max_invocations,
-        }
-    }
-}
-
-/// The features that some kernel can use.
-pub(super) fn useful_features() -> wgpu::Features {
-    wgpu::Features::TIMESTAMP_QUERY
-        | wgpu::Features::SHADER_F16
-        | wgpu::Features::SUBGROUP
-        | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
-}
 
 /// The end of a future that waits for nothing: outside a browser errors are told at once.
 #[cfg(not(target_arch = "wasm32"))]
@@ -142,15 +34,6 @@ fn experimental_features() -> wgpu::ExperimentalFeatures {
     unsafe {
         wgpu::ExperimentalFeatures::enabled()
     }
-}
-
-/// Whether the adapter's cooperative matrices have the size and the types that the kernels are written for.
-pub(super) fn has_matrix_units(adapter: &wgpu::Adapter) -> bool {
-    adapter.cooperative_matrix_properties().iter().any(|shape| {
-        [shape.m_size, shape.n_size, shape.k_size] == [16; 3]
-            && shape.ab_type == wgpu::CooperativeScalarType::F16
-            && shape.cr_type == wgpu::CooperativeScalarType::F32
-    })
 }
 
 /// How to open a device.

@@ -24,7 +24,7 @@ pub struct Kernel {
     pub needs: &'static [Need],
     /// Bytes of `source` that are its own: what follows is the libraries'.
     pub(crate) own_bytes: usize,
-    pub(crate) read_off: OnceLock<Vec<Binding<'static>>>,
+    pub(crate) read_off: OnceLock<(Vec<Binding<'static>>, Vec<Param>)>,
 }
 
 /// Something that not every adapter has.
@@ -73,6 +73,24 @@ pub struct Binding<'a> {
     pub shape: &'a str,
 }
 
+/// A number that every dispatch tells its kernel: a member of `struct Params`, which is bound as a uniform after the tensors.
+///
+/// An override makes a pipeline of its own of every value; a parameter does not, and compiles sooner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// The member's name; who records a dispatch writes it in capitals, like an override's.
+    pub name: &'static str,
+    /// Whether it is an `f32`; else a `u32`.
+    pub is_float: bool,
+}
+
+impl Param {
+    /// Whether a dispatch calls it so.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+}
+
 impl Kernel {
     /// A kernel of a caller's own: its entry point is called as it is, and WebGPU's default limits are enough for it.
     pub const fn new(name: &'static str, source: &'static str) -> Self {
@@ -85,7 +103,25 @@ impl Kernel {
     ///
     /// A test compares them with what naga makes of the same text.
     pub fn bindings(&self) -> impl Iterator<Item = Binding<'static>> {
-        self.read_off.get_or_init(|| self.read_bindings()).iter().copied()
+        self.read_off().0.iter().copied()
+    }
+
+    /// The parameters in their order, read off the text as well.
+    pub fn params(&self) -> &[Param] {
+        &self.read_off().1
+    }
+
+    fn read_off(&self) -> &(Vec<Binding<'static>>, Vec<Param>) {
+        self.read_off.get_or_init(|| {
+            let (mut bindings, params) = (self.read_bindings(), params(self.source));
+            let at = bindings.iter().position(|binding| binding.name == PARAMS);
+            assert_eq!(at.is_some(), !params.is_empty(), "{}: `struct Params` and `{PARAMS}`", self.name);
+            if let Some(at) = at {
+                assert_eq!(at + 1, bindings.len(), "{}: `{PARAMS}` is bound last", self.name);
+                bindings.pop();
+            }
+            (bindings, params)
+        })
     }
 
     fn read_bindings(&self) -> Vec<Binding<'static>> {
@@ -101,6 +137,23 @@ impl Kernel {
         };
         declared.map(of_line).collect()
     }
+}
+
+/// The uniform of the parameters.
+const PARAMS: &str = "params";
+
+/// The members of `struct Params`, a line each.
+fn params(text: &'static str) -> Vec<Param> {
+    let Some((_, from)) = text.split_once("struct Params {") else { return Vec::new() };
+    let (members, _) = from.split_once('}').expect("a struct ends");
+    let members =
+        members.lines().filter_map(|line| line.split("//").next()?.trim().trim_end_matches(',').split_once(':'));
+    let param = |(name, ty): (&'static str, &'static str)| match ty.trim() {
+        "f32" => Param { name: name.trim(), is_float: true },
+        "u32" => Param { name: name.trim(), is_float: false },
+        other => panic!("Params.{name} is of type {other}"),
+    };
+    members.map(param).collect()
 }
 
 /// `@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;  // [M, K]`

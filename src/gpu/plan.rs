@@ -14,7 +14,10 @@ pub(super) struct PlanRecord {
 pub(super) struct Dispatch {
     pub kernel: &'static Kernel,
     pub bindings: Vec<Tensor>,
+    /// Overrides and parameters.
     pub constants: Vec<(&'static str, f64)>,
+    /// The parameters alone, as the kernel reads them.
+    pub params: Vec<u32>,
     pub groups: [u32; 3],
     /// Floating-point operations, where the function that recorded it tells them.
     pub flops: u64,
@@ -31,7 +34,7 @@ pub(super) struct Dispatch {
 pub struct DispatchInfo {
     /// The kernel.
     pub kernel: &'static Kernel,
-    /// Its overrides.
+    /// Its overrides and parameters.
     pub constants: Vec<(&'static str, f64)>,
     /// Shapes of what is bound, in order.
     pub shapes: Vec<Vec<usize>>,
@@ -61,6 +64,12 @@ impl Dispatch {
     /// Whether it stands behind no gate and under no interval.
     pub fn is_ordinary(&self) -> bool {
         self.gated.is_none() && self.every.is_none()
+    }
+
+    /// What makes its pipeline.
+    pub fn overrides(&self) -> Vec<(&'static str, f64)> {
+        let is_param = |name: &str| self.kernel.params().iter().any(|param| param.is(name));
+        self.constants.iter().copied().filter(|(name, _)| !is_param(name)).collect()
     }
 
     pub fn info(&self) -> DispatchInfo {

@@ -1,15 +1,15 @@
 //! Recording: tensors and dispatches as data, before anything is allocated.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use super::device::{Gpu, Profile};
 use super::dtype::DType;
-use super::kernel::{Access, Binding, Kernel};
-use super::ledger::{Class, Lifetime, Memory, share};
+use super::kernel::{Access, Binding, Kernel, Param};
+use super::layout::{Layout, TensorRecord};
+use super::ledger::{Class, Memory};
 use super::plan::{Dispatch, DispatchInfo, PlanRecord, Repeat};
+use super::profile::Profile;
 use super::tensor::Tensor;
-use super::workspace::Workspace;
 use crate::{Error, Result};
 
 /// Workgroups that one dimension of a dispatch can have under WebGPU's default limits.
@@ -43,19 +43,6 @@ struct Derived {
     writes: HashMap<usize, u64>,
     /// Whether what is being recorded is made at times only, or several times over.
     within_body: bool,
-}
-
-pub(super) struct TensorRecord {
-    pub name: String,
-    pub class: Class,
-    pub bytes: u64,
-    pub persistent: bool,
-    /// Whether dispatches take their workgroups from it.
-    pub indirect: bool,
-    /// Whether a kernel binds it as a uniform.
-    pub uniform: bool,
-    /// The plan that a transient tensor belongs to.
-    plan: Option<usize>,
 }
 
 impl Recorder {
@@ -92,9 +79,11 @@ impl Recorder {
         self.derived = Derived::default();
     }
 
-    /// Records one dispatch. `bindings` are those of the kernel's group 0, in order; `constants` its overrides.
+    /// Records one dispatch. `bindings` are those of the kernel's group 0, in order; `constants` its overrides and its
+    /// parameters.
     ///
-    /// Panics on a grid without workgroups or beyond WebGPU's limit, which would pass for work done.
+    /// Panics on a grid without workgroups or beyond WebGPU's limit, which would pass for work done, and on a parameter
+    /// that is not given.
     pub fn dispatch(
         &mut self,
         kernel: &'static Kernel,
@@ -135,6 +124,7 @@ impl Recorder {
             kernel,
             bindings: bindings.iter().map(|&tensor| tensor.clone()).collect(),
             constants: constants.to_vec(),
+            params: words_of_params(kernel, constants),
             groups,
             flops: 0,
             gated: None,
@@ -239,15 +229,16 @@ impl Recorder {
         self.staging_bytes += bytes;
     }
 
-    /// Each kernel with the constants it is used with, once each.
+    /// Each kernel with the overrides it is used with, once each: what pipelines are made of.
     pub fn kernels(&self) -> Vec<(&'static Kernel, Vec<(&'static str, f64)>)> {
         let mut seen = HashSet::new();
         let uses = self.plans.iter().flat_map(|plan| &plan.dispatches);
-        let first = uses.filter(|dispatch| {
-            let bits: Vec<(&str, u64)> = dispatch.constants.iter().map(|&(name, x)| (name, x.to_bits())).collect();
-            seen.insert((std::ptr::from_ref(dispatch.kernel), bits))
-        });
-        first.map(|dispatch| (dispatch.kernel, dispatch.constants.clone())).collect()
+        let uses = uses.map(|dispatch| (dispatch.kernel, dispatch.overrides()));
+        uses.filter(|(kernel, overrides)| {
+            let bits: Vec<(&str, u64)> = overrides.iter().map(|&(name, x)| (name, x.to_bits())).collect();
+            seen.insert((*kernel, bits))
+        })
+        .collect()
     }
 
     /// The kernel and the tensors of every dispatch of a plan's longest replay.
@@ -287,7 +278,7 @@ impl Recorder {
     /// Bytes by class that [`Recorder::allocate`] will take: the same layout, not an estimate.
     pub fn memory(&self) -> Memory {
         let mut memory = Memory::default();
-        for buffer in self.layout().buffers {
+        for buffer in Layout::of(&self.tensors, &self.plans).buffers {
             memory.add(buffer.class, buffer.bytes);
         }
         memory.add(Class::Scratch, self.staging_bytes);
@@ -296,7 +287,7 @@ impl Recorder {
 
     /// Whether every buffer and binding fits the device; the message names the tensor and both sizes.
     pub fn check_limits(&self) -> Result<()> {
-        for buffer in self.layout().buffers {
+        for buffer in Layout::of(&self.tensors, &self.plans).buffers {
             if buffer.bytes > self.profile.max_buffer_bytes {
                 return Err(Error::TooLarge(format!(
                     "{} needs a buffer of {} bytes, the adapter's largest is {}: choose a smaller model, micro-batch \
@@ -321,77 +312,21 @@ impl Recorder {
         }
         Ok(())
     }
-
-    /// Allocates every buffer and makes every pipeline and bind group.
-    ///
-    /// Errors: a buffer or binding beyond the device's limits, memory that is not there, a kernel that the driver
-    /// refuses; each with the label of the buffer or kernel.
-    pub async fn allocate(self, gpu: &Gpu) -> Result<Workspace> {
-        self.check_limits()?;
-        Workspace::new(gpu, self).await
-    }
-
-    /// Which buffers there will be, and which holds each tensor.
-    pub(super) fn layout(&self) -> Layout {
-        let mut layout = Layout { buffers: Vec::new(), place: vec![None; self.tensors.len()] };
-        for (id, tensor) in self.tensors.iter().enumerate().filter(|(_, t)| t.persistent) {
-            layout.place[id] = Some(layout.buffers.len());
-            let TensorRecord { class, bytes, indirect, uniform, .. } = *tensor;
-            layout.buffers.push(BufferRecord { label: tensor.name.clone(), class, bytes, indirect, uniform });
-        }
-        let lives = self.lifetimes();
-        for class in Class::ALL {
-            let of_class = |life: &&Lifetime| self.tensors[life.tensor].class == class;
-            let plans: Vec<Vec<Lifetime>> =
-                lives.iter().map(|plan| plan.iter().filter(of_class).copied().collect()).collect();
-            let (shared, places) = share(&plans);
-            let base = layout.buffers.len();
-            for (number, buffer) in shared.iter().enumerate() {
-                let label = format!("shared {} {number}", class.name());
-                let bytes = buffer.bytes;
-                layout.buffers.push(BufferRecord { label, class, bytes, indirect: false, uniform: false });
-            }
-            for (tensor, number) in places {
-                layout.place[tensor] = Some(base + number);
-            }
-        }
-        layout
-    }
-
-    fn lifetimes(&self) -> Vec<Vec<Lifetime>> {
-        let of_plan = |plan: &PlanRecord| {
-            let mut lives: BTreeMap<usize, Lifetime> = BTreeMap::new();
-            let mut made: BTreeMap<usize, Option<u32>> = BTreeMap::new();
-            for (body, times) in plan.pieces() {
-                for at in body.clone() {
-                    // What a repetition leaves is there when it begins again.
-                    let [first, last] = if times > 1 { [body.start, body.end - 1] } else { [at; 2] };
-                    let tensors = plan.dispatches[at].bindings.iter().map(|tensor| tensor.id);
-                    for id in tensors.filter(|&id| !self.tensors[id].persistent) {
-                        let (every, name) = (plan.dispatches[at].every, &self.tensors[id].name);
-                        let made = *made.entry(id).or_insert(every);
-                        assert!(made.is_none() || made == every, "transient tensor {name} is made at times only");
-                        let bytes = self.tensors[id].bytes;
-                        lives.entry(id).or_insert(Lifetime { tensor: id, bytes, first, last }).last = last;
-                    }
-                }
-            }
-            lives.into_values().collect()
-        };
-        self.plans.iter().map(of_plan).collect()
-    }
 }
 
-pub(super) struct Layout {
-    pub buffers: Vec<BufferRecord>,
-    /// The buffer of each tensor; none for a transient tensor that no dispatch names.
-    pub place: Vec<Option<usize>>,
-}
-
-pub(super) struct BufferRecord {
-    pub label: String,
-    pub class: Class,
-    pub bytes: u64,
-    pub indirect: bool,
-    pub uniform: bool,
+/// The parameters of a dispatch as its kernel reads them.
+fn words_of_params(kernel: &Kernel, constants: &[(&'static str, f64)]) -> Vec<u32> {
+    let word = |param: &Param| {
+        let given = constants.iter().find(|(name, _)| param.is(name));
+        let &(_, value) = given.unwrap_or_else(|| panic!("{}: no value of the parameter {}", kernel.name, param.name));
+        match param.is_float {
+            true => (value as f32).to_bits(),
+            false => {
+                let fits = value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value);
+                assert!(fits, "{}: {} is a u32, and {value} is given", kernel.name, param.name);
+                value as u32
+            }
+        }
+    };
+    kernel.params().iter().map(word).collect()
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use web_time::Instant;
 
 use super::device::Gpu;
+use super::layout::{Layout, ParamBlocks};
 use super::ledger::Memory;
 use super::plan::{Dispatch, DispatchInfo, Due};
 use super::recorder::Recorder;
@@ -50,11 +51,22 @@ enum Groups {
     Gated(wgpu::Buffer, u64),
 }
 
+impl Recorder {
+    /// Allocates every buffer and makes every pipeline and bind group.
+    ///
+    /// Errors: a buffer or binding beyond the device's limits, memory that is not there, a kernel that the driver
+    /// refuses; each with the label of the buffer or kernel.
+    pub async fn allocate(self, gpu: &Gpu) -> Result<Workspace> {
+        self.check_limits()?;
+        Workspace::new(gpu, self).await
+    }
+}
+
 impl Workspace {
-    pub(super) async fn new(gpu: &Gpu, recorder: Recorder) -> Result<Self> {
+    async fn new(gpu: &Gpu, recorder: Recorder) -> Result<Self> {
         let began = Instant::now();
         let memory = recorder.memory();
-        let layout = recorder.layout();
+        let layout = Layout::of(&recorder.tensors, &recorder.plans);
         let mut buffers = Vec::with_capacity(layout.buffers.len());
         for record in &layout.buffers {
             let mut usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
@@ -69,7 +81,7 @@ impl Workspace {
         for plan in &recorder.plans {
             let mut steps = Vec::with_capacity(plan.dispatches.len());
             for dispatch in &plan.dispatches {
-                steps.push(workspace.step(gpu, dispatch).await?);
+                steps.push(workspace.step(gpu, dispatch, &layout.params).await?);
             }
             workspace.plans.push(Plan { name: plan.name.clone(), steps, pieces: plan.pieces().collect() });
         }
@@ -77,22 +89,28 @@ impl Workspace {
         for (tensor, values) in &recorder.initial {
             workspace.write(gpu, tensor, values);
         }
+        if !layout.params.words.is_empty() {
+            let buffer = workspace.buffers.last().expect("the parameters' buffer");
+            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&layout.params.words));
+        }
         gpu.check()?;
         Ok(workspace)
     }
 
-    async fn step(&self, gpu: &Gpu, dispatch: &Dispatch) -> Result<Step> {
-        let pipeline = gpu.pipeline(dispatch.kernel, &dispatch.constants).await?;
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = dispatch
-            .bindings
-            .iter()
+    async fn step(&self, gpu: &Gpu, dispatch: &Dispatch, params: &ParamBlocks) -> Result<Step> {
+        let pipeline = gpu.pipeline(dispatch.kernel, &dispatch.overrides()).await?;
+        let tensors =
+            dispatch.bindings.iter().map(|tensor| (self.buffer(tensor), [tensor.offset_bytes(), tensor.bytes()]));
+        let params = params.place(dispatch).map(|place| (self.buffers.last().expect("the parameters' buffer"), place));
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = tensors
+            .chain(params)
             .enumerate()
-            .map(|(binding, tensor)| wgpu::BindGroupEntry {
+            .map(|(binding, (buffer, [offset, bytes]))| wgpu::BindGroupEntry {
                 binding: binding as u32,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: self.buffer(tensor),
-                    offset: tensor.offset_bytes(),
-                    size: std::num::NonZero::new(tensor.bytes()),
+                    buffer,
+                    offset,
+                    size: std::num::NonZero::new(bytes),
                 }),
             })
             .collect();

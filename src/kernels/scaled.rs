@@ -231,7 +231,7 @@ pub fn scale_rows_and_columns(rec: &mut Recorder, x: &mut Scaled, row: bool, col
         scale_whole(rec, x, WholeNorm::Max, 1.0);
     }
     let (r, begin_rows) = x.begin_rows(rec);
-    let constants = [
+    let mut constants = vec![
         extents[0],
         extents[1],
         extents[2],
@@ -243,6 +243,9 @@ pub fn scale_rows_and_columns(rec: &mut Recorder, x: &mut Scaled, row: bool, col
         flag("COLUMN_SUMS", column),
         ("WG", lanes as f64),
     ];
+    if width == 1 && !rec.profile.software {
+        constants.push(("PER_LANE", cols.div_ceil(lanes) as f64));
+    }
     let partial = rec.transient(Class::Scratch, DType::F32, "column partial sums", &[x.batch * blocks, cols]);
     let [base, _, c] = x.bindings();
     let kernel = of_width(width, [&SCALE_ROWS, &SCALE_ROWS_VEC4]);

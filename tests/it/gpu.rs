@@ -119,8 +119,9 @@ fn memory_is_the_sum_of_what_is_allocated() {
     assert_eq!(planned.bytes(Class::Parameters), 4 * (20 * 20 + 20));
     // x, the result, and of the eight transient ones two: each lives until the next is written.
     assert_eq!(planned.bytes(Class::Activations), 4 * 33 * 20 * 4);
-    assert_eq!(planned.bytes(Class::Scratch), 96);
-    assert_eq!(planned.total(), 4 * (20 * 20 + 20) + 4 * 33 * 20 * 4 + 96);
+    let params = 3 * 4; // M, N and K of the products: the same of all four
+    assert_eq!(planned.bytes(Class::Scratch), 96 + params);
+    assert_eq!(planned.total(), 4 * (20 * 20 + 20) + 4 * 33 * 20 * 4 + 96 + params);
     let workspace = block_on(rec.allocate(gpu)).unwrap();
     assert_eq!(workspace.memory, planned, "what was planned is what was allocated");
 }

@@ -425,8 +425,38 @@ fn bindings_are_what_naga_reads() {
             let read = (binding.name.to_owned(), binding.access, binding.dtype);
             assert_eq!(Some(read), of_naga(number as u32), "{}: binding {number}", kernel.name);
         }
-        assert_eq!(of_naga(bindings.len() as u32), None, "{}: a binding that the host does not see", kernel.name);
+        let after = of_naga(bindings.len() as u32);
+        match kernel.params() {
+            [] => assert_eq!(after, None, "{}: a binding that the host does not see", kernel.name),
+            _ => {
+                assert_eq!(after, Some(("params".to_owned(), Access::Uniform, None)), "{}: after tensors", kernel.name);
+                let next = of_naga(bindings.len() as u32 + 1);
+                assert_eq!(next, None, "{}: a binding that the host does not see", kernel.name);
+            }
+        }
     }
+}
+
+#[test]
+fn parameters_are_the_members_that_naga_reads() {
+    let mut kernels = 0;
+    for kernel in all_kernels() {
+        let (module, _) = validated(kernel);
+        let of_naga = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("Params"));
+        let members = match of_naga.map(|(_, ty)| &ty.inner) {
+            Some(naga::TypeInner::Struct { members, .. }) => &members[..],
+            _ => &[],
+        };
+        let members = members.iter().enumerate().map(|(number, member)| {
+            let scalar = module.types[member.ty].inner.scalar().expect("a number");
+            assert_eq!(member.offset, 4 * number as u32, "{}: a word each", kernel.name);
+            (member.name.clone().unwrap(), scalar.kind == naga::ScalarKind::Float)
+        });
+        let read: Vec<(String, bool)> = kernel.params().iter().map(|p| (p.name.to_owned(), p.is_float)).collect();
+        assert_eq!(read, members.collect::<Vec<_>>(), "{}", kernel.name);
+        kernels += usize::from(!read.is_empty());
+    }
+    assert!(kernels > 9, "{kernels} kernels have parameters");
 }
 
 #[test]
