@@ -2,16 +2,19 @@
 // Query head h reads key head h / (HEADS / KV_HEADS). Keeps the log-sum-exp of every row for the backward pass.
 // Each lane of a team holds DEPTH vec4s of every vector, those at part, part + LANES, ..., and so a part of every score;
 // lib/team_*.wgsl adds the parts. Matrices of registers are [components, queries]: a key serves four queries at once.
-override SEQ: u32;
-override HEADS: u32;
-override KV_HEADS: u32;
 override HEAD_VEC4: u32;  // vec4s of a head
 override DEPTH: u32;      // those of a lane: at most 4, the last of them zeros where LANES * DEPTH is more than HEAD_VEC4
+struct Params {
+    seq: u32,
+    heads: u32,
+    kv_heads: u32,
+}
 @group(0) @binding(0) var<storage, read>       q:   array<vec4<f32>>;  // [B*T, H*D]
 @group(0) @binding(1) var<storage, read>       k:   array<vec4<f32>>;  // [B*T, KV*D]
 @group(0) @binding(2) var<storage, read>       v:   array<vec4<f32>>;  // [B*T, KV*D]
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;  // [B*T, H*D]
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>;        // [B*T, H]
+@group(0) @binding(5) var<uniform>             params: Params;
 
 const UNSEEN: f32 = -3.4e38;
 
@@ -23,9 +26,9 @@ var<workgroup> values: array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH]
 fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let part = part_of(lane);
     let head = group.y;
-    let kv_head = head / (HEADS / KV_HEADS);
-    let base = group.z * SEQ;
-    let block = ((SEQ - 1u) / (4u * TEAMS) - group.x) * 4u * TEAMS;  // those with most keys come first
+    let kv_head = head / (params.heads / params.kv_heads);
+    let base = group.z * params.seq;
+    let block = ((params.seq - 1u) / (4u * TEAMS) - group.x) * 4u * TEAMS;  // those with most keys come first
     let query = block + team_of(lane) * 4u;
     var queries: array<mat4x4<f32>, 4>;
     var sums: array<mat4x4<f32>, 4>;
@@ -40,14 +43,14 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     }
     var top = vec4(UNSEEN);
     var total = vec4<f32>();
-    let set_end = min(block + (set_of(lane) + 1u) * STRIDE * 4u, SEQ);  // no query of the set sees a key from here on
-    let end = min(block + 4u * TEAMS, SEQ);
+    let set_end = min(block + (set_of(lane) + 1u) * STRIDE * 4u, params.seq);  // no query of the set sees a key from here on
+    let end = min(block + 4u * TEAMS, params.seq);
     for (var first = 0u; first < end; first += TEAMS) {
         workgroupBarrier();
         for (var d = 0u; d < DEPTH; d++) {
             let i = d * 64u + lane;
             let at = i % (LANES * DEPTH);
-            let source = ((base + min(first + i / (LANES * DEPTH), SEQ - 1u)) * KV_HEADS + kv_head) * HEAD_VEC4 + at;
+            let source = ((base + min(first + i / (LANES * DEPTH), params.seq - 1u)) * params.kv_heads + kv_head) * HEAD_VEC4 + at;
             if (at < HEAD_VEC4) {
                 keys[i] = k[source];
                 values[i] = v[source];
@@ -94,20 +97,20 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         let at = part + d * LANES;
         var rows = transpose(scaled(sums[d], 1.0 / total));
         for (var r = 0u; r < 4u; r++) {
-            if (query + r < SEQ && at < HEAD_VEC4) {
-                out[((base + query + r) * HEADS + head) * HEAD_VEC4 + at] = rows[r];
+            if (query + r < params.seq && at < HEAD_VEC4) {
+                out[((base + query + r) * params.heads + head) * HEAD_VEC4 + at] = rows[r];
             }
         }
     }
     var lses = top + log(total);
     for (var r = 0u; r < 4u; r++) {
-        if (query + r < SEQ && part == 0u) { lse[(base + query + r) * HEADS + head] = lses[r]; }
+        if (query + r < params.seq && part == 0u) { lse[(base + query + r) * params.heads + head] = lses[r]; }
     }
 }
 
 fn query_at(base: u32, query: u32, head: u32, at: u32) -> vec4<f32> {
     if (at >= HEAD_VEC4) { return vec4<f32>(); }
-    return q[((base + min(query, SEQ - 1u)) * HEADS + head) * HEAD_VEC4 + at];
+    return q[((base + min(query, params.seq - 1u)) * params.heads + head) * HEAD_VEC4 + at];
 }
 
 // sums + x of each query with y.

@@ -1,10 +1,12 @@
 // dv = sum of p dout and dk = sum of ds q / sqrt(D) over the queries that see a key, in all heads of its group.
 // Two keys a team of lanes, tiles of queries and their gradients in workgroup memory, as in attention_tiled.wgsl.
-override SEQ: u32;
-override HEADS: u32;
-override KV_HEADS: u32;
 override HEAD_VEC4: u32;  // vec4s of a head
 override DEPTH: u32;      // those of a lane: at most 4, the last of them zeros where LANES * DEPTH is more than HEAD_VEC4
+struct Params {
+    seq: u32,
+    heads: u32,
+    kv_heads: u32,
+}
 @group(0) @binding(0) var<storage, read>       q:     array<vec4<f32>>;  // [B*T, H*D]
 @group(0) @binding(1) var<storage, read>       k:     array<vec4<f32>>;  // [B*T, KV*D]
 @group(0) @binding(2) var<storage, read>       v:     array<vec4<f32>>;  // [B*T, KV*D]
@@ -13,6 +15,7 @@ override DEPTH: u32;      // those of a lane: at most 4, the last of them zeros 
 @group(0) @binding(5) var<storage, read>       delta: array<f32>;        // [B*T, H]
 @group(0) @binding(6) var<storage, read_write> dk:    array<vec4<f32>>;  // [B*T, KV*D]
 @group(0) @binding(7) var<storage, read_write> dv:    array<vec4<f32>>;  // [B*T, KV*D]
+@group(0) @binding(8) var<uniform>             params: Params;
 
 const UNSEEN: f32 = -3.4e38;
 
@@ -27,11 +30,11 @@ fn attention_tiled_backward_key_value(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let part = part_of(lane);
-    let base = group.z * SEQ;
+    let base = group.z * params.seq;
     let block = group.x * 2u * TEAMS;
     let key = block + team_of(lane) * 2u;
-    let row0 = (base + min(key, SEQ - 1u)) * KV_HEADS + group.y;
-    let row1 = (base + min(key + 1u, SEQ - 1u)) * KV_HEADS + group.y;
+    let row0 = (base + min(key, params.seq - 1u)) * params.kv_heads + group.y;
+    let row1 = (base + min(key + 1u, params.seq - 1u)) * params.kv_heads + group.y;
     let scale = 1.0 / sqrt(f32(4u * HEAD_VEC4));
     var keys: array<mat4x2<f32>, 4>;
     var values: array<mat4x2<f32>, 4>;
@@ -52,14 +55,14 @@ fn attention_tiled_backward_key_value(
         dvalues[d] = mat4x2<f32>();
     }
     let set_first = block + set_of(lane) * STRIDE * 2u;  // no key of the set is seen by a query before this one
-    let per_group = HEADS / KV_HEADS;
+    let per_group = params.heads / params.kv_heads;
     for (var head = group.y * per_group; head < (group.y + 1u) * per_group; head++) {
-        for (var first = block; first < SEQ; first += TEAMS) {
+        for (var first = block; first < params.seq; first += TEAMS) {
             workgroupBarrier();
             for (var d = 0u; d < DEPTH; d++) {
                 let i = d * 64u + lane;
                 let at = i % (LANES * DEPTH);
-                let source = ((base + min(first + i / (LANES * DEPTH), SEQ - 1u)) * HEADS + head) * HEAD_VEC4 + at;
+                let source = ((base + min(first + i / (LANES * DEPTH), params.seq - 1u)) * params.heads + head) * HEAD_VEC4 + at;
                 if (at < HEAD_VEC4) {
                     queries[i] = q[source];
                     douts[i] = dout[source];
@@ -69,11 +72,11 @@ fn attention_tiled_backward_key_value(
                 }
             }
             if (lane < TEAMS) {
-                let row = (base + min(first + lane, SEQ - 1u)) * HEADS + head;
+                let row = (base + min(first + lane, params.seq - 1u)) * params.heads + head;
                 rows[lane] = vec2(lse[row], delta[row]);
             }
             workgroupBarrier();
-            let n_queries = min(SEQ - first, TEAMS);
+            let n_queries = min(params.seq - first, TEAMS);
             for (var query = (max(set_first, first) - first) / BATCH * BATCH; query < n_queries; query += BATCH) {
                 for (var i = 0u; i < BATCH; i++) {
                     var scores = vec2<f32>();
@@ -88,7 +91,7 @@ fn attention_tiled_backward_key_value(
                 sum_over_team(&sums, lane);
                 for (var i = 0u; i < BATCH; i++) {
                     let position = first + query + i;
-                    let sees = (vec2(key, key + 1u) <= vec2(position)) & vec2(position < SEQ);
+                    let sees = (vec2(key, key + 1u) <= vec2(position)) & vec2(position < params.seq);
                     let row = rows[query + i];
                     let weights = exp(select(vec2(UNSEEN), sums[i].xy - row.x, sees));
                     let ds = weights * (sums[i].zw - row.y);
@@ -105,11 +108,11 @@ fn attention_tiled_backward_key_value(
         let at = part + d * LANES;
         let dks = transpose(dkeys[d]) * scale;
         let dvs = transpose(dvalues[d]);
-        if (key < SEQ && at < HEAD_VEC4) {
+        if (key < params.seq && at < HEAD_VEC4) {
             dk[row0 * HEAD_VEC4 + at] = dks[0];
             dv[row0 * HEAD_VEC4 + at] = dvs[0];
         }
-        if (key + 1u < SEQ && at < HEAD_VEC4) {
+        if (key + 1u < params.seq && at < HEAD_VEC4) {
             dk[row1 * HEAD_VEC4 + at] = dks[1];
             dv[row1 * HEAD_VEC4 + at] = dvs[1];
         }

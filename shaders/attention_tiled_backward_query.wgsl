@@ -1,10 +1,12 @@
 // dq = sum over keys of ds k / sqrt(D), with p = exp(s - lse), ds = p (dout v - delta), delta = dout out.
 // Two queries a team of lanes, tiles of keys and values in workgroup memory, as in attention_tiled.wgsl.
-override SEQ: u32;
-override HEADS: u32;
-override KV_HEADS: u32;
 override HEAD_VEC4: u32;  // vec4s of a head
 override DEPTH: u32;      // those of a lane: at most 4, the last of them zeros where LANES * DEPTH is more than HEAD_VEC4
+struct Params {
+    seq: u32,
+    heads: u32,
+    kv_heads: u32,
+}
 @group(0) @binding(0) var<storage, read>       q:     array<vec4<f32>>;  // [B*T, H*D]
 @group(0) @binding(1) var<storage, read>       k:     array<vec4<f32>>;  // [B*T, KV*D]
 @group(0) @binding(2) var<storage, read>       v:     array<vec4<f32>>;  // [B*T, KV*D]
@@ -13,6 +15,7 @@ override DEPTH: u32;      // those of a lane: at most 4, the last of them zeros 
 @group(0) @binding(5) var<storage, read>       lse:   array<f32>;        // [B*T, H]
 @group(0) @binding(6) var<storage, read_write> delta: array<f32>;        // [B*T, H]
 @group(0) @binding(7) var<storage, read_write> dq:    array<vec4<f32>>;  // [B*T, H*D]
+@group(0) @binding(8) var<uniform>             params: Params;
 
 const UNSEEN: f32 = -3.4e38;
 
@@ -27,12 +30,12 @@ fn attention_tiled_backward_query(
 ) {
     let part = part_of(lane);
     let head = group.y;
-    let kv_head = head / (HEADS / KV_HEADS);
-    let base = group.z * SEQ;
-    let block = ((SEQ - 1u) / (2u * TEAMS) - group.x) * 2u * TEAMS;  // those with most keys come first
+    let kv_head = head / (params.heads / params.kv_heads);
+    let base = group.z * params.seq;
+    let block = ((params.seq - 1u) / (2u * TEAMS) - group.x) * 2u * TEAMS;  // those with most keys come first
     let query = block + team_of(lane) * 2u;
-    let row0 = (base + min(query, SEQ - 1u)) * HEADS + head;
-    let row1 = (base + min(query + 1u, SEQ - 1u)) * HEADS + head;
+    let row0 = (base + min(query, params.seq - 1u)) * params.heads + head;
+    let row1 = (base + min(query + 1u, params.seq - 1u)) * params.heads + head;
     let scale = 1.0 / sqrt(f32(4u * HEAD_VEC4));
     var queries: array<mat4x2<f32>, 4>;
     var douts: array<mat4x2<f32>, 4>;
@@ -54,18 +57,18 @@ fn attention_tiled_backward_query(
     sum_over_team(&sums, lane);
     let deltas = sums[0].xy;
     if (part == 0u) {
-        if (query < SEQ) { delta[row0] = deltas.x; }
-        if (query + 1u < SEQ) { delta[row1] = deltas.y; }
+        if (query < params.seq) { delta[row0] = deltas.x; }
+        if (query + 1u < params.seq) { delta[row1] = deltas.y; }
     }
     let lses = vec2(lse[row0], lse[row1]);
-    let set_end = min(block + (set_of(lane) + 1u) * STRIDE * 2u, SEQ);  // no query of the set sees a key from here on
-    let end = min(block + 2u * TEAMS, SEQ);
+    let set_end = min(block + (set_of(lane) + 1u) * STRIDE * 2u, params.seq);  // no query of the set sees a key from here on
+    let end = min(block + 2u * TEAMS, params.seq);
     for (var first = 0u; first < end; first += TEAMS) {
         workgroupBarrier();
         for (var d = 0u; d < DEPTH; d++) {
             let i = d * 64u + lane;
             let at = i % (LANES * DEPTH);
-            let source = ((base + min(first + i / (LANES * DEPTH), SEQ - 1u)) * KV_HEADS + kv_head) * HEAD_VEC4 + at;
+            let source = ((base + min(first + i / (LANES * DEPTH), params.seq - 1u)) * params.kv_heads + kv_head) * HEAD_VEC4 + at;
             if (at < HEAD_VEC4) {
                 keys[i] = k[source];
                 values[i] = v[source];
@@ -101,7 +104,7 @@ fn attention_tiled_backward_query(
     for (var d = 0u; d < DEPTH; d++) {
         let at = part + d * LANES;
         let rows = transpose(dqueries[d]) * scale;
-        if (query < SEQ && at < HEAD_VEC4) { dq[row0 * HEAD_VEC4 + at] = rows[0]; }
-        if (query + 1u < SEQ && at < HEAD_VEC4) { dq[row1 * HEAD_VEC4 + at] = rows[1]; }
+        if (query < params.seq && at < HEAD_VEC4) { dq[row0 * HEAD_VEC4 + at] = rows[0]; }
+        if (query + 1u < params.seq && at < HEAD_VEC4) { dq[row1 * HEAD_VEC4 + at] = rows[1]; }
     }
 }

@@ -1,10 +1,13 @@
 // losses[n] = log-sum-exp of row n - its target's logit, or 0 where the target is IGNORE. One workgroup per row.
-override ROWS: u32;
-override COLS: u32;  // of the vocabulary, in Reals
 const IGNORE: u32 = 0xffffffffu;
+struct Params {
+    rows: u32,
+    cols: u32,  // of the vocabulary, in Reals
+}
 @group(0) @binding(0) var<storage, read>       logits:  array<Real>;  // [ROWS, COLS]
 @group(0) @binding(1) var<storage, read>       targets: array<u32>;   // [ROWS]
 @group(0) @binding(2) var<storage, read_write> losses:  array<f32>;   // [ROWS]
+@group(0) @binding(3) var<uniform>             params:  Params;
 
 @compute @workgroup_size(WG)
 fn cross_entropy(
@@ -13,18 +16,18 @@ fn cross_entropy(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let row = group.y * count.x + group.x;
-    if (row >= ROWS) { return; }
+    if (row >= params.rows) { return; }
     let id = targets[row];
     if (id == IGNORE) {
         if (lane == 0u) { losses[row] = 0.0; }
         return;
     }
-    let first = row * COLS;
-    for (var begin = 0u; begin < COLS; begin += KEPT * WG) {
+    let first = row * params.cols;
+    for (var begin = 0u; begin < params.cols; begin += KEPT * WG) {
         for (var i = 0u; i < KEPT; i++) {
             let col = begin + i * WG + lane;
             block[i] = Real(LOWEST);
-            if (col < COLS) { block[i] = logits[first + col]; }
+            if (col < params.cols) { block[i] = logits[first + col]; }
         }
         take_block();
     }

@@ -1,12 +1,15 @@
 // losses[n] = log-sum-exp of row n - its target's logit, and logits becomes SCALE (softmax - onehot(target)), in place; both
 // are 0 where the target is IGNORE. One workgroup per row: its last block of numbers, all of a short row, is read once.
-override ROWS: u32;
-override COLS: u32;  // of the vocabulary, in Reals
-override SCALE: f32;
 const IGNORE: u32 = 0xffffffffu;
+struct Params {
+    rows: u32,
+    cols: u32,   // of the vocabulary, in Reals
+    scale: f32,
+}
 @group(0) @binding(0) var<storage, read_write> logits:  array<Real>;  // [ROWS, COLS]
 @group(0) @binding(1) var<storage, read>       targets: array<u32>;   // [ROWS]
 @group(0) @binding(2) var<storage, read_write> losses:  array<f32>;   // [ROWS]
+@group(0) @binding(3) var<uniform>             params:  Params;
 
 @compute @workgroup_size(WG)
 fn cross_entropy_backward(
@@ -15,11 +18,11 @@ fn cross_entropy_backward(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let row = group.y * count.x + group.x;
-    if (row >= ROWS) { return; }
+    if (row >= params.rows) { return; }
     let id = targets[row];
-    let first = row * COLS;
+    let first = row * params.cols;
     if (id == IGNORE) {
-        for (var col = lane; col < COLS; col += WG) { logits[first + col] = Real(0.0); }
+        for (var col = lane; col < params.cols; col += WG) { logits[first + col] = Real(0.0); }
         if (lane == 0u) { losses[row] = 0.0; }
         return;
     }
@@ -30,12 +33,12 @@ fn cross_entropy_backward(
     var id_logit = 0.0;
     if (has_id) { id_logit = total(logits[first + id_col] * onehot); }
 
-    let last = (COLS - 1u) / (KEPT * WG) * (KEPT * WG);  // where the last block begins
+    let last = (params.cols - 1u) / (KEPT * WG) * (KEPT * WG);  // where the last block begins
     for (var begin = 0u; begin <= last; begin += KEPT * WG) {
         for (var i = 0u; i < KEPT; i++) {
             let col = begin + i * WG + lane;
             block[i] = Real(LOWEST);
-            if (col < COLS) { block[i] = logits[first + col]; }
+            if (col < params.cols) { block[i] = logits[first + col]; }
         }
         take_block();
     }
@@ -47,10 +50,10 @@ fn cross_entropy_backward(
     let share = from_lane / row_sum;
     for (var i = 0u; i < KEPT; i++) {
         let col = last + i * WG + lane;
-        if (col < COLS) {
+        if (col < params.cols) {
             var p = block[i] * share;
             if (col == id_col) { p -= onehot; }
-            logits[first + col] = SCALE * p;
+            logits[first + col] = params.scale * p;
         }
     }
     for (var begin = 0u; begin < last; begin += KEPT * WG) {
@@ -59,7 +62,7 @@ fn cross_entropy_backward(
             let col = begin + i * WG + lane;
             var p = exp(block[i] - row_top) / row_sum;
             if (col == id_col) { p -= onehot; }
-            logits[first + col] = SCALE * p;
+            logits[first + col] = params.scale * p;
         }
     }
 }

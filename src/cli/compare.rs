@@ -17,7 +17,7 @@ use web_time::Instant;
 
 use super::DeviceArgs;
 use super::output::print_json;
-use super::train::{read_config, stop_on_interrupt};
+use super::train::{confirm, read_config, stop_on_interrupt};
 
 #[derive(Args)]
 pub struct CompareArgs {
@@ -54,7 +54,7 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
             "optimizers are compared with the catalog's own settings: leave it out, and sweep with --lr-sweep";
         return Err(Error::config(format!("--set {set}"), message));
     }
-    let gpu = Arc::new(device.open()?);
+    let mut gpu = device.open()?;
     let mut config = read_config(args.config.as_deref(), args.from.as_deref(), &args.sets, &gpu.profile)?;
     if let Some(model) = &mut config.train.init_from {
         // `--from` was resolved, and names no run any more.
@@ -64,9 +64,12 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
     check_start(&config)?;
     let plan = Plan::new(config, &args.optimizers, &args.lr_sweep, args.seeds)?;
     eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
-    for id in plan.sweep() {
-        record_training(&plan.run_config(&id)?, &gpu.profile)?.recorder.check_limits()?;
+    let runs = plan.sweep().map(|id| plan.run_config(&id)).collect::<Result<Vec<_>>>()?;
+    confirm(&mut gpu, &runs)?;
+    for run in &runs {
+        record_training(run, &gpu.profile)?.recorder.check_limits()?;
     }
+    let gpu = Arc::new(gpu);
     plan.check_folder(&args.out, &gpu.adapter_name)?; // before a tokenizer is trained for minutes
     let model = &plan.config.model;
     let dataset =

@@ -2,7 +2,9 @@
 
 use clap::Args;
 use multinorm::Result;
+use multinorm::config::{RunConfig, RunDefaults};
 use multinorm::gpu::{bytes_in_words, list_adapters};
+use multinorm::train::kept_variants;
 
 use super::DeviceArgs;
 use super::output::print_json;
@@ -19,6 +21,7 @@ pub fn run(device: &DeviceArgs, args: &DevicesArgs) -> Result<()> {
     if args.json {
         return print_json(&adapters);
     }
+    let cache = RunConfig::load(None, &[], RunDefaults::Gpu)?.data.cache_dir;
     for adapter in &adapters {
         let mark = if adapter.selected { "*" } else { " " };
         println!("{mark} {}: {} ({}, {})", adapter.index, adapter.name, adapter.backend, adapter.device_type);
@@ -33,7 +36,13 @@ pub fn run(device: &DeviceArgs, args: &DevicesArgs) -> Result<()> {
             limits.max_compute_invocations_per_workgroup,
             limits.max_storage_buffers_per_shader_stage,
         );
-        println!("     variants    matrix products by {}", adapter.variants.matmul);
+        let kept = kept_variants(&adapter.name, &format!("{}, {}", adapter.backend, adapter.driver), &cache);
+        let measured = match kept.len() {
+            0 => "none measured yet".to_owned(),
+            n => format!("{n} measured, kept in {}", cache.join("variants").display()),
+        };
+        let measured = if adapter.device_type == "software" { "by rule".to_owned() } else { measured };
+        println!("     variants    matrix products by {}, {measured}", adapter.variants.matmul);
     }
     Ok(())
 }

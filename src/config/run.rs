@@ -102,6 +102,8 @@ pub struct TrainConfig {
     pub precision: Precision,
     /// How exactly products of f32 matrices are made, as PyTorch's `set_float32_matmul_precision` has it.
     pub float32_matmul_precision: MatmulPrecision,
+    /// Whether a GPU measures which variants of its matrix products are the fastest, once, before the first step.
+    pub measure_variants: bool,
     /// The gradient's largest L2 norm over all parameters, or its largest size along a direction of a zeroth-order step; 0 does
     /// not clip.
     pub max_grad_norm: f64,
@@ -391,6 +393,7 @@ impl TrainConfig {
                     return Err(section.error("float32_matmul_precision", message));
                 }
             },
+            measure_variants: section.require("measure_variants")?,
             max_grad_norm: section.require("max_grad_norm")?,
             fused_update: section.require("fused_update")?,
             init_from: section.get("init_from")?,
@@ -535,7 +538,7 @@ mod tests {
     fn a_default_micro_batch_follows_the_batch() {
         for (batch, micro) in [(1, 1), (6, 2), (16, 8)] {
             let mut section = Section::new("train");
-            let text = "steps=1\nmicro_batch_size=8\nsequence_length=1\nseed=0\nprecision='f32'\nfloat32_matmul_precision='high'\nmax_grad_norm=0\nfused_update=false";
+            let text = "steps=1\nmicro_batch_size=8\nsequence_length=1\nseed=0\nprecision='f32'\nfloat32_matmul_precision='high'\nmeasure_variants=true\nmax_grad_norm=0\nfused_update=false";
             for (key, value) in text.parse::<toml::Table>().unwrap() {
                 section.put(key, value, super::super::keys::Origin::Defaults);
             }

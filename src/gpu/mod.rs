@@ -32,7 +32,7 @@ pub use pace::Pace;
 pub use picture::Picture;
 pub use plan::{DispatchInfo, Due};
 pub use profile::{Form, Profile};
-pub use recorder::{MAX_GROUPS, Recorder, grid};
+pub use recorder::{Choice, MAX_GROUPS, Recorder, grid};
 pub use ring::ReadbackRing;
 pub use tensor::Tensor;
 pub use timing::{DispatchTime, KernelTime, Span};

@@ -1,5 +1,7 @@
 //! What there is to know of a device: enough to record for it without one.
 
+use std::collections::BTreeMap;
+
 use super::kernel::{Kernel, Need};
 
 /// The form of the matrix products.
@@ -40,6 +42,8 @@ pub struct Profile {
     pub max_workgroup_bytes: u32,
     /// Invocations of a workgroup.
     pub max_invocations: u32,
+    /// The variants that were found fastest by measurement, by what they are for: they come before what is chosen by rule.
+    pub choices: BTreeMap<String, String>,
 }
 
 impl Profile {
@@ -56,6 +60,7 @@ impl Profile {
             matrix_units: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
             max_invocations: limits.max_compute_invocations_per_workgroup,
+            choices: BTreeMap::new(),
             form: if software { Form::Registers } else { Form::WorkgroupTiles },
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
@@ -82,6 +87,7 @@ impl Profile {
             splits_f32: false,
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
             max_invocations: limits.max_compute_invocations_per_workgroup,
+            choices: BTreeMap::new(),
         }
     }
 

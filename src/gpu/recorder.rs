@@ -1,7 +1,9 @@
 //! Recording: tensors and dispatches as data, before anything is allocated.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde::Serialize;
 
 use super::dtype::DType;
 use super::kernel::{Access, Binding, Kernel, Param};
@@ -32,6 +34,16 @@ pub struct Recorder {
     pub(super) initial: Vec<(Tensor, Vec<u32>)>,
     staging_bytes: u64,
     derived: Derived,
+    choices: BTreeMap<String, Choice>,
+}
+
+/// Which variant of an operation was recorded.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Choice {
+    /// Its name.
+    pub variant: String,
+    /// Floating-point operations of all dispatches that it stands for.
+    pub flops: u64,
 }
 
 /// What was made of tensors, as long as they hold what it was made of.
@@ -49,7 +61,8 @@ impl Recorder {
     /// An empty record for a device with this profile.
     pub fn new(profile: &Profile) -> Self {
         let (tensors, plans, initial) = (Vec::new(), Vec::new(), Vec::new());
-        Self { profile: profile.clone(), tensors, plans, initial, staging_bytes: 0, derived: Derived::default() }
+        let (derived, choices) = (Derived::default(), BTreeMap::new());
+        Self { profile: profile.clone(), tensors, plans, initial, staging_bytes: 0, derived, choices }
     }
 
     /// A tensor that lives from one replay to the next and that every plan may name.
@@ -150,6 +163,16 @@ impl Recorder {
                 made
             }
         }
+    }
+
+    /// Says which variant was chosen for what, for dispatches of so many floating-point operations.
+    pub fn chose(&mut self, what: String, variant: String, flops: u64) {
+        self.choices.entry(what).or_insert(Choice { variant, flops: 0 }).flops += flops;
+    }
+
+    /// What [`Recorder::chose`] was told.
+    pub fn choices(&self) -> &BTreeMap<String, Choice> {
+        &self.choices
     }
 
     /// Says how many floating-point operations the last dispatch makes: what `bench` divides by its time.

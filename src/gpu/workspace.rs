@@ -1,6 +1,7 @@
 //! What a record becomes: buffers, and plans that are replayed.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use web_time::Instant;
@@ -9,7 +10,7 @@ use super::device::Gpu;
 use super::layout::{Layout, ParamBlocks};
 use super::ledger::Memory;
 use super::plan::{Dispatch, DispatchInfo, Due};
-use super::recorder::Recorder;
+use super::recorder::{Choice, Recorder};
 use super::tensor::Tensor;
 use super::timing::Span;
 use crate::{Error, Result};
@@ -28,6 +29,8 @@ pub struct Workspace {
     pub memory: Memory,
     /// When its buffers were allocated and its kernels compiled.
     pub spans: Vec<Span>,
+    /// Which variants its plans are made of, by what they are for.
+    pub choices: BTreeMap<String, Choice>,
 }
 
 pub(super) struct Plan {
@@ -76,7 +79,8 @@ impl Workspace {
         }
         let spans = vec![Span::since("allocate", began)];
         let began = Instant::now();
-        let mut workspace = Self { buffers, place: layout.place, plans: Vec::new(), memory, spans };
+        let choices = recorder.choices().clone();
+        let mut workspace = Self { buffers, place: layout.place, plans: Vec::new(), memory, spans, choices };
         gpu.prepare(&recorder.kernels()).await?;
         for plan in &recorder.plans {
             let mut steps = Vec::with_capacity(plan.dispatches.len());

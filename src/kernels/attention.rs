@@ -1,5 +1,7 @@
 //! Causal grouped-query attention without a T×T matrix, after FlashAttention (Dao et al., 2022), and its gradients.
 
+use std::fmt;
+
 use super::{LANES, reduction_lanes};
 use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
 
@@ -164,12 +166,26 @@ impl Variant {
         let blocks = shape.seq.div_ceil(self.per_workgroup(pass));
         let groups = [blocks, heads, shape.batch].map(|n| n as u32);
         rec.dispatch(self.kernel(pass, shape.head_dim), bindings, &self.constants(pass, shape), groups);
-        let products = match pass {
-            Pass::Forward => 2,
-            Pass::BackwardQuery => 3,
-            Pass::BackwardKeyValue => 4,
+        let (name, products) = match pass {
+            Pass::Forward => ("forward", 2),
+            Pass::BackwardQuery => ("backward to queries", 3),
+            Pass::BackwardKeyValue => ("backward to keys and values", 4),
         };
-        rec.flops(products * shape.flops_of_product());
+        let flops = products * shape.flops_of_product();
+        rec.flops(flops);
+        let Shape { batch, seq, heads, kv_heads, head_dim } = shape;
+        let what = format!("attention {name}, {batch}x{seq} tokens, {heads} and {kv_heads} heads of {head_dim}");
+        rec.chose(what, self.to_string(), flops);
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LaneEach => f.write_str("lane_each"),
+            Self::TeamShared { lanes } => write!(f, "shared in teams of {lanes}"),
+            Self::TeamShuffled { lanes, .. } => write!(f, "shuffled in teams of {lanes}"),
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! Matrix products in the three layouts that training needs; [`select`] decides which variant serves a product.
 
+use std::fmt;
+use std::str::FromStr;
+
 use super::{LANES, Output, reduction_lanes};
 use crate::gpu::{Class, DType, Kernel, MAX_GROUPS, Need, Profile, Recorder, Tensor, grid, kernels};
 
@@ -45,6 +48,23 @@ pub enum Layout {
 impl Layout {
     /// All three.
     pub const ALL: [Self; 3] = [Self::Nt, Self::Nn, Self::Tn];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nt => "nt",
+            Self::Nn => "nn",
+            Self::Tn => "tn",
+        }
+    }
+
+    /// Shapes of both operands of one product.
+    pub fn operands(self, [m, n, k]: [usize; 3]) -> [[usize; 2]; 2] {
+        match self {
+            Self::Nt => [[m, k], [n, k]],
+            Self::Nn => [[m, k], [k, n]],
+            Self::Tn => [[k, m], [k, n]],
+        }
+    }
 
     /// Whether a vec4 may span the contiguous dimension of both operands and of the result.
     fn is_aligned(self, [m, n, k]: [usize; 3]) -> bool {
@@ -114,8 +134,37 @@ const MOST_UNITS_PART: usize = 2048;
 /// Floating-point operations from which a product is worth the measuring of its operands, or a kernel of its own.
 const LEAST_UNITS_FLOPS: u64 = 500_000_000;
 
-/// Which variant serves `product` on an adapter.
+/// Which variant serves `product` on an adapter: the one that was measured to be the fastest, else the one by rule.
 pub fn select(profile: &Profile, product: &Product) -> Variant {
+    let measured = profile.choices.get(&product.what(profile)).and_then(|variant| variant.parse().ok());
+    let measured = measured.filter(|variant: &Variant| variant.serves(profile, product));
+    measured.unwrap_or_else(|| by_rule(profile, product))
+}
+
+/// The variants that are worth measuring for `product`: the one by rule first, then its tile with half and with twice the
+/// parts, and the other tiles in as many parts as fill as much of a GPU.
+pub fn candidates(profile: &Profile, product: &Product) -> Vec<Variant> {
+    let by_rule = by_rule(profile, product);
+    let Variant { tile, parts } = by_rule;
+    let mut candidates = vec![by_rule];
+    if matches!(tile, Tile::Row | Tile::Strided | Tile::Registers) {
+        return candidates;
+    }
+    let work = |side: usize| product.mnk[0].div_ceil(side) * product.mnk[1].div_ceil(side);
+    let others = [(Tile::Tile64, 64), (Tile::Tile128, 128)].map(|(other, side)| {
+        let as_busy = parts * work(tile.extent()[0]) / work(side);
+        Variant { tile: other, parts: as_busy.max(1) }
+    });
+    let halved = [parts / 2, parts * 2].map(|parts| Variant { tile, parts });
+    for variant in halved.into_iter().chain(others) {
+        if variant.serves(profile, product) && !candidates.contains(&variant) {
+            candidates.push(variant);
+        }
+    }
+    candidates
+}
+
+fn by_rule(profile: &Profile, product: &Product) -> Variant {
     let [m, n, k] = product.mnk;
     let whole = |tile| Variant { tile, parts: 1 };
     let aligned = product.layout.is_aligned(product.mnk);
@@ -134,8 +183,7 @@ pub fn select(profile: &Profile, product: &Product) -> Variant {
         return whole(Tile::Strided); // compiles sooner than it would save
     }
     let tiles = |side: usize| product.matrices * m.div_ceil(side) * n.div_ceil(side);
-    // The parts are summed in vec4s, and of one product.
-    let most_parts = if n.is_multiple_of(4) && product.matrices == 1 { (k / LEAST_PART).max(1) } else { 1 };
+    let most_parts = product.most_parts();
     let split = |tile: Tile, side: usize| {
         // As many as run in one go, or so many that the last go counts for little.
         let in_one_go = BUSY / tiles(side).min(BUSY);
@@ -156,13 +204,59 @@ pub fn select(profile: &Profile, product: &Product) -> Variant {
     }
 }
 
+impl Variant {
+    fn serves(self, profile: &Profile, product: &Product) -> bool {
+        let most_parts = match self.tile {
+            Tile::Row | Tile::Strided | Tile::Registers => 1,
+            Tile::Tile64 | Tile::Tile128 | Tile::Units => product.most_parts(),
+        };
+        let is_exact_enough = self.tile != Tile::Units || profile.splits_f32;
+        self.tile.serves(profile, product) && is_exact_enough && (1..=most_parts).contains(&self.parts)
+    }
+}
+
+/// `tile_128`, or `tile_128 in 3 parts`.
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.parts {
+            1 => f.write_str(self.tile.name()),
+            parts => write!(f, "{} in {parts} parts", self.tile.name()),
+        }
+    }
+}
+
+impl FromStr for Variant {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (tile, parts) = match text.split_once(" in ") {
+            None => (text, 1),
+            Some((tile, parts)) => (tile, parts.strip_suffix(" parts").and_then(|n| n.parse().ok()).ok_or(())?),
+        };
+        let tile = Tile::ALL.into_iter().find(|other| other.name() == tile).ok_or(())?;
+        Ok(Self { tile, parts })
+    }
+}
+
 /// Every variant that can serve `product` on an adapter, the parts aside.
 pub fn tiles(profile: &Profile, product: &Product) -> Vec<Tile> {
-    let all = [Tile::Row, Tile::Strided, Tile::Registers, Tile::Tile64, Tile::Tile128, Tile::Units];
-    all.into_iter().filter(|tile| tile.serves(profile, product)).collect()
+    Tile::ALL.into_iter().filter(|tile| tile.serves(profile, product)).collect()
 }
 
 impl Tile {
+    const ALL: [Self; 6] = [Self::Row, Self::Strided, Self::Registers, Self::Tile64, Self::Tile128, Self::Units];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Row => "row",
+            Self::Strided => "strided",
+            Self::Registers => "registers",
+            Self::Tile64 => "tile_64",
+            Self::Tile128 => "tile_128",
+            Self::Units => "matrix_units",
+        }
+    }
+
     fn serves(self, profile: &Profile, product: &Product) -> bool {
         let [m, n, _] = product.mnk;
         let aligned = product.layout.is_aligned(product.mnk);
@@ -230,10 +324,34 @@ pub fn tn(rec: &mut Recorder, g: &Tensor, x: &Tensor, y: &Tensor, output: Output
 pub fn product(rec: &mut Recorder, layout: Layout, operands: [&Tensor; 2], y: &Tensor, output: Output) {
     let product = Product::of(layout, operands, y);
     let variant = select(&rec.profile, &product);
+    rec.chose(product.what(&rec.profile), variant.to_string(), product.flops());
     record(rec, &product, variant, operands, y, output);
 }
 
 impl Product {
+    /// What a choice is for: `product nt 16384x512x1376 of 1, high`.
+    pub fn what(&self, profile: &Profile) -> String {
+        let ([m, n, k], precision) = (self.mnk, if profile.splits_f32 { "high" } else { "highest" });
+        format!("product {} {m}x{n}x{k} of {}, {precision}", self.layout.name(), self.matrices)
+    }
+
+    /// The product that [`Product::what`] tells of, and whether at high precision; none of another operation's words.
+    pub fn of_words(what: &str) -> Option<(Self, bool)> {
+        let (rest, precision) = what.strip_prefix("product ")?.split_once(", ")?;
+        let (shape, matrices) = rest.split_once(" of ")?;
+        let (layout, mnk) = shape.split_once(' ')?;
+        let layout = Layout::ALL.into_iter().find(|other| other.name() == layout)?;
+        let extents: Vec<usize> = mnk.split('x').map(|n| n.parse().ok()).collect::<Option<_>>()?;
+        let mnk = extents.try_into().ok()?;
+        Some((Self { layout, mnk, matrices: matrices.parse().ok()? }, precision == "high"))
+    }
+
+    /// Into how many parts the inner dimension may be split: they are summed in vec4s, and of one product.
+    fn most_parts(&self) -> usize {
+        let [_, n, k] = self.mnk;
+        if n.is_multiple_of(4) && self.matrices == 1 { (k / LEAST_PART).max(1) } else { 1 }
+    }
+
     /// Multiplications and additions.
     fn flops(&self) -> u64 {
         2 * (self.matrices * self.mnk.iter().product::<usize>()) as u64

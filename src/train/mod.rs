@@ -13,6 +13,8 @@ mod spectra;
 #[cfg(not(target_arch = "wasm32"))]
 mod spectra_log;
 mod trainer;
+#[cfg(not(target_arch = "wasm32"))]
+mod variants;
 
 pub use evaluation::{Evaluation, Evaluator};
 pub use parts::{forward_passes, update_secs};
@@ -25,3 +27,5 @@ pub use run::{Event, RunPlace, Summary, check_start, run};
 pub use samples::GradientSample;
 pub use spectra::{Followed, PassSeen, SpectrumRecord, follow_passes};
 pub use trainer::{Snapshot, Trainer};
+#[cfg(not(target_arch = "wasm32"))]
+pub use variants::{Confirmed, confirm_variants, kept_variants};

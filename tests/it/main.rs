@@ -16,4 +16,5 @@ mod rivals;
 mod shaders;
 mod spectra;
 mod support;
+mod variants;
 mod zeroth_order;

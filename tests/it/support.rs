@@ -29,6 +29,11 @@ pub fn shared_gpu(form: Form) -> Arc<Gpu> {
     device(form).clone()
 }
 
+/// Another device of a form, with all that the adapter has, for a test that changes what is known of it.
+pub fn own_gpu(form: Form) -> Gpu {
+    Arc::into_inner(open(form, false)).expect("nobody else has it")
+}
+
 fn device(form: Form) -> &'static Arc<Gpu> {
     static REGISTERS: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::Registers, true));
     static WORKGROUP_TILES: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::WorkgroupTiles, true));

@@ -17,7 +17,7 @@ use super::trace::Trace;
 use super::{Settings, document, random_tokens};
 use crate::cli::DeviceArgs;
 use crate::cli::output::{memory_table, print_json};
-use crate::cli::train::read_config;
+use crate::cli::train::{confirm, read_config};
 
 #[derive(Args)]
 pub struct StepArgs {
@@ -60,7 +60,7 @@ struct Measured {
 }
 
 pub fn run(device: &DeviceArgs, json: bool, args: &StepArgs) -> Result<()> {
-    let gpu = Arc::new(device.open()?);
+    let mut gpu = device.open()?;
     if let Some(path) = &args.trace
         && !gpu.profile.timestamps
     {
@@ -71,6 +71,8 @@ pub fn run(device: &DeviceArgs, json: bool, args: &StepArgs) -> Result<()> {
     let Settings { config, sets } = &args.settings;
     let mut config = read_config(config.as_deref(), None, sets, &gpu.profile)?;
     config.train.steps = args.steps.max(1) as u64 + 1;
+    confirm(&mut gpu, std::slice::from_ref(&config))?;
+    let gpu = Arc::new(gpu);
     let measured = pollster::block_on(measure(&gpu, &config))?;
     if let Some(path) = &args.trace {
         measured.trace.write(path, document(&gpu, json!({ "model": config.model })))?;
@@ -188,6 +190,7 @@ fn report(gpu: &Gpu, json: bool, config: &RunConfig, measured: &Measured) -> Res
                 "model_flops": flops, "utilisation_of_multiply_add": utilisation, "utilisation_of_matrix_units": of_units,
                 "ideal_bytes": ideal_bytes, "ideal_bytes_secs": ideal_secs,
                 "memory": memory, "peak_bytes": memory.total(), "ceilings": ceilings, "kernels": rows,
+                "choices": trainer.workspace().choices,
             }),
         ));
     }
@@ -213,6 +216,10 @@ fn report(gpu: &Gpu, json: bool, config: &RunConfig, measured: &Measured) -> Res
     );
     println!("ideal bytes    {} a step, {:.1} ms at the copy ceiling", bytes_in_words(*ideal_bytes), ideal_secs * 1e3);
     println!("{}", memory_table(&[("bytes", memory)]));
+    println!("\nvariants");
+    for (what, choice) in &trainer.workspace().choices {
+        println!("  {what:<72} {}", choice.variant);
+    }
     if rows.is_empty() {
         println!("{} has no time stamps: kernels are not timed", gpu.adapter_name);
         return Ok(());

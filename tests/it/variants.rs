@@ -1,0 +1,143 @@
+//! Which variants of the products are measured, and what becomes of them.
+
+use std::fs;
+
+use multinorm::config::{RunConfig, RunDefaults};
+use multinorm::gpu::{Class, DType, Form, Gpu, Profile, Recorder};
+use multinorm::kernels::matmul::{self, Layout, Product, Tile, Variant, candidates, select};
+use multinorm::train::{confirm_variants, kept_variants, record_training};
+use pollster::block_on;
+use serde_json::{Value, json};
+
+use crate::support::own_gpu;
+
+/// A product of 128 MFLOP and a head of as much.
+const MODEL: [&str; 12] = [
+    "model.hidden_size=64",
+    "model.intermediate_size=128",
+    "model.num_hidden_layers=1",
+    "model.num_attention_heads=2",
+    "model.num_key_value_heads=2",
+    "model.vocab_size=1024",
+    "train.batch_size=16",
+    "train.micro_batch_size=16",
+    "train.sequence_length=64",
+    "eval.batch_size=1",
+    "optimizer.name=sgd",
+    "train.steps=1",
+];
+
+fn run(cache: &std::path::Path) -> RunConfig {
+    let mut sets: Vec<String> = MODEL.iter().map(|&set| set.to_owned()).collect();
+    sets.push(format!("data.cache_dir={}", cache.display()));
+    RunConfig::load(None, &sets, RunDefaults::Gpu).unwrap()
+}
+
+/// The software adapter, taken for a GPU.
+fn as_a_gpu() -> Gpu {
+    own_gpu(Form::WorkgroupTiles)
+}
+
+#[test]
+fn variants_are_measured_once_and_kept() {
+    let place = tempfile::tempdir().unwrap();
+    let config = run(place.path());
+    let mut gpu = as_a_gpu();
+    let first = block_on(confirm_variants(&mut gpu, std::slice::from_ref(&config))).unwrap();
+    assert!(first.measured >= 1, "{first:?}");
+    let choices = gpu.profile.choices.clone();
+    assert!(choices.len() >= first.measured, "{choices:?}");
+    assert_eq!(kept_variants(&gpu.adapter_name, &gpu.driver, place.path()), choices);
+    let recorded = record_training(&config, &gpu.profile).unwrap().recorder;
+    for (what, variant) in &choices {
+        assert_eq!(recorded.choices()[what].variant, *variant, "{what}");
+    }
+
+    let mut again = as_a_gpu();
+    let second = block_on(confirm_variants(&mut again, std::slice::from_ref(&config))).unwrap();
+    assert_eq!((second.measured, second.by_rule, &again.profile.choices), (0, 0, &choices), "all is known");
+
+    // What was kept overrules the rule, as long as it is of this program and can serve.
+    let file = fs::read_dir(place.path().join("variants")).unwrap().next().unwrap().unwrap().path();
+    let mut kept: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let what = "product nt 1024x1024x64 of 1, high";
+    let rule = select(&Profile { splits_f32: true, choices: Default::default(), ..gpu.profile.clone() }, &product());
+    let other = if rule.tile == Tile::Tile64 { "tile_128" } else { "tile_64" };
+    kept["choices"][what] = json!(other);
+    fs::write(&file, kept.to_string()).unwrap();
+    block_on(confirm_variants(&mut again, std::slice::from_ref(&config))).unwrap();
+    assert_eq!(record_training(&config, &again.profile).unwrap().recorder.choices()[what].variant, other);
+    kept["choices"][what] = json!("tile_64 in 9999 parts");
+    fs::write(&file, kept.to_string()).unwrap();
+    block_on(confirm_variants(&mut again, std::slice::from_ref(&config))).unwrap();
+    assert_eq!(record_training(&config, &again.profile).unwrap().recorder.choices()[what].variant, rule.to_string());
+    kept["version"] = json!("0.0.0");
+    fs::write(&file, kept.to_string()).unwrap();
+    assert!(kept_variants(&gpu.adapter_name, &gpu.driver, place.path()).is_empty(), "another program's");
+    fs::write(&file, "{").unwrap();
+    assert!(kept_variants(&gpu.adapter_name, &gpu.driver, place.path()).is_empty(), "half a file");
+}
+
+fn product() -> Product {
+    Product { layout: Layout::Nt, mnk: [1024, 1024, 64], matrices: 1 }
+}
+
+#[test]
+fn nothing_is_measured_on_a_software_adapter_or_where_it_is_switched_off() {
+    let place = tempfile::tempdir().unwrap();
+    let mut config = run(place.path());
+    let mut software = own_gpu(Form::Registers);
+    assert_eq!(block_on(confirm_variants(&mut software, std::slice::from_ref(&config))).unwrap().measured, 0);
+    config.train.measure_variants = false;
+    assert_eq!(block_on(confirm_variants(&mut as_a_gpu(), &[config])).unwrap().measured, 0);
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "and nothing is kept");
+}
+
+#[test]
+fn words_of_products_and_variants_are_read_as_they_are_written() {
+    let profile = Profile { splits_f32: true, ..Profile::webgpu_default(Form::WorkgroupTiles) };
+    for layout in Layout::ALL {
+        let product = Product { layout, mnk: [16384, 512, 1376], matrices: 3 };
+        assert_eq!(Product::of_words(&product.what(&profile)), Some((product, true)));
+    }
+    assert_eq!(Product::of_words("attention forward"), None);
+    assert_eq!(Product::of_words("product nt 1x2 of 1, high"), None);
+    for variant in [Variant { tile: Tile::Tile128, parts: 1 }, Variant { tile: Tile::Units, parts: 16 }] {
+        assert_eq!(variant.to_string().parse(), Ok(variant));
+    }
+    assert_eq!("tile_128 in many parts".parse::<Variant>(), Err(()));
+    assert_eq!("tile_129".parse::<Variant>(), Err(()));
+}
+
+#[test]
+fn candidates_serve_and_the_first_is_the_one_by_rule() {
+    let gpu = Profile::webgpu_default(Form::WorkgroupTiles);
+    let units = Profile {
+        f16: true,
+        subgroup_lanes: Some(32),
+        min_subgroup_lanes: Some(32),
+        matrix_units: true,
+        splits_f32: true,
+        max_workgroup_bytes: 48 << 10,
+        ..gpu.clone()
+    };
+    for profile in [&gpu, &units] {
+        for mnk in [[16384, 512, 512], [512, 512, 16384], [127, 509, 251], [128, 576, 576], [64, 64, 64]] {
+            for layout in Layout::ALL {
+                let product = Product { layout, mnk, matrices: 1 };
+                let all = candidates(profile, &product);
+                assert_eq!(all[0], select(profile, &product), "{product:?}");
+                let mut rec = Recorder::new(profile);
+                let [a, b] = layout.operands(mnk).map(|shape| rec.persistent(Class::Scratch, DType::F32, "x", &shape));
+                let y = rec.persistent(Class::Scratch, DType::F32, "y", &mnk[..2]);
+                for (number, variant) in all.iter().enumerate() {
+                    rec.begin(number.to_string());
+                    matmul::record(&mut rec, &product, *variant, [&a, &b], &y, multinorm::kernels::Output::Write);
+                }
+            }
+        }
+    }
+    let large = Product { layout: Layout::Nt, mnk: [16384, 512, 512], matrices: 1 };
+    assert!(candidates(&units, &large).len() >= 3, "{:?}", candidates(&units, &large));
+    assert!(candidates(&gpu, &large).iter().all(|variant| variant.tile != Tile::Units), "no units, no candidate");
+}
