@@ -29,7 +29,8 @@ pub(super) struct Context<'a> {
     pub seq: usize,
     /// Rotary tables; `rope.start` is the position of a sequence's first token.
     pub rope: &'a RopeTables,
-    /// Keys and values of the tokens before `rope.start`, which those of this one token join; none where a sequence begins at 0.
+    /// Keys and values of the tokens before position `rope.start`, to which those of the only token here are added; none for a
+    /// batch, whose sequences begin at position 0.
     pub cache: Option<&'a Cache>,
 }
 

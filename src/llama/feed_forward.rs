@@ -60,7 +60,7 @@ impl FeedForward<'_> {
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
         assert!(self.adapters.is_none(), "adapters have no backward pass");
-        // Gets the gradient of silu(gate) ⊙ up, and that product itself in its place.
+        // First the gradient of silu(gate) ⊙ up; `swiglu_backward` puts the product itself in its place.
         let activated = rec.transient(Class::Activations, DType::F32, "gradient of activated", &gate.shape);
         self.down.input_gradient(rec, dresidual, &activated, Output::Write);
         swiglu_backward(rec, gate, up, &activated);

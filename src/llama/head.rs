@@ -57,7 +57,7 @@ impl Head<'_> {
                 [normed, &dnormed, targets, &losses].map(|tensor| tensor.rows(chunk.clone()));
             let logits = self.logits(rec, &normed);
             cross_entropy::losses_and_gradient(rec, &logits, &targets, &losses, scale);
-            let dlogits = logits; // in its place
+            let dlogits = logits; // made in their place
             self.weight.input_gradient(rec, &dlogits, &dnormed, Output::Write);
             let output = if chunk.start == 0 { sink.output } else { Output::Accumulate };
             matmul::tn(rec, &dlogits, &normed, self.weight.0.gradient(), output);
