@@ -1,6 +1,6 @@
 //! multinorm trains small LLaMA models on any GPU through WebGPU with stateless optimizers, and shows how they work.
 //!
-//! The rooms, lowest floor first, are those of ARCHITECTURE.md; imports go down only.
+//! The modules, lowest layer first, are those of ARCHITECTURE.md; imports go down only.
 
 pub mod error;
 

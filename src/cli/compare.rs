@@ -154,7 +154,7 @@ impl Progress {
                 self.run = format!("run {number}/{of} {run}");
                 self.last_line = None;
             }
-            Event::Training(event) => self.show_training(event),
+            Event::Run { event, .. } => self.show_training(event),
             Event::Ended(run) => self.line(&match (&run.outcome, run.final_eval_loss()) {
                 (Outcome::Finished { .. }, loss) => {
                     format!("{}: validation loss {:.4}", self.run, loss.unwrap_or(f64::NAN))
@@ -165,7 +165,7 @@ impl Progress {
         }
     }
 
-    fn show_training(&mut self, event: &train::Event<'_>) {
+    fn show_training(&mut self, event: &train::Event) {
         match event {
             train::Event::Ready { first_step, .. } => {
                 // What was done earlier says nothing of the time that is left.

@@ -74,7 +74,7 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
 
     let stop = stop_on_interrupt();
     let mut progress = Progress::new(&config);
-    let mut show = |event: Event<'_>| progress.show(&event);
+    let mut show = |event: Event| progress.show(&event);
     let summary = pollster::block_on(run_training(gpu, config, dataset, &place, stop, &mut show))?;
     progress.bar.finish_and_clear();
     if args.json { print_json(&summary) } else { print_summary(&summary, &place.folder) }
@@ -249,7 +249,7 @@ impl Progress {
         Self { bar, terminal, steps: config.train.steps, last_line: None, eval_loss: None }
     }
 
-    fn show(&mut self, event: &Event<'_>) {
+    fn show(&mut self, event: &Event) {
         match event {
             Event::Ready { memory, first_step, baseline_bigram_loss } => {
                 eprintln!("{}", memory_table(&[("this run", memory)]));

@@ -46,8 +46,13 @@ pub enum Event<'a> {
         /// How many runs there are.
         of: usize,
     },
-    /// What happens in that run.
-    Training(train::Event<'a>),
+    /// What that run tells.
+    Run {
+        /// Which one.
+        run: &'a RunId,
+        /// What happens in it.
+        event: train::Event,
+    },
     /// It ended: all steps were done, or it diverged.
     Ended(&'a RunRecord),
     /// `compare.json` and `report.html` say what is known by now.
@@ -162,7 +167,7 @@ impl Execution<'_> {
         let folder = id.folder(&self.place.folder);
         let Some(outcome) = self.train(id, &folder, on_event).await? else { return Ok(()) };
         outcome.write(&folder)?;
-        // Only the last weights are worth their room once nothing is left to resume.
+        // Only the last weights are worth their space once nothing is left to resume.
         prune_checkpoints(&folder, 1)?;
         if let Some(record) = RunRecord::read(id, &folder, &self.plan.run_config(id)?)? {
             on_event(Event::Ended(&record));
@@ -174,7 +179,7 @@ impl Execution<'_> {
     /// How the run ended; nothing where it was stopped.
     async fn train(&self, id: &RunId, folder: &Path, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Option<Outcome>> {
         let place = RunPlace { folder: folder.to_owned(), resume: latest_checkpoint(folder)?.is_some() };
-        let mut forward = |event: train::Event<'_>| on_event(Event::Training(event));
+        let mut forward = |event: train::Event| on_event(Event::Run { run: id, event });
         let (gpu, dataset) = (self.gpu.clone(), self.dataset.clone());
         let mut config = self.plan.run_config(id)?;
         if self.plan.fine_tunes(&id.optimizer) {

@@ -3,7 +3,7 @@
 //! [`RunConfig::load`] reads CONFIG.toml and `--set` over one of two default runs and resolves every value;
 //! [`RunConfig::to_toml`] writes it back so that the text alone repeats the run.
 //! A setting that cannot be is refused here, in the words the user wrote, before anything is allocated.
-//! Nothing in this room knows of the GPU, of files or of bytes.
+//! Nothing in this module knows of the GPU, of files or of bytes.
 
 mod adapter;
 mod catalog;

@@ -226,7 +226,7 @@ fn jargon_file(root: &Path) -> Result<Titled> {
 mod tests {
     use super::*;
 
-    /// The one test of this room that needs apt and a network; where there is no apt it checks the message.
+    /// The one test of this module that needs apt and a network; where there is no apt it checks the message.
     #[test]
     fn austen_comes_out_of_its_package() {
         let cache = tempfile::tempdir().unwrap();

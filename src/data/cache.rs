@@ -1,4 +1,4 @@
-//! What the room keeps between runs: every file appears under its name only when it is whole.
+//! What is kept between runs: every file appears under its name only when it is whole.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

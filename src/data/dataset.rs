@@ -132,7 +132,8 @@ mod load {
     use super::{Dataset, check_vocab_size, encode_split};
     use crate::config::DataConfig;
     use crate::data::cache::{digest, workshop, write};
-    use crate::data::corpus::{self, Corpus};
+    use crate::data::corpus::Corpus;
+    use crate::data::sources;
     use crate::data::split::{Split, split};
     use crate::data::tokenizer::Tokenizer;
     use crate::data::tokens::{Shards, Tokens};
@@ -143,7 +144,7 @@ mod load {
     /// A trained tokenizer and the token ids are kept in `config.cache_dir`, under a hash of all they depend on.
     ///
     /// # Errors
-    /// As [`corpus::load`], [`split()`] and [`Tokenizer`]; a tokenizer with more entries than the model;
+    /// As [`sources::load`], [`split()`] and [`Tokenizer`]; a tokenizer with more entries than the model;
     /// shards beside texts.
     pub fn load(config: &DataConfig, vocab_size: usize, progress: &mut dyn FnMut(&str)) -> Result<Dataset> {
         let shards = config.source.iter().map(|source| shard_paths(Path::new(source))).collect::<Result<Vec<_>>>()?;
@@ -159,7 +160,7 @@ mod load {
     }
 
     fn load_text(config: &DataConfig, vocab_size: usize, progress: &mut dyn FnMut(&str)) -> Result<Dataset> {
-        let corpus = corpus::load(&config.source, &config.text_field, &config.cache_dir, progress)?;
+        let corpus = sources::load(&config.source, &config.text_field, &config.cache_dir, progress)?;
         let Corpus { name, documents, license, .. } = corpus;
         let n_documents = documents.len();
         let split = split(documents, config.validation_fraction)?;

@@ -1,11 +1,11 @@
 //! Tokenizers, corpora, splits and batches: from somebody's text to `[batch, sequence]` token ids.
 //!
-//! The path of a text: [`corpus`] fetches or reads documents, [`split`] holds some of them out,
+//! The path of a text: `sources` fetches or reads documents, [`split`] holds some of them out,
 //! [`tokenizer`] turns them into ids, [`tokens`] stores those in memory or maps them from disk,
 //! [`batches`] cuts windows out of them, and [`baseline`] says what loss a bigram table would reach.
 //! [`dataset`] goes the whole path, with a cache.
 //!
-//! This room knows no GPU and no model. In a browser everything works that needs neither files nor programs:
+//! This module knows no GPU and no model. In a browser everything works that needs neither files nor programs:
 //! see [`dataset::Dataset::from_documents`].
 
 pub mod baseline;
@@ -13,9 +13,9 @@ pub mod batches;
 mod byte_level;
 pub mod corpus;
 pub mod dataset;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod sources;
 pub mod split;
-#[cfg(feature = "tokenizers")]
-mod stream_decoder;
 #[cfg(feature = "tokenizers")]
 pub mod tokenizer;
 #[cfg(not(feature = "tokenizers"))]

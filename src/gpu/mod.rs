@@ -1,4 +1,4 @@
-//! The only room that names wgpu.
+//! The only module that names wgpu.
 //!
 //! Work is *recorded as data* before anything is allocated: a [`Recorder`] collects tensors and dispatches,
 //! [`Recorder::memory`] is the ledger of what they will take, and [`Recorder::allocate`] turns the record into a

@@ -24,7 +24,7 @@ pub fn grid(groups: usize) -> [u32; 3] {
     [groups.div_ceil(rows.max(1)) as u32, rows as u32, 1]
 }
 
-/// Collects tensors and dispatches; see the room's description.
+/// Collects tensors and dispatches; see the module's description.
 pub struct Recorder {
     /// What is known of the device.
     pub profile: Profile,

@@ -1,7 +1,6 @@
 //! APOLLO: factors for the channels of a gradient, from what Adam makes of its projection.
 
-use super::reduction_lanes;
-use super::scaled::flag;
+use super::{flag, reduction_lanes};
 use crate::gpu::{Class, DType, Recorder, Tensor, kernels};
 
 kernels! {

@@ -1,7 +1,7 @@
 //! A second moment as a product of row and column averages: Adafactor's, AdaLomo's and H-Fac's.
 
-use super::scaled::{RowBlocks, Scaled, flag};
-use super::{LANES, reduction_lanes};
+use super::scaled::{RowBlocks, Scaled};
+use super::{LANES, flag, reduction_lanes};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {

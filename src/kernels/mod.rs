@@ -78,7 +78,7 @@ const LANES: usize = 64;
 /// Invocations of a workgroup that handles one `Real` each, as `@workgroup_size(256)` in the kernels.
 const REAL_LANES: usize = 256;
 
-/// Lanes of a workgroup that reduces a row: one vector of a software adapter, whose barriers are dear.
+/// Lanes of a workgroup that reduces a row: one vector of a software adapter, whose barriers are expensive.
 fn reduction_lanes(profile: &Profile) -> usize {
     if profile.software { 8 } else { 128 }
 }
@@ -113,6 +113,11 @@ fn element_wise(
     rec.dispatch(of_width(width, forms), bindings, &constants, grid(reals.div_ceil(LANES)));
 }
 
+/// A boolean override.
+fn flag(name: &'static str, value: bool) -> (&'static str, f64) {
+    (name, f64::from(u8::from(value)))
+}
+
 /// ln β, of which a kernel makes βᵗ. ln 0 has no place in a shader; exp(-100) is 0 in its precision.
 fn log_decay(beta: f64) -> f64 {
     beta.ln().max(-100.0)
@@ -129,6 +134,6 @@ pub enum Output {
 
 impl Output {
     fn constant(self) -> (&'static str, f64) {
-        ("ACCUMULATE", f64::from(u8::from(self == Self::Accumulate)))
+        flag("ACCUMULATE", self == Self::Accumulate)
     }
 }

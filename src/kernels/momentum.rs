@@ -1,7 +1,6 @@
 //! Momentum before the passes.
 
-use super::element_wise;
-use super::scaled::flag;
+use super::{element_wise, flag};
 use crate::gpu::{Recorder, Tensor, kernels};
 
 kernels! {

@@ -1,7 +1,7 @@
 //! The spectral pass: Newton–Schulz steps X ← (aI + bA + cA²)·X with A = X·Xᵀ, on the smaller side.
 
-use super::scaled::{Scaled, WholeNorm, flag, whole_factor};
-use super::{LANES, Output, matmul};
+use super::scaled::{Scaled, WholeNorm, whole_factor};
+use super::{LANES, Output, flag, matmul};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {

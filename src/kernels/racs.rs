@@ -1,7 +1,7 @@
 //! RACS: the principal singular vectors of the squared gradient, averaged, as scalings.
 
-use super::LANES;
-use super::scaled::{RowBlocks, Scaled, flag};
+use super::scaled::{RowBlocks, Scaled};
+use super::{LANES, flag};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {

@@ -1,7 +1,7 @@
 //! Steps whose length the device itself finds: two rates, `[2]`, one on the learning rate and one on the update.
 
-use super::scaled::{Scaled, WholeNorm, flag, whole_factor};
-use super::{LANES, log_decay};
+use super::scaled::{Scaled, WholeNorm, whole_factor};
+use super::{LANES, flag, log_decay};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {

@@ -4,7 +4,7 @@
 //! scalings of its own, and each comes to the bits that it comes to alone.
 
 use super::momentum::Average;
-use super::{LANES, of_width, reduction_lanes, width};
+use super::{LANES, flag, of_width, reduction_lanes, width};
 use crate::gpu::{Class, DType, Kernel, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -209,10 +209,6 @@ impl RowBlocks {
         let block = rows.div_ceil(MAX_BLOCKS).max(8);
         Self { lanes, block, blocks: rows.div_ceil(block) }
     }
-}
-
-pub(super) fn flag(name: &'static str, value: bool) -> (&'static str, f64) {
-    (name, f64::from(u8::from(value)))
 }
 
 /// A row pass, a column pass, or a row pass and the column pass after it, in one read of the base.

@@ -1,8 +1,8 @@
 //! Subspaces of a gradient, those of its leading singular vectors among them, and Adam in them: GaLore's, Fira's, APOLLO's.
 
 use super::random::gaussian;
-use super::scaled::{Scaled, flag, materialize, row_norms};
-use super::{LANES, Output, log_decay, matmul, reduction_lanes};
+use super::scaled::{Scaled, materialize, row_norms};
+use super::{LANES, Output, flag, log_decay, matmul, reduction_lanes};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {

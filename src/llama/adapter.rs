@@ -1,37 +1,59 @@
-//! Adapters around the feed-forward projections, where the model has them.
+//! Adapters around the projections of a feed-forward block, where the model has them.
 
-use super::parameters::{Llama, Parameter};
+use super::parameters::Parameter;
 use crate::config::{AdapterConfig, TensorTrain};
 use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::adapter::{adapter_residual, bias_relu, tensor_train};
 
-/// The projection of an MLP that an adapter stands at, in the order of [`AdapterConfig::PLACES`].
-#[derive(Clone, Copy)]
-pub(super) enum Place {
-    BeforeGate,
-    BeforeUp,
-    AfterDown,
+/// The adapters of one block, in the order of [`AdapterConfig::PLACES`].
+pub(super) struct Adapters<'a> {
+    pub before_gate: Adapter<'a>,
+    pub before_up: Adapter<'a>,
+    pub after_down: Adapter<'a>,
 }
 
-/// What the adapter of this layer and place makes of x `[N, C]`; x itself where there is none.
-pub(super) fn adapted(rec: &mut Recorder, llama: &Llama, layer: usize, place: Place, x: &Tensor) -> Tensor {
-    let Some(config) = llama.config.adapter else { return x.clone() };
-    let index = layer * AdapterConfig::PLACES.len() + place as usize;
-    let (down, up) = llama.adapter(index).split_at(TensorTrain::CORES + 1);
-    let narrow = linear(rec, x, down);
-    bias_relu(rec, &narrow, bias(down));
-    let wide = linear(rec, &narrow, up);
-    let y = rec.transient(Class::Activations, DType::F32, "adapted", &x.shape);
-    adapter_residual(rec, [x, &wide], bias(up), &y, config.scale);
-    y
+/// y = x + scale · up( relu(down(x)) ), each of the two a tensor train and a bias.
+pub(super) struct Adapter<'a> {
+    down: Train<'a>,
+    up: Train<'a>,
+    scale: f64,
 }
 
-/// Without the bias, which is the last parameter.
-fn linear(rec: &mut Recorder, x: &Tensor, layer: &[Parameter]) -> Tensor {
-    let cores: Vec<&Tensor> = layer[..TensorTrain::CORES].iter().map(|core| &core.weight).collect();
-    tensor_train(rec, x, &cores)
+impl<'a> Adapters<'a> {
+    /// From the parameters of a block's adapters.
+    pub fn new(config: AdapterConfig, parameters: &'a [Parameter]) -> Self {
+        let adapter = |place: usize| {
+            let of_place = &parameters[place * AdapterConfig::PARAMETERS..][..AdapterConfig::PARAMETERS];
+            let (down, up) = of_place.split_at(TensorTrain::CORES + 1);
+            Adapter { down: Train(down), up: Train(up), scale: config.scale }
+        };
+        Self { before_gate: adapter(0), before_up: adapter(1), after_down: adapter(2) }
+    }
 }
 
-fn bias(layer: &[Parameter]) -> &Tensor {
-    &layer[TensorTrain::CORES].weight
+impl Adapter<'_> {
+    /// `[N, C]` of x `[N, C]`.
+    pub fn forward(&self, rec: &mut Recorder, x: &Tensor) -> Tensor {
+        let narrow = self.down.forward(rec, x);
+        bias_relu(rec, &narrow, self.down.bias());
+        let wide = self.up.forward(rec, &narrow);
+        let y = rec.transient(Class::Activations, DType::F32, "adapted", &x.shape);
+        adapter_residual(rec, [x, &wide], self.up.bias(), &y, self.scale);
+        y
+    }
+}
+
+/// A tensor train: its cores, then its bias.
+struct Train<'a>(&'a [Parameter]);
+
+impl Train<'_> {
+    /// Without the bias.
+    fn forward(&self, rec: &mut Recorder, x: &Tensor) -> Tensor {
+        let cores: Vec<&Tensor> = self.0[..TensorTrain::CORES].iter().map(|core| &core.weight).collect();
+        tensor_train(rec, x, &cores)
+    }
+
+    fn bias(&self) -> &Tensor {
+        &self.0[TensorTrain::CORES].weight
+    }
 }

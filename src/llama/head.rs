@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::forward::BatchInputs;
-use super::parameters::Llama;
+use super::gradients::GradientSink;
+use super::linear::Linear;
+use crate::Result;
 use crate::gpu::{Class, DType, Profile, Recorder, Tensor};
 use crate::kernels::{Output, cross_entropy, matmul};
 
@@ -12,55 +13,76 @@ const LOGITS_BYTES: u64 = 64 << 20;
 /// The same on a GPU whose bindings reach so far: every chunk reads and writes the gradient of the head's weight once.
 const LOGITS_BYTES_OF_A_GPU: u64 = 256 << 20;
 
-/// loss `[1]` (+)= scale · Σ −ln p(target).
-pub(super) fn loss(
-    rec: &mut Recorder,
-    llama: &Llama,
-    inputs: &BatchInputs,
-    normed: &Tensor,
-    loss: &Tensor,
-    scale: f64,
-    output: Output,
-) {
-    let losses = rec.transient(Class::Activations, DType::F32, "losses", &[normed.shape[0]]);
-    for chunk in chunks(&rec.profile, normed.shape[0], llama.config.vocab_size) {
-        let logits = logits(rec, llama, &normed.rows(chunk.clone()));
-        cross_entropy::losses(rec, &logits, &inputs.targets.rows(chunk.clone()), &losses.rows(chunk));
-    }
-    cross_entropy::sum(rec, &losses, loss, scale, output);
+/// p = softmax(h wᵀ), h `[N, C]` the last norm's output, w `[V, C]`.
+pub(super) struct Head<'a> {
+    pub weight: Linear<'a>,
+    /// Whether the weight is the embedding's table, whose gradient is whole only at the end of the backward pass.
+    pub tied: bool,
 }
 
-/// Loss as [`loss`], and its gradients: of `normed`, which is returned, and of the head's weight.
-pub(super) fn loss_and_gradient(
-    rec: &mut Recorder,
-    llama: &Llama,
-    inputs: &BatchInputs,
-    normed: &Tensor,
-    loss: &Tensor,
-    scale: f64,
-    output: Output,
-) -> Tensor {
-    let losses = rec.transient(Class::Activations, DType::F32, "losses", &[normed.shape[0]]);
-    let dnormed = rec.transient(Class::Activations, DType::F32, "gradient of normed", &normed.shape);
-    let head = llama.head();
-    for chunk in chunks(&rec.profile, normed.shape[0], llama.config.vocab_size) {
-        let [normed, dnormed, targets, losses] =
-            [normed, &dnormed, &inputs.targets, &losses].map(|tensor| tensor.rows(chunk.clone()));
-        let logits = logits(rec, llama, &normed);
-        cross_entropy::losses_and_gradient(rec, &logits, &targets, &losses, scale);
-        matmul::nn(rec, &logits, &head.weight, &dnormed, Output::Write);
-        let output = if chunk.start == 0 { output } else { Output::Accumulate };
-        matmul::tn(rec, &logits, &normed, head.gradient(), output);
-    }
-    cross_entropy::sum(rec, &losses, loss, scale, output);
-    dnormed
+/// sum `[1]` (+)= scale · Σ −ln p(target).
+#[derive(Clone, Copy)]
+pub(super) struct Loss<'a> {
+    /// `[N]`.
+    pub targets: &'a Tensor,
+    pub sum: &'a Tensor,
+    pub scale: f64,
+    pub output: Output,
 }
 
-fn logits(rec: &mut Recorder, llama: &Llama, normed: &Tensor) -> Tensor {
-    let shape = [normed.shape[0], llama.config.vocab_size];
-    let logits = rec.transient(Class::Activations, DType::F32, "logits", &shape);
-    matmul::nt(rec, normed, &llama.head().weight, &logits, Output::Write);
-    logits
+impl Head<'_> {
+    /// The loss alone.
+    pub fn loss(&self, rec: &mut Recorder, normed: &Tensor, Loss { targets, sum, scale, output }: Loss<'_>) {
+        let losses = rec.transient(Class::Activations, DType::F32, "losses", &[normed.shape[0]]);
+        for chunk in self.chunks(rec, normed) {
+            let [normed, targets, losses] = [normed, targets, &losses].map(|tensor| tensor.rows(chunk.clone()));
+            let logits = self.logits(rec, &normed);
+            cross_entropy::losses(rec, &logits, &targets, &losses);
+        }
+        cross_entropy::sum(rec, &losses, sum, scale, output);
+    }
+
+    /// The loss, and its gradients: of `normed`, which is returned, and of the weight.
+    pub fn loss_and_gradient(
+        &self,
+        rec: &mut Recorder,
+        normed: &Tensor,
+        Loss { targets, sum, scale, output }: Loss<'_>,
+        sink: &mut GradientSink<'_, '_>,
+    ) -> Result<Tensor> {
+        let losses = rec.transient(Class::Activations, DType::F32, "losses", &[normed.shape[0]]);
+        let dnormed = rec.transient(Class::Activations, DType::F32, "gradient of normed", &normed.shape);
+        for chunk in self.chunks(rec, normed) {
+            let [normed, dnormed, targets, losses] =
+                [normed, &dnormed, targets, &losses].map(|tensor| tensor.rows(chunk.clone()));
+            let logits = self.logits(rec, &normed);
+            cross_entropy::losses_and_gradient(rec, &logits, &targets, &losses, scale);
+            let dlogits = logits; // made in their place
+            self.weight.input_gradient(rec, &dlogits, &dnormed, Output::Write);
+            let output = if chunk.start == 0 { sink.output } else { Output::Accumulate };
+            matmul::tn(rec, &dlogits, &normed, self.weight.0.gradient(), output);
+        }
+        cross_entropy::sum(rec, &losses, sum, scale, output);
+        if !self.tied {
+            sink.whole(rec, self.weight.0)?;
+        }
+        Ok(dnormed)
+    }
+
+    fn logits(&self, rec: &mut Recorder, normed: &Tensor) -> Tensor {
+        let shape = [normed.shape[0], self.vocab()];
+        let logits = rec.transient(Class::Activations, DType::F32, "logits", &shape);
+        self.weight.forward_to(rec, normed, &logits);
+        logits
+    }
+
+    fn chunks(&self, rec: &Recorder, normed: &Tensor) -> Vec<Range<usize>> {
+        chunks(&rec.profile, normed.shape[0], self.vocab())
+    }
+
+    fn vocab(&self) -> usize {
+        self.weight.0.weight.shape[0]
+    }
 }
 
 /// Tokens of each chunk: all alike but for the last.

@@ -1,15 +1,23 @@
-//! LLaMA as Hugging Face defines it: its parameters, and what it records forward and backward.
+//! LLaMA as Hugging Face defines it: its parameters, and its blocks, each with its forward and its backward pass in one file.
 
 mod adapter;
-mod backward;
+mod attention;
+mod blocks;
 mod decode;
-mod forward;
+mod embedding;
+mod feed_forward;
+mod gradients;
 mod head;
 mod initial;
+mod inputs;
+mod linear;
+mod micro_batch;
 mod parameters;
+mod rms_norm;
 
-pub use backward::{OnGradient, record_micro_step};
 pub use decode::{Decoder, record_decode};
-pub use forward::{BatchInputs, record_loss};
+pub use gradients::OnGradient;
 pub use initial::initial_values;
+pub use inputs::BatchInputs;
+pub use micro_batch::{record_loss, record_micro_step};
 pub use parameters::{Gradients, Llama, Parameter, ParameterGroup};

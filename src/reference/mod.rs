@@ -1,8 +1,8 @@
 //! The specification: every operation of this crate on plain slices, in f64, with the standard library alone.
 //!
-//! A kernel is right when it agrees with the function of the same name here, so this room is written to be read
+//! A kernel is right when it agrees with the function of the same name here, so this module is written to be read
 //! against the papers: one file per operation, forward next to backward, no cleverness that hides a formula.
-//! Nothing here knows of a GPU or of any other room of the crate.
+//! Nothing here knows of a GPU or of any other module of the crate.
 //! Every backward is held to central differences of its forward, and the whole LLaMA's gradients to those of its loss.
 //!
 //! Matrices are row-major slices. The letters are the same everywhere:

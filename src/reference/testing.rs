@@ -1,4 +1,4 @@
-//! What the tests of this room share: random slices and central differences.
+//! What the tests of this module share: random slices and central differences.
 
 /// `len` numbers in [-1, 1), the same for the same seed on every machine (splitmix64).
 pub fn random(len: usize, seed: u64) -> Vec<f64> {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::plan::Plan;
 use super::recording::RING_SLOTS;
 use crate::config::ModelConfig;
 use crate::data::tokens::Tokens;
@@ -31,8 +32,6 @@ pub struct Evaluator {
     ring: ReadbackRing,
 }
 
-const PLAN: &str = "evaluate";
-
 impl Evaluator {
     /// A model of this configuration with these weights, in the order of [`ModelConfig::parameters`].
     pub async fn new(
@@ -47,7 +46,7 @@ impl Evaluator {
         let inputs = BatchInputs::new(&mut rec, &llama, batch_size, sequence_length);
         let loss = rec.persistent(Class::Scratch, DType::F32, "evaluation loss", &[1]);
         rec.reserve_staging(ReadbackRing::bytes(&loss, RING_SLOTS));
-        rec.begin(PLAN);
+        rec.begin(Plan::Evaluate);
         record_loss(&mut rec, &llama, &inputs, &loss, 1.0, Output::Write);
         let workspace = rec.allocate(gpu).await?;
         for (parameter, values) in llama.parameters.iter().zip(weights) {
@@ -60,23 +59,22 @@ impl Evaluator {
 
     /// The mean loss over the first `max_tokens` of `tokens`.
     pub async fn evaluate(&mut self, gpu: &Gpu, tokens: &Tokens, max_tokens: usize) -> Result<Evaluation> {
-        let replay = Replay { gpu, workspace: &self.workspace, plan: PLAN, inputs: &self.inputs };
+        let replay = Replay { gpu, workspace: &self.workspace, inputs: &self.inputs };
         evaluate(replay, None, &mut self.ring, tokens, max_tokens).await
     }
 }
 
-/// A plan that is replayed over batches.
+/// Where [`Plan::Evaluate`] is replayed over batches.
 #[derive(Clone, Copy)]
 pub(super) struct Replay<'a> {
     pub gpu: &'a Gpu,
     pub workspace: &'a Workspace,
-    pub plan: &'a str,
     pub inputs: &'a BatchInputs,
 }
 
 /// Replays over the windows of `tokens` and sums the losses that come back.
 pub(super) async fn evaluate(
-    Replay { gpu, workspace, plan, inputs }: Replay<'_>,
+    Replay { gpu, workspace, inputs }: Replay<'_>,
     mut pace: Option<&mut Pace>,
     ring: &mut ReadbackRing,
     tokens: &Tokens,
@@ -94,9 +92,10 @@ pub(super) async fn evaluate(
         if !ring.has_room() {
             sum += take(gpu, ring).await?;
         }
+        let plans = [Plan::Evaluate.name()];
         match &mut pace {
-            Some(pace) => pace.run(gpu, workspace, &[plan], Due::All).await?,
-            None => workspace.run(gpu, &[plan]),
+            Some(pace) => pace.run(gpu, workspace, &plans, Due::All).await?,
+            None => workspace.run(gpu, &plans),
         }
         ring.send(gpu, workspace, batch as u64);
     }

@@ -1,9 +1,11 @@
 //! The Trainer: the same for the command line, the window and the page. It never blocks and never prints.
 
 mod evaluation;
+mod event;
 mod parts;
 #[cfg(not(target_arch = "wasm32"))]
 mod past;
+mod plan;
 mod recording;
 mod report;
 #[cfg(not(target_arch = "wasm32"))]
@@ -17,13 +19,15 @@ mod trainer;
 mod variants;
 
 pub use evaluation::{Evaluation, Evaluator};
+pub use event::Event;
 pub use parts::{forward_passes, update_secs};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past::{History, PastRun};
+pub use plan::Plan;
 pub use recording::{Recorded, record_training, record_training_with};
 pub use report::StepReport;
 #[cfg(not(target_arch = "wasm32"))]
-pub use run::{Event, RunPlace, Summary, check_start, run};
+pub use run::{RunPlace, Summary, check_start, run};
 pub use samples::GradientSample;
 pub use spectra::{Followed, PassSeen, SpectrumRecord, follow_passes};
 pub use trainer::{Snapshot, Trainer};

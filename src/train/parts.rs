@@ -1,23 +1,28 @@
 //! What a step is replayed as: plans over micro-batches, once, or twice for every direction of a zeroth-order step.
 
-use super::recording::{ALONG, BACK, FIRST, MINUS, NEXT, NEXT_MINUS, PLUS, UPDATE};
+use super::plan::Plan;
 use crate::config::RunConfig;
 use crate::data::batches::n_windows;
 use crate::gpu::{Due, KernelTime};
 use crate::reference::zeroth_order::seed_of_query;
 
 /// Plans that are replayed one after the other, on one micro-batch and along one direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     /// The micro-batch whose tokens they read; none reads none.
     pub micro_batch: Option<usize>,
     /// The direction's number, from 0.
     pub query: u32,
     /// The plans.
-    pub plans: &'static [&'static str],
+    pub plans: Vec<Plan>,
 }
 
 impl Part {
+    /// As the recorder calls the plans.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.plans.iter().map(|plan| plan.name()).collect()
+    }
+
     /// What is due of this part of a step, counted from 0: what is renewed is renewed once.
     pub fn due(&self, step: u64) -> Due {
         if self.query == 0 { Due::Step(step) } else { Due::None }
@@ -40,48 +45,56 @@ pub fn forward_passes(config: &RunConfig, training_tokens: usize) -> u64 {
 pub(super) fn parts(config: &RunConfig, queries: u32) -> Vec<Part> {
     let n = config.train.n_micro_batches();
     match queries {
-        0 => (0..n).map(|index| with_gradients(index, n, config.train.fused_update)).collect(),
+        0 => with_gradients(n, config.train.fused_update),
         queries => zeroth_order(n, queries),
     }
 }
 
-fn with_gradients(index: usize, n: usize, fused: bool) -> Part {
-    let plans: &[&str] = match (index == 0, index + 1 == n && !fused) {
-        (true, true) => &[FIRST, UPDATE],
-        (true, false) => &[FIRST],
-        (false, true) => &[NEXT, UPDATE],
-        (false, false) => &[NEXT],
-    };
-    Part { micro_batch: Some(index), query: 0, plans }
-}
-
-/// For each direction the loss on all micro-batches at w + d, then at w − d; the last way back is an update.
-fn zeroth_order(n: usize, queries: u32) -> Vec<Part> {
-    let mut parts = Vec::new();
-    for query in 0..queries {
-        let mut losses = |first: &'static [&'static str], next: &'static [&'static str]| {
-            let plans = |index: usize| if index == 0 { first } else { next };
-            parts.extend((0..n).map(|index| Part { micro_batch: Some(index), query, plans: plans(index) }));
-        };
-        losses(&[PLUS], &[NEXT]);
-        losses(&[MINUS], &[NEXT_MINUS]);
-        parts.push(Part { micro_batch: None, query, plans: &[BACK] });
+/// The gradients of all micro-batches, then the update.
+fn with_gradients(n: usize, fused: bool) -> Vec<Part> {
+    let mut parts = micro_batches(n, 0, Plan::FirstMicroBatch, Plan::NextMicroBatch);
+    if !fused {
+        parts[n - 1].plans.push(Plan::Update);
     }
-    parts.extend((0..queries - 1).map(|query| Part { micro_batch: None, query, plans: &[ALONG] }));
     parts
 }
 
+/// For each direction the loss of all micro-batches at w + d, then at w − d, then the way back to w. The last way back goes on
+/// along the last direction, and all that is left are the others.
+fn zeroth_order(n: usize, queries: u32) -> Vec<Part> {
+    let moves = |query: u32, plan: Plan| Part { micro_batch: None, query, plans: vec![plan] };
+    let mut parts = Vec::new();
+    for query in 0..queries {
+        parts.extend(micro_batches(n, query, Plan::FirstAtPlus, Plan::NextMicroBatch));
+        parts.extend(micro_batches(n, query, Plan::FirstAtMinus, Plan::NextAtMinus));
+        parts.push(moves(query, Plan::Back));
+    }
+    parts.extend((0..queries - 1).map(|query| moves(query, Plan::Along)));
+    parts
+}
+
+/// One plan on the first micro-batch, another on those after it.
+fn micro_batches(n: usize, query: u32, first: Plan, next: Plan) -> Vec<Part> {
+    let part = |index| Part { micro_batch: Some(index), query, plans: vec![if index == 0 { first } else { next }] };
+    (0..n).map(part).collect()
+}
+
+/// Each plan of these parts, with how often they replay it.
+pub(super) fn replays(parts: &[Part]) -> Vec<(Plan, usize)> {
+    let mut replays: Vec<(Plan, usize)> = Vec::new();
+    for &plan in parts.iter().flat_map(|part| &part.plans) {
+        match replays.iter_mut().find(|(known, _)| *known == plan) {
+            Some((_, times)) => *times += 1,
+            None => replays.push((plan, 1)),
+        }
+    }
+    replays
+}
+
 /// Seconds of a step, by plan, that are its update: of a zeroth-order step all moves of the weights.
-pub fn update_secs(times: &[(&'static str, Vec<KernelTime>)]) -> f64 {
-    let of = |(plan, kernels): &(&'static str, Vec<KernelTime>)| {
-        let moves = match *plan {
-            UPDATE | ALONG => 1.0,
-            BACK => 3.0, // and as much there and there
-            _ => 0.0,
-        };
-        moves * kernels.iter().map(|kernel| kernel.secs).sum::<f64>()
-    };
-    times.iter().map(of).sum()
+pub fn update_secs(times: &[(Plan, Vec<KernelTime>)]) -> f64 {
+    let secs = |kernels: &[KernelTime]| kernels.iter().map(|kernel| kernel.secs).sum::<f64>();
+    times.iter().map(|(plan, kernels)| plan.updates() * secs(kernels)).sum()
 }
 
 /// The words of shaders/lib/step.wgsl for a direction, one of so many, of a step; all are counted from 0.
@@ -93,33 +106,47 @@ pub(super) fn step_words(config: &RunConfig, schedule: f64, step: u64, [query, q
 
 #[cfg(test)]
 mod tests {
+    use super::Plan::{Along, Back, FirstAtMinus, FirstAtPlus, FirstMicroBatch, NextAtMinus, NextMicroBatch, Update};
     use super::*;
     use crate::config::RunDefaults;
 
-    fn of(sets: &[&str]) -> Vec<(Option<usize>, u32, Vec<&'static str>)> {
+    fn of(sets: &[&str]) -> Vec<(Option<usize>, u32, Vec<Plan>)> {
         let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
         let config = RunConfig::load(None, &sets, RunDefaults::Software).unwrap();
         let queries = queries(&config, 1000, 0);
-        parts(&config, queries).into_iter().map(|part| (part.micro_batch, part.query, part.plans.to_vec())).collect()
+        parts(&config, queries).into_iter().map(|part| (part.micro_batch, part.query, part.plans)).collect()
     }
 
     #[test]
     fn the_update_of_a_zeroth_order_step_is_all_its_moves() {
         let of = |plan, secs: f64| (plan, vec![KernelTime { kernel: "any", dispatches: 1, secs }]);
-        assert_eq!(update_secs(&[of(FIRST, 5.0), of(UPDATE, 2.0)]), 2.0);
-        assert_eq!(update_secs(&[of(PLUS, 5.0), of(MINUS, 5.0), of(BACK, 1.0), of(ALONG, 0.5)]), 3.5);
+        assert_eq!(update_secs(&[of(FirstMicroBatch, 5.0), of(Update, 2.0)]), 2.0);
+        assert_eq!(update_secs(&[of(FirstAtPlus, 5.0), of(FirstAtMinus, 5.0), of(Back, 1.0), of(Along, 0.5)]), 3.5);
+    }
+
+    #[test]
+    fn a_plan_is_counted_as_often_as_it_is_replayed() {
+        let part = |plans: &[Plan]| Part { micro_batch: None, query: 0, plans: plans.to_vec() };
+        let parts = [part(&[FirstMicroBatch]), part(&[NextMicroBatch]), part(&[NextMicroBatch, Update])];
+        assert_eq!(replays(&parts), [(FirstMicroBatch, 1), (NextMicroBatch, 2), (Update, 1)]);
     }
 
     #[test]
     fn every_micro_batch_is_read_as_often_as_the_rule_wants() {
         let micro = ["train.batch_size=4", "train.micro_batch_size=2"];
-        assert_eq!(of(&micro), [(Some(0), 0, vec![FIRST]), (Some(1), 0, vec![NEXT, UPDATE])]);
-        assert_eq!(of(&["train.fused_update=true"]), [(Some(0), 0, vec![FIRST])]);
+        assert_eq!(of(&micro), [(Some(0), 0, vec![FirstMicroBatch]), (Some(1), 0, vec![NextMicroBatch, Update])]);
+        assert_eq!(of(&["train.fused_update=true"]), [(Some(0), 0, vec![FirstMicroBatch])]);
         let two = [&micro[..], &["optimizer.name=mezo", "optimizer.queries=2"]].concat();
         let of_query = |query| {
             let loss = |index, plan| (Some(index), query, vec![plan]);
-            [loss(0, PLUS), loss(1, NEXT), loss(0, MINUS), loss(1, NEXT_MINUS), (None, query, vec![BACK])]
+            [
+                loss(0, FirstAtPlus),
+                loss(1, NextMicroBatch),
+                loss(0, FirstAtMinus),
+                loss(1, NextAtMinus),
+                (None, query, vec![Back]),
+            ]
         };
-        assert_eq!(of(&two), [&of_query(0)[..], &of_query(1), &[(None, 0, vec![ALONG])]].concat());
+        assert_eq!(of(&two), [&of_query(0)[..], &of_query(1), &[(None, 0, vec![Along])]].concat());
     }
 }

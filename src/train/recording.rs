@@ -1,5 +1,6 @@
 //! What a training run records: known, with all its memory, before anything is allocated.
 
+use super::plan::Plan;
 use super::samples::Watched;
 use crate::Result;
 use crate::config::{MatmulPrecision, MezoConfig, RunConfig, TrainConfig};
@@ -9,25 +10,6 @@ use crate::kernels::norms::{GradientNorms, Place};
 use crate::kernels::zeroth_order::{Stage, TwoPoint, two_point};
 use crate::llama::{BatchInputs, Gradients, Llama, Parameter, ParameterGroup, record_loss, record_micro_step};
 use crate::optim::{self, Group, Kept, Perturbed, RecordUpdate, State, StepTensors};
-
-/// Plan of a step's first micro-batch: gradients are written; with fused updates, of the whole step.
-pub(super) const FIRST: &str = "first micro-batch";
-/// Plan of its other micro-batches: gradients accumulate.
-pub(super) const NEXT: &str = "next micro-batch";
-/// Plan that turns gradients into an update.
-pub(super) const UPDATE: &str = "update";
-/// Plan of a zeroth-order step that takes the weights to w + d and its first micro-batch's loss there; [`NEXT`] has the others.
-pub(super) const PLUS: &str = "first micro-batch at w + d";
-/// Plan that takes the weights on to w − d, and the first micro-batch's loss there.
-pub(super) const MINUS: &str = "first micro-batch at w - d";
-/// Plan of the other micro-batches there.
-pub(super) const NEXT_MINUS: &str = "next micro-batch at w - d";
-/// Plan that takes the weights back, and along the last direction.
-pub(super) const BACK: &str = "back to w";
-/// Plan that takes the weights along an earlier direction.
-pub(super) const ALONG: &str = "along an earlier direction";
-/// Plan of one batch of an evaluation.
-pub(super) const EVALUATE: &str = "evaluate";
 
 /// Steps whose numbers may be on their way back at once.
 pub(super) const RING_SLOTS: usize = 4;
@@ -133,7 +115,7 @@ impl Recorded {
         let eval_loss = rec.persistent(Class::Scratch, DType::F32, "evaluation loss", &[1]);
         let step = rec.persistent(Class::Scratch, DType::U32, "step", &[4]);
         rec.reserve_staging(ReadbackRing::bytes(&statistics, RING_SLOTS) + ReadbackRing::bytes(&eval_loss, RING_SLOTS));
-        rec.begin(EVALUATE);
+        rec.begin(Plan::Evaluate);
         record_loss(rec, &llama, &eval_inputs, &eval_loss, 1.0, Output::Write);
         let (states, watched, norms) = (Vec::new(), Vec::new(), Vec::new());
         Self { recorder, llama, states, inputs, eval_inputs, statistics, norms, watched, eval_loss, step }
@@ -170,7 +152,7 @@ fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: &MezoConfig
         record_loss(rec, llama, inputs, loss, scale(config), output);
     };
 
-    rec.begin(PLUS);
+    rec.begin(Plan::FirstAtPlus);
     let states = perturbed
         .iter()
         .map(|parameter| optim::record_directions(rec, &config.optimizer, parameter))
@@ -183,19 +165,19 @@ fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: &MezoConfig
     };
     go(rec, Stage::Plus);
     loss_of(rec, &plus, Output::Write);
-    rec.begin(MINUS);
+    rec.begin(Plan::FirstAtMinus);
     go(rec, Stage::Minus);
     loss_of(rec, &minus, Output::Write);
     if config.train.n_micro_batches() > 1 {
-        rec.begin(NEXT);
+        rec.begin(Plan::NextMicroBatch);
         loss_of(rec, &plus, Output::Accumulate);
-        rec.begin(NEXT_MINUS);
+        rec.begin(Plan::NextAtMinus);
         loss_of(rec, &minus, Output::Accumulate);
     }
-    rec.begin(BACK);
+    rec.begin(Plan::Back);
     go(rec, Stage::Back);
     if hyper.queries > 1 {
-        rec.begin(ALONG);
+        rec.begin(Plan::Along);
         go(rec, Stage::Along);
     }
     recorded.states = states.into_iter().flatten().collect();
@@ -222,17 +204,17 @@ fn record_separate(
 ) -> Result<Updates> {
     let groups = groups(llama);
     let mut order = Vec::new();
-    rec.begin(FIRST);
+    rec.begin(Plan::FirstMicroBatch);
     let ahead: Vec<Option<Kept>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
     record_micro_step(rec, llama, inputs, loss, scale, Output::Write, &mut |_, parameter| {
         order.push(number(llama, parameter));
         Ok(())
     })?;
     if train.n_micro_batches() > 1 {
-        rec.begin(NEXT);
+        rec.begin(Plan::NextMicroBatch);
         record_micro_step(rec, llama, inputs, loss, scale, Output::Accumulate, &mut |_, _| Ok(()))?;
     }
-    rec.begin(UPDATE);
+    rec.begin(Plan::Update);
     let norms = GradientNorms::new(rec, llama.parameters.len());
     let mut first = 0;
     for ParameterGroup { members, gradient, .. } in &llama.groups {
@@ -251,7 +233,7 @@ fn record_separate(
     Ok((states, order))
 }
 
-/// Each update as soon as its gradient is whole: the plan [`FIRST`] is the whole step.
+/// Each update as soon as its gradient is whole: the plan [`Plan::FirstMicroBatch`] is the whole step.
 ///
 /// A gradient is looked at before its update alone: the first that is not finite keeps that update and all later ones from
 /// moving anything, and those before it in the backward pass have moved.
@@ -265,7 +247,7 @@ fn record_fused(
     let norms = GradientNorms::new(rec, llama.parameters.len());
     let mut states = vec![Vec::new(); llama.parameters.len()];
     let mut order = Vec::new();
-    rec.begin(FIRST);
+    rec.begin(Plan::FirstMicroBatch);
     let ahead: Vec<Option<Kept>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
     record_micro_step(rec, llama, inputs, loss, scale, Output::Write, &mut |rec, parameter| {
         let number = number(llama, parameter);

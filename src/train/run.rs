@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use web_time::Instant;
 
 use super::evaluation::Evaluation;
+use super::event::Event;
 use super::report::StepReport;
-use super::spectra::SpectrumRecord;
 use super::spectra_log::SpectraLog;
 use super::trainer::{Snapshot, Trainer};
 use crate::checkpoint::{
@@ -51,33 +51,6 @@ impl RunPlace {
     }
 }
 
-/// What happens during a run, in order.
-#[derive(Clone, Debug)]
-pub enum Event<'a> {
-    /// The run is ready: its memory, the step it begins after, and the loss to beat.
-    Ready {
-        /// Bytes allocated, by class.
-        memory: &'a Memory,
-        /// Steps that are done already.
-        first_step: u64,
-        /// Nats a token of a bigram table on the validation tokens.
-        baseline_bigram_loss: f64,
-    },
-    /// A step's numbers arrived.
-    Step(&'a StepReport),
-    /// The validation tokens were evaluated.
-    Evaluated {
-        /// After this step.
-        step: u64,
-        /// The result.
-        evaluation: &'a Evaluation,
-    },
-    /// A checkpoint was written.
-    Saved(&'a Path),
-    /// A gradient was followed through its passes; some steps after it was sampled.
-    Spectrum(&'a SpectrumRecord),
-}
-
 /// How a run ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
@@ -114,7 +87,7 @@ pub async fn run(
     dataset: Arc<Dataset>,
     place: &RunPlace,
     stop: &AtomicBool,
-    on_event: &mut dyn FnMut(Event<'_>),
+    on_event: &mut dyn FnMut(Event),
 ) -> Result<Summary> {
     let mut run = Run::begin(gpu, config, dataset, place, on_event).await?;
     let result = run.go(stop, on_event).await;
@@ -147,7 +120,7 @@ impl<'a> Run<'a> {
         config: RunConfig,
         dataset: Arc<Dataset>,
         place: &'a RunPlace,
-        on_event: &mut dyn FnMut(Event<'_>),
+        on_event: &mut dyn FnMut(Event),
     ) -> Result<Self> {
         let folder = place.folder.as_path();
         let resumed = place.check()?.map(|last| load_checkpoint(&last)).transpose()?;
@@ -179,7 +152,7 @@ impl<'a> Run<'a> {
         let log = if place.resume { MetricsLog::resume(folder, first_step)? } else { MetricsLog::create(folder)? };
         let wants_spectra = trainer.config().spectra.every > 0;
         let spectra = wants_spectra.then(|| SpectraLog::open(folder, place.resume, first_step)).transpose()?;
-        on_event(Event::Ready { memory: trainer.memory(), first_step, baseline_bigram_loss: baseline });
+        on_event(Event::Ready { memory: trainer.memory().clone(), first_step, baseline_bigram_loss: baseline });
         Ok(Self {
             trainer,
             dataset,
@@ -194,7 +167,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    async fn go(&mut self, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Summary> {
+    async fn go(&mut self, stop: &AtomicBool, on_event: &mut dyn FnMut(Event)) -> Result<Summary> {
         let (steps, eval_every, save_every, keep) = {
             let config = self.trainer.config();
             (config.train.steps, config.eval.every, config.checkpoint.every, config.checkpoint.keep)
@@ -238,28 +211,28 @@ impl<'a> Run<'a> {
     }
 
     /// Waits for the steps on their way, and stops the clock.
-    async fn pause(&mut self, clock: &mut Instant, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+    async fn pause(&mut self, clock: &mut Instant, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let reports = self.trainer.drain().await?;
         self.take(&reports, on_event)?;
         self.train_secs += clock.elapsed().as_secs_f64();
         Ok(())
     }
 
-    fn take(&mut self, reports: &[StepReport], on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+    fn take(&mut self, reports: &[StepReport], on_event: &mut dyn FnMut(Event)) -> Result<()> {
         for report in reports {
             self.final_loss = report.loss;
             self.train_tokens += self.trainer.config().train.tokens_per_step() as u64;
             self.log.write(&object(json!(report)))?;
-            on_event(Event::Step(report));
+            on_event(Event::Step(report.clone()));
         }
         let samples = self.trainer.take_samples();
         match &mut self.spectra {
-            Some(spectra) => spectra.push(samples, &mut |record| on_event(Event::Spectrum(record))),
+            Some(spectra) => spectra.push(samples, &mut |record| on_event(Event::Spectrum(Box::new(record)))),
             None => Ok(()),
         }
     }
 
-    async fn evaluate(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Evaluation> {
+    async fn evaluate(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<Evaluation> {
         let evaluation = self.trainer.evaluate().await?;
         let step = self.trainer.step_number();
         let tokens = step * self.trainer.config().train.tokens_per_step() as u64;
@@ -267,14 +240,14 @@ impl<'a> Run<'a> {
         let record = json!({ "step": step, "tokens": tokens, "eval_loss": loss, "perplexity": perplexity });
         self.log.write(&object(record))?;
         self.best_eval_loss = Some(self.best_eval_loss.map_or(loss, |best| best.min(loss)));
-        on_event(Event::Evaluated { step, evaluation: &evaluation });
+        on_event(Event::Evaluated { step, evaluation });
         Ok(evaluation)
     }
 
-    async fn save(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<PathBuf> {
+    async fn save(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<PathBuf> {
         // Of the steps before a checkpoint nothing may be missing when the run goes on from it.
         if let Some(spectra) = &mut self.spectra {
-            spectra.finish(&mut |record| on_event(Event::Spectrum(record)))?;
+            spectra.finish(&mut |record| on_event(Event::Spectrum(Box::new(record))))?;
         }
         let snapshot = self.trainer.snapshot().await?;
         let config = self.trainer.config();
@@ -307,7 +280,7 @@ impl<'a> Run<'a> {
                 eos: tokenizer.and_then(|tokenizer| tokenizer.end_of_text()),
             },
         )?;
-        on_event(Event::Saved(&folder));
+        on_event(Event::Saved(folder.clone()));
         Ok(folder)
     }
 }

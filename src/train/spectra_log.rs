@@ -41,28 +41,28 @@ impl SpectraLog {
     }
 
     /// Hands samples over, and writes what is done meanwhile.
-    pub(super) fn push(&mut self, samples: Vec<GradientSample>, on: &mut dyn FnMut(&SpectrumRecord)) -> Result<()> {
+    pub(super) fn push(&mut self, samples: Vec<GradientSample>, on: &mut dyn FnMut(SpectrumRecord)) -> Result<()> {
         for sample in samples {
             self.n_open += 1;
             let sender = self.samples.as_ref().expect("open until it is dropped");
             sender.send(sample).map_err(|_| Self::ended())?;
         }
         while let Ok(record) = self.records.try_recv() {
-            self.write(&record, on)?;
+            self.write(record, on)?;
         }
         Ok(())
     }
 
     /// Waits for all that was pushed.
-    pub(super) fn finish(&mut self, on: &mut dyn FnMut(&SpectrumRecord)) -> Result<()> {
+    pub(super) fn finish(&mut self, on: &mut dyn FnMut(SpectrumRecord)) -> Result<()> {
         while self.n_open > 0 {
             let record = self.records.recv().map_err(|_| Self::ended())?;
-            self.write(&record, on)?;
+            self.write(record, on)?;
         }
         Ok(())
     }
 
-    fn write(&mut self, record: &SpectrumRecord, on: &mut dyn FnMut(&SpectrumRecord)) -> Result<()> {
+    fn write(&mut self, record: SpectrumRecord, on: &mut dyn FnMut(SpectrumRecord)) -> Result<()> {
         let Value::Object(line) = json!(record) else { unreachable!("a struct") };
         self.lines.write(&line)?;
         self.n_open -= 1;

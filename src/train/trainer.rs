@@ -5,15 +5,16 @@ use std::sync::Arc;
 use web_time::Instant;
 
 use super::evaluation::{Evaluation, Replay, evaluate, write_batch, write_tables};
-use super::parts::{Part, parts, queries, step_words};
-use super::recording::{EVALUATE, RING_SLOTS, Recorded, record_training, record_training_with};
+use super::parts::{Part, parts, queries, replays, step_words};
+use super::plan::Plan;
+use super::recording::{RING_SLOTS, Recorded, record_training, record_training_with};
 use super::report::StepReport;
 use super::samples::{GradientSample, Sampler, state_tensors};
 use crate::config::{RunConfig, ScheduleKind};
 use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
 use crate::generate::Generator;
-use crate::gpu::{Due, Gpu, KernelTime, Memory, Pace, ReadbackRing, Span, Tensor, Workspace};
+use crate::gpu::{Gpu, KernelTime, Memory, Pace, ReadbackRing, Span, Tensor, Workspace};
 use crate::kernels::norms::Place;
 use crate::llama::{BatchInputs, Llama, Parameter, initial_values};
 use crate::normalize::Drawing;
@@ -199,7 +200,7 @@ impl Trainer {
     pub async fn evaluate(&mut self) -> Result<Evaluation> {
         let Self { gpu, workspace, eval_inputs, eval_ring, dataset, config, pace, .. } = self;
         let max_tokens = config.eval.max_tokens;
-        let replay = Replay { gpu, workspace, plan: EVALUATE, inputs: eval_inputs };
+        let replay = Replay { gpu, workspace, inputs: eval_inputs };
         evaluate(replay, pace.as_mut(), eval_ring, &dataset.validation, max_tokens).await
     }
 
@@ -321,16 +322,16 @@ impl Trainer {
     /// the device of each kernel, by plan.
     ///
     /// Errors: as [`Trainer::step`], and an adapter without time stamps.
-    pub async fn timed_step(&mut self) -> Result<(Vec<StepReport>, Vec<(&'static str, Vec<KernelTime>)>)> {
+    pub async fn timed_step(&mut self) -> Result<(Vec<StepReport>, Vec<(Plan, Vec<KernelTime>)>)> {
         let mut reports = self.drain().await?;
         self.last_report = Some(Instant::now());
         let batch = self.next_batch()?;
         let mut times = Vec::new();
         let queries = self.queries();
         for part in parts(&self.config, queries) {
-            self.write_part(&batch, part, queries);
-            for &plan in part.plans {
-                times.push((plan, self.workspace.time(&self.gpu, plan, part.due(self.step)).await?));
+            self.write_part(&batch, &part, queries);
+            for &plan in &part.plans {
+                times.push((plan, self.workspace.time(&self.gpu, plan.name(), part.due(self.step)).await?));
             }
         }
         self.end_step();
@@ -339,38 +340,19 @@ impl Trainer {
         Ok((reports, times))
     }
 
-    /// Time on the device of each kernel of a step's plans, each plan once, in a step in which nothing special is due. The
-    /// weights move on by what is replayed.
-    pub async fn time_kernels(&self) -> Result<Vec<(&'static str, Vec<KernelTime>)>> {
-        let mut times: Vec<(&'static str, Vec<KernelTime>)> = Vec::new();
-        for &plan in parts(&self.config, self.queries()).iter().flat_map(|part| part.plans) {
-            if times.iter().all(|(timed, _)| *timed != plan) {
-                times.push((plan, self.workspace.time(&self.gpu, plan, Due::None).await?));
-            }
-        }
-        Ok(times)
-    }
-
     /// What the host did before the first step: record, allocate, compile, initialize.
     pub fn spans(&self) -> &[Span] {
         &self.spans
     }
 
-    /// The plans, for those who time them: see [`Trainer::plans_of_step`].
+    /// The plans under their names, for those who time them: see [`Trainer::plans_of_step`].
     pub fn workspace(&self) -> &Workspace {
         &self.workspace
     }
 
     /// The plans of a step, each once, with how often the step replays it.
-    pub fn plans_of_step(&self) -> Vec<(&'static str, usize)> {
-        let mut plans: Vec<(&'static str, usize)> = Vec::new();
-        for &plan in parts(&self.config, self.queries()).iter().flat_map(|part| part.plans) {
-            match plans.iter_mut().find(|(known, _)| *known == plan) {
-                Some((_, replays)) => *replays += 1,
-                None => plans.push((plan, 1)),
-            }
-        }
-        plans
+    pub fn plans_of_step(&self) -> Vec<(Plan, usize)> {
+        replays(&parts(&self.config, self.queries()))
     }
 
     /// Forgets that a loss or a gradient was NaN: timing the parts of a step out of their order may make one, and updates
@@ -384,10 +366,11 @@ impl Trainer {
         let mut pace = self.pace.take();
         let queries = self.queries();
         for part in parts(&self.config, queries) {
-            self.write_part(&batch, part, queries);
+            self.write_part(&batch, &part, queries);
+            let (plans, due) = (part.names(), part.due(self.step));
             match &mut pace {
-                Some(pace) => pace.run(&self.gpu, &self.workspace, part.plans, part.due(self.step)).await?,
-                None => self.workspace.run_due(&self.gpu, part.plans, part.due(self.step)),
+                Some(pace) => pace.run(&self.gpu, &self.workspace, &plans, due).await?,
+                None => self.workspace.run_due(&self.gpu, &plans, due),
             }
         }
         self.pace = pace;
@@ -406,7 +389,7 @@ impl Trainer {
     }
 
     /// What a part of the step reads: its tokens, the step's numbers and the direction's.
-    fn write_part(&self, [ids, targets]: &[Vec<u32>; 2], part: Part, queries: u32) {
+    fn write_part(&self, [ids, targets]: &[Vec<u32>; 2], part: &Part, queries: u32) {
         let Self { gpu, workspace, inputs, config, step, .. } = self;
         if let Some(index) = part.micro_batch {
             let n = config.train.micro_batch_size * config.train.sequence_length;

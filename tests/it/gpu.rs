@@ -1,4 +1,4 @@
-//! What floor 1 promises: memory as planned, limits by name, grids, views, replays that repeat every bit.
+//! What the layer of `gpu` promises: memory as planned, limits by name, grids, views, replays that repeat every bit.
 
 use multinorm::gpu::{
     AdapterChoice, Class, DType, Due, Form, Gpu, GpuOptions, MAX_GROUPS, Pace, Profile, ReadbackRing, Recorder, Tensor,

@@ -3,11 +3,11 @@
 
 mod command_line;
 mod compare;
-mod floors;
 mod fused_update;
 mod gpu;
 mod head;
 mod kernels;
+mod layers;
 mod normalize;
 mod optimizer_table;
 mod optimizers;

@@ -158,7 +158,7 @@ fn record_attention(rec: &mut Recorder) {
     let tables = RopeTables::new(rec, 70, 6, 10_000.0);
     let [q, k] = [24, 12].map(|cols| tensor(rec, &[140, cols]));
     rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Turn::Forward);
-    // A size for each room in registers, and for each width of a team.
+    // A size for each number of registers, and for each width of a team.
     for head_dim in [16, 32, 64, 128, 256] {
         let shape = Shape { batch: 2, seq: 70, heads: 4, kv_heads: 2, head_dim };
         let [q, out, dout, dq] = [(); 4].map(|()| tensor(rec, &[140, 4 * head_dim]));

@@ -10,7 +10,7 @@ use multinorm::data::tokenizer::StreamDecoder;
 use multinorm::generate::{Generator, Sampler};
 use multinorm::gpu::{Gpu, KernelTime, Memory};
 use multinorm::normalize::Drawing;
-use multinorm::train::{Evaluation, GradientSample, Snapshot, StepReport, Trainer};
+use multinorm::train::{self, GradientSample, Plan, Snapshot, StepReport, Trainer};
 use web_time::Instant;
 
 use crate::platform;
@@ -75,23 +75,14 @@ pub enum Event {
         /// Bytes by class, of each run.
         memory: Vec<Memory>,
     },
-    /// A step's numbers arrived.
-    Step {
+    /// A run made a step or was evaluated.
+    Run {
         /// Which run.
         run: usize,
-        /// Its numbers.
-        report: StepReport,
+        /// What it tells, as it tells it to the command line.
+        event: train::Event,
         /// Seconds of training of this run since it was built, looks and evaluations aside.
         secs: f64,
-    },
-    /// The held-out text was evaluated.
-    Evaluated {
-        /// Which run.
-        run: usize,
-        /// After this step.
-        step: u64,
-        /// The result.
-        evaluation: Evaluation,
     },
     /// A gradient and its optimizer's state.
     Looked {
@@ -116,7 +107,7 @@ pub enum Event {
         /// Which run.
         run: usize,
         /// By plan.
-        times: Vec<(&'static str, Vec<KernelTime>)>,
+        times: Vec<(Plan, Vec<KernelTime>)>,
     },
     /// Everything that a step changes; also sent by itself now and then, to go on from if the device is lost.
     Saved {
@@ -387,7 +378,7 @@ impl Engine {
         for (index, run) in self.runs.iter_mut().enumerate() {
             let step = run.trainer.step_number();
             let evaluation = run.trainer.evaluate().await?;
-            tell(Event::Evaluated { run: index, step, evaluation });
+            tell(Event::Run { run: index, event: train::Event::Evaluated { step, evaluation }, secs: run.secs });
         }
         Ok(())
     }
@@ -450,7 +441,7 @@ async fn drawing(gpu: &Arc<Gpu>, shape: [usize; 2], rule: &Rule, tell: &impl Fn(
 
 fn tell_steps(run: usize, reports: Vec<StepReport>, secs: f64, tell: &impl Fn(Event)) {
     for report in reports {
-        tell(Event::Step { run, report, secs });
+        tell(Event::Run { run, event: train::Event::Step(report), secs });
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use multinorm::config::RunConfig;
 use multinorm::gpu::{DispatchInfo, Due, Gpu};
-use multinorm::train::Trainer;
+use multinorm::train::{Plan, Trainer};
 use multinorm::{Error, Result};
 use serde::Serialize;
 use serde_json::json;
@@ -117,10 +117,10 @@ async fn of_step(gpu: &Arc<Gpu>, ceilings: &Ceilings, config: RunConfig, args: &
     trainer.drain().await?;
     let workspace = trainer.workspace();
     // A place where each stands, and how often a step has it.
-    let mut distinct: Vec<(&DispatchInfo, (&str, usize), usize)> = Vec::new();
+    let mut distinct: Vec<(&DispatchInfo, (Plan, usize), usize)> = Vec::new();
     for (plan, replays) in trainer.plans_of_step() {
-        for at in workspace.replayed(plan, Due::None) {
-            let info = workspace.dispatch(plan, at);
+        for at in workspace.replayed(plan.name(), Due::None) {
+            let info = workspace.dispatch(plan.name(), at);
             match distinct.iter_mut().find(|(known, ..)| *known == info) {
                 Some((.., per_step)) => *per_step += replays,
                 None => distinct.push((info, (plan, at), replays)),
@@ -134,7 +134,8 @@ async fn of_step(gpu: &Arc<Gpu>, ceilings: &Ceilings, config: RunConfig, args: &
     for (info, (plan, at), per_step) in distinct {
         trainer.forget_halt();
         let secs =
-            steady_secs(args.seconds, async |replays| workspace.time_dispatch(gpu, plan, at, replays).await).await?;
+            steady_secs(args.seconds, async |replays| workspace.time_dispatch(gpu, plan.name(), at, replays).await)
+                .await?;
         let (least, arithmetic) = ceilings.least_secs(info);
         rows.push(Row {
             kernel: info.kernel.name,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use multinorm::config::{OptimizerConfig, RunConfig};
-use multinorm::gpu::{Class, Due, Gpu, KernelTime};
-use multinorm::train::{Trainer, update_secs};
+use multinorm::gpu::{Class, Due, Gpu};
+use multinorm::train::Trainer;
 use multinorm::{Error, Result};
 use serde::Serialize;
 
@@ -54,8 +54,7 @@ pub async fn measure(
     let (mut secs, mut kernels, mut bytes_moved) = (0.0, 0.0, 0.0);
     for (plan, replays) in trainer.plans_of_step() {
         // How often the plan's work counts as the update's.
-        let unit = KernelTime { kernel: "all", dispatches: 1, secs: 1.0 };
-        let share = replays as f64 * update_secs(&[(plan, vec![unit])]);
+        let (share, plan) = (replays as f64 * plan.updates(), plan.name());
         if share == 0.0 {
             continue;
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use multinorm::config::{Role, RunConfig};
 use multinorm::gpu::{Due, Gpu, Span, bytes_in_words};
-use multinorm::train::{Trainer, forward_passes};
+use multinorm::train::{Plan, Trainer, forward_passes};
 use multinorm::{Error, Result};
 use serde::Serialize;
 use serde_json::json;
@@ -34,7 +34,7 @@ pub struct StepArgs {
 /// A kernel's part of a step.
 #[derive(Serialize)]
 struct Row {
-    plan: &'static str,
+    plan: Plan,
     kernel: &'static str,
     dispatches: usize,
     secs: f64,
@@ -107,18 +107,19 @@ async fn measure(gpu: &Arc<Gpu>, config: &RunConfig) -> Result<Measured> {
     let workspace = trainer.workspace();
     let (mut rows, mut ideal_bytes, mut device_secs) = (Vec::<Row>::new(), 0, 0.0);
     for (plan, replays) in trainer.plans_of_step() {
-        let order = workspace.replayed(plan, Due::None);
-        ideal_bytes += replays as u64 * order.iter().map(|&at| workspace.dispatch(plan, at).bytes()).sum::<u64>();
+        let name = plan.name();
+        let order = workspace.replayed(name, Due::None);
+        ideal_bytes += replays as u64 * order.iter().map(|&at| workspace.dispatch(name, at).bytes()).sum::<u64>();
         if !gpu.profile.timestamps {
             continue;
         }
-        device_secs += replays as f64 * workspace.time_replays(gpu, plan, Due::None, 1).await?;
+        device_secs += replays as f64 * workspace.time_replays(gpu, name, Due::None, 1).await?;
         let began = Instant::now();
-        let times = workspace.time_dispatches(gpu, plan, Due::None).await?;
+        let times = workspace.time_dispatches(gpu, name, Due::None).await?;
         trace.host(&Span::since("timed replay", began));
-        trace.device(workspace, plan, &times);
+        trace.device(workspace, name, &times);
         for time in times {
-            let info = workspace.dispatch(plan, time.dispatch);
+            let info = workspace.dispatch(name, time.dispatch);
             let (kernel, secs) = (info.kernel.name, replays as f64 * time.secs);
             let least_secs = replays as f64 * ceilings.least_secs(info).0;
             match rows.iter_mut().find(|row| (row.plan, row.kernel) == (plan, kernel)) {

@@ -69,7 +69,7 @@ fn check(gpu: &'static Gpu, shape: Shape) {
     assert_close(what("dv"), &done.read(&dv), &want.2, GRADIENT_TOLERANCE);
 }
 
-// At and below the rooms of 32 and 64 numbers.
+// At and below the 32 and 64 numbers that registers hold.
 #[test]
 fn head_sizes_agree_with_the_reference_a_lane_each() {
     for head_dim in [4, 32, 36, 64] {

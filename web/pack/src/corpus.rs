@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use multinorm::config::{RunConfig, RunDefaults};
-use multinorm::data::corpus::{self, Corpus};
+use multinorm::data::corpus::Corpus;
+use multinorm::data::sources;
 use serde_json::{Value, json};
 
 /// Bytes of text: enough for some minutes, and quickly there.
@@ -15,7 +16,7 @@ const TEXT_BYTES: usize = 400_000;
 pub fn write(out: &Path) -> Result<Value, Box<dyn Error>> {
     let data = RunConfig::load(None, &[], RunDefaults::Software)?.data;
     let say = &mut |line: &str| eprintln!("lab-page: {line}");
-    let Corpus { name, documents, license, .. } = corpus::load(&data.source, &data.text_field, &data.cache_dir, say)?;
+    let Corpus { name, documents, license, .. } = sources::load(&data.source, &data.text_field, &data.cache_dir, say)?;
     let whole = documents.iter().max_by_key(|document| document.len()).ok_or("an empty corpus")?;
     let end = (0..=TEXT_BYTES.min(whole.len())).rev().find(|&at| whole.is_char_boundary(at)).unwrap_or(0);
     let text = &whole[..end];

@@ -403,17 +403,7 @@ impl Lab {
                     self.run(self.goes);
                 }
             }
-            Event::Step { run, report, secs } => {
-                view(&mut self.runs, run, &mut |view| {
-                    // A run that goes on from a checkpoint makes the steps after it once more.
-                    while view.steps.pop_if(|(last, _)| last.step >= report.step).is_some() {}
-                    view.steps.push((report.clone(), view.secs_before + secs));
-                });
-            }
-            Event::Evaluated { run, step, evaluation } => view(&mut self.runs, run, &mut |view| {
-                let secs = view.steps.last().map_or(0.0, |(_, secs)| *secs);
-                view.evaluations.push((step, secs, evaluation.loss));
-            }),
+            Event::Run { run, event, secs } => view(&mut self.runs, run, &mut |view| view.take(&event, secs)),
             Event::Looked { run, sample } => {
                 let Some(optimizer) = self.runs.get(run).map(|run| run.optimizer.clone()) else { return };
                 // A follower that lags behind must not be buried: live views want the newest look.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use multinorm::checkpoint::{NamedTensor, tensor_bytes};
 use multinorm::gpu::{KernelTime, Memory};
 use multinorm::normalize::Entry;
-use multinorm::train::{Followed, GradientSample, Snapshot, StepReport};
+use multinorm::train::{self, Followed, GradientSample, Plan, Snapshot, StepReport};
 
 /// Looks of one run that are kept: the history of a spectrum.
 const LOOKS_KEPT: usize = 240;
@@ -30,7 +30,7 @@ pub struct RunView {
     /// Step and text, newest last.
     pub texts: Vec<(u64, String)>,
     /// Time of each kernel of one step, by plan.
-    pub times: Vec<(&'static str, Vec<KernelTime>)>,
+    pub times: Vec<(Plan, Vec<KernelTime>)>,
     /// Bytes by class.
     pub memory: Option<Memory>,
     /// Everything that a step changes, as it was last read.
@@ -41,6 +41,23 @@ impl RunView {
     /// The newest step's numbers.
     pub fn last(&self) -> Option<&StepReport> {
         self.steps.last().map(|(report, _)| report)
+    }
+
+    /// Takes in what the run tells, after so many seconds of training since its trainer was built.
+    pub fn take(&mut self, event: &train::Event, secs: f64) {
+        match event {
+            train::Event::Step(report) => {
+                // A run that goes on from a checkpoint makes the steps after it once more.
+                while self.steps.pop_if(|(last, _)| last.step >= report.step).is_some() {}
+                self.steps.push((report.clone(), self.secs_before + secs));
+            }
+            train::Event::Evaluated { step, evaluation } => {
+                let secs = self.steps.last().map_or(0.0, |(_, secs)| *secs);
+                self.evaluations.push((*step, secs, evaluation.loss));
+            }
+            // A run's in its folder: the lab keeps none.
+            train::Event::Ready { .. } | train::Event::Saved(_) | train::Event::Spectrum(_) => {}
+        }
     }
 
     /// Takes a look in; the oldest go.

@@ -1,5 +1,7 @@
 //! Text to token ids and back, with Hugging Face's `tokenizers` and its file format.
 
+mod stream_decoder;
+
 use std::collections::HashSet;
 
 use serde_json::Value;
@@ -12,12 +14,12 @@ use crate::{Error, Result};
 
 pub use super::byte_level::END_OF_TEXT;
 use super::byte_level::{CONFIG_FILE, byte_characters, bytes_file, default_config};
-pub use super::stream_decoder::StreamDecoder;
+pub use stream_decoder::StreamDecoder;
 
 /// A tokenizer that Hugging Face's `AutoTokenizer` can load as well.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
-    pub(super) inner: tokenizers::Tokenizer,
+    inner: tokenizers::Tokenizer,
     /// `tokenizer_config.json` beside `tokenizer.json`.
     config: Value,
     kind: Kind,
@@ -195,7 +197,7 @@ impl Tokenizer {
         self.kind == Kind::Bytes
     }
 
-    pub(super) fn no_such_id(&self, id: u32) -> Error {
+    fn no_such_id(&self, id: u32) -> Error {
         Error::Tokenizer(format!("id {id} is outside the tokenizer's vocabulary of {}", self.vocab_size))
     }
 }
@@ -218,7 +220,7 @@ fn splits_like_gpt2(tokenizer: &tokenizers::Tokenizer) -> bool {
     pre_tokenizer && no_line_breaks && tokenizer.get_normalizer().is_none() && has_byte_level_decoder(tokenizer)
 }
 
-pub(super) fn has_byte_level_decoder(tokenizer: &tokenizers::Tokenizer) -> bool {
+fn has_byte_level_decoder(tokenizer: &tokenizers::Tokenizer) -> bool {
     matches!(tokenizer.get_decoder(), Some(DecoderWrapper::ByteLevel(_)))
 }
 
@@ -247,12 +249,12 @@ fn keep_to_one_thread_in_a_browser() {
     }
 }
 
-pub(super) fn failed(what: &str) -> impl FnOnce(tokenizers::Error) -> Error {
+fn failed(what: &str) -> impl FnOnce(tokenizers::Error) -> Error {
     move |error| Error::Tokenizer(format!("cannot {what}: {error}"))
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
     pub(crate) const ODD: &str = "naïve 😀👩‍👩‍👧 \u{0}\t\r\n\n  \u{feff}日本語\u{301} <|endofte don't  \n x";

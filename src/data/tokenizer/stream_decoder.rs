@@ -6,9 +6,9 @@ use tokenizers::{
     DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, tokenizer::DecodeStream,
 };
 
-use super::byte_level::{byte_characters, take_characters};
-use super::tokenizer::{Tokenizer, failed, has_byte_level_decoder};
+use super::{Tokenizer, failed, has_byte_level_decoder};
 use crate::Result;
+use crate::data::byte_level::{byte_characters, take_characters};
 
 /// Prints text token by token: an id that ends inside a character yields nothing until the character is whole.
 ///
@@ -68,7 +68,7 @@ impl<'a> StreamDecoder<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tokenizer::tests::{ODD, prose};
+    use super::super::tests::{ODD, prose};
     use super::*;
 
     fn stream(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {

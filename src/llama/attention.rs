@@ -1,0 +1,105 @@
+//! Causal self-attention with rotary positions and shared keys and values.
+
+use super::gradients::GradientSink;
+use super::linear::Linear;
+use super::rms_norm::{RmsNorm, Stream};
+use crate::Result;
+use crate::config::ModelConfig;
+use crate::gpu::{Class, DType, Recorder, Tensor};
+use crate::kernels::Output;
+use crate::kernels::attention::{Cache, Shape, attention, attention_backward, attention_cached, cache_append};
+use crate::kernels::rope::{RopeTables, Turn, rope};
+
+/// delta = o( softmax(q(h) k(h)ᵀ / √D, causal) v(h) ), h the norm of the residual stream; q and k are turned by position.
+pub(super) struct Attention<'a> {
+    pub config: &'a ModelConfig,
+    pub norm: RmsNorm<'a>,
+    pub q: Linear<'a>,
+    pub k: Linear<'a>,
+    pub v: Linear<'a>,
+    pub o: Linear<'a>,
+}
+
+/// Which tokens attend to which.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// Sequences.
+    pub batch: usize,
+    /// Tokens of a sequence; each attends to itself and to those before it.
+    pub seq: usize,
+    /// Rotary tables; `rope.start` is the position of a sequence's first token.
+    pub rope: &'a RopeTables,
+    /// Keys and values of the tokens before position `rope.start`, to which those of the only token here are added; none for a
+    /// batch, whose sequences begin at position 0.
+    pub cache: Option<&'a Cache>,
+}
+
+/// What the backward pass wants; N tokens, C hidden, H heads of D.
+pub(super) struct Kept {
+    /// `[N, C]` residual stream before the block.
+    residual: Tensor,
+    /// Queries `[N, H·D]` and keys after the turn, and values.
+    qkv: [Tensor; 3],
+    /// `[N, H·D]`.
+    attended: Tensor,
+    /// `[N, H]` log-sum-exp of the scores; none where a cache was read, for no gradient goes through it.
+    lse: Option<Tensor>,
+}
+
+impl Attention<'_> {
+    /// What is to be added to the residual stream, `[N, C]`.
+    pub fn forward(&self, rec: &mut Recorder, stream: &Stream, context: Context<'_>) -> (Tensor, Kept) {
+        let shape = self.shape(context);
+        let [q, k, v] = [self.q, self.k, self.v].map(|projection| projection.forward(rec, &stream.normed));
+        rope(rec, [(&q, shape.heads), (&k, shape.kv_heads)], context.rope, context.seq, Turn::Forward);
+        let attended = rec.transient(Class::Activations, DType::F32, "attended", &q.shape);
+        let lse = match context.cache {
+            Some(cache) => {
+                let position = &context.rope.start;
+                cache_append(rec, &k, position, &cache.k);
+                cache_append(rec, &v, position, &cache.v);
+                attention_cached(rec, &q, cache, position, &attended, shape);
+                None
+            }
+            None => {
+                let lse_shape = [q.shape[0], shape.heads];
+                let lse = rec.transient(Class::Activations, DType::F32, "attention log-sum-exp", &lse_shape);
+                attention(rec, [&q, &k, &v], &attended, &lse, shape);
+                Some(lse)
+            }
+        };
+        let delta = self.o.forward(rec, &attended);
+        (delta, Kept { residual: stream.residual.clone(), qkv: [q, k, v], attended, lse })
+    }
+
+    /// Turns the gradient of the residual stream after the block into that before it, in place.
+    ///
+    /// Panics on what was kept of a forward pass over a cache.
+    pub fn backward(
+        &self,
+        rec: &mut Recorder,
+        kept: &Kept,
+        context: Context<'_>,
+        dresidual: &Tensor,
+        sink: &mut GradientSink<'_, '_>,
+    ) -> Result<()> {
+        let shape = self.shape(context);
+        let [q, k, v] = &kept.qkv;
+        let lse = kept.lse.as_ref().expect("no gradient goes through a cache");
+        let dattended = rec.transient(Class::Activations, DType::F32, "gradient of attended", &kept.attended.shape);
+        self.o.input_gradient(rec, dresidual, &dattended, Output::Write);
+        self.o.weight_gradient(rec, dresidual, &kept.attended, sink)?;
+        let [dq, dk, dv] =
+            [q, k, v].map(|x| rec.transient(Class::Activations, DType::F32, "gradient of q, k or v", &x.shape));
+        attention_backward(rec, [q, k, v], &kept.attended, lse, &dattended, [&dq, &dk, &dv], shape);
+        rope(rec, [(&dq, shape.heads), (&dk, shape.kv_heads)], context.rope, context.seq, Turn::Backward);
+        let readers = [(self.q, &dq), (self.k, &dk), (self.v, &dv)];
+        self.norm.backward_from(rec, &kept.residual, &readers, dresidual, sink)
+    }
+
+    fn shape(&self, Context { batch, seq, .. }: Context<'_>) -> Shape {
+        let config = self.config;
+        let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
+        Shape { batch, seq, heads, kv_heads, head_dim: config.head_dim }
+    }
+}

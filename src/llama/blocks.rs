@@ -1,0 +1,104 @@
+//! The blocks of a model in their order, forward and backward.
+
+use super::adapter::Adapters;
+use super::attention::{self, Attention, Context};
+use super::embedding::Embedding;
+use super::feed_forward::{self, FeedForward};
+use super::gradients::GradientSink;
+use super::head::Head;
+use super::inputs::BatchInputs;
+use super::linear::Linear;
+use super::parameters::{Llama, Parameter};
+use super::rms_norm::{RmsNorm, Stream};
+use crate::Result;
+use crate::config::AdapterConfig;
+use crate::gpu::{Class, DType, Recorder, Tensor};
+use crate::kernels::Output;
+
+/// Embedding, layers, the last norm, and the head, which reads the norm.
+pub(super) struct Blocks<'a> {
+    pub embedding: Embedding<'a>,
+    pub layers: Vec<Layer<'a>>,
+    pub norm: RmsNorm<'a>,
+    pub head: Head<'a>,
+}
+
+pub(super) struct Layer<'a> {
+    pub attention: Attention<'a>,
+    pub feed_forward: FeedForward<'a>,
+}
+
+/// What the backward pass wants of a whole forward pass: what is expensive to compute again; norms and SwiGLU are not.
+pub(super) struct Kept {
+    layers: Vec<(attention::Kept, feed_forward::Kept)>,
+    /// `[N, C]` residual stream after the last layer.
+    last: Tensor,
+}
+
+impl<'a> Blocks<'a> {
+    /// Gives each block its parameters.
+    pub fn of(llama: &'a Llama) -> Self {
+        let config = &llama.config;
+        let tied = config.tie_word_embeddings;
+        let norm = |weight: &'a Parameter| RmsNorm { weight, eps: config.rms_norm_eps };
+        // In the order of ModelConfig::parameters; adapters come after all others.
+        let (of_model, of_adapters) = llama.parameters.split_at(config.parameters_of_model().len());
+        let of_block = AdapterConfig::PLACES.len() * AdapterConfig::PARAMETERS;
+        let mut rest = of_model.iter();
+        let mut next = || rest.next().expect("as many parameters as the configuration has");
+        let table = next();
+        let layer = |index: usize| {
+            let [input_norm, q, k, v, o, post_norm, gate, up, down] = std::array::from_fn(|_| next());
+            let [q, k, v, o, gate, up, down] = [q, k, v, o, gate, up, down].map(Linear);
+            let adapters = config.adapter.map(|adapter| Adapters::new(adapter, &of_adapters[index * of_block..]));
+            Layer {
+                attention: Attention { config, norm: norm(input_norm), q, k, v, o },
+                feed_forward: FeedForward { norm: norm(post_norm), gate, up, down, adapters },
+            }
+        };
+        let layers = (0..config.num_hidden_layers).map(layer).collect();
+        let last_norm = norm(next());
+        let head = Head { weight: Linear(if tied { table } else { next() }), tied };
+        Self { embedding: Embedding { table, tied }, layers, norm: last_norm, head }
+    }
+
+    /// From ids `[N]` to the last norm's output `[N, C]`; `contexts` tells of each layer which tokens attend to which.
+    pub fn forward<'c>(
+        &self,
+        rec: &mut Recorder,
+        ids: &Tensor,
+        contexts: impl Fn(usize) -> Context<'c>,
+    ) -> (Tensor, Kept) {
+        let residual = self.embedding.forward(rec, ids);
+        let normed = self.layers[0].attention.norm.forward(rec, &residual);
+        let mut stream = Stream { residual, normed };
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (delta, of_attention) = layer.attention.forward(rec, &stream, contexts(index));
+            stream = layer.feed_forward.norm.add(rec, &stream, &delta);
+            let (delta, of_feed_forward) = layer.feed_forward.forward(rec, &stream);
+            let next_norm = self.layers.get(index + 1).map_or(self.norm, |next| next.attention.norm);
+            stream = next_norm.add(rec, &stream, &delta);
+            layers.push((of_attention, of_feed_forward));
+        }
+        (stream.normed, Kept { layers, last: stream.residual })
+    }
+
+    /// From the gradient of the last norm's output `[N, C]` to that of every parameter before the head.
+    pub fn backward(
+        &self,
+        rec: &mut Recorder,
+        kept: &Kept,
+        inputs: &BatchInputs,
+        dnormed: &Tensor,
+        sink: &mut GradientSink<'_, '_>,
+    ) -> Result<()> {
+        let dresidual = rec.transient(Class::Activations, DType::F32, "gradient of residual", &kept.last.shape);
+        self.norm.backward(rec, &kept.last, dnormed, (&dresidual, Output::Write), sink)?;
+        for (layer, (of_attention, of_feed_forward)) in self.layers.iter().zip(&kept.layers).rev() {
+            layer.feed_forward.backward(rec, of_feed_forward, &dresidual, sink)?;
+            layer.attention.backward(rec, of_attention, inputs.context(), &dresidual, sink)?;
+        }
+        self.embedding.backward(rec, &inputs.tokens, &dresidual, sink)
+    }
+}

@@ -1,0 +1,42 @@
+//! Tokens' vectors: where the residual stream begins.
+
+use super::gradients::GradientSink;
+use super::parameters::Parameter;
+use crate::Result;
+use crate::gpu::{Class, DType, Recorder, Tensor};
+use crate::kernels::Output;
+use crate::kernels::embedding::{TokenBatch, embedding, embedding_backward};
+use crate::kernels::fill::fill;
+
+/// x = table[id].
+pub(super) struct Embedding<'a> {
+    /// `[V, C]`.
+    pub table: &'a Parameter,
+    /// Whether the table is the head's weight, too.
+    pub tied: bool,
+}
+
+impl Embedding<'_> {
+    /// `[N, C]` of ids `[N]`.
+    pub fn forward(&self, rec: &mut Recorder, ids: &Tensor) -> Tensor {
+        let shape = [ids.len(), self.table.weight.shape[1]];
+        let residual = rec.transient(Class::Activations, DType::F32, "residual", &shape);
+        embedding(rec, ids, &self.table.weight, &residual);
+        residual
+    }
+
+    /// The table's gradient of that of what it gave; where the table is tied the head has written its part before.
+    pub fn backward(
+        &self,
+        rec: &mut Recorder,
+        tokens: &TokenBatch,
+        dresidual: &Tensor,
+        sink: &mut GradientSink<'_, '_>,
+    ) -> Result<()> {
+        if sink.output == Output::Write && !self.tied {
+            fill(rec, self.table.gradient(), 0.0);
+        }
+        embedding_backward(rec, tokens, dresidual, self.table.gradient());
+        sink.whole(rec, self.table)
+    }
+}

@@ -1,0 +1,71 @@
+//! The feed-forward block: SwiGLU, with adapters where the model has them.
+
+use super::adapter::Adapters;
+use super::gradients::GradientSink;
+use super::linear::Linear;
+use super::rms_norm::{RmsNorm, Stream};
+use crate::Result;
+use crate::gpu::{Class, DType, Recorder, Tensor};
+use crate::kernels::Output;
+use crate::kernels::swiglu::{swiglu, swiglu_backward};
+
+/// delta = down( silu(gate(h)) ⊙ up(h) ), h the norm of the residual stream.
+pub(super) struct FeedForward<'a> {
+    pub norm: RmsNorm<'a>,
+    pub gate: Linear<'a>,
+    pub up: Linear<'a>,
+    pub down: Linear<'a>,
+    /// Before gate, before up and after down.
+    pub adapters: Option<Adapters<'a>>,
+}
+
+/// What the backward pass wants; N tokens, C hidden, F intermediate.
+pub(super) struct Kept {
+    /// `[N, C]` residual stream before the block.
+    residual: Tensor,
+    /// `[N, F]`.
+    gate: Tensor,
+    /// `[N, F]`.
+    up: Tensor,
+}
+
+impl FeedForward<'_> {
+    /// What is to be added to the residual stream, `[N, C]`.
+    pub fn forward(&self, rec: &mut Recorder, stream: &Stream) -> (Tensor, Kept) {
+        let normed = &stream.normed;
+        let [to_gate, to_up] = match &self.adapters {
+            Some(adapters) => [&adapters.before_gate, &adapters.before_up].map(|adapter| adapter.forward(rec, normed)),
+            None => [normed.clone(), normed.clone()],
+        };
+        let gate = self.gate.forward(rec, &to_gate);
+        let up = self.up.forward(rec, &to_up);
+        let activated = rec.transient(Class::Activations, DType::F32, "activated", &gate.shape);
+        swiglu(rec, &gate, &up, &activated);
+        let mut delta = self.down.forward(rec, &activated);
+        if let Some(adapters) = &self.adapters {
+            delta = adapters.after_down.forward(rec, &delta);
+        }
+        (delta, Kept { residual: stream.residual.clone(), gate, up })
+    }
+
+    /// Turns the gradient of the residual stream after the block into that before it, in place. Of what was kept, gate and up
+    /// become their own gradients.
+    ///
+    /// Panics in a model with adapters, which are trained without gradients.
+    pub fn backward(
+        &self,
+        rec: &mut Recorder,
+        Kept { residual, gate, up }: &Kept,
+        dresidual: &Tensor,
+        sink: &mut GradientSink<'_, '_>,
+    ) -> Result<()> {
+        assert!(self.adapters.is_none(), "adapters have no backward pass");
+        // First the gradient of silu(gate) ⊙ up; `swiglu_backward` puts the product itself in its place.
+        let activated = rec.transient(Class::Activations, DType::F32, "gradient of activated", &gate.shape);
+        self.down.input_gradient(rec, dresidual, &activated, Output::Write);
+        swiglu_backward(rec, gate, up, &activated);
+        self.down.weight_gradient(rec, dresidual, &activated, sink)?;
+        let (dgate, dup) = (gate, up);
+        self.norm.backward_from(rec, residual, &[(self.gate, dgate), (self.up, dup)], dresidual, sink)
+    }
+}

@@ -1,0 +1,77 @@
+//! The norms before each block and before the head, and the residual stream that they read.
+
+use super::gradients::GradientSink;
+use super::linear::Linear;
+use super::parameters::Parameter;
+use crate::Result;
+use crate::gpu::{Class, DType, Recorder, Tensor};
+use crate::kernels::Output;
+use crate::kernels::rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
+
+/// y = x · rsqrt(mean(x²) + eps) · weight, row by row.
+#[derive(Clone, Copy)]
+pub(super) struct RmsNorm<'a> {
+    pub weight: &'a Parameter,
+    pub eps: f64,
+}
+
+/// The residual stream between two blocks.
+#[derive(Clone)]
+pub(super) struct Stream {
+    /// `[N, C]` the sum of the embedding and of the outputs of all blocks so far.
+    pub residual: Tensor,
+    /// `[N, C]` its norm: what the next block reads.
+    pub normed: Tensor,
+}
+
+impl RmsNorm<'_> {
+    /// `[N, C]` the norm of x `[N, C]`.
+    pub fn forward(&self, rec: &mut Recorder, x: &Tensor) -> Tensor {
+        let normed = rec.transient(Class::Activations, DType::F32, "normed", &x.shape);
+        rms_norm(rec, x, &self.weight.weight, &normed, self.eps);
+        normed
+    }
+
+    /// Adds a block's output to the residual stream, and takes the norm of the sum: both in one kernel.
+    pub fn add(&self, rec: &mut Recorder, stream: &Stream, delta: &Tensor) -> Stream {
+        let shape = &stream.residual.shape;
+        let residual = rec.transient(Class::Activations, DType::F32, "residual", shape);
+        let normed = rec.transient(Class::Activations, DType::F32, "normed", shape);
+        add_rms_norm(rec, &stream.residual, delta, &self.weight.weight, &residual, &normed, self.eps);
+        Stream { residual, normed }
+    }
+
+    /// dx (+)= what follows from the gradient of the norm of x, and the weight's gradient.
+    pub fn backward(
+        &self,
+        rec: &mut Recorder,
+        x: &Tensor,
+        dnormed: &Tensor,
+        dx: (&Tensor, Output),
+        sink: &mut GradientSink<'_, '_>,
+    ) -> Result<()> {
+        let dweight = (self.weight.gradient(), sink.output);
+        rms_norm_backward(rec, x, &self.weight.weight, dnormed, dx, dweight, self.eps);
+        sink.whole(rec, self.weight)
+    }
+
+    /// From the gradients of linear layers that read the norm of x, through them and the norm: added to `dx`, the gradient of
+    /// the residual stream. The norm is computed again.
+    pub fn backward_from(
+        &self,
+        rec: &mut Recorder,
+        x: &Tensor,
+        readers: &[(Linear<'_>, &Tensor)],
+        dx: &Tensor,
+        sink: &mut GradientSink<'_, '_>,
+    ) -> Result<()> {
+        let normed = self.forward(rec, x);
+        let dnormed = rec.transient(Class::Activations, DType::F32, "gradient of normed", &x.shape);
+        for (index, (reader, dy)) in readers.iter().enumerate() {
+            let output = if index == 0 { Output::Write } else { Output::Accumulate };
+            reader.input_gradient(rec, dy, &dnormed, output);
+            reader.weight_gradient(rec, dy, &normed, sink)?;
+        }
+        self.backward(rec, x, &dnormed, (dx, Output::Accumulate), sink)
+    }
+}

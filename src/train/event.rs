@@ -1,0 +1,35 @@
+//! What a run tells.
+
+use std::path::PathBuf;
+
+use super::evaluation::Evaluation;
+use super::report::StepReport;
+use super::spectra::SpectrumRecord;
+use crate::gpu::Memory;
+
+/// What happens during a run, in order: what the command line prints, a comparison passes on and the lab draws.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The run is ready: its memory, the step it begins after, and the loss to beat.
+    Ready {
+        /// Bytes allocated, by class.
+        memory: Memory,
+        /// Steps that are done already.
+        first_step: u64,
+        /// Nats a token of a bigram table on the validation tokens.
+        baseline_bigram_loss: f64,
+    },
+    /// A step's numbers arrived.
+    Step(StepReport),
+    /// The validation tokens were evaluated.
+    Evaluated {
+        /// After this step.
+        step: u64,
+        /// The result.
+        evaluation: Evaluation,
+    },
+    /// A checkpoint was written.
+    Saved(PathBuf),
+    /// A gradient was followed through its passes; some steps after it was sampled.
+    Spectrum(Box<SpectrumRecord>),
+}
