@@ -4,6 +4,7 @@ use super::recording::{ALONG, BACK, FIRST, MINUS, NEXT, NEXT_MINUS, PLUS, UPDATE
 use crate::config::RunConfig;
 use crate::data::batches::n_windows;
 use crate::gpu::{Due, KernelTime};
+use crate::reference::random::word_of_seed;
 use crate::reference::zeroth_order::seed_of_query;
 
 /// Plans that are replayed one after the other, on one micro-batch and along one direction.
@@ -87,7 +88,7 @@ pub fn update_secs(times: &[(&'static str, Vec<KernelTime>)]) -> f64 {
 /// The words of shaders/lib/step.wgsl for a direction, one of so many, of a step; all are counted from 0.
 pub(super) fn step_words(config: &RunConfig, schedule: f64, step: u64, [query, queries]: [u32; 2]) -> [u32; 4] {
     let last = queries.saturating_sub(1);
-    let seed = seed_of_query(config.train.seed as u32, query);
+    let seed = seed_of_query(word_of_seed(config.train.seed), query);
     [(schedule as f32).to_bits(), (step + 1) as u32, seed, query | last << 16]
 }
 
@@ -108,6 +109,18 @@ mod tests {
         let of = |plan, secs: f64| (plan, vec![KernelTime { kernel: "any", dispatches: 1, secs }]);
         assert_eq!(update_secs(&[of(FIRST, 5.0), of(UPDATE, 2.0)]), 2.0);
         assert_eq!(update_secs(&[of(PLUS, 5.0), of(MINUS, 5.0), of(BACK, 1.0), of(ALONG, 0.5)]), 3.5);
+    }
+
+    #[test]
+    fn seeds_that_differ_above_32_bits_give_other_directions() {
+        let seed_of = |seed: u64| {
+            let sets = [format!("train.seed={seed}")];
+            let [.., seed, _] =
+                step_words(&RunConfig::load(None, &sets, RunDefaults::Software).unwrap(), 1.0, 0, [0, 1]);
+            seed
+        };
+        assert_eq!(seed_of(7), 7, "small seeds stay what they are");
+        assert_ne!(seed_of(7 | 1 << 32), 7);
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Model {
         let of = |spec: &multinorm::config::ParameterSpec| {
             let trained = run.model.adapter.is_none() || spec.role == Role::Adapter;
             let rule = &run.optimizer.recipe(spec.role).rule;
-            trained.then(|| ReferenceDirections::new(rule, &spec.shape, &spec.name, run.train.seed as u32))
+            trained.then(|| ReferenceDirections::new(rule, &spec.shape, &spec.name, run.train.seed))
         };
         let directions: Vec<_> = specs.iter().map(of).collect();
         let parameters = specs.iter().zip(weights).zip(&directions).map(|((spec, values), directions)| {
