@@ -83,20 +83,25 @@ fn reduction_lanes(profile: &Profile) -> usize {
     if profile.software { 8 } else { 128 }
 }
 
-/// Of a kernel's two widths, `[vec4, scalar]`, the one for rows of `cols` numbers; and how many of its `Real`s they are.
-fn widest([vec4, scalar]: [&'static Kernel; 2], cols: usize) -> (&'static Kernel, usize) {
-    if cols.is_multiple_of(4) { (vec4, cols / 4) } else { (scalar, cols) }
+/// Numbers that a `Real` may be in rows of `row_len`, of a kernel with a form for vec4s.
+fn width(row_len: usize) -> usize {
+    if row_len.is_multiple_of(4) { 4 } else { 1 }
 }
 
-/// How many numbers a lane takes at a time where a kernel has a form for vec4s, and rows are `row_len` long: one on a
-/// software adapter, whose own vectors run across lanes.
-fn width(profile: &Profile, row_len: usize) -> usize {
-    if !profile.software && row_len.is_multiple_of(4) { 4 } else { 1 }
+/// The same of a kernel that a software adapter, whose own vectors run across lanes, runs faster with one number a lane.
+fn lane_width(profile: &Profile, row_len: usize) -> usize {
+    if profile.software { 1 } else { width(row_len) }
 }
 
-/// The form of a kernel for so many numbers at a time: scalars, or vec4s.
-fn of_width(width: usize, [scalar, vec4]: [&'static Kernel; 2]) -> &'static Kernel {
+/// Of a kernel's forms, `[vec4, scalar]`, the one whose `Real` is so many numbers.
+fn of_width(width: usize, [vec4, scalar]: [&'static Kernel; 2]) -> &'static Kernel {
     if width == 4 { vec4 } else { scalar }
+}
+
+/// The form for rows of `row_len` numbers, and how many of its `Real`s they are.
+fn widest(forms: [&'static Kernel; 2], row_len: usize) -> (&'static Kernel, usize) {
+    let width = width(row_len);
+    (of_width(width, forms), row_len / width)
 }
 
 /// Records a kernel that handles one Real a lane: `LEN` of them, `len` numbers in all.
@@ -107,7 +112,7 @@ fn element_wise(
     len: usize,
     constants: &[(&'static str, f64)],
 ) {
-    let width = width(&rec.profile, len);
+    let width = lane_width(&rec.profile, len);
     let reals = len / width;
     let constants = [&[("LEN", reals as f64)], constants].concat();
     rec.dispatch(of_width(width, forms), bindings, &constants, grid(reals.div_ceil(LANES)));
