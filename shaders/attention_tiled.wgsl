@@ -1,22 +1,12 @@
 // out = softmax(q kT / sqrt(D) + causal) v, four queries a team of lanes, tiles of keys and values in workgroup memory.
 // Query head h reads key head h / (HEADS / KV_HEADS). Keeps the log-sum-exp of every row for the backward pass.
-// Each lane of a team holds DEPTH vec4s of every vector, those at part, part + LANES, ..., and so a part of every score;
-// lib/team_*.wgsl adds the parts. Matrices of registers are [components, queries]: a key serves four queries at once.
-override SEQ: u32;
-override HEADS: u32;
-override KV_HEADS: u32;
-override HEAD_VEC4: u32;  // vec4s of a head
-override DEPTH: u32;      // those of a lane: at most 4, the last of them zeros where LANES * DEPTH is more than HEAD_VEC4
+// Each lane of a team holds a part of every vector (lib/head_rows.wgsl), and so a part of every score; lib/team_*.wgsl
+// adds the parts. Matrices of registers are [components, queries]: a key serves four queries at once.
 @group(0) @binding(0) var<storage, read>       q:   array<vec4<f32>>;  // [B*T, H*D]
 @group(0) @binding(1) var<storage, read>       k:   array<vec4<f32>>;  // [B*T, KV*D]
 @group(0) @binding(2) var<storage, read>       v:   array<vec4<f32>>;  // [B*T, KV*D]
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;  // [B*T, H*D]
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>;        // [B*T, H]
-
-const UNSEEN: f32 = -3.4e38;
-
-var<workgroup> keys:   array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH]
-var<workgroup> values: array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH]
 
 // Workgroups: [blocks of 4 TEAMS queries, heads, batch].
 @compute @workgroup_size(64)
@@ -44,18 +34,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     let end = min(block + 4u * TEAMS, SEQ);
     for (var first = 0u; first < end; first += TEAMS) {
         workgroupBarrier();
-        for (var d = 0u; d < DEPTH; d++) {
-            let i = d * 64u + lane;
-            let at = i % (LANES * DEPTH);
-            let source = ((base + min(first + i / (LANES * DEPTH), SEQ - 1u)) * KV_HEADS + kv_head) * HEAD_VEC4 + at;
-            if (at < HEAD_VEC4) {
-                keys[i] = k[source];
-                values[i] = v[source];
-            } else {
-                keys[i] = vec4<f32>();
-                values[i] = vec4<f32>();
-            }
-        }
+        stage_rows(base, first, KV_HEADS, kv_head, lane);
         workgroupBarrier();
         let n_keys = min(max(set_end, first) - first, TEAMS);
         for (var key = 0u; key < n_keys; key += BATCH) {
@@ -63,7 +42,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
             for (var i = 0u; i < BATCH; i++) {
                 scores[i] = vec4<f32>();
                 for (var d = 0u; d < DEPTH; d++) {
-                    scores[i] = add_dots(scores[i], queries[d], keys[((key + i) * DEPTH + d) * LANES + part]);
+                    scores[i] = add_dots(scores[i], queries[d], scoring[((key + i) * DEPTH + d) * LANES + part]);
                 }
             }
             sum_over_team(&scores, lane);
@@ -85,7 +64,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
                 let weights = exp(scores[i] - top);
                 total += weights;
                 for (var d = 0u; d < DEPTH; d++) {
-                    sums[d] = add_outer(sums[d], weights, values[((key + i) * DEPTH + d) * LANES + part]);
+                    sums[d] = add_outer(sums[d], weights, weighed[((key + i) * DEPTH + d) * LANES + part]);
                 }
             }
         }
@@ -104,6 +83,10 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         if (query + r < SEQ && part == 0u) { lse[(base + query + r) * HEADS + head] = lses[r]; }
     }
 }
+
+fn scoring_at(at: u32) -> vec4<f32> { return k[at]; }
+
+fn weighed_at(at: u32) -> vec4<f32> { return v[at]; }
 
 fn query_at(base: u32, query: u32, head: u32, at: u32) -> vec4<f32> {
     if (at >= HEAD_VEC4) { return vec4<f32>(); }

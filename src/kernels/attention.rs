@@ -4,16 +4,16 @@ use super::{LANES, reduction_lanes};
 use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
-    TILED_SHARED = "attention_tiled_shared": "attention_tiled" + "team_shared";
-    TILED_SHUFFLED = "attention_tiled_shuffled": "attention_tiled" + "team_shuffled", needs Need::AnySubgroups;
+    TILED_SHARED = "attention_tiled_shared": "attention_tiled" + "head_rows" + "team_shared";
+    TILED_SHUFFLED = "attention_tiled_shuffled": "attention_tiled" + "head_rows" + "team_shuffled", needs Need::AnySubgroups;
     TILED_BACKWARD_QUERY_SHARED = "attention_tiled_backward_query_shared"
-        : "attention_tiled_backward_query" + "team_shared" + "pairs";
+        : "attention_tiled_backward_query" + "head_rows" + "team_shared" + "pairs";
     TILED_BACKWARD_QUERY_SHUFFLED = "attention_tiled_backward_query_shuffled"
-        : "attention_tiled_backward_query" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
+        : "attention_tiled_backward_query" + "head_rows" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
     TILED_BACKWARD_KEY_VALUE_SHARED = "attention_tiled_backward_key_value_shared"
-        : "attention_tiled_backward_key_value" + "team_shared" + "pairs";
+        : "attention_tiled_backward_key_value" + "head_rows" + "team_shared" + "pairs";
     TILED_BACKWARD_KEY_VALUE_SHUFFLED = "attention_tiled_backward_key_value_shuffled"
-        : "attention_tiled_backward_key_value" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
+        : "attention_tiled_backward_key_value" + "head_rows" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
     ATTENTION_32 = "attention_32": "attention" + "head_32";
     ATTENTION_64 = "attention_64": "attention" + "head_64";
     BACKWARD_QUERY_32 = "attention_backward_query_32": "attention_backward_query" + "head_32";
