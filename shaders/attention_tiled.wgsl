@@ -1,9 +1,7 @@
 // out = softmax(q kT / sqrt(D) + causal) v, four queries a team of lanes, tiles of keys and values in workgroup memory.
 // Query head h reads key head h / (HEADS / KV_HEADS). Keeps the log-sum-exp of every row for the backward pass.
-// Each lane of a team holds DEPTH vec4s of every vector, those at part, part + LANES, ..., and so a part of every score;
-// lib/team_*.wgsl adds the parts. Matrices of registers are [components, queries]: a key serves four queries at once.
-override HEAD_VEC4: u32;  // vec4s of a head
-override DEPTH: u32;      // those of a lane: at most 4, the last of them zeros where LANES * DEPTH is more than HEAD_VEC4
+// Each lane of a team holds a part of every vector (lib/head_rows.wgsl), and so a part of every score; lib/team_*.wgsl
+// adds the parts. Matrices of registers are [components, queries]: a key serves four queries at once.
 struct Params {
     seq: u32,
     heads: u32,
@@ -15,11 +13,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;  // [B*T, H*D]
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>;        // [B*T, H]
 @group(0) @binding(5) var<uniform>             params: Params;
-
-const UNSEEN: f32 = -3.4e38;
-
-var<workgroup> keys:   array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH]
-var<workgroup> values: array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH]
 
 // Workgroups: [blocks of 4 TEAMS queries, heads, batch].
 @compute @workgroup_size(64)
@@ -47,18 +40,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     let end = min(block + 4u * TEAMS, params.seq);
     for (var first = 0u; first < end; first += TEAMS) {
         workgroupBarrier();
-        for (var d = 0u; d < DEPTH; d++) {
-            let i = d * 64u + lane;
-            let at = i % (LANES * DEPTH);
-            let source = ((base + min(first + i / (LANES * DEPTH), params.seq - 1u)) * params.kv_heads + kv_head) * HEAD_VEC4 + at;
-            if (at < HEAD_VEC4) {
-                keys[i] = k[source];
-                values[i] = v[source];
-            } else {
-                keys[i] = vec4<f32>();
-                values[i] = vec4<f32>();
-            }
-        }
+        stage_rows(base, first, params.kv_heads, kv_head, lane);
         workgroupBarrier();
         let n_keys = min(max(set_end, first) - first, TEAMS);
         for (var key = 0u; key < n_keys; key += BATCH) {
@@ -66,7 +48,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
             for (var i = 0u; i < BATCH; i++) {
                 scores[i] = vec4<f32>();
                 for (var d = 0u; d < DEPTH; d++) {
-                    scores[i] = add_dots(scores[i], queries[d], keys[((key + i) * DEPTH + d) * LANES + part]);
+                    scores[i] = add_dots(scores[i], queries[d], scoring[((key + i) * DEPTH + d) * LANES + part]);
                 }
             }
             sum_over_team(&scores, lane);
@@ -88,7 +70,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
                 let weights = exp(scores[i] - top);
                 total += weights;
                 for (var d = 0u; d < DEPTH; d++) {
-                    sums[d] = add_outer(sums[d], weights, values[((key + i) * DEPTH + d) * LANES + part]);
+                    sums[d] = add_outer(sums[d], weights, weighed[((key + i) * DEPTH + d) * LANES + part]);
                 }
             }
         }
@@ -107,6 +89,10 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         if (query + r < params.seq && part == 0u) { lse[(base + query + r) * params.heads + head] = lses[r]; }
     }
 }
+
+fn scoring_at(at: u32) -> vec4<f32> { return k[at]; }
+
+fn weighed_at(at: u32) -> vec4<f32> { return v[at]; }
 
 fn query_at(base: u32, query: u32, head: u32, at: u32) -> vec4<f32> {
     if (at >= HEAD_VEC4) { return vec4<f32>(); }

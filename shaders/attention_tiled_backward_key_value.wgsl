@@ -1,7 +1,5 @@
 // dv = sum of p dout and dk = sum of ds q / sqrt(D) over the queries that see a key, in all heads of its group.
 // Two keys a team of lanes, tiles of queries and their gradients in workgroup memory, as in attention_tiled.wgsl.
-override HEAD_VEC4: u32;  // vec4s of a head
-override DEPTH: u32;      // those of a lane: at most 4, the last of them zeros where LANES * DEPTH is more than HEAD_VEC4
 struct Params {
     seq: u32,
     heads: u32,
@@ -17,11 +15,7 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> dv:    array<vec4<f32>>;  // [B*T, KV*D]
 @group(0) @binding(8) var<uniform>             params: Params;
 
-const UNSEEN: f32 = -3.4e38;
-
-var<workgroup> queries: array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH]
-var<workgroup> douts:   array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH]
-var<workgroup> rows:    array<vec2<f32>, 64>;   // [TEAMS] log-sum-exp and delta
+var<workgroup> rows: array<vec2<f32>, 64>;  // [TEAMS] log-sum-exp and delta
 
 // Workgroups: [blocks of 2 TEAMS keys, key heads, batch].
 @compute @workgroup_size(64)
@@ -59,18 +53,7 @@ fn attention_tiled_backward_key_value(
     for (var head = group.y * per_group; head < (group.y + 1u) * per_group; head++) {
         for (var first = block; first < params.seq; first += TEAMS) {
             workgroupBarrier();
-            for (var d = 0u; d < DEPTH; d++) {
-                let i = d * 64u + lane;
-                let at = i % (LANES * DEPTH);
-                let source = ((base + min(first + i / (LANES * DEPTH), params.seq - 1u)) * params.heads + head) * HEAD_VEC4 + at;
-                if (at < HEAD_VEC4) {
-                    queries[i] = q[source];
-                    douts[i] = dout[source];
-                } else {
-                    queries[i] = vec4<f32>();
-                    douts[i] = vec4<f32>();
-                }
-            }
+            stage_rows(base, first, params.heads, head, lane);
             if (lane < TEAMS) {
                 let row = (base + min(first + lane, params.seq - 1u)) * params.heads + head;
                 rows[lane] = vec2(lse[row], delta[row]);
@@ -83,8 +66,8 @@ fn attention_tiled_backward_key_value(
                     var dweights = vec2<f32>();
                     for (var d = 0u; d < DEPTH; d++) {
                         let at = ((query + i) * DEPTH + d) * LANES + part;
-                        scores = add_dots(scores, keys[d], queries[at]);
-                        dweights = add_dots(dweights, values[d], douts[at]);
+                        scores = add_dots(scores, keys[d], scoring[at]);
+                        dweights = add_dots(dweights, values[d], weighed[at]);
                     }
                     sums[i] = vec4(scores, dweights);
                 }
@@ -97,8 +80,8 @@ fn attention_tiled_backward_key_value(
                     let ds = weights * (sums[i].zw - row.y);
                     for (var d = 0u; d < DEPTH; d++) {
                         let at = ((query + i) * DEPTH + d) * LANES + part;
-                        dvalues[d] = add_outer(dvalues[d], weights, douts[at]);
-                        dkeys[d] = add_outer(dkeys[d], ds, queries[at]);
+                        dvalues[d] = add_outer(dvalues[d], weights, weighed[at]);
+                        dkeys[d] = add_outer(dkeys[d], ds, scoring[at]);
                     }
                 }
             }
@@ -118,3 +101,7 @@ fn attention_tiled_backward_key_value(
         }
     }
 }
+
+fn scoring_at(at: u32) -> vec4<f32> { return q[at]; }
+
+fn weighed_at(at: u32) -> vec4<f32> { return dout[at]; }

@@ -1,7 +1,5 @@
 // dq = sum over keys of ds k / sqrt(D), with p = exp(s - lse), ds = p (dout v - delta), delta = dout out.
 // Two queries a team of lanes, tiles of keys and values in workgroup memory, as in attention_tiled.wgsl.
-override HEAD_VEC4: u32;  // vec4s of a head
-override DEPTH: u32;      // those of a lane: at most 4, the last of them zeros where LANES * DEPTH is more than HEAD_VEC4
 struct Params {
     seq: u32,
     heads: u32,
@@ -16,11 +14,6 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> delta: array<f32>;        // [B*T, H]
 @group(0) @binding(7) var<storage, read_write> dq:    array<vec4<f32>>;  // [B*T, H*D]
 @group(0) @binding(8) var<uniform>             params: Params;
-
-const UNSEEN: f32 = -3.4e38;
-
-var<workgroup> keys:   array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH]
-var<workgroup> values: array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH]
 
 // Workgroups: [blocks of 2 TEAMS queries, heads, batch].
 @compute @workgroup_size(64)
@@ -65,18 +58,7 @@ fn attention_tiled_backward_query(
     let end = min(block + 2u * TEAMS, params.seq);
     for (var first = 0u; first < end; first += TEAMS) {
         workgroupBarrier();
-        for (var d = 0u; d < DEPTH; d++) {
-            let i = d * 64u + lane;
-            let at = i % (LANES * DEPTH);
-            let source = ((base + min(first + i / (LANES * DEPTH), params.seq - 1u)) * params.kv_heads + kv_head) * HEAD_VEC4 + at;
-            if (at < HEAD_VEC4) {
-                keys[i] = k[source];
-                values[i] = v[source];
-            } else {
-                keys[i] = vec4<f32>();
-                values[i] = vec4<f32>();
-            }
-        }
+        stage_rows(base, first, params.kv_heads, kv_head, lane);
         workgroupBarrier();
         let n_keys = min(max(set_end, first) - first, TEAMS);
         for (var key = 0u; key < n_keys; key += BATCH) {
@@ -85,8 +67,8 @@ fn attention_tiled_backward_query(
                 var dweights = vec2<f32>();
                 for (var d = 0u; d < DEPTH; d++) {
                     let at = ((key + i) * DEPTH + d) * LANES + part;
-                    scores = add_dots(scores, queries[d], keys[at]);
-                    dweights = add_dots(dweights, douts[d], values[at]);
+                    scores = add_dots(scores, queries[d], scoring[at]);
+                    dweights = add_dots(dweights, douts[d], weighed[at]);
                 }
                 sums[i] = vec4(scores, dweights);
             }
@@ -96,7 +78,7 @@ fn attention_tiled_backward_query(
                 let weights = exp(select(vec2(UNSEEN), sums[i].xy - lses, seen));
                 let ds = weights * (sums[i].zw - deltas);
                 for (var d = 0u; d < DEPTH; d++) {
-                    dqueries[d] = add_outer(dqueries[d], ds, keys[((key + i) * DEPTH + d) * LANES + part]);
+                    dqueries[d] = add_outer(dqueries[d], ds, scoring[((key + i) * DEPTH + d) * LANES + part]);
                 }
             }
         }
@@ -108,3 +90,7 @@ fn attention_tiled_backward_query(
         if (query + 1u < params.seq && at < HEAD_VEC4) { dq[row1 * HEAD_VEC4 + at] = rows[1]; }
     }
 }
+
+fn scoring_at(at: u32) -> vec4<f32> { return k[at]; }
+
+fn weighed_at(at: u32) -> vec4<f32> { return v[at]; }

@@ -46,9 +46,17 @@ pub enum Error {
     /// No adapter, or none of the wanted name.
     #[error("{0}")]
     NoAdapter(String),
-    /// The device refused or was lost; the message carries the label of the buffer or kernel.
+    /// The device refused; the message carries the label of the buffer or kernel.
     #[error("{0}")]
     Gpu(String),
+    /// The device is gone, after a reset of its driver for example: only one that is opened anew goes on.
+    #[error("{adapter}: the device was lost: {message}")]
+    DeviceLost {
+        /// The adapter's name.
+        adapter: String,
+        /// The driver's own words, or the kind of loss where it has none.
+        message: String,
+    },
     /// The model, batch or buffer does not fit the adapter.
     #[error("{0}")]
     TooLarge(String),

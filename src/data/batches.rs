@@ -201,6 +201,8 @@ mod tests {
         assert_eq!(fill(&straight, far), fill(&resumed, far));
         let other = Batches::new(&tokens, B, T, 4).unwrap();
         assert_ne!(starts(&straight, 5), starts(&other, 5));
+        let other = Batches::new(&tokens, B, T, 3 | 1 << 32).unwrap();
+        assert_ne!(starts(&straight, 5), starts(&other, 5), "the upper half of a seed counts");
         // Frozen: a change here would change every published run.
         assert_eq!(starts(&straight, 1), [947, 9097, 8502, 542]);
     }

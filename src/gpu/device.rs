@@ -62,7 +62,7 @@ pub struct Gpu {
     checked: bool,
     modules: Mutex<HashMap<&'static Kernel, wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<PipelineKey, wgpu::ComputePipeline>>,
-    failure: Arc<Mutex<Option<String>>>,
+    failure: Arc<Mutex<Option<Failure>>>,
 }
 
 /// A kernel with the constants of one use.
@@ -71,9 +71,21 @@ pub(super) type KernelUse = (&'static Kernel, Vec<(&'static str, f64)>);
 /// Kernel and constants: everything that makes a pipeline.
 type PipelineKey = (&'static Kernel, Vec<(&'static str, u64)>);
 
-/// Keeps the first message.
-fn note(failure: &Mutex<Option<String>>, message: String) {
-    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+/// What ended the use of a device, in the driver's words.
+#[derive(Debug, PartialEq)]
+enum Failure {
+    Refused(String),
+    Lost(String),
+}
+
+/// Keeps the first failure, unless the device is lost: a browser may refuse calls on a lost device before it tells of the
+/// loss.
+fn note(known: &Mutex<Option<Failure>>, failure: Failure) {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    match (&*known, &failure) {
+        (None, _) | (Some(Failure::Refused(_)), Failure::Lost(_)) => *known = Some(failure),
+        _ => {}
+    }
 }
 
 impl Gpu {
@@ -110,11 +122,14 @@ impl Gpu {
     pub fn from_device(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let failure = Arc::new(Mutex::new(None));
         let slot = failure.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&slot, error.to_string())));
+        device
+            .on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&slot, Failure::Refused(error.to_string()))));
         let slot = failure.clone();
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed || !message.is_empty() {
-                note(&slot, format!("the device was lost ({reason:?}): {message}"));
+            match (reason, message.is_empty()) {
+                (wgpu::DeviceLostReason::Destroyed, true) => {} // its owner closed it
+                (_, true) => note(&slot, Failure::Lost(format!("{reason:?}"))),
+                (_, false) => note(&slot, Failure::Lost(message)),
             }
         });
         Self {
@@ -136,12 +151,20 @@ impl Gpu {
         }
     }
 
-    /// The first error that the device reported since it was opened.
+    /// The loss of the device ([`Error::DeviceLost`]), or else the first error that it reported since it was opened.
     pub fn check(&self) -> Result<()> {
         match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
-            Some(message) => Err(Error::Gpu(format!("{}: {message}", self.adapter_name))),
+            Some(Failure::Refused(message)) => Err(Error::Gpu(format!("{}: {message}", self.adapter_name))),
+            Some(Failure::Lost(message)) => {
+                Err(Error::DeviceLost { adapter: self.adapter_name.clone(), message: message.clone() })
+            }
         }
+    }
+
+    /// Whether the device is gone: [`Gpu::check`] is [`Error::DeviceLost`] from then on.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.check(), Err(Error::DeviceLost { .. }))
     }
 
     /// What made something impossible: the device's own first error where it told one.
@@ -152,7 +175,7 @@ impl Gpu {
 
     /// Ends the device as a driver reset would: for tests of what happens then.
     pub fn destroy(&self) {
-        note(&self.failure, "the device was lost (Destroyed): on request".into());
+        note(&self.failure, Failure::Lost("destroyed on request".into()));
         self.device.destroy();
     }
 
@@ -175,10 +198,10 @@ impl Gpu {
     }
 
     fn poll_until(&self, end: wgpu::PollType) -> Result<()> {
-        self.device
-            .poll(end)
-            .map_err(|error| Error::Gpu(format!("{}: waiting for the device: {error}", self.adapter_name)))?;
-        self.check()
+        match self.device.poll(end) {
+            Ok(_) => self.check(),
+            Err(error) => Err(self.failed_to("wait for the device", &error)),
+        }
     }
 
     /// Makes the pipelines of `uses` that are not there yet, side by side: a driver takes its time with each.
@@ -266,5 +289,22 @@ impl Gpu {
         };
         let module = make(); // without the lock: others compile meanwhile
         self.modules.lock().unwrap_or_else(PoisonError::into_inner).entry(kernel).or_insert(module).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_outranks_what_was_refused_before_it_was_told() {
+        let [refused, lost] = [|n: &str| Failure::Refused(n.into()), |n: &str| Failure::Lost(n.into())];
+        let first = |failures: Vec<Failure>| {
+            let known = Mutex::default();
+            failures.into_iter().for_each(|failure| note(&known, failure));
+            known.into_inner().unwrap().unwrap()
+        };
+        assert_eq!(first(vec![refused("a"), refused("b")]), refused("a"));
+        assert_eq!(first(vec![refused("a"), lost("b"), lost("c"), refused("d")]), lost("b"));
     }
 }

@@ -14,7 +14,8 @@ pub struct Kernel {
     /// Stem of its file in `shaders/`, and the entry point's name. Several kernels may be made of one file, with different
     /// libraries.
     pub file: &'static str,
-    /// `shaders/FILE.wgsl`, then its libraries: line numbers of messages are those of the kernel's own file.
+    /// `shaders/FILE.wgsl`, then its libraries: line numbers of messages are those of the kernel's own file. In a page
+    /// without comments and indentation ([`super::strip`]).
     pub source: &'static str,
     /// The libraries' names, stems in `shaders/lib/`.
     pub libraries: &'static [&'static str],
@@ -69,7 +70,7 @@ pub struct Binding<'a> {
     pub reads: Touch,
     /// When a dispatch writes it.
     pub writes: Touch,
-    /// What the line says of its shape.
+    /// What the line says of its shape; nothing in a page, whose kernels have no comments.
     pub shape: &'a str,
 }
 
@@ -217,19 +218,19 @@ macro_rules! kernels {
                 source: if $crate::gpu::in_no_browser(&[$($($need),+)?]) {
                     ""
                 } else {
-                    concat!(
+                    $crate::gpu::embedded!(concat!(
                         include_str!(concat!(
                             env!("CARGO_MANIFEST_DIR"), "/shaders/", $crate::gpu::kernel_file!($name $(, $file)?), ".wgsl"
                         )),
                         $("\n", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/lib/", $lib, ".wgsl")),)*
-                    )
+                    ))
                 },
                 libraries: &[$($lib),*],
                 module: module_path!(),
                 needs: &[$($($need),+)?],
-                own_bytes: include_str!(concat!(
+                own_bytes: $crate::gpu::embedded_len(include_str!(concat!(
                     env!("CARGO_MANIFEST_DIR"), "/shaders/", $crate::gpu::kernel_file!($name $(, $file)?), ".wgsl"
-                )).len(),
+                ))),
                 read_off: std::sync::OnceLock::new(),
             };
         )+

@@ -73,9 +73,7 @@ impl ReadbackRing {
             Err(flume::TryRecvError::Empty) => Ok(None),
             Ok(Ok(())) => self.take_front().map(Some),
             Ok(Err(error)) => Err(gpu.failed_to("read back", &error)),
-            Err(flume::TryRecvError::Disconnected) => {
-                Err(Error::Gpu(format!("{}: read-back was dropped", gpu.adapter_name)))
-            }
+            Err(error @ flume::TryRecvError::Disconnected) => Err(gpu.failed_to("read back", &error)),
         }
     }
 
@@ -87,7 +85,7 @@ impl ReadbackRing {
         match oldest.mapped.recv_async().await {
             Ok(Ok(())) => self.take_front().map(Some),
             Ok(Err(error)) => Err(gpu.failed_to("read back", &error)),
-            Err(_) => Err(Error::Gpu(format!("{}: read-back was dropped", gpu.adapter_name))),
+            Err(error) => Err(gpu.failed_to("read back", &error)),
         }
     }
 

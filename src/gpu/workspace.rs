@@ -292,7 +292,7 @@ pub(super) async fn read_bytes<T: bytemuck::Pod>(
         match receiver.recv_async().await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(gpu.failed_to("read back", &error)),
-            Err(_) => return Err(Error::Gpu(format!("{}: read-back was dropped", gpu.adapter_name))),
+            Err(error) => return Err(gpu.failed_to("read back", &error)),
         }
         {
             let view = staging

@@ -46,5 +46,5 @@ pub fn adamw(
         ("WEIGHT_DECAY", hyper.weight_decay),
     ];
     let bindings = [weight, gradient, moments[0], moments[1], statistics, step];
-    element_wise(rec, [&ADAMW, &ADAMW_VEC4], &bindings, weight.len(), &constants);
+    element_wise(rec, [&ADAMW_VEC4, &ADAMW], &bindings, weight.len(), &constants);
 }

@@ -2,20 +2,20 @@
 
 use std::fmt;
 
-use super::{LANES, reduction_lanes};
+use super::{LANES, MOST_ROUNDS, lanes_within, reduction_lanes, reduction_rounds};
 use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
-    TILED_SHARED = "attention_tiled_shared": "attention_tiled" + "team_shared";
-    TILED_SHUFFLED = "attention_tiled_shuffled": "attention_tiled" + "team_shuffled", needs Need::AnySubgroups;
+    TILED_SHARED = "attention_tiled_shared": "attention_tiled" + "head_rows" + "team_shared";
+    TILED_SHUFFLED = "attention_tiled_shuffled": "attention_tiled" + "head_rows" + "team_shuffled", needs Need::AnySubgroups;
     TILED_BACKWARD_QUERY_SHARED = "attention_tiled_backward_query_shared"
-        : "attention_tiled_backward_query" + "team_shared" + "pairs";
+        : "attention_tiled_backward_query" + "head_rows" + "team_shared" + "pairs";
     TILED_BACKWARD_QUERY_SHUFFLED = "attention_tiled_backward_query_shuffled"
-        : "attention_tiled_backward_query" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
+        : "attention_tiled_backward_query" + "head_rows" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
     TILED_BACKWARD_KEY_VALUE_SHARED = "attention_tiled_backward_key_value_shared"
-        : "attention_tiled_backward_key_value" + "team_shared" + "pairs";
+        : "attention_tiled_backward_key_value" + "head_rows" + "team_shared" + "pairs";
     TILED_BACKWARD_KEY_VALUE_SHUFFLED = "attention_tiled_backward_key_value_shuffled"
-        : "attention_tiled_backward_key_value" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
+        : "attention_tiled_backward_key_value" + "head_rows" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
     ATTENTION_32 = "attention_32": "attention" + "head_32";
     ATTENTION_64 = "attention_64": "attention" + "head_64";
     BACKWARD_QUERY_32 = "attention_backward_query_32": "attention_backward_query" + "head_32";
@@ -196,11 +196,11 @@ impl Shape {
     }
 
     /// Whether [`Variant::LaneEach`] can do it: the head has room in registers, for larger ones take longer to compile than
-    /// they save, and the loops of a key's lane end by themselves, not after the 65 535 rounds that llvmpipe grants.
+    /// they save, and the loops of a key's lane end by themselves, not after the rounds that llvmpipe grants.
     fn suits_a_lane(&self) -> bool {
-        let rounds_of_four_queries = 1 + 2 * (self.head_dim / 4);
-        let rounds = self.heads / self.kv_heads * self.seq.div_ceil(4) * rounds_of_four_queries;
-        self.head_dim <= 64 && rounds < 65_535
+        let of_vectors = 2 * (self.head_dim / 4);
+        let of_head = 1 + self.seq.div_ceil(4) * (1 + of_vectors);
+        self.head_dim <= 64 && self.heads / self.kv_heads * of_head + of_vectors <= MOST_ROUNDS
     }
 
     fn check(&self, q: &Tensor, k: &Tensor, v: &Tensor) {
@@ -253,12 +253,16 @@ pub fn attention_cached(rec: &mut Recorder, q: &Tensor, cache: &Cache, start: &T
     let positions = cache.k.shape[0];
     assert_eq!(q.len(), shape.heads * shape.head_dim, "attention_cached queries for {shape:?}");
     let scores = rec.transient(Class::Scratch, DType::F32, "attention scores", &[shape.heads, positions]);
+    let lanes = lanes_within(&rec.profile, reduction_lanes(&rec.profile), |lanes| {
+        let [of_positions, of_head] = [positions, shape.head_dim].map(|n| n.div_ceil(lanes));
+        of_positions * (2 + shape.head_dim) + of_head * (1 + positions) + 2 * reduction_rounds(lanes)
+    });
     let constants = [
         ("POSITIONS", positions as f64),
         ("HEADS", shape.heads as f64),
         ("KV_HEADS", shape.kv_heads as f64),
         ("HEAD_DIM", shape.head_dim as f64),
-        ("WG", reduction_lanes(&rec.profile) as f64),
+        ("WG", lanes as f64),
     ];
     let bindings = [q, &cache.k, &cache.v, start, &scores, out];
     rec.dispatch(&ATTENTION_CACHED, &bindings, &constants, [shape.heads as u32, 1, 1]);

@@ -42,5 +42,5 @@ pub fn lion(
         ("WEIGHT_DECAY", hyper.weight_decay),
     ];
     let bindings = [weight, gradient, exp_avg, statistics, step];
-    element_wise(rec, [&LION, &LION_VEC4], &bindings, weight.len(), &constants);
+    element_wise(rec, [&LION_VEC4, &LION], &bindings, weight.len(), &constants);
 }

@@ -83,20 +83,41 @@ fn reduction_lanes(profile: &Profile) -> usize {
     if profile.software { 8 } else { 128 }
 }
 
-/// Of a kernel's two widths, `[vec4, scalar]`, the one for rows of `cols` numbers; and how many of its `Real`s they are.
-fn widest([vec4, scalar]: [&'static Kernel; 2], cols: usize) -> (&'static Kernel, usize) {
-    if cols.is_multiple_of(4) { (vec4, cols / 4) } else { (scalar, cols) }
+/// Rounds that llvmpipe of Mesa 22.3 grants all loops of an invocation together: what is left then is left out, silently.
+const MOST_ROUNDS: usize = 65_535;
+
+/// Lanes of a workgroup, doubled on a software adapter for as long as one makes more rounds than it is granted.
+fn lanes_within(profile: &Profile, least: usize, rounds: impl Fn(usize) -> usize) -> usize {
+    let most = if profile.software { 256 } else { least };
+    std::iter::successors(Some(least), |lanes| Some(2 * lanes))
+        .find(|&lanes| lanes >= most || rounds(lanes) <= MOST_ROUNDS)
+        .expect("there is no last one")
 }
 
-/// How many numbers a lane takes at a time where a kernel has a form for vec4s, and rows are `row_len` long: one on a
-/// software adapter, whose own vectors run across lanes.
-fn width(profile: &Profile, row_len: usize) -> usize {
-    if !profile.software && row_len.is_multiple_of(4) { 4 } else { 1 }
+/// Rounds of a reduction over so many lanes.
+fn reduction_rounds(lanes: usize) -> usize {
+    lanes.ilog2() as usize
 }
 
-/// The form of a kernel for so many numbers at a time: scalars, or vec4s.
-fn of_width(width: usize, [scalar, vec4]: [&'static Kernel; 2]) -> &'static Kernel {
+/// Numbers that a `Real` may be in rows of `row_len`, of a kernel with a form for vec4s.
+fn width(row_len: usize) -> usize {
+    if row_len.is_multiple_of(4) { 4 } else { 1 }
+}
+
+/// The same of a kernel that a software adapter, whose own vectors run across lanes, runs faster with one number a lane.
+fn lane_width(profile: &Profile, row_len: usize) -> usize {
+    if profile.software { 1 } else { width(row_len) }
+}
+
+/// Of a kernel's forms, `[vec4, scalar]`, the one whose `Real` is so many numbers.
+fn of_width(width: usize, [vec4, scalar]: [&'static Kernel; 2]) -> &'static Kernel {
     if width == 4 { vec4 } else { scalar }
+}
+
+/// The form for rows of `row_len` numbers, and how many of its `Real`s they are.
+fn widest(forms: [&'static Kernel; 2], row_len: usize) -> (&'static Kernel, usize) {
+    let width = width(row_len);
+    (of_width(width, forms), row_len / width)
 }
 
 /// Records a kernel that handles one Real a lane: `LEN` of them, `len` numbers in all.
@@ -107,7 +128,7 @@ fn element_wise(
     len: usize,
     constants: &[(&'static str, f64)],
 ) {
-    let width = width(&rec.profile, len);
+    let width = lane_width(&rec.profile, len);
     let reals = len / width;
     let constants = [&[("LEN", reals as f64)], constants].concat();
     rec.dispatch(of_width(width, forms), bindings, &constants, grid(reals.div_ceil(LANES)));

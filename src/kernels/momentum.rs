@@ -36,5 +36,5 @@ pub fn average(
     assert_eq!(gradient.shape, momentum.shape, "average: gradient and momentum");
     assert_eq!(gradient.shape, ahead.shape, "average: gradient and what goes on");
     let bindings = [gradient, momentum, ahead, statistics];
-    element_wise(rec, [&AVERAGE, &AVERAGE_VEC4], &bindings, gradient.len(), &hyper.constants());
+    element_wise(rec, [&AVERAGE_VEC4, &AVERAGE], &bindings, gradient.len(), &hyper.constants());
 }

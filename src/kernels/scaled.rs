@@ -4,7 +4,7 @@
 //! scalings of its own, and each comes to the bits that it comes to alone.
 
 use super::momentum::Average;
-use super::{LANES, flag, of_width, reduction_lanes, width};
+use super::{LANES, flag, lane_width, lanes_within, of_width, reduction_lanes, reduction_rounds};
 use crate::gpu::{Class, DType, Kernel, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -127,7 +127,7 @@ impl Scaled {
     /// Numbers a lane at a time; the extents that a kernel for Reals wants, its columns counted in them.
     fn reals(&self, rec: &Recorder) -> (usize, [(&'static str, f64); 3]) {
         let cols = self.shape()[1];
-        let width = width(&rec.profile, cols);
+        let width = lane_width(&rec.profile, cols);
         (width, [self.matrices(), self.rows(), ("COLS", (cols / width) as f64)])
     }
 
@@ -205,8 +205,12 @@ impl RowBlocks {
     pub fn of(profile: &Profile, [rows, cols]: [usize; 2]) -> Self {
         assert!(cols <= MAX_COLS, "{cols} columns are above {MAX_COLS}");
         let least = if profile.software { 8 } else { 64 };
-        let lanes = cols.div_ceil(MAX_PER_LANE).next_power_of_two().max(least);
+        let least = cols.div_ceil(MAX_PER_LANE).next_power_of_two().max(least);
         let block = rows.div_ceil(MAX_BLOCKS).max(8);
+        // Of a row its numbers are gone through three times, and reduced twice.
+        let lanes = lanes_within(profile, least, |lanes| {
+            block * (1 + 3 * cols.div_ceil(lanes) + 2 * reduction_rounds(lanes)) + 2 * cols.div_ceil(lanes)
+        });
         Self { lanes, block, blocks: rows.div_ceil(block) }
     }
 }
@@ -244,7 +248,7 @@ pub fn scale_rows_and_columns(rec: &mut Recorder, x: &mut Scaled, row: bool, col
     }
     let partial = rec.transient(Class::Scratch, DType::F32, "column partial sums", &[x.batch * blocks, cols]);
     let [base, _, c] = x.bindings();
-    let kernel = of_width(width, [&SCALE_ROWS, &SCALE_ROWS_VEC4]);
+    let kernel = of_width(width, [&SCALE_ROWS_VEC4, &SCALE_ROWS]);
     rec.dispatch(kernel, &[base, c, &r, &partial], &constants, grid(x.batch * blocks));
     if column {
         let c = x.c.take().unwrap_or_else(|| x.room(rec, "column scaling", &x.of_columns()));
@@ -278,10 +282,13 @@ pub fn whole_factor(rec: &mut Recorder, x: &Scaled, norm: WholeNorm, target: f64
     let block = len.div_ceil(MAX_BLOCKS).max(64);
     let blocks = len.div_ceil(block);
     let partial = rec.transient(Class::Scratch, DType::F32, "norm partial sums", &[x.batch * blocks, 2]);
-    let blocked = [("BLOCK", block as f64), ("BLOCKS", blocks as f64), ("WG", lanes)];
+    let of_block = lanes_within(&rec.profile, reduction_lanes(&rec.profile), |lanes| {
+        2 * block.div_ceil(lanes) + 2 * reduction_rounds(lanes)
+    });
+    let blocked = [("BLOCK", block as f64), ("BLOCKS", blocks as f64), ("WG", of_block as f64)];
     let constants = [&extents, &x.flags()[..], &blocked].concat();
     let [base, r, c] = x.bindings();
-    let kernel = of_width(width, [&WHOLE_PARTIAL, &WHOLE_PARTIAL_VEC4]);
+    let kernel = of_width(width, [&WHOLE_PARTIAL_VEC4, &WHOLE_PARTIAL]);
     rec.dispatch(kernel, &[base, r, c, &partial], &constants, grid(x.batch * blocks));
     let factor = rec.transient(Class::Scratch, DType::F32, "whole factor", &[x.batch]);
     let maximum = flag("MAXIMUM", norm == WholeNorm::Max);
@@ -308,7 +315,7 @@ pub fn multiply(rec: &mut Recorder, x: &mut Scaled, factor: &Tensor, divisor: Op
 /// The norm of every row, `[B·m]`.
 pub fn row_norms(rec: &mut Recorder, x: &Scaled) -> Tensor {
     let norms = rec.transient(Class::Scratch, DType::F32, "row norms", &x.base.shape[..1]);
-    x.row_wise(rec, [&ROW_NORMS, &ROW_NORMS_VEC4], &norms);
+    x.row_wise(rec, [&ROW_NORMS_VEC4, &ROW_NORMS], &norms);
     norms
 }
 
@@ -325,14 +332,14 @@ pub fn drop_rows(rec: &mut Recorder, x: &mut Scaled, threshold: f64) {
 pub fn standardize(rec: &mut Recorder, x: &Scaled, y: &Tensor) {
     assert!(!x.sign, "a sign is standardized after it is written");
     assert_eq!(y.shape, x.base.shape, "standardize");
-    x.row_wise(rec, [&STANDARDIZE, &STANDARDIZE_VEC4], y);
+    x.row_wise(rec, [&STANDARDIZE_VEC4, &STANDARDIZE], y);
 }
 
 /// The matrix itself, into `y` of as many elements.
 pub fn materialize(rec: &mut Recorder, x: &Scaled, y: &Tensor) {
     assert_eq!(y.len(), x.base.len(), "materialize");
     let [base, r, c] = x.bindings();
-    x.element_wise(rec, [&MATERIALIZE, &MATERIALIZE_VEC4], &[base, r, c, y], &[]);
+    x.element_wise(rec, [&MATERIALIZE_VEC4, &MATERIALIZE], &[base, r, c, y], &[]);
 }
 
 /// w −= lr · (scale · X + weight_decay · w), in place.
@@ -347,7 +354,7 @@ pub fn apply(
     assert_eq!(weight.len(), x.base.len(), "apply_scaled: weight {:?}, X {:?}", weight.shape, x.base.shape);
     let [base, r, c] = x.bindings();
     let bindings = [weight, base, r, c, statistics, step];
-    x.element_wise(rec, [&APPLY_SCALED, &APPLY_SCALED_VEC4], &bindings, &hyper.constants());
+    x.element_wise(rec, [&APPLY_SCALED_VEC4, &APPLY_SCALED], &bindings, &hyper.constants());
 }
 
 /// M ← β·M + (1 − β)·X, and the step along M, or with Nesterov's look-ahead along β·M + (1 − β)·X; both in place.
@@ -365,7 +372,7 @@ pub fn apply_momentum(
     let constants = [hyper.constants(), average.constants()].concat();
     let [base, r, c] = x.bindings();
     let bindings = [weight, momentum, base, r, c, statistics, step];
-    x.element_wise(rec, [&APPLY_MOMENTUM, &APPLY_MOMENTUM_VEC4], &bindings, &constants);
+    x.element_wise(rec, [&APPLY_MOMENTUM_VEC4, &APPLY_MOMENTUM], &bindings, &constants);
 }
 
 /// How far an iteration moved X: sums of squares `[blocks]`, for [`while_changing`].

@@ -23,7 +23,7 @@ pub fn sgd(
     assert_eq!(weight.shape, gradient.shape, "sgd");
     let constants = [("LR", lr), ("WEIGHT_DECAY", weight_decay)];
     let bindings = [weight, gradient, statistics, step];
-    element_wise(rec, [&SGD, &SGD_VEC4], &bindings, weight.len(), &constants);
+    element_wise(rec, [&SGD_VEC4, &SGD], &bindings, weight.len(), &constants);
 }
 
 /// Hyper-parameters of SGD with momentum.
@@ -57,5 +57,5 @@ pub fn sgd_momentum(
         ("WEIGHT_DECAY", hyper.weight_decay),
     ];
     let bindings = [weight, gradient, momentum_buffer, statistics, step];
-    element_wise(rec, [&SGD_MOMENTUM, &SGD_MOMENTUM_VEC4], &bindings, weight.len(), &constants);
+    element_wise(rec, [&SGD_MOMENTUM_VEC4, &SGD_MOMENTUM], &bindings, weight.len(), &constants);
 }

@@ -38,14 +38,14 @@ impl Step<'_> {
 
 impl ReferenceUpdate {
     /// Before the first step of the parameter `name`, in a run of this seed. Panics on a zeroth-order method.
-    pub fn new(rule: &Rule, shape: &[usize], name: &str, seed: u32) -> Self {
+    pub fn new(rule: &Rule, shape: &[usize], name: &str, seed: u64) -> Self {
         let (is_matrix, [m, n]) = match *shape {
             [m, n] => (true, [m, n]),
             [n] => (false, [1, n]),
             _ => panic!("a matrix or a vector is wanted, got {shape:?}"),
         };
         let len = m * n;
-        let random = [random::stream(name), seed];
+        let random = [random::stream(name), random::word_of_seed(seed)];
         Self(match rule.clone() {
             Rule::Passes(program) => {
                 let mut buffer = vec![0.0; len];

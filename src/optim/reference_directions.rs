@@ -1,7 +1,7 @@
 //! The zeroth-order rules in f64, put together from [`crate::reference`]: where they take a parameter, and its update.
 
 use crate::config::{Rule, rank_for};
-use crate::reference::random::stream;
+use crate::reference::random::{stream, word_of_seed};
 use crate::reference::subzero::Subspaces;
 use crate::reference::zeroth_order::{self, Mezo, direction, seed_of_query};
 
@@ -23,7 +23,7 @@ struct Subspace {
 
 impl ReferenceDirections {
     /// Those of the parameter `name`, in a run of this seed. Panics on a rule that takes a gradient.
-    pub fn new(rule: &Rule, shape: &[usize], name: &str, seed: u32) -> Self {
+    pub fn new(rule: &Rule, shape: &[usize], name: &str, seed: u64) -> Self {
         let settings = rule.zeroth_order().expect("a zeroth-order rule");
         // Norms' gains and biases do not decay.
         let weight_decay = if shape.len() > 1 { settings.weight_decay } else { 0.0 };
@@ -34,7 +34,7 @@ impl ReferenceDirections {
             }
             _ => None,
         };
-        Self { hyper, subspace, shape: shape.to_vec(), name: name.to_owned(), seed }
+        Self { hyper, subspace, shape: shape.to_vec(), name: name.to_owned(), seed: word_of_seed(seed) }
     }
 
     /// d of step t (from 1) along its direction of this number (from 0): what the weights go along.

@@ -25,6 +25,15 @@ pub fn normal(at: u32, stream: u32, epoch: u32, seed: u32) -> f64 {
     (-2.0 * above_0.ln()).sqrt() * angle.cos()
 }
 
+/// A run's seed as the 32 bits that [`pcg4d`] takes: the lower half, with the upper one mixed into it by a bijection that
+/// keeps 0 (MurmurHash3's finalizer). So a seed below 2³² is itself, and seeds of one lower half all differ.
+pub fn word_of_seed(seed: u64) -> u32 {
+    let mut upper = (seed >> 32) as u32;
+    upper = (upper ^ (upper >> 16)).wrapping_mul(0x85eb_ca6b);
+    upper = (upper ^ (upper >> 13)).wrapping_mul(0xc2b2_ae35);
+    seed as u32 ^ upper ^ (upper >> 16)
+}
+
 /// The stream of a name: FNV-1a.
 pub fn stream(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
@@ -33,6 +42,19 @@ pub fn stream(name: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_64_bits_of_a_seed_count() {
+        for seed in [0, 1, 7, 0xffff_ffff] {
+            assert_eq!(u64::from(word_of_seed(seed)), seed, "small seeds stay what they are");
+        }
+        let drawn = |seed: u64| [0, 1, 2].map(|at| normal(at, 1, 0, word_of_seed(seed)).to_bits());
+        // Each upper bit alone, and small numbers, which people choose.
+        let uppers = (0..32).map(|bit| 1 << bit).chain(0..100).map(|upper: u64| upper << 32);
+        let drawn: std::collections::HashMap<_, _> = uppers.map(|upper| (drawn(upper | 7), upper)).collect();
+        let n_uppers = 32 + 100 - 7; // 1, 2, 4, …, 64 are among both
+        assert_eq!(drawn.len(), n_uppers);
+    }
 
     #[test]
     fn the_numbers_are_normal_and_streams_are_apart() {

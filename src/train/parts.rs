@@ -4,6 +4,7 @@ use super::plan::Plan;
 use crate::config::RunConfig;
 use crate::data::batches::n_windows;
 use crate::gpu::{Due, KernelTime};
+use crate::reference::random::word_of_seed;
 use crate::reference::zeroth_order::seed_of_query;
 
 /// Plans that are replayed one after the other, on one micro-batch and along one direction.
@@ -100,7 +101,7 @@ pub fn update_secs(times: &[(Plan, Vec<KernelTime>)]) -> f64 {
 /// The words of shaders/lib/step.wgsl for a direction, one of so many, of a step; all are counted from 0.
 pub(super) fn step_words(config: &RunConfig, schedule: f64, step: u64, [query, queries]: [u32; 2]) -> [u32; 4] {
     let last = queries.saturating_sub(1);
-    let seed = seed_of_query(config.train.seed as u32, query);
+    let seed = seed_of_query(word_of_seed(config.train.seed), query);
     [(schedule as f32).to_bits(), (step + 1) as u32, seed, query | last << 16]
 }
 
@@ -129,6 +130,18 @@ mod tests {
         let part = |plans: &[Plan]| Part { micro_batch: None, query: 0, plans: plans.to_vec() };
         let parts = [part(&[FirstMicroBatch]), part(&[NextMicroBatch]), part(&[NextMicroBatch, Update])];
         assert_eq!(replays(&parts), [(FirstMicroBatch, 1), (NextMicroBatch, 2), (Update, 1)]);
+    }
+
+    #[test]
+    fn seeds_that_differ_above_32_bits_give_other_directions() {
+        let seed_of = |seed: u64| {
+            let sets = [format!("train.seed={seed}")];
+            let [.., seed, _] =
+                step_words(&RunConfig::load(None, &sets, RunDefaults::Software).unwrap(), 1.0, 0, [0, 1]);
+            seed
+        };
+        assert_eq!(seed_of(7), 7, "small seeds stay what they are");
+        assert_ne!(seed_of(7 | 1 << 32), 7);
     }
 
     #[test]

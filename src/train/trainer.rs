@@ -154,6 +154,11 @@ impl Trainer {
         self.pace = budget_secs.map(Pace::new);
     }
 
+    /// Whether [`Trainer::set_pace`] gave a budget.
+    pub fn is_paced(&self) -> bool {
+        self.pace.is_some()
+    }
+
     /// Submits one step, and returns the reports that have arrived meanwhile, oldest first.
     ///
     /// Errors: a device that fails, tokens outside the vocabulary, and [`Error::NonFinite`] once a loss or gradient is
@@ -363,17 +368,15 @@ impl Trainer {
 
     async fn submit_step(&mut self) -> Result<()> {
         let batch = self.next_batch()?;
-        let mut pace = self.pace.take();
         let queries = self.queries();
         for part in parts(&self.config, queries) {
             self.write_part(&batch, &part, queries);
             let (plans, due) = (part.names(), part.due(self.step));
-            match &mut pace {
+            match &mut self.pace {
                 Some(pace) => pace.run(&self.gpu, &self.workspace, &plans, due).await?,
                 None => self.workspace.run_due(&self.gpu, &plans, due),
             }
         }
-        self.pace = pace;
         self.end_step();
         Ok(())
     }

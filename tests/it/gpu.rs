@@ -1,5 +1,6 @@
 //! What the layer of `gpu` promises: memory as planned, limits by name, grids, views, replays that repeat every bit.
 
+use multinorm::Error;
 use multinorm::gpu::{
     AdapterChoice, Class, DType, Due, Form, Gpu, GpuOptions, MAX_GROUPS, Pace, Profile, ReadbackRing, Recorder, Tensor,
     grid,
@@ -337,7 +338,7 @@ fn a_lost_device_is_an_error() {
     let workspace = block_on(rec.allocate(&gpu)).unwrap();
     gpu.destroy();
     workspace.run(&gpu, &["case"]);
-    let message = block_on(workspace.read::<f32>(&gpu, &y)).unwrap_err().to_string();
-    assert!(message.contains(&gpu.adapter_name), "{message}");
-    println!("{message}");
+    let error = block_on(workspace.read::<f32>(&gpu, &y)).unwrap_err();
+    assert!(matches!(&error, Error::DeviceLost { adapter, .. } if *adapter == gpu.adapter_name), "{error:?}");
+    assert!(error.to_string().starts_with(&format!("{}: the device was lost: ", gpu.adapter_name)), "{error}");
 }

@@ -34,7 +34,7 @@ fn check(form: Form, what: &str, config: &OptimizerConfig, role: Role, shape: &[
     let states = multinorm::optim::record(&mut case.rec, config, &update, shared).unwrap();
     assert_eq!(states.is_empty(), rule.is_stateless(), "{what}: {states:?}");
     let done = case.allocate();
-    let mut reference = ReferenceUpdate::new(rule, shape, "w", SEED);
+    let mut reference = ReferenceUpdate::new(rule, shape, "w", SEED.into());
     for number in 1..=10 {
         let values = uneven(m, n, u64::from(100 * number));
         done.write(&gradient, &values);
@@ -83,7 +83,8 @@ fn check_group(form: Form, what: &str, config: &OptimizerConfig, role: Role, cou
         })
         .collect();
     let done = case.allocate();
-    let mut references: Vec<_> = group.names.iter().map(|name| ReferenceUpdate::new(rule, shape, name, SEED)).collect();
+    let mut references: Vec<_> =
+        group.names.iter().map(|name| ReferenceUpdate::new(rule, shape, name, SEED.into())).collect();
     for number in 1..=3 {
         let values: Vec<Vec<f32>> =
             (0..count).map(|index| uneven(m, n, u64::from(100 * number) + 10 * index as u64)).collect();

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use multinorm::config::{Pass, Role, optimizer_names};
-use multinorm::gpu::{Access, Class, DType, Form, Kernel, Need, Profile, Recorder, Tensor, Touch};
+use multinorm::gpu::{Access, Binding, Class, DType, Form, Kernel, Need, Profile, Recorder, Tensor, Touch};
 use multinorm::kernels;
 use multinorm::kernels::matmul::{self, Layout, Product, Tile, Variant};
 use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
@@ -376,6 +376,29 @@ fn a_kernels_source_is_its_file_and_then_libraries() {
         assert!(rest.is_some(), "{}: its source is not its file and then whole libraries", kernel.name);
     }
     assert_eq!(used, libraries.into_keys().collect(), "left the libraries that kernels use, right those there are");
+}
+
+#[test]
+fn what_a_page_carries_of_a_kernel_means_the_same() {
+    let words = |source: &str, (kernel, constants): &Use| {
+        let (module, info) = validated_with(kernel.name, source, capabilities(kernel));
+        let values: HashMap<String, f64> = constants.iter().map(|&(name, value)| (name.into(), value)).collect();
+        let (module, info) = process_overrides(&module, &info, None, &values.into_iter().collect()).unwrap();
+        let options = spv::Options { lang_version: (1, 3), ..Default::default() };
+        spv::write_vec(&module, &info, &options, None).unwrap()
+    };
+    let touched = |name, source: &'static str| {
+        Kernel::new(name, source).bindings().map(|binding| Binding { shape: "", ..binding }).collect::<Vec<_>>()
+    };
+    for kernel in all_kernels() {
+        let mut stripped = vec![0; multinorm::gpu::strip(kernel.source.as_bytes(), &mut [])];
+        multinorm::gpu::strip(kernel.source.as_bytes(), &mut stripped);
+        let stripped: &'static str = String::from_utf8(stripped).unwrap().leak();
+        assert!(!stripped.contains("//") && stripped.len() < kernel.source.len(), "{}", kernel.name);
+        assert_eq!(touched(kernel.file, stripped), touched(kernel.file, kernel.source), "{}", kernel.name);
+        let one = EVERY_USE.iter().find(|(used, _)| *used == kernel).expect("every kernel is used");
+        assert!(words(stripped, one) == words(kernel.source, one), "{}", kernel.name);
+    }
 }
 
 #[test]

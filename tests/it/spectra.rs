@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use multinorm::Error;
 use multinorm::config::{Role, Rule, RunConfig, RunDefaults};
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokens::Tokens;
@@ -202,6 +203,18 @@ fn a_sample_on_demand_and_steps_that_are_paced_or_timed_change_nothing() {
         let refused = block_on(other.sample("model.norm.weight")).unwrap_err().to_string();
         assert!(refused.contains("model.norm.weight of shape [24] is no matrix"), "{refused}");
     }
+}
+
+#[test]
+fn a_pace_survives_an_error() {
+    let gpu = timed_gpu(FORMS[0]);
+    let mut trainer = trainer_on(gpu.clone(), &["optimizer.name=sgd"]);
+    trainer.set_pace(Some(1e-6));
+    block_on(trainer.step()).unwrap();
+    gpu.destroy();
+    let error = block_on(trainer.step()).unwrap_err();
+    assert!(matches!(error, Error::DeviceLost { .. }), "{error:?}");
+    assert!(trainer.is_paced());
 }
 
 #[test]

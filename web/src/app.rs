@@ -161,7 +161,7 @@ impl eframe::App for App {
         let began = web_time::Instant::now();
         // What is drawn on a lost device ends in a panic of the renderer's.
         #[cfg(not(target_arch = "wasm32"))]
-        if self.lab.as_ref().is_some_and(|lab| lab.gpu.check().is_err()) {
+        if self.lab.as_ref().is_some_and(|lab| lab.gpu.is_lost()) {
             return;
         }
         let Self { lab: Some(lab), train, spectrum, fixed_point, newton_schulz, memory, lesson, frame_ms, .. } = self
@@ -209,11 +209,11 @@ impl Orders {
         if self.lose_device.take_if(|steps| lab.has_seen(*steps)).is_some() {
             lab.gpu.destroy();
         }
-        let well = lab.gpu.check().is_ok();
-        if !well {
+        let lost = lab.gpu.is_lost();
+        if lost {
             ctx.send_viewport_cmd(egui::ViewportCommand::Close);
         }
-        well
+        !lost
     }
 }
 
@@ -221,7 +221,7 @@ impl Orders {
 #[cfg(not(target_arch = "wasm32"))]
 impl Drop for App {
     fn drop(&mut self) {
-        let is_lost = |lab: &mut Lab| lab.gpu.wait().is_err();
+        let is_lost = |lab: &mut Lab| lab.gpu.wait().is_err() && lab.gpu.is_lost();
         *self.orders.survivor.borrow_mut() = self.lab.take_if(is_lost);
     }
 }

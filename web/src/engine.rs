@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use eframe::wgpu;
-use multinorm::Result;
 use multinorm::config::{Rule, RunConfig};
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokenizer::StreamDecoder;
@@ -11,6 +10,7 @@ use multinorm::generate::{Generator, Sampler};
 use multinorm::gpu::{Gpu, KernelTime, Memory};
 use multinorm::normalize::Drawing;
 use multinorm::train::{self, GradientSample, Plan, Snapshot, StepReport, Trainer};
+use multinorm::{Error, Result};
 use web_time::Instant;
 
 use crate::platform;
@@ -121,10 +121,7 @@ pub enum Event {
     /// All steps of the schedule are done.
     Finished,
     /// A run cannot go on; the engine waits for another command.
-    Failed {
-        /// What went wrong and what to do.
-        message: String,
-    },
+    Failed(Error),
 }
 
 /// Steps between two that are timed kernel by kernel, on a GPU.
@@ -172,7 +169,7 @@ pub async fn serve(gpu: Arc<Gpu>, commands: flume::Receiver<Command>, events: fl
         };
         if let Err(error) = done {
             engine.running = false;
-            tell(Event::Failed { message: error.to_string() });
+            tell(Event::Failed(error));
         }
     }
 }
@@ -443,9 +440,4 @@ fn tell_steps(run: usize, reports: Vec<StepReport>, secs: f64, tell: &impl Fn(Ev
     for report in reports {
         tell(Event::Run { run, event: train::Event::Step(report), secs });
     }
-}
-
-/// Whether a message of [`Event::Failed`] says that the device is gone.
-pub fn is_device_loss(message: &str) -> bool {
-    message.contains("device was lost") || message.contains("device is lost") || message.contains("Device is lost")
 }

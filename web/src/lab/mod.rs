@@ -20,7 +20,7 @@ use multinorm::train::{Followed, Snapshot, SpectrumRecord};
 use multinorm::{Error, Result};
 
 use self::arrivals::{OPENED, Opened};
-use crate::engine::{Command, Event, Watch, is_device_loss};
+use crate::engine::{Command, Event, Watch};
 use crate::platform::{self, Follower, Job};
 use crate::settings::{FIRST_PARAMETER, Settings, matrices};
 
@@ -257,7 +257,8 @@ impl Lab {
     }
 
     fn fail(&mut self, error: Error) {
-        self.status = Status::Failed { message: error.to_string(), device_lost: false };
+        let device_lost = matches!(error, Error::DeviceLost { .. });
+        self.status = Status::Failed { message: error.to_string(), device_lost };
     }
 
     /// CONFIG.toml of every run, as `multinorm train` reads it.
@@ -372,8 +373,10 @@ impl Lab {
             view.sample = Some(done.sample);
         }
         // The browser may tell of a lost device later than of what it made impossible.
-        if let (Status::Failed { device_lost: false, .. }, Err(error)) = (&self.status, self.gpu.check()) {
-            self.status = Status::Failed { message: error.to_string(), device_lost: true };
+        if let (Status::Failed { device_lost: false, .. }, Err(error @ Error::DeviceLost { .. })) =
+            (&self.status, self.gpu.check())
+        {
+            self.fail(error);
         }
         changed |= self.save_pictures();
         while let Ok(arrival) = self.arrivals.1.try_recv() {
@@ -429,10 +432,7 @@ impl Lab {
                 view(&mut self.runs, run, &mut |view| view.snapshot = Some((*snapshot).clone()));
             }
             Event::Finished => self.status = Status::Finished,
-            Event::Failed { message } => {
-                let device_lost = is_device_loss(&message);
-                self.status = Status::Failed { message, device_lost };
-            }
+            Event::Failed(error) => self.fail(error),
         }
     }
 }
