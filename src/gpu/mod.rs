@@ -10,6 +10,7 @@ mod device;
 mod dtype;
 mod kernel;
 mod ledger;
+mod lent;
 mod pace;
 mod picture;
 mod plan;
@@ -26,6 +27,7 @@ pub use dtype::{DType, Element};
 pub use kernel::{Access, Binding, Kernel, Need};
 pub(crate) use kernel::{in_no_browser, kernel_file, kernels};
 pub use ledger::{Class, Memory, byte_unit, bytes_in_words};
+pub use lent::Lent;
 pub use pace::Pace;
 pub use picture::Picture;
 pub use plan::{DispatchInfo, Due};
@@ -33,6 +35,7 @@ pub use recorder::{MAX_GROUPS, Recorder, grid};
 pub use ring::ReadbackRing;
 pub use tensor::Tensor;
 pub use timing::{DispatchTime, KernelTime, Span};
+pub use wgpu::{Buffer, CommandEncoder};
 pub use workspace::Workspace;
 
 /// The version of wgpu that everything here runs on; a test compares it with Cargo.lock.

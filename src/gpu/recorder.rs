@@ -50,6 +50,8 @@ pub(super) struct TensorRecord {
     pub class: Class,
     pub bytes: u64,
     pub persistent: bool,
+    /// Whether its memory is the caller's.
+    pub lent: bool,
     /// Whether dispatches take their workgroups from it.
     pub indirect: bool,
     /// Whether a kernel binds it as a uniform.
@@ -75,12 +77,20 @@ impl Recorder {
         self.tensor(class, dtype, name.into(), shape, false)
     }
 
+    /// A tensor whose memory is the caller's, who gives a buffer for it at every replay: see [`Workspace::encode`].
+    pub fn lent(&mut self, class: Class, dtype: DType, name: impl Into<String>, shape: &[usize]) -> Tensor {
+        let tensor = self.persistent(class, dtype, name, shape);
+        self.tensors[tensor.id].lent = true;
+        tensor
+    }
+
     fn tensor(&mut self, class: Class, dtype: DType, name: String, shape: &[usize], persistent: bool) -> Tensor {
         let tensor = Tensor { id: self.tensors.len(), offset: 0, dtype, shape: shape.to_vec() };
         assert!(!tensor.is_empty(), "tensor {name} has shape {shape:?}");
         // WebGPU copies and clears whole words.
         let bytes = tensor.bytes().next_multiple_of(4);
-        self.tensors.push(TensorRecord { name, class, bytes, persistent, indirect: false, uniform: false, plan: None });
+        let (lent, indirect, uniform, plan) = (false, false, false, None);
+        self.tensors.push(TensorRecord { name, class, bytes, persistent, lent, indirect, uniform, plan });
         tensor
     }
 
@@ -334,7 +344,7 @@ impl Recorder {
     /// Which buffers there will be, and which holds each tensor.
     pub(super) fn layout(&self) -> Layout {
         let mut layout = Layout { buffers: Vec::new(), place: vec![None; self.tensors.len()] };
-        for (id, tensor) in self.tensors.iter().enumerate().filter(|(_, t)| t.persistent) {
+        for (id, tensor) in self.tensors.iter().enumerate().filter(|(_, t)| t.persistent && !t.lent) {
             layout.place[id] = Some(layout.buffers.len());
             let TensorRecord { class, bytes, indirect, uniform, .. } = *tensor;
             layout.buffers.push(BufferRecord { label: tensor.name.clone(), class, bytes, indirect, uniform });
@@ -384,7 +394,7 @@ impl Recorder {
 
 pub(super) struct Layout {
     pub buffers: Vec<BufferRecord>,
-    /// The buffer of each tensor; none for a transient tensor that no dispatch names.
+    /// The buffer of each tensor; none for one that is lent, or a transient one that no dispatch names.
     pub place: Vec<Option<usize>>,
 }
 

@@ -1,9 +1,9 @@
 //! Adapters around the feed-forward projections, where the model has them.
 
 use super::parameters::{Llama, Parameter};
-use crate::config::{AdapterConfig, TensorTrain};
 use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::adapter::{adapter_residual, bias_relu, tensor_train};
+use crate::settings::{AdapterConfig, TensorTrain};
 
 /// The projection of an MLP that an adapter stands at, in the order of [`AdapterConfig::PLACES`].
 #[derive(Clone, Copy)]

@@ -11,6 +11,7 @@ mod kernels;
 mod normalize;
 mod optimizer_table;
 mod optimizers;
+mod own_buffers;
 mod parity;
 mod rivals;
 mod shaders;
