@@ -461,7 +461,7 @@ fn bindings_are_read_and_written_as_naga_finds() {
     for known in [
         ("matmul_nt_tile_64", "y", "ACCUMULATE", true),
         ("matvec", "y", "ACCUMULATE", true),
-        ("scale_rows", "r", "BEGIN_ROWS", false),
+        ("drop_rows", "r", "BEGIN_ROWS", false),
         ("scale_rows", "partial", "COLUMN_SUMS", true),
         ("subspace_moments", "direction", "DIRECTION", true),
     ] {
