@@ -4,11 +4,11 @@
 
 pub mod error;
 
-pub mod config;
 pub mod data;
 #[cfg(not(target_arch = "wasm32"))]
 mod plot;
 pub mod reference;
+mod settings;
 
 pub mod gpu;
 pub mod kernels;
@@ -20,6 +20,7 @@ pub mod spectrum;
 pub mod checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod compare;
+pub mod config;
 pub mod generate;
 pub mod normalize;
 pub mod train;

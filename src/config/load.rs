@@ -4,11 +4,9 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::keys::{Origin, Section, did_you_mean};
-use super::{
-    CheckpointConfig, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, SpectraConfig,
-    TrainConfig,
-};
+use super::run::{CheckpointConfig, EvalConfig, RunConfig, ScheduleConfig, SpectraConfig, TrainConfig};
+use crate::optim::OptimizerConfig;
+use crate::settings::{DataConfig, ModelConfig, Origin, Section, did_you_mean};
 use crate::{Error, Result};
 
 /// The run that fills in what the user does not say, by the adapter it will run on.
@@ -136,11 +134,7 @@ impl Sections {
             self.at(section).put(key, value, origin.clone());
             return Ok(());
         };
-        let Value::Table(values) = value else {
-            let message = format!("wants a section [{below}], got {}", super::keys::described(&value));
-            return Err(Error::config(origin.place(section, &key), message));
-        };
-        for (key, value) in values {
+        for (key, value) in origin.table(below, value)? {
             self.at(below).put(key, value, origin.clone());
         }
         Ok(())

@@ -1,11 +1,9 @@
 //! Everything that one training run is made of.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 
-use super::keys::Section;
-use super::{ModelConfig, OptimizerConfig, ParameterSpec, check};
+use crate::optim::OptimizerConfig;
+use crate::settings::{DataConfig, ModelConfig, ParameterSpec, Section, check, did_you_mean};
 use crate::{Error, Result};
 
 /// One training run, every value resolved.
@@ -29,39 +27,6 @@ pub struct RunConfig {
     pub checkpoint: CheckpointConfig,
     /// Whose singular values are logged.
     pub spectra: SpectraConfig,
-}
-
-/// `[data]`: the text.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct DataConfig {
-    /// Named corpora (`austen`, `public-domain`) and paths of files or folders, read in this order.
-    pub source: Vec<String>,
-    /// The field of a JSON line that holds the text.
-    pub text_field: String,
-    /// `bytes`, `bpe` (trained on the source), or the path of a tokenizer.json.
-    pub tokenizer: String,
-    /// The share of the text that is kept for evaluation.
-    pub validation_fraction: f64,
-    /// Where tokenized text and trained tokenizers stay.
-    pub cache_dir: PathBuf,
-}
-
-/// The corpora that `data.source` knows by name.
-pub const CORPORA: [&str; 3] = ["austen", "public-domain", "rust-book"];
-
-impl DataConfig {
-    #[cfg(not(target_arch = "wasm32"))]
-    fn make_paths_absolute(&mut self) -> Result<()> {
-        let absolute = |path: &str| -> Result<PathBuf> { std::path::absolute(path).map_err(Error::io("find", path)) };
-        for source in self.source.iter_mut().filter(|source| !CORPORA.contains(&source.as_str())) {
-            *source = absolute(source)?.display().to_string();
-        }
-        if !["bytes", "bpe"].contains(&self.tokenizer.as_str()) {
-            self.tokenizer = absolute(&self.tokenizer)?.display().to_string();
-        }
-        self.cache_dir = std::path::absolute(&self.cache_dir).map_err(Error::io("find", &self.cache_dir))?;
-        Ok(())
-    }
 }
 
 /// `[schedule]`: the learning rate over the run, as a share of its peak.
@@ -177,7 +142,7 @@ impl SpectraConfig {
         for pattern in &self.parameters {
             if !parameters.iter().any(|p| p.shape.len() == 2 && matches(pattern, &p.name)) {
                 let names: Vec<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
-                let hint = super::keys::did_you_mean(pattern, &names);
+                let hint = did_you_mean(pattern, &names);
                 let hint = if hint.ends_with('?') { format!("; {hint}") } else { String::new() };
                 let message = format!("no matrix of the model is called `{pattern}` (`*` stands for anything){hint}");
                 return Err(Error::config("spectra.parameters", message));
@@ -277,33 +242,6 @@ impl RunConfig {
             return Err(Error::config("spectra.every", message));
         }
         Ok(())
-    }
-}
-
-impl DataConfig {
-    fn validate(&self) -> Result<()> {
-        if self.source.is_empty() || self.source.iter().any(String::is_empty) {
-            return Err(Error::config("data.source", "must name a text: austen, public-domain or a path"));
-        }
-        if self.tokenizer.is_empty() {
-            return Err(Error::config("data.tokenizer", "must be bytes, bpe or the path of a tokenizer.json"));
-        }
-        if self.text_field.is_empty() {
-            return Err(Error::config("data.text_field", "must name the field of a JSON line that holds the text"));
-        }
-        check::between_0_and_1("data.validation_fraction", self.validation_fraction)
-    }
-
-    pub(super) fn read(mut section: Section) -> Result<Self> {
-        let config = Self {
-            source: section.require("source")?,
-            text_field: section.require("text_field")?,
-            tokenizer: section.require("tokenizer")?,
-            validation_fraction: section.require("validation_fraction")?,
-            cache_dir: section.require("cache_dir")?,
-        };
-        section.finish("unknown key")?;
-        Ok(config)
     }
 }
 
@@ -540,9 +478,9 @@ mod tests {
             let mut section = Section::new("train");
             let text = "steps=1\nmicro_batch_size=8\nsequence_length=1\nseed=0\nprecision='f32'\nfloat32_matmul_precision='high'\nmeasure_variants=true\nmax_grad_norm=0\nfused_update=false";
             for (key, value) in text.parse::<toml::Table>().unwrap() {
-                section.put(key, value, super::super::keys::Origin::Defaults);
+                section.put(key, value, crate::settings::Origin::Defaults);
             }
-            section.put("batch_size".into(), batch.into(), super::super::keys::Origin::Set);
+            section.put("batch_size".into(), batch.into(), crate::settings::Origin::Set);
             let train = TrainConfig::read(section, false).unwrap();
             assert_eq!((train.micro_batch_size, train.n_micro_batches()), (micro, batch as usize / micro));
         }

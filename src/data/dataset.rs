@@ -130,13 +130,13 @@ mod load {
     use std::path::{Path, PathBuf};
 
     use super::{Dataset, check_vocab_size, encode_split};
-    use crate::config::DataConfig;
     use crate::data::cache::{digest, workshop, write};
     use crate::data::corpus::Corpus;
     use crate::data::sources;
     use crate::data::split::{Split, split};
     use crate::data::tokenizer::Tokenizer;
     use crate::data::tokens::{Shards, Tokens};
+    use crate::settings::DataConfig;
     use crate::{Error, Result};
 
     /// What `config` names, for a model of `vocab_size` entries.
@@ -306,7 +306,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::DataConfig;
+    use crate::settings::DataConfig;
 
     fn config(folder: &Path, source: &str, tokenizer: &str) -> DataConfig {
         DataConfig {

@@ -11,6 +11,8 @@ pub(super) struct TensorRecord {
     pub class: Class,
     pub bytes: u64,
     pub persistent: bool,
+    /// Whether its memory is the caller's.
+    pub lent: bool,
     /// Whether dispatches take their workgroups from it.
     pub indirect: bool,
     /// Whether a kernel binds it as a uniform.
@@ -24,7 +26,7 @@ pub(super) struct Layout {
     /// The parameters' buffer, where there are any, is the last.
     pub buffers: Vec<BufferRecord>,
     pub params: ParamBlocks,
-    /// The buffer of each tensor; none for a transient tensor that no dispatch names.
+    /// The buffer of each tensor; none for one that is lent, or a transient one that no dispatch names.
     pub place: Vec<Option<usize>>,
 }
 
@@ -40,7 +42,7 @@ impl Layout {
     /// The buffers of a record.
     pub fn of(tensors: &[TensorRecord], plans: &[PlanRecord]) -> Self {
         let mut layout = Self { buffers: Vec::new(), place: vec![None; tensors.len()], params: ParamBlocks::of(plans) };
-        for (id, tensor) in tensors.iter().enumerate().filter(|(_, t)| t.persistent) {
+        for (id, tensor) in tensors.iter().enumerate().filter(|(_, t)| t.persistent && !t.lent) {
             layout.place[id] = Some(layout.buffers.len());
             let TensorRecord { class, bytes, indirect, uniform, .. } = *tensor;
             layout.buffers.push(BufferRecord { label: tensor.name.clone(), class, bytes, indirect, uniform });

@@ -75,12 +75,20 @@ impl Recorder {
         self.tensor(class, dtype, name.into(), shape, false)
     }
 
+    /// A tensor whose memory is the caller's, who gives a buffer for it at every replay: see [`Workspace::encode`].
+    pub fn lent(&mut self, class: Class, dtype: DType, name: impl Into<String>, shape: &[usize]) -> Tensor {
+        let tensor = self.persistent(class, dtype, name, shape);
+        self.tensors[tensor.id].lent = true;
+        tensor
+    }
+
     fn tensor(&mut self, class: Class, dtype: DType, name: String, shape: &[usize], persistent: bool) -> Tensor {
         let tensor = Tensor { id: self.tensors.len(), offset: 0, dtype, shape: shape.to_vec() };
         assert!(!tensor.is_empty(), "tensor {name} has shape {shape:?}");
         // WebGPU copies and clears whole words.
         let bytes = tensor.bytes().next_multiple_of(4);
-        self.tensors.push(TensorRecord { name, class, bytes, persistent, indirect: false, uniform: false, plan: None });
+        let (lent, indirect, uniform, plan) = (false, false, false, None);
+        self.tensors.push(TensorRecord { name, class, bytes, persistent, lent, indirect, uniform, plan });
         tensor
     }
 
@@ -259,7 +267,7 @@ impl Recorder {
         let uses = uses.map(|dispatch| (dispatch.kernel, dispatch.overrides()));
         uses.filter(|(kernel, overrides)| {
             let bits: Vec<(&str, u64)> = overrides.iter().map(|&(name, x)| (name, x.to_bits())).collect();
-            seen.insert((*kernel, bits))
+            seen.insert((std::ptr::from_ref(*kernel), bits))
         })
         .collect()
     }

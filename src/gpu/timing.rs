@@ -34,29 +34,6 @@ pub struct DispatchTime {
     pub secs: f64,
 }
 
-/// A stretch of the host's time.
-#[derive(Clone, Debug)]
-pub struct Span {
-    /// What was done.
-    pub name: &'static str,
-    /// When it began.
-    pub began: Instant,
-    /// When it ended.
-    pub ended: Instant,
-}
-
-impl Span {
-    /// From `began` to now.
-    pub fn since(name: &'static str, began: Instant) -> Self {
-        Self { name, began, ended: Instant::now() }
-    }
-
-    /// Seconds that it took.
-    pub fn secs(&self) -> f64 {
-        self.ended.duration_since(self.began).as_secs_f64()
-    }
-}
-
 impl Workspace {
     /// A recorded dispatch of a plan, by its number.
     pub fn dispatch(&self, plan: &str, dispatch: usize) -> &DispatchInfo {

@@ -9,10 +9,11 @@ use web_time::Instant;
 use super::device::Gpu;
 use super::layout::{Layout, ParamBlocks};
 use super::ledger::Memory;
+use super::lent::LentSet;
 use super::plan::{Dispatch, DispatchInfo, Due};
 use super::recorder::{Choice, Recorder};
+use super::span::Span;
 use super::tensor::Tensor;
-use super::timing::Span;
 use crate::{Error, Result};
 
 /// Bytes that one read-back copies at a time.
@@ -34,18 +35,30 @@ pub struct Workspace {
 }
 
 pub(super) struct Plan {
-    name: Cow<'static, str>,
+    pub name: Cow<'static, str>,
     pub steps: Vec<Step>,
+    /// Bind groups of the caller's buffers, those of the last replay first.
+    pub lent: Vec<LentSet>,
     /// They in their order, in pieces that are made so many times over.
     pieces: Vec<(Range<usize>, usize)>,
 }
 
 pub(super) struct Step {
     pub info: DispatchInfo,
-    pipeline: wgpu::ComputePipeline,
-    bind_group: wgpu::BindGroup,
+    pub pipeline: wgpu::ComputePipeline,
+    /// None before the caller's buffers are there.
+    pub bind_group: Option<wgpu::BindGroup>,
+    /// What it binds, in order, with the first byte and their number, where a part of it is the caller's; else empty.
+    pub lent: Vec<(Place, [u64; 2])>,
     groups: Groups,
     every: Option<u32>,
+}
+
+/// Where a tensor lies.
+pub(super) enum Place {
+    Own(wgpu::Buffer),
+    /// In a buffer of the caller's, for the tensor of this number.
+    Lent(usize),
 }
 
 enum Groups {
@@ -87,7 +100,8 @@ impl Workspace {
             for dispatch in &plan.dispatches {
                 steps.push(workspace.step(gpu, dispatch, &layout.params).await?);
             }
-            workspace.plans.push(Plan { name: plan.name.clone(), steps, pieces: plan.pieces().collect() });
+            let (name, pieces) = (plan.name.clone(), plan.pieces().collect());
+            workspace.plans.push(Plan { name, steps, lent: Vec::new(), pieces });
         }
         workspace.spans.push(Span::since("compile", began));
         for (tensor, values) in &recorder.initial {
@@ -104,26 +118,17 @@ impl Workspace {
     async fn step(&self, gpu: &Gpu, dispatch: &Dispatch, params: &ParamBlocks) -> Result<Step> {
         let pipeline = gpu.pipeline(dispatch.kernel, &dispatch.overrides()).await?;
         let tensors =
-            dispatch.bindings.iter().map(|tensor| (self.buffer(tensor), [tensor.offset_bytes(), tensor.bytes()]));
-        let params = params.place(dispatch).map(|place| (self.buffers.last().expect("the parameters' buffer"), place));
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = tensors
-            .chain(params)
-            .enumerate()
-            .map(|(binding, (buffer, [offset, bytes]))| wgpu::BindGroupEntry {
-                binding: binding as u32,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer,
-                    offset,
-                    size: std::num::NonZero::new(bytes),
-                }),
-            })
-            .collect();
-        let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(dispatch.kernel.name),
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
+            dispatch.bindings.iter().map(|tensor| (self.place_of(tensor), [tensor.offset_bytes(), tensor.bytes()]));
+        let of_params = |range| (Place::Own(self.buffers.last().expect("the parameters' buffer").clone()), range);
+        let bindings: Vec<(Place, [u64; 2])> = tensors.chain(params.place(dispatch).map(of_params)).collect();
+        let own = bindings.iter().map(|(place, range)| match place {
+            Place::Own(buffer) => Some((buffer, *range)),
+            Place::Lent(_) => None,
         });
+        let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let bind_group = own
+            .collect::<Option<Vec<_>>>()
+            .map(|own| create_bind_group(gpu, dispatch.kernel.name, &pipeline, own.into_iter()));
         if let Some(error) = scope.pop().await {
             return Err(Error::Gpu(format!("bindings of kernel {}: {error}", dispatch.kernel.name)));
         }
@@ -131,15 +136,27 @@ impl Workspace {
             None => Groups::Fixed(dispatch.groups),
             Some(tensor) => Groups::Gated(self.buffer(tensor).clone(), tensor.offset_bytes()),
         };
-        Ok(Step { info: dispatch.info(), pipeline, bind_group, groups, every: dispatch.every })
+        let lent = if bind_group.is_none() { bindings } else { Vec::new() };
+        Ok(Step { info: dispatch.info(), pipeline, bind_group, lent, groups, every: dispatch.every })
+    }
+
+    fn place_of(&self, tensor: &Tensor) -> Place {
+        match self.place[tensor.id] {
+            Some(place) => Place::Own(self.buffers[place].clone()),
+            None => Place::Lent(tensor.id),
+        }
     }
 
     pub(super) fn plan(&self, name: &str) -> &Plan {
         self.plans.iter().find(|plan| plan.name == name).unwrap_or_else(|| panic!("no plan {name}"))
     }
 
+    pub(super) fn plan_mut(&mut self, name: &str) -> &mut Plan {
+        self.plans.iter_mut().find(|plan| plan.name == name).unwrap_or_else(|| panic!("no plan {name}"))
+    }
+
     pub(super) fn buffer(&self, tensor: &Tensor) -> &wgpu::Buffer {
-        &self.buffers[self.place[tensor.id].expect("a tensor that a dispatch names")]
+        &self.buffers[self.place[tensor.id].expect("a tensor of our own that a dispatch names")]
     }
 
     /// Recorded dispatches of a plan.
@@ -227,10 +244,35 @@ pub(super) fn submit<'a>(gpu: &Gpu, steps: impl IntoIterator<Item = &'a Step>) {
     }
 }
 
+/// The bind group of a pipeline's only group, of buffers with the first byte and their number.
+pub(super) fn create_bind_group<'a>(
+    gpu: &Gpu,
+    label: &str,
+    pipeline: &wgpu::ComputePipeline,
+    bindings: impl Iterator<Item = (&'a wgpu::Buffer, [u64; 2])>,
+) -> wgpu::BindGroup {
+    let entries: Vec<wgpu::BindGroupEntry<'_>> = bindings
+        .enumerate()
+        .map(|(binding, (buffer, [offset, bytes]))| wgpu::BindGroupEntry {
+            binding: binding as u32,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset,
+                size: std::num::NonZero::new(bytes),
+            }),
+        })
+        .collect();
+    gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(label),
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &entries,
+    })
+}
+
 impl Step {
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.set_bind_group(0, Some(self.bind_group.as_ref().expect("buffers for lent tensors")), &[]);
         match &self.groups {
             Groups::Fixed([x, y, z]) => pass.dispatch_workgroups(*x, *y, *z),
             Groups::Gated(buffer, offset) => pass.dispatch_workgroups_indirect(buffer, *offset),

@@ -1,9 +1,9 @@
 //! Adapters around the projections of a feed-forward block, where the model has them.
 
 use super::parameters::Parameter;
-use crate::config::{AdapterConfig, TensorTrain};
 use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::adapter::{adapter_residual, bias_relu, tensor_train};
+use crate::settings::{AdapterConfig, TensorTrain};
 
 /// The adapters of one block, in the order of [`AdapterConfig::PLACES`].
 pub(super) struct Adapters<'a> {

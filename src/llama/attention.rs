@@ -4,11 +4,11 @@ use super::gradients::GradientSink;
 use super::linear::Linear;
 use super::rms_norm::{RmsNorm, Stream};
 use crate::Result;
-use crate::config::ModelConfig;
 use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::Output;
 use crate::kernels::attention::{Cache, Shape, attention, attention_backward, attention_cached, cache_append};
 use crate::kernels::rope::{RopeTables, Turn, rope};
+use crate::settings::ModelConfig;
 
 /// delta = o( softmax(q(h) k(h)ᵀ / √D, causal) v(h) ), h the norm of the residual stream; q and k are turned by position.
 pub(super) struct Attention<'a> {

@@ -11,9 +11,9 @@ use super::linear::Linear;
 use super::parameters::{Llama, Parameter};
 use super::rms_norm::{RmsNorm, Stream};
 use crate::Result;
-use crate::config::AdapterConfig;
 use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::Output;
+use crate::settings::AdapterConfig;
 
 /// Embedding, layers, the last norm, and the head, which reads the norm.
 pub(super) struct Blocks<'a> {

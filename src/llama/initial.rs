@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Uniform};
 
-use crate::config::{ModelConfig, ParameterSpec, Role, TensorTrain};
+use crate::settings::{ModelConfig, ParameterSpec, Role, TensorTrain};
 
 /// The initial values of one parameter: ones for norms, else normal with standard deviation `initializer_range`.
 ///

@@ -1,7 +1,7 @@
 //! The parameter table: Hugging Face's names, roles, weights and gradients.
 
-use crate::config::{ModelConfig, ParameterSpec, Role};
 use crate::gpu::{Class, DType, Recorder, Tensor};
+use crate::settings::{ModelConfig, ParameterSpec, Role};
 
 /// One parameter: what it is, its weight and, where it is trained, its gradient.
 #[derive(Clone, Debug)]

@@ -2,18 +2,93 @@
 //! by itself, so that it can be made as soon as its gradient is whole. The configuration then runs updates inside the
 //! backward pass, and no gradient of the whole model is ever held.
 
-use super::{State, StepTensors, Update, adafactor};
-use crate::Result;
-use crate::config::AdalomoConfig;
-use crate::gpu::Recorder;
+use serde::Serialize;
 
-/// As [`adafactor::record`].
-pub(super) fn record(
-    rec: &mut Recorder,
-    update: &Update<'_>,
-    step: StepTensors<'_>,
-    hyper: &AdalomoConfig,
-    lr: f64,
-) -> Result<Vec<State>> {
-    adafactor::record(rec, update, step, &hyper.as_adafactor(), lr)
+use super::adafactor::Adafactor;
+use super::group::{Group, Kept};
+use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::update::{Parameter, StateSpec, StepTensors};
+use crate::Result;
+use crate::gpu::Recorder;
+use crate::settings::{Section, check};
+
+/// AdaLomo (Lv et al. 2023, arXiv 2310.10195, algorithm 1), as its authors' lomo-optim has it: Adafactor's factored
+/// second moment, each matrix's update normalized by itself, and updates inside the backward pass.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Adalomo {
+    /// The averages' decay in step t is 1 − t^−decay_rate.
+    pub decay_rate: f64,
+    /// Added to every square.
+    pub eps1: f64,
+    /// The least root mean square that a weight counts with.
+    pub eps2: f64,
+    /// An update of a larger root mean square is brought to this one.
+    pub clip_threshold: f64,
+    /// Decoupled weight decay, times the rate.
+    pub weight_decay: f64,
+}
+
+impl Adalomo {
+    /// The same arithmetic in Adafactor's words: the rate is not bounded by the step's number.
+    pub fn as_adafactor(&self) -> Adafactor {
+        let Self { decay_rate, eps1, eps2, clip_threshold, weight_decay } = *self;
+        let (relative_step, scale_parameter) = (false, true);
+        Adafactor { decay_rate, eps1, eps2, clip_threshold, relative_step, scale_parameter, weight_decay }
+    }
+}
+
+impl Default for Adalomo {
+    fn default() -> Self {
+        Self { decay_rate: 0.8, eps1: 1e-30, eps2: 1e-3, clip_threshold: 1.0, weight_decay: 0.0 }
+    }
+}
+
+impl Method for Adalomo {
+    fn title(&self) -> &'static str {
+        "adalomo"
+    }
+
+    fn words(&self) -> String {
+        "AdaLomo".into()
+    }
+
+    fn read_keys(&mut self, section: &mut Section) -> Result<()> {
+        section.set("decay_rate", &mut self.decay_rate)?;
+        section.set("eps1", &mut self.eps1)?;
+        section.set("eps2", &mut self.eps2)?;
+        section.set("clip_threshold", &mut self.clip_threshold)?;
+        section.set("weight_decay", &mut self.weight_decay)
+    }
+
+    fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {
+        check::between_0_and_1(&key("decay_rate"), self.decay_rate)?;
+        self.as_adafactor().validate(key)
+    }
+
+    fn state(&self, parameter: &Parameter<'_>) -> Result<Vec<StateSpec>> {
+        self.as_adafactor().state(parameter)
+    }
+
+    fn state_formula(&self) -> String {
+        self.as_adafactor().state_formula()
+    }
+
+    fn is_fused(&self) -> bool {
+        true
+    }
+
+    fn record(
+        &self,
+        rec: &mut Recorder,
+        group: &Group<'_>,
+        states: &[Kept],
+        step: StepTensors<'_>,
+        lr: f64,
+    ) -> Result<()> {
+        self.as_adafactor().record(rec, group, states, step, lr)
+    }
+
+    fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        self.as_adafactor().reference(parameter)
+    }
 }

@@ -2,36 +2,163 @@
 //! the first batches, or from random numbers. As in the authors' code it is Adam in all else: v is corrected as if it had
 //! begun at 0, so that the first steps are small, and vectors have no random start.
 
-use super::{State, StepTensors, Update};
-use crate::config::{AdamNonzeroConfig, SecondMomentStart};
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use super::group::{Group, Kept, tensors};
+use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::shared::read_betas;
+use super::update::{Parameter, StateSpec, StepTensors};
+use crate::Result;
 use crate::gpu::Recorder;
 use crate::kernels::adam_nonzero::{AdamNonzeroConstants, adam_nonzero};
+use crate::reference;
 use crate::reference::random::stream;
+use crate::settings::{Section, check};
 
-pub(super) fn record(
-    rec: &mut Recorder,
-    update: &Update<'_>,
-    step: StepTensors<'_>,
-    hyper: &AdamNonzeroConfig,
-    lr: f64,
-) -> [State; 2] {
-    let states = ["exp_avg", "exp_avg_sq"].map(|what| State::like_weight(rec, update, what));
-    let AdamNonzeroConfig { beta1, beta2, eps, weight_decay, bias_correction, .. } = *hyper;
-    let (start, batches) = match hyper.start {
-        SecondMomentStart::Data => (hyper.start_scale, hyper.start_batches),
-        SecondMomentStart::Random => {
-            // Fan-in and fan-out; a vector has none.
-            let start = match update.weight.shape[..] {
-                [m, n] => 2.0 * hyper.start_scale / (m + n) as f64,
-                _ => 0.0,
-            };
-            (start, 0)
+/// Adam whose second moment does not begin at 0 (Abuduweili & Liu 2024, arXiv 2412.02153).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AdamNonzero {
+    /// Decay of the averaged gradient.
+    pub beta1: f64,
+    /// Decay of the averaged square.
+    pub beta2: f64,
+    /// Added to the root of the averaged square.
+    pub eps: f64,
+    /// Decoupled weight decay, times the learning rate.
+    pub weight_decay: f64,
+    /// Where the second moment begins.
+    pub start: SecondMomentStart,
+    /// σ, what the start is multiplied by.
+    pub start_scale: f64,
+    /// Batches whose squared gradients make a start from data: steps that move no weight.
+    pub start_batches: u32,
+    /// Whether the second moment is corrected as if it had begun at 0: the first steps are then small.
+    pub bias_correction: bool,
+}
+
+/// Where the second moment begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecondMomentStart {
+    /// v₀ = σ times the mean of the squared gradients of the first batches.
+    Data,
+    /// v₀ = 2σ/(m + n) times χ² with one degree of freedom, element by element; 0 for a vector.
+    Random,
+}
+
+impl FromStr for SecondMomentStart {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "data" => Ok(Self::Data),
+            "random" => Ok(Self::Random),
+            _ => Err(format!("must be data or random, got `{word}`")),
         }
-    };
-    let stream = stream(update.name);
-    let constants =
-        AdamNonzeroConstants { lr, beta1, beta2, eps, weight_decay, start, batches, stream, bias_correction };
-    let moments = [&states[0].tensor, &states[1].tensor];
-    adam_nonzero(rec, update.weight, update.gradient, moments, [step.statistics, step.step], constants);
-    states
+    }
+}
+
+impl Default for AdamNonzero {
+    fn default() -> Self {
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            start: SecondMomentStart::Data,
+            start_scale: 1.0,
+            start_batches: 4,
+            bias_correction: true,
+        }
+    }
+}
+
+impl Method for AdamNonzero {
+    fn title(&self) -> &'static str {
+        "adam-nonzero"
+    }
+
+    fn words(&self) -> String {
+        match self.start {
+            SecondMomentStart::Data => "Adam, v₀ from data".into(),
+            SecondMomentStart::Random => "Adam, v₀ random".into(),
+        }
+    }
+
+    fn read_keys(&mut self, section: &mut Section) -> Result<()> {
+        read_betas(section, &mut self.beta1, &mut self.beta2)?;
+        section.set("eps", &mut self.eps)?;
+        section.set("weight_decay", &mut self.weight_decay)?;
+        section.set_word("start", &mut self.start)?;
+        section.set("start_scale", &mut self.start_scale)?;
+        section.set("start_batches", &mut self.start_batches)?;
+        section.set("bias_correction", &mut self.bias_correction)
+    }
+
+    fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {
+        check::from_0_below_1(&key("beta1"), self.beta1)?;
+        check::from_0_below_1(&key("beta2"), self.beta2)?;
+        check::positive(&key("eps"), self.eps)?;
+        check::not_negative(&key("weight_decay"), self.weight_decay)?;
+        check::positive(&key("start_scale"), self.start_scale)?;
+        check::at_least_1(&key("start_batches"), self.start_batches.into())
+    }
+
+    fn state(&self, parameter: &Parameter<'_>) -> Result<Vec<StateSpec>> {
+        Ok(["exp_avg", "exp_avg_sq"].map(|what| StateSpec::new(what, parameter.shape)).into())
+    }
+
+    fn state_formula(&self) -> String {
+        "2·m·n".into()
+    }
+
+    fn record(
+        &self,
+        rec: &mut Recorder,
+        group: &Group<'_>,
+        states: &[Kept],
+        step: StepTensors<'_>,
+        lr: f64,
+    ) -> Result<()> {
+        let update = group.only();
+        let Self { beta1, beta2, eps, weight_decay, bias_correction, .. } = *self;
+        let (start, batches) = match self.start {
+            SecondMomentStart::Data => (self.start_scale, self.start_batches),
+            SecondMomentStart::Random => {
+                // Fan-in and fan-out; a vector has none.
+                let start = match update.weight.shape[..] {
+                    [m, n] => 2.0 * self.start_scale / (m + n) as f64,
+                    _ => 0.0,
+                };
+                (start, 0)
+            }
+        };
+        let stream = stream(update.name);
+        let constants =
+            AdamNonzeroConstants { lr, beta1, beta2, eps, weight_decay, start, batches, stream, bias_correction };
+        let shared = [step.statistics, step.step];
+        adam_nonzero(rec, update.weight, update.gradient, tensors(states), shared, constants);
+        Ok(())
+    }
+
+    fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        let Self { beta1, beta2, eps, weight_decay, start, start_scale, start_batches, bias_correction } = *self;
+        let from_data = start == SecondMomentStart::Data;
+        let hyper = reference::adam_nonzero::AdamNonzero {
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+            start_scale: if from_data || parameter.is_matrix { start_scale } else { 0.0 },
+            bias_correction,
+            start_batches: from_data.then_some(start_batches),
+        };
+        let mut state = reference::adam_nonzero::State::new(parameter.len());
+        let ReferenceParameter { sides, random, .. } = *parameter;
+        Box::new(move |w, step| {
+            reference::adam_nonzero::step(&hyper, &mut state, w, &step.clipped(), sides, step.rate(), random);
+        })
+    }
 }

@@ -4,35 +4,91 @@
 //! The extrapolation stands at the beginning of a step's first plan, before the forward pass, and the update takes it
 //! back; evaluations and checkpoints see w itself. One state a weight: the last gradient.
 
-use super::{Group, Kept, StepTensors};
-use crate::config::ExtrapolatedSgdConfig;
+use serde::Serialize;
+
+use super::group::{Group, Kept};
+use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::update::{Parameter, StateSpec, StepTensors};
+use crate::Result;
 use crate::gpu::Recorder;
 use crate::kernels::extrapolated_sgd::{extrapolate, extrapolated_sgd};
+use crate::reference;
+use crate::settings::{Section, check};
 
-/// Records what comes before the forward pass; the last gradient, which the update wants.
-pub(super) fn record_ahead(
-    rec: &mut Recorder,
-    group: &Group<'_>,
-    step: StepTensors<'_>,
-    hyper: &ExtrapolatedSgdConfig,
-    lr: f64,
-) -> Kept {
-    let previous = group.state(rec, "previous_gradient");
-    extrapolate(rec, &group.weight, &previous.tensor, step.step, hyper.extrapolation * lr);
-    previous
+/// Extrapolated SGD (Lin, Kong, Stich & Jaggi 2020, arXiv 2006.05720).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExtrapolatedSgd {
+    /// Rate of the extrapolation along the last gradient, over the learning rate.
+    pub extrapolation: f64,
+    /// Added to the gradient, times the weight.
+    pub weight_decay: f64,
 }
 
-/// Panics without what [`record_ahead`] returned.
-pub(super) fn record(
-    rec: &mut Recorder,
-    group: &Group<'_>,
-    step: StepTensors<'_>,
-    hyper: &ExtrapolatedSgdConfig,
-    lr: f64,
-) -> Kept {
-    let previous = group.ahead.clone().expect("the extrapolation was recorded before the update");
-    let shared = [step.statistics, step.step];
-    let rates = [lr, hyper.extrapolation * lr, hyper.weight_decay];
-    extrapolated_sgd(rec, &group.weight, &group.gradient, &previous.tensor, shared, rates);
-    previous
+impl Default for ExtrapolatedSgd {
+    fn default() -> Self {
+        Self { extrapolation: 1.0, weight_decay: 0.0 }
+    }
+}
+
+impl Method for ExtrapolatedSgd {
+    fn title(&self) -> &'static str {
+        "extrapolated-sgd"
+    }
+
+    fn words(&self) -> String {
+        "SGD with extrapolation".into()
+    }
+
+    fn read_keys(&mut self, section: &mut Section) -> Result<()> {
+        section.set("extrapolation", &mut self.extrapolation)?;
+        section.set("weight_decay", &mut self.weight_decay)
+    }
+
+    fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {
+        check::positive(&key("extrapolation"), self.extrapolation)?;
+        check::not_negative(&key("weight_decay"), self.weight_decay)
+    }
+
+    fn state(&self, parameter: &Parameter<'_>) -> Result<Vec<StateSpec>> {
+        Ok(vec![last_gradient(parameter)])
+    }
+
+    fn state_formula(&self) -> String {
+        "m·n".into()
+    }
+
+    fn at_once(&self, count: usize, _: u64) -> usize {
+        count
+    }
+
+    fn record_ahead(&self, rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>, lr: f64) -> Option<Kept> {
+        let previous = group.state(rec, &last_gradient(&group.parameter()));
+        extrapolate(rec, &group.weight, &previous.tensor, step.step, self.extrapolation * lr);
+        Some(previous)
+    }
+
+    fn record(
+        &self,
+        rec: &mut Recorder,
+        group: &Group<'_>,
+        states: &[Kept],
+        step: StepTensors<'_>,
+        lr: f64,
+    ) -> Result<()> {
+        assert!(group.ahead.is_some(), "the extrapolation was recorded before the update");
+        let shared = [step.statistics, step.step];
+        let rates = [lr, self.extrapolation * lr, self.weight_decay];
+        extrapolated_sgd(rec, &group.weight, &group.gradient, &states[0].tensor, shared, rates);
+        Ok(())
+    }
+
+    /// The gradient is given: where it was taken is not seen here.
+    fn reference(&self, _: &ReferenceParameter) -> Box<ReferenceStep> {
+        let weight_decay = self.weight_decay;
+        Box::new(move |w, step| reference::extrapolated_sgd::step(w, &step.clipped(), step.rate(), weight_decay))
+    }
+}
+
+fn last_gradient(parameter: &Parameter<'_>) -> StateSpec {
+    StateSpec::new("previous_gradient", parameter.shape)
 }

@@ -2,42 +2,101 @@
 //! its subspace does not hold of the gradient, scaled channel by channel as Adam scales what it holds, with a limit on
 //! how fast the norm of that part may grow.
 
+use serde::Serialize;
+
 use super::apollo::{LIMIT_EPS, limited_step};
-use super::galore::in_subspace;
-use super::{State, StepTensors, Update, check_matrix};
+use super::galore::{Galore, sides};
+use super::group::{Group, Kept, tensors};
+use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::shared::{check_matrix, rank_in_words};
+use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
-use crate::config::{FiraConfig, GaloreConfig};
 use crate::gpu::Recorder;
 use crate::kernels::apollo::channel_factors;
 use crate::kernels::rated::LimitConstants;
 use crate::kernels::scaled::{Scaled, StepConstants, apply};
 use crate::kernels::subspace::{project_back, subtract};
+use crate::settings::{Section, check};
 
-/// Three products of a matrix m×n with one of the smaller side by r, two reads and writes of W.
-/// Errors: a vector, a rank above the smaller side.
-pub(super) fn record(
-    rec: &mut Recorder,
-    update: &Update<'_>,
-    step: StepTensors<'_>,
-    hyper: &FiraConfig,
-    lr: f64,
-) -> Result<Vec<State>> {
-    let shape = check_matrix(update, "Fira projects a matrix")?;
-    let last = State::new(rec, update, "residual_norm", &[1]);
-    let within = in_subspace(rec, update, step, &hyper.galore)?;
-    let StepTensors { statistics, step } = step;
-    let basis = within.basis();
+/// Fira (Chen et al. 2024, arXiv 2410.01623): GaLore, and the rest of the gradient scaled as Adam scales the subspace.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Fira {
+    /// What happens in the subspace.
+    #[serde(flatten)]
+    pub galore: Galore,
+    /// γ: by how much the norm of the rest may grow from step to step.
+    pub growth_limit: f64,
+}
 
-    let residual = project_back(rec, &within.projected, basis, shape);
-    subtract(rec, update.gradient, &residual, hyper.galore.scale);
-    let factors = channel_factors(rec, &within.sums, statistics, false);
-    let GaloreConfig { beta1, beta2, scale, weight_decay, .. } = hyper.galore;
-    let (growth_limit, corrected) = (hyper.growth_limit, Some([beta1, beta2]));
-    let limit = LimitConstants { lr, growth_limit, eps: LIMIT_EPS, corrected };
-    limited_step(rec, update, &residual, factors, &last.tensor, [statistics, step], limit, [1.0, weight_decay]);
+impl Default for Fira {
+    fn default() -> Self {
+        Self { galore: Galore { scale: 1.0, ..Galore::default() }, growth_limit: 1.01 }
+    }
+}
 
-    let whole = project_back(rec, &within.direction, basis, shape);
-    let constants = StepConstants { lr, scale, weight_decay: 0.0 };
-    apply(rec, &Scaled::new(&whole), update.weight, statistics, step, constants);
-    Ok(within.states.into_iter().chain([last]).collect())
+impl Method for Fira {
+    fn title(&self) -> &'static str {
+        "fira"
+    }
+
+    fn words(&self) -> String {
+        format!("Fira of {}", rank_in_words(self.galore.rank))
+    }
+
+    fn read_keys(&mut self, section: &mut Section) -> Result<()> {
+        section.set("growth_limit", &mut self.growth_limit)?;
+        self.galore.read_keys(section)
+    }
+
+    fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {
+        self.galore.validate(key)?;
+        check::above_1(&key("growth_limit"), self.growth_limit)
+    }
+
+    fn state(&self, parameter: &Parameter<'_>) -> Result<Vec<StateSpec>> {
+        check_matrix(parameter, "Fira projects a matrix")?;
+        let mut states = self.galore.state(parameter)?;
+        states.push(StateSpec::new("residual_norm", &[1]));
+        Ok(states)
+    }
+
+    fn state_formula(&self) -> String {
+        format!("{} + 1", self.galore.state_formula())
+    }
+
+    fn products_formula(&self) -> String {
+        "3·r·m·n".into()
+    }
+
+    /// Three products of a matrix m×n with one of the smaller side by r, two reads and writes of W.
+    fn record(
+        &self,
+        rec: &mut Recorder,
+        group: &Group<'_>,
+        states: &[Kept],
+        step: StepTensors<'_>,
+        lr: f64,
+    ) -> Result<()> {
+        let update = group.only();
+        let [basis, exp_avg, exp_avg_sq, last] = tensors(states);
+        let within = self.galore.in_subspace(rec, &update, [basis, exp_avg, exp_avg_sq], step);
+        let StepTensors { statistics, step } = step;
+
+        let residual = project_back(rec, &within.projected, basis, sides(&update));
+        subtract(rec, update.gradient, &residual, self.galore.scale);
+        let factors = channel_factors(rec, &within.sums, statistics, false);
+        let Galore { beta1, beta2, scale, weight_decay, .. } = self.galore;
+        let (growth_limit, corrected) = (self.growth_limit, Some([beta1, beta2]));
+        let limit = LimitConstants { lr, growth_limit, eps: LIMIT_EPS, corrected };
+        limited_step(rec, &update, &residual, factors, last, [statistics, step], limit, [1.0, weight_decay]);
+
+        let whole = project_back(rec, &within.direction, basis, sides(&update));
+        let constants = StepConstants { lr, scale, weight_decay: 0.0 };
+        apply(rec, &Scaled::new(&whole), update.weight, statistics, step, constants);
+        Ok(())
+    }
+
+    fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        self.galore.reference_with(Some(self.growth_limit), parameter)
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{State, Update};
-use crate::config::Role;
+use super::update::{Parameter, State, StateSpec, Update};
 use crate::gpu::{Class, DType, Recorder, Tensor};
+use crate::settings::Role;
 
 /// Parameters of one shape and one role.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Group<'a> {
     pub ahead: Option<Kept>,
 }
 
-/// State of all parameters of a group, of each weight's shape.
+/// State of all parameters of a group.
 #[derive(Clone, Debug)]
 pub struct Kept {
     /// All of it, one after the other.
@@ -74,19 +74,31 @@ impl<'a> Group<'a> {
         })
     }
 
-    /// State of the weights' shape, `PARAMETER.what` for each.
-    pub(super) fn state(&self, rec: &mut Recorder, what: &str) -> Kept {
+    /// Its parameters, which differ in their names alone.
+    pub(super) fn parameter(&self) -> Parameter<'_> {
+        Parameter { name: self.names[0], role: self.role, shape: &self.shape }
+    }
+
+    /// Bytes of a gradient.
+    pub(super) fn bytes_each(&self) -> u64 {
+        self.gradient.bytes() / self.names.len() as u64
+    }
+
+    /// Room for a state, `PARAMETER.what` for each.
+    pub(super) fn state(&self, rec: &mut Recorder, StateSpec { what, shape }: &StateSpec) -> Kept {
         let name = |parameter: &str| format!("{parameter}.{what}");
         if let [only] = self.names[..] {
-            let state = State::named(rec, only, what, &self.shape);
-            return Kept { tensor: state.tensor.reshaped(&self.weight.shape), states: vec![state] };
+            let state = State::named(rec, only, what, shape);
+            let like_weight = *shape == *self.shape;
+            let tensor = if like_weight { state.tensor.reshaped(&self.weight.shape) } else { state.tensor.clone() };
+            return Kept { tensor, states: vec![state] };
         }
         let label = format!("{} and {} more", name(self.names[0]), self.names.len() - 1);
-        let shape = [&[self.names.len()], &self.shape[..]].concat();
-        let tensor = rec.persistent(Class::OptimizerState, DType::F32, label, &shape);
+        let tensor =
+            rec.persistent(Class::OptimizerState, DType::F32, label, &[&[self.names.len()], &shape[..]].concat());
         let of = |(index, parameter): (usize, &&str)| State {
             name: name(parameter),
-            tensor: part(&tensor, &self.shape, index..index + 1, self.names.len()),
+            tensor: part(&tensor, shape, index..index + 1, self.names.len()),
         };
         let states = self.names.iter().enumerate().map(of).collect();
         Kept { tensor, states }
@@ -95,10 +107,16 @@ impl<'a> Group<'a> {
 
 impl Kept {
     /// What each of `n` parameters carries, of all that their rule keeps.
-    pub(super) fn by_parameter(kept: Vec<Self>, n: usize) -> Vec<Vec<State>> {
+    pub(super) fn by_parameter(kept: &[Self], n: usize) -> Vec<Vec<State>> {
         let of = |index: usize| kept.iter().map(|kept| kept.states[index].clone()).collect();
         (0..n).map(of).collect()
     }
+}
+
+/// The tensors of as many states as there are.
+pub(super) fn tensors<const N: usize>(states: &[Kept]) -> [&Tensor; N] {
+    assert_eq!(states.len(), N, "states of a method");
+    std::array::from_fn(|index| &states[index].tensor)
 }
 
 /// The `range` of the `all` equal parts of `tensor`; one of them in its own shape.

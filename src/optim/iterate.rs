@@ -1,10 +1,10 @@
 //! A matrix on its way through passes, or several of one shape together: written only where scaling vectors do not do.
 
-use crate::config::{Pass, Spectral, SpectralVariant};
 use crate::gpu::{Recorder, Tensor};
 use crate::kernels::newton_schulz::newton_schulz;
 use crate::kernels::scaled::{self, MAX_COLS, Scaled, WholeNorm};
 use crate::reference::newton_schulz::Sequence;
+use crate::settings::{Pass, Spectral, SpectralVariant};
 use crate::{Error, Result};
 
 /// X while passes are recorded, m×n; a vector is a matrix of one row.

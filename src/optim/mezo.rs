@@ -4,20 +4,100 @@
 //! A change is rounded to a multiple of a sixteenth of ε at most, and a weight to the spacing that single precision has
 //! where the change leads, so that weights come back to the last bit.
 
-use super::Perturbed;
-use crate::config::MezoConfig;
+use serde::Serialize;
+
+use super::method::{Directions, Method, ZerothOrder};
+use super::update::{Parameter, Perturbed, State, StateSpec};
 use crate::gpu::Recorder;
 use crate::kernels::zeroth_order::{PerturbConstants, perturb};
 use crate::reference::random::stream;
+use crate::settings::{Section, check};
+use crate::{Error, Result};
 
-/// One read and one write of W.
-pub(super) fn record(rec: &mut Recorder, parameter: &Perturbed<'_>, hyper: &MezoConfig, lr: f64) {
-    let constants = constants(hyper, lr, &parameter.weight.shape);
-    perturb(rec, parameter.weight, [parameter.how, parameter.step.step], stream(parameter.name), constants);
+/// MeZO (Malladi et al. 2023, arXiv 2305.17333): descent along random directions, by the difference of two losses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Mezo {
+    /// ε: how far from the weights, in standard deviations of one weight, the two losses are taken.
+    pub eps: f64,
+    /// n: directions of a step, each with two losses; the step is the mean over them.
+    pub queries: u32,
+    /// Added to the estimated gradient, times the weight.
+    pub weight_decay: f64,
 }
 
-/// Vectors, which are norms' gains and biases, do not decay, as in the authors' code.
-pub(super) fn constants(hyper: &MezoConfig, lr: f64, shape: &[usize]) -> PerturbConstants {
-    let weight_decay = if shape.len() > 1 { hyper.weight_decay } else { 0.0 };
-    PerturbConstants { eps: hyper.eps, lr, weight_decay }
+impl Mezo {
+    /// The most directions of a step: its number stands in half a word.
+    pub const MAX_QUERIES: u32 = 1024;
+
+    /// The least ε: weights come back exactly while they are below 2²⁴ times a sixteenth of ε or less, which here is 8.
+    const MIN_EPS: f64 = 1e-5;
+}
+
+impl Default for Mezo {
+    fn default() -> Self {
+        Self { eps: 1e-3, queries: 1, weight_decay: 0.0 }
+    }
+}
+
+impl Method for Mezo {
+    fn title(&self) -> &'static str {
+        "mezo"
+    }
+
+    fn words(&self) -> String {
+        match self.queries {
+            1 => "MeZO".into(),
+            queries => format!("MeZO of {queries} directions"),
+        }
+    }
+
+    fn read_keys(&mut self, section: &mut Section) -> Result<()> {
+        section.set("eps", &mut self.eps)?;
+        section.set("queries", &mut self.queries)?;
+        section.set("weight_decay", &mut self.weight_decay)
+    }
+
+    fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {
+        if !(Self::MIN_EPS..=1.0).contains(&self.eps) {
+            let message = format!("must lie between {} and 1, got {}", Self::MIN_EPS, self.eps);
+            return Err(Error::config(key("eps"), message));
+        }
+        if !(1..=Self::MAX_QUERIES).contains(&self.queries) {
+            let message = format!("must be from 1 to {}, got {}", Self::MAX_QUERIES, self.queries);
+            return Err(Error::config(key("queries"), message));
+        }
+        check::not_negative(&key("weight_decay"), self.weight_decay)
+    }
+
+    fn state(&self, _: &Parameter<'_>) -> Result<Vec<StateSpec>> {
+        Ok(Vec::new())
+    }
+
+    fn state_formula(&self) -> String {
+        "0".into()
+    }
+
+    fn zeroth_order(&self) -> Option<&dyn ZerothOrder> {
+        Some(self)
+    }
+}
+
+impl ZerothOrder for Mezo {
+    fn directions(&self) -> Directions {
+        Directions { eps: self.eps, queries: self.queries, weight_decay: self.weight_decay }
+    }
+
+    /// One read and one write of W.
+    fn record_move(&self, rec: &mut Recorder, parameter: &Perturbed<'_>, _: &[State], lr: f64) {
+        let constants = self.constants(lr, &parameter.weight.shape);
+        perturb(rec, parameter.weight, [parameter.how, parameter.step.step], stream(parameter.name), constants);
+    }
+}
+
+impl Mezo {
+    /// Vectors, which are norms' gains and biases, do not decay, as in the authors' code.
+    pub(super) fn constants(&self, lr: f64, shape: &[usize]) -> PerturbConstants {
+        let weight_decay = if shape.len() > 1 { self.weight_decay } else { 0.0 };
+        PerturbConstants { eps: self.eps, lr, weight_decay }
+    }
 }

@@ -3,34 +3,104 @@
 //!
 //! It is not Sinkhorn's iteration: after it no row or column has a norm of its own.
 
-use super::{State, StepTensors, Update, check_matrix, check_width};
+use serde::Serialize;
+
+use super::group::{Group, Kept, tensors};
+use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::shared::{check_matrix, check_width};
+use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
-use crate::config::RacsConfig;
 use crate::gpu::Recorder;
 use crate::kernels::racs::{averaged_root, power_iteration};
 use crate::kernels::rated::{LimitConstants, apply_rated, growth_limit};
 use crate::kernels::scaled::Scaled;
+use crate::reference;
+use crate::settings::{Section, check};
 
-/// Iterations + 3 reads of G, one read and one write of W. Errors: a vector, a matrix too wide for the kernels.
-pub(super) fn record(
-    rec: &mut Recorder,
-    update: &Update<'_>,
-    step: StepTensors<'_>,
-    hyper: &RacsConfig,
-    lr: f64,
-) -> Result<Vec<State>> {
-    let [m, n] = check_matrix(update, "RACS scales the rows and columns of a matrix")?;
-    check_width(update)?;
-    let row = State::new(rec, update, "row_scaling", &[m]);
-    let col = State::new(rec, update, "column_scaling", &[n]);
-    let last = State::new(rec, update, "update_norm", &[1]);
-    let StepTensors { statistics, step } = step;
-    let [q, s] = power_iteration(rec, update.gradient, statistics, hyper.iterations);
-    let mut x = Scaled::new(update.gradient);
-    x.r = Some(averaged_root(rec, &q, &row.tensor, statistics, hyper.beta, true));
-    x.c = Some(averaged_root(rec, &s, &col.tensor, statistics, hyper.beta, false));
-    let constants = LimitConstants { lr, growth_limit: hyper.growth_limit, eps: 0.0, corrected: None };
-    let rates = growth_limit(rec, &x, &last.tensor, statistics, step, constants);
-    apply_rated(rec, &x, update.weight, &rates, [statistics, step], [hyper.scale, hyper.weight_decay]);
-    Ok(vec![row, col, last])
+/// RACS, row and column scaled SGD (Gong, Scetbon, Ma & Meeds 2025, arXiv 2502.07752, algorithm 1).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Racs {
+    /// Power-iteration steps on G⊙G.
+    pub iterations: u32,
+    /// Decay of the averaged scalings.
+    pub beta: f64,
+    /// α on the update.
+    pub scale: f64,
+    /// γ: by how much the update's norm may grow from step to step.
+    pub growth_limit: f64,
+    /// Decoupled weight decay, times the learning rate.
+    pub weight_decay: f64,
+}
+
+impl Default for Racs {
+    fn default() -> Self {
+        Self { iterations: 5, beta: 0.9, scale: 0.05, growth_limit: 1.01, weight_decay: 0.0 }
+    }
+}
+
+impl Method for Racs {
+    fn title(&self) -> &'static str {
+        "racs"
+    }
+
+    fn words(&self) -> String {
+        "RACS".into()
+    }
+
+    fn read_keys(&mut self, section: &mut Section) -> Result<()> {
+        section.set("iterations", &mut self.iterations)?;
+        section.set("beta", &mut self.beta)?;
+        section.set("scale", &mut self.scale)?;
+        section.set("growth_limit", &mut self.growth_limit)?;
+        section.set("weight_decay", &mut self.weight_decay)
+    }
+
+    fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {
+        check::at_least_1(&key("iterations"), self.iterations.into())?;
+        check::from_0_below_1(&key("beta"), self.beta)?;
+        check::positive(&key("scale"), self.scale)?;
+        check::above_1(&key("growth_limit"), self.growth_limit)?;
+        check::not_negative(&key("weight_decay"), self.weight_decay)
+    }
+
+    fn state(&self, parameter: &Parameter<'_>) -> Result<Vec<StateSpec>> {
+        let [m, n] = check_matrix(parameter, "RACS scales the rows and columns of a matrix")?;
+        check_width(parameter)?;
+        let scalings = [StateSpec::new("row_scaling", &[m]), StateSpec::new("column_scaling", &[n])];
+        Ok(scalings.into_iter().chain([StateSpec::new("update_norm", &[1])]).collect())
+    }
+
+    fn state_formula(&self) -> String {
+        "m + n + 1".into()
+    }
+
+    /// Iterations + 3 reads of G, one read and one write of W.
+    fn record(
+        &self,
+        rec: &mut Recorder,
+        group: &Group<'_>,
+        states: &[Kept],
+        step: StepTensors<'_>,
+        lr: f64,
+    ) -> Result<()> {
+        let update = group.only();
+        let [row, col, last] = tensors(states);
+        let StepTensors { statistics, step } = step;
+        let [q, s] = power_iteration(rec, update.gradient, statistics, self.iterations);
+        let mut x = Scaled::new(update.gradient);
+        x.r = Some(averaged_root(rec, &q, row, statistics, self.beta, true));
+        x.c = Some(averaged_root(rec, &s, col, statistics, self.beta, false));
+        let constants = LimitConstants { lr, growth_limit: self.growth_limit, eps: 0.0, corrected: None };
+        let rates = growth_limit(rec, &x, last, statistics, step, constants);
+        apply_rated(rec, &x, update.weight, &rates, [statistics, step], [self.scale, self.weight_decay]);
+        Ok(())
+    }
+
+    fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        let Self { iterations, beta, scale, growth_limit, weight_decay } = *self;
+        let hyper = reference::racs::Racs { iterations, beta, scale, growth_limit, weight_decay };
+        let [m, n] = parameter.sides;
+        let mut state = reference::racs::State::new(m, n);
+        Box::new(move |w, step| reference::racs::step(&hyper, &mut state, w, &step.clipped(), step.rate()))
+    }
 }

@@ -1,6 +1,7 @@
 //! The zeroth-order rules in f64, put together from [`crate::reference`]: where they take a parameter, and its update.
 
-use crate::config::{Rule, rank_for};
+use super::Rule;
+use super::method::Subspace;
 use crate::reference::random::{stream, word_of_seed};
 use crate::reference::subzero::Subspaces;
 use crate::reference::zeroth_order::{self, Mezo, direction, seed_of_query};
@@ -15,25 +16,15 @@ pub struct ReferenceDirections {
     seed: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Subspace {
-    rank: usize,
-    interval: u32,
-}
-
 impl ReferenceDirections {
     /// Those of the parameter `name`, in a run of this seed. Panics on a rule that takes a gradient.
     pub fn new(rule: &Rule, shape: &[usize], name: &str, seed: u64) -> Self {
-        let settings = rule.zeroth_order().expect("a zeroth-order rule");
+        let method = rule.on_losses().expect("a zeroth-order rule");
+        let settings = method.directions();
         // Norms' gains and biases do not decay.
         let weight_decay = if shape.len() > 1 { settings.weight_decay } else { 0.0 };
         let hyper = Mezo { eps: settings.eps, weight_decay };
-        let subspace = match (rule, shape) {
-            (Rule::Subzero(c), &[m, n]) => {
-                Some(Subspace { rank: rank_for(c.rank, m.min(n)), interval: c.update_interval })
-            }
-            _ => None,
-        };
+        let subspace = method.subspace(shape);
         Self { hyper, subspace, shape: shape.to_vec(), name: name.to_owned(), seed: word_of_seed(seed) }
     }
 

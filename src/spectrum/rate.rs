@@ -2,7 +2,7 @@
 
 use super::balanced::Balanced;
 use super::quantities::Quantities;
-use crate::config::Pass;
+use crate::settings::Pass;
 
 /// A spread of norms below which f32's rounding is a part of it that counts.
 ///

@@ -3,13 +3,13 @@
 use super::plan::Plan;
 use super::samples::Watched;
 use crate::Result;
-use crate::config::{MatmulPrecision, MezoConfig, RunConfig, TrainConfig};
+use crate::config::{MatmulPrecision, RunConfig, TrainConfig};
 use crate::gpu::{Class, DType, Profile, ReadbackRing, Recorder, Tensor};
 use crate::kernels::Output;
 use crate::kernels::norms::{GradientNorms, Place};
 use crate::kernels::zeroth_order::{Stage, TwoPoint, two_point};
 use crate::llama::{BatchInputs, Gradients, Llama, Parameter, ParameterGroup, record_loss, record_micro_step};
-use crate::optim::{self, Group, Kept, Perturbed, RecordUpdate, State, StepTensors};
+use crate::optim::{self, Directions, Group, Kept, Perturbed, RecordUpdate, State, StepTensors};
 
 /// Steps whose numbers may be on their way back at once.
 pub(super) const RING_SLOTS: usize = 4;
@@ -128,7 +128,7 @@ fn scale(config: &RunConfig) -> f64 {
 }
 
 /// Two losses for each direction, and no backward pass: the model has no gradients.
-fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: &MezoConfig) -> Result<Recorded> {
+fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: Directions) -> Result<Recorded> {
     let mut recorded = Recorded::begin(config, profile, Gradients::None);
     let Recorded { recorder: rec, llama, inputs, statistics, step, .. } = &mut recorded;
     let [plus, minus] =

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::samples::GradientSample;
 use crate::config::{MomentumPlacement, Pass, PassProgram, Rule};
 use crate::normalize::Entry;
-use crate::optim::{reference_pass, sequence};
+use crate::optim::{SeenStep, reference_pass, sequence};
 use crate::reference::passes::{column_norms, drop_rows, row_norms};
 use crate::spectrum::{Quantities, Spectrum, map_singular_values, observed_rate, predicted_rate};
 
@@ -142,45 +142,11 @@ impl<'a> Path<'a> {
         let mut path = Self::begin(&sample.gradient, sample.shape);
         match &sample.rule {
             Rule::Passes(program) => path.follow(program, sample),
-            Rule::Adamw(hyper) => {
-                // The bias corrections are those of the step just made.
-                let correction = |beta: f64| 1.0 - beta.powf(sample.step as f64);
-                let [c1, c2] = [hyper.beta1, hyper.beta2].map(correction);
-                let [m, v] = [0, 1].map(|which| &sample.states[which]);
-                let update = |(m, v): (&f32, &f32)| f64::from(*m) / c1 / ((f64::from(*v) / c2).sqrt() + hyper.eps);
-                path.step("adamw", 1, m.iter().zip(v).map(update).collect());
-            }
-            Rule::Lion(hyper) => {
-                let clip = f64::from(sample.clip);
-                // m before the step, from m ← β₂m + (1 − β₂)g.
-                let before = |(m, g): (&f32, &f32)| {
-                    let g = clip * f64::from(*g);
-                    let m = (f64::from(*m) - (1.0 - hyper.beta2) * g) / hyper.beta2;
-                    let mixed = hyper.beta1 * m + (1.0 - hyper.beta1) * g;
-                    if mixed == 0.0 { 0.0 } else { mixed.signum() }
-                };
-                path.step("lion", 1, sample.states[0].iter().zip(&sample.gradient).map(before).collect());
-            }
-            Rule::Adafactor(_)
-            | Rule::Adalomo(_)
-            | Rule::AdamNonzero(_)
-            | Rule::Adazeta(_)
-            | Rule::Apollo(_)
-            | Rule::ExtrapolatedSgd(_)
-            | Rule::Fira(_)
-            | Rule::Galore(_)
-            | Rule::HFac(_)
-            | Rule::Mezo(_)
-            | Rule::Racs(_)
-            | Rule::Subzero(_) => {} // what their steps were is not to be had from the state after it
-            Rule::Sgd(hyper) => {
-                if let Some(buffer) = sample.states.first() {
-                    let clip = f64::from(sample.clip);
-                    let ahead = |(b, g): (&f32, &f32)| match hyper.nesterov {
-                        true => clip * f64::from(*g) + hyper.momentum * f64::from(*b),
-                        false => f64::from(*b),
-                    };
-                    path.step("momentum", 1, buffer.iter().zip(&sample.gradient).map(ahead).collect());
+            rule => {
+                let GradientSample { step: number, gradient, clip, states, .. } = sample;
+                let seen = SeenStep { number: *number, gradient, clip: *clip, states };
+                if let Some((name, x)) = rule.seen_step(&seen) {
+                    path.step(name, 1, x);
                 }
             }
         }

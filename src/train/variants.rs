@@ -137,12 +137,11 @@ async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[
         }
         let square = |x: f32| f64::from(x).powi(2);
         let rms = (expected.iter().map(|&x| square(x)).sum::<f64>() / expected.len() as f64).sqrt();
-        let pairs = expected.iter().zip(&found);
-        let worst = pairs.map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
-        if !(worst <= AGREEMENT * rms) {
+        let mut differences = expected.iter().zip(&found).map(|(a, b)| f64::from((a - b).abs()));
+        if let Some(worst) = differences.find(|difference| difference.is_nan() || *difference > AGREEMENT * rms) {
             let what = product.what(profile);
             return Err(Error::Gpu(format!(
-                "{}: {what} by {plan} differs from {} by {worst:e} where numbers are {rms:e}: please report it, and set \
+                "{}: {what} by {plan} differs from {} by {worst:.1e} where numbers are {rms:.1e}: please report it, and set \
                  train.measure_variants = false meanwhile",
                 gpu.adapter_name, candidates[0]
             )));

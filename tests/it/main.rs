@@ -11,6 +11,7 @@ mod layers;
 mod normalize;
 mod optimizer_table;
 mod optimizers;
+mod own_buffers;
 mod parity;
 mod rivals;
 mod rounds;

@@ -4,94 +4,88 @@
 use std::path::Path;
 
 use multinorm::config::{
-    OptimizerConfig, Pass, Role, Rule, RunConfig, RunDefaults, Spectral, SpectralVariant, optimizer_names, rank_for,
+    OptimizerConfig, ParameterSpec, Role, Rule, RunConfig, RunDefaults, optimizer_names, rank_for,
 };
 use multinorm::gpu::{Class, DType, DispatchInfo, Form, Profile, Recorder, bytes_in_words};
-use multinorm::optim::{Perturbed, StepTensors, Update, record, record_ahead, record_directions, record_perturbation};
+use multinorm::optim::{
+    Parameter, Perturbed, StepTensors, Update, record, record_ahead, record_directions, record_perturbation, source_of,
+};
 use multinorm::train::record_training;
 
 const PRESETS: [&str; 4] = ["60m", "130m", "350m", "1b"];
 
-/// Numbers that a rule keeps of a matrix m×n, or of a vector of n: in words and in figures.
-fn kept(rule: &Rule, shape: &[usize]) -> (&'static str, usize) {
-    let len = shape.iter().product::<usize>();
-    let sides: usize = shape.iter().sum();
-    let (small, large) = (shape.iter().min().unwrap(), shape.iter().max().unwrap());
-    let rank = |rank: usize| rank_for(rank, *small);
-    match rule {
-        Rule::Passes(program) if program.momentum > 0.0 => ("m·n", len),
-        Rule::Passes(_) => ("0", 0),
-        Rule::Sgd(sgd) if sgd.momentum > 0.0 => ("m·n", len),
-        Rule::Sgd(_) => ("0", 0),
-        Rule::Adamw(_) | Rule::AdamNonzero(_) => ("2·m·n", 2 * len),
-        Rule::Lion(_) | Rule::ExtrapolatedSgd(_) => ("m·n", len),
-        // A vector's squares are averaged one by one.
-        Rule::Adafactor(_) | Rule::Adalomo(_) => ("m + n", sides),
-        Rule::Mezo(_) | Rule::Adazeta(_) => ("0", 0),
-        Rule::Subzero(subzero) => ("(m + n)·r", if shape.len() == 2 { sides * rank(subzero.rank) } else { 0 }),
-        Rule::HFac(_) => ("2·(m + n)", 2 * sides),
-        Rule::Racs(_) => ("m + n + 1", sides + 1),
-        Rule::Apollo(apollo) if apollo.rank == 1 => ("2·max(m, n) + 1", 2 * large + 1),
-        Rule::Apollo(apollo) => ("2·max(m, n)·r + 1", 2 * large * rank(apollo.rank) + 1),
-        Rule::Galore(galore) => ("(min(m, n) + 2·max(m, n))·r", (small + 2 * large) * rank(galore.rank)),
-        Rule::Fira(fira) => ("(min(m, n) + 2·max(m, n))·r + 1", (small + 2 * large) * rank(fira.galore.rank) + 1),
-    }
-}
-
-/// Multiplications of matrix products in an update of a matrix m×n, k the smaller side: in words, and how many.
-fn products(rule: &Rule, [m, n]: [usize; 2]) -> (&'static str, usize) {
-    let k = m.min(n);
-    let rank = |rank: usize| rank_for(rank, k);
-    match rule {
-        Rule::Passes(program) => match program.passes.iter().find_map(|pass| match pass {
-            Pass::Spectral(spectral) => Some(spectral),
-            _ => None,
-        }) {
-            None => ("", 0),
-            Some(Spectral { variant: SpectralVariant::Cubic, steps: 10 }) => ("20·k·m·n", 20 * k * m * n),
-            Some(Spectral { steps: 5, .. }) => ("10·k·m·n + 5·k³", 10 * k * m * n + 5 * k * k * k),
-            Some(other) => panic!("no words for {other:?}"),
-        },
-        Rule::Apollo(apollo) if apollo.rank == 1 => ("m·n", m * n),
-        Rule::Apollo(apollo) => ("r·m·n", rank(apollo.rank) * m * n),
-        Rule::Galore(galore) => ("2·r·m·n", 2 * rank(galore.rank) * m * n),
-        Rule::Fira(fira) => ("3·r·m·n", 3 * rank(fira.galore.rank) * m * n),
-        // Inside the kernel that moves the weight, three times.
-        Rule::Subzero(subzero) => ("3·r·m·n", 3 * subzero.rank * m * n),
-        _ => ("", 0),
-    }
-}
-
-/// Where the defaults come from.
-fn source(name: &str) -> &'static str {
-    match name {
-        "adafactor" => "[1804.04235](https://arxiv.org/abs/1804.04235)",
-        "adalomo" => "[2310.10195](https://arxiv.org/abs/2310.10195); rate ours",
-        "adam" | "adamw" => "PyTorch",
-        "sgd" => "PyTorch; rate ours",
-        "adam-nonzero" => {
-            "[Walleclipse/Adam_Initialization](https://github.com/Walleclipse/Adam_Initialization); batches ours"
+/// What a formula of m, n, k = min(m, n), the rank r and numbers comes to: sums and products, `k³`, `min(m, n)`, `max(m, n)`.
+fn value(formula: &str, [m, n]: [usize; 2], rank: usize) -> usize {
+    let (k, large) = (m.min(n), m.max(n));
+    let formula = formula.replace("min(m, n)", "k").replace("max(m, n)", "l").replace("k³", "k·k·k");
+    let formula: Vec<char> = formula.chars().filter(|c| *c != ' ').collect();
+    let of = |name: char| match name {
+        'm' => m,
+        'n' => n,
+        'k' => k,
+        'l' => large,
+        'r' => rank_for(rank, k),
+        _ => panic!("{name} in a formula"),
+    };
+    fn sum(rest: &mut &[char], of: &dyn Fn(char) -> usize) -> usize {
+        let mut total = product(rest, of);
+        while rest.first() == Some(&'+') {
+            *rest = &rest[1..];
+            total += product(rest, of);
         }
-        "adazeta" => "[yifanycc/AdaZeta](https://github.com/yifanycc/AdaZeta); rate ours",
-        "apollo" | "apollo-mini" => "[zhuhanqing/APOLLO](https://github.com/zhuhanqing/APOLLO)",
-        "balanced-momentum" => "[2609.19969](https://arxiv.org/abs/2609.19969), in part second-hand",
-        "extrapolated-sgd" => "[2006.05720](https://arxiv.org/abs/2006.05720); values ours",
-        "fira" => "[xichen-fy/Fira](https://github.com/xichen-fy/Fira)",
-        "galore" => "[jiaweizzhao/GaLore](https://github.com/jiaweizzhao/GaLore)",
-        "h-fac" => "[2406.09958](https://arxiv.org/abs/2406.09958); rate Adam's",
-        "lion" => "[2302.06675](https://arxiv.org/abs/2302.06675)",
-        "mezo" => "[princeton-nlp/MeZO](https://github.com/princeton-nlp/MeZO); rate ours",
-        "muon" => "[KellerJordan/Muon](https://github.com/KellerJordan/Muon)",
-        "racs" => "[2502.07752](https://arxiv.org/abs/2502.07752)",
-        "row" => "[2603.20527](https://arxiv.org/abs/2603.20527)",
-        "scale" => "[2506.16659](https://arxiv.org/abs/2506.16659); rate and scale SinkGD's",
-        "scion" => "[LIONS-EPFL/scion](https://github.com/LIONS-EPFL/scion)",
-        "signsgd" => "[1802.04434](https://arxiv.org/abs/1802.04434); rate ours",
-        "sinkgd" => "[2502.06742](https://arxiv.org/abs/2502.06742)",
-        "subzero" => "[zimingyy/SubZero](https://github.com/zimingyy/SubZero); rate MeZO's",
-        "swan" => "[2412.13148](https://arxiv.org/abs/2412.13148); rate and scale SinkGD's",
-        _ => panic!("where do the defaults of {name} come from?"),
+        total
     }
+    fn product(rest: &mut &[char], of: &dyn Fn(char) -> usize) -> usize {
+        let mut total = factor(rest, of);
+        while rest.first() == Some(&'·') {
+            *rest = &rest[1..];
+            total *= factor(rest, of);
+        }
+        total
+    }
+    fn factor(rest: &mut &[char], of: &dyn Fn(char) -> usize) -> usize {
+        let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
+        if digits > 0 {
+            let number: String = rest[..digits].iter().collect();
+            *rest = &rest[digits..];
+            return number.parse().unwrap();
+        }
+        let first = rest[0];
+        *rest = &rest[1..];
+        if first != '(' {
+            return of(first);
+        }
+        let inner = sum(rest, of);
+        assert_eq!(rest[0], ')');
+        *rest = &rest[1..];
+        inner
+    }
+    let mut rest = &formula[..];
+    let total = sum(&mut rest, &of);
+    assert!(rest.is_empty(), "{formula:?}");
+    total
+}
+
+#[test]
+fn formulas_are_read_as_they_are_written() {
+    assert_eq!(value("(min(m, n) + 2·max(m, n))·r + 1", [12, 20], 0), (12 + 40) * 3 + 1);
+    assert_eq!(value("10·k·m·n + 5·k³", [3, 2], 1), 10 * 2 * 6 + 5 * 8);
+    assert_eq!(value("2·(m + n)", [3, 2], 1), 10);
+}
+
+/// The rank in a rule's settings: 0, a quarter of the smaller side, where there is none.
+fn rank(rule: &Rule) -> usize {
+    let settings = toml::Table::try_from(rule).unwrap();
+    settings.get("rank").and_then(toml::Value::as_integer).unwrap_or(0) as usize
+}
+
+/// Numbers that a rule keeps of a parameter: by its formula of a matrix, by its states of a vector or a core.
+fn kept(rule: &Rule, spec: &ParameterSpec) -> usize {
+    if let [m, n] = spec.shape[..] {
+        return value(&rule.state_formula(), [m, n], rank(rule));
+    }
+    let states = rule.state(&Parameter { name: &spec.name, role: spec.role, shape: &spec.shape }).unwrap();
+    states.iter().map(|state| state.shape.iter().product::<usize>()).sum()
 }
 
 /// The settings of linear layers, those left out that do nothing.
@@ -156,15 +150,15 @@ fn measured(config: &OptimizerConfig) -> (f64, usize) {
 fn line(name: &str) -> String {
     let config = OptimizerConfig::named(name).unwrap();
     let rule = config.linear.rule.clone();
-    let mut cells = vec![format!("`{name}`"), kept(&rule, &[4, 4]).0.to_owned()];
+    let mut cells = vec![format!("`{name}`"), rule.state_formula()];
     for preset in PRESETS {
         let sets = [format!("model.preset={preset}"), format!("optimizer.name={name}"), "train.batch_size=1".into()];
         let config = RunConfig::load(None, &sets, RunDefaults::Gpu).unwrap();
         let recorded = record_training(&config, &Profile::webgpu_default(Form::WorkgroupTiles)).unwrap();
         let memory = recorded.recorder.memory();
         let bytes = memory.bytes(Class::OptimizerState);
-        let of = |role: Role, shape: &[usize]| kept(&config.optimizer.recipe(role).rule, shape).1;
-        let formula: usize = config.model.parameters().iter().map(|spec| of(spec.role, &spec.shape)).sum();
+        let of = |spec: &ParameterSpec| kept(&config.optimizer.recipe(spec.role).rule, spec);
+        let formula: usize = config.model.parameters().iter().map(of).sum();
         assert_eq!(bytes, 4 * formula as u64, "{name} at {preset}: the ledger and the formula");
         cells.push(bytes_in_words(bytes));
         if name == "adalomo" && preset == "60m" {
@@ -178,16 +172,13 @@ fn line(name: &str) -> String {
     }
     // Adapters are no matrix of the model.
     let (passes, multiplications) = if config.adapter().is_some() { (f64::NAN, 0) } else { measured(&config) };
-    let (words, wanted) = products(&rule, [512, 1376]);
-    match rule {
-        // Beside them small products of r rows.
-        Rule::Subzero(_) => {
-            assert!((wanted..wanted + wanted / 100).contains(&multiplications), "{name}: {multiplications}")
-        }
-        _ => assert_eq!(multiplications, wanted, "{name}: multiplications"),
-    }
+    let words = rule.products_formula();
+    let wanted = if words.is_empty() { 0 } else { value(&words, [512, 1376], rank(&rule)) };
+    // Beside those of a zeroth-order rule small products of r rows.
+    let more = if config.zeroth_order().is_some() { wanted / 100 } else { 0 };
+    assert!((wanted..=wanted + more).contains(&multiplications), "{name}: {multiplications}, not {words}");
     cells.push(if passes.is_nan() { "–".into() } else { format!("{passes:+.1}") });
-    cells.extend([words.to_owned(), settings(&config), source(name).to_owned()]);
+    cells.extend([words, settings(&config), source_of(name).unwrap().to_owned()]);
     format!("| {} |", cells.join(" | "))
 }
 

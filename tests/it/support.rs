@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
-use multinorm::config::{FiraConfig, OptimizerConfig, Rule, RunConfig, RunDefaults};
+use multinorm::config::{Fira, OptimizerConfig, Rule, RunConfig, RunDefaults};
 use multinorm::gpu::{AdapterChoice, Class, Element, Form, Gpu, GpuOptions, Recorder, Tensor, Workspace};
 use multinorm::kernels::Output;
 use pollster::block_on;
@@ -217,7 +217,7 @@ pub fn fit_rank(config: &mut OptimizerConfig, [m, n]: [usize; 2]) {
     let small = m.min(n);
     match &mut config.linear.rule {
         Rule::Apollo(apollo) => (apollo.rank, apollo.eps) = (apollo.rank.min(small), EPS),
-        Rule::Galore(galore) | Rule::Fira(FiraConfig { galore, .. }) => {
+        Rule::Galore(galore) | Rule::Fira(Fira { galore, .. }) => {
             (galore.rank, galore.eps) = (galore.rank.clamp(small.saturating_sub(8).max(1), small), EPS);
         }
         Rule::Subzero(subzero) => subzero.rank = subzero.rank.min(small),

@@ -1,13 +1,14 @@
 //! Which rule moves which parameters.
 
 use serde::Serialize;
+use toml::Table;
 
-use super::AdapterConfig;
-use super::catalog::{self, OfRole};
-use super::keys::{Origin, Section};
-use super::methods::MezoConfig;
-use super::model::Role;
-use super::rule::{Base, ReadRule, Recipe, Rule};
+use super::Rule;
+use super::catalog::{self, Base, OfRole, ROLES};
+use super::method::Directions;
+use super::passes::PassProgram;
+use super::rule::Recipe;
+use crate::settings::{AdapterConfig, Origin, Pass, Role, Section};
 use crate::{Error, Result};
 
 /// The resolved meaning of `[optimizer]`: a rule for each role.
@@ -24,16 +25,50 @@ pub struct OptimizerConfig {
     pub norm: Recipe,
 }
 
-/// The tables below `[optimizer]`: `rest` is short for the other three together.
-pub(super) const ROLES: [&str; 4] = ["rest", "embedding", "head", "norm"];
+/// The sections of [`ROLES`].
+const TABLES: [&str; ROLES.len()] = ["optimizer.rest", "optimizer.embedding", "optimizer.head", "optimizer.norm"];
 
 impl OptimizerConfig {
-    /// The optimizer of this name with its own learning rate and defaults: one of [`super::optimizer_names`].
+    /// The optimizer of this name with its own learning rate and defaults: one of [`optimizer_names`](super::optimizer_names).
     pub fn named(name: &str) -> Result<Self> {
         let mut main = Section::new("optimizer");
         main.put("name".into(), name.into(), Origin::Defaults);
         let config = Self::read(main, ROLES.map(Section::new));
         config.map_err(|_| Error::config("optimizer.name", catalog::base(name).err().unwrap_or_default()))
+    }
+
+    /// The `[optimizer]` of a CONFIG.toml, with the tables below it and nothing else.
+    ///
+    /// Errors: what [`RunConfig::load`](crate::config::RunConfig::load) refuses of it.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        let config = Self::parse("TOML", text)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn parse(file: &str, text: &str) -> Result<Self> {
+        let parsed = text.parse::<Table>();
+        let mut table = parsed.map_err(|error| Error::config(file, error.to_string().trim_end()))?;
+        let optimizer = table.remove("optimizer");
+        if let Some(other) = table.keys().next() {
+            return Err(Error::config(
+                format!("{file}: {other}"),
+                "only [optimizer] and the tables below it belong here",
+            ));
+        }
+        let origin = Origin::File(file.to_owned());
+        let (mut main, mut roles) = (Section::new("optimizer"), TABLES.map(Section::new));
+        let values = optimizer.map(|value| origin.table("optimizer", value)).transpose()?;
+        for (key, value) in values.into_iter().flatten() {
+            match ROLES.iter().position(|role| *role == key) {
+                None => main.put(key, value, origin.clone()),
+                Some(role) => {
+                    let values = origin.table(TABLES[role], value)?;
+                    values.into_iter().for_each(|(key, value)| roles[role].put(key, value, origin.clone()));
+                }
+            }
+        }
+        Self::read(main, roles)
     }
 
     /// How a parameter of this role moves.
@@ -48,11 +83,11 @@ impl OptimizerConfig {
 
     /// Whether its updates are meant to be made inside the backward pass.
     pub(crate) fn is_fused(&self) -> bool {
-        matches!(self.linear.rule, Rule::Adalomo(_))
+        self.linear.rule.method().is_fused()
     }
 
     /// How a gradient is estimated from losses alone, if it is: of all parameters alike, see [`OptimizerConfig::validate`].
-    pub fn zeroth_order(&self) -> Option<&MezoConfig> {
+    pub fn zeroth_order(&self) -> Option<Directions> {
         self.linear.rule.zeroth_order()
     }
 
@@ -120,19 +155,19 @@ impl OptimizerConfig {
     /// A role is what the user's table says, over what the user's `rest` says, over the catalog's table for the role,
     /// over the catalog's `rest`; a list of passes without a name leaves the rest to Adam.
     /// A learning rate that nobody names is that of `[optimizer]`.
-    pub(super) fn read(mut main: Section, roles: [Section; ROLES.len()]) -> Result<Self> {
+    pub(crate) fn read(mut main: Section, roles: [Section; ROLES.len()]) -> Result<Self> {
         let name = main.get::<String>("name")?;
         let listed = main.has("passes");
         let sinkgd = catalog::sinkgd();
         let default_lr = sinkgd.lr.expect("the catalog gives SinkGD a rate");
-        let ReadRule { rule, lr, named_lr } = Rule::read(&mut main, Base { lr: None, ..sinkgd })?;
+        let ReadRule { rule, lr, named_lr } = read_rule(&mut main, Base { lr: None, ..sinkgd })?;
         let lr = lr.or(named_lr).unwrap_or(default_lr);
         let entry = name.unwrap_or_else(|| if listed { "" } else { "sinkgd" }.to_owned());
         let [mut rest, embedding, head, norm] = roles;
         // A rate alone is meant for whatever moves the rest; anything more replaces the catalog's tables.
         let rest_lr = if rest.keys().all(|key| key == "lr") { rest.get::<f64>("lr")? } else { None };
         let replaced = if rest_lr.is_none() && rest.keys().next().is_some() {
-            Some(Rule::read(&mut rest, of_entry(&entry, "rest", &rule)?)?)
+            Some(read_rule(&mut rest, of_entry(&entry, "rest", &rule)?)?)
         } else {
             None
         };
@@ -145,7 +180,7 @@ impl OptimizerConfig {
                     base
                 }
             };
-            let read = Rule::read(&mut section, base)?;
+            let read = read_rule(&mut section, base)?;
             Ok(Recipe { rule: read.rule, lr: read.lr.unwrap_or(lr) })
         };
         Ok(Self {
@@ -169,26 +204,59 @@ fn of_entry(entry: &str, role: &str, main: &Rule) -> Result<Base> {
         }
         None => section.put("name".into(), "adam".into(), Origin::Defaults),
     }
-    let read = Rule::read(&mut section, Base { lr: None, ..catalog::sinkgd() })?;
+    let read = read_rule(&mut section, Base { lr: None, ..catalog::sinkgd() })?;
     Ok(Base { title: read.rule.title().to_owned(), rule: read.rule, lr: read.lr })
+}
+
+/// A rule as a section gives it.
+struct ReadRule {
+    rule: Rule,
+    /// The section's learning rate, or that of its base.
+    lr: Option<f64>,
+    /// The learning rate that comes with the name in the section.
+    named_lr: Option<f64>,
+}
+
+/// `base`, or the named or listed rule with its defaults, with the section's keys on top.
+fn read_rule(section: &mut Section, base: Base) -> Result<ReadRule> {
+    let base_lr = base.lr;
+    let name = section.get::<String>("name")?;
+    let passes = section.get::<Vec<String>>("passes")?;
+    let mut named_lr = None;
+    let mut base = match (name, passes) {
+        (Some(_), Some(_)) => return Err(section.error("passes", "give `name` or `passes`, not both")),
+        (Some(name), None) => {
+            let named = catalog::base(&name).map_err(|message| section.error("name", message))?;
+            named_lr = named.lr;
+            named
+        }
+        (None, Some(words)) => {
+            let passes = Pass::parse_list(&words).map_err(|message| section.error("passes", message))?;
+            let Rule::Passes(sinkgd) = catalog::sinkgd().rule else { unreachable!("SinkGD is a list of passes") };
+            let rule = Rule::Passes(PassProgram { passes, ..sinkgd });
+            Base { rule, lr: None, title: "a list of passes".to_owned() }
+        }
+        (None, None) => base,
+    };
+    base.rule.method_mut().read_keys(section)?;
+    let lr = section.get("lr")?.or(base_lr);
+    section.finish(&format!("{} does not use this key", base.title))?;
+    Ok(ReadRule { rule: base.rule, lr, named_lr })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::config::{
-        AdamwConfig, MomentumPlacement, Pass, PassProgram, RunConfig, RunDefaults, ScaleRule, SgdConfig,
-    };
+    use crate::optim::{Adamw, MomentumPlacement, ScaleRule, Sgd};
 
     fn read(toml: &str) -> Result<OptimizerConfig> {
-        let file = Some((Path::new("run.toml"), toml));
-        RunConfig::load(file, &[], RunDefaults::Software).map(|run| run.optimizer)
+        let config = OptimizerConfig::parse("run.toml", toml)?;
+        config.validate()?;
+        Ok(config)
     }
 
     fn adamw(beta1: f64, beta2: f64, eps: f64, weight_decay: f64) -> Rule {
-        Rule::Adamw(AdamwConfig { beta1, beta2, eps, weight_decay })
+        Rule::Adamw(Adamw { beta1, beta2, eps, weight_decay })
     }
 
     fn program(passes: &[Pass], iterations: u32, scale: f64) -> Rule {
@@ -209,7 +277,7 @@ mod tests {
     #[test]
     fn sections_resolve_to_rules() {
         let both = [Pass::Row, Pass::Column];
-        let sgd = |momentum, nesterov| Rule::Sgd(SgdConfig { momentum, weight_decay: 0.0, nesterov });
+        let sgd = |momentum, nesterov| Rule::Sgd(Sgd { momentum, weight_decay: 0.0, nesterov });
         let adam = adamw(0.9, 0.999, 1e-8, 0.0);
         let decayed = adamw(0.9, 0.999, 1e-8, 0.01);
         let cases = [

@@ -2,36 +2,36 @@
 
 use crate::{Error, Result};
 
-pub(super) fn positive(key: &str, value: f64) -> Result<()> {
+pub(crate) fn positive(key: &str, value: f64) -> Result<()> {
     check(value > 0.0 && value.is_finite(), key, "must be finite and above 0", value)
 }
 
-pub(super) fn not_negative(key: &str, value: f64) -> Result<()> {
+pub(crate) fn not_negative(key: &str, value: f64) -> Result<()> {
     check(value >= 0.0 && value.is_finite(), key, "must be finite and at least 0", value)
 }
 
-pub(super) fn from_0_to_1(key: &str, value: f64) -> Result<()> {
+pub(crate) fn from_0_to_1(key: &str, value: f64) -> Result<()> {
     check((0.0..=1.0).contains(&value), key, "must lie between 0 and 1", value)
 }
 
-pub(super) fn from_0_below_1(key: &str, value: f64) -> Result<()> {
+pub(crate) fn from_0_below_1(key: &str, value: f64) -> Result<()> {
     check((0.0..1.0).contains(&value), key, "must be at least 0 and below 1", value)
 }
 
-pub(super) fn between_0_and_1(key: &str, value: f64) -> Result<()> {
+pub(crate) fn between_0_and_1(key: &str, value: f64) -> Result<()> {
     check(value > 0.0 && value < 1.0, key, "must be above 0 and below 1", value)
 }
 
-pub(super) fn at_least_1(key: &str, value: u64) -> Result<()> {
+pub(crate) fn at_least_1(key: &str, value: u64) -> Result<()> {
     if value >= 1 { Ok(()) } else { Err(Error::config(key, "must be at least 1, got 0")) }
 }
 
-pub(super) fn above_1(key: &str, value: f64) -> Result<()> {
+pub(crate) fn above_1(key: &str, value: f64) -> Result<()> {
     check(value > 1.0 && value.is_finite(), key, "must be finite and above 1", value)
 }
 
 /// TOML's whole numbers are signed, so a larger one could not be written to a run's config.toml.
-pub(super) fn fits_toml(key: &str, value: u64) -> Result<()> {
+pub(crate) fn fits_toml(key: &str, value: u64) -> Result<()> {
     let fits = i64::try_from(value).is_ok();
     if fits { Ok(()) } else { Err(Error::config(key, format!("must be at most {}, got {value}", i64::MAX))) }
 }

@@ -4,23 +4,37 @@ use std::sync::LazyLock;
 
 use toml::{Table, Value};
 
-use super::keys::{Origin, Section, did_you_mean};
-use super::optimizer::ROLES;
-use super::passes::Pass;
-use super::rule::{Base, Rule};
+use super::Rule;
+use crate::settings::{Origin, Pass, Section, did_you_mean};
 
 static CATALOG: LazyLock<Table> =
-    LazyLock::new(|| include_str!("catalog.toml").parse().expect("src/config/catalog.toml is TOML"));
+    LazyLock::new(|| include_str!("catalog.toml").parse().expect("src/optim/catalog.toml is TOML"));
+
+/// The tables below `[optimizer]`: `rest` is short for the other three together.
+pub(super) const ROLES: [&str; 4] = ["rest", "embedding", "head", "norm"];
+
+/// What a section begins with before its own keys are read.
+pub(super) struct Base {
+    pub rule: Rule,
+    pub lr: Option<f64>,
+    /// What to call it in a message.
+    pub title: String,
+}
 
 /// Every name, in alphabetical order.
 pub fn names() -> Vec<&'static str> {
     CATALOG.keys().map(String::as_str).collect()
 }
 
+/// Where the defaults of this name come from, in Markdown; none for a name that the catalog does not have.
+pub fn source(name: &str) -> Option<&'static str> {
+    CATALOG.get(name)?.get("source")?.as_str()
+}
+
 /// The rule of this name and its learning rate; the message names the nearest known one.
 pub(super) fn base(name: &str) -> Result<Base, String> {
     let entry = entry(name)?;
-    Ok(read(name, entry).unwrap_or_else(|error| panic!("src/config/catalog.toml, {name}: {error}")))
+    Ok(read(name, entry).unwrap_or_else(|error| panic!("src/optim/catalog.toml, {name}: {error}")))
 }
 
 fn read(name: &str, entry: &Table) -> crate::Result<Base> {
@@ -28,14 +42,15 @@ fn read(name: &str, entry: &Table) -> crate::Result<Base> {
     for (key, value) in entry.iter().filter(|(key, _)| !ROLES.contains(&key.as_str())) {
         section.put(key.clone(), value.clone(), Origin::Defaults);
     }
+    section.require::<String>("source")?; // for readers
     let mut rule = match section.get::<String>("rule")? {
-        Some(method) => Rule::method(&method).ok_or_else(|| section.error("rule", "no such method"))?,
+        Some(method) => Rule::of_method(&method).ok_or_else(|| section.error("rule", "no such method"))?,
         None => {
             let words = section.require::<Vec<String>>("passes")?;
             Rule::bare(Pass::parse_list(&words).map_err(|message| section.error("passes", message))?)
         }
     };
-    rule.read_keys(&mut section)?;
+    rule.method_mut().read_keys(&mut section)?;
     let lr = section.get("lr")?;
     section.finish("unknown key")?;
     Ok(Base { rule, lr, title: name.to_owned() })
@@ -55,7 +70,7 @@ pub(super) fn role(name: &str, role: &str) -> Option<OfRole> {
     match entry.get(role).or_else(|| entry.get("rest"))? {
         Value::Table(table) => Some(OfRole::Table(table)),
         Value::String(same) if same == "same" => Some(OfRole::Same),
-        other => panic!("src/config/catalog.toml, {name}.{role}: {other}"),
+        other => panic!("src/optim/catalog.toml, {name}.{role}: {other}"),
     }
 }
 

@@ -1,17 +1,22 @@
+//! AdaZeta (Yang et al. 2024, arXiv 2406.18060): MeZO over adapters in tensor-train form, with more directions a step in
+//! every epoch.
+
 use serde::Serialize;
 
-use super::{MezoConfig, Settings};
-use crate::config::keys::Section;
-use crate::config::{AdapterConfig, check};
+use super::method::{Directions, Method, ZerothOrder};
+use super::mezo::Mezo;
+use super::update::{Parameter, Perturbed, State, StateSpec};
+use crate::gpu::Recorder;
+use crate::settings::{AdapterConfig, Section, check};
 use crate::{Error, Result};
 
 /// AdaZeta (Yang et al. 2024, arXiv 2406.18060): MeZO over adapters in tensor-train form, with more directions a step in
 /// every epoch. The model itself stays as it is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AdazetaConfig {
+pub struct Adazeta {
     /// What it shares with MeZO; its `queries` are the most directions of a step.
     #[serde(flatten)]
-    pub mezo: MezoConfig,
+    pub mezo: Mezo,
     /// What is trained.
     #[serde(flatten)]
     pub adapter: AdapterConfig,
@@ -21,10 +26,10 @@ pub struct AdazetaConfig {
     pub final_queries: f64,
 }
 
-impl Default for AdazetaConfig {
+impl Default for Adazeta {
     fn default() -> Self {
         Self {
-            mezo: MezoConfig { queries: 15, ..MezoConfig::default() },
+            mezo: Mezo { queries: 15, ..Mezo::default() },
             adapter: AdapterConfig { bottleneck: 64, tensor_rank: 5, scale: 1.0 },
             query_factor: 0.85,
             final_queries: 20.0,
@@ -32,7 +37,7 @@ impl Default for AdazetaConfig {
     }
 }
 
-impl Settings for AdazetaConfig {
+impl Method for Adazeta {
     fn title(&self) -> &'static str {
         "adazeta"
     }
@@ -60,12 +65,22 @@ impl Settings for AdazetaConfig {
         self.mezo.validate(key)
     }
 
-    fn is_stateless(&self) -> bool {
-        true
+    fn state(&self, parameter: &Parameter<'_>) -> Result<Vec<StateSpec>> {
+        self.mezo.state(parameter)
     }
 
-    fn zeroth_order(&self) -> Option<&MezoConfig> {
-        Some(&self.mezo)
+    fn state_formula(&self) -> String {
+        self.mezo.state_formula()
+    }
+
+    fn zeroth_order(&self) -> Option<&dyn ZerothOrder> {
+        Some(self)
+    }
+}
+
+impl ZerothOrder for Adazeta {
+    fn directions(&self) -> Directions {
+        self.mezo.directions()
     }
 
     fn adapter(&self) -> Option<AdapterConfig> {
@@ -84,6 +99,10 @@ impl Settings for AdazetaConfig {
         };
         (grown.floor().max(1.0) as u32).min(self.mezo.queries)
     }
+
+    fn record_move(&self, rec: &mut Recorder, parameter: &Perturbed<'_>, states: &[State], lr: f64) {
+        self.mezo.record_move(rec, parameter, states, lr);
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +111,7 @@ mod tests {
 
     #[test]
     fn directions_grow_from_epoch_to_epoch_to_the_limit() {
-        let config = AdazetaConfig::default();
+        let config = Adazeta::default();
         let of = |epochs: f64| (0..10).map(|epoch| config.queries_at(epoch, epochs)).collect::<Vec<_>>();
         // 0.85·eᵝ with β = ln(20/0.85)/ln(10) = 1.3716.
         assert_eq!(of(10.0), [1, 1, 2, 3, 5, 7, 9, 12, 14, 15]);

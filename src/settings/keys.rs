@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use toml::Value;
+use toml::{Table, Value};
 
 use crate::{Error, Result};
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// One of the two default runs.
     Defaults,
     /// The user's file, as it was named.
@@ -21,11 +21,25 @@ pub(super) enum Origin {
 
 impl Origin {
     /// `my.toml: [train] steps` or `--set train.steps`.
-    pub(super) fn place(&self, section: &str, key: &str) -> String {
+    pub(crate) fn place(&self, section: &str, key: &str) -> String {
         match self {
             Self::Defaults => format!("default run: [{section}] {key}"),
             Self::File(file) => format!("{file}: [{section}] {key}"),
             Self::Set => format!("--set {section}.{key}"),
+        }
+    }
+
+    /// The values of a section, which may be a table of another: `optimizer.rest`.
+    ///
+    /// Errors: something else in its place.
+    pub(crate) fn table(&self, section: &str, value: Value) -> Result<Table> {
+        match (value, section.rsplit_once('.')) {
+            (Value::Table(values), _) => Ok(values),
+            (other, at) => {
+                let message = format!("wants a section [{section}], got {}", described(&other));
+                let (outer, key) = at.unwrap_or(("", section));
+                Err(Error::config(self.place(outer, key), message))
+            }
         }
     }
 }
@@ -35,30 +49,30 @@ impl Origin {
 /// Asking for a key makes it known; [`Section::finish`] refuses the keys that nobody asked for,
 /// so that the list of known keys stands nowhere a second time.
 #[derive(Debug)]
-pub(super) struct Section {
+pub(crate) struct Section {
     name: &'static str,
     entries: BTreeMap<String, (Value, Origin)>,
     known: Vec<&'static str>,
 }
 
 impl Section {
-    pub(super) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         Self { name, entries: BTreeMap::new(), known: Vec::new() }
     }
 
-    pub(super) fn put(&mut self, key: String, value: Value, origin: Origin) {
+    pub(crate) fn put(&mut self, key: String, value: Value, origin: Origin) {
         self.entries.insert(key, (value, origin));
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.entries.clear();
     }
 
-    pub(super) fn remove(&mut self, key: &str) {
+    pub(crate) fn remove(&mut self, key: &str) {
         self.entries.remove(key);
     }
 
-    pub(super) fn get<T: FromToml>(&mut self, key: &'static str) -> Result<Option<T>> {
+    pub(crate) fn get<T: FromToml>(&mut self, key: &'static str) -> Result<Option<T>> {
         if !self.known.contains(&key) {
             self.known.push(key);
         }
@@ -68,12 +82,12 @@ impl Section {
         T::from_toml(value).map(Some).ok_or_else(wrong_type)
     }
 
-    pub(super) fn require<T: FromToml>(&mut self, key: &'static str) -> Result<T> {
+    pub(crate) fn require<T: FromToml>(&mut self, key: &'static str) -> Result<T> {
         self.get(key)?.ok_or_else(|| self.error(key, "missing"))
     }
 
     /// Overwrites `slot` where the section has the key.
-    pub(super) fn set<T: FromToml>(&mut self, key: &'static str, slot: &mut T) -> Result<()> {
+    pub(crate) fn set<T: FromToml>(&mut self, key: &'static str, slot: &mut T) -> Result<()> {
         if let Some(value) = self.get(key)? {
             *slot = value;
         }
@@ -81,7 +95,7 @@ impl Section {
     }
 
     /// The same for a word that names one of a few values.
-    pub(super) fn set_word<T: FromStr<Err = String>>(&mut self, key: &'static str, slot: &mut T) -> Result<()> {
+    pub(crate) fn set_word<T: FromStr<Err = String>>(&mut self, key: &'static str, slot: &mut T) -> Result<()> {
         if let Some(word) = self.get::<String>(key)? {
             *slot = word.parse().map_err(|message: String| self.error(key, message))?;
         }
@@ -89,27 +103,27 @@ impl Section {
     }
 
     /// The keys that were written.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
     /// Whether both keys stand in one file, or both on the command line.
-    pub(super) fn written_together(&self, key: &str, other: &str) -> bool {
+    pub(crate) fn written_together(&self, key: &str, other: &str) -> bool {
         let origin = |key| self.entries.get(key).map(|(_, origin)| origin);
         self.has(key) && origin(key) == origin(other)
     }
 
     /// Whether the key's value is the default run's and not the user's.
-    pub(super) fn is_default(&self, key: &str) -> bool {
+    pub(crate) fn is_default(&self, key: &str) -> bool {
         matches!(self.entries.get(key), Some((_, Origin::Defaults)))
     }
 
     /// An error at the place where `key` was written.
-    pub(super) fn error(&self, key: &str, message: impl Into<String>) -> Error {
+    pub(crate) fn error(&self, key: &str, message: impl Into<String>) -> Error {
         let place = match self.entries.get(key) {
             Some((_, origin)) => origin.place(self.name, key),
             None => format!("{}.{key}", self.name),
@@ -118,7 +132,7 @@ impl Section {
     }
 
     /// Refuses every key that nobody asked for; `complaint` is what to say of it: "unknown key".
-    pub(super) fn finish(&self, complaint: &str) -> Result<()> {
+    pub(crate) fn finish(&self, complaint: &str) -> Result<()> {
         match self.entries.keys().find(|key| !self.known.contains(&key.as_str())) {
             None => Ok(()),
             Some(key) => Err(self.error(key, format!("{complaint}; {}", did_you_mean(key, &self.known)))),
@@ -127,7 +141,7 @@ impl Section {
 }
 
 /// "did you mean `steps`?", or where nothing is near, all that there is.
-pub(super) fn did_you_mean(wrong: &str, known: &[&str]) -> String {
+pub(crate) fn did_you_mean(wrong: &str, known: &[&str]) -> String {
     let likeness = |word: &str| strsim::jaro_winkler(wrong, word);
     match known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))) {
         Some(nearest) if likeness(nearest) > 0.75 => format!("did you mean `{nearest}`?"),
@@ -136,7 +150,7 @@ pub(super) fn did_you_mean(wrong: &str, known: &[&str]) -> String {
 }
 
 /// What a key's value may be, and the words for it.
-pub(super) trait FromToml: Sized {
+pub(crate) trait FromToml: Sized {
     /// As in "wants a whole number".
     const WANTED: &'static str;
     fn from_toml(value: &Value) -> Option<Self>;
@@ -201,7 +215,7 @@ impl FromToml for Vec<String> {
     }
 }
 
-pub(super) fn described(value: &Value) -> String {
+fn described(value: &Value) -> String {
     match value {
         Value::String(text) => format!("the string {text:?}"),
         Value::Array(_) => format!("the list {value}"),

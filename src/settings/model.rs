@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
+use super::adapter::AdapterConfig;
+use super::check;
 use super::keys::Section;
-use super::{AdapterConfig, check};
+use super::parameter::{ParameterSpec, Role};
 use crate::{Error, Result};
 
 /// The names that [`ModelConfig::preset`] knows.
@@ -39,40 +41,6 @@ pub struct ModelConfig {
     /// What stands around the feed-forward layers, where adapters are trained: not Hugging Face's, and kept apart from it.
     #[serde(skip)]
     pub adapter: Option<AdapterConfig>,
-}
-
-/// What a parameter is for, which decides the optimizer it gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// The token embedding (and the head, where they are tied).
-    Embedding,
-    /// A matrix of attention or of the feed-forward layer.
-    Linear,
-    /// The gains of an RMSNorm.
-    Norm,
-    /// The untied output matrix.
-    Head,
-    /// A part of an adapter, see [`AdapterConfig`].
-    Adapter,
-}
-
-/// One parameter of the model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ParameterSpec {
-    /// Hugging Face's name.
-    pub name: String,
-    /// `[out, in]` for matrices, `[width]` for norms; `[r, n, r']` for the cores of adapters.
-    pub shape: Vec<usize>,
-    /// What it is for.
-    pub role: Role,
-}
-
-impl ParameterSpec {
-    /// Number of its elements.
-    pub fn n_elements(&self) -> usize {
-        self.shape.iter().product()
-    }
 }
 
 impl ModelConfig {
@@ -197,7 +165,7 @@ impl ModelConfig {
     }
 
     /// A preset, or the five sizes that have no default, with whatever else `[model]` says on top.
-    pub(super) fn read(mut section: Section) -> Result<Self> {
+    pub(crate) fn read(mut section: Section) -> Result<Self> {
         let preset = section.get::<String>("preset")?;
         let mut model = match &preset {
             Some(name) => Self::preset(name).map_err(|_| section.error("preset", unknown_preset(name)))?,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::check;
-use super::model::{ParameterSpec, Role};
+use super::parameter::{ParameterSpec, Role};
 use crate::{Error, Result};
 
 /// An adapter around each projection of every MLP: x + scale · up(relu(down(x))), whose two linear layers are tensor trains
@@ -82,7 +82,7 @@ impl AdapterConfig {
     }
 
     /// Every parameter of every adapter: layer by layer, place by place.
-    pub(super) fn parameters(&self, hidden_size: usize, n_layers: usize) -> Vec<ParameterSpec> {
+    pub(crate) fn parameters(&self, hidden_size: usize, n_layers: usize) -> Vec<ParameterSpec> {
         let mut specs = Vec::new();
         for layer in 0..n_layers {
             for place in Self::PLACES {

@@ -1,0 +1,129 @@
+//! Buffers of the caller's in the place of tensors: what a record calls lent.
+
+use wgpu::util::DeviceExt;
+
+use super::device::Gpu;
+use super::plan::Due;
+use super::tensor::Tensor;
+use super::workspace::{Place, Plan, Workspace, create_bind_group};
+use super::{Buffer, CommandEncoder};
+use crate::{Error, Result};
+
+/// Sets of buffers whose bind groups a plan keeps: two gradients by turns are two.
+const SETS: usize = 4;
+
+/// A buffer in the place of a tensor that [`Recorder::lent`](super::Recorder::lent) made, from its first byte on.
+#[derive(Clone, Copy, Debug)]
+pub struct Lent<'a> {
+    /// What to call it in a message.
+    pub what: &'a str,
+    /// The tensor.
+    pub tensor: &'a Tensor,
+    /// The buffer.
+    pub buffer: &'a Buffer,
+}
+
+/// The bind groups of one set of buffers, for the dispatches of a plan that name a lent tensor, in their order.
+pub(super) struct LentSet {
+    buffers: Vec<Buffer>,
+    bind_groups: Vec<wgpu::BindGroup>,
+}
+
+impl Workspace {
+    /// Records what is due of a plan into an encoder of the caller's, with these buffers in the place of all tensors that
+    /// are lent to the plan, in the same order each time.
+    ///
+    /// Bind groups are made when a set of buffers is first seen, and kept, with the buffers, for the last four sets.
+    /// Errors: a buffer that cannot be bound, is too small, or stands for two tensors.
+    pub fn encode(
+        &mut self,
+        gpu: &Gpu,
+        encoder: &mut CommandEncoder,
+        plan: &str,
+        due: Due,
+        lent: &[Lent<'_>],
+    ) -> Result<()> {
+        lent.iter().try_for_each(Lent::check)?;
+        for (index, Lent { what, buffer, .. }) in lent.iter().enumerate() {
+            if let Some(other) = lent[..index].iter().find(|other| other.buffer == *buffer) {
+                return Err(Error::Gpu(format!("one buffer is given for {} and for {what}", other.what)));
+            }
+        }
+        let plan = self.plan_mut(plan);
+        plan.lend(gpu, lent);
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        plan.replay(due).for_each(|step| step.record(&mut pass));
+        Ok(())
+    }
+
+    /// Writes a tensor's elements by an encoder of the caller's: between what it recorded before and what comes after.
+    ///
+    /// Panics if the number of elements differs.
+    pub fn encode_write<T: bytemuck::Pod>(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut CommandEncoder,
+        tensor: &Tensor,
+        values: &[T],
+    ) {
+        tensor.dtype.check_host_type::<T>();
+        assert_eq!(values.len(), tensor.len(), "values for a tensor {:?}", tensor.shape);
+        let staging = gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+            label: Some("values to write"),
+            contents: bytemuck::cast_slice(values),
+            usage: wgpu::BufferUsages::COPY_SRC,
+        });
+        encoder.copy_buffer_to_buffer(&staging, 0, self.buffer(tensor), tensor.offset_bytes(), tensor.bytes());
+    }
+}
+
+impl Lent<'_> {
+    fn check(&self) -> Result<()> {
+        let Self { what, tensor, buffer } = self;
+        let refuse = |message: String| Err(Error::Gpu(format!("the buffer for {what} {message}")));
+        if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+            return refuse(format!("was made for {:?}: a kernel wants STORAGE among its usages", buffer.usage()));
+        }
+        let (bytes, wanted) = (buffer.size(), tensor.bytes());
+        if bytes < wanted {
+            return refuse(format!(
+                "holds {bytes} bytes, and {:?} numbers of type {:?} take {wanted}",
+                tensor.shape, tensor.dtype
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// Puts these buffers in the place of lent tensors.
+    fn lend(&mut self, gpu: &Gpu, lent: &[Lent<'_>]) {
+        let known = self.lent.iter().position(|set| set.buffers.iter().eq(lent.iter().map(|lent| lent.buffer)));
+        let set = match known {
+            Some(known) => self.lent.remove(known),
+            None => self.bind(gpu, lent),
+        };
+        let naming = self.steps.iter_mut().filter(|step| !step.lent.is_empty());
+        for (step, bind_group) in naming.zip(&set.bind_groups) {
+            step.bind_group = Some(bind_group.clone());
+        }
+        self.lent.insert(0, set);
+        self.lent.truncate(SETS);
+    }
+
+    fn bind(&self, gpu: &Gpu, lent: &[Lent<'_>]) -> LentSet {
+        let buffer_of = |id: usize| {
+            let found = lent.iter().find(|lent| lent.tensor.id == id);
+            found.map(|lent| lent.buffer).unwrap_or_else(|| panic!("plan {} wants a buffer for tensor {id}", self.name))
+        };
+        let naming = self.steps.iter().filter(|step| !step.lent.is_empty());
+        let bind_groups = naming.map(|step| {
+            let bindings = step.lent.iter().map(|(place, range)| match place {
+                Place::Own(buffer) => (buffer, *range),
+                Place::Lent(id) => (buffer_of(*id), *range),
+            });
+            create_bind_group(gpu, step.info.kernel.name, &step.pipeline, bindings)
+        });
+        LentSet { bind_groups: bind_groups.collect(), buffers: lent.iter().map(|lent| lent.buffer.clone()).collect() }
+    }
+}

@@ -1,0 +1,304 @@
+//! Any optimizer on weights and gradients that lie in buffers of the caller's.
+
+use std::collections::HashSet;
+
+use super::config::OptimizerConfig;
+use super::record::{record, record_ahead};
+use super::update::{State, StepTensors, Update};
+use crate::gpu::{Buffer, Class, CommandEncoder, DType, Due, Gpu, Lent, Recorder, Tensor, Workspace};
+use crate::kernels::norms::{Place, gradient_statistics};
+use crate::reference::random::word_of_seed;
+use crate::settings::{Role, check};
+use crate::{Error, Result};
+
+/// Plan of what comes before the gradients.
+const AHEAD: &str = "ahead";
+/// Plan of the update.
+const UPDATE: &str = "update";
+
+/// An optimizer of the catalog, or one that its settings make, before it knows its parameters.
+///
+/// ```no_run
+/// # async fn f(gpu: &multinorm::gpu::Gpu, weight: multinorm::gpu::Buffer, gradient: multinorm::gpu::Buffer,
+/// #     mut encoder: multinorm::gpu::CommandEncoder) -> multinorm::Result<()> {
+/// use multinorm::config::Role;
+/// use multinorm::optim::Optimizer;
+///
+/// let parameters: [(&str, &[usize], Role); 1] = [("w", &[512, 1376], Role::Linear)];
+/// let mut sinkgd = Optimizer::named("sinkgd")?.for_parameters(gpu, &parameters).await?;
+/// sinkgd.step(&mut encoder, &[(&weight, &gradient)], 1.0)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Optimizer {
+    config: OptimizerConfig,
+    max_grad_norm: f64,
+    seed: u64,
+}
+
+impl Optimizer {
+    /// The optimizer of this name with its own learning rate and defaults.
+    ///
+    /// Errors: a name that the catalog does not have; as [`Optimizer::new`].
+    pub fn named(name: &str) -> Result<Self> {
+        Self::new(OptimizerConfig::named(name)?)
+    }
+
+    /// What the `[optimizer]` of a CONFIG.toml says.
+    ///
+    /// Errors: as [`OptimizerConfig::from_toml`] and [`Optimizer::new`].
+    pub fn from_toml(text: &str) -> Result<Self> {
+        Self::new(OptimizerConfig::from_toml(text)?)
+    }
+
+    /// An optimizer of these settings.
+    ///
+    /// Errors: settings for which an update would be undefined; a zeroth-order method, which has no use for gradients.
+    pub fn new(config: OptimizerConfig) -> Result<Self> {
+        config.validate()?;
+        if config.zeroth_order().is_some() {
+            let message = format!(
+                "{} is a zeroth-order method: it takes losses at weights of its choice, and has no use for gradients",
+                config.linear.rule.title()
+            );
+            return Err(Error::config("optimizer.name", message));
+        }
+        Ok(Self { config, max_grad_norm: 0.0, seed: 0 })
+    }
+
+    /// Multiplies all gradients of a step by what brings the norm of them together down to `max_norm`; 0 does not clip.
+    ///
+    /// With a limit gradients are measured: from a step on in which one is not finite, weights and states stay as they are.
+    /// Errors: a limit below 0.
+    pub fn with_max_grad_norm(self, max_norm: f64) -> Result<Self> {
+        check::not_negative("max_grad_norm", max_norm)?;
+        Ok(Self { max_grad_norm: max_norm, ..self })
+    }
+
+    /// Draws random numbers, of the methods that do, from this seed instead of 0.
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// Allocates states, zero, and scratch memory for parameters of these names, shapes (`[m, n]` or `[n]`) and roles.
+    ///
+    /// Errors: a parameter that the optimizer cannot move; two of one name; memory that is not there.
+    pub async fn for_parameters<'g>(self, gpu: &'g Gpu, parameters: &[(&str, &[usize], Role)]) -> Result<Stepper<'g>> {
+        check_parameters(parameters)?;
+        let mut rec = Recorder::new(&gpu.profile);
+        let slots: Vec<Slot> = parameters.iter().map(|(name, shape, _)| Slot::new(&mut rec, name, shape)).collect();
+        let measured = if self.max_grad_norm > 0.0 { slots.len() } else { 0 };
+        let statistics = rec.persistent(Class::Scratch, DType::F32, "statistics", &[Place::GRADIENTS + measured]);
+        let step = rec.persistent(Class::Scratch, DType::U32, "step", &[4]);
+        let shared = StepTensors { statistics: &statistics, step: &step };
+        let updates: Vec<Update<'_>> =
+            slots.iter().zip(parameters).map(|(slot, (_, _, role))| slot.update(*role)).collect();
+
+        rec.begin(AHEAD);
+        let ahead: Vec<Option<State>> =
+            updates.iter().map(|update| record_ahead(&mut rec, &self.config, update, shared)).collect();
+        rec.begin(UPDATE);
+        if self.max_grad_norm > 0.0 {
+            let gradients: Vec<Tensor> = slots.iter().map(|slot| slot.gradient.clone()).collect();
+            gradient_statistics(&mut rec, &gradients, &statistics, self.max_grad_norm);
+        }
+        let mut states = Vec::new();
+        for (update, ahead) in updates.iter().zip(&ahead) {
+            states.extend(record(&mut rec, &self.config, &Update { ahead: ahead.as_ref(), ..*update }, shared)?);
+        }
+        let looks_ahead = rec.n_dispatches(AHEAD) > 0;
+        let workspace = rec.allocate(gpu).await?;
+        workspace.write(gpu, &statistics.rows(Place::CLIP..Place::CLIP + 1), &[1.0f32]);
+        let (seed, measures, went_ahead, steps) = (self.seed, measured > 0, false, 0);
+        Ok(Stepper { gpu, workspace, slots, states, statistics, step, seed, measures, looks_ahead, went_ahead, steps })
+    }
+}
+
+/// An optimizer with its parameters' states, which moves their weights step by step.
+pub struct Stepper<'g> {
+    gpu: &'g Gpu,
+    workspace: Workspace,
+    slots: Vec<Slot>,
+    states: Vec<State>,
+    statistics: Tensor,
+    step: Tensor,
+    seed: u64,
+    /// Whether gradients are measured.
+    measures: bool,
+    /// Whether weights move before the gradients are taken.
+    looks_ahead: bool,
+    went_ahead: bool,
+    steps: u32,
+}
+
+/// Where a parameter's buffers go.
+struct Slot {
+    name: String,
+    weight: Tensor,
+    /// What to call the gradient.
+    its_gradient: String,
+    gradient: Tensor,
+}
+
+impl Slot {
+    fn new(rec: &mut Recorder, name: &str, shape: &[usize]) -> Self {
+        let its_gradient = format!("the gradient of {name}");
+        let weight = rec.lent(Class::Parameters, DType::F32, name, shape);
+        let gradient = rec.lent(Class::Gradients, DType::F32, its_gradient.as_str(), shape);
+        Self { name: name.to_owned(), weight, its_gradient, gradient }
+    }
+
+    fn update(&self, role: Role) -> Update<'_> {
+        Update { name: &self.name, role, weight: &self.weight, gradient: &self.gradient, ahead: None }
+    }
+
+    fn lend_weight<'a>(&'a self, buffer: &'a Buffer) -> Lent<'a> {
+        Lent { what: &self.name, tensor: &self.weight, buffer }
+    }
+
+    fn lend_gradient<'a>(&'a self, buffer: &'a Buffer) -> Lent<'a> {
+        Lent { what: &self.its_gradient, tensor: &self.gradient, buffer }
+    }
+}
+
+impl Stepper<'_> {
+    /// Records one step: every weight, a row-major matrix of f32, moves along its gradient, at its learning rate times
+    /// `lr_factor`. The pairs of weight and gradient are those of the parameters, in their order.
+    ///
+    /// Errors: another number of pairs; a buffer without STORAGE among its usages, too small, or given twice; a factor below
+    /// 0; weights that should have moved ahead of the gradients and did not, see [`Stepper::ahead`].
+    pub fn step(
+        &mut self,
+        encoder: &mut CommandEncoder,
+        weights_and_gradients: &[(&Buffer, &Buffer)],
+        lr_factor: f64,
+    ) -> Result<()> {
+        self.check_count(weights_and_gradients.len(), "pairs of weight and gradient")?;
+        if self.looks_ahead && !self.went_ahead {
+            let message = "the optimizer moves weights before a step's gradients are taken: call `ahead` before that";
+            return Err(Error::config("step", message));
+        }
+        self.replay(encoder, UPDATE, lr_factor, |slots| {
+            let pairs = slots.iter().zip(weights_and_gradients);
+            pairs
+                .flat_map(|(slot, (weight, gradient))| [slot.lend_weight(weight), slot.lend_gradient(gradient)])
+                .collect()
+        })?;
+        (self.steps, self.went_ahead) = (self.steps + 1, false);
+        Ok(())
+    }
+
+    /// Records what the optimizer does to weights before a step's gradients are taken: of the catalog's only
+    /// extrapolated-sgd does anything. The factor is that of the step.
+    ///
+    /// Errors: as [`Stepper::step`].
+    pub fn ahead(&mut self, encoder: &mut CommandEncoder, weights: &[&Buffer], lr_factor: f64) -> Result<()> {
+        self.check_count(weights.len(), "weights")?;
+        if self.looks_ahead && !self.went_ahead {
+            self.replay(encoder, AHEAD, lr_factor, |slots| {
+                slots.iter().zip(weights).map(|(slot, weight)| slot.lend_weight(weight)).collect()
+            })?;
+        }
+        self.went_ahead = true;
+        Ok(())
+    }
+
+    /// Names, as PyTorch has them behind the parameter's (`w.exp_avg`), and shapes of what is carried from step to step.
+    pub fn states(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.states.iter().map(|state| (state.name.as_str(), &state.tensor.shape[..]))
+    }
+
+    /// The numbers of a state after everything that was submitted.
+    ///
+    /// Errors: a state that there is not; a device that is gone.
+    pub async fn read_state(&self, name: &str) -> Result<Vec<f32>> {
+        self.workspace.read(self.gpu, self.state(name)?).await
+    }
+
+    /// Replaces the numbers of a state, before anything that is submitted later.
+    ///
+    /// Errors: a state that there is not, or that has more or fewer numbers.
+    pub fn write_state(&self, name: &str, values: &[f32]) -> Result<()> {
+        let tensor = self.state(name)?;
+        if values.len() != tensor.len() {
+            let message = format!("has shape {:?}, and {} numbers are given", tensor.shape, values.len());
+            return Err(Error::config(name, message));
+        }
+        self.workspace.write(self.gpu, tensor, values);
+        Ok(())
+    }
+
+    /// Steps that were recorded.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Goes on after so many steps: with the states of then, the next step is the one that followed.
+    pub fn resume_after(&mut self, steps: u32) {
+        self.steps = steps;
+    }
+
+    /// The L2 norm of the last submitted step's gradients together, before they were clipped; none without a limit to clip
+    /// to. Where it is not finite, that step moved nothing, and no later one will.
+    ///
+    /// Errors: a device that is gone.
+    pub async fn gradient_norm(&self) -> Result<Option<f32>> {
+        if !self.measures {
+            return Ok(None);
+        }
+        let statistics: Vec<f32> = self.workspace.read(self.gpu, &self.statistics).await?;
+        Ok(Some(statistics[Place::NORM]))
+    }
+
+    /// Records one plan of a step on the buffers that `lend` makes of the slots.
+    fn replay<'a>(
+        &'a mut self,
+        encoder: &mut CommandEncoder,
+        plan: &str,
+        lr_factor: f64,
+        lend: impl FnOnce(&'a [Slot]) -> Vec<Lent<'a>>,
+    ) -> Result<()> {
+        check::not_negative("lr_factor", lr_factor)?;
+        let Self { gpu, workspace, slots, step, seed, steps, .. } = self;
+        // By the encoder: several steps may be submitted together.
+        workspace.encode_write(gpu, encoder, step, &[(lr_factor as f32).to_bits(), *steps + 1, word_of_seed(*seed), 0]);
+        workspace.encode(gpu, encoder, plan, Due::Step((*steps).into()), &lend(slots))?;
+        gpu.check()
+    }
+
+    fn check_count(&self, given: usize, what: &str) -> Result<()> {
+        if given == self.slots.len() {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.slots.iter().map(|slot| slot.name.as_str()).collect();
+        let message = format!("{given} {what} are given, and the parameters are {}", names.join(", "));
+        Err(Error::config("step", message))
+    }
+
+    fn state(&self, name: &str) -> Result<&Tensor> {
+        let found = self.states.iter().find(|state| state.name == name);
+        found.map(|state| &state.tensor).ok_or_else(|| {
+            let names: Vec<&str> = self.states().map(|(name, _)| name).collect();
+            let known = if names.is_empty() { "there are none".to_owned() } else { names.join(", ") };
+            Error::config(name, format!("the optimizer keeps no such state; known: {known}"))
+        })
+    }
+}
+
+fn check_parameters(parameters: &[(&str, &[usize], Role)]) -> Result<()> {
+    if parameters.is_empty() {
+        return Err(Error::config("parameters", "there are none to move"));
+    }
+    let mut names = HashSet::new();
+    for (name, shape, _) in parameters {
+        if !names.insert(name) {
+            return Err(Error::config(*name, "two parameters have this name"));
+        }
+        if !matches!(shape.len(), 1 | 2) || shape.contains(&0) {
+            let message = format!("has shape {shape:?}: a matrix [m, n] or a vector [n] is wanted");
+            return Err(Error::config(*name, message));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! What settings are read and checked by, and the plain data that rooms of every floor share: the model's shape, the text
+//! and the passes.
+//!
+//! [`Section`] is one section of CONFIG.toml; [`check`] has the ranges. [`crate::config`] puts a whole run together and
+//! exports the types.
+
+mod adapter;
+pub(crate) mod check;
+mod data;
+mod hf;
+mod keys;
+mod model;
+mod parameter;
+mod pass;
+
+pub use adapter::{AdapterConfig, TensorTrain};
+pub use data::{CORPORA, DataConfig};
+pub(crate) use keys::{Origin, Section, did_you_mean};
+pub use model::{ModelConfig, PRESETS};
+pub use parameter::{ParameterSpec, Role};
+pub use pass::{Pass, Spectral, SpectralVariant};

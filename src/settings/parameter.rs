@@ -1,0 +1,37 @@
+//! What there is to say of a parameter before it is there.
+
+use serde::Serialize;
+
+/// What a parameter is for, which decides the optimizer it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The token embedding (and the head, where they are tied).
+    Embedding,
+    /// A matrix of attention or of the feed-forward layer.
+    Linear,
+    /// The gains of an RMSNorm.
+    Norm,
+    /// The untied output matrix.
+    Head,
+    /// A part of an adapter, see [`AdapterConfig`](super::AdapterConfig).
+    Adapter,
+}
+
+/// One parameter of the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ParameterSpec {
+    /// Hugging Face's name.
+    pub name: String,
+    /// `[out, in]` for matrices, `[width]` for norms; `[r, n, r']` for the cores of adapters.
+    pub shape: Vec<usize>,
+    /// What it is for.
+    pub role: Role,
+}
+
+impl ParameterSpec {
+    /// Number of its elements.
+    pub fn n_elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
