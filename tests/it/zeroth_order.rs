@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use multinorm::config::{AdapterConfig, ModelConfig, OptimizerConfig, Role, RunConfig, RunDefaults};
+use multinorm::config::{
+    AdapterConfig, ModelConfig, OptimizerConfig, ParameterSpec, Role, Rule, RunConfig, RunDefaults,
+};
 use multinorm::data::batches::Batches;
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokens::Tokens;
@@ -14,6 +16,10 @@ use multinorm::reference::llama;
 use multinorm::reference::zeroth_order::projected_gradient;
 use multinorm::train::{Trainer, record_training};
 use pollster::block_on;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rand_distr::{Distribution, StandardNormal};
 
 use crate::support::{FORMS, assert_close, optimizer, random, shared_gpu, widen};
 
@@ -59,6 +65,38 @@ struct Model {
     parameters: Vec<llama::Parameter>,
     directions: Vec<Option<ReferenceDirections>>,
     lrs: Vec<f64>,
+    rounding: Option<Rounding>,
+}
+
+/// What a run in single precision may do otherwise than the f64 model, drawn at random.
+///
+/// A direction's number z errs by some 2⁻²³ of itself, and by 2⁻²⁰ where it lies in a subspace of SubZero's, whose bases
+/// are orthonormal to 1e-6. Where ε·z then lies beyond the middle between two multiples of the quantum, the weight goes
+/// one quantum further or less, a twentieth of ε. A loss errs by some 2⁻²² of itself, and their difference is divided by 2ε.
+struct Rounding {
+    rng: ChaCha8Rng,
+    /// Of the numbers of each parameter's directions, relative.
+    errors: Vec<f64>,
+}
+
+impl Rounding {
+    fn direction(&mut self, changes: &mut [Vec<f64>]) {
+        let quantum = (EPS.log2().floor() - 4.0).exp2();
+        let changes =
+            changes.iter_mut().zip(&self.errors).flat_map(|(all, error)| all.iter_mut().map(move |d| (d, error)));
+        for (d, error) in changes {
+            // As many quanta as it may err, on either side of a middle.
+            let beyond = 2.0 * error * d.abs() / quantum;
+            if self.rng.random_bool(beyond.min(1.0)) {
+                *d += if self.rng.random_bool(0.5) { quantum } else { -quantum };
+            }
+        }
+    }
+
+    fn loss(&mut self, loss: f64) -> f64 {
+        let error: f64 = StandardNormal.sample(&mut self.rng);
+        loss * (1.0 + 2f64.powi(-22) * error)
+    }
 }
 
 impl Model {
@@ -77,7 +115,7 @@ impl Model {
             tie_word_embeddings: run.model.tie_word_embeddings,
         };
         let specs = run.model.parameters();
-        let of = |spec: &multinorm::config::ParameterSpec| {
+        let of = |spec: &ParameterSpec| {
             let trained = run.model.adapter.is_none() || spec.role == Role::Adapter;
             let rule = &run.optimizer.recipe(spec.role).rule;
             trained.then(|| ReferenceDirections::new(rule, &spec.shape, &spec.name, run.train.seed))
@@ -90,7 +128,17 @@ impl Model {
         });
         let parameters = parameters.collect();
         let lrs = specs.iter().map(|spec| run.optimizer.recipe(spec.role).lr).collect();
-        Self { config, parameters, directions, lrs }
+        Self { config, parameters, directions, lrs, rounding: None }
+    }
+
+    /// The same with what single precision does: see [`Rounding`].
+    fn rounded(run: &RunConfig, weights: &[Vec<f32>], seed: u64) -> Self {
+        let error = |spec: &ParameterSpec| match run.optimizer.recipe(spec.role).rule {
+            Rule::Subzero(_) if spec.shape.len() == 2 => 2f64.powi(-20),
+            _ => 2f64.powi(-23),
+        };
+        let errors = run.model.parameters().iter().map(error).collect();
+        Self { rounding: Some(Rounding { rng: ChaCha8Rng::seed_from_u64(seed), errors }), ..Self::new(run, weights) }
     }
 
     fn changes(&self, t: u32, query: u32) -> Vec<Vec<f64>> {
@@ -117,12 +165,17 @@ impl Model {
         let eps = run.optimizer.zeroth_order().unwrap().eps;
         let queries = queries(run, t);
         let batch = batch(run, t);
-        let directions: Vec<_> = (0..queries).map(|query| self.changes(t, query)).collect();
+        let mut directions: Vec<_> = (0..queries).map(|query| self.changes(t, query)).collect();
+        let mut rounding = self.rounding.take();
+        if let Some(rounding) = &mut rounding {
+            directions.iter_mut().for_each(|changes| rounding.direction(changes));
+        }
         let share = 1.0 / f64::from(queries);
         let (mut loss, mut square) = (0.0, 0.0);
         let mut gradients = Vec::new();
         for changes in &directions {
-            let [plus, minus] = [1.0, -1.0].map(|along| self.loss(changes, along, &batch, run));
+            let losses = [1.0, -1.0].map(|along| self.loss(changes, along, &batch, run));
+            let [plus, minus] = losses.map(|loss| rounding.as_mut().map_or(loss, |rounding| rounding.loss(loss)));
             let gradient = projected_gradient(plus, minus, eps);
             loss += share * (plus + minus) / 2.0;
             square += share * gradient * gradient;
@@ -136,6 +189,7 @@ impl Model {
                 own.step(&mut parameter.values, &changes[index], gradient, self.lrs[index], decays);
             }
         }
+        self.rounding = rounding;
         (loss, square.sqrt())
     }
 }
@@ -182,23 +236,42 @@ fn check(form: Form, settings: &[&str]) {
     let eps = format!("optimizer.eps={EPS}");
     let run = config(&[settings, &[&eps]].concat());
     let mut trainer = trainer(form, run.clone());
-    let mut model = Model::new(&run, &weights(&trainer));
+    let start = weights(&trainer);
+    let mut model = Model::new(&run, &start);
+    let mut rounded: Vec<Model> = (0..6).map(|seed| Model::rounded(&run, &start, seed)).collect();
     for t in 1..=10 {
         let mut reports = block_on(trainer.step()).unwrap();
         reports.extend(block_on(trainer.drain()).unwrap());
         let [report] = &reports[..] else { panic!("one report") };
         let (loss, gradient) = model.step(t, &run);
         let what = format!("{form:?} {settings:?} step {t}");
-        assert!((report.loss - loss).abs() < 2e-5 * loss, "{what}: loss {} {loss}", report.loss);
+        // As far off as rounding brings others (0.12141 where this model's gradient is 0.12169, on NVIDIA): six of them, of which the farthest is some 1.5 standard deviations away, so
+        // that four times as far is six.
+        let others: Vec<_> = rounded.iter_mut().map(|model| model.step(t, &run)).collect();
+        let farthest = |off: &dyn Fn(&(f64, f64)) -> f64| 4.0 * others.iter().map(off).fold(0.0, f64::max);
+        let within = 2e-5 * loss + farthest(&|other| (other.0 - loss).abs());
+        let off = (report.loss - loss).abs();
+        println!("{what}: loss {loss:.4} off by {off:.1e} of {within:.1e}");
+        assert!(off < within, "{what}: loss {} {loss}, {within:e} apart at most", report.loss);
+        let within = 2e-3 * gradient.max(0.1) + farthest(&|other| (other.1 - gradient).abs());
         let off = (report.grad_norm - gradient).abs();
-        assert!(off < 2e-3 * gradient.max(0.1), "{what}: gradient {} {gradient}", report.grad_norm);
+        println!("{what}: gradient {gradient:.4} off by {off:.1e} of {within:.1e}");
+        assert!(off < within, "{what}: gradient {} {gradient}, {within:e} apart at most", report.grad_norm);
     }
-    let start = Model::new(&run, &weights(&self::trainer(form, run.clone())));
-    for ((got, want), start) in weights(&trainer).iter().zip(&model.parameters).zip(&start.parameters) {
+    let start = Model::new(&run, &start);
+    for (at, (got, want)) in weights(&trainer).iter().zip(&model.parameters).enumerate() {
         // In what the steps have changed, not in the weights.
-        let moved = |values: &[f64]| -> Vec<f64> { values.iter().zip(&start.values).map(|(w, s)| w - s).collect() };
+        let start = &start.parameters[at].values;
+        let moved = |values: &[f64]| -> Vec<f64> { values.iter().zip(start).map(|(w, s)| w - s).collect() };
         let got: Vec<f32> = moved(&widen(got)).iter().map(|x| *x as f32).collect();
-        assert_close(format!("{form:?} {settings:?} {}", want.name), &got, &moved(&want.values), 3e-2);
+        let moved = moved(&want.values);
+        let rms = (moved.iter().map(|x| x * x).sum::<f64>() / moved.len() as f64).sqrt();
+        let off = |model: &Model| -> f64 {
+            let values = model.parameters[at].values.iter().zip(&want.values);
+            values.map(|(other, want)| (other - want).abs() / rms.max(1e-30)).fold(0.0, f64::max)
+        };
+        let within = 3e-2 + 4.0 * rounded.iter().map(off).fold(0.0, f64::max);
+        assert_close(format!("{form:?} {settings:?} {}", want.name), &got, &moved, within);
     }
 }
 
