@@ -265,6 +265,11 @@ impl Recorder {
         self.in_order(plan).filter(|dispatch| dispatch.is_ordinary()).map(Dispatch::info).collect()
     }
 
+    /// What there is to know of every dispatch of all plans, gated ones among them.
+    pub fn infos(&self) -> impl Iterator<Item = DispatchInfo> {
+        self.plans.iter().flat_map(|plan| &plan.dispatches).map(Dispatch::info)
+    }
+
     /// The names of the plans, in the order in which they were begun.
     pub fn plans(&self) -> impl Iterator<Item = &str> {
         self.plans.iter().map(|plan| &*plan.name)

@@ -1,6 +1,6 @@
 //! Causal grouped-query attention without a T×T matrix, after FlashAttention (Dao et al., 2022), and its gradients.
 
-use super::{LANES, reduction_lanes};
+use super::{LANES, MOST_ROUNDS, lanes_within, reduction_lanes, reduction_rounds};
 use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -180,11 +180,11 @@ impl Shape {
     }
 
     /// Whether [`Variant::LaneEach`] can do it: the head has room in registers, for larger ones take longer to compile than
-    /// they save, and the loops of a key's lane end by themselves, not after the 65 535 rounds that llvmpipe grants.
+    /// they save, and the loops of a key's lane end by themselves, not after the rounds that llvmpipe grants.
     fn suits_a_lane(&self) -> bool {
-        let rounds_of_four_queries = 1 + 2 * (self.head_dim / 4);
-        let rounds = self.heads / self.kv_heads * self.seq.div_ceil(4) * rounds_of_four_queries;
-        self.head_dim <= 64 && rounds < 65_535
+        let of_vectors = 2 * (self.head_dim / 4);
+        let of_head = 1 + self.seq.div_ceil(4) * (1 + of_vectors);
+        self.head_dim <= 64 && self.heads / self.kv_heads * of_head + of_vectors <= MOST_ROUNDS
     }
 
     fn check(&self, q: &Tensor, k: &Tensor, v: &Tensor) {
@@ -237,12 +237,16 @@ pub fn attention_cached(rec: &mut Recorder, q: &Tensor, cache: &Cache, start: &T
     let positions = cache.k.shape[0];
     assert_eq!(q.len(), shape.heads * shape.head_dim, "attention_cached queries for {shape:?}");
     let scores = rec.transient(Class::Scratch, DType::F32, "attention scores", &[shape.heads, positions]);
+    let lanes = lanes_within(&rec.profile, reduction_lanes(&rec.profile), |lanes| {
+        let [of_positions, of_head] = [positions, shape.head_dim].map(|n| n.div_ceil(lanes));
+        of_positions * (2 + shape.head_dim) + of_head * (1 + positions) + 2 * reduction_rounds(lanes)
+    });
     let constants = [
         ("POSITIONS", positions as f64),
         ("HEADS", shape.heads as f64),
         ("KV_HEADS", shape.kv_heads as f64),
         ("HEAD_DIM", shape.head_dim as f64),
-        ("WG", reduction_lanes(&rec.profile) as f64),
+        ("WG", lanes as f64),
     ];
     let bindings = [q, &cache.k, &cache.v, start, &scores, out];
     rec.dispatch(&ATTENTION_CACHED, &bindings, &constants, [shape.heads as u32, 1, 1]);

@@ -1,6 +1,6 @@
 //! Embedding lookup and its gradient, without float atomics.
 
-use super::{REAL_LANES, widest};
+use super::{REAL_LANES, lanes_within, widest};
 use crate::gpu::{Class, DType, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -59,14 +59,22 @@ pub fn embedding_backward(rec: &mut Recorder, tokens: &TokenBatch, dy: &Tensor, 
     assert_eq!((tokens.ids.len(), dtable.shape[1]), (rows, cols), "embedding_backward into {:?}", dtable.shape);
     let bindings = [&tokens.ids, &tokens.order, &tokens.starts, dy, dtable];
     let (kernel, cols) = widest([&EMBEDDING_BACKWARD, &EMBEDDING_BACKWARD_SCALAR], cols);
-    let [across, lanes] = backward_lanes(&rec.profile, cols);
+    let [across, lanes] = backward_lanes(&rec.profile, rows, cols);
     let constants = [("COLS", cols as f64), ("ACROSS", across as f64), ("WG", lanes as f64)];
     rec.dispatch(kernel, &bindings, &constants, grid(rows));
 }
 
 /// Lanes beside each other along a row of so many `Real`s, and lanes of the workgroup: on a GPU several share the places of
 /// an id, for a frequent one has hundreds, and its workgroup is the last to end.
-fn backward_lanes(profile: &Profile, reals: usize) -> [usize; 2] {
+fn backward_lanes(profile: &Profile, places: usize, reals: usize) -> [usize; 2] {
     let across = reals.next_power_of_two().min(64);
-    [across, if profile.software { across } else { 256 }]
+    if !profile.software {
+        return [across, 256];
+    }
+    // All places may be one id's.
+    let rounds = |lanes: usize| {
+        let share = lanes / across;
+        reals.div_ceil(across) * (1 + places.div_ceil(share) + share)
+    };
+    [across, lanes_within(profile, across, rounds)]
 }

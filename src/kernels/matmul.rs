@@ -1,6 +1,6 @@
 //! Matrix products in the three layouts that training needs; [`select`] decides which variant serves a product.
 
-use super::{LANES, Output, reduction_lanes};
+use super::{LANES, MOST_ROUNDS, Output, reduction_lanes};
 use crate::gpu::{Class, DType, Kernel, MAX_GROUPS, Need, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -119,23 +119,27 @@ pub fn select(profile: &Profile, product: &Product) -> Variant {
     let [m, n, k] = product.mnk;
     let whole = |tile| Variant { tile, parts: 1 };
     let aligned = product.layout.is_aligned(product.mnk);
+    // The parts are summed in vec4s, and of one product.
+    let most_parts = if n.is_multiple_of(4) && product.matrices == 1 { (k / LEAST_PART).max(1) } else { 1 };
     if Tile::Row.serves(profile, product) {
         return whole(Tile::Row);
     }
     if profile.software {
-        return whole(match aligned {
-            // More rows than a grid of theirs has workgroups for.
-            _ if m.div_ceil(Tile::Registers.extent()[0]) > MAX_GROUPS as usize => Tile::Tile64,
-            true => Tile::Registers,
-            false => Tile::Strided,
-        });
+        let blocks = if aligned { Tile::Registers } else { Tile::Strided };
+        // More rows than a grid of theirs has workgroups for, or more depths than a loop has rounds for.
+        let fit = m.div_ceil(blocks.extent()[0]) <= MAX_GROUPS as usize
+            && blocks.rounds(product.layout, aligned, k) <= MOST_ROUNDS;
+        if fit {
+            return whole(blocks);
+        }
+        // A part is whole rounds of 16 depths, and may be one longer.
+        let parts = Tile::Tile64.rounds(product.layout, aligned, k).div_ceil(MOST_ROUNDS - 17);
+        return Variant { tile: Tile::Tile64, parts: parts.min(most_parts) };
     }
     if !aligned && product.flops() < LEAST_UNITS_FLOPS && Tile::Strided.serves(profile, product) {
         return whole(Tile::Strided); // compiles sooner than it would save
     }
     let tiles = |side: usize| product.matrices * m.div_ceil(side) * n.div_ceil(side);
-    // The parts are summed in vec4s, and of one product.
-    let most_parts = if n.is_multiple_of(4) && product.matrices == 1 { (k / LEAST_PART).max(1) } else { 1 };
     let split = |tile: Tile, side: usize| {
         // As many as run in one go, or so many that the last go counts for little.
         let in_one_go = BUSY / tiles(side).min(BUSY);
@@ -197,6 +201,17 @@ impl Tile {
             (Self::Units, _, Layout::Nt) => &MATMUL_NT_UNITS,
             (Self::Units, _, Layout::Nn) => &MATMUL_NN_UNITS,
             (Self::Units, _, Layout::Tn) => &MATMUL_TN_UNITS,
+        }
+    }
+
+    /// Rounds of a lane's loops over K, on an adapter that counts them; those of a few rounds are straight code by then.
+    fn rounds(self, layout: Layout, aligned: bool, k: usize) -> usize {
+        match self {
+            Self::Row => k.div_ceil(8),
+            Self::Registers if layout != Layout::Tn => k / 4,
+            Self::Registers | Self::Strided => k,
+            // 16 depths a round: of aligned operands straight code, else a loop as well.
+            Self::Tile64 | Self::Tile128 | Self::Units => k.div_ceil(16) * if aligned { 1 } else { 17 },
         }
     }
 

@@ -83,6 +83,22 @@ fn reduction_lanes(profile: &Profile) -> usize {
     if profile.software { 8 } else { 128 }
 }
 
+/// Rounds that llvmpipe of Mesa 22.3 grants all loops of an invocation together: what is left then is left out, silently.
+const MOST_ROUNDS: usize = 65_535;
+
+/// Lanes of a workgroup, doubled on a software adapter for as long as one makes more rounds than it is granted.
+fn lanes_within(profile: &Profile, least: usize, rounds: impl Fn(usize) -> usize) -> usize {
+    let most = if profile.software { 256 } else { least };
+    std::iter::successors(Some(least), |lanes| Some(2 * lanes))
+        .find(|&lanes| lanes >= most || rounds(lanes) <= MOST_ROUNDS)
+        .expect("there is no last one")
+}
+
+/// Rounds of a reduction over so many lanes.
+fn reduction_rounds(lanes: usize) -> usize {
+    lanes.ilog2() as usize
+}
+
 /// Numbers that a `Real` may be in rows of `row_len`, of a kernel with a form for vec4s.
 fn width(row_len: usize) -> usize {
     if row_len.is_multiple_of(4) { 4 } else { 1 }

@@ -3,7 +3,7 @@
 //! Squares are added in a unit that follows from the largest number, so that gradients of 1e25 and of 1e-30 have their
 //! norms too; what is NaN or infinite is found by its bits.
 
-use super::{lane_width, of_width, reduction_lanes};
+use super::{lane_width, lanes_within, of_width, reduction_lanes, reduction_rounds};
 use crate::gpu::{Class, DType, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -80,13 +80,17 @@ impl GradientNorms {
         let reals = len / width;
         let block = reals.div_ceil(blocks(&rec.profile, len));
         let blocks = reals.div_ceil(block);
+        let room = self.partial.shape[1];
+        let lanes = lanes_within(&rec.profile, reduction_lanes(&rec.profile), |lanes| {
+            2 * block.div_ceil(lanes) + 2 * reduction_rounds(lanes) + room.div_ceil(blocks * lanes)
+        });
         let constants = [
             ("GRADIENTS", count as f64),
             ("LEN", reals as f64),
             ("BLOCK", block as f64),
             ("BLOCKS", blocks as f64),
-            ("PARTIALS", self.partial.shape[1] as f64),
-            ("WG", reduction_lanes(&rec.profile) as f64),
+            ("PARTIALS", room as f64),
+            ("WG", lanes as f64),
         ];
         let kernel = of_width(width, [&SQUARED_NORM_VEC4, &SQUARED_NORM]);
         let partial = self.partial.rows(first..first + count);

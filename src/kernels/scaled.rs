@@ -4,7 +4,7 @@
 //! scalings of its own, and each comes to the bits that it comes to alone.
 
 use super::momentum::Average;
-use super::{LANES, lane_width, of_width, reduction_lanes};
+use super::{LANES, lane_width, lanes_within, of_width, reduction_lanes, reduction_rounds};
 use crate::gpu::{Class, DType, Kernel, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -205,8 +205,12 @@ impl RowBlocks {
     pub fn of(profile: &Profile, [rows, cols]: [usize; 2]) -> Self {
         assert!(cols <= MAX_COLS, "{cols} columns are above {MAX_COLS}");
         let least = if profile.software { 8 } else { 64 };
-        let lanes = cols.div_ceil(MAX_PER_LANE).next_power_of_two().max(least);
+        let least = cols.div_ceil(MAX_PER_LANE).next_power_of_two().max(least);
         let block = rows.div_ceil(MAX_BLOCKS).max(8);
+        // Of a row its numbers are gone through three times, and reduced twice.
+        let lanes = lanes_within(profile, least, |lanes| {
+            block * (1 + 3 * cols.div_ceil(lanes) + 2 * reduction_rounds(lanes)) + 2 * cols.div_ceil(lanes)
+        });
         Self { lanes, block, blocks: rows.div_ceil(block) }
     }
 }
@@ -279,7 +283,10 @@ pub fn whole_factor(rec: &mut Recorder, x: &Scaled, norm: WholeNorm, target: f64
     let block = len.div_ceil(MAX_BLOCKS).max(64);
     let blocks = len.div_ceil(block);
     let partial = rec.transient(Class::Scratch, DType::F32, "norm partial sums", &[x.batch * blocks, 2]);
-    let blocked = [("BLOCK", block as f64), ("BLOCKS", blocks as f64), ("WG", lanes)];
+    let of_block = lanes_within(&rec.profile, reduction_lanes(&rec.profile), |lanes| {
+        2 * block.div_ceil(lanes) + 2 * reduction_rounds(lanes)
+    });
+    let blocked = [("BLOCK", block as f64), ("BLOCKS", blocks as f64), ("WG", of_block as f64)];
     let constants = [&extents, &x.flags()[..], &blocked].concat();
     let [base, r, c] = x.bindings();
     let kernel = of_width(width, [&WHOLE_PARTIAL_VEC4, &WHOLE_PARTIAL]);

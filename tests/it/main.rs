@@ -13,6 +13,7 @@ mod optimizer_table;
 mod optimizers;
 mod parity;
 mod rivals;
+mod rounds;
 mod shaders;
 mod spectra;
 mod support;
