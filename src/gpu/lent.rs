@@ -5,7 +5,7 @@ use wgpu::util::DeviceExt;
 use super::device::Gpu;
 use super::plan::Due;
 use super::tensor::Tensor;
-use super::workspace::{Place, Plan, Workspace, create_bind_group};
+use super::workspace::{LentSet, Place, Plan, Workspace, create_bind_group};
 use super::{Buffer, CommandEncoder};
 use crate::{Error, Result};
 
@@ -21,12 +21,6 @@ pub struct Lent<'a> {
     pub tensor: &'a Tensor,
     /// The buffer.
     pub buffer: &'a Buffer,
-}
-
-/// The bind groups of one set of buffers, for the dispatches of a plan that name a lent tensor, in their order.
-pub(super) struct LentSet {
-    buffers: Vec<Buffer>,
-    bind_groups: Vec<wgpu::BindGroup>,
 }
 
 impl Workspace {

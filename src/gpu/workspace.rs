@@ -9,7 +9,6 @@ use web_time::Instant;
 use super::device::Gpu;
 use super::layout::{Layout, ParamBlocks};
 use super::ledger::Memory;
-use super::lent::LentSet;
 use super::plan::{Dispatch, DispatchInfo, Due};
 use super::recorder::{Choice, Recorder};
 use super::span::Span;
@@ -59,6 +58,12 @@ pub(super) enum Place {
     Own(wgpu::Buffer),
     /// In a buffer of the caller's, for the tensor of this number.
     Lent(usize),
+}
+
+/// The bind groups of one set of buffers, for the dispatches of a plan that name a lent tensor, in their order.
+pub(super) struct LentSet {
+    pub buffers: Vec<wgpu::Buffer>,
+    pub bind_groups: Vec<wgpu::BindGroup>,
 }
 
 enum Groups {

@@ -177,10 +177,12 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
         // More rows than a grid of theirs has workgroups for, or more depths than a loop has rounds for.
         let fit = m.div_ceil(blocks.extent()[0]) <= MAX_GROUPS as usize
             && blocks.rounds(product.layout, aligned, k) <= MOST_ROUNDS;
-        let tile = if fit { blocks } else { Tile::Tile64 };
+        if fit {
+            return whole(blocks);
+        }
         // A part is whole rounds of 16 depths, and may be one longer.
-        let parts = tile.rounds(product.layout, aligned, k).div_ceil(MOST_ROUNDS - 17);
-        return Variant { tile, parts: parts.min(most_parts) };
+        let parts = Tile::Tile64.rounds(product.layout, aligned, k).div_ceil(MOST_ROUNDS - 17);
+        return Variant { tile: Tile::Tile64, parts: parts.min(most_parts) };
     }
     if !aligned && product.flops() < LEAST_UNITS_FLOPS && Tile::Strided.serves(profile, product) {
         return whole(Tile::Strided); // compiles sooner than it would save

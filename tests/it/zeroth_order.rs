@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use multinorm::config::{AdapterConfig, ModelConfig, OptimizerConfig, Role, RunConfig, RunDefaults};
+use multinorm::config::{
+    AdapterConfig, ModelConfig, OptimizerConfig, ParameterSpec, Role, Rule, RunConfig, RunDefaults,
+};
 use multinorm::data::batches::Batches;
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokens::Tokens;
@@ -68,20 +70,23 @@ struct Model {
 
 /// What a run in single precision may do otherwise than the f64 model, drawn at random.
 ///
-/// A direction's number z errs by some 2⁻²⁰ of itself: a basis of SubZero's is orthonormal to 2e-6. Where ε·z then lies
-/// beyond the middle between two multiples of the quantum, the weight goes one quantum further or less. A loss errs by
-/// some 2⁻²² of itself, and their difference is divided by 2ε.
-/// Either is small, but a step that goes too far along a steep direction multiplies what was there before.
+/// A direction's number z errs by some 2⁻²³ of itself, and by 2⁻²⁰ where it lies in a subspace of SubZero's, whose bases
+/// are orthonormal to 1e-6. Where ε·z then lies beyond the middle between two multiples of the quantum, the weight goes
+/// one quantum further or less, a twentieth of ε. A loss errs by some 2⁻²² of itself, and their difference is divided by 2ε.
 struct Rounding {
     rng: ChaCha8Rng,
+    /// Of the numbers of each parameter's directions, relative.
+    errors: Vec<f64>,
 }
 
 impl Rounding {
     fn direction(&mut self, changes: &mut [Vec<f64>]) {
         let quantum = (EPS.log2().floor() - 4.0).exp2();
-        for d in changes.iter_mut().flatten() {
+        let changes =
+            changes.iter_mut().zip(&self.errors).flat_map(|(all, error)| all.iter_mut().map(move |d| (d, error)));
+        for (d, error) in changes {
             // As many quanta as it may err, on either side of a middle.
-            let beyond = 2.0 * 2f64.powi(-20) * d.abs() / quantum;
+            let beyond = 2.0 * error * d.abs() / quantum;
             if self.rng.random_bool(beyond.min(1.0)) {
                 *d += if self.rng.random_bool(0.5) { quantum } else { -quantum };
             }
@@ -110,7 +115,7 @@ impl Model {
             tie_word_embeddings: run.model.tie_word_embeddings,
         };
         let specs = run.model.parameters();
-        let of = |spec: &multinorm::config::ParameterSpec| {
+        let of = |spec: &ParameterSpec| {
             let trained = run.model.adapter.is_none() || spec.role == Role::Adapter;
             let rule = &run.optimizer.recipe(spec.role).rule;
             trained.then(|| ReferenceDirections::new(rule, &spec.shape, &spec.name, run.train.seed))
@@ -128,7 +133,12 @@ impl Model {
 
     /// The same with what single precision does: see [`Rounding`].
     fn rounded(run: &RunConfig, weights: &[Vec<f32>], seed: u64) -> Self {
-        Self { rounding: Some(Rounding { rng: ChaCha8Rng::seed_from_u64(seed) }), ..Self::new(run, weights) }
+        let error = |spec: &ParameterSpec| match run.optimizer.recipe(spec.role).rule {
+            Rule::Subzero(_) if spec.shape.len() == 2 => 2f64.powi(-20),
+            _ => 2f64.powi(-23),
+        };
+        let errors = run.model.parameters().iter().map(error).collect();
+        Self { rounding: Some(Rounding { rng: ChaCha8Rng::seed_from_u64(seed), errors }), ..Self::new(run, weights) }
     }
 
     fn changes(&self, t: u32, query: u32) -> Vec<Vec<f64>> {
@@ -241,7 +251,6 @@ fn check(form: Form, settings: &[&str]) {
         let farthest = |off: &dyn Fn(&(f64, f64)) -> f64| 4.0 * others.iter().map(off).fold(0.0, f64::max);
         let within = 2e-5 * loss + farthest(&|other| (other.0 - loss).abs());
         let off = (report.loss - loss).abs();
-        println!("{what}: loss {loss:.4} off by {off:.1e} of {within:.1e}");
         assert!(off < within, "{what}: loss {} {loss}, {within:e} apart at most", report.loss);
         let within = 2e-3 * gradient.max(0.1) + farthest(&|other| (other.1 - gradient).abs());
         let off = (report.grad_norm - gradient).abs();
