@@ -1,12 +1,13 @@
 // y = ALPHA x xT + BETA z + GAMMA I for symmetric z: the tiles of the lower triangle are computed and mirrored.
 // Tiles through workgroup memory; M = N, and K is a multiple of 4.
-override ALPHA: f32 = 1.0;
-override BETA: f32 = 0.0;   // 0: z is not read
-override GAMMA: f32 = 0.0;
+override HAS_Z: bool;  // else BETA is 0, and z is not read
 struct Params {
     m: u32,
     n: u32,
     k: u32,
+    alpha: f32,
+    beta: f32,
+    gamma: f32,
 }
 @group(0) @binding(0) var<storage, read>       x: array<vec4<f32>>;  // [matrices, M, K]
 @group(0) @binding(1) var<storage, read>       z: array<f32>;        // [matrices, M, M]
@@ -28,9 +29,9 @@ fn gram_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
             for (var c = 0u; c < 4u; c++) {
                 let col = group.x * TILE + sum_col(j, lane) + c;
                 if (row < params.m && col <= row) {
-                    var value = ALPHA * sums[i * VECS + j][c];
-                    if (BETA != 0.0) { value = fma(BETA, z[first + row * params.m + col], value); }
-                    if (col == row) { value += GAMMA; }
+                    var value = params.alpha * sums[i * VECS + j][c];
+                    if (HAS_Z) { value = fma(params.beta, z[first + row * params.m + col], value); }
+                    if (col == row) { value += params.gamma; }
                     y[first + row * params.m + col] = value;
                     y[first + col * params.m + row] = value;
                 }

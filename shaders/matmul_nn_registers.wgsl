@@ -5,11 +5,12 @@ struct Params {
     n: u32,
     k: u32,
 }
-@group(0) @binding(0) var<storage, read>       g: array<vec4<f32>>;  // [M, K]
-@group(0) @binding(1) var<storage, read>       w: array<vec4<f32>>;  // [K, N]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [M, N]
+@group(0) @binding(0) var<storage, read>       g: array<vec4<f32>>;  // [matrices, M, K]
+@group(0) @binding(1) var<storage, read>       w: array<vec4<f32>>;  // [matrices, K, N]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [matrices, M, N]
 @group(0) @binding(3) var<uniform>             params: Params;
 
+// Workgroups: [blocks of 64 columns, blocks of 8 rows, matrices].
 @compute @workgroup_size(8)
 fn matmul_nn_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y * 8u;
@@ -18,11 +19,11 @@ fn matmul_nn_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     let left = min(col, params.n - 4u) / 4u;
     let right = min(col + 4u, params.n - 4u) / 4u;
     var g_at: array<u32, 8>;
-    for (var i = 0u; i < 8u; i++) { g_at[i] = min(row + i, params.m - 1u) * (params.k / 4u); }
+    for (var i = 0u; i < 8u; i++) { g_at[i] = (group.z * params.m + min(row + i, params.m - 1u)) * (params.k / 4u); }
     for (var k = 0u; k < params.k / 4u; k++) {
         var b: array<array<f32, 8>, 4>;
         for (var s = 0u; s < 4u; s++) {
-            let w_at = (4u * k + s) * (params.n / 4u);
+            let w_at = (group.z * params.k + 4u * k + s) * (params.n / 4u);
             let b0 = w[w_at + left];
             let b1 = w[w_at + right];
             b[s] = array(b0.x, b0.y, b0.z, b0.w, b1.x, b1.y, b1.z, b1.w);
@@ -37,7 +38,7 @@ fn matmul_nn_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     for (var i = 0u; i < 8u; i++) {
         for (var j = 0u; j < 8u; j++) {
             if (row + i < params.m && col + j < params.n) {
-                let at = (row + i) * params.n + col + j;
+                let at = (group.z * params.m + row + i) * params.n + col + j;
                 y[at] = select(0.0, y[at], ACCUMULATE) + acc[i][j];
             }
         }

@@ -6,11 +6,12 @@ struct Params {
     n: u32,
     k: u32,
 }
-@group(0) @binding(0) var<storage, read>       x: array<vec4<f32>>;  // [M, K]
-@group(0) @binding(1) var<storage, read>       w: array<vec4<f32>>;  // [N, K]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [M, N]
+@group(0) @binding(0) var<storage, read>       x: array<vec4<f32>>;  // [matrices, M, K]
+@group(0) @binding(1) var<storage, read>       w: array<vec4<f32>>;  // [matrices, N, K]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [matrices, M, N]
 @group(0) @binding(3) var<uniform>             params: Params;
 
+// Workgroups: [blocks of 64 columns, blocks of 8 rows, matrices].
 @compute @workgroup_size(8)
 fn matmul_nt_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y * 8u;
@@ -19,8 +20,8 @@ fn matmul_nt_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     var x_at: array<u32, 8>;
     var w_at: array<u32, 8>;
     for (var i = 0u; i < 8u; i++) {
-        x_at[i] = min(row + i, params.m - 1u) * (params.k / 4u);
-        w_at[i] = min(col + i, params.n - 1u) * (params.k / 4u);
+        x_at[i] = (group.z * params.m + min(row + i, params.m - 1u)) * (params.k / 4u);
+        w_at[i] = (group.z * params.n + min(col + i, params.n - 1u)) * (params.k / 4u);
     }
     for (var k = 0u; k < params.k / 4u; k++) {
         var b: array<vec4<f32>, 8>;
@@ -35,7 +36,7 @@ fn matmul_nt_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     for (var i = 0u; i < 8u; i++) {
         for (var j = 0u; j < 8u; j++) {
             if (row + i < params.m && col + j < params.n) {
-                let at = (row + i) * params.n + col + j;
+                let at = (group.z * params.m + row + i) * params.n + col + j;
                 y[at] = select(0.0, y[at], ACCUMULATE) + acc[i][j];
             }
         }

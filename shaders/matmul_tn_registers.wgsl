@@ -5,11 +5,12 @@ struct Params {
     n: u32,
     k: u32,
 }
-@group(0) @binding(0) var<storage, read>       g: array<vec4<f32>>;  // [K, M]
-@group(0) @binding(1) var<storage, read>       x: array<vec4<f32>>;  // [K, N]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [M, N]
+@group(0) @binding(0) var<storage, read>       g: array<vec4<f32>>;  // [matrices, K, M]
+@group(0) @binding(1) var<storage, read>       x: array<vec4<f32>>;  // [matrices, K, N]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [matrices, M, N]
 @group(0) @binding(3) var<uniform>             params: Params;
 
+// Workgroups: [blocks of 64 columns, blocks of 8 rows, matrices].
 @compute @workgroup_size(8)
 fn matmul_tn_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y * 8u;
@@ -19,7 +20,8 @@ fn matmul_tn_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     let bottom = min(row + 4u, params.m - 4u) / 4u;
     let left = min(col, params.n - 4u) / 4u;
     let right = min(col + 4u, params.n - 4u) / 4u;
-    for (var k = 0u; k < params.k; k++) {
+    let first = group.z * params.k;
+    for (var k = first; k < first + params.k; k++) {
         let a0 = g[k * (params.m / 4u) + top];
         let a1 = g[k * (params.m / 4u) + bottom];
         let b0 = x[k * (params.n / 4u) + left];
@@ -33,7 +35,7 @@ fn matmul_tn_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     for (var i = 0u; i < 8u; i++) {
         for (var j = 0u; j < 8u; j++) {
             if (row + i < params.m && col + j < params.n) {
-                let at = (row + i) * params.n + col + j;
+                let at = (group.z * params.m + row + i) * params.n + col + j;
                 y[at] = select(0.0, y[at], ACCUMULATE) + acc[i][j];
             }
         }

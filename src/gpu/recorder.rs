@@ -75,7 +75,7 @@ impl Recorder {
         self.tensor(class, dtype, name.into(), shape, false)
     }
 
-    /// A tensor whose memory is the caller's, who gives a buffer for it at every replay: see [`Workspace::encode`].
+    /// A tensor whose memory is the caller's, who gives a buffer for it at every replay: see [`super::Workspace::encode`].
     pub fn lent(&mut self, class: Class, dtype: DType, name: impl Into<String>, shape: &[usize]) -> Tensor {
         let tensor = self.persistent(class, dtype, name, shape);
         self.tensors[tensor.id].lent = true;

@@ -175,7 +175,8 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
     if profile.software {
         let blocks = if aligned { Tile::Registers } else { Tile::Strided };
         // More rows than a grid of theirs has workgroups for, or more depths than a loop has rounds for.
-        let fit = m.div_ceil(blocks.extent()[0]) <= MAX_GROUPS as usize
+        let fit = blocks.serves(profile, product)
+            && m.div_ceil(blocks.extent()[0]) <= MAX_GROUPS as usize
             && blocks.rounds(product.layout, aligned, k) <= MOST_ROUNDS;
         if fit {
             return whole(blocks);
@@ -267,7 +268,7 @@ impl Tile {
         match self {
             Self::Row => m == 1 && product.layout == Layout::Nt && product.matrices == 1,
             Self::Strided => product.matrices == 1,
-            Self::Registers => aligned && product.matrices == 1,
+            Self::Registers => aligned,
             Self::Tile64 | Self::Tile128 => true,
             Self::Units => profile.runs(&MATMUL_NT_UNITS) && aligned && m.is_multiple_of(16) && n.is_multiple_of(16),
         }
@@ -487,12 +488,13 @@ fn in_one_part(
         constants.extend([("A_M", a_m as f64), ("A_K", a_k as f64), ("B_N", b_n as f64), ("B_K", b_k as f64)]);
     }
     let [rows, cols] = tile.extent();
-    rec.dispatch(kernel, &[a, b, y], &constants, [n.div_ceil(cols) as u32, m.div_ceil(rows) as u32, 1]);
+    let groups = [n.div_ceil(cols), m.div_ceil(rows), product.matrices].map(|n| n as u32);
+    rec.dispatch(kernel, &[a, b, y], &constants, groups);
     rec.flops(product.flops());
 }
 
 /// Matrices, rows and columns.
-fn matrices(tensor: &Tensor) -> [usize; 3] {
+pub(super) fn matrices(tensor: &Tensor) -> [usize; 3] {
     match tensor.shape[..] {
         [rows, cols] => [1, rows, cols],
         [matrices, rows, cols] => [matrices, rows, cols],

@@ -11,33 +11,35 @@ kernels! {
     GRAM_TILE = "gram_tile" + "tile" + "depths_straight" + "tile_64";
 }
 
-/// y = scale · p(X/‖X‖_F), p the steps' polynomials (a, b, c) one after the other: y `[m, n]` like X.
+/// y = scale · p(X/‖X‖_F), p the steps' polynomials (a, b, c) one after the other, for each of a batch of matrices X; y is
+/// of X's shape.
 ///
 /// The work is done on a copy that is no taller than wide and padded to multiples of 4; zeros stay zeros. A is symmetric
-/// and half of it is computed. Each step is two such products (one where c is 0) and one of the copy's size.
+/// and half of it is computed. Each step is two such products (one where c is 0) and one of the copy's size, of all
+/// matrices together.
 pub fn newton_schulz(rec: &mut Recorder, x: &Scaled, y: &Tensor, steps: &[[f64; 3]], scale: f64) {
-    let [rows, cols] = x.shape();
-    assert_eq!(y.shape, [rows, cols], "newton_schulz");
+    let ([rows, cols], matrices) = (x.shape(), x.n_matrices());
+    assert_eq!(y.shape, x.base.shape, "newton_schulz");
     let tall = rows > cols;
     let [m, n] = [rows.min(cols), rows.max(cols)].map(|extent| extent.next_multiple_of(4));
-    let mut wide = [0, 1].map(|_| rec.transient(Class::Scratch, DType::F32, "Newton-Schulz iterate", &[m, n]));
-    let [gram, factor] =
-        ["gram matrix", "Newton-Schulz factor"].map(|name| rec.transient(Class::Scratch, DType::F32, name, &[m, m]));
+    let mut room =
+        |name, shape: [usize; 2]| rec.transient(Class::Scratch, DType::F32, name, &[&[matrices], &shape[..]].concat());
+    let mut wide = [0, 1].map(|_| room("Newton-Schulz iterate", [m, n]));
+    let [gram, factor] = ["gram matrix", "Newton-Schulz factor"].map(|name| room(name, [m, m]));
 
     let norm = whole_factor(rec, x, WholeNorm::Frobenius, 1.0);
     let [has_rows, has_cols] = x.flags();
-    let constants = [
+    let shape = [
+        ("MATRICES", matrices as f64),
         ("ROWS", rows as f64),
         ("COLS", cols as f64),
-        has_rows,
-        has_cols,
-        x.sign_flag(),
         ("WIDE_ROWS", m as f64),
         ("WIDE_COLS", n as f64),
         flag("TALL", tall),
     ];
+    let constants = [&shape[..], &[has_rows, has_cols, x.sign_flag()]].concat();
     let [base, r, c] = x.bindings();
-    rec.dispatch(&WIDEN, &[base, r, c, &norm, &wide[0]], &constants, grid((m * n).div_ceil(LANES)));
+    rec.dispatch(&WIDEN, &[base, r, c, &norm, &wide[0]], &constants, grid(wide[0].len().div_ceil(LANES)));
     for &[a, b, c] in steps {
         if c == 0.0 {
             symmetric_product(rec, &wide[0], &gram, &factor, [b, 0.0, a]);
@@ -49,24 +51,23 @@ pub fn newton_schulz(rec: &mut Recorder, x: &Scaled, y: &Tensor, steps: &[[f64; 
         matmul::nn(rec, &factor, &wide[0], &wide[1], Output::Write);
         wide.swap(0, 1);
     }
-    let constants =
-        [("ROWS", rows as f64), ("COLS", cols as f64), ("WIDE_COLS", n as f64), flag("TALL", tall), ("SCALE", scale)];
+    let constants = [&shape[..], &[("SCALE", scale)]].concat();
     rec.dispatch(&NARROW, &[&wide[0], y], &constants, grid(y.len().div_ceil(LANES)));
 }
 
-/// y = α·x·xᵀ + β·z + γ·I for x `[m, k]` and symmetric z and y `[m, m]`; k is a multiple of 4. Half of y is computed.
+/// y = α·x·xᵀ + β·z + γ·I for x `[m, k]` and symmetric z and y `[m, m]`, or for as many as stand one after the other in
+/// tensors of three dimensions; k is a multiple of 4. Half of y is computed.
 pub fn symmetric_product(rec: &mut Recorder, x: &Tensor, z: &Tensor, y: &Tensor, [alpha, beta, gamma]: [f64; 3]) {
-    let [m, k] = x.shape[..] else { panic!("a matrix is wanted, got {:?}", x.shape) };
-    assert_eq!((&z.shape[..], &y.shape[..]), (&[m, m][..], &[m, m][..]), "symmetric product of {:?}", x.shape);
+    let ([matrices, m, k], square) = (matmul::matrices(x), |of: &Tensor| matmul::matrices(of));
+    assert_eq!((square(z), square(y)), ([matrices, m, m], [matrices, m, m]), "symmetric product of {:?}", x.shape);
     assert!(k.is_multiple_of(4), "symmetric product of {:?}: vec4s span the columns", x.shape);
     let mut constants = vec![("M", m as f64), ("K", k as f64), ("ALPHA", alpha), ("BETA", beta), ("GAMMA", gamma)];
-    if rec.profile.software {
-        let groups = [m.div_ceil(64) as u32, m.div_ceil(8) as u32, 1];
-        rec.dispatch(&GRAM_REGISTERS, &[x, z, y], &constants, groups);
-        return rec.flops((m * (m + 1) * k) as u64);
+    constants.push(flag("HAS_Z", beta != 0.0));
+    let (kernel, [rows, cols]) = if rec.profile.software { (&GRAM_REGISTERS, [8, 64]) } else { (&GRAM_TILE, [64, 64]) };
+    if !rec.profile.software {
+        constants.extend([("N", m as f64), ("A_BY_DEPTH", 1.0), ("B_BY_DEPTH", 1.0)]);
     }
-    constants.extend([("N", m as f64), ("A_BY_DEPTH", 1.0), ("B_BY_DEPTH", 1.0)]);
-    let side = m.div_ceil(64) as u32;
-    rec.dispatch(&GRAM_TILE, &[x, z, y], &constants, [side, side, 1]);
-    rec.flops((m * (m + 1) * k) as u64);
+    let groups = [m.div_ceil(cols), m.div_ceil(rows), matrices].map(|n| n as u32);
+    rec.dispatch(kernel, &[x, z, y], &constants, groups);
+    rec.flops((matrices * m * (m + 1) * k) as u64);
 }

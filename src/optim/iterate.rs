@@ -142,7 +142,6 @@ impl Iterate {
                 self.replace(&y);
             }
             Pass::Spectral(spectral) => {
-                assert_eq!(self.x.n_matrices(), 1, "Newton-Schulz takes one matrix at a time");
                 let y = self.room(rec, "spectral");
                 newton_schulz(rec, &self.x, &y, &coefficients(spectral), (m.max(n) as f64).sqrt());
                 self.replace(&y);

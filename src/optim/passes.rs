@@ -200,13 +200,20 @@ impl Method for PassProgram {
     }
 
     fn at_once(&self, count: usize, bytes: u64) -> usize {
-        let is_spectral = |pass: &Pass| matches!(pass, Pass::Spectral(_));
-        // Each matrix settles in its own time, and Newton-Schulz steps are work enough for a device one by one.
-        if self.tolerance > 0.0 || self.passes.iter().any(is_spectral) {
+        // Each matrix settles in its own time.
+        if self.tolerance > 0.0 {
             return 1;
         }
-        // Column sums of blocks of eight rows, or several matrices.
-        let scratch = if self.writes_matrices() { 2 * bytes } else { bytes / 8 + 1 };
+        let is_spectral = |pass: &Pass| matches!(pass, Pass::Spectral(_));
+        // Newton-Schulz steps go by turns between two copies, with two square matrices beside them; of other passes there
+        // are column sums of blocks of eight rows, or several matrices.
+        let scratch = if self.passes.iter().any(is_spectral) {
+            6 * bytes
+        } else if self.writes_matrices() {
+            2 * bytes
+        } else {
+            bytes / 8 + 1
+        };
         count.min((SCRATCH_BYTES / scratch).max(1) as usize)
     }
 

@@ -139,7 +139,7 @@ fn measured(config: &OptimizerConfig) -> (f64, usize) {
         name if name.starts_with("matmul") => dispatch.flops as usize / 2,
         "perturb_low_rank" => weight.len() * dispatch.shapes[2][0],
         // Half of it is computed.
-        name if name.starts_with("gram") => dispatch.shapes[0].iter().product::<usize>() * dispatch.shapes[0][0],
+        name if name.starts_with("gram") => dispatch.shapes[0].iter().product::<usize>() * dispatch.shapes[2][1],
         _ => 0,
     });
     let multiplications = multiplications.sum();

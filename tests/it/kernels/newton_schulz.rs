@@ -109,6 +109,37 @@ fn symmetric_products_are_whole_matrices() {
 }
 
 #[test]
+fn a_batch_of_matrices_comes_to_the_bits_of_each_alone() {
+    use multinorm::kernels::newton_schulz::newton_schulz;
+    use multinorm::kernels::scaled::Scaled;
+    let steps: Vec<[f64; 3]> =
+        (0..3).map(|step| Sequence::Muon.coefficients(step, 3)).chain([[2.0, -1.0, 0.0]]).collect();
+    for form in FORMS {
+        for [m, n] in [[1, 9], [13, 13], [21, 70], [70, 21], [131, 68]] {
+            let mut case = Case::new(form);
+            let matrices: Vec<Vec<f32>> = (1..4).map(|seed| random(m * n, seed)).collect();
+            let all = case.input(&[3 * m, n], &matrices.concat());
+            let together = case.output(&[3 * m, n]);
+            newton_schulz(&mut case.rec, &Scaled::batch(&all, 3, [m, n]), &together, &steps, 2.0);
+            let alone = [0, 1, 2].map(|at: usize| {
+                let (x, y) = (case.input(&[m, n], &matrices[at]), case.output(&[m, n]));
+                newton_schulz(&mut case.rec, &Scaled::new(&x), &y, &steps, 2.0);
+                y
+            });
+            let done = case.run();
+            let together = done.read(&together);
+            for (at, y) in alone.iter().enumerate() {
+                let of_batch = &together[at * m * n..][..m * n];
+                assert!(
+                    of_batch.iter().zip(done.read(y)).all(|(a, b)| a.to_bits() == b.to_bits()),
+                    "{form:?} {m}x{n} {at}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn matrices_are_widened_and_narrowed_together() {
     use multinorm::kernels::newton_schulz::{NARROW, WIDEN};
     for form in FORMS {
