@@ -23,9 +23,9 @@ fn cross_entropy(
         return;
     }
     let first = row * params.cols;
-    for (var begin = 0u; begin < params.cols; begin += KEPT * WG) {
+    for (var begin = lane; begin < params.cols; begin += KEPT * WG) {
         for (var i = 0u; i < KEPT; i++) {
-            let col = begin + i * WG + lane;
+            let col = begin + i * WG;
             block[i] = Real(LOWEST);
             if (col < params.cols) { block[i] = logits[first + col]; }
         }

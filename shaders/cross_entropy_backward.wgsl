@@ -34,9 +34,9 @@ fn cross_entropy_backward(
     if (has_id) { id_logit = total(logits[first + id_col] * onehot); }
 
     let last = (params.cols - 1u) / (KEPT * WG) * (KEPT * WG);  // where the last block begins
-    for (var begin = 0u; begin <= last; begin += KEPT * WG) {
+    for (var begin = lane; begin <= last + lane; begin += KEPT * WG) {
         for (var i = 0u; i < KEPT; i++) {
-            let col = begin + i * WG + lane;
+            let col = begin + i * WG;
             block[i] = Real(LOWEST);
             if (col < params.cols) { block[i] = logits[first + col]; }
         }
@@ -56,10 +56,10 @@ fn cross_entropy_backward(
             logits[first + col] = params.scale * p;
         }
     }
-    for (var begin = 0u; begin < last; begin += KEPT * WG) {
-        for (var i = 0u; i < KEPT; i++) { block[i] = logits[first + begin + i * WG + lane]; }
+    for (var begin = lane; begin < last + lane; begin += KEPT * WG) {
+        for (var i = 0u; i < KEPT; i++) { block[i] = logits[first + begin + i * WG]; }
         for (var i = 0u; i < KEPT; i++) {
-            let col = begin + i * WG + lane;
+            let col = begin + i * WG;
             var p = exp(block[i] - row_top) / row_sum;
             if (col == id_col) { p -= onehot; }
             logits[first + col] = params.scale * p;

@@ -24,10 +24,11 @@ fn gram_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     var row_at: array<u32, 8>;
     var col_at: array<u32, 8>;
     for (var i = 0u; i < 8u; i++) {
-        row_at[i] = (first + min(row + i, params.m - 1u)) * (params.k / 4u);
-        col_at[i] = (first + min(col + i, params.m - 1u)) * (params.k / 4u);
+        row_at[i] = min(row + i, params.m - 1u) * (params.k / 4u);
+        col_at[i] = min(col + i, params.m - 1u) * (params.k / 4u);
     }
-    for (var k = 0u; k < params.k / 4u; k++) {
+    let begin = first * (params.k / 4u);
+    for (var k = begin; k < begin + params.k / 4u; k++) {
         var b: array<vec4<f32>, 8>;
         for (var j = 0u; j < 8u; j++) { b[j] = x[col_at[j] + k]; }
         for (var i = 0u; i < 8u; i++) {

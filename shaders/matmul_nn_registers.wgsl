@@ -19,11 +19,13 @@ fn matmul_nn_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     let left = min(col, params.n - 4u) / 4u;
     let right = min(col + 4u, params.n - 4u) / 4u;
     var g_at: array<u32, 8>;
-    for (var i = 0u; i < 8u; i++) { g_at[i] = (group.z * params.m + min(row + i, params.m - 1u)) * (params.k / 4u); }
-    for (var k = 0u; k < params.k / 4u; k++) {
+    for (var i = 0u; i < 8u; i++) { g_at[i] = (group.z * (params.m - 1u) + min(row + i, params.m - 1u)) * (params.k / 4u); }
+    let pitch = params.k / 4u;
+    let first = group.z * pitch;  // of w's rows in fours
+    for (var k = first; k < first + pitch; k++) {
         var b: array<array<f32, 8>, 4>;
         for (var s = 0u; s < 4u; s++) {
-            let w_at = (group.z * params.k + 4u * k + s) * (params.n / 4u);
+            let w_at = (4u * k + s) * (params.n / 4u);
             let b0 = w[w_at + left];
             let b1 = w[w_at + right];
             b[s] = array(b0.x, b0.y, b0.z, b0.w, b1.x, b1.y, b1.z, b1.w);

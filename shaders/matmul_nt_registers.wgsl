@@ -19,11 +19,15 @@ fn matmul_nt_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     var acc: array<array<f32, 8>, 8>;
     var x_at: array<u32, 8>;
     var w_at: array<u32, 8>;
+    // K in fours, counted through all matrices: Mesa makes a kernel anew at every dispatch where a uniform alone decides how
+    // many rounds a loop has.
+    let pitch = params.k / 4u;
+    let first = group.z * params.m * pitch;
     for (var i = 0u; i < 8u; i++) {
-        x_at[i] = (group.z * params.m + min(row + i, params.m - 1u)) * (params.k / 4u);
-        w_at[i] = (group.z * params.n + min(col + i, params.n - 1u)) * (params.k / 4u);
+        x_at[i] = min(row + i, params.m - 1u) * pitch;
+        w_at[i] = (group.z * params.n + min(col + i, params.n - 1u)) * pitch - first;
     }
-    for (var k = 0u; k < params.k / 4u; k++) {
+    for (var k = first; k < first + pitch; k++) {
         var b: array<vec4<f32>, 8>;
         for (var j = 0u; j < 8u; j++) { b[j] = w[w_at[j] + k]; }
         for (var i = 0u; i < 8u; i++) {

@@ -9,11 +9,12 @@ struct Params {
     b_n: u32,
     b_k: u32,
 }
-@group(0) @binding(0) var<storage, read>       a: array<f32>;  // M by K
-@group(0) @binding(1) var<storage, read>       b: array<f32>;  // K by N
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;  // [M, N]
+@group(0) @binding(0) var<storage, read>       a: array<f32>;  // [matrices], M by K each
+@group(0) @binding(1) var<storage, read>       b: array<f32>;  // [matrices], K by N each
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;  // [matrices, M, N]
 @group(0) @binding(3) var<uniform>             params: Params;
 
+// Workgroups: [blocks of 64 columns, blocks of 8 rows, matrices].
 @compute @workgroup_size(8)
 fn matmul_strided(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y * 8u;
@@ -21,11 +22,14 @@ fn matmul_strided(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     var acc: array<array<f32, 8>, 8>;
     var a_at: array<u32, 8>;
     var b_at: array<u32, 8>;
+    let first = group.z * params.k;
+    let a_first = first * (params.m - params.a_k);
+    let b_first = first * (params.n - params.b_k);
     for (var i = 0u; i < 8u; i++) {
-        a_at[i] = min(row + i, params.m - 1u) * params.a_m;
-        b_at[i] = min(col + 8u * i, params.n - 1u) * params.b_n;
+        a_at[i] = a_first + min(row + i, params.m - 1u) * params.a_m;
+        b_at[i] = b_first + min(col + 8u * i, params.n - 1u) * params.b_n;
     }
-    for (var k = 0u; k < params.k; k++) {
+    for (var k = first; k < first + params.k; k++) {
         var b_k: array<f32, 8>;
         for (var j = 0u; j < 8u; j++) { b_k[j] = b[b_at[j] + k * params.b_k]; }
         for (var i = 0u; i < 8u; i++) {
@@ -36,7 +40,7 @@ fn matmul_strided(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     for (var i = 0u; i < 8u; i++) {
         for (var j = 0u; j < 8u; j++) {
             if (row + i < params.m && col + 8u * j < params.n) {
-                let at = (row + i) * params.n + col + 8u * j;
+                let at = (group.z * params.m + row + i) * params.n + col + 8u * j;
                 y[at] = select(0.0, y[at], ACCUMULATE) + acc[i][j];
             }
         }

@@ -17,6 +17,7 @@ fn sum_parts(
     let at = (group.y * count.x + group.x) * 64u + lane;
     if (at >= params.len) { return; }
     var sum = parts[at];
-    for (var part = 1u; part < params.parts; part++) { sum += parts[part * params.len + at]; }
+    let end = params.parts * params.len;
+    for (var next = at + params.len; next < end; next += params.len) { sum += parts[next]; }
     y[at] = select(vec4<f32>(), y[at], ACCUMULATE) + sum;
 }

@@ -267,7 +267,7 @@ impl Tile {
         let aligned = product.layout.is_aligned(product.mnk);
         match self {
             Self::Row => m == 1 && product.layout == Layout::Nt && product.matrices == 1,
-            Self::Strided => product.matrices == 1,
+            Self::Strided => true,
             Self::Registers => aligned,
             Self::Tile64 | Self::Tile128 => true,
             Self::Units => profile.runs(&MATMUL_NT_UNITS) && aligned && m.is_multiple_of(16) && n.is_multiple_of(16),
