@@ -7,7 +7,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read>       g: array<vec4<f32>>;  // [matrices, K, M]
 @group(0) @binding(1) var<storage, read>       x: array<vec4<f32>>;  // [matrices, K, N]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [matrices, M, N]
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // [matrices, M, N]
 @group(0) @binding(3) var<uniform>             params: Params;
 
 // Workgroups: [blocks of 64 columns, blocks of 8 rows, matrices].
@@ -15,7 +15,8 @@ struct Params {
 fn matmul_tn_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y * 8u;
     let col = (group.x * 8u + lane) * 8u;
-    var acc: array<array<f32, 8>, 8>;
+    var acc_left: array<vec4<f32>, 8>;
+    var acc_right: array<vec4<f32>, 8>;
     let top = min(row, params.m - 4u) / 4u;
     let bottom = min(row + 4u, params.m - 4u) / 4u;
     let left = min(col, params.n - 4u) / 4u;
@@ -27,17 +28,16 @@ fn matmul_tn_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
         let b0 = x[k * (params.n / 4u) + left];
         let b1 = x[k * (params.n / 4u) + right];
         let a = array(a0.x, a0.y, a0.z, a0.w, a1.x, a1.y, a1.z, a1.w);
-        let b = array(b0.x, b0.y, b0.z, b0.w, b1.x, b1.y, b1.z, b1.w);
         for (var i = 0u; i < 8u; i++) {
-            for (var j = 0u; j < 8u; j++) { acc[i][j] = fma(a[i], b[j], acc[i][j]); }
+            acc_left[i] = fma(vec4(a[i]), b0, acc_left[i]);
+            acc_right[i] = fma(vec4(a[i]), b1, acc_right[i]);
         }
     }
     for (var i = 0u; i < 8u; i++) {
-        for (var j = 0u; j < 8u; j++) {
-            if (row + i < params.m && col + j < params.n) {
-                let at = (group.z * params.m + row + i) * params.n + col + j;
-                y[at] = select(0.0, y[at], ACCUMULATE) + acc[i][j];
-            }
+        if (row + i < params.m) {
+            let at = ((group.z * params.m + row + i) * params.n + col) / 4u;
+            if (col < params.n) { y[at] = select(vec4<f32>(), y[at], ACCUMULATE) + acc_left[i]; }
+            if (col + 4u < params.n) { y[at + 1u] = select(vec4<f32>(), y[at + 1u], ACCUMULATE) + acc_right[i]; }
         }
     }
 }

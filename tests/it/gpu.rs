@@ -187,6 +187,26 @@ fn a_dispatch_beyond_the_limit_panics() {
     rec.dispatch(fill_kernel(), &[&y], &[], [1, 65_536, 1]);
 }
 
+/// A kernel with the parameters `len` and `parts`, recorded with these constants.
+fn record_sum_of_parts(constants: &[(&'static str, f64)]) {
+    let kernel = kernels::all().find(|kernel| kernel.name == "sum_parts").expect("a kernel with parameters");
+    let mut rec = recorder();
+    let [parts, y] = [[2, 8], [1, 8]].map(|shape| rec.persistent(Class::Scratch, DType::F32, "x", &shape));
+    rec.dispatch(kernel, &[&parts, &y], constants, [1, 1, 1]);
+}
+
+#[test]
+#[should_panic(expected = "sum_parts: no value of the parameter parts")]
+fn a_parameter_that_is_not_given_panics() {
+    record_sum_of_parts(&[("LEN", 2.0)]);
+}
+
+#[test]
+#[should_panic(expected = "sum_parts: parts is a u32, and 1.5 is given")]
+fn a_fraction_for_a_whole_parameter_panics() {
+    record_sum_of_parts(&[("LEN", 2.0), ("PARTS", 1.5)]);
+}
+
 fn fill_kernel() -> &'static multinorm::gpu::Kernel {
     kernels::all().find(|kernel| kernel.name == "fill").expect("a kernel fill")
 }

@@ -2,7 +2,7 @@ use multinorm::gpu::{Class, DType, Profile, Recorder};
 use multinorm::kernels::matmul::{self, Layout, Product, Tile, Variant, select, tiles};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, OUTPUTS, assert_close, full_gpu, sum};
+use crate::support::{Case, FORMS, OUTPUTS, assert_close, full_gpu, random, sum, widen};
 
 /// `[M, N, K]` below, at and beyond blocks of 8 and tiles of 64 and 128, each dimension once no multiple of 4.
 const SHAPES: [[usize; 3]; 13] = [
@@ -91,6 +91,36 @@ fn variants_of_this_adapters_features_agree_with_the_reference() {
     for mnk in [[160, 144, 100], [16, 48, 260]] {
         for layout in Layout::ALL {
             check_variants(&|| Case::on(full_gpu()), "features", layout, mnk, true);
+        }
+    }
+}
+
+#[test]
+fn operands_of_every_size_keep_their_digits() {
+    // Gradients are of any size: halves are scaled into their range by the largest number of each operand.
+    let mnk @ [m, n, _] = [160, 144, 100];
+    let scaled = |values: &[f32], scale: f32| values.iter().map(|x| scale * x).collect::<Vec<f32>>();
+    for layout in Layout::ALL {
+        let [a_shape, b_shape] = operand_shapes(layout, mnk);
+        let [a, b] = [(a_shape, 1), (b_shape, 2)].map(|(shape, seed)| random(shape[0] * shape[1], seed));
+        let mut case = Case::on(full_gpu());
+        let product = Product { layout, mnk, matrices: 1 };
+        let mut checks = Vec::new();
+        for (of_a, of_b) in [(1e-12, 1e-12), (1e-12, 1.0), (1e-6, 1e12), (1.0, 1.0), (1e12, 1e-12), (1e12, 1e12)] {
+            let (a, b) = (scaled(&a, of_a), scaled(&b, of_b));
+            let want = reference_of(layout, &widen(&a), &widen(&b), mnk);
+            let (a, b) = (case.input(&a_shape, &a), case.input(&b_shape, &b));
+            for tile in tiles(&case.rec.profile, &product) {
+                let y = case.output(&[m, n]);
+                let variant = Variant { tile, parts: 1 };
+                matmul::record(&mut case.rec, &product, variant, [&a, &b], &y, OUTPUTS[0]);
+                let tolerance = if tile == Tile::Units { SPLIT_TOLERANCE } else { TOLERANCE };
+                checks.push((format!("{layout:?} {tile:?} of {of_a:e} and {of_b:e}"), y, want.clone(), tolerance));
+            }
+        }
+        let done = case.run();
+        for (what, y, want, tolerance) in checks {
+            assert_close(what, &done.read(&y), &want, tolerance);
         }
     }
 }
