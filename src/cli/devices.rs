@@ -3,8 +3,9 @@
 use clap::Args;
 use multinorm::Result;
 use multinorm::config::{RunConfig, RunDefaults};
-use multinorm::gpu::{bytes_in_words, list_adapters};
+use multinorm::gpu::{AdapterReport, bytes_in_words, list_adapters};
 use multinorm::train::kept_variants;
+use serde_json::json;
 
 use super::DeviceArgs;
 use super::output::print_json;
@@ -18,10 +19,18 @@ pub struct DevicesArgs {
 
 pub fn run(device: &DeviceArgs, args: &DevicesArgs) -> Result<()> {
     let adapters = pollster::block_on(list_adapters(&device.choice()))?;
-    if args.json {
-        return print_json(&adapters);
-    }
     let cache = RunConfig::load(None, &[], RunDefaults::Gpu)?.data.cache_dir;
+    let kept = |adapter: &AdapterReport| {
+        kept_variants(&adapter.name, &format!("{}, {}", adapter.backend, adapter.driver), &cache)
+    };
+    if args.json {
+        let document = |adapter: &AdapterReport| {
+            let mut document = json!(adapter);
+            document["variants"]["measured"] = json!(kept(adapter));
+            document
+        };
+        return print_json(&adapters.iter().map(document).collect::<Vec<_>>());
+    }
     for adapter in &adapters {
         let mark = if adapter.selected { "*" } else { " " };
         println!("{mark} {}: {} ({}, {})", adapter.index, adapter.name, adapter.backend, adapter.device_type);
@@ -36,12 +45,11 @@ pub fn run(device: &DeviceArgs, args: &DevicesArgs) -> Result<()> {
             limits.max_compute_invocations_per_workgroup,
             limits.max_storage_buffers_per_shader_stage,
         );
-        let kept = kept_variants(&adapter.name, &format!("{}, {}", adapter.backend, adapter.driver), &cache);
-        let measured = match kept.len() {
-            0 => "none measured yet".to_owned(),
-            n => format!("{n} measured, kept in {}", cache.join("variants").display()),
+        let measured = match kept(adapter).len() {
+            _ if adapter.device_type == "software" => "chosen by rule".to_owned(),
+            0 => "chosen by rule until a run measures them".to_owned(),
+            n => format!("{n} of them measured and kept in {}", cache.join("variants").display()),
         };
-        let measured = if adapter.device_type == "software" { "by rule".to_owned() } else { measured };
         println!("     variants    matrix products by {}, {measured}", adapter.variants.matmul);
     }
     Ok(())

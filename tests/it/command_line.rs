@@ -323,6 +323,7 @@ fn devices_are_listed_and_one_is_chosen() {
             assert!(adapter[key].is_string(), "{key} of {adapter}");
         }
         assert!(adapter["features"].is_array() && adapter["limits"].is_object() && adapter["selected"].is_boolean());
+        assert!(adapter["variants"]["measured"].is_object(), "{adapter}");
     }
     let selected: Vec<_> = listed.iter().filter(|adapter| adapter["selected"] == true).collect();
     assert_eq!(selected.len(), 1, "{listed:?}");
