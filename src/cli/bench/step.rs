@@ -191,7 +191,7 @@ fn report(gpu: &Gpu, json: bool, config: &RunConfig, measured: &Measured) -> Res
                 "model_flops": flops, "utilisation_of_multiply_add": utilisation, "utilisation_of_matrix_units": of_units,
                 "ideal_bytes": ideal_bytes, "ideal_bytes_secs": ideal_secs,
                 "memory": memory, "peak_bytes": memory.total(), "ceilings": ceilings, "kernels": rows,
-                "choices": trainer.workspace().choices,
+                "variants": trainer.workspace().choices,
             }),
         ));
     }
