@@ -19,8 +19,8 @@ fn matmul_nt_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     var acc: array<array<f32, 8>, 8>;
     var x_at: array<u32, 8>;
     var w_at: array<u32, 8>;
-    // K in fours, counted through all matrices: Mesa makes a kernel anew at every dispatch where a uniform alone decides how
-    // many rounds a loop has.
+    // K in fours, counted through all matrices: Mesa recompiled the kernel at every dispatch when a uniform alone decided how
+    // many rounds this loop has.
     let pitch = params.k / 4u;
     let first = group.z * params.m * pitch;
     for (var i = 0u; i < 8u; i++) {

@@ -20,9 +20,7 @@ pub struct DevicesArgs {
 pub fn run(device: &DeviceArgs, args: &DevicesArgs) -> Result<()> {
     let adapters = pollster::block_on(list_adapters(&device.choice()))?;
     let cache = RunConfig::load(None, &[], RunDefaults::Gpu)?.data.cache_dir;
-    let kept = |adapter: &AdapterReport| {
-        kept_variants(&adapter.name, &format!("{}, {}", adapter.backend, adapter.driver), &cache)
-    };
+    let kept = |adapter: &AdapterReport| kept_variants(&adapter.profile, &adapter.name, &adapter.full_driver, &cache);
     if args.json {
         let document = |adapter: &AdapterReport| {
             let mut document = json!(adapter);
@@ -47,7 +45,7 @@ pub fn run(device: &DeviceArgs, args: &DevicesArgs) -> Result<()> {
         );
         let measured = match kept(adapter).len() {
             _ if adapter.device_type == "software" => "chosen by rule".to_owned(),
-            0 => "chosen by rule until a run measures them".to_owned(),
+            0 => format!("chosen by rule: none was measured and kept in {}", cache.join("variants").display()),
             n => format!("{n} of them measured and kept in {}", cache.join("variants").display()),
         };
         println!("     variants    matrix products by {}, {measured}", adapter.variants.matmul);

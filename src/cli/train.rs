@@ -12,7 +12,8 @@ use multinorm::config::{DataConfig, ModelConfig, OptimizerConfig, RunConfig, Run
 use multinorm::data::dataset;
 use multinorm::gpu::{Class, Form, Gpu, Memory, Profile, bytes_in_words};
 use multinorm::train::{
-    Confirmed, Event, RunPlace, Summary, check_start, confirm_variants, record_training, run as run_training,
+    Event, Measured, RunPlace, Summary, check_start, kept_variants, measure_variants, record_training,
+    run as run_training, variants_of_run,
 };
 use multinorm::{Error, Result};
 use serde_json::json;
@@ -52,7 +53,11 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     let mut gpu = device.open()?;
     let config = settings(args, &gpu.profile)?;
     eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
-    confirm(&mut gpu, std::slice::from_ref(&config))?;
+    let begun_with = args.resume.as_deref().map(variants_of_run).transpose()?.flatten();
+    match begun_with {
+        Some(choices) => gpu.profile.choices = choices,
+        None => measure(&mut gpu, std::slice::from_ref(&config))?,
+    }
     let gpu = Arc::new(gpu);
     record_training(&config, &gpu.profile)?.recorder.check_limits()?;
     let place = match &args.resume {
@@ -99,11 +104,10 @@ fn settings(args: &TrainArgs, profile: &Profile) -> Result<RunConfig> {
 }
 
 /// Measures which variants of the products are the fastest here, where no earlier run did, and says what came of it.
-pub fn confirm(gpu: &mut Gpu, runs: &[RunConfig]) -> Result<()> {
-    let Confirmed { measured, overruled, by_rule, secs } = pollster::block_on(confirm_variants(gpu, runs))?;
-    if measured > 0 {
-        let rest = if by_rule > 0 { format!(", {by_rule} left as they are") } else { String::new() };
-        eprintln!("variants   {measured} products measured in {secs:.1} s, {overruled} changed{rest}");
+pub fn measure(gpu: &mut Gpu, runs: &[RunConfig]) -> Result<()> {
+    let Measured { measured, overruled, by_rule, secs } = pollster::block_on(measure_variants(gpu, runs))?;
+    if measured + by_rule > 0 {
+        eprintln!("variants   {measured} products measured in {secs:.1} s, {overruled} changed; {by_rule} go by rule");
     }
     Ok(())
 }
@@ -180,8 +184,8 @@ fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     let (name, profile) = match device.open() {
         Ok(mut gpu) => {
             // What a product leaves in memory on its way depends on its variant.
-            let config = settings(args, &gpu.profile)?;
-            confirm(&mut gpu, std::slice::from_ref(&config))?;
+            let cache = settings(args, &gpu.profile)?.data.cache_dir;
+            gpu.profile.choices = kept_variants(&gpu.profile, &gpu.adapter_name, &gpu.driver, &cache);
             (gpu.adapter_name.clone(), gpu.profile.clone())
         }
         Err(Error::NoAdapter(_)) => {

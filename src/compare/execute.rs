@@ -18,7 +18,7 @@ use crate::checkpoint::{latest_checkpoint, prune_checkpoints, write_atomic};
 use crate::config::OptimizerConfig;
 use crate::data::dataset::Dataset;
 use crate::gpu::Gpu;
-use crate::train::{self, RunPlace, SpectrumRecord};
+use crate::train::{self, RunPlace, SpectrumRecord, keep_variants_of_run};
 use crate::{Error, Result};
 
 /// Where a comparison stands and how it was asked for.
@@ -73,6 +73,9 @@ pub async fn run(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Comparison> {
     plan.claim(&place.folder, &gpu.adapter_name, described(&dataset)?)?;
+    if !gpu.profile.choices.is_empty() {
+        keep_variants_of_run(&place.folder, &gpu.profile.choices)?;
+    }
     let mut execution = Execution {
         gpu,
         dataset,

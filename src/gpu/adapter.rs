@@ -55,6 +55,12 @@ pub struct AdapterReport {
     pub variants: VariantsReport,
     /// Whether a command would use this one.
     pub selected: bool,
+    /// What an open device would tell as its driver.
+    #[serde(skip)]
+    pub full_driver: String,
+    /// What a recorder would know of it.
+    #[serde(skip)]
+    pub profile: Profile,
 }
 
 /// The limits that decide what fits.
@@ -189,6 +195,8 @@ fn report(index: usize, adapter: &wgpu::Adapter, selected: bool) -> AdapterRepor
             timestamps: profile.timestamps,
         },
         selected,
+        full_driver: full_driver_name(&info),
+        profile,
     }
 }
 
@@ -202,7 +210,12 @@ fn device_type_name(device_type: wgpu::DeviceType) -> &'static str {
     }
 }
 
+/// Backend, driver and version in one string.
+pub(super) fn full_driver_name(info: &wgpu::AdapterInfo) -> String {
+    format!("{}, {}", info.backend, driver_name(info))
+}
+
 /// Driver and version in one string.
-pub(super) fn driver_name(info: &wgpu::AdapterInfo) -> String {
+fn driver_name(info: &wgpu::AdapterInfo) -> String {
     format!("{} {}", info.driver, info.driver_info).trim().to_string()
 }

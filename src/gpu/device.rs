@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[cfg(not(target_arch = "wasm32"))]
 use std::task::{Context, Poll, Waker};
 
-use super::adapter::{AdapterChoice, driver_name};
+use super::adapter::{AdapterChoice, full_driver_name};
 use super::kernel::Kernel;
 use super::profile::{Form, Profile, has_matrix_units, useful_features};
 use crate::{Error, Result};
@@ -140,7 +140,7 @@ impl Gpu {
             } else {
                 info.name.clone()
             },
-            driver: format!("{}, {}", info.backend, driver_name(info)),
+            driver: full_driver_name(info),
             backend: info.backend.to_string(),
             device,
             queue,

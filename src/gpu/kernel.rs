@@ -74,12 +74,12 @@ pub struct Binding<'a> {
     pub shape: &'a str,
 }
 
-/// A number that every dispatch tells its kernel: a member of `struct Params`, which is bound as a uniform after the tensors.
+/// A number that every dispatch passes to its kernel: a member of `struct Params`, which is bound as a uniform after the tensors.
 ///
 /// An override makes a pipeline of its own of every value; a parameter does not, and compiles sooner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Param {
-    /// The member's name; who records a dispatch writes it in capitals, like an override's.
+    /// The member's name; callers of [`super::Recorder::dispatch`] write it in capitals, like an override's.
     pub name: &'static str,
     /// Whether it is an `f32`; else a `u32`.
     pub is_float: bool,
@@ -192,7 +192,7 @@ impl std::hash::Hash for Kernel {
     }
 }
 
-/// Whether this is a page, and no browser has what a kernel needs: then its text need not be downloaded.
+/// Whether this is a page, where wgpu 30 offers nothing of what a kernel needs: then its text need not be downloaded.
 pub(crate) const fn in_no_browser(needs: &[Need]) -> bool {
     let mut at = 0;
     while at < needs.len() {

@@ -47,7 +47,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Which sizes of cooperative matrices there are only the adapter itself can tell: [`has_matrix_units`].
+    /// Only the adapter can tell which sizes of cooperative matrices it has: [`has_matrix_units`].
     pub(super) fn of(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Self {
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let subgroups = features.contains(wgpu::Features::SUBGROUP);

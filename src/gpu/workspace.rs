@@ -38,7 +38,7 @@ pub(super) struct Plan {
     pub steps: Vec<Step>,
     /// Bind groups of the caller's buffers, those of the last replay first.
     pub lent: Vec<LentSet>,
-    /// They in their order, in pieces that are made so many times over.
+    /// The steps in order, in pieces that are made so many times over.
     pieces: Vec<(Range<usize>, usize)>,
 }
 
@@ -296,7 +296,6 @@ pub(super) async fn create_buffer(
     let validation = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
     let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(label),
-        // WebGPU wants multiples of 4, and a uniform of at least its struct.
         size: bytes,
         usage,
         mapped_at_creation: false,

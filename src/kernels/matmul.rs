@@ -129,7 +129,8 @@ const BUSY: usize = 256;
 const MANY: usize = 4 * BUSY;
 /// Depths that a part has at least: fewer cost more in the sum of the parts than they gain.
 const LEAST_PART: usize = 64;
-/// Depths that matrix units sum at most: their sums lose digits as they grow (2e-5 of a product's size here).
+/// Depths that matrix units sum at most: their sums lose digits as they grow, to 2e-5 of a product's size at 2048 depths and
+/// 6e-5 at 4096.
 const MOST_UNITS_PART: usize = 2048;
 /// Floating-point operations from which a product is worth the measuring of its operands, or a kernel of its own.
 const LEAST_UNITS_FLOPS: u64 = 500_000_000;
@@ -182,8 +183,13 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
             return whole(blocks);
         }
         // A part is whole rounds of 16 depths, and may be one longer.
-        let parts = Tile::Tile64.rounds(product.layout, aligned, k).div_ceil(MOST_ROUNDS - 17);
-        return Variant { tile: Tile::Tile64, parts: parts.min(most_parts) };
+        let rounds = Tile::Tile64.rounds(product.layout, aligned, k);
+        let parts = rounds.div_ceil(MOST_ROUNDS - 17).min(most_parts);
+        assert!(
+            rounds.div_ceil(parts) <= MOST_ROUNDS,
+            "{product:?} is too deep for a software adapter, which counts rounds"
+        );
+        return Variant { tile: Tile::Tile64, parts };
     }
     if !aligned && product.flops() < LEAST_UNITS_FLOPS && Tile::Strided.serves(profile, product) {
         return whole(Tile::Strided); // compiles sooner than it would save
@@ -199,7 +205,10 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
     let is_large = product.flops() >= LEAST_UNITS_FLOPS && m.min(n) >= 64;
     if profile.splits_f32 && is_large && Tile::Units.serves(profile, product) {
         let Variant { tile, parts } = split(Tile::Units, 128);
-        return Variant { tile, parts: parts.max(k.div_ceil(MOST_UNITS_PART).min(most_parts)) };
+        let variant = Variant { tile, parts: parts.max(k.div_ceil(MOST_UNITS_PART)) };
+        if variant.serves(profile, product) {
+            return variant;
+        }
     }
     let large = split(Tile::Tile128, 128);
     if large.parts * tiles(128) * 5 >= BUSY * 4 && k / large.parts >= 4 * LEAST_PART {
@@ -215,8 +224,9 @@ impl Variant {
             Tile::Row | Tile::Strided | Tile::Registers => 1,
             Tile::Tile64 | Tile::Tile128 | Tile::Units => product.most_parts(),
         };
-        let is_exact_enough = self.tile != Tile::Units || profile.splits_f32;
-        self.tile.serves(profile, product) && is_exact_enough && (1..=most_parts).contains(&self.parts)
+        let is_exact_enough = self.tile != Tile::Units
+            || profile.splits_f32 && product.mnk[2].div_ceil(self.parts.max(1)) <= MOST_UNITS_PART;
+        self.tile.serves(profile, product) && (1..=most_parts).contains(&self.parts) && is_exact_enough
     }
 }
 
@@ -329,6 +339,20 @@ pub fn nt(rec: &mut Recorder, x: &Tensor, w: &Tensor, y: &Tensor, output: Output
 /// y (+)= g·w for g `[M, K]`, w `[K, N]`, y `[M, N]`: the gradient of a linear layer's input.
 pub fn nn(rec: &mut Recorder, g: &Tensor, w: &Tensor, y: &Tensor, output: Output) {
     product(rec, Layout::Nn, [g, w], y, output);
+}
+
+/// y = g·w for as many matrices as stand one after the other in tensors of three dimensions, each to the bits that it comes to
+/// alone: by the tile that is chosen for one of them, in one part.
+pub fn nn_of_each(rec: &mut Recorder, g: &Tensor, w: &Tensor, y: &Tensor) {
+    let product = Product::of(Layout::Nn, [g, w], y);
+    let one = Product { matrices: 1, ..product };
+    let tile = select(&rec.profile, &one).tile;
+    let exact = Variant { tile: Tile::Tile64, parts: 1 };
+    let wanted = Variant { tile, parts: 1 };
+    // A row, and sums too long for matrix units, have no such variant.
+    let variant = if wanted.serves(&rec.profile, &product) && tile != Tile::Row { wanted } else { exact };
+    rec.chose(product.what(&rec.profile), variant.to_string(), product.flops());
+    record(rec, &product, variant, [g, w], y, Output::Write);
 }
 
 /// y (+)= gᵀ·x for g `[K, M]`, x `[K, N]`, y `[M, N]`: the gradient of a linear layer's weight.

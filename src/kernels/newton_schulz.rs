@@ -1,7 +1,7 @@
 //! The spectral pass: Newton–Schulz steps X ← (aI + bA + cA²)·X with A = X·Xᵀ, on the smaller side.
 
 use super::scaled::{Scaled, WholeNorm, whole_factor};
-use super::{LANES, Output, flag, matmul};
+use super::{LANES, flag, matmul};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -48,7 +48,7 @@ pub fn newton_schulz(rec: &mut Recorder, x: &Scaled, y: &Tensor, steps: &[[f64; 
             symmetric_product(rec, &wide[0], &factor, &gram, [1.0, 0.0, 0.0]);
             symmetric_product(rec, &gram, &gram, &factor, [c, b, a]);
         }
-        matmul::nn(rec, &factor, &wide[0], &wide[1], Output::Write);
+        matmul::nn_of_each(rec, &factor, &wide[0], &wide[1]);
         wide.swap(0, 1);
     }
     let constants = [&shape[..], &[("SCALE", scale)]].concat();

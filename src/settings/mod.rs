@@ -1,4 +1,4 @@
-//! What settings are read and checked by, and the plain data that rooms of every floor share: the model's shape, the text
+//! What settings are read and checked by, and the plain data that modules of every layer share: the model's shape, the text
 //! and the passes.
 //!
 //! [`Section`] is one section of CONFIG.toml; [`check`] has the ranges. [`crate::config`] puts a whole run together and

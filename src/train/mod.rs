@@ -32,4 +32,4 @@ pub use samples::GradientSample;
 pub use spectra::{Followed, PassSeen, SpectrumRecord, follow_passes};
 pub use trainer::{Snapshot, Trainer};
 #[cfg(not(target_arch = "wasm32"))]
-pub use variants::{Confirmed, confirm_variants, kept_variants};
+pub use variants::{Measured, keep_variants_of_run, kept_variants, measure_variants, variants_of_run};

@@ -24,7 +24,8 @@ impl Part {
         self.plans.iter().map(|plan| plan.name()).collect()
     }
 
-    /// What is due of this part of a step, counted from 0: what is renewed is renewed once.
+    /// What is due of this part of a step, counted from 0: what is due at an interval is made once a step, with its first
+    /// direction.
     pub fn due(&self, step: u64) -> Due {
         if self.query == 0 { Due::Step(step) } else { Due::None }
     }

@@ -13,6 +13,7 @@ use super::event::Event;
 use super::report::StepReport;
 use super::spectra_log::SpectraLog;
 use super::trainer::{Snapshot, Trainer};
+use super::variants::keep_variants_of_run;
 use crate::checkpoint::{
     Checkpoint, MetricsLog, NamedTensor, Resumed, TrainerState, latest_checkpoint, load_checkpoint, load_config,
     load_model, prune_checkpoints, resolve_model_dir, save_checkpoint, write_atomic,
@@ -137,6 +138,7 @@ impl<'a> Run<'a> {
         let vocab_size = config.model.vocab_size;
         let baseline = bigram_loss(&dataset.train, &dataset.validation, vocab_size, Some(n_predicted))?;
 
+        let choices = gpu.profile.choices.clone();
         let mut trainer = Trainer::new(gpu, config, dataset.clone()).await?;
         let (mut best_eval_loss, mut final_loss) = (None, f64::NAN);
         if let Some(resumed) = resumed {
@@ -148,6 +150,9 @@ impl<'a> Run<'a> {
         }
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         write_atomic(&folder.join("config.toml"), trainer.config().to_toml().as_bytes())?;
+        if !choices.is_empty() {
+            keep_variants_of_run(folder, &choices)?;
+        }
         let first_step = trainer.step_number();
         let log = if place.resume { MetricsLog::resume(folder, first_step)? } else { MetricsLog::create(folder)? };
         let wants_spectra = trainer.config().spectra.every > 0;

@@ -14,24 +14,23 @@ use crate::kernels::matmul::{self, Product, Variant};
 use crate::kernels::{Output, random};
 use crate::{Error, Result};
 
-/// Seconds after which no other product is measured: one that was begun is finished, and compiling its kernels takes the
-/// slowest driver seen here most of another second.
+/// Seconds of measuring after which no other product is begun; the one at hand is finished.
 const BUDGET_SECS: f64 = 1.0;
 /// How much faster a variant must be than the one by rule to take its place: less is noise.
 const LEAST_GAIN: f64 = 1.03;
-/// Floating-point operations of a product below which its variant hardly matters.
+/// Floating-point operations of all products of one shape together below which their variant hardly matters.
 const LEAST_FLOPS: u64 = 100_000_000;
 /// Largest difference of two variants' results, over the root mean square: sums of halves come to 6e-5 at most.
 const AGREEMENT: f64 = 3e-4;
 
 /// What became of the products of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Confirmed {
+pub struct Measured {
     /// Products that were measured now.
     pub measured: usize,
     /// Those of them whose variant by rule was overruled.
     pub overruled: usize,
-    /// Products that had to go by rule, for want of time.
+    /// Products that go by rule because time ran out, or because a variant does not fit the adapter.
     pub by_rule: usize,
     /// Seconds that it took.
     pub secs: f64,
@@ -39,71 +38,118 @@ pub struct Confirmed {
 
 /// What was chosen on one adapter, by one version of its driver and of this program.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Kept {
+struct Chosen {
     adapter: String,
     driver: String,
+    /// What there was to choose from.
+    features: String,
     version: String,
     choices: BTreeMap<String, String>,
 }
 
-/// Gives the profile of `gpu` the variants that are the fastest for the products of these runs: those that an earlier run measured
-/// and kept in `data.cache_dir`, and, for products that none has met, those that are measured now.
+/// Gives the profile of `gpu` the variants that are the fastest for the products of these runs: those that an earlier run
+/// measured and kept in `data.cache_dir`, and, for products that none has met, those that are measured now.
 ///
 /// What is kept stays: runs of one program on one adapter and driver choose alike, and so end in the same bits. Where time
 /// runs out the variant by rule is kept. A software adapter always goes by rule, and so do runs of which the first has
-/// `train.measure_variants = false`.
+/// `train.measure_variants = false`, and runs that do not fit the adapter.
 ///
 /// Errors: products of two variants that disagree, a device that fails, a folder that cannot be written.
-pub async fn confirm_variants(gpu: &mut Gpu, runs: &[RunConfig]) -> Result<Confirmed> {
-    let began = Instant::now();
+pub async fn measure_variants(gpu: &mut Gpu, runs: &[RunConfig]) -> Result<Measured> {
     let Some(first) = runs.first().filter(|first| first.train.measure_variants && !gpu.profile.software) else {
-        return Ok(Confirmed::default());
+        return Ok(Measured::default());
     };
     let path = place(&gpu.adapter_name, &gpu.driver, &first.data.cache_dir);
-    let mut kept = read(&gpu.adapter_name, &gpu.driver, &path);
-    gpu.profile.choices = kept.choices.clone();
+    gpu.profile.choices = read(gpu, &path).choices;
     let mut flops_of: BTreeMap<String, u64> = BTreeMap::new();
     for run in runs {
-        for (what, choice) in record_training(run, &gpu.profile)?.recorder.choices() {
+        let recorder = record_training(run, &gpu.profile)?.recorder;
+        if recorder.check_limits().is_err() {
+            continue; // whoever trains it says so, in other words
+        }
+        for (what, choice) in recorder.choices() {
             *flops_of.entry(what.clone()).or_default() += choice.flops;
         }
     }
-    flops_of.retain(|what, flops| *flops >= LEAST_FLOPS && !kept.choices.contains_key(what));
+    flops_of.retain(|what, flops| *flops >= LEAST_FLOPS && !gpu.profile.choices.contains_key(what));
     let mut asked: Vec<(String, u64)> = flops_of.into_iter().collect();
     asked.sort_by_key(|&(_, flops)| std::cmp::Reverse(flops));
-    let mut confirmed = Confirmed::default();
+    let began = Instant::now();
+    let mut result = Measured::default();
+    let mut found = BTreeMap::new();
     for (what, _) in asked {
         let Some((product, high)) = Product::of_words(&what) else { continue };
         let profile = Profile { splits_f32: high, ..gpu.profile.clone() };
         let candidates = matmul::candidates(&profile, &product);
-        let mut fastest = candidates[0];
-        if candidates.len() > 1 && began.elapsed().as_secs_f64() < BUDGET_SECS {
-            fastest = measure(gpu, &profile, &product, &candidates).await?;
-            confirmed.measured += 1;
-            confirmed.overruled += usize::from(fastest != candidates[0]);
-        } else {
-            confirmed.by_rule += usize::from(candidates.len() > 1);
+        if candidates.len() < 2 {
+            continue;
         }
-        kept.choices.insert(what, fastest.to_string());
+        let in_time = began.elapsed().as_secs_f64() < BUDGET_SECS;
+        let fastest = match in_time {
+            true => measure(gpu, &profile, &product, &candidates).await,
+            false => Ok(None),
+        };
+        let fastest = match fastest {
+            Err(Error::TooLarge(_)) => None,
+            other => other?,
+        };
+        match fastest {
+            Some(_) => result.measured += 1,
+            None => result.by_rule += 1,
+        }
+        result.overruled += usize::from(fastest.is_some_and(|fastest| fastest != candidates[0]));
+        found.insert(what, fastest.unwrap_or(candidates[0]).to_string());
     }
-    if kept.choices != gpu.profile.choices {
-        let folder = path.parent().expect("a file in a folder");
-        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let text = serde_json::to_string_pretty(&kept).expect("plain data");
-        write_atomic(&path, text.as_bytes())?;
-        gpu.profile.choices = kept.choices;
+    if !found.is_empty() {
+        keep(gpu, &path, found)?;
     }
-    confirmed.secs = began.elapsed().as_secs_f64();
-    Ok(confirmed)
+    result.secs = began.elapsed().as_secs_f64();
+    Ok(result)
 }
 
-/// The variants that earlier runs on an adapter kept in a cache folder, by what they are for; `driver` is [`Gpu::driver`].
-pub fn kept_variants(adapter: &str, driver: &str, cache_dir: &Path) -> BTreeMap<String, String> {
-    read(adapter, driver, &place(adapter, driver, cache_dir)).choices
+/// Adds what was found to what is kept, and tells the profile: what another run has kept meanwhile stays.
+fn keep(gpu: &mut Gpu, path: &Path, found: BTreeMap<String, String>) -> Result<()> {
+    let folder = path.parent().expect("a file in a folder");
+    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    let mut chosen = read(gpu, path);
+    for (what, variant) in found {
+        chosen.choices.entry(what).or_insert(variant);
+    }
+    write_atomic(path, serde_json::to_string_pretty(&chosen).expect("plain data").as_bytes())?;
+    gpu.profile.choices = chosen.choices;
+    Ok(())
+}
+
+/// The variants that earlier runs on this adapter kept in a cache folder, by what they are for.
+pub fn kept_variants(profile: &Profile, adapter: &str, driver: &str, cache_dir: &Path) -> BTreeMap<String, String> {
+    read_of(profile, adapter, driver, &place(adapter, driver, cache_dir)).choices
+}
+
+/// The file of a run's folder that holds the variants it is made of: with them it goes on to the same bits.
+const FILE: &str = "variants.json";
+
+/// Keeps the variants of a run in its folder.
+///
+/// Errors: a folder that cannot be written.
+pub fn keep_variants_of_run(folder: &Path, choices: &BTreeMap<String, String>) -> Result<()> {
+    let text = serde_json::to_string_pretty(choices).expect("plain data");
+    write_atomic(&folder.join(FILE), text.as_bytes())
+}
+
+/// The variants that a run was begun with, if its folder says so.
+///
+/// Errors: a file that cannot be read.
+pub fn variants_of_run(folder: &Path) -> Result<Option<BTreeMap<String, String>>> {
+    let path = folder.join(FILE);
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(Error::io("read", &path))?,
+    };
+    serde_json::from_str(&text).map(Some).map_err(|error| Error::checkpoint(&path, error.to_string()))
 }
 
 /// The fastest of several variants that agree; the first, where no other is faster by more than noise.
-async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[Variant]) -> Result<Variant> {
+async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[Variant]) -> Result<Option<Variant>> {
     let mut rec = Recorder::new(profile);
     let mut tensor = |name: &str, shape: [usize; 2]| {
         let shape = [&[product.matrices], &shape[..]].concat();
@@ -150,7 +196,7 @@ async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[
     }
     let fastest = (0..times.len()).min_by(|&a, &b| times[a].total_cmp(&times[b])).expect("a candidate");
     log::debug!("{}: {candidates:?} take {times:?} s", product.what(profile));
-    Ok(candidates[if times[0] > LEAST_GAIN * times[fastest] { fastest } else { 0 }])
+    Ok(Some(candidates[if times[0] > LEAST_GAIN * times[fastest] { fastest } else { 0 }]))
 }
 
 /// One file an adapter and driver.
@@ -165,17 +211,25 @@ fn place(adapter: &str, driver: &str, cache_dir: &Path) -> PathBuf {
 }
 
 /// What is kept there, if it is of this adapter, driver and program.
-fn read(adapter: &str, driver: &str, path: &Path) -> Kept {
-    let own = Kept {
+fn read(gpu: &Gpu, path: &Path) -> Chosen {
+    read_of(&gpu.profile, &gpu.adapter_name, &gpu.driver, path)
+}
+
+fn read_of(profile: &Profile, adapter: &str, driver: &str, path: &Path) -> Chosen {
+    let Profile { form, f16, subgroup_lanes, matrix_units, .. } = profile;
+    let own = Chosen {
         adapter: adapter.into(),
         driver: driver.into(),
+        features: format!("{form:?}, f16 {f16}, subgroups {subgroup_lanes:?}, matrix units {matrix_units}"),
         version: env!("CARGO_PKG_VERSION").into(),
         choices: BTreeMap::new(),
     };
     let Ok(text) = std::fs::read_to_string(path) else { return own };
-    match serde_json::from_str::<Kept>(&text) {
-        Ok(kept) if (&kept.adapter, &kept.driver, &kept.version) == (&own.adapter, &own.driver, &own.version) => kept,
-        Ok(_) => own,
+    match serde_json::from_str::<Chosen>(&text) {
+        Ok(mut kept) => {
+            let choices = std::mem::take(&mut kept.choices);
+            if kept == own { Chosen { choices, ..own } } else { own }
+        }
         Err(error) => {
             log::warn!("{}: {error}: variants are measured again", path.display());
             own

@@ -1,11 +1,12 @@
 //! Which variants of the products are measured, and what becomes of them.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use multinorm::config::{RunConfig, RunDefaults};
 use multinorm::gpu::{Class, DType, Form, Gpu, Profile, Recorder};
 use multinorm::kernels::matmul::{self, Layout, Product, Tile, Variant, candidates, select};
-use multinorm::train::{confirm_variants, kept_variants, record_training};
+use multinorm::train::{keep_variants_of_run, kept_variants, measure_variants, record_training, variants_of_run};
 use pollster::block_on;
 use serde_json::{Value, json};
 
@@ -43,18 +44,18 @@ fn variants_are_measured_once_and_kept() {
     let place = tempfile::tempdir().unwrap();
     let config = run(place.path());
     let mut gpu = as_a_gpu();
-    let first = block_on(confirm_variants(&mut gpu, std::slice::from_ref(&config))).unwrap();
+    let first = block_on(measure_variants(&mut gpu, std::slice::from_ref(&config))).unwrap();
     assert!(first.measured >= 1, "{first:?}");
     let choices = gpu.profile.choices.clone();
     assert!(choices.len() >= first.measured, "{choices:?}");
-    assert_eq!(kept_variants(&gpu.adapter_name, &gpu.driver, place.path()), choices);
+    assert_eq!(kept_variants(&gpu.profile, &gpu.adapter_name, &gpu.driver, place.path()), choices);
     let recorded = record_training(&config, &gpu.profile).unwrap().recorder;
     for (what, variant) in &choices {
         assert_eq!(recorded.choices()[what].variant, *variant, "{what}");
     }
 
     let mut again = as_a_gpu();
-    let second = block_on(confirm_variants(&mut again, std::slice::from_ref(&config))).unwrap();
+    let second = block_on(measure_variants(&mut again, std::slice::from_ref(&config))).unwrap();
     assert_eq!((second.measured, second.by_rule, &again.profile.choices), (0, 0, &choices), "all is known");
 
     // What was kept overrules the rule, as long as it is of this program and can serve.
@@ -65,17 +66,17 @@ fn variants_are_measured_once_and_kept() {
     let other = if rule.tile == Tile::Tile64 { "tile_128" } else { "tile_64" };
     kept["choices"][what] = json!(other);
     fs::write(&file, kept.to_string()).unwrap();
-    block_on(confirm_variants(&mut again, std::slice::from_ref(&config))).unwrap();
+    block_on(measure_variants(&mut again, std::slice::from_ref(&config))).unwrap();
     assert_eq!(record_training(&config, &again.profile).unwrap().recorder.choices()[what].variant, other);
     kept["choices"][what] = json!("tile_64 in 9999 parts");
     fs::write(&file, kept.to_string()).unwrap();
-    block_on(confirm_variants(&mut again, std::slice::from_ref(&config))).unwrap();
+    block_on(measure_variants(&mut again, std::slice::from_ref(&config))).unwrap();
     assert_eq!(record_training(&config, &again.profile).unwrap().recorder.choices()[what].variant, rule.to_string());
     kept["version"] = json!("0.0.0");
     fs::write(&file, kept.to_string()).unwrap();
-    assert!(kept_variants(&gpu.adapter_name, &gpu.driver, place.path()).is_empty(), "another program's");
+    assert!(kept_variants(&gpu.profile, &gpu.adapter_name, &gpu.driver, place.path()).is_empty(), "another program's");
     fs::write(&file, "{").unwrap();
-    assert!(kept_variants(&gpu.adapter_name, &gpu.driver, place.path()).is_empty(), "half a file");
+    assert!(kept_variants(&gpu.profile, &gpu.adapter_name, &gpu.driver, place.path()).is_empty(), "half a file");
 }
 
 fn product() -> Product {
@@ -87,10 +88,32 @@ fn nothing_is_measured_on_a_software_adapter_or_where_it_is_switched_off() {
     let place = tempfile::tempdir().unwrap();
     let mut config = run(place.path());
     let mut software = own_gpu(Form::Registers);
-    assert_eq!(block_on(confirm_variants(&mut software, std::slice::from_ref(&config))).unwrap().measured, 0);
+    assert_eq!(block_on(measure_variants(&mut software, std::slice::from_ref(&config))).unwrap().measured, 0);
     config.train.measure_variants = false;
-    assert_eq!(block_on(confirm_variants(&mut as_a_gpu(), &[config])).unwrap().measured, 0);
+    assert_eq!(block_on(measure_variants(&mut as_a_gpu(), &[config])).unwrap().measured, 0);
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "and nothing is kept");
+}
+
+#[test]
+fn a_run_goes_on_with_the_variants_that_its_folder_names() {
+    let place = tempfile::tempdir().unwrap();
+    assert_eq!(variants_of_run(place.path()).unwrap(), None, "a run of before, or of a software adapter");
+    let choices = BTreeMap::from([("product nt 1x2x3 of 1, high".to_owned(), "tile_64".to_owned())]);
+    keep_variants_of_run(place.path(), &choices).unwrap();
+    assert_eq!(variants_of_run(place.path()).unwrap(), Some(choices));
+    fs::write(place.path().join("variants.json"), "{").unwrap();
+    let message = variants_of_run(place.path()).unwrap_err().to_string();
+    assert!(message.contains("variants.json"), "{message}");
+}
+
+#[test]
+fn runs_that_do_not_fit_are_not_measured() {
+    let place = tempfile::tempdir().unwrap();
+    let config = run(place.path());
+    let mut gpu = as_a_gpu();
+    gpu.profile.max_binding_bytes = 1 << 16;
+    let measured = block_on(measure_variants(&mut gpu, &[config])).unwrap();
+    assert_eq!((measured.measured, measured.by_rule), (0, 0));
 }
 
 #[test]
