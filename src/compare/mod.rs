@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! plan.json                    what this folder compares
+//! variants.json                which kernels its products are made of, on a GPU that measured them
 //! costs/NAME.json              memory and time of an optimizer's update
 //! spectra/NAME.json            what its passes do to a gradient at the end of its best run
 //! runs/NAME-x0.5-seed0/        a run's folder, with outcome.json once it has ended
