@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::group::{Group, Kept};
-use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::shared::check_width;
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
@@ -117,6 +117,7 @@ impl Method for Adafactor {
     }
 
     fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        not_in_a_page();
         let Self { decay_rate, eps1, eps2, clip_threshold, relative_step, scale_parameter, weight_decay } = *self;
         let hyper = reference::adafactor::Adafactor {
             decay_rate,

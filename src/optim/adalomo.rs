@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::adafactor::Adafactor;
 use super::group::{Group, Kept};
-use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
 use crate::gpu::Recorder;
@@ -89,6 +89,7 @@ impl Method for Adalomo {
     }
 
     fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        not_in_a_page();
         self.as_adafactor().reference(parameter)
     }
 }

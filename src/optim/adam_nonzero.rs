@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use super::group::{Group, Kept, tensors};
-use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::shared::read_betas;
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
@@ -144,6 +144,7 @@ impl Method for AdamNonzero {
     }
 
     fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        not_in_a_page();
         let Self { beta1, beta2, eps, weight_decay, start, start_scale, start_batches, bias_correction } = *self;
         let from_data = start == SecondMomentStart::Data;
         let hyper = reference::adam_nonzero::AdamNonzero {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::group::{Group, Kept, tensors};
-use super::method::{Method, ReferenceParameter, ReferenceStep, SeenStep};
+use super::method::{Method, ReferenceParameter, ReferenceStep, SeenStep, not_in_a_page};
 use super::shared::read_betas;
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
@@ -80,6 +80,7 @@ impl Method for Adamw {
     }
 
     fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        not_in_a_page();
         let Self { beta1, beta2, eps, weight_decay } = *self;
         let hyper = reference::adamw::AdamW { beta1, beta2, eps, weight_decay };
         let mut state = reference::adamw::State::new(parameter.len());

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use super::group::{Group, Kept, tensors};
-use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::shared::{check_matrix, check_rank, rank_for, rank_in_words, read_betas};
 use super::update::{Parameter, StateSpec, StepTensors, Update};
 use crate::Result;
@@ -162,6 +162,7 @@ impl Method for Apollo {
     }
 
     fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        not_in_a_page();
         let ReferenceParameter { sides: [m, n], random, .. } = *parameter;
         let hyper = reference::apollo::Apollo {
             rank: rank_for(self.rank, m.min(n)),

@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use super::group::{Group, Kept};
-use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
 use crate::gpu::Recorder;
@@ -84,6 +84,7 @@ impl Method for ExtrapolatedSgd {
 
     /// The gradient is given: where it was taken is not seen here.
     fn reference(&self, _: &ReferenceParameter) -> Box<ReferenceStep> {
+        not_in_a_page();
         let weight_decay = self.weight_decay;
         Box::new(move |w, step| reference::extrapolated_sgd::step(w, &step.clipped(), step.rate(), weight_decay))
     }

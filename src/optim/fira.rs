@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::apollo::{LIMIT_EPS, limited_step};
 use super::galore::{Galore, sides};
 use super::group::{Group, Kept, tensors};
-use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::shared::{check_matrix, rank_in_words};
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
@@ -97,6 +97,7 @@ impl Method for Fira {
     }
 
     fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        not_in_a_page();
         self.galore.reference_with(Some(self.growth_limit), parameter)
     }
 }

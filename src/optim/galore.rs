@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use super::group::{Group, Kept, tensors};
-use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::shared::{check_matrix, check_rank, rank_for, rank_in_words, read_betas};
 use super::update::{Parameter, StateSpec, StepTensors, Update};
 use crate::Result;
@@ -104,6 +104,7 @@ impl Method for Galore {
     }
 
     fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        not_in_a_page();
         self.reference_with(None, parameter)
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::group::{Group, Kept, tensors};
-use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::shared::{check_matrix, check_width, read_betas};
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
@@ -95,6 +95,7 @@ impl Method for HFac {
     }
 
     fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        not_in_a_page();
         let Self { beta1, beta2, eps, clip_threshold, weight_decay } = *self;
         let hyper = reference::h_fac::HFac { beta1, beta2, eps, clip_threshold, weight_decay };
         let [m, n] = parameter.sides;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::group::{Group, Kept};
-use super::method::{Method, ReferenceParameter, ReferenceStep, SeenStep};
+use super::method::{Method, ReferenceParameter, ReferenceStep, SeenStep, not_in_a_page};
 use super::shared::read_betas;
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
@@ -76,6 +76,7 @@ impl Method for Lion {
     }
 
     fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        not_in_a_page();
         let Self { beta1, beta2, weight_decay } = *self;
         let hyper = reference::lion::Lion { beta1, beta2, weight_decay };
         let mut exp_avg = vec![0.0; parameter.len()];

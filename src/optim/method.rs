@@ -129,6 +129,14 @@ pub(super) struct Subspace {
     pub interval: u32,
 }
 
+/// Stands at the beginning of every [`Method::reference`]: a page asks for none, and need not download its mathematics.
+#[inline(always)]
+pub(super) fn not_in_a_page() {
+    if cfg!(target_arch = "wasm32") {
+        unreachable!("a page has no reference of an update");
+    }
+}
+
 pub(super) fn refuse_gradients(role: Role) -> Error {
     let message = "is a zeroth-order method, which takes losses and no gradient";
     Error::config(format!("{}.name", section_of(role)), message)

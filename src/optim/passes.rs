@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::group::{Group, Kept};
 use super::iterate::{Iterate, sequence};
-use super::method::{Method, ReferenceParameter, ReferenceStep, Step};
+use super::method::{Method, ReferenceParameter, ReferenceStep, Step, not_in_a_page};
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::gpu::{Class, DType, Recorder};
 use crate::kernels::momentum::{Average, average};
@@ -267,6 +267,7 @@ impl Method for PassProgram {
     }
 
     fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        not_in_a_page();
         let (program, sides) = (self.clone(), parameter.sides);
         let mut buffer = vec![0.0; parameter.len()];
         Box::new(move |w, step| program.step_in_f64(&mut buffer, w, step, sides))

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::group::{Group, Kept, tensors};
-use super::method::{Method, ReferenceParameter, ReferenceStep};
+use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::shared::{check_matrix, check_width};
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
@@ -97,6 +97,7 @@ impl Method for Racs {
     }
 
     fn reference(&self, parameter: &ReferenceParameter) -> Box<ReferenceStep> {
+        not_in_a_page();
         let Self { iterations, beta, scale, growth_limit, weight_decay } = *self;
         let hyper = reference::racs::Racs { iterations, beta, scale, growth_limit, weight_decay };
         let [m, n] = parameter.sides;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::group::{Group, Kept};
-use super::method::{Method, ReferenceParameter, ReferenceStep, SeenStep};
+use super::method::{Method, ReferenceParameter, ReferenceStep, SeenStep, not_in_a_page};
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::gpu::Recorder;
 use crate::kernels::sgd::{MomentumConstants, sgd, sgd_momentum};
@@ -80,6 +80,7 @@ impl Method for Sgd {
     }
 
     fn reference(&self, _: &ReferenceParameter) -> Box<ReferenceStep> {
+        not_in_a_page();
         let Self { momentum, weight_decay, nesterov } = *self;
         let hyper = reference::sgd::Sgd { momentum, weight_decay, nesterov };
         let mut state = reference::sgd::State::default();
