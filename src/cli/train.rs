@@ -181,19 +181,19 @@ pub fn stop_on_interrupt() -> &'static AtomicBool {
 }
 
 fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
-    let (name, profile) = match device.open() {
-        Ok(mut gpu) => {
-            // What a product leaves in memory on its way depends on its variant.
-            let cache = settings(args, &gpu.profile)?.data.cache_dir;
-            gpu.profile.choices = kept_variants(&gpu.profile, &gpu.adapter_name, &gpu.driver, &cache);
-            (gpu.adapter_name.clone(), gpu.profile.clone())
-        }
-        Err(Error::NoAdapter(_)) => {
-            ("none found; WebGPU's default limits".into(), Profile::webgpu_default(Form::WorkgroupTiles))
-        }
-        Err(error) => return Err(error),
+    let gpu = match device.open() {
+        Err(Error::NoAdapter(_)) => None,
+        other => Some(other?),
+    };
+    let (name, mut profile) = match &gpu {
+        Some(gpu) => (gpu.adapter_name.as_str(), gpu.profile.clone()),
+        None => ("none found; WebGPU's default limits", Profile::webgpu_default(Form::WorkgroupTiles)),
     };
     let config = settings(args, &profile)?;
+    if let Some(gpu) = gpu.as_ref().filter(|_| config.train.measure_variants) {
+        // What a product leaves in memory on its way depends on its variant.
+        profile.choices = kept_variants(&profile, &gpu.adapter_name, &gpu.driver, &config.data.cache_dir);
+    }
     let memory_of = |optimizer: OptimizerConfig| -> Result<Memory> {
         Ok(record_training(&config.clone().with_optimizer(optimizer), &profile)?.recorder.memory())
     };

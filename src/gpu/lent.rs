@@ -9,7 +9,7 @@ use super::workspace::{LentSet, Place, Plan, Workspace, create_bind_group};
 use super::{Buffer, CommandEncoder};
 use crate::{Error, Result};
 
-/// Sets of buffers whose bind groups a plan keeps: two gradients by turns are two.
+/// Sets of buffers whose bind groups a plan keeps: a caller who alternates between two gradient buffers has two sets.
 const SETS: usize = 4;
 
 /// A buffer in the place of a tensor that [`Recorder::lent`](super::Recorder::lent) made, from its first byte on.

@@ -434,7 +434,6 @@ pub fn record(
     assert!(tile.serves(&rec.profile, product), "{tile:?} cannot serve {product:?}");
     let aligned = layout.is_aligned(product.mnk);
     let kernel = tile.kernel(layout, aligned);
-    let mut constants = vec![("M", m as f64), ("N", n as f64), ("K", k as f64)];
     if matches!(tile, Tile::Row | Tile::Strided | Tile::Registers) {
         assert_eq!(parts, 1, "{tile:?} in parts");
         return in_one_part(rec, product, tile, kernel, [a, b], y, output);
@@ -445,13 +444,16 @@ pub fn record(
     let parts_of_y =
         (parts > 1).then(|| rec.transient(Class::Scratch, DType::F32, "parts of a product", &[matrices, parts, m, n]));
     let [a_by_depth, b_by_depth] = layout.by_depth();
-    constants.extend([
+    let constants = [
+        ("M", m as f64),
+        ("N", n as f64),
+        ("K", k as f64),
         ("A_BY_DEPTH", f64::from(u8::from(a_by_depth))),
         ("B_BY_DEPTH", f64::from(u8::from(b_by_depth))),
         ("K_PART", part as f64),
         ("PARTS", parts as f64),
         if parts > 1 { Output::Write } else { output }.constant(),
-    ]);
+    ];
     let [rows, cols] = tile.extent();
     let groups = [n.div_ceil(cols), m.div_ceil(rows), matrices * parts].map(|n| n as u32);
     let target = parts_of_y.as_ref().unwrap_or(y);

@@ -10,7 +10,7 @@ use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
 use crate::gpu::Recorder;
-use crate::settings::{Section, check};
+use crate::settings::Section;
 
 /// AdaLomo (Lv et al. 2023, arXiv 2310.10195, algorithm 1), as its authors' lomo-optim has it: Adafactor's factored
 /// second moment, each matrix's update normalized by itself, and updates inside the backward pass.
@@ -61,7 +61,6 @@ impl Method for Adalomo {
     }
 
     fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {
-        check::between_0_and_1(&key("decay_rate"), self.decay_rate)?;
         self.as_adafactor().validate(key)
     }
 

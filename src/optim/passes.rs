@@ -205,7 +205,7 @@ impl Method for PassProgram {
             return 1;
         }
         let is_spectral = |pass: &Pass| matches!(pass, Pass::Spectral(_));
-        // Newton-Schulz steps go by turns between two copies, with two square matrices beside them; of other passes there
+        // Newton-Schulz steps alternate between two copies, with two square matrices beside them; of other passes there
         // are column sums of blocks of eight rows, or several matrices.
         let scratch = if self.passes.iter().any(is_spectral) {
             6 * bytes

@@ -78,16 +78,7 @@ pub struct State {
 }
 
 impl State {
-    /// State of the weight's shape, `PARAMETER.what`.
-    pub fn like_weight(rec: &mut Recorder, update: &Update<'_>, what: &str) -> Self {
-        Self::new(rec, update, what, &update.weight.shape)
-    }
-
-    /// State of another shape, `PARAMETER.what`.
-    pub fn new(rec: &mut Recorder, update: &Update<'_>, what: &str, shape: &[usize]) -> Self {
-        Self::named(rec, update.name, what, shape)
-    }
-
+    /// `PARAMETER.what`, of a shape of its own.
     pub(super) fn named(rec: &mut Recorder, parameter: &str, what: &str, shape: &[usize]) -> Self {
         let name = format!("{parameter}.{what}");
         Self { tensor: rec.persistent(Class::OptimizerState, DType::F32, name.clone(), shape), name }

@@ -113,7 +113,7 @@ fn ten_steps_on_a_callers_buffers_are_those_on_our_own() {
         let mut stepper = block_on(optimizer.for_parameters(&caller.gpu, &parameters)).unwrap();
         let start = random(SHAPE[0] * SHAPE[1], 1);
         let weight = caller.buffer(&start, USAGE);
-        // Two gradients by turns, and both steps in one submission.
+        // Alternating between two gradient buffers, with both steps in one submission.
         for first in (1..=10).step_by(2) {
             let gradients = [first, first + 1].map(|number| caller.buffer(&gradient(number), USAGE));
             let mut encoder = caller.encoder();

@@ -9,8 +9,6 @@ use serde::Serialize;
 use super::ceilings::Ceilings;
 use super::steady_secs;
 
-type Launch = fn(&mut Recorder, &Tensor, &Tensor, &Tensor, Output);
-
 /// Entries that are compared with f64; a prime number of steps between them.
 const SAMPLES: usize = 256;
 /// Largest difference over the root mean square that a product in f32 may have: plain halves make 7e-4.
@@ -53,19 +51,11 @@ impl Layout {
         }
     }
 
-    fn launch(self) -> Launch {
+    fn of_kernels(self) -> matmul::Layout {
         match self {
-            Self::Nt => matmul::nt,
-            Self::Nn => matmul::nn,
-            Self::Tn => matmul::tn,
-        }
-    }
-
-    fn shapes(self, [m, n, k]: [usize; 3]) -> [[usize; 2]; 2] {
-        match self {
-            Self::Nt => [[m, k], [n, k]],
-            Self::Nn => [[m, k], [k, n]],
-            Self::Tn => [[k, m], [k, n]],
+            Self::Nt => matmul::Layout::Nt,
+            Self::Nn => matmul::Layout::Nn,
+            Self::Tn => matmul::Layout::Tn,
         }
     }
 
@@ -105,10 +95,11 @@ pub fn of_model(config: &RunConfig, max_binding_bytes: u64) -> Vec<(Layout, [usi
 /// A product as it is recorded, under the plan `product`: a, b and what they make.
 fn recorded(gpu: &Gpu, layout: Layout, mnk: [usize; 3]) -> (Recorder, [Tensor; 3]) {
     let mut rec = Recorder::new(&gpu.profile);
-    let [a, b] = layout.shapes(mnk).map(|shape| rec.persistent(Class::Scratch, DType::F32, "operand", &shape));
+    let layout = layout.of_kernels();
+    let [a, b] = layout.operands(mnk).map(|shape| rec.persistent(Class::Scratch, DType::F32, "operand", &shape));
     let y = rec.persistent(Class::Scratch, DType::F32, "product", &mnk[..2]);
     rec.begin("product");
-    layout.launch()(&mut rec, &a, &b, &y, Output::Write);
+    matmul::product(&mut rec, layout, [&a, &b], &y, Output::Write);
     (rec, [a, b, y])
 }
 

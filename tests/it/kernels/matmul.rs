@@ -34,19 +34,11 @@ fn reference_of(layout: Layout, a: &[f64], b: &[f64], mnk: [usize; 3]) -> Vec<f6
     }
 }
 
-fn operand_shapes(layout: Layout, [m, n, k]: [usize; 3]) -> [[usize; 2]; 2] {
-    match layout {
-        Layout::Nt => [[m, k], [n, k]],
-        Layout::Nn => [[m, k], [k, n]],
-        Layout::Tn => [[k, m], [k, n]],
-    }
-}
-
 /// Every variant that the profile allows, of one product.
 fn check_variants(new_case: &dyn Fn() -> Case, what: &str, layout: Layout, mnk: [usize; 3], accumulate: bool) {
     let [m, n, _] = mnk;
     let mut case = new_case();
-    let [a_shape, b_shape] = operand_shapes(layout, mnk);
+    let [a_shape, b_shape] = layout.operands(mnk);
     let (a, a_values) = case.random(&a_shape, 1);
     let (b, b_values) = case.random(&b_shape, 2);
     let want = reference_of(layout, &a_values, &b_values, mnk);
@@ -101,7 +93,7 @@ fn operands_of_every_size_keep_their_digits() {
     let mnk @ [m, n, _] = [160, 144, 100];
     let scaled = |values: &[f32], scale: f32| values.iter().map(|x| scale * x).collect::<Vec<f32>>();
     for layout in Layout::ALL {
-        let [a_shape, b_shape] = operand_shapes(layout, mnk);
+        let [a_shape, b_shape] = layout.operands(mnk);
         let [a, b] = [(a_shape, 1), (b_shape, 2)].map(|(shape, seed)| random(shape[0] * shape[1], seed));
         let mut case = Case::on(full_gpu());
         let product = Product { layout, mnk, matrices: 1 };
@@ -131,7 +123,7 @@ fn what_is_chosen_agrees_with_the_reference() {
         for mnk in SHAPES {
             for layout in Layout::ALL {
                 let mut case = Case::new(form);
-                let [a_shape, b_shape] = operand_shapes(layout, mnk);
+                let [a_shape, b_shape] = layout.operands(mnk);
                 let (a, a_values) = case.random(&a_shape, 1);
                 let (b, b_values) = case.random(&b_shape, 2);
                 let y = case.output(&mnk[..2]);
@@ -148,7 +140,7 @@ fn matrices_one_after_the_other_are_multiplied_together() {
     let mnk @ [m, n, k] = [20, 72, 36];
     for layout in Layout::ALL {
         let mut case = Case::new(FORMS[1]);
-        let [a_shape, b_shape] = operand_shapes(layout, mnk).map(|[rows, cols]| [3, rows, cols]);
+        let [a_shape, b_shape] = layout.operands(mnk).map(|[rows, cols]| [3, rows, cols]);
         let (a, a_values) = case.random(&a_shape, 1);
         let (b, b_values) = case.random(&b_shape, 2);
         let y = case.output(&[3, m, n]);
