@@ -10,6 +10,9 @@ kernels! {
     MATMUL_NT_REGISTERS = "matmul_nt_registers";
     MATMUL_NN_REGISTERS = "matmul_nn_registers";
     MATMUL_TN_REGISTERS = "matmul_tn_registers";
+    MATMUL_NT_TILE_32 = "matmul_nt_tile_32": "matmul_tile_32";
+    MATMUL_NN_TILE_32 = "matmul_nn_tile_32": "matmul_tile_32";
+    MATMUL_TN_TILE_32 = "matmul_tn_tile_32": "matmul_tile_32";
     MATMUL_NT_TILE_64 = "matmul_nt_tile_64": "matmul_tile" + "tile" + "depths_straight" + "tile_64";
     MATMUL_NN_TILE_64 = "matmul_nn_tile_64": "matmul_tile" + "tile" + "depths_straight" + "tile_64";
     MATMUL_TN_TILE_64 = "matmul_tn_tile_64": "matmul_tile" + "tile" + "depths_straight" + "tile_64";
@@ -115,6 +118,8 @@ pub enum Tile {
     Strided,
     /// 8×8 a lane, no workgroup memory: what a software adapter runs fastest.
     Registers,
+    /// 32×32 a workgroup, whose lanes share the depths: for products of few tiles, which need no sum of parts then.
+    Tile32,
     /// 64×64 a workgroup, through workgroup memory.
     Tile64,
     /// 128×128 a workgroup, through workgroup memory.
@@ -143,12 +148,13 @@ pub fn select(profile: &Profile, product: &Product) -> Variant {
 }
 
 /// The variants that are worth measuring for `product`: the one by rule first, then its tile with half and with twice the
-/// parts, and the other tiles in as many parts as fill as much of a GPU.
+/// parts, the other tiles in as many parts as fill as much of a GPU, and for a small product that would have parts the tile
+/// that needs none.
 pub fn candidates(profile: &Profile, product: &Product) -> Vec<Variant> {
     let by_rule = by_rule(profile, product);
     let Variant { tile, parts } = by_rule;
     let mut candidates = vec![by_rule];
-    if matches!(tile, Tile::Row | Tile::Strided | Tile::Registers) {
+    if !tile.splits() {
         return candidates;
     }
     let work = |side: usize| product.mnk[0].div_ceil(side) * product.mnk[1].div_ceil(side);
@@ -157,7 +163,9 @@ pub fn candidates(profile: &Profile, product: &Product) -> Vec<Variant> {
         Variant { tile: other, parts: as_busy.max(1) }
     });
     let halved = [parts / 2, parts * 2].map(|parts| Variant { tile, parts });
-    for variant in halved.into_iter().chain(others) {
+    let is_small = parts > 1 && product.flops() < LEAST_UNITS_FLOPS;
+    let without_parts = is_small.then_some(Variant { tile: Tile::Tile32, parts: 1 });
+    for variant in halved.into_iter().chain(others).chain(without_parts) {
         if variant.serves(profile, product) && !candidates.contains(&variant) {
             candidates.push(variant);
         }
@@ -220,10 +228,7 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
 
 impl Variant {
     fn serves(self, profile: &Profile, product: &Product) -> bool {
-        let most_parts = match self.tile {
-            Tile::Row | Tile::Strided | Tile::Registers => 1,
-            Tile::Tile64 | Tile::Tile128 | Tile::Units => product.most_parts(),
-        };
+        let most_parts = if self.tile.splits() { product.most_parts() } else { 1 };
         let is_exact_enough = self.tile != Tile::Units
             || profile.splits_f32 && product.mnk[2].div_ceil(self.parts.max(1)) <= MOST_UNITS_PART;
         self.tile.serves(profile, product) && (1..=most_parts).contains(&self.parts) && is_exact_enough
@@ -259,17 +264,24 @@ pub fn tiles(profile: &Profile, product: &Product) -> Vec<Tile> {
 }
 
 impl Tile {
-    const ALL: [Self; 6] = [Self::Row, Self::Strided, Self::Registers, Self::Tile64, Self::Tile128, Self::Units];
+    const ALL: [Self; 7] =
+        [Self::Row, Self::Strided, Self::Registers, Self::Tile32, Self::Tile64, Self::Tile128, Self::Units];
 
     fn name(self) -> &'static str {
         match self {
             Self::Row => "row",
             Self::Strided => "strided",
             Self::Registers => "registers",
+            Self::Tile32 => "tile_32",
             Self::Tile64 => "tile_64",
             Self::Tile128 => "tile_128",
             Self::Units => "matrix_units",
         }
+    }
+
+    /// Whether the inner dimension may be split into parts.
+    pub fn splits(self) -> bool {
+        !matches!(self, Self::Row | Self::Strided | Self::Registers)
     }
 
     fn serves(self, profile: &Profile, product: &Product) -> bool {
@@ -278,7 +290,7 @@ impl Tile {
         match self {
             Self::Row => m == 1 && product.layout == Layout::Nt && product.matrices == 1,
             Self::Strided => true,
-            Self::Registers => aligned,
+            Self::Registers | Self::Tile32 => aligned,
             Self::Tile64 | Self::Tile128 => true,
             Self::Units => profile.runs(&MATMUL_NT_UNITS) && aligned && m.is_multiple_of(16) && n.is_multiple_of(16),
         }
@@ -291,6 +303,9 @@ impl Tile {
             (Self::Registers, _, Layout::Nt) => &MATMUL_NT_REGISTERS,
             (Self::Registers, _, Layout::Nn) => &MATMUL_NN_REGISTERS,
             (Self::Registers, _, Layout::Tn) => &MATMUL_TN_REGISTERS,
+            (Self::Tile32, _, Layout::Nt) => &MATMUL_NT_TILE_32,
+            (Self::Tile32, _, Layout::Nn) => &MATMUL_NN_TILE_32,
+            (Self::Tile32, _, Layout::Tn) => &MATMUL_TN_TILE_32,
             (Self::Tile64, true, Layout::Nt) => &MATMUL_NT_TILE_64,
             (Self::Tile64, true, Layout::Nn) => &MATMUL_NN_TILE_64,
             (Self::Tile64, true, Layout::Tn) => &MATMUL_TN_TILE_64,
@@ -315,6 +330,7 @@ impl Tile {
             Self::Row => k.div_ceil(8),
             Self::Registers if layout != Layout::Tn => k / 4,
             Self::Registers | Self::Strided => k,
+            Self::Tile32 => k.div_ceil(64) * 5, // of 64 depths, four of them a team's
             // 16 depths a round: of aligned operands straight code, else a loop as well.
             Self::Tile64 | Self::Tile128 | Self::Units => k.div_ceil(16) * if aligned { 1 } else { 17 },
         }
@@ -325,6 +341,7 @@ impl Tile {
         match self {
             Self::Row => [1, 1],
             Self::Strided | Self::Registers => [8, 64],
+            Self::Tile32 => [32, 32],
             Self::Tile64 => [64, 64],
             Self::Tile128 | Self::Units => [128, 128],
         }
@@ -434,7 +451,7 @@ pub fn record(
     assert!(tile.serves(&rec.profile, product), "{tile:?} cannot serve {product:?}");
     let aligned = layout.is_aligned(product.mnk);
     let kernel = tile.kernel(layout, aligned);
-    if matches!(tile, Tile::Row | Tile::Strided | Tile::Registers) {
+    if !tile.splits() {
         assert_eq!(parts, 1, "{tile:?} in parts");
         return in_one_part(rec, product, tile, kernel, [a, b], y, output);
     }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use multinorm::config::{Pass, Role, optimizer_names};
 use multinorm::gpu::{Access, Binding, Class, DType, Form, Kernel, Need, Profile, Recorder, Tensor, Touch};
 use multinorm::kernels;
-use multinorm::kernels::matmul::{self, Layout, Product, Tile, Variant};
+use multinorm::kernels::matmul::{self, Layout, Product, Variant};
 use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
 use multinorm::optim::{Group, Iterate, Perturbed, StepTensors, Update};
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
@@ -65,17 +65,12 @@ fn record_variants(mut rec: Recorder) -> Recorder {
     rec.begin("all");
     for layout in Layout::ALL {
         for (mnk, parts) in [([16, 16, 16], 1), ([16, 16, 48], 3), ([5, 5, 5], 1), ([1, 16, 16], 1)] {
-            let [m, n, k] = mnk;
+            let [m, n, _] = mnk;
             let product = Product { layout, mnk, matrices: 1 };
-            let (a, b) = match layout {
-                Layout::Nt => ([m, k], [n, k]),
-                Layout::Nn => ([m, k], [k, n]),
-                Layout::Tn => ([k, m], [k, n]),
-            };
+            let [a, b] = layout.operands(mnk);
             let [a, b, y] = [a, b, [m, n]].map(|shape| tensor(&mut rec, &shape));
             for tile in matmul::tiles(&rec.profile, &product) {
-                let in_parts = matches!(tile, Tile::Tile64 | Tile::Tile128 | Tile::Units);
-                let variant = Variant { tile, parts: if in_parts { parts } else { 1 } };
+                let variant = Variant { tile, parts: if tile.splits() { parts } else { 1 } };
                 for output in OUTPUTS {
                     matmul::record(&mut rec, &product, variant, [&a, &b], &y, output);
                 }

@@ -162,5 +162,9 @@ fn candidates_serve_and_the_first_is_the_one_by_rule() {
     }
     let large = Product { layout: Layout::Nt, mnk: [16384, 512, 512], matrices: 1 };
     assert!(candidates(&units, &large).len() >= 3, "{:?}", candidates(&units, &large));
+    let without_parts = Variant { tile: Tile::Tile32, parts: 1 };
+    assert!(!candidates(&gpu, &large).contains(&without_parts), "{:?}", candidates(&gpu, &large));
+    let small = Product { mnk: [128, 576, 576], ..large };
+    assert!(candidates(&units, &small).contains(&without_parts), "{:?}", candidates(&units, &small));
     assert!(candidates(&gpu, &large).iter().all(|variant| variant.tile != Tile::Units), "no units, no candidate");
 }

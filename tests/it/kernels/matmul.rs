@@ -45,7 +45,7 @@ fn check_variants(new_case: &dyn Fn() -> Case, what: &str, layout: Layout, mnk: 
     let product = Product { layout, mnk, matrices: 1 };
     let mut checks = Vec::new();
     for tile in tiles(&case.rec.profile, &product) {
-        let parts: &[usize] = if matches!(tile, Tile::Tile64 | Tile::Tile128 | Tile::Units) { &[1, 3] } else { &[1] };
+        let parts: &[usize] = if tile.splits() { &[1, 3] } else { &[1] };
         for &parts in parts {
             if parts > 1 && n % 4 != 0 {
                 continue; // the sum of the parts is made in vec4s
