@@ -2,7 +2,8 @@
 override ROWS: u32;
 override COLS: u32;  // in Reals
 override EPS: f32;
-const KEPT: u32 = 4u;  // Reals of a row that a lane keeps; those beyond are read again
+override KEPT: u32 = 4u;  // Reals of a row that a lane keeps, at most MOST_KEPT; those beyond are read again
+const MOST_KEPT: u32 = 4u;
 @group(0) @binding(0) var<storage, read>       x:      array<Real>;  // [ROWS, COLS]
 @group(0) @binding(1) var<storage, read>       weight: array<Real>;  // [COLS]
 @group(0) @binding(2) var<storage, read_write> y:      array<Real>;  // [ROWS, COLS]
@@ -16,7 +17,7 @@ fn rms_norm(
     let row = group.y * count.x + group.x;
     if (row >= ROWS) { return; }
     let first = row * COLS;
-    var kept: array<Real, KEPT>;
+    var kept: array<Real, MOST_KEPT>;
     var squares = Real(0.0);
     for (var i = 0u; i < KEPT; i++) {
         let col = lane + i * WG;

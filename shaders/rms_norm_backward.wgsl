@@ -5,8 +5,10 @@ override COLS: u32;   // in Reals
 override BLOCK: u32;  // rows of a block
 override EPS: f32;
 override ACCUMULATE: bool = false;  // onto the gradient that the residual stream brings
-// Reals of a row that a lane keeps, and their partial sums; those beyond are read again, and their sums stand in memory.
-const KEPT: u32 = 4u;
+// Reals of a row that a lane keeps, and their partial sums, at most MOST_KEPT; those beyond are read again, and their sums
+// stand in memory.
+override KEPT: u32 = 4u;
+const MOST_KEPT: u32 = 4u;
 @group(0) @binding(0) var<storage, read>       x:       array<Real>;  // [ROWS, COLS]
 @group(0) @binding(1) var<storage, read>       weight:  array<Real>;  // [COLS]
 @group(0) @binding(2) var<storage, read>       dy:      array<Real>;  // [ROWS, COLS]
@@ -16,8 +18,8 @@ const KEPT: u32 = 4u;
 @compute @workgroup_size(WG)
 fn rms_norm_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let block = group.x;
-    var weights: array<Real, KEPT>;
-    var sums: array<Real, KEPT>;
+    var weights: array<Real, MOST_KEPT>;
+    var sums: array<Real, MOST_KEPT>;
     for (var i = 0u; i < KEPT; i++) {
         let col = lane + i * WG;
         sums[i] = Real(0.0);
@@ -26,9 +28,9 @@ fn rms_norm_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
     for (var col = lane + KEPT * WG; col < COLS; col += WG) { partial[block * COLS + col] = Real(0.0); }
     for (var row = block * BLOCK; row < min(ROWS, (block + 1u) * BLOCK); row++) {
         let first = row * COLS;
-        var kept_x: array<Real, KEPT>;
-        var kept_dy: array<Real, KEPT>;
-        var before: array<Real, KEPT>;
+        var kept_x: array<Real, MOST_KEPT>;
+        var kept_dy: array<Real, MOST_KEPT>;
+        var before: array<Real, MOST_KEPT>;
         // Everything that is read of the row, before anything waits.
         for (var i = 0u; i < KEPT; i++) {
             let col = lane + i * WG;

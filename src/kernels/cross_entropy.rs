@@ -1,6 +1,6 @@
 //! Cross-entropy of rows of logits, and its gradient in their place.
 
-use super::{Output, widest};
+use super::{Output, kept, widest};
 use crate::gpu::{Kernel, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -15,8 +15,8 @@ kernels! {
 /// A target that counts nothing: the padding of a last, partial batch.
 pub const IGNORE: u32 = u32::MAX;
 
-/// `Real`s that one lane takes at a time: KEPT of shaders/lib/exponentials.wgsl.
-const KEPT: usize = 16;
+/// `Real`s that one lane takes at a time at most: MOST_KEPT of shaders/lib/exponentials.wgsl.
+const MOST_KEPT: usize = 16;
 
 /// losses `[N]` = −ln p(target) of each row of logits `[N, V]`, in nats; 0 where the target is [`IGNORE`].
 pub fn losses(rec: &mut Recorder, logits: &Tensor, targets: &Tensor, losses: &Tensor) {
@@ -51,10 +51,11 @@ fn of_rows(
     assert_eq!([targets.len(), losses.len()], [rows, rows], "cross_entropy on {:?}", logits.shape);
     let (kernel, cols) = widest(widths, cols);
     let lanes = lanes(&rec.profile, cols) as f64;
-    (kernel, vec![("ROWS", rows as f64), ("COLS", cols as f64), ("WG", lanes)])
+    let kept = ("KEPT", kept(&rec.profile, MOST_KEPT));
+    (kernel, vec![("ROWS", rows as f64), ("COLS", cols as f64), ("WG", lanes), kept])
 }
 
 /// Lanes of a workgroup, for rows of so many `Real`s: as few as keep a row in registers, and no more than all adapters have.
 fn lanes(profile: &Profile, reals: usize) -> usize {
-    if profile.software { 8 } else { reals.div_ceil(KEPT).next_power_of_two().clamp(64, 256) }
+    if profile.software { 8 } else { reals.div_ceil(MOST_KEPT).next_power_of_two().clamp(64, 256) }
 }

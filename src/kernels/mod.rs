@@ -83,6 +83,12 @@ fn reduction_lanes(profile: &Profile) -> usize {
     if profile.software { 8 } else { 128 }
 }
 
+/// `Real`s of a row that a lane keeps in registers, of at most so many: few on a software adapter, which takes the longer to
+/// compile a kernel the more of it is written out, and has the rest of the row in its cache.
+fn kept(profile: &Profile, most: usize) -> f64 {
+    if profile.software { most as f64 / 4.0 } else { most as f64 }
+}
+
 /// Rounds that llvmpipe of Mesa 22.3 grants all loops of an invocation together: what is left then is left out, silently.
 const MOST_ROUNDS: usize = 65_535;
 

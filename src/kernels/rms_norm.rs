@@ -1,6 +1,6 @@
 //! RMSNorm (Zhang & Sennrich, 2019), alone and fused with the residual add before it, and its gradients.
 
-use super::{Output, widest};
+use super::{Output, kept, widest};
 use crate::gpu::{Class, DType, Kernel, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -14,8 +14,8 @@ kernels! {
     COLUMN_SUM_SCALAR = "column_sum_scalar": "column_sum" + "scalar";
 }
 
-/// `Real`s of a row that one lane keeps in registers: KEPT of the kernels.
-const KEPT: usize = 4;
+/// `Real`s of a row that one lane keeps in registers at most: MOST_KEPT of the kernels.
+const MOST_KEPT: usize = 4;
 
 /// y = x / rms(x) · weight for x, y `[rows, cols]` and weight `[cols]`.
 pub fn rms_norm(rec: &mut Recorder, x: &Tensor, weight: &Tensor, y: &Tensor, eps: f64) {
@@ -93,10 +93,11 @@ fn of_rows(
     assert_eq!(weight.len(), cols, "rms_norm weight for {:?}", x.shape);
     let (kernel, cols) = widest(widths, cols);
     let lanes = lanes(&rec.profile, cols) as f64;
-    (kernel, vec![("ROWS", rows as f64), ("COLS", cols as f64), ("EPS", eps), ("WG", lanes)])
+    let kept = ("KEPT", kept(&rec.profile, MOST_KEPT));
+    (kernel, vec![("ROWS", rows as f64), ("COLS", cols as f64), ("EPS", eps), ("WG", lanes), kept])
 }
 
 /// Lanes of a workgroup, for rows of so many `Real`s: as few as keep a row in registers.
 fn lanes(profile: &Profile, reals: usize) -> usize {
-    if profile.software { 8 } else { reals.div_ceil(KEPT).next_power_of_two().clamp(32, 256) }
+    if profile.software { 8 } else { reals.div_ceil(MOST_KEPT).next_power_of_two().clamp(32, 256) }
 }
