@@ -159,8 +159,8 @@ impl Plan {
     ///
     /// Errors: the first difference, by name.
     pub fn check_folder(&self, folder: &Path, adapter: &str) -> Result<()> {
-        let kept = Kept::of(self, adapter, None);
-        let Some(found) = Kept::read(folder)? else {
+        let kept = PlanFile::of(self, adapter, None);
+        let Some(found) = PlanFile::read(folder)? else {
             let is_empty = !folder.exists() || folder.read_dir().is_ok_and(|mut entries| entries.next().is_none());
             let refuse = || Error::checkpoint(folder, "holds something else than a comparison: choose another `--out`");
             return if is_empty { Ok(()) } else { Err(refuse()) };
@@ -173,8 +173,8 @@ impl Plan {
     /// Errors: as [`Plan::check_folder`], other data, and a folder that cannot be written.
     pub(super) fn claim(&self, folder: &Path, adapter: &str, data: String) -> Result<()> {
         self.check_folder(folder, adapter)?;
-        let mut kept = Kept::of(self, adapter, Some(data));
-        let found = Kept::read(folder)?;
+        let mut kept = PlanFile::of(self, adapter, Some(data));
+        let found = PlanFile::read(folder)?;
         kept.start = found.as_ref().and_then(|found| found.start.clone());
         if let Some(found) = found
             && found.data.is_some()
@@ -195,19 +195,19 @@ impl Plan {
 
     /// The run with whose weights the fine-tuners begin; none before it was chosen.
     pub(super) fn start(&self, folder: &Path) -> Result<Option<RunId>> {
-        Ok(Kept::read(folder)?.and_then(|kept| kept.start))
+        Ok(PlanFile::read(folder)?.and_then(|kept| kept.start))
     }
 
     /// Chooses that run for good: factors that are added later do not move the start of what has ended.
     pub(super) fn choose_start(&self, folder: &Path, start: &RunId) -> Result<()> {
-        let Some(mut kept) = Kept::read(folder)? else { return Ok(()) };
+        let Some(mut kept) = PlanFile::read(folder)? else { return Ok(()) };
         kept.start = Some(start.clone());
         write_json(&folder.join(PLAN), &kept)
     }
 
     /// The model that the comparison in a folder began with; none where there is no comparison, or no model.
     pub fn first_model(folder: &Path) -> Result<Option<PathBuf>> {
-        let kept = Kept::read(folder)?;
+        let kept = PlanFile::read(folder)?;
         Ok(kept.and_then(|kept| kept.settings["train"]["init_from"].as_str().map(PathBuf::from)))
     }
 
@@ -244,7 +244,7 @@ const PLAN: &str = "plan.json";
 
 /// What a folder remembers of its plan.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct PlanFile {
     adapter: String,
     optimizers: Vec<String>,
     factors: Vec<f64>,
@@ -257,7 +257,7 @@ struct Kept {
     start: Option<RunId>,
 }
 
-impl Kept {
+impl PlanFile {
     fn of(plan: &Plan, adapter: &str, data: Option<String>) -> Self {
         Self {
             adapter: adapter.to_owned(),

@@ -16,7 +16,7 @@ use crate::train::{SpectrumRecord, Trainer};
 
 /// `spectra/NAME.json` in the comparison's folder.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct SpectrumFile {
     /// The run that it was taken from.
     run: String,
     record: SpectrumRecord,
@@ -24,7 +24,7 @@ struct Kept {
 
 /// What was taken before from this run.
 pub(super) fn known(folder: &Path, run: &RunId) -> Result<Option<SpectrumRecord>> {
-    let kept: Option<Kept> = read_json(&path(folder, run))?;
+    let kept: Option<SpectrumFile> = read_json(&path(folder, run))?;
     Ok(kept.filter(|kept| kept.run == run.to_string()).map(|kept| kept.record))
 }
 
@@ -50,7 +50,7 @@ pub(super) async fn measure(
     trainer.drain().await?;
     let sample = trainer.take_samples().pop().expect("a sample of every step");
     let record = SpectrumRecord::of(&sample);
-    write_json(&path(folder, run), &Kept { run: run.to_string(), record: record.clone() })?;
+    write_json(&path(folder, run), &SpectrumFile { run: run.to_string(), record: record.clone() })?;
     Ok(Some(record))
 }
 

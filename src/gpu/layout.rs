@@ -22,7 +22,7 @@ pub(super) struct TensorRecord {
 }
 
 /// Which buffers there will be, and which holds each tensor.
-pub(super) struct Layout {
+pub(super) struct BufferLayout {
     /// The parameters' buffer, where there are any, is the last.
     pub buffers: Vec<BufferRecord>,
     pub params: ParamBlocks,
@@ -38,7 +38,7 @@ pub(super) struct BufferRecord {
     pub uniform: bool,
 }
 
-impl Layout {
+impl BufferLayout {
     /// The buffers of a record.
     pub fn of(tensors: &[TensorRecord], plans: &[PlanRecord]) -> Self {
         let mut layout = Self { buffers: Vec::new(), place: vec![None; tensors.len()], params: ParamBlocks::of(plans) };

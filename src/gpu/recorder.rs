@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::dtype::DType;
 use super::kernel::{Access, Binding, Kernel, Param};
-use super::layout::{Layout, TensorRecord};
+use super::layout::{BufferLayout, TensorRecord};
 use super::ledger::{Class, Memory};
 use super::plan::{Dispatch, DispatchInfo, PlanRecord, Repeat};
 use super::profile::Profile;
@@ -314,7 +314,7 @@ impl Recorder {
     /// Bytes by class that [`Recorder::allocate`] will take: the same layout, not an estimate.
     pub fn memory(&self) -> Memory {
         let mut memory = Memory::default();
-        for buffer in Layout::of(&self.tensors, &self.plans).buffers {
+        for buffer in BufferLayout::of(&self.tensors, &self.plans).buffers {
             memory.add(buffer.class, buffer.bytes);
         }
         memory.add(Class::Scratch, self.staging_bytes);
@@ -323,7 +323,7 @@ impl Recorder {
 
     /// Whether every buffer and binding fits the device; the message names the tensor and both sizes.
     pub fn check_limits(&self) -> Result<()> {
-        for buffer in Layout::of(&self.tensors, &self.plans).buffers {
+        for buffer in BufferLayout::of(&self.tensors, &self.plans).buffers {
             if buffer.bytes > self.profile.max_buffer_bytes {
                 return Err(Error::TooLarge(format!(
                     "{} needs a buffer of {} bytes, the adapter's largest is {}: choose a smaller model, micro-batch \

@@ -7,7 +7,7 @@ use std::ops::Range;
 use web_time::Instant;
 
 use super::device::Gpu;
-use super::layout::{Layout, ParamBlocks};
+use super::layout::{BufferLayout, ParamBlocks};
 use super::ledger::Memory;
 use super::plan::{Dispatch, DispatchInfo, Due};
 use super::recorder::{Choice, Recorder};
@@ -87,7 +87,7 @@ impl Workspace {
     async fn new(gpu: &Gpu, recorder: Recorder) -> Result<Self> {
         let began = Instant::now();
         let memory = recorder.memory();
-        let layout = Layout::of(&recorder.tensors, &recorder.plans);
+        let layout = BufferLayout::of(&recorder.tensors, &recorder.plans);
         let mut buffers = Vec::with_capacity(layout.buffers.len());
         for record in &layout.buffers {
             let mut usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;

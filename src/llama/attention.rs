@@ -35,7 +35,7 @@ pub(super) struct Context<'a> {
 }
 
 /// What the backward pass wants; N tokens, C hidden, H heads of D.
-pub(super) struct Kept {
+pub(super) struct Saved {
     /// `[N, C]` residual stream before the block.
     residual: Tensor,
     /// Queries `[N, H·D]` and keys after the turn, and values.
@@ -48,7 +48,7 @@ pub(super) struct Kept {
 
 impl Attention<'_> {
     /// What is to be added to the residual stream, `[N, C]`.
-    pub fn forward(&self, rec: &mut Recorder, stream: &Stream, context: Context<'_>) -> (Tensor, Kept) {
+    pub fn forward(&self, rec: &mut Recorder, stream: &Stream, context: Context<'_>) -> (Tensor, Saved) {
         let shape = self.shape(context);
         let [q, k, v] = [self.q, self.k, self.v].map(|projection| projection.forward(rec, &stream.normed));
         rope(rec, [(&q, shape.heads), (&k, shape.kv_heads)], context.rope, context.seq, Turn::Forward);
@@ -69,32 +69,32 @@ impl Attention<'_> {
             }
         };
         let delta = self.o.forward(rec, &attended);
-        (delta, Kept { residual: stream.residual.clone(), qkv: [q, k, v], attended, lse })
+        (delta, Saved { residual: stream.residual.clone(), qkv: [q, k, v], attended, lse })
     }
 
     /// Turns the gradient of the residual stream after the block into that before it, in place.
     ///
-    /// Panics on what was kept of a forward pass over a cache.
+    /// Panics on what was saved of a forward pass over a cache.
     pub fn backward(
         &self,
         rec: &mut Recorder,
-        kept: &Kept,
+        saved: &Saved,
         context: Context<'_>,
         dresidual: &Tensor,
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
         let shape = self.shape(context);
-        let [q, k, v] = &kept.qkv;
-        let lse = kept.lse.as_ref().expect("no gradient goes through a cache");
-        let dattended = rec.transient(Class::Activations, DType::F32, "gradient of attended", &kept.attended.shape);
+        let [q, k, v] = &saved.qkv;
+        let lse = saved.lse.as_ref().expect("no gradient goes through a cache");
+        let dattended = rec.transient(Class::Activations, DType::F32, "gradient of attended", &saved.attended.shape);
         self.o.input_gradient(rec, dresidual, &dattended, Output::Write);
-        self.o.weight_gradient(rec, dresidual, &kept.attended, sink)?;
+        self.o.weight_gradient(rec, dresidual, &saved.attended, sink)?;
         let [dq, dk, dv] =
             [q, k, v].map(|x| rec.transient(Class::Activations, DType::F32, "gradient of q, k or v", &x.shape));
-        attention_backward(rec, [q, k, v], &kept.attended, lse, &dattended, [&dq, &dk, &dv], shape);
+        attention_backward(rec, [q, k, v], &saved.attended, lse, &dattended, [&dq, &dk, &dv], shape);
         rope(rec, [(&dq, shape.heads), (&dk, shape.kv_heads)], context.rope, context.seq, Turn::Backward);
         let readers = [(self.q, &dq), (self.k, &dk), (self.v, &dv)];
-        self.norm.backward_from(rec, &kept.residual, &readers, dresidual, sink)
+        self.norm.backward_from(rec, &saved.residual, &readers, dresidual, sink)
     }
 
     fn shape(&self, Context { batch, seq, .. }: Context<'_>) -> Shape {

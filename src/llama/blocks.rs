@@ -29,8 +29,8 @@ pub(super) struct Layer<'a> {
 }
 
 /// What the backward pass wants of a whole forward pass: what is expensive to compute again; norms and SwiGLU are not.
-pub(super) struct Kept {
-    layers: Vec<(attention::Kept, feed_forward::Kept)>,
+pub(super) struct Saved {
+    layers: Vec<(attention::Saved, feed_forward::Saved)>,
     /// `[N, C]` residual stream after the last layer.
     last: Tensor,
 }
@@ -68,7 +68,7 @@ impl<'a> Blocks<'a> {
         rec: &mut Recorder,
         ids: &Tensor,
         contexts: impl Fn(usize) -> Context<'c>,
-    ) -> (Tensor, Kept) {
+    ) -> (Tensor, Saved) {
         let residual = self.embedding.forward(rec, ids);
         let normed = self.layers[0].attention.norm.forward(rec, &residual);
         let mut stream = Stream { residual, normed };
@@ -81,21 +81,21 @@ impl<'a> Blocks<'a> {
             stream = next_norm.add(rec, &stream, &delta);
             layers.push((of_attention, of_feed_forward));
         }
-        (stream.normed, Kept { layers, last: stream.residual })
+        (stream.normed, Saved { layers, last: stream.residual })
     }
 
     /// From the gradient of the last norm's output `[N, C]` to that of every parameter before the head.
     pub fn backward(
         &self,
         rec: &mut Recorder,
-        kept: &Kept,
+        saved: &Saved,
         inputs: &BatchInputs,
         dnormed: &Tensor,
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
-        let dresidual = rec.transient(Class::Activations, DType::F32, "gradient of residual", &kept.last.shape);
-        self.norm.backward(rec, &kept.last, dnormed, (&dresidual, Output::Write), sink)?;
-        for (layer, (of_attention, of_feed_forward)) in self.layers.iter().zip(&kept.layers).rev() {
+        let dresidual = rec.transient(Class::Activations, DType::F32, "gradient of residual", &saved.last.shape);
+        self.norm.backward(rec, &saved.last, dnormed, (&dresidual, Output::Write), sink)?;
+        for (layer, (of_attention, of_feed_forward)) in self.layers.iter().zip(&saved.layers).rev() {
             layer.feed_forward.backward(rec, of_feed_forward, &dresidual, sink)?;
             layer.attention.backward(rec, of_attention, inputs.context(), &dresidual, sink)?;
         }

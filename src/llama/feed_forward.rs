@@ -20,7 +20,7 @@ pub(super) struct FeedForward<'a> {
 }
 
 /// What the backward pass wants; N tokens, C hidden, F intermediate.
-pub(super) struct Kept {
+pub(super) struct Saved {
     /// `[N, C]` residual stream before the block.
     residual: Tensor,
     /// `[N, F]`.
@@ -31,7 +31,7 @@ pub(super) struct Kept {
 
 impl FeedForward<'_> {
     /// What is to be added to the residual stream, `[N, C]`.
-    pub fn forward(&self, rec: &mut Recorder, stream: &Stream) -> (Tensor, Kept) {
+    pub fn forward(&self, rec: &mut Recorder, stream: &Stream) -> (Tensor, Saved) {
         let normed = &stream.normed;
         let [to_gate, to_up] = match &self.adapters {
             Some(adapters) => [&adapters.before_gate, &adapters.before_up].map(|adapter| adapter.forward(rec, normed)),
@@ -45,17 +45,17 @@ impl FeedForward<'_> {
         if let Some(adapters) = &self.adapters {
             delta = adapters.after_down.forward(rec, &delta);
         }
-        (delta, Kept { residual: stream.residual.clone(), gate, up })
+        (delta, Saved { residual: stream.residual.clone(), gate, up })
     }
 
-    /// Turns the gradient of the residual stream after the block into that before it, in place. Of what was kept, gate and up
+    /// Turns the gradient of the residual stream after the block into that before it, in place. Of what was saved, gate and up
     /// become their own gradients.
     ///
     /// Panics in a model with adapters, which are trained without gradients.
     pub fn backward(
         &self,
         rec: &mut Recorder,
-        Kept { residual, gate, up }: &Kept,
+        Saved { residual, gate, up }: &Saved,
         dresidual: &Tensor,
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {

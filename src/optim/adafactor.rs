@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::group::{Group, Kept};
+use super::group::{Group, GroupState};
 use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::shared::check_width;
 use super::update::{Parameter, StateSpec, StepTensors};
@@ -91,7 +91,7 @@ impl Method for Adafactor {
         &self,
         rec: &mut Recorder,
         group: &Group<'_>,
-        states: &[Kept],
+        states: &[GroupState],
         step: StepTensors<'_>,
         lr: f64,
     ) -> Result<()> {

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::adafactor::Adafactor;
-use super::group::{Group, Kept};
+use super::group::{Group, GroupState};
 use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
@@ -80,7 +80,7 @@ impl Method for Adalomo {
         &self,
         rec: &mut Recorder,
         group: &Group<'_>,
-        states: &[Kept],
+        states: &[GroupState],
         step: StepTensors<'_>,
         lr: f64,
     ) -> Result<()> {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::group::{Group, Kept, tensors};
+use super::group::{Group, GroupState, tensors};
 use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::shared::{check_matrix, check_rank, rank_for, rank_in_words, read_betas};
 use super::update::{Parameter, StateSpec, StepTensors, Update};
@@ -138,7 +138,7 @@ impl Method for Apollo {
         &self,
         rec: &mut Recorder,
         group: &Group<'_>,
-        states: &[Kept],
+        states: &[GroupState],
         step: StepTensors<'_>,
         lr: f64,
     ) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::group::{Group, Kept};
+use super::group::{Group, GroupState};
 use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
@@ -61,7 +61,13 @@ impl Method for ExtrapolatedSgd {
         count
     }
 
-    fn record_ahead(&self, rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>, lr: f64) -> Option<Kept> {
+    fn record_ahead(
+        &self,
+        rec: &mut Recorder,
+        group: &Group<'_>,
+        step: StepTensors<'_>,
+        lr: f64,
+    ) -> Option<GroupState> {
         let previous = group.state(rec, &last_gradient(&group.parameter()));
         extrapolate(rec, &group.weight, &previous.tensor, step.step, self.extrapolation * lr);
         Some(previous)
@@ -71,7 +77,7 @@ impl Method for ExtrapolatedSgd {
         &self,
         rec: &mut Recorder,
         group: &Group<'_>,
-        states: &[Kept],
+        states: &[GroupState],
         step: StepTensors<'_>,
         lr: f64,
     ) -> Result<()> {

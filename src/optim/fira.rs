@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::apollo::{LIMIT_EPS, limited_step};
 use super::galore::{Galore, sides};
-use super::group::{Group, Kept, tensors};
+use super::group::{Group, GroupState, tensors};
 use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::shared::{check_matrix, rank_in_words};
 use super::update::{Parameter, StateSpec, StepTensors};
@@ -73,7 +73,7 @@ impl Method for Fira {
         &self,
         rec: &mut Recorder,
         group: &Group<'_>,
-        states: &[Kept],
+        states: &[GroupState],
         step: StepTensors<'_>,
         lr: f64,
     ) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::group::{Group, Kept, tensors};
+use super::group::{Group, GroupState, tensors};
 use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::shared::{check_matrix, check_rank, rank_for, rank_in_words, read_betas};
 use super::update::{Parameter, StateSpec, StepTensors, Update};
@@ -90,7 +90,7 @@ impl Method for Galore {
         &self,
         rec: &mut Recorder,
         group: &Group<'_>,
-        states: &[Kept],
+        states: &[GroupState],
         step: StepTensors<'_>,
         lr: f64,
     ) -> Result<()> {

@@ -20,12 +20,12 @@ pub struct Group<'a> {
     /// Their gradients.
     pub gradient: Tensor,
     /// What [`super::record_group_ahead`] returned for them.
-    pub ahead: Option<Kept>,
+    pub ahead: Option<GroupState>,
 }
 
 /// State of all parameters of a group.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct GroupState {
     /// All of it, one after the other.
     pub tensor: Tensor,
     /// Each parameter's own.
@@ -35,7 +35,7 @@ pub struct Kept {
 impl<'a> Group<'a> {
     /// One parameter.
     pub fn of(update: &Update<'a>) -> Self {
-        let kept = |state: &State| Kept { tensor: state.tensor.clone(), states: vec![state.clone()] };
+        let kept = |state: &State| GroupState { tensor: state.tensor.clone(), states: vec![state.clone()] };
         Self {
             names: Cow::Owned(vec![update.name]),
             role: update.role,
@@ -62,7 +62,10 @@ impl<'a> Group<'a> {
         (0..all).step_by(n.max(1)).map(move |first| {
             let range = first..all.min(first + n);
             let of = |tensor: &Tensor| part(tensor, &self.shape, range.clone(), all);
-            let kept = |kept: &Kept| Kept { tensor: of(&kept.tensor), states: kept.states[range.clone()].to_vec() };
+            let kept = |kept: &GroupState| GroupState {
+                tensor: of(&kept.tensor),
+                states: kept.states[range.clone()].to_vec(),
+            };
             Group {
                 names: Cow::Borrowed(&self.names[range.clone()]),
                 role: self.role,
@@ -85,13 +88,13 @@ impl<'a> Group<'a> {
     }
 
     /// Room for a state, `PARAMETER.what` for each.
-    pub(super) fn state(&self, rec: &mut Recorder, StateSpec { what, shape }: &StateSpec) -> Kept {
+    pub(super) fn state(&self, rec: &mut Recorder, StateSpec { what, shape }: &StateSpec) -> GroupState {
         let name = |parameter: &str| format!("{parameter}.{what}");
         if let [only] = self.names[..] {
             let state = State::named(rec, only, what, shape);
             let like_weight = *shape == *self.shape;
             let tensor = if like_weight { state.tensor.reshaped(&self.weight.shape) } else { state.tensor.clone() };
-            return Kept { tensor, states: vec![state] };
+            return GroupState { tensor, states: vec![state] };
         }
         let label = format!("{} and {} more", name(self.names[0]), self.names.len() - 1);
         let tensor =
@@ -101,11 +104,11 @@ impl<'a> Group<'a> {
             tensor: part(&tensor, shape, index..index + 1, self.names.len()),
         };
         let states = self.names.iter().enumerate().map(of).collect();
-        Kept { tensor, states }
+        GroupState { tensor, states }
     }
 }
 
-impl Kept {
+impl GroupState {
     /// What each of `n` parameters carries, of all that their rule keeps.
     pub(super) fn by_parameter(kept: &[Self], n: usize) -> Vec<Vec<State>> {
         let of = |index: usize| kept.iter().map(|kept| kept.states[index].clone()).collect();
@@ -114,7 +117,7 @@ impl Kept {
 }
 
 /// The tensors of as many states as there are.
-pub(super) fn tensors<const N: usize>(states: &[Kept]) -> [&Tensor; N] {
+pub(super) fn tensors<const N: usize>(states: &[GroupState]) -> [&Tensor; N] {
     assert_eq!(states.len(), N, "states of a method");
     std::array::from_fn(|index| &states[index].tensor)
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::group::{Group, Kept, tensors};
+use super::group::{Group, GroupState, tensors};
 use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::shared::{check_matrix, check_width, read_betas};
 use super::update::{Parameter, StateSpec, StepTensors};
@@ -76,7 +76,7 @@ impl Method for HFac {
         &self,
         rec: &mut Recorder,
         group: &Group<'_>,
-        states: &[Kept],
+        states: &[GroupState],
         step: StepTensors<'_>,
         lr: f64,
     ) -> Result<()> {

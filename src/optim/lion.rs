@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::group::{Group, Kept};
+use super::group::{Group, GroupState};
 use super::method::{Method, ReferenceParameter, ReferenceStep, SeenStep, not_in_a_page};
 use super::shared::read_betas;
 use super::update::{Parameter, StateSpec, StepTensors};
@@ -65,7 +65,7 @@ impl Method for Lion {
         &self,
         rec: &mut Recorder,
         group: &Group<'_>,
-        states: &[Kept],
+        states: &[GroupState],
         step: StepTensors<'_>,
         lr: f64,
     ) -> Result<()> {

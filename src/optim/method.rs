@@ -1,6 +1,6 @@
 //! What an optimizer is: the trait that its file implements, with everything about it.
 
-use super::group::{Group, Kept};
+use super::group::{Group, GroupState};
 use super::shared::section_of;
 use super::update::{Parameter, Perturbed, State, StateSpec, StepTensors};
 use crate::gpu::Recorder;
@@ -48,7 +48,13 @@ pub(super) trait Method {
 
     /// Records what it does to weights before a step's forward pass, if it does anything, and the one state that it made
     /// for it, which [`Method::record`] gets.
-    fn record_ahead(&self, _rec: &mut Recorder, _group: &Group<'_>, _step: StepTensors<'_>, _lr: f64) -> Option<Kept> {
+    fn record_ahead(
+        &self,
+        _rec: &mut Recorder,
+        _group: &Group<'_>,
+        _step: StepTensors<'_>,
+        _lr: f64,
+    ) -> Option<GroupState> {
         None
     }
 
@@ -59,7 +65,7 @@ pub(super) trait Method {
         &self,
         _rec: &mut Recorder,
         group: &Group<'_>,
-        _states: &[Kept],
+        _states: &[GroupState],
         _step: StepTensors<'_>,
         _lr: f64,
     ) -> Result<()> {

@@ -55,7 +55,7 @@ pub use adam_nonzero::SecondMomentStart;
 pub use apollo::ScaleOf;
 pub use catalog::{names as optimizer_names, source as source_of};
 pub use config::OptimizerConfig;
-pub use group::{Group, Kept};
+pub use group::{Group, GroupState};
 pub use iterate::{Iterate, sequence};
 pub use method::{Directions, SeenStep};
 pub use optimizer::{Optimizer, Stepper};

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::group::{Group, Kept};
+use super::group::{Group, GroupState};
 use super::iterate::{Iterate, sequence};
 use super::method::{Method, ReferenceParameter, ReferenceStep, Step, not_in_a_page};
 use super::update::{Parameter, StateSpec, StepTensors};
@@ -223,7 +223,7 @@ impl Method for PassProgram {
         &self,
         rec: &mut Recorder,
         group: &Group<'_>,
-        states: &[Kept],
+        states: &[GroupState],
         step: StepTensors<'_>,
         lr: f64,
     ) -> Result<()> {

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::group::{Group, Kept, tensors};
+use super::group::{Group, GroupState, tensors};
 use super::method::{Method, ReferenceParameter, ReferenceStep, not_in_a_page};
 use super::shared::{check_matrix, check_width};
 use super::update::{Parameter, StateSpec, StepTensors};
@@ -79,7 +79,7 @@ impl Method for Racs {
         &self,
         rec: &mut Recorder,
         group: &Group<'_>,
-        states: &[Kept],
+        states: &[GroupState],
         step: StepTensors<'_>,
         lr: f64,
     ) -> Result<()> {

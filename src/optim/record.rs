@@ -1,7 +1,7 @@
 //! Records updates by role: the driver of every method.
 
 use super::config::OptimizerConfig;
-use super::group::{Group, Kept};
+use super::group::{Group, GroupState};
 use super::rule::Recipe;
 use super::shared::section_of;
 use super::update::{Parameter, Perturbed, State, StepTensors, Update};
@@ -29,7 +29,7 @@ pub fn record_group_ahead(
     config: &OptimizerConfig,
     group: &Group<'_>,
     step: StepTensors<'_>,
-) -> Option<Kept> {
+) -> Option<GroupState> {
     let Recipe { rule, lr } = config.recipe(group.role);
     rule.method().record_ahead(rec, group, step, *lr)
 }
@@ -61,12 +61,12 @@ pub fn record_group(
     let specs = method.state(&group.parameter())?;
     let mut states = Vec::with_capacity(group.names.len());
     for some in group.parts(method.at_once(group.names.len(), group.bytes_each())) {
-        let kept: Vec<Kept> = match &some.ahead {
+        let kept: Vec<GroupState> = match &some.ahead {
             Some(made) => vec![made.clone()],
             None => specs.iter().map(|spec| some.state(rec, spec)).collect(),
         };
         method.record(rec, &some, &kept, step, *lr)?;
-        states.extend(Kept::by_parameter(&kept, some.names.len()));
+        states.extend(GroupState::by_parameter(&kept, some.names.len()));
     }
     Ok(states)
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::group::{Group, Kept};
+use super::group::{Group, GroupState};
 use super::method::{Method, ReferenceParameter, ReferenceStep, SeenStep, not_in_a_page};
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::gpu::Recorder;
@@ -63,7 +63,7 @@ impl Method for Sgd {
         &self,
         rec: &mut Recorder,
         group: &Group<'_>,
-        states: &[Kept],
+        states: &[GroupState],
         step: StepTensors<'_>,
         lr: f64,
     ) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::kernels::Output;
 use crate::kernels::norms::{GradientNorms, Place};
 use crate::kernels::zeroth_order::{Stage, TwoPoint, two_point};
 use crate::llama::{BatchInputs, Gradients, Llama, Parameter, ParameterGroup, record_loss, record_micro_step};
-use crate::optim::{self, Directions, Group, Kept, Perturbed, RecordUpdate, State, StepTensors};
+use crate::optim::{self, Directions, Group, GroupState, Perturbed, RecordUpdate, State, StepTensors};
 
 /// Steps whose numbers may be on their way back at once.
 pub(super) const RING_SLOTS: usize = 4;
@@ -70,7 +70,7 @@ type RecordGroup<'a> = dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Res
 /// What is recorded of an optimizer.
 struct Rules<'a> {
     /// Before the forward pass of a step.
-    ahead: &'a dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Option<Kept>,
+    ahead: &'a dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Option<GroupState>,
     /// When gradients are whole: the states of each parameter.
     update: &'a RecordGroup<'a>,
 }
@@ -205,7 +205,7 @@ fn record_separate(
     let groups = groups(llama);
     let mut order = Vec::new();
     rec.begin(Plan::FirstMicroBatch);
-    let ahead: Vec<Option<Kept>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
+    let ahead: Vec<Option<GroupState>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
     record_micro_step(rec, llama, inputs, loss, scale, Output::Write, &mut |_, parameter| {
         order.push(number(llama, parameter));
         Ok(())
@@ -248,7 +248,7 @@ fn record_fused(
     let mut states = vec![Vec::new(); llama.parameters.len()];
     let mut order = Vec::new();
     rec.begin(Plan::FirstMicroBatch);
-    let ahead: Vec<Option<Kept>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
+    let ahead: Vec<Option<GroupState>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
     record_micro_step(rec, llama, inputs, loss, scale, Output::Write, &mut |rec, parameter| {
         let number = number(llama, parameter);
         // Gradients that pass lie in no group but their own.

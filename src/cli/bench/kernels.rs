@@ -163,7 +163,7 @@ async fn of_step(gpu: &Arc<Gpu>, ceilings: &Ceilings, config: RunConfig, args: &
 fn print_product(product: &Product) {
     println!(
         "{:<7}{:<22}{:>9.1e}{:>12.4}{:>11.1}{:>6.1}%  {}",
-        product.layout.name(),
+        product.layout,
         format!("{:?}", product.mnk),
         product.error,
         product.secs * 1e3,

@@ -2,7 +2,8 @@
 
 use multinorm::config::{Role, RunConfig};
 use multinorm::gpu::{Class, DType, Due, Gpu, Recorder, Tensor};
-use multinorm::kernels::{Output, matmul};
+use multinorm::kernels::Output;
+use multinorm::kernels::matmul::{self, Layout};
 use multinorm::{Error, Result};
 use serde::Serialize;
 
@@ -16,20 +17,11 @@ const TOLERANCE: f64 = 1e-4;
 /// Bytes of logits at a time, as the head has them at most.
 const LOGITS_BYTES: usize = 64 << 20;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Layout {
-    #[serde(rename = "x wT")]
-    Nt,
-    #[serde(rename = "g w")]
-    Nn,
-    #[serde(rename = "gT x")]
-    Tn,
-}
-
 /// A product that was right, and how long it takes.
 #[derive(Serialize)]
 pub struct Product {
-    pub layout: Layout,
+    /// See [`name`].
+    pub layout: &'static str,
     pub mnk: [usize; 3],
     /// See [`kernels_of`].
     pub kernels: Vec<&'static str>,
@@ -40,32 +32,21 @@ pub struct Product {
     pub share_of_ceiling: f64,
 }
 
-impl Layout {
-    const ALL: [Self; 3] = [Self::Nt, Self::Nn, Self::Tn];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Nt => "x wT",
-            Self::Nn => "g w",
-            Self::Tn => "gT x",
-        }
+/// A layout by its operands, as tables and `--json` name it.
+pub fn name(layout: Layout) -> &'static str {
+    match layout {
+        Layout::Nt => "x wT",
+        Layout::Nn => "g w",
+        Layout::Tn => "gT x",
     }
+}
 
-    fn of_kernels(self) -> matmul::Layout {
-        match self {
-            Self::Nt => matmul::Layout::Nt,
-            Self::Nn => matmul::Layout::Nn,
-            Self::Tn => matmul::Layout::Tn,
-        }
-    }
-
-    /// Places of what is multiplied for entry `[row, col]`, at `inner` of the inner dimension.
-    fn places(self, [m, n, k]: [usize; 3], [row, col, inner]: [usize; 3]) -> [usize; 2] {
-        match self {
-            Self::Nt => [row * k + inner, col * k + inner],
-            Self::Nn => [row * k + inner, inner * n + col],
-            Self::Tn => [inner * m + row, inner * n + col],
-        }
+/// Places of what is multiplied for entry `[row, col]`, at `inner` of the inner dimension.
+fn places(layout: Layout, [m, n, k]: [usize; 3], [row, col, inner]: [usize; 3]) -> [usize; 2] {
+    match layout {
+        Layout::Nt => [row * k + inner, col * k + inner],
+        Layout::Nn => [row * k + inner, inner * n + col],
+        Layout::Tn => [inner * m + row, inner * n + col],
     }
 }
 
@@ -95,7 +76,6 @@ pub fn of_model(config: &RunConfig, max_binding_bytes: u64) -> Vec<(Layout, [usi
 /// A product as it is recorded, under the plan `product`: a, b and what they make.
 fn recorded(gpu: &Gpu, layout: Layout, mnk: [usize; 3]) -> (Recorder, [Tensor; 3]) {
     let mut rec = Recorder::new(&gpu.profile);
-    let layout = layout.of_kernels();
     let [a, b] = layout.operands(mnk).map(|shape| rec.persistent(Class::Scratch, DType::F32, "operand", &shape));
     let y = rec.persistent(Class::Scratch, DType::F32, "product", &mnk[..2]);
     rec.begin("product");
@@ -134,7 +114,7 @@ pub async fn measure(
     for sample in 0..samples {
         // The corners first, then anywhere.
         let at = [0, n - 1, (m - 1) * n, m * n - 1].get(sample).copied().unwrap_or(sample * 1_000_003 % got.len());
-        let multiplied = (0..k).map(|inner| layout.places(mnk, [at / n, at % n, inner]));
+        let multiplied = (0..k).map(|inner| places(layout, mnk, [at / n, at % n, inner]));
         let want: f64 = multiplied.map(|[at_a, at_b]| f64::from(a_values[at_a]) * f64::from(b_values[at_b])).sum();
         let error = (f64::from(got[at]) - want).abs();
         worst = if error.is_nan() { f64::INFINITY } else { worst.max(error) };
@@ -142,7 +122,7 @@ pub async fn measure(
     }
     let error = worst / (squares / samples as f64).sqrt();
     if error > TOLERANCE {
-        let name = layout.name();
+        let name = name(layout);
         return Err(Error::Gpu(format!("{name} {mnk:?} differs from f64 by {error:.1e}: nothing is timed")));
     }
     let secs =
@@ -150,5 +130,5 @@ pub async fn measure(
             .await?;
     let flops_per_sec = 2.0 * (m * n) as f64 * k as f64 / secs;
     let share_of_ceiling = flops_per_sec / ceilings.fma_flops_per_sec;
-    Ok(Product { layout, mnk, kernels, error, secs, gflops: flops_per_sec / 1e9, share_of_ceiling })
+    Ok(Product { layout: name(layout), mnk, kernels, error, secs, gflops: flops_per_sec / 1e9, share_of_ceiling })
 }
