@@ -1,9 +1,9 @@
-// partial[b] = the largest |x| of block b: of what size a matrix is, before it goes to half precision.
+// partial[i, b] = the largest |x| of block b of matrix i: of what size a matrix is, before it goes to half precision.
 struct Params {
-    len: u32,  // of x, in vec4s
+    len: u32,  // of a matrix, in vec4s
 }
-@group(0) @binding(0) var<storage, read>       x:       array<vec4<f32>>;  // [LEN]
-@group(0) @binding(1) var<storage, read_write> partial: array<f32>;        // [workgroups]
+@group(0) @binding(0) var<storage, read>       x:       array<vec4<f32>>;  // [matrices, LEN]
+@group(0) @binding(1) var<storage, read_write> partial: array<f32>;        // [matrices, blocks]
 @group(0) @binding(2) var<uniform>             params:  Params;
 
 @compute @workgroup_size(WG)
@@ -13,7 +13,8 @@ fn largest(
     @builtin(local_invocation_index) lane: u32,
 ) {
     var most = vec4<f32>();
-    for (var at = group.x * WG + lane; at < params.len; at += count.x * WG) { most = max(most, abs(x[at])); }
+    let first = group.y * params.len;
+    for (var at = first + group.x * WG + lane; at < first + params.len; at += count.x * WG) { most = max(most, abs(x[at])); }
     let whole = workgroup_max(max(max(most.x, most.y), max(most.z, most.w)), lane);
-    if (lane == 0u) { partial[group.x] = whole; }
+    if (lane == 0u) { partial[group.y * count.x + group.x] = whole; }
 }

@@ -22,8 +22,8 @@ const PITCH: u32 = 34u;  // vec4s from one depth to the next: 128 elements, and 
 const TILE_VECS: u32 = DEPTH * PITCH;
 @group(0) @binding(0) var<storage, read>       a:         array<vec4<f32>>;  // [matrices, M, K] or [matrices, K, M]
 @group(0) @binding(1) var<storage, read>       b:         array<vec4<f32>>;  // [matrices, N, K] or [matrices, K, N]
-@group(0) @binding(2) var<storage, read>       largest_a: array<vec4<f32>>;  // [LANES]: of |a|, a share each number
-@group(0) @binding(3) var<storage, read>       largest_b: array<vec4<f32>>;  // [LANES]: of |b|
+@group(0) @binding(2) var<storage, read>       largest_a: array<vec4<f32>>;  // [matrices, LANES]: of |a|, a share each number
+@group(0) @binding(3) var<storage, read>       largest_b: array<vec4<f32>>;  // [matrices, LANES]: of |b|
 @group(0) @binding(4) var<storage, read_write> y:         array<f32>;        // [matrices, PARTS, M, N]
 
 var<workgroup> high_a: array<vec4<f16>, TILE_VECS>;  // [DEPTH, PITCH]
@@ -40,7 +40,7 @@ fn matmul_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
     let matrix = group.z / PARTS;
     let begin = group.z % PARTS * K_PART;
     let end = min(begin + K_PART, K);
-    let exponents = exponents_of_largest(lane);
+    let exponents = exponents_of_largest(matrix, lane);
     let scale_a = power_of_two(14 - exponents.x);  // the largest number becomes 2^14 to 2^15
     let scale_b = power_of_two(14 - exponents.y);
     // Back again in two halves, neither of which leaves f32's range.
@@ -253,9 +253,9 @@ fn matmul_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
 }
 
 // floor(log2 |x|) of the largest of a and of b; what is too small or no number counts as something near.
-fn exponents_of_largest(lane: u32) -> vec2<i32> {
-    let most_a = largest_a[lane];
-    let most_b = largest_b[lane];
+fn exponents_of_largest(matrix: u32, lane: u32) -> vec2<i32> {
+    let most_a = largest_a[matrix * LANES + lane];
+    let most_b = largest_b[matrix * LANES + lane];
     let most = max(vec2(most_a.x, most_b.x), vec2(most_a.y, most_b.y));
     largest[lane] = max(most, max(vec2(most_a.z, most_b.z), vec2(most_a.w, most_b.w)));
     workgroupBarrier();

@@ -3,7 +3,8 @@
 use clap::Args;
 use multinorm::Result;
 use multinorm::config::{RunConfig, RunDefaults};
-use multinorm::gpu::{AdapterReport, bytes_in_words, list_adapters};
+use multinorm::gpu::{AdapterReport, Profile, bytes_in_words, list_adapters};
+use multinorm::kernels::matmul::{Layout, Product, select};
 use multinorm::train::kept_variants;
 use serde_json::json;
 
@@ -20,11 +21,15 @@ pub struct DevicesArgs {
 pub fn run(device: &DeviceArgs, args: &DevicesArgs) -> Result<()> {
     let adapters = pollster::block_on(list_adapters(&device.choice()))?;
     let cache = RunConfig::load(None, &[], RunDefaults::Gpu)?.data.cache_dir;
+    let by_rule = |adapter: &AdapterReport| {
+        let profile = Profile { splits_f32: adapter.profile.matrix_units, ..adapter.profile.clone() };
+        select(&profile, &Product { layout: Layout::Nt, mnk: [2048; 3], matrices: 1 }).to_string()
+    };
     let kept = |adapter: &AdapterReport| kept_variants(&adapter.profile, &adapter.name, &adapter.full_driver, &cache);
     if args.json {
         let document = |adapter: &AdapterReport| {
             let mut document = json!(adapter);
-            document["variants"]["measured"] = json!(kept(adapter));
+            document["variants"] = json!({ "large_product_by_rule": by_rule(adapter), "measured": kept(adapter) });
             document
         };
         return print_json(&adapters.iter().map(document).collect::<Vec<_>>());
@@ -43,12 +48,16 @@ pub fn run(device: &DeviceArgs, args: &DevicesArgs) -> Result<()> {
             limits.max_compute_invocations_per_workgroup,
             limits.max_storage_buffers_per_shader_stage,
         );
-        let measured = match kept(adapter).len() {
-            _ if adapter.device_type == "software" => "chosen by rule".to_owned(),
-            0 => format!("chosen by rule: none was measured and kept in {}", cache.join("variants").display()),
-            n => format!("{n} of them measured and kept in {}", cache.join("variants").display()),
+        let kept = kept(adapter);
+        let measured = match kept.len() {
+            _ if adapter.device_type == "software" => "nothing is measured on a software adapter".to_owned(),
+            0 => format!("none was measured and kept in {}", cache.join("variants").display()),
+            n => format!("{n} products measured and kept in {}:", cache.join("variants").display()),
         };
-        println!("     variants    matrix products by {}, {measured}", adapter.variants.matmul);
+        println!("     variants    a large product by {}, by rule; {measured}", by_rule(adapter));
+        for (what, variant) in kept {
+            println!("                 {what}: {variant}");
+        }
     }
     Ok(())
 }

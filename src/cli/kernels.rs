@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use multinorm::config::{OptimizerConfig, RunConfig, RunDefaults, optimizer_names};
-use multinorm::gpu::{Access, Binding, Form, Kernel, Need, Profile, Recorder, Touch};
+use multinorm::gpu::{Access, Binding, Kernel, Need, Profile, Recorder, Touch};
 use multinorm::kernels;
 use multinorm::llama::{Gradients, Llama, record_decode};
 use multinorm::train::record_training;
@@ -52,11 +52,12 @@ enum Language {
 pub fn run(device: &DeviceArgs, args: &KernelsArgs) -> Result<()> {
     let kernel = args.name.as_deref().map(named).transpose()?;
     if let (Some(kernel), Some(language)) = (kernel, args.emit) {
-        return emit(kernel, language, args);
+        let (profile, adapter) = profile(device)?;
+        return emit(kernel, language, args, &adapters(profile, adapter.as_deref()));
     }
     let (profile, adapter) = profile(device)?;
     let listed: Vec<&'static Kernel> = kernel.map_or_else(|| kernels::all().collect(), |kernel| vec![kernel]);
-    let used = used(&profile)?;
+    let used = used(&adapters(profile.clone(), adapter.as_deref()))?;
     if args.json {
         let of = |kernel: &&'static Kernel| as_json(kernel, adapter.is_some().then_some(&profile), &used);
         let listed: Vec<Value> = listed.iter().map(of).collect();
@@ -64,7 +65,7 @@ pub fn run(device: &DeviceArgs, args: &KernelsArgs) -> Result<()> {
     }
     match kernel {
         Some(kernel) => print_one(kernel, &profile, adapter.as_deref(), &used),
-        None => print_all(&listed, &profile, adapter.as_deref()),
+        None => print_all(&listed, &profile, adapter.as_deref(), &used),
     }
     Ok(())
 }
@@ -74,10 +75,38 @@ fn profile(device: &DeviceArgs) -> Result<(Profile, Option<String>)> {
     match device.open() {
         Ok(gpu) => Ok((gpu.profile.clone(), Some(gpu.adapter_name.clone()))),
         Err(Error::NoAdapter(_)) if device.adapter.is_none() && device.backend.is_none() => {
-            Ok((Profile::webgpu_default(Form::WorkgroupTiles), None))
+            Ok((Profile::webgpu_default(), None))
         }
         Err(error) => Err(error),
     }
+}
+
+/// An adapter that kernels may be recorded for, and what is said of a kernel that is used there and not on those before it.
+struct Adapter {
+    profile: Profile,
+    place: &'static str,
+}
+
+/// The adapter here, if there is one, and one of each kind that chooses otherwise.
+fn adapters(here: Profile, name: Option<&str>) -> Vec<Adapter> {
+    let gpu = Profile::webgpu_default();
+    let large = Profile {
+        f16: true,
+        subgroup_lanes: Some(32),
+        min_subgroup_lanes: Some(32),
+        matrix_units: true,
+        max_workgroup_bytes: 48 << 10,
+        max_invocations: 1024,
+        ..gpu.clone()
+    };
+    let software = Profile { software: true, ..gpu.clone() };
+    let kinds = [
+        (gpu, " on a GPU in a browser"),
+        (large, " on a GPU with matrix units"),
+        (software, " on a software adapter in a browser"),
+    ];
+    let here = name.map(|_| (here, ""));
+    here.into_iter().chain(kinds).map(|(profile, place)| Adapter { profile, place }).collect()
 }
 
 /// The kernel of a name; the message of one that there is not has the nearest.
@@ -91,23 +120,46 @@ fn named(name: &str) -> Result<&'static Kernel> {
     })
 }
 
-fn print_all(listed: &[&Kernel], profile: &Profile, adapter: Option<&str>) {
+fn print_all(listed: &[&'static Kernel], profile: &Profile, adapter: Option<&str>, used: &Uses) {
     match adapter {
         Some(name) => println!("✓ and ✗: whether {name} has what a kernel needs\n"),
         None => println!("no adapter is here to tell whether it has what a kernel needs\n"),
     }
-    println!("{:<34}{:<36}{:<22}{:<22}needs", "kernel", "file", "libraries", "bindings");
+    println!("{:<46}{:<18}{:<40}used by", "kernel", "translations", "needs");
     for kernel in listed {
-        let bindings: Vec<Binding<'_>> = kernel.bindings().collect();
-        let n = |which: fn(&Binding<'_>) -> bool| bindings.iter().filter(|binding| which(binding)).count();
-        println!(
-            "{:<34}{:<36}{:<22}{:<22}{}",
-            kernel.name,
-            format!("{}.wgsl", kernel.file),
-            kernel.libraries.join(", "),
-            format!("{} read, {} written", n(|b| b.reads.ever()), n(|b| b.writes.ever())),
-            needs_in_words(kernel, adapter.map(|_| profile))
-        );
+        let needs = needs_in_words(kernel, adapter.map(|_| profile));
+        let translations: Vec<&str> = translations(kernel).iter().map(|language| language.name()).collect();
+        let used = used.get(kernel.name).map_or_else(|| "other shapes or settings".into(), uses_in_words);
+        println!("{:<46}{:<18}{needs:<40}{used}", kernel.name, translations.join(" "));
+    }
+}
+
+/// Uses in the order of the alphabet, of optimizers their number where there are many.
+fn uses_in_words(used: &BTreeSet<String>) -> String {
+    let is_optimizer = |name: &&String| name.starts_with("optimizer ");
+    let n_optimizers = used.iter().filter(is_optimizer).count();
+    let mut words: Vec<String> = used.iter().filter(|name| n_optimizers <= 2 || !is_optimizer(name)).cloned().collect();
+    if n_optimizers > 2 {
+        words.push(format!("{n_optimizers} optimizers"));
+    }
+    words.join(", ")
+}
+
+/// The languages that a kernel is translated to.
+fn translations(kernel: &Kernel) -> &'static [Language] {
+    // Metal's and Direct3D's matrix units are not of 16×16.
+    let only_vulkan = kernel.needs.contains(&Need::MatrixUnits);
+    if only_vulkan { &[Language::Spirv] } else { &[Language::Spirv, Language::Msl, Language::Hlsl] }
+}
+
+impl Language {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Wgsl => "wgsl",
+            Self::Spirv => "spirv",
+            Self::Msl => "msl",
+            Self::Hlsl => "hlsl",
+        }
     }
 }
 
@@ -119,7 +171,7 @@ fn print_one(kernel: &'static Kernel, profile: &Profile, adapter: Option<&str>, 
     println!("needs      {}", needs_in_words(kernel, adapter.map(|_| profile)));
     match used.get(kernel.name) {
         Some(used) => println!("used by    {}", used.iter().cloned().collect::<Vec<_>>().join(", ")),
-        None => println!("used by    no part of the default run here: other shapes, settings or adapters want it"),
+        None => println!("used by    no part of a default run: other shapes or settings want it"),
     }
     println!("bindings");
     for (number, binding) in kernel.bindings().enumerate() {
@@ -154,6 +206,7 @@ fn as_json(kernel: &'static Kernel, profile: Option<&Profile>, used: &Uses) -> V
         "used_by": used.get(kernel.name),
         "bindings": kernel.bindings().map(binding).collect::<Vec<_>>(),
         "parameters": names_of_params(kernel),
+        "translations": translations(kernel).iter().map(|language| language.name()).collect::<Vec<_>>(),
     })
 }
 
@@ -203,8 +256,23 @@ fn need_in_words(need: &Need) -> String {
 /// What uses each kernel, by its name.
 type Uses = BTreeMap<&'static str, BTreeSet<String>>;
 
-/// The plans of the default run on such an adapter that name each kernel, generation, and the optimizers that want it.
-fn used(profile: &Profile) -> Result<Uses> {
+/// The plans of default runs that name each kernel, generation, and the optimizers that want it: on the first of the adapters
+/// that uses it at all.
+fn used(adapters: &[Adapter]) -> Result<Uses> {
+    let mut used = Uses::new();
+    for Adapter { profile, place } in adapters {
+        for (kernel, uses) in used_on(profile)? {
+            let placed = || uses.into_iter().map(|name| format!("{name}{place}")).collect();
+            used.entry(kernel).or_insert_with(placed);
+        }
+    }
+    for kernel in kernels::all().filter(|kernel| kernel.module.ends_with("::bench")) {
+        used.entry(kernel.name).or_default().insert("bench".into());
+    }
+    Ok(used)
+}
+
+fn used_on(profile: &Profile) -> Result<Uses> {
     let mut used = Uses::new();
     let plain = recorded(profile, "sgd")?;
     for plan in plain.plans() {
@@ -227,9 +295,6 @@ fn used(profile: &Profile) -> Result<Uses> {
             }
         }
     }
-    for kernel in kernels::all().filter(|kernel| kernel.module.ends_with("::bench")) {
-        used.entry(kernel.name).or_default().insert("bench".into());
-    }
     Ok(used)
 }
 
@@ -242,7 +307,7 @@ fn recorded(profile: &Profile, optimizer: &str) -> Result<Recorder> {
     Ok(record_training(&config, profile)?.recorder)
 }
 
-fn emit(kernel: &'static Kernel, language: Language, args: &KernelsArgs) -> Result<()> {
+fn emit(kernel: &'static Kernel, language: Language, args: &KernelsArgs, adapters: &[Adapter]) -> Result<()> {
     if language == Language::Spirv && args.out.is_none() && std::io::stdout().is_terminal() {
         let message = "SPIR-V is binary and this is a terminal: name a file with --out, or pipe it on";
         return Err(Error::config("--emit spirv", message));
@@ -252,7 +317,7 @@ fn emit(kernel: &'static Kernel, language: Language, args: &KernelsArgs) -> Resu
         Language::Wgsl => {
             return Err(Error::config("--constant", "WGSL has its overrides open: they are given to translations"));
         }
-        _ => translated(kernel, language, &args.constants)?,
+        _ => translated(kernel, language, &args.constants, adapters)?,
     };
     match &args.out {
         Some(path) => std::fs::write(path, bytes).map_err(Error::io("write", path)),
@@ -260,19 +325,18 @@ fn emit(kernel: &'static Kernel, language: Language, args: &KernelsArgs) -> Resu
     }
 }
 
-fn translated(kernel: &'static Kernel, language: Language, given: &[String]) -> Result<Vec<u8>> {
+fn translated(kernel: &'static Kernel, language: Language, given: &[String], adapters: &[Adapter]) -> Result<Vec<u8>> {
     let refused = |what: &dyn std::fmt::Display| {
-        let language = language.to_possible_value().expect("all are named");
-        Error::Data(format!("kernel {} has no translation to {}: {what}", kernel.name, language.get_name()))
+        Error::Data(format!("kernel {} has no translation to {}: {what}", kernel.name, language.name()))
     };
-    if kernel.needs.contains(&Need::MatrixUnits) && language != Language::Spirv {
+    if !translations(kernel).contains(&language) {
         return Err(refused(&"matrix units of 16×16 are used on Vulkan alone"));
     }
     let module = naga::front::wgsl::parse_str(kernel.source).map_err(|error| refused(&error))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all())
         .validate(&module)
         .map_err(|error| refused(&error.into_inner()))?;
-    let constants = constants(kernel, &module, given)?.into_iter().collect();
+    let constants = constants(kernel, &module, given, adapters)?.into_iter().collect();
     let entry = (ShaderStage::Compute, kernel.file);
     let (module, info) = process_overrides(&module, &info, Some(entry), &constants).map_err(|error| refused(&error))?;
     write(kernel, language, &module, &info).map_err(|error| refused(&error))
@@ -289,7 +353,8 @@ fn write(
         Language::Wgsl => unreachable!("it is no translation"),
         Language::Spirv => {
             let pipeline = spv::PipelineOptions { shader_stage: stage, entry_point: kernel.file.into() };
-            let words = spv::write_vec(module, info, &spv::Options::default(), Some(&pipeline))?;
+            let options = spv::Options { lang_version: (1, 3), ..Default::default() }; // it has subgroup operations
+            let words = spv::write_vec(module, info, &options, Some(&pipeline))?;
             Ok(words.iter().flat_map(|word| word.to_le_bytes()).collect())
         }
         Language::Msl => {
@@ -309,10 +374,15 @@ fn write(
 }
 
 /// A value for every override: as given, else as some run has it, else as the text has it, else a number that divides well.
-fn constants(kernel: &'static Kernel, module: &Module, given: &[String]) -> Result<HashMap<String, f64>> {
+fn constants(
+    kernel: &'static Kernel,
+    module: &Module,
+    given: &[String],
+    adapters: &[Adapter],
+) -> Result<HashMap<String, f64>> {
     let overrides: Vec<&naga::Override> = module.overrides.iter().map(|(_, constant)| constant).collect();
     let name_of = |constant: &naga::Override| constant.name.clone().unwrap_or_default();
-    let mut values: HashMap<String, f64> = typical(kernel)?;
+    let mut values: HashMap<String, f64> = typical(kernel, adapters)?;
     for constant in overrides.iter().filter(|constant| constant.init.is_none()) {
         let scalar = module.types[constant.ty].inner.scalar();
         let value = match scalar.map(|scalar| scalar.kind) {
@@ -337,12 +407,11 @@ fn constants(kernel: &'static Kernel, module: &Module, given: &[String]) -> Resu
     Ok(values)
 }
 
-/// The constants of a kernel's first use in the default runs, of software adapters and of GPUs.
-fn typical(kernel: &'static Kernel) -> Result<HashMap<String, f64>> {
-    for form in [Form::WorkgroupTiles, Form::Registers] {
-        let profile = Profile::webgpu_default(form);
+/// The constants of a kernel's first use in default runs: on the adapter here, else on another kind.
+fn typical(kernel: &'static Kernel, adapters: &[Adapter]) -> Result<HashMap<String, f64>> {
+    for Adapter { profile, .. } in adapters {
         for name in optimizer_names() {
-            let used = recorded(&profile, name)?.kernels();
+            let used = recorded(profile, name)?.kernels();
             if let Some((_, constants)) = used.into_iter().find(|(used, _)| *used == kernel) {
                 return Ok(constants.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
             }

@@ -10,9 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use multinorm::checkpoint::{load_config, resolve_model_dir};
 use multinorm::config::{DataConfig, ModelConfig, OptimizerConfig, RunConfig, RunDefaults};
 use multinorm::data::dataset;
-use multinorm::gpu::{Class, Form, Gpu, Memory, Profile, bytes_in_words};
+use multinorm::gpu::{Class, Gpu, Memory, Profile, bytes_in_words};
 use multinorm::train::{
-    Event, Measured, RunPlace, Summary, check_start, kept_variants, measure_variants, record_training,
+    Event, Measured, RunPlace, Summary, check_start, kept_variants_of, measure_variants, record_training,
     run as run_training, variants_of_run,
 };
 use multinorm::{Error, Result};
@@ -187,12 +187,14 @@ fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     };
     let (name, mut profile) = match &gpu {
         Some(gpu) => (gpu.adapter_name.as_str(), gpu.profile.clone()),
-        None => ("none found; WebGPU's default limits", Profile::webgpu_default(Form::WorkgroupTiles)),
+        None => ("none found; WebGPU's default limits", Profile::webgpu_default()),
     };
     let config = settings(args, &profile)?;
-    if let Some(gpu) = gpu.as_ref().filter(|_| config.train.measure_variants) {
-        // What a product leaves in memory on its way depends on its variant.
-        profile.choices = kept_variants(&profile, &gpu.adapter_name, &gpu.driver, &config.data.cache_dir);
+    // What a product leaves in memory on its way depends on its variant.
+    if let Some(choices) = args.resume.as_deref().map(variants_of_run).transpose()?.flatten() {
+        profile.choices = choices;
+    } else if let Some(gpu) = gpu.as_ref().filter(|_| config.train.measure_variants) {
+        profile.choices = kept_variants_of(&config, &profile, &gpu.adapter_name, &gpu.driver)?;
     }
     let memory_of = |optimizer: OptimizerConfig| -> Result<Memory> {
         Ok(record_training(&config.clone().with_optimizer(optimizer), &profile)?.recorder.memory())

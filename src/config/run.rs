@@ -267,6 +267,15 @@ impl ScheduleConfig {
     }
 }
 
+/// Sequences at once: attention has a workgroup of each at least, along a dimension of its own.
+fn check_sequences(key: &str, n: usize) -> Result<()> {
+    const MOST: usize = 65_535;
+    if n > MOST {
+        return Err(Error::config(key, format!("must be at most {MOST}, the workgroups of one dispatch, got {n}")));
+    }
+    Ok(())
+}
+
 impl TrainConfig {
     /// Micro-batches in an update.
     pub fn n_micro_batches(&self) -> usize {
@@ -283,6 +292,7 @@ impl TrainConfig {
         check::at_least_1("train.batch_size", self.batch_size as u64)?;
         check::at_least_1("train.micro_batch_size", self.micro_batch_size as u64)?;
         check::at_least_1("train.sequence_length", self.sequence_length as u64)?;
+        check_sequences("train.micro_batch_size", self.micro_batch_size)?;
         let [batch, micro] = [self.batch_size, self.micro_batch_size];
         if !batch.is_multiple_of(micro) {
             let message = format!("micro_batch_size {micro} does not divide batch_size {batch}");
@@ -357,7 +367,7 @@ impl EvalConfig {
         check::at_least_1("eval.max_tokens", self.max_tokens as u64)?;
         check::fits_toml("eval.max_tokens", self.max_tokens as u64)?;
         check::at_least_1("eval.batch_size", self.batch_size as u64)?;
-        check::fits_toml("eval.batch_size", self.batch_size as u64)
+        check_sequences("eval.batch_size", self.batch_size)
     }
 
     pub(super) fn read(mut section: Section) -> Result<Self> {
@@ -401,7 +411,7 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be() {
-        let cases: [(&[&str], &str); 29] = [
+        let cases: [(&[&str], &str); 31] = [
             (&["data.source=[]"], "data.source: must name a text"),
             (&["data.tokenizer=''"], "data.tokenizer: must be bytes, bpe"),
             (&["data.text_field=''"], "data.text_field: must name"),
@@ -435,6 +445,11 @@ mod tests {
             ),
             (&["eval.max_tokens=7", "train.sequence_length=8"], "eval.max_tokens: 7 is less than one sequence of 8"),
             (&["eval.batch_size=0"], "eval.batch_size: must be at least 1"),
+            (&["eval.batch_size=65536"], "eval.batch_size: must be at most 65535"),
+            (
+                &["train.batch_size=65536", "train.micro_batch_size=65536"],
+                "train.micro_batch_size: must be at most 65535",
+            ),
             (
                 &["spectra.every=5", "spectra.parameters=['model.layers.0.self_atn.q_proj.weight']"],
                 "spectra.parameters: no matrix of the model is called `model.layers.0.self_atn.q_proj.weight` (`*` \

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::profile::{Form, Profile, has_matrix_units};
+use super::profile::{Profile, has_matrix_units};
 use crate::{Error, Result};
 
 /// What to do when no adapter is found, by system.
@@ -51,8 +51,6 @@ pub struct AdapterReport {
     pub features: Vec<String>,
     /// The limits that decide what fits.
     pub limits: LimitsReport,
-    /// The kernel forms that would be used.
-    pub variants: VariantsReport,
     /// Whether a command would use this one.
     pub selected: bool,
     /// What an open device would tell as its driver.
@@ -78,15 +76,6 @@ pub struct LimitsReport {
     pub max_compute_invocations_per_workgroup: u32,
     /// Workgroups a dimension.
     pub max_compute_workgroups_per_dimension: u32,
-}
-
-/// The kernel forms that would be used.
-#[derive(Clone, Debug, Serialize)]
-pub struct VariantsReport {
-    /// `registers` (software adapters) or `workgroup-tiles` (GPUs).
-    pub matmul: &'static str,
-    /// Whether kernels can be timed one by one.
-    pub timestamps: bool,
 }
 
 impl AdapterChoice {
@@ -186,13 +175,6 @@ fn report(index: usize, adapter: &wgpu::Adapter, selected: bool) -> AdapterRepor
             max_compute_workgroup_storage_size: limits.max_compute_workgroup_storage_size,
             max_compute_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
             max_compute_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
-        },
-        variants: VariantsReport {
-            matmul: match profile.form {
-                Form::Registers => "registers",
-                Form::WorkgroupTiles => "workgroup-tiles",
-            },
-            timestamps: profile.timestamps,
         },
         selected,
         full_driver: full_driver_name(&info),

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::adapter::{AdapterChoice, full_driver_name};
 use super::kernel::Kernel;
-use super::profile::{Form, Profile, has_matrix_units, useful_features};
+use super::profile::{Profile, has_matrix_units, useful_features};
 use crate::{Error, Result};
 
 /// The end of a future that waits for nothing: outside a browser errors are told at once.
@@ -43,8 +43,8 @@ pub struct GpuOptions {
     pub choice: AdapterChoice,
     /// WebGPU's default limits, no optional feature and checked array accesses: what a browser gives.
     pub web_limits: bool,
-    /// Another form of the matrix products than the adapter's own.
-    pub form: Option<Form>,
+    /// Whether kernels are chosen as for a software adapter; if it is not said, for what the adapter is.
+    pub software: Option<bool>,
 }
 
 /// An open device with its pipelines, shared by all plans.
@@ -112,13 +112,15 @@ impl Gpu {
             .await
             .map_err(|error| Error::Gpu(format!("{} refused to open a device: {error}", info.name)))?;
         let mut gpu = Self::from_device(&info, device, queue);
-        gpu.profile.matrix_units &= has_matrix_units(&adapter);
-        gpu.profile.form = options.form.unwrap_or(gpu.profile.form);
+        gpu.profile.matrix_units = gpu.device.features().contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+            && has_matrix_units(&adapter);
+        gpu.profile.software = options.software.unwrap_or(gpu.profile.software);
         gpu.checked = options.web_limits;
         Ok(gpu)
     }
 
-    /// Takes a device that somebody else made, such as the one that draws the window.
+    /// Takes a device that somebody else made, such as the one that draws the window. Its matrix units stay unused: only an
+    /// adapter tells their sizes.
     pub fn from_device(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let failure = Arc::new(Mutex::new(None));
         let slot = failure.clone();

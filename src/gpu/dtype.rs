@@ -53,8 +53,8 @@ impl DType {
         [Self::F32, Self::F16, Self::U32].into_iter().find(|dtype| dtype.name() == name)
     }
 
-    /// Panics unless `T` is as large as an element: the host's values would be spread over the wrong ones.
-    pub(super) fn check_host_type<T: Pod>(self) {
-        assert_eq!(size_of::<T>() as u64, self.size(), "host values of {} for {self:?}", std::any::type_name::<T>());
+    /// Panics unless the host's values are of this type.
+    pub(super) fn check_host_type<T: Element>(self) {
+        assert_eq!(T::DTYPE, self, "host values for a tensor");
     }
 }

@@ -3,6 +3,7 @@
 use wgpu::util::DeviceExt;
 
 use super::device::Gpu;
+use super::dtype::Element;
 use super::plan::Due;
 use super::tensor::Tensor;
 use super::workspace::{LentSet, Place, Plan, Workspace, create_bind_group};
@@ -53,13 +54,7 @@ impl Workspace {
     /// Writes a tensor's elements by an encoder of the caller's: between what it recorded before and what comes after.
     ///
     /// Panics if the number of elements differs.
-    pub fn encode_write<T: bytemuck::Pod>(
-        &self,
-        gpu: &Gpu,
-        encoder: &mut CommandEncoder,
-        tensor: &Tensor,
-        values: &[T],
-    ) {
+    pub fn encode_write<T: Element>(&self, gpu: &Gpu, encoder: &mut CommandEncoder, tensor: &Tensor, values: &[T]) {
         tensor.dtype.check_host_type::<T>();
         assert_eq!(values.len(), tensor.len(), "values for a tensor {:?}", tensor.shape);
         let staging = gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {

@@ -37,7 +37,7 @@ pub use lent::Lent;
 pub use pace::Pace;
 pub use picture::Picture;
 pub use plan::{DispatchInfo, Due};
-pub use profile::{Form, Profile};
+pub use profile::Profile;
 pub use recorder::{Choice, MAX_GROUPS, Recorder, grid};
 pub use ring::ReadbackRing;
 pub use span::Span;

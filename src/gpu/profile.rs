@@ -4,20 +4,9 @@ use std::collections::BTreeMap;
 
 use super::kernel::{Kernel, Need};
 
-/// The form of the matrix products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Register blocks, no workgroup memory: what a software adapter runs fastest.
-    Registers,
-    /// Workgroup tiles with vec4 loads: what a GPU runs fastest.
-    WorkgroupTiles,
-}
-
 /// What a recorder must know of the device; enough to plan memory without one.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// The form of the matrix products.
-    pub form: Form,
     /// Bytes of the largest range one kernel can see.
     pub max_binding_bytes: u64,
     /// Bytes of the largest buffer.
@@ -26,7 +15,7 @@ pub struct Profile {
     pub offset_alignment: u64,
     /// Whether kernels can be timed one by one.
     pub timestamps: bool,
-    /// Whether the adapter is a program on the CPU.
+    /// Whether the adapter is a program on the CPU, for which other variants are the fastest.
     pub software: bool,
     /// Half precision in kernels.
     pub f16: bool,
@@ -47,7 +36,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Only the adapter can tell which sizes of cooperative matrices it has: [`has_matrix_units`].
+    /// Without matrix units: only the adapter can tell which sizes it has, [`has_matrix_units`].
     pub(super) fn of(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Self {
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let subgroups = features.contains(wgpu::Features::SUBGROUP);
@@ -57,11 +46,10 @@ impl Profile {
             subgroup_lanes: one_size.then_some(info.subgroup_min_size),
             min_subgroup_lanes: subgroups.then_some(info.subgroup_min_size),
             splits_f32: false,
-            matrix_units: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+            matrix_units: false,
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
             max_invocations: limits.max_compute_invocations_per_workgroup,
             choices: BTreeMap::new(),
-            form: if software { Form::Registers } else { Form::WorkgroupTiles },
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
             offset_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
@@ -70,16 +58,15 @@ impl Profile {
         }
     }
 
-    /// WebGPU's default limits: what every browser gives.
-    pub fn webgpu_default(form: Form) -> Self {
+    /// A GPU with WebGPU's default limits: what every browser gives.
+    pub fn webgpu_default() -> Self {
         let limits = wgpu::Limits::default();
         Self {
-            form,
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
             offset_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
             timestamps: false,
-            software: form == Form::Registers,
+            software: false,
             f16: false,
             subgroup_lanes: None,
             min_subgroup_lanes: None,

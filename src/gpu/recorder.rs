@@ -35,6 +35,8 @@ pub struct Recorder {
     staging_bytes: u64,
     derived: Derived,
     choices: BTreeMap<String, Choice>,
+    /// Why the adapter cannot run what was recorded.
+    refused: Option<String>,
 }
 
 /// Which variant of an operation was recorded.
@@ -62,7 +64,7 @@ impl Recorder {
     pub fn new(profile: &Profile) -> Self {
         let (tensors, plans, initial) = (Vec::new(), Vec::new(), Vec::new());
         let (derived, choices) = (Derived::default(), BTreeMap::new());
-        Self { profile: profile.clone(), tensors, plans, initial, staging_bytes: 0, derived, choices }
+        Self { profile: profile.clone(), tensors, plans, initial, staging_bytes: 0, derived, choices, refused: None }
     }
 
     /// A tensor that lives from one replay to the next and that every plan may name.
@@ -321,8 +323,17 @@ impl Recorder {
         memory
     }
 
-    /// Whether every buffer and binding fits the device; the message names the tensor and both sizes.
+    /// Says of what is being recorded that this adapter cannot run it: [`Recorder::check_limits`] tells the first of them.
+    pub fn refuse(&mut self, why: String) {
+        self.refused.get_or_insert(why);
+    }
+
+    /// Whether every buffer and binding fits the device, and every kernel can do what it is asked to; the message names the
+    /// tensor and both sizes.
     pub fn check_limits(&self) -> Result<()> {
+        if let Some(why) = &self.refused {
+            return Err(Error::TooLarge(why.clone()));
+        }
         for buffer in BufferLayout::of(&self.tensors, &self.plans).buffers {
             if buffer.bytes > self.profile.max_buffer_bytes {
                 return Err(Error::TooLarge(format!(

@@ -7,6 +7,7 @@ use std::ops::Range;
 use web_time::Instant;
 
 use super::device::Gpu;
+use super::dtype::Element;
 use super::layout::{BufferLayout, ParamBlocks};
 use super::ledger::Memory;
 use super::plan::{Dispatch, DispatchInfo, Due};
@@ -207,14 +208,14 @@ impl Workspace {
     /// Writes a tensor's elements; they arrive before anything submitted later.
     ///
     /// Panics if the number of elements differs.
-    pub fn write<T: bytemuck::Pod>(&self, gpu: &Gpu, tensor: &Tensor, values: &[T]) {
+    pub fn write<T: Element>(&self, gpu: &Gpu, tensor: &Tensor, values: &[T]) {
         tensor.dtype.check_host_type::<T>();
         assert_eq!(values.len(), tensor.len(), "values for a tensor {:?}", tensor.shape);
         gpu.queue.write_buffer(self.buffer(tensor), tensor.offset_bytes(), bytemuck::cast_slice(values));
     }
 
     /// Reads a tensor back, after everything that was submitted before.
-    pub async fn read<T: bytemuck::Pod>(&self, gpu: &Gpu, tensor: &Tensor) -> Result<Vec<T>> {
+    pub async fn read<T: Element>(&self, gpu: &Gpu, tensor: &Tensor) -> Result<Vec<T>> {
         tensor.dtype.check_host_type::<T>();
         read_bytes(gpu, self.buffer(tensor), tensor.offset_bytes(), tensor.bytes()).await
     }

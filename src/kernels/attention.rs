@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{LANES, MOST_ROUNDS, lanes_within, reduction_lanes, reduction_rounds};
 use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
+pub use crate::settings::MAX_HEAD_DIM;
 
 kernels! {
     TILED_SHARED = "attention_tiled_shared": "attention_tiled" + "head_rows" + "team_shared";
@@ -26,9 +27,6 @@ kernels! {
     ATTENTION_CACHED = "attention_cached" + "reduce";
     CACHE_APPEND = "cache_append";
 }
-
-/// Largest head: a team has at most 16 lanes.
-pub const MAX_HEAD_DIM: usize = 256;
 
 /// Sizes of an attention: N = batch · seq rows; queries are `[N, heads * head_dim]`, keys and values
 /// `[N, kv_heads * head_dim]`; query head h reads key head h / (heads / kv_heads).
@@ -161,10 +159,30 @@ impl Variant {
         sizes.into_iter().chain(how).map(|(name, value)| (name, value as f64)).collect()
     }
 
+    /// Rounds of a lane's loops, those of a few rounds aside; see [`MOST_ROUNDS`].
+    fn rounds(self, pass: Pass, shape: &Shape) -> usize {
+        let (lanes, batch, sum_rounds) = match (self, pass) {
+            (Self::LaneEach, _) => return 0, // see `suits_a_lane`
+            (Self::TeamShared { lanes }, _) => (lanes, 4, 4_usize.div_ceil(lanes)),
+            (Self::TeamShuffled { lanes, .. }, Pass::Forward) => (lanes, 4, 0),
+            (Self::TeamShuffled { lanes, .. }, _) => (lanes, 1, 0),
+        };
+        let of_head = 1 + shape.seq.div_ceil(TEAM_WORKGROUP / lanes) + shape.seq.div_ceil(batch) * (1 + sum_rounds);
+        if matches!(pass, Pass::BackwardKeyValue) { shape.heads / shape.kv_heads * of_head } else { of_head }
+    }
+
     fn dispatch(self, rec: &mut Recorder, pass: Pass, bindings: &[&Tensor], shape: &Shape) {
         let heads = if matches!(pass, Pass::BackwardKeyValue) { shape.kv_heads } else { shape.heads };
         let blocks = shape.seq.div_ceil(self.per_workgroup(pass));
         let groups = [blocks, heads, shape.batch].map(|n| n as u32);
+        let rounds = self.rounds(pass, shape);
+        if rec.profile.software && rounds > MOST_ROUNDS {
+            rec.refuse(format!(
+                "attention of {} heads on {} over {} tokens takes {rounds} rounds of a kernel's loops, and a software adapter \
+                 may grant {MOST_ROUNDS}: choose a shorter train.sequence_length, or more key and value heads",
+                shape.heads, shape.kv_heads, shape.seq
+            ));
+        }
         rec.dispatch(self.kernel(pass, shape.head_dim), bindings, &self.constants(pass, shape), groups);
         let (name, products) = match pass {
             Pass::Forward => ("forward", 2),
@@ -192,7 +210,7 @@ impl fmt::Display for Variant {
 impl Shape {
     /// Multiply-adds of one product of queries and keys, or of weights and values, under the causal mask, counted as two.
     fn flops_of_product(&self) -> u64 {
-        (self.batch * self.heads * self.head_dim * self.seq * (self.seq + 1)) as u64
+        [self.batch, self.heads, self.head_dim, self.seq, self.seq + 1].into_iter().map(|n| n as u64).product()
     }
 
     /// Whether [`Variant::LaneEach`] can do it: the head has room in registers, for larger ones take longer to compile than
@@ -278,15 +296,11 @@ pub fn cache_append(rec: &mut Recorder, x: &Tensor, start: &Tensor, cache: &Tens
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::Form;
 
     #[test]
     fn the_variant_follows_the_adapter_and_the_head() {
-        let adapter = |software, min_subgroup_lanes| Profile {
-            software,
-            min_subgroup_lanes,
-            ..Profile::webgpu_default(Form::WorkgroupTiles)
-        };
+        let adapter =
+            |software, min_subgroup_lanes| Profile { software, min_subgroup_lanes, ..Profile::webgpu_default() };
         let (plain, software) = (adapter(false, None), adapter(true, None));
         let subgroups = |lanes| adapter(false, Some(lanes));
         let (shared, shuffled) = ("attention_tiled_shared", "attention_tiled_shuffled");

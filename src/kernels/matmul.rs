@@ -101,32 +101,126 @@ pub struct Product {
 }
 
 /// How a product is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variant {
     /// By which kernel.
-    pub tile: Tile,
+    pub tile: &'static Tile,
     /// Into how many parts the inner dimension is split; they are summed in their order.
     pub parts: usize,
 }
 
-/// What makes a piece of the result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tile {
-    /// One row times a matrix: a workgroup an element.
-    Row,
-    /// 8×8 a lane, any strides.
-    Strided,
-    /// 8×8 a lane, no workgroup memory: what a software adapter runs fastest.
-    Registers,
-    /// 32×32 a workgroup, whose lanes share the depths: for products of few tiles, which need no sum of parts then.
-    Tile32,
-    /// 64×64 a workgroup, through workgroup memory.
-    Tile64,
-    /// 128×128 a workgroup, through workgroup memory.
-    Tile128,
-    /// 128×128 a workgroup, on f16 matrix units: each operand as a sum of two halves.
-    Units,
+/// A number of all the kernels' texts (FNV-1a): what was measured of others tells nothing.
+pub fn fingerprint() -> u64 {
+    let bytes = KERNELS.iter().flat_map(|kernel| kernel.source.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
+
+/// What makes a piece of the result: one of [`TILES`].
+pub struct Tile {
+    /// What choices, tables and files call it.
+    pub name: &'static str,
+    /// Rows and columns of the result that one workgroup makes.
+    extent: [usize; 2],
+    /// Lanes of a workgroup.
+    lanes: usize,
+    /// For the layouts in the order of [`Layout::ALL`], where vec4s span what is contiguous ([`Layout::is_aligned`]).
+    aligned: [&'static Kernel; 3],
+    /// The same where they do not; none where it cannot serve such products.
+    unaligned: Option<[&'static Kernel; 3]>,
+    /// Whether the inner dimension may be split into parts.
+    pub splits: bool,
+    /// What else a product must be like.
+    fits: fn(&Product) -> bool,
+    /// Whether it is worth measuring where another is chosen by rule.
+    may_be_faster: fn(&Product) -> bool,
+    /// Rounds of a lane's loops over so many depths, of aligned operands or not, on an adapter that counts them; those of a
+    /// few rounds are straight code by then.
+    rounds: fn(layout: Layout, aligned: bool, k: usize) -> usize,
+}
+
+/// All tiles: what a product may be made by.
+pub static TILES: &[&Tile] = &[&ROW, &STRIDED, &REGISTERS, &TILE_32, &TILE_64, &TILE_128, &UNITS];
+
+/// One row times a matrix: a workgroup an element.
+pub static ROW: Tile = Tile {
+    name: "row",
+    extent: [1, 1],
+    lanes: LANES,
+    aligned: [&MATVEC; 3],
+    unaligned: Some([&MATVEC; 3]),
+    splits: false,
+    fits: |product| product.mnk[0] == 1 && product.layout == Layout::Nt && product.matrices == 1,
+    may_be_faster: |_| false,
+    rounds: |_, _, k| k.div_ceil(8),
+};
+
+/// 8×8 a lane, any strides.
+pub static STRIDED: Tile = Tile {
+    name: "strided",
+    extent: [8, 64],
+    lanes: 8,
+    aligned: [&MATMUL_STRIDED; 3],
+    unaligned: Some([&MATMUL_STRIDED; 3]),
+    splits: false,
+    fits: |_| true,
+    may_be_faster: |_| false,
+    rounds: |_, _, k| k,
+};
+
+/// 8×8 a lane, no workgroup memory: what a software adapter runs fastest.
+pub static REGISTERS: Tile = Tile {
+    name: "registers",
+    aligned: [&MATMUL_NT_REGISTERS, &MATMUL_NN_REGISTERS, &MATMUL_TN_REGISTERS],
+    unaligned: None,
+    rounds: |layout, _, k| if layout == Layout::Tn { k } else { k / 4 },
+    ..STRIDED
+};
+
+/// 32×32 a workgroup, whose lanes share the depths: for products of few tiles, which need no sum of parts then.
+pub static TILE_32: Tile = Tile {
+    name: "tile_32",
+    extent: [32, 32],
+    lanes: 256,
+    aligned: [&MATMUL_NT_TILE_32, &MATMUL_NN_TILE_32, &MATMUL_TN_TILE_32],
+    unaligned: None,
+    may_be_faster: |product| product.flops() < LEAST_UNITS_FLOPS,
+    rounds: |_, _, k| k.div_ceil(64) * 5, // of 64 depths, four of them a lane's
+    ..TILE_64
+};
+
+/// 64×64 a workgroup, through workgroup memory.
+pub static TILE_64: Tile = Tile {
+    name: "tile_64",
+    extent: [64, 64],
+    lanes: 64,
+    aligned: [&MATMUL_NT_TILE_64, &MATMUL_NN_TILE_64, &MATMUL_TN_TILE_64],
+    unaligned: Some([&MATMUL_NT_UNALIGNED_64, &MATMUL_NN_UNALIGNED_64, &MATMUL_TN_UNALIGNED_64]),
+    splits: true,
+    fits: |_| true,
+    may_be_faster: |_| true,
+    // 16 depths a round: of aligned operands straight code, else a loop as well.
+    rounds: |_, aligned, k| k.div_ceil(16) * if aligned { 1 } else { 17 },
+};
+
+/// 128×128 a workgroup, through workgroup memory.
+pub static TILE_128: Tile = Tile {
+    name: "tile_128",
+    extent: [128, 128],
+    lanes: 128,
+    aligned: [&MATMUL_NT_TILE_128, &MATMUL_NN_TILE_128, &MATMUL_TN_TILE_128],
+    unaligned: Some([&MATMUL_NT_UNALIGNED_128, &MATMUL_NN_UNALIGNED_128, &MATMUL_TN_UNALIGNED_128]),
+    ..TILE_64
+};
+
+/// 128×128 a workgroup, on f16 matrix units: each operand as a sum of two halves.
+pub static UNITS: Tile = Tile {
+    name: "matrix_units",
+    aligned: [&MATMUL_NT_UNITS, &MATMUL_NN_UNITS, &MATMUL_TN_UNITS],
+    unaligned: None,
+    fits: |product| product.mnk[0].is_multiple_of(16) && product.mnk[1].is_multiple_of(16),
+    may_be_faster: |_| false, // where it is, the rule takes it
+    ..TILE_128
+};
 
 /// Workgroups that keep a large GPU busy in one go.
 const BUSY: usize = 256;
@@ -148,24 +242,21 @@ pub fn select(profile: &Profile, product: &Product) -> Variant {
 }
 
 /// The variants that are worth measuring for `product`: the one by rule first, then its tile with half and with twice the
-/// parts, the other tiles in as many parts as fill as much of a GPU, and for a small product that would have parts the tile
-/// that needs none.
+/// parts, and the other tiles in as many parts as occupy as many lanes of a GPU.
 pub fn candidates(profile: &Profile, product: &Product) -> Vec<Variant> {
     let by_rule = by_rule(profile, product);
     let Variant { tile, parts } = by_rule;
     let mut candidates = vec![by_rule];
-    if !tile.splits() {
+    if !tile.splits {
         return candidates;
     }
-    let work = |side: usize| product.mnk[0].div_ceil(side) * product.mnk[1].div_ceil(side);
-    let others = [(Tile::Tile64, 64), (Tile::Tile128, 128)].map(|(other, side)| {
-        let as_busy = parts * work(tile.extent()[0]) / work(side);
-        Variant { tile: other, parts: as_busy.max(1) }
-    });
     let halved = [parts / 2, parts * 2].map(|parts| Variant { tile, parts });
-    let is_small = parts > 1 && product.flops() < LEAST_UNITS_FLOPS;
-    let without_parts = is_small.then_some(Variant { tile: Tile::Tile32, parts: 1 });
-    for variant in halved.into_iter().chain(others).chain(without_parts) {
+    let occupied = |tile: &Tile| {
+        tile.lanes * product.mnk.iter().zip(tile.extent).map(|(n, side)| n.div_ceil(side)).product::<usize>()
+    };
+    let others = TILES.iter().filter(|other| other.splits && **other != tile && (other.may_be_faster)(product));
+    let others = others.map(|other| Variant { tile: other, parts: (parts * occupied(tile) / occupied(other)).max(1) });
+    for variant in halved.into_iter().chain(others) {
         if variant.serves(profile, product) && !candidates.contains(&variant) {
             candidates.push(variant);
         }
@@ -177,33 +268,30 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
     let [m, n, k] = product.mnk;
     let whole = |tile| Variant { tile, parts: 1 };
     let aligned = product.layout.is_aligned(product.mnk);
-    let most_parts = product.most_parts();
-    if Tile::Row.serves(profile, product) {
-        return whole(Tile::Row);
+    let most_parts = product.most_parts(profile);
+    if ROW.serves(profile, product) {
+        return whole(&ROW);
     }
     if profile.software {
-        let blocks = if aligned { Tile::Registers } else { Tile::Strided };
+        let blocks = if aligned { &REGISTERS } else { &STRIDED };
         // More rows than a grid of theirs has workgroups for, or more depths than a loop has rounds for.
         let fit = blocks.serves(profile, product)
-            && m.div_ceil(blocks.extent()[0]) <= MAX_GROUPS as usize
-            && blocks.rounds(product.layout, aligned, k) <= MOST_ROUNDS;
+            && m.div_ceil(blocks.extent[0]) <= MAX_GROUPS as usize
+            && (blocks.rounds)(product.layout, aligned, k) <= MOST_ROUNDS;
         if fit {
             return whole(blocks);
         }
         // A part is whole rounds of 16 depths, and may be one longer.
-        let rounds = Tile::Tile64.rounds(product.layout, aligned, k);
+        let rounds = (TILE_64.rounds)(product.layout, aligned, k);
         let parts = rounds.div_ceil(MOST_ROUNDS - 17).min(most_parts);
-        assert!(
-            rounds.div_ceil(parts) <= MOST_ROUNDS,
-            "{product:?} is too deep for a software adapter, which counts rounds"
-        );
-        return Variant { tile: Tile::Tile64, parts };
+        return Variant { tile: &TILE_64, parts };
     }
-    if !aligned && product.flops() < LEAST_UNITS_FLOPS && Tile::Strided.serves(profile, product) {
-        return whole(Tile::Strided); // compiles sooner than it would save
+    if !aligned && product.flops() < LEAST_UNITS_FLOPS && STRIDED.serves(profile, product) {
+        return whole(&STRIDED); // compiles sooner than it would save
     }
     let tiles = |side: usize| product.matrices * m.div_ceil(side) * n.div_ceil(side);
-    let split = |tile: Tile, side: usize| {
+    let split = |tile: &'static Tile| {
+        let side = tile.extent[0];
         // As many as run in one go, or so many that the last go counts for little.
         let in_one_go = BUSY / tiles(side).min(BUSY);
         let fills = in_one_go * tiles(side) * 5 >= BUSY * 4;
@@ -211,26 +299,22 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
         Variant { tile, parts: parts.min(most_parts) }
     };
     let is_large = product.flops() >= LEAST_UNITS_FLOPS && m.min(n) >= 64;
-    if profile.splits_f32 && is_large && Tile::Units.serves(profile, product) {
-        let Variant { tile, parts } = split(Tile::Units, 128);
+    if profile.splits_f32 && is_large && UNITS.serves(profile, product) {
+        let Variant { tile, parts } = split(&UNITS);
         let variant = Variant { tile, parts: parts.max(k.div_ceil(MOST_UNITS_PART)) };
         if variant.serves(profile, product) {
             return variant;
         }
     }
-    let large = split(Tile::Tile128, 128);
-    if large.parts * tiles(128) * 5 >= BUSY * 4 && k / large.parts >= 4 * LEAST_PART {
-        large
-    } else {
-        split(Tile::Tile64, 64)
-    }
+    let large = split(&TILE_128);
+    if large.parts * tiles(128) * 5 >= BUSY * 4 && k / large.parts >= 4 * LEAST_PART { large } else { split(&TILE_64) }
 }
 
 impl Variant {
     fn serves(self, profile: &Profile, product: &Product) -> bool {
-        let most_parts = if self.tile.splits() { product.most_parts() } else { 1 };
-        let is_exact_enough = self.tile != Tile::Units
-            || profile.splits_f32 && product.mnk[2].div_ceil(self.parts.max(1)) <= MOST_UNITS_PART;
+        let most_parts = if self.tile.splits { product.most_parts(profile) } else { 1 };
+        let is_exact_enough =
+            *self.tile != UNITS || profile.splits_f32 && product.mnk[2].div_ceil(self.parts.max(1)) <= MOST_UNITS_PART;
         self.tile.serves(profile, product) && (1..=most_parts).contains(&self.parts) && is_exact_enough
     }
 }
@@ -239,8 +323,8 @@ impl Variant {
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.parts {
-            1 => f.write_str(self.tile.name()),
-            parts => write!(f, "{} in {parts} parts", self.tile.name()),
+            1 => f.write_str(self.tile.name),
+            parts => write!(f, "{} in {parts} parts", self.tile.name),
         }
     }
 }
@@ -253,98 +337,40 @@ impl FromStr for Variant {
             None => (text, 1),
             Some((tile, parts)) => (tile, parts.strip_suffix(" parts").and_then(|n| n.parse().ok()).ok_or(())?),
         };
-        let tile = Tile::ALL.into_iter().find(|other| other.name() == tile).ok_or(())?;
+        let tile = TILES.iter().find(|other| other.name == tile).ok_or(())?;
         Ok(Self { tile, parts })
     }
 }
 
 /// Every variant that can serve `product` on an adapter, the parts aside.
-pub fn tiles(profile: &Profile, product: &Product) -> Vec<Tile> {
-    Tile::ALL.into_iter().filter(|tile| tile.serves(profile, product)).collect()
+pub fn tiles(profile: &Profile, product: &Product) -> Vec<&'static Tile> {
+    TILES.iter().copied().filter(|tile| tile.serves(profile, product)).collect()
 }
 
 impl Tile {
-    const ALL: [Self; 7] =
-        [Self::Row, Self::Strided, Self::Registers, Self::Tile32, Self::Tile64, Self::Tile128, Self::Units];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Row => "row",
-            Self::Strided => "strided",
-            Self::Registers => "registers",
-            Self::Tile32 => "tile_32",
-            Self::Tile64 => "tile_64",
-            Self::Tile128 => "tile_128",
-            Self::Units => "matrix_units",
-        }
-    }
-
-    /// Whether the inner dimension may be split into parts.
-    pub fn splits(self) -> bool {
-        !matches!(self, Self::Row | Self::Strided | Self::Registers)
-    }
-
-    fn serves(self, profile: &Profile, product: &Product) -> bool {
-        let [m, n, _] = product.mnk;
+    fn serves(&self, profile: &Profile, product: &Product) -> bool {
         let aligned = product.layout.is_aligned(product.mnk);
-        match self {
-            Self::Row => m == 1 && product.layout == Layout::Nt && product.matrices == 1,
-            Self::Strided => true,
-            Self::Registers | Self::Tile32 => aligned,
-            Self::Tile64 | Self::Tile128 => true,
-            Self::Units => profile.runs(&MATMUL_NT_UNITS) && aligned && m.is_multiple_of(16) && n.is_multiple_of(16),
-        }
+        let kernel = self.kernel(product.layout, aligned);
+        kernel.is_some_and(|kernel| profile.runs(kernel)) && (self.fits)(product)
     }
 
-    fn kernel(self, layout: Layout, aligned: bool) -> &'static Kernel {
-        match (self, aligned, layout) {
-            (Self::Row, ..) => &MATVEC,
-            (Self::Strided, ..) => &MATMUL_STRIDED,
-            (Self::Registers, _, Layout::Nt) => &MATMUL_NT_REGISTERS,
-            (Self::Registers, _, Layout::Nn) => &MATMUL_NN_REGISTERS,
-            (Self::Registers, _, Layout::Tn) => &MATMUL_TN_REGISTERS,
-            (Self::Tile32, _, Layout::Nt) => &MATMUL_NT_TILE_32,
-            (Self::Tile32, _, Layout::Nn) => &MATMUL_NN_TILE_32,
-            (Self::Tile32, _, Layout::Tn) => &MATMUL_TN_TILE_32,
-            (Self::Tile64, true, Layout::Nt) => &MATMUL_NT_TILE_64,
-            (Self::Tile64, true, Layout::Nn) => &MATMUL_NN_TILE_64,
-            (Self::Tile64, true, Layout::Tn) => &MATMUL_TN_TILE_64,
-            (Self::Tile64, false, Layout::Nt) => &MATMUL_NT_UNALIGNED_64,
-            (Self::Tile64, false, Layout::Nn) => &MATMUL_NN_UNALIGNED_64,
-            (Self::Tile64, false, Layout::Tn) => &MATMUL_TN_UNALIGNED_64,
-            (Self::Tile128, true, Layout::Nt) => &MATMUL_NT_TILE_128,
-            (Self::Tile128, true, Layout::Nn) => &MATMUL_NN_TILE_128,
-            (Self::Tile128, true, Layout::Tn) => &MATMUL_TN_TILE_128,
-            (Self::Tile128, false, Layout::Nt) => &MATMUL_NT_UNALIGNED_128,
-            (Self::Tile128, false, Layout::Nn) => &MATMUL_NN_UNALIGNED_128,
-            (Self::Tile128, false, Layout::Tn) => &MATMUL_TN_UNALIGNED_128,
-            (Self::Units, _, Layout::Nt) => &MATMUL_NT_UNITS,
-            (Self::Units, _, Layout::Nn) => &MATMUL_NN_UNITS,
-            (Self::Units, _, Layout::Tn) => &MATMUL_TN_UNITS,
-        }
+    fn kernel(&self, layout: Layout, aligned: bool) -> Option<&'static Kernel> {
+        let kernels = if aligned { Some(self.aligned) } else { self.unaligned };
+        kernels.map(|kernels| kernels[layout as usize])
     }
+}
 
-    /// Rounds of a lane's loops over K, on an adapter that counts them; those of a few rounds are straight code by then.
-    fn rounds(self, layout: Layout, aligned: bool, k: usize) -> usize {
-        match self {
-            Self::Row => k.div_ceil(8),
-            Self::Registers if layout != Layout::Tn => k / 4,
-            Self::Registers | Self::Strided => k,
-            Self::Tile32 => k.div_ceil(64) * 5, // of 64 depths, four of them a team's
-            // 16 depths a round: of aligned operands straight code, else a loop as well.
-            Self::Tile64 | Self::Tile128 | Self::Units => k.div_ceil(16) * if aligned { 1 } else { 17 },
-        }
+impl PartialEq for Tile {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
     }
+}
 
-    /// Rows and columns of the result that one workgroup makes.
-    fn extent(self) -> [usize; 2] {
-        match self {
-            Self::Row => [1, 1],
-            Self::Strided | Self::Registers => [8, 64],
-            Self::Tile32 => [32, 32],
-            Self::Tile64 => [64, 64],
-            Self::Tile128 | Self::Units => [128, 128],
-        }
+impl Eq for Tile {}
+
+impl fmt::Debug for Tile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
     }
 }
 
@@ -364,11 +390,12 @@ pub fn nn_of_each(rec: &mut Recorder, g: &Tensor, w: &Tensor, y: &Tensor) {
     let product = Product::of(Layout::Nn, [g, w], y);
     let one = Product { matrices: 1, ..product };
     let tile = select(&rec.profile, &one).tile;
-    let exact = Variant { tile: Tile::Tile64, parts: 1 };
+    let exact = Variant { tile: &TILE_64, parts: 1 };
     let wanted = Variant { tile, parts: 1 };
     // A row, and sums too long for matrix units, have no such variant.
-    let variant = if wanted.serves(&rec.profile, &product) && tile != Tile::Row { wanted } else { exact };
-    rec.chose(product.what(&rec.profile), variant.to_string(), product.flops());
+    let variant = if wanted.serves(&rec.profile, &product) && *tile != ROW { wanted } else { exact };
+    // No product that is measured: it follows the choice for one of them.
+    rec.chose(format!("each {}", product.what(&rec.profile)), variant.to_string(), product.flops());
     record(rec, &product, variant, [g, w], y, Output::Write);
 }
 
@@ -403,15 +430,20 @@ impl Product {
         Some((Self { layout, mnk, matrices: matrices.parse().ok()? }, precision == "high"))
     }
 
-    /// Into how many parts the inner dimension may be split: they are summed in vec4s, and of one product.
-    fn most_parts(&self) -> usize {
-        let [_, n, k] = self.mnk;
-        if n.is_multiple_of(4) && self.matrices == 1 { (k / LEAST_PART).max(1) } else { 1 }
+    /// Into how many parts the inner dimension may be split: they are summed in vec4s, of one product, and lie in one binding.
+    fn most_parts(&self, profile: &Profile) -> usize {
+        let [m, n, k] = self.mnk;
+        if !n.is_multiple_of(4) || self.matrices > 1 {
+            return 1;
+        }
+        let of_part = (m * n) as u64 * DType::F32.size();
+        let fit = profile.max_binding_bytes.min(profile.max_buffer_bytes) / of_part.max(1);
+        (k / LEAST_PART).min(usize::try_from(fit).unwrap_or(usize::MAX)).max(1)
     }
 
     /// Multiplications and additions.
     fn flops(&self) -> u64 {
-        2 * (self.matrices * self.mnk.iter().product::<usize>()) as u64
+        2 * self.matrices as u64 * self.mnk.map(|n| n as u64).iter().product::<u64>()
     }
 
     /// Panics on shapes that do not fit one another.
@@ -449,9 +481,15 @@ pub fn record(
     let Product { layout, mnk: [m, n, k], matrices } = *product;
     let Variant { tile, parts } = variant;
     assert!(tile.serves(&rec.profile, product), "{tile:?} cannot serve {product:?}");
-    let aligned = layout.is_aligned(product.mnk);
-    let kernel = tile.kernel(layout, aligned);
-    if !tile.splits() {
+    let kernel = tile.kernel(layout, layout.is_aligned(product.mnk)).expect("it serves");
+    let rounds = (tile.rounds)(layout, layout.is_aligned(product.mnk), k.div_ceil(parts));
+    if rec.profile.software && rounds > MOST_ROUNDS {
+        rec.refuse(format!(
+            "a product over {k} numbers in {m} rows takes {rounds} rounds of a kernel's loop, and a software adapter may grant \
+             {MOST_ROUNDS}: choose a smaller train.micro_batch_size or train.sequence_length"
+        ));
+    }
+    if !tile.splits {
         assert_eq!(parts, 1, "{tile:?} in parts");
         return in_one_part(rec, product, tile, kernel, [a, b], y, output);
     }
@@ -471,11 +509,11 @@ pub fn record(
         ("PARTS", parts as f64),
         if parts > 1 { Output::Write } else { output }.constant(),
     ];
-    let [rows, cols] = tile.extent();
+    let [rows, cols] = tile.extent;
     let groups = [n.div_ceil(cols), m.div_ceil(rows), matrices * parts].map(|n| n as u32);
     let target = parts_of_y.as_ref().unwrap_or(y);
-    if tile == Tile::Units {
-        let [largest_a, largest_b] = [a, b].map(|operand| largest(rec, operand));
+    if *tile == UNITS {
+        let [largest_a, largest_b] = [a, b].map(|operand| largest(rec, operand, matrices));
         rec.dispatch(kernel, &[a, b, &largest_a, &largest_b, target], &constants, groups);
     } else {
         rec.dispatch(kernel, &[a, b, target], &constants, groups);
@@ -494,13 +532,14 @@ fn sum_parts(rec: &mut Recorder, of: &Tensor, y: &Tensor, parts: usize, output: 
     rec.dispatch(&SUM_PARTS, &[of, y], &constants, grid(len.div_ceil(LANES)));
 }
 
-/// The largest |x| of each of four times as many shares as a workgroup of `matmul_units` has lanes.
-fn largest(rec: &mut Recorder, x: &Tensor) -> Tensor {
+/// The largest |x| of each of four times as many shares of a matrix as a workgroup of `matmul_units` has lanes, `[matrices, 512]`:
+/// each of several matrices is scaled by its own numbers, as it is alone.
+pub fn largest(rec: &mut Recorder, x: &Tensor, matrices: usize) -> Tensor {
     const SHARES: usize = 512;
     rec.derived(x, &LARGEST, |rec| {
-        let partial = rec.transient(Class::Scratch, DType::F32, "largest numbers", &[SHARES]);
-        let constants = [("LEN", (x.len() / 4) as f64), ("WG", 128.0)];
-        rec.dispatch(&LARGEST, &[x, &partial], &constants, [SHARES as u32, 1, 1]);
+        let partial = rec.transient(Class::Scratch, DType::F32, "largest numbers", &[matrices, SHARES]);
+        let constants = [("LEN", (x.len() / matrices / 4) as f64), ("WG", 128.0)];
+        rec.dispatch(&LARGEST, &[x, &partial], &constants, [SHARES as u32, matrices as u32, 1]);
         partial
     })
 }
@@ -508,7 +547,7 @@ fn largest(rec: &mut Recorder, x: &Tensor) -> Tensor {
 fn in_one_part(
     rec: &mut Recorder,
     product: &Product,
-    tile: Tile,
+    tile: &Tile,
     kernel: &'static Kernel,
     [a, b]: [&Tensor; 2],
     y: &Tensor,
@@ -516,13 +555,13 @@ fn in_one_part(
 ) {
     let [m, n, k] = product.mnk;
     let mut constants = vec![("N", n as f64), ("K", k as f64), output.constant()];
-    if tile == Tile::Row {
+    if *tile == ROW {
         constants.push(("WG", reduction_lanes(&rec.profile).min(LANES) as f64));
         rec.dispatch(kernel, &[a, b, y], &constants, grid(n));
         return rec.flops(product.flops());
     }
     constants.push(("M", m as f64));
-    if tile == Tile::Strided {
+    if *tile == STRIDED {
         let (a_m, a_k, b_n, b_k) = match product.layout {
             Layout::Nt => (k, 1, k, 1),
             Layout::Nn => (k, 1, 1, n),
@@ -530,7 +569,7 @@ fn in_one_part(
         };
         constants.extend([("A_M", a_m as f64), ("A_K", a_k as f64), ("B_N", b_n as f64), ("B_K", b_k as f64)]);
     }
-    let [rows, cols] = tile.extent();
+    let [rows, cols] = tile.extent;
     let groups = [n.div_ceil(cols), m.div_ceil(rows), product.matrices].map(|n| n as u32);
     rec.dispatch(kernel, &[a, b, y], &constants, groups);
     rec.flops(product.flops());

@@ -97,23 +97,22 @@ fn most_rows(profile: &Profile, vocab: usize) -> usize {
     let of_a_gpu = !profile.software && profile.max_binding_bytes >= LOGITS_BYTES_OF_A_GPU;
     let budget = if of_a_gpu { LOGITS_BYTES_OF_A_GPU } else { LOGITS_BYTES.min(profile.max_binding_bytes) };
     let step = first_rows(profile);
-    (budget as usize / (4 * vocab) / step * step).max(step)
+    (budget as usize / (DType::F32.size() as usize * vocab) / step * step).max(step)
 }
 
 /// Rows whose multiples begin where a binding may, in every tensor with a row a token.
 fn first_rows(profile: &Profile) -> usize {
     // Whole tiles of the products, too.
-    (profile.offset_alignment as usize / 4).max(64)
+    ((profile.offset_alignment / DType::F32.size()) as usize).max(64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::Form;
 
     #[test]
     fn chunks_cover_the_tokens_in_pieces_that_fit() {
-        let default = Profile::webgpu_default(Form::WorkgroupTiles);
+        let default = Profile::webgpu_default();
         let gpu = Profile { max_binding_bytes: (2 << 30) - 4, offset_alignment: 16, ..default.clone() };
         let software = Profile { software: true, ..gpu.clone() };
         let lens = |profile, n, vocab| chunks(profile, n, vocab).iter().map(Range::len).collect::<Vec<_>>();
@@ -137,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_vocabulary_beyond_every_budget_still_has_whole_chunks() {
-        let default = Profile::webgpu_default(Form::WorkgroupTiles);
+        let default = Profile::webgpu_default();
         assert_eq!(chunks(&default, 130, 600_000), [0..64, 64..128, 128..130]);
     }
 }

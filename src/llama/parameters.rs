@@ -125,7 +125,7 @@ fn members(rec: &Recorder, specs: &[ParameterSpec]) -> Vec<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::{Form, Profile};
+    use crate::gpu::Profile;
 
     fn sizes(profile: &Profile, gradients: Gradients) -> Vec<usize> {
         let mut rec = Recorder::new(profile);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn parameters_of_one_shape_and_role_lie_together_as_far_as_a_binding_reaches() {
-        let mut profile = Profile::webgpu_default(Form::WorkgroupTiles);
+        let mut profile = Profile::webgpu_default();
         // The embedding, the norms, q to o, gate and up, down, the head.
         assert_eq!(sizes(&profile, Gradients::Kept), [1, 17, 32, 16, 8, 1]);
         assert_eq!(sizes(&profile, Gradients::Passing), [1; 75]);

@@ -16,6 +16,6 @@ mod pass;
 pub use adapter::{AdapterConfig, TensorTrain};
 pub use data::{CORPORA, DataConfig};
 pub(crate) use keys::{Origin, Section, did_you_mean};
-pub use model::{ModelConfig, PRESETS};
+pub use model::{MAX_HEAD_DIM, ModelConfig, PRESETS};
 pub use parameter::{ParameterSpec, Role};
 pub use pass::{Pass, Spectral, SpectralVariant};

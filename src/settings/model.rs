@@ -11,6 +11,9 @@ use crate::{Error, Result};
 /// The names that [`ModelConfig::preset`] knows.
 pub const PRESETS: [&str; 7] = ["tiny", "9m", "20m", "60m", "130m", "350m", "1b"];
 
+/// Components of a head that attention can keep in registers: a team of lanes has at most 16.
+pub const MAX_HEAD_DIM: usize = 256;
+
 /// A LLaMA model as Hugging Face's `LlamaConfig` describes it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelConfig {
@@ -157,6 +160,12 @@ impl ModelConfig {
             return refuse(
                 "head_dim",
                 format!("must be a multiple of 4, for attention reads four numbers at once, got {}", self.head_dim),
+            );
+        }
+        if self.head_dim > MAX_HEAD_DIM {
+            return refuse(
+                "head_dim",
+                format!("must be at most {MAX_HEAD_DIM}, which attention keeps in registers, got {}", self.head_dim),
             );
         }
         check::positive("model.rms_norm_eps", self.rms_norm_eps)?;

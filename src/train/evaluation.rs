@@ -81,6 +81,9 @@ pub(super) async fn evaluate(
     max_tokens: usize,
 ) -> Result<Evaluation> {
     let windows = Windows::new(tokens, inputs.batch, inputs.seq, Some(max_tokens))?;
+    while ring.pending() > 0 {
+        take(gpu, ring).await?; // of an evaluation that failed midway
+    }
     let n = inputs.batch * inputs.seq;
     let (mut ids, mut targets) = (vec![0; n], vec![0; n]);
     let mut sum = 0.0;

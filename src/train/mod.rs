@@ -32,4 +32,7 @@ pub use samples::GradientSample;
 pub use spectra::{Followed, PassSeen, SpectrumRecord, follow_passes};
 pub use trainer::{Snapshot, Trainer};
 #[cfg(not(target_arch = "wasm32"))]
-pub use variants::{Measured, keep_variants_of_run, kept_variants, measure_variants, variants_of_run};
+pub use variants::{
+    Measured, keep_variants_of_run, kept_variants, kept_variants_of, measure_variants, measure_variants_within,
+    variants_of_run,
+};

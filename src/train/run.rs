@@ -138,7 +138,8 @@ impl<'a> Run<'a> {
         let vocab_size = config.model.vocab_size;
         let baseline = bigram_loss(&dataset.train, &dataset.validation, vocab_size, Some(n_predicted))?;
 
-        let choices = gpu.profile.choices.clone();
+        // On a GPU, even where nothing was measured: another run may measure before this one is resumed.
+        let choices = (!gpu.profile.software).then(|| gpu.profile.choices.clone());
         let mut trainer = Trainer::new(gpu, config, dataset.clone()).await?;
         let (mut best_eval_loss, mut final_loss) = (None, f64::NAN);
         if let Some(resumed) = resumed {
@@ -150,7 +151,7 @@ impl<'a> Run<'a> {
         }
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         write_atomic(&folder.join("config.toml"), trainer.config().to_toml().as_bytes())?;
-        if !choices.is_empty() {
+        if let Some(choices) = choices {
             keep_variants_of_run(folder, &choices)?;
         }
         let first_step = trainer.step_number();
@@ -219,6 +220,7 @@ impl<'a> Run<'a> {
     async fn pause(&mut self, clock: &mut Instant, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let reports = self.trainer.drain().await?;
         self.take(&reports, on_event)?;
+        self.trainer.check()?;
         self.train_secs += clock.elapsed().as_secs_f64();
         Ok(())
     }

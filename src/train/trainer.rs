@@ -47,6 +47,10 @@ pub struct Trainer {
     /// Steps submitted.
     step: u64,
     last_report: Option<Instant>,
+    /// What went wrong after the steps that were reported last.
+    failed: Option<Error>,
+    /// Reports on their way that are of steps before a snapshot was restored.
+    stale: usize,
     pace: Option<Pace>,
     spans: Vec<Span>,
 }
@@ -128,6 +132,8 @@ impl Trainer {
             samples: Vec::new(),
             step: 0,
             last_report: None,
+            failed: None,
+            stale: 0,
             pace: None,
             spans,
         })
@@ -171,6 +177,7 @@ impl Trainer {
         if !self.ring.has_room() {
             arrived.extend(self.ring.take(&self.gpu).await?);
         }
+        self.check()?;
         self.last_report.get_or_insert_with(Instant::now);
         self.submit_step().await?;
         self.send_samples().await?;
@@ -180,7 +187,15 @@ impl Trainer {
         self.report(&arrived).await
     }
 
+    /// What went wrong in a step whose good predecessors were reported by the last call of [`Trainer::step`] or
+    /// [`Trainer::drain`]; the next of these calls tells it, too.
+    pub fn check(&mut self) -> Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
     /// Waits for the reports that are still on their way.
+    ///
+    /// Where one of them is of a step that went wrong, those before it are returned first: call [`Trainer::check`] then.
     pub async fn drain(&mut self) -> Result<Vec<StepReport>> {
         let mut arrived = Vec::new();
         while let Some(oldest) = self.ring.take(&self.gpu).await? {
@@ -222,7 +237,8 @@ impl Trainer {
         Ok(snapshot)
     }
 
-    /// Goes on from a snapshot of a run with the same configuration.
+    /// Goes on from a snapshot of a run with the same configuration, also after a step went wrong. Reports that are on their
+    /// way are dropped.
     ///
     /// Errors: a snapshot whose optimizer state is another's; nothing is changed then.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
@@ -242,6 +258,8 @@ impl Trainer {
             self.workspace.write(&self.gpu, &state.tensor, values);
         }
         self.step = snapshot.step;
+        self.forget_halt();
+        (self.failed, self.stale) = (None, self.ring.pending());
         Ok(())
     }
 
@@ -458,6 +476,10 @@ impl Trainer {
 
     /// Turns statistics that have arrived into reports; those that arrived together share the time since the last.
     async fn report(&mut self, arrived: &[(u64, Vec<f32>)]) -> Result<Vec<StepReport>> {
+        self.check()?;
+        let stale = arrived.len().min(self.stale);
+        self.stale -= stale;
+        let arrived = &arrived[stale..];
         if arrived.is_empty() {
             return Ok(Vec::new());
         }
@@ -467,7 +489,12 @@ impl Trainer {
         let mut reports = Vec::with_capacity(arrived.len());
         for (step, statistics) in arrived {
             if statistics[Place::CLIP] < 0.0 {
-                return Err(Error::NonFinite(self.diagnose(*step, statistics).await?));
+                let error = Error::NonFinite(self.diagnose(*step, statistics).await?);
+                if reports.is_empty() {
+                    return Err(error);
+                }
+                self.failed = Some(error); // what was good before it is told first
+                break;
             }
             reports.push(StepReport {
                 step: *step,

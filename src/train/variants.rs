@@ -37,13 +37,15 @@ pub struct Measured {
 }
 
 /// What was chosen on one adapter, by one version of its driver and of this program.
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Chosen {
     adapter: String,
     driver: String,
     /// What there was to choose from.
     features: String,
     version: String,
+    /// Of the texts of all that there is to choose from.
+    kernels: String,
     choices: BTreeMap<String, String>,
 }
 
@@ -52,29 +54,27 @@ struct Chosen {
 ///
 /// What is kept stays: runs of one program on one adapter and driver choose alike, and so end in the same bits. Where time
 /// runs out the variant by rule is kept. A software adapter always goes by rule, and so do runs of which the first has
-/// `train.measure_variants = false`, and runs that do not fit the adapter.
+/// `train.measure_variants = false`, and runs that do not fit the adapter. What cannot be written to the folder is measured
+/// again by the next run, and a warning says so.
 ///
-/// Errors: products of two variants that disagree, a device that fails, a folder that cannot be written.
+/// Errors: products of two variants that disagree, a device that fails.
 pub async fn measure_variants(gpu: &mut Gpu, runs: &[RunConfig]) -> Result<Measured> {
+    measure_variants_within(gpu, runs, BUDGET_SECS).await
+}
+
+/// The same, for another time than a second: none goes by rule, and keeps it so.
+pub async fn measure_variants_within(gpu: &mut Gpu, runs: &[RunConfig], budget_secs: f64) -> Result<Measured> {
+    let began = Instant::now();
     let Some(first) = runs.first().filter(|first| first.train.measure_variants && !gpu.profile.software) else {
         return Ok(Measured::default());
     };
     let path = place(&gpu.adapter_name, &gpu.driver, &first.data.cache_dir);
-    gpu.profile.choices = read(gpu, &path).choices;
-    let mut flops_of: BTreeMap<String, u64> = BTreeMap::new();
-    for run in runs {
-        let recorder = record_training(run, &gpu.profile)?.recorder;
-        if recorder.check_limits().is_err() {
-            continue; // whoever trains it says so, in other words
-        }
-        for (what, choice) in recorder.choices() {
-            *flops_of.entry(what.clone()).or_default() += choice.flops;
-        }
-    }
-    flops_of.retain(|what, flops| *flops >= LEAST_FLOPS && !gpu.profile.choices.contains_key(what));
-    let mut asked: Vec<(String, u64)> = flops_of.into_iter().collect();
+    gpu.profile.choices = BTreeMap::new();
+    let wanted = wanted(runs, &gpu.profile)?;
+    gpu.profile.choices = read(gpu, &path).of(&wanted);
+    let mut asked: Vec<(String, u64)> = wanted.clone().into_iter().collect();
+    asked.retain(|(what, _)| !gpu.profile.choices.contains_key(what));
     asked.sort_by_key(|&(_, flops)| std::cmp::Reverse(flops));
-    let began = Instant::now();
     let mut result = Measured::default();
     let mut found = BTreeMap::new();
     for (what, _) in asked {
@@ -84,7 +84,7 @@ pub async fn measure_variants(gpu: &mut Gpu, runs: &[RunConfig]) -> Result<Measu
         if candidates.len() < 2 {
             continue;
         }
-        let in_time = began.elapsed().as_secs_f64() < BUDGET_SECS;
+        let in_time = began.elapsed().as_secs_f64() < budget_secs;
         let fastest = match in_time {
             true => measure(gpu, &profile, &product, &candidates).await,
             false => Ok(None),
@@ -101,28 +101,70 @@ pub async fn measure_variants(gpu: &mut Gpu, runs: &[RunConfig]) -> Result<Measu
         found.insert(what, fastest.unwrap_or(candidates[0]).to_string());
     }
     if !found.is_empty() {
-        keep(gpu, &path, found)?;
+        gpu.profile.choices.extend(found.clone());
+        match keep(&read(gpu, &path), &path, found) {
+            Ok(kept) => gpu.profile.choices = kept.of(&wanted),
+            Err(error) => log::warn!("{error}: the next run measures its variants again"),
+        }
     }
     result.secs = began.elapsed().as_secs_f64();
     Ok(result)
 }
 
-/// Adds what was found to what is kept, and tells the profile: what another run has kept meanwhile stays.
-fn keep(gpu: &mut Gpu, path: &Path, found: BTreeMap<String, String>) -> Result<()> {
+/// The products of these runs that are worth measuring, and their floating-point operations. No others are looked up: what
+/// another run has measured must not change the bits of one that goes by rule.
+///
+/// Errors: a run that cannot be recorded.
+fn wanted(runs: &[RunConfig], profile: &Profile) -> Result<BTreeMap<String, u64>> {
+    let mut flops_of: BTreeMap<String, u64> = BTreeMap::new();
+    for run in runs {
+        let recorder = record_training(run, profile)?.recorder;
+        if recorder.check_limits().is_err() {
+            continue; // whoever trains it says so, in other words
+        }
+        for (what, choice) in recorder.choices() {
+            *flops_of.entry(what.clone()).or_default() += choice.flops;
+        }
+    }
+    flops_of.retain(|_, flops| *flops >= LEAST_FLOPS);
+    Ok(flops_of)
+}
+
+impl Chosen {
+    fn of(&self, wanted: &BTreeMap<String, u64>) -> BTreeMap<String, String> {
+        let choices = self.choices.iter().filter(|(what, _)| wanted.contains_key(*what));
+        choices.map(|(what, variant)| (what.clone(), variant.clone())).collect()
+    }
+}
+
+/// Adds what was found to what is kept, and returns it all: what another run has kept meanwhile stays.
+fn keep(kept: &Chosen, path: &Path, found: BTreeMap<String, String>) -> Result<Chosen> {
     let folder = path.parent().expect("a file in a folder");
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    let mut chosen = read(gpu, path);
-    for (what, variant) in found {
-        chosen.choices.entry(what).or_insert(variant);
-    }
+    let mut choices = found;
+    choices.extend(kept.choices.clone());
+    let chosen = Chosen { choices, ..kept.clone() };
     write_atomic(path, serde_json::to_string_pretty(&chosen).expect("plain data").as_bytes())?;
-    gpu.profile.choices = chosen.choices;
-    Ok(())
+    Ok(chosen)
 }
 
 /// The variants that earlier runs on this adapter kept in a cache folder, by what they are for.
 pub fn kept_variants(profile: &Profile, adapter: &str, driver: &str, cache_dir: &Path) -> BTreeMap<String, String> {
     read_of(profile, adapter, driver, &place(adapter, driver, cache_dir)).choices
+}
+
+/// Those of them that [`measure_variants`] would find for a run.
+///
+/// Errors: a run that cannot be recorded.
+pub fn kept_variants_of(
+    run: &RunConfig,
+    profile: &Profile,
+    adapter: &str,
+    driver: &str,
+) -> Result<BTreeMap<String, String>> {
+    let by_rule = Profile { choices: BTreeMap::new(), ..profile.clone() };
+    let kept = read_of(profile, adapter, driver, &place(adapter, driver, &run.data.cache_dir));
+    Ok(kept.of(&wanted(std::slice::from_ref(run), &by_rule)?))
 }
 
 /// The file of a run's folder that holds the variants it is made of: with them it goes on to the same bits.
@@ -216,12 +258,13 @@ fn read(gpu: &Gpu, path: &Path) -> Chosen {
 }
 
 fn read_of(profile: &Profile, adapter: &str, driver: &str, path: &Path) -> Chosen {
-    let Profile { form, f16, subgroup_lanes, matrix_units, .. } = profile;
+    let Profile { f16, subgroup_lanes, matrix_units, .. } = profile;
     let own = Chosen {
         adapter: adapter.into(),
         driver: driver.into(),
-        features: format!("{form:?}, f16 {f16}, subgroups {subgroup_lanes:?}, matrix units {matrix_units}"),
+        features: format!("f16 {f16}, subgroups {subgroup_lanes:?}, matrix units {matrix_units}"),
         version: env!("CARGO_PKG_VERSION").into(),
+        kernels: format!("{:016x}", matmul::fingerprint()),
         choices: BTreeMap::new(),
     };
     let Ok(text) = std::fs::read_to_string(path) else { return own };

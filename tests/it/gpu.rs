@@ -2,18 +2,17 @@
 
 use multinorm::Error;
 use multinorm::gpu::{
-    AdapterChoice, Class, DType, Due, Form, Gpu, GpuOptions, MAX_GROUPS, Pace, Profile, ReadbackRing, Recorder, Tensor,
-    grid,
+    AdapterChoice, Class, DType, Due, Gpu, GpuOptions, MAX_GROUPS, Pace, ReadbackRing, Recorder, Tensor, grid,
 };
 use multinorm::kernels::{self, Output, fill::fill, matmul, rms_norm};
 use multinorm::reference;
 use pollster::block_on;
 
-use crate::support::{Case, FORMS, assert_close, gpu, random};
+use crate::support::{Case, FORMS, Form, assert_close, gpu, random, web_profile};
 
 /// A recorder without a device.
 fn recorder() -> Recorder {
-    let mut rec = Recorder::new(&Profile::webgpu_default(Form::Registers));
+    let mut rec = Recorder::new(&web_profile(Form::Software));
     rec.begin("case");
     rec
 }
@@ -51,7 +50,7 @@ fn views_of_rows_are_read_and_written_in_place() {
 
 #[test]
 fn a_view_off_the_alignment_is_an_error_that_names_the_kernel() {
-    let gpu = gpu(Form::Registers);
+    let gpu = gpu(Form::Software);
     let mut rec = Recorder::new(&gpu.profile);
     rec.begin("case");
     let y = rec.persistent(Class::Scratch, DType::F32, "y", &[3, 5]);
@@ -99,7 +98,8 @@ fn a_replay_repeats_every_bit() {
                     // No budget: every dispatch is a submission of its own.
                     block_on(pace.run(gpu, &workspace, &["case"], Due::All)).unwrap();
                 }
-                runs.push(block_on(workspace.read(gpu, &y)).unwrap());
+                let values: Vec<f32> = block_on(workspace.read(gpu, &y)).unwrap();
+                runs.push(values.into_iter().map(f32::to_bits).collect());
             }
         }
         assert!(runs[0].iter().all(|&bits| f32::from_bits(bits).is_finite()), "{form:?}: the chain runs");
@@ -109,7 +109,7 @@ fn a_replay_repeats_every_bit() {
 
 #[test]
 fn memory_is_the_sum_of_what_is_allocated() {
-    let gpu = gpu(Form::Registers);
+    let gpu = gpu(Form::Software);
     let mut rec = Recorder::new(&gpu.profile);
     rec.begin("case");
     let x = rec.persistent(Class::Activations, DType::F32, "x", &[33, 20]);
@@ -150,7 +150,7 @@ fn a_tensor_beyond_a_binding_or_a_buffer_is_an_error_that_names_it() {
 
 #[test]
 fn the_read_back_ring_returns_copies_in_order() {
-    let gpu = gpu(Form::Registers);
+    let gpu = gpu(Form::Software);
     let mut rec = Recorder::new(&gpu.profile);
     rec.begin("one");
     let y = rec.persistent(Class::Scratch, DType::F32, "y", &[3]);
@@ -270,7 +270,7 @@ fn rows_beyond_a_tensor_panic() {
 #[test]
 fn what_stands_behind_a_closed_gate_is_left_out() {
     for (changes, want) in [([0.0f32, 0.0], 0.0f32), ([3.0, 1.0], 5.0), ([0.0, 0.4], 0.0)] {
-        let gpu = gpu(Form::Registers);
+        let gpu = gpu(Form::Software);
         let mut rec = Recorder::new(&gpu.profile);
         let [partial, y] = [2, 3].map(|len| rec.persistent(Class::Scratch, DType::F32, "numbers", &[len]));
         rec.begin("case");
@@ -288,7 +288,7 @@ fn what_stands_behind_a_closed_gate_is_left_out() {
 
 #[test]
 fn what_is_due_at_times_is_left_out_otherwise() {
-    let gpu = gpu(Form::Registers);
+    let gpu = gpu(Form::Software);
     let mut rec = Recorder::new(&gpu.profile);
     let [always, at_times] = [0, 1].map(|_| rec.persistent(Class::Scratch, DType::F32, "numbers", &[3]));
     rec.begin("case");
@@ -322,7 +322,7 @@ fn what_is_due_at_times_is_left_out_otherwise() {
 
 #[test]
 fn a_repetition_begins_with_what_the_last_one_left() {
-    let gpu = gpu(Form::Registers);
+    let gpu = gpu(Form::Software);
     let mut rec = Recorder::new(&gpu.profile);
     let [one, y, other] = [0; 3].map(|_| rec.persistent(Class::Scratch, DType::F32, "numbers", &[3]));
     rec.begin("case");

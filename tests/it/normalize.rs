@@ -5,7 +5,6 @@ use std::path::Path;
 
 use multinorm::Result;
 use multinorm::config::{OptimizerConfig, Pass, Rule};
-use multinorm::gpu::Form;
 use multinorm::normalize::{
     Drawing, HalfStep, HalfSteps, Matrix, Options, Report, normalize, read_matrix, write_matrix,
 };
@@ -20,7 +19,7 @@ use serde_json::Value;
 use crate::command_line::{fails, json, program, stdout};
 use crate::kernels::newton_schulz::growth;
 use crate::kernels::scaled::{normalized, uneven};
-use crate::support::{FORMS, assert_close, gpu, pixel_share, random, shared_gpu, widen};
+use crate::support::{FORMS, Form, assert_close, gpu, pixel_share, random, shared_gpu, widen};
 
 /// Relative to the root mean square; the worst seen is 6.5e-6, in an element that is many times as large as that.
 const TOLERANCE: f64 = 1e-5;

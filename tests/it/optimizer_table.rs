@@ -6,7 +6,7 @@ use std::path::Path;
 use multinorm::config::{
     OptimizerConfig, ParameterSpec, Role, Rule, RunConfig, RunDefaults, optimizer_names, rank_for,
 };
-use multinorm::gpu::{Class, DType, DispatchInfo, Form, Profile, Recorder, bytes_in_words};
+use multinorm::gpu::{Class, DType, DispatchInfo, Profile, Recorder, bytes_in_words};
 use multinorm::optim::{
     Parameter, Perturbed, StepTensors, Update, record, record_ahead, record_directions, record_perturbation, source_of,
 };
@@ -118,7 +118,7 @@ fn settings(config: &OptimizerConfig) -> String {
 /// Passes over memory beyond the three of plain SGD, and multiplications of matrix products, as they are recorded.
 fn measured(config: &OptimizerConfig) -> (f64, usize) {
     let shape = [512, 1376];
-    let mut rec = Recorder::new(&Profile::webgpu_default(Form::WorkgroupTiles));
+    let mut rec = Recorder::new(&Profile::webgpu_default());
     let weight = rec.persistent(Class::Parameters, DType::F32, "weight", &shape);
     let [statistics, step, how] = [5, 4, 4].map(|len| rec.persistent(Class::Scratch, DType::F32, "numbers", &[len]));
     let shared = StepTensors { statistics: &statistics, step: &step };
@@ -154,7 +154,7 @@ fn line(name: &str) -> String {
     for preset in PRESETS {
         let sets = [format!("model.preset={preset}"), format!("optimizer.name={name}"), "train.batch_size=1".into()];
         let config = RunConfig::load(None, &sets, RunDefaults::Gpu).unwrap();
-        let recorded = record_training(&config, &Profile::webgpu_default(Form::WorkgroupTiles)).unwrap();
+        let recorded = record_training(&config, &Profile::webgpu_default()).unwrap();
         let memory = recorded.recorder.memory();
         let bytes = memory.bytes(Class::OptimizerState);
         let of = |spec: &ParameterSpec| kept(&config.optimizer.recipe(spec.role).rule, spec);

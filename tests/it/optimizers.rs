@@ -1,7 +1,7 @@
 //! Every optimizer over ten steps against its reference, and what each of them keeps.
 
 use multinorm::config::{OptimizerConfig, Recipe, Role, Rule, RunConfig, RunDefaults, optimizer_names};
-use multinorm::gpu::{Class, DType, Form, Profile, Recorder, Tensor};
+use multinorm::gpu::{Class, DType, Profile, Recorder, Tensor};
 use multinorm::kernels::scaled::{MAX_COLS, Scaled, materialize};
 use multinorm::optim::{Group, ReferenceUpdate, State, StepTensors, Update};
 use multinorm::reference::extrapolated_sgd;
@@ -9,7 +9,7 @@ use multinorm::train::record_training;
 
 use crate::kernels::scaled::uneven;
 use crate::kernels::sgd::{CLIP, schedule, statistics, step};
-use crate::support::{Case, FORMS, assert_close, fit_rank, gpu, optimizer, widen};
+use crate::support::{Case, FORMS, Form, assert_close, fit_rank, gpu, optimizer, widen};
 
 /// Ten steps; the worst seen is 7.9e-6, of APOLLO, whose factors are quotients of norms.
 const TOLERANCE: f64 = 3e-5;
@@ -331,7 +331,7 @@ fn the_update_of_a_whole_model_takes_a_few_dispatches_a_shape() {
     let recorded = |optimizer: &str| {
         let sets = ["model.preset=60m", "train.batch_size=1", &format!("optimizer.name={optimizer}")].map(String::from);
         let config = RunConfig::load(None, &sets, RunDefaults::Gpu).unwrap();
-        record_training(&config, &Profile::webgpu_default(Form::WorkgroupTiles)).unwrap().recorder
+        record_training(&config, &Profile::webgpu_default()).unwrap().recorder
     };
     // Six shapes: embedding, norms, q to o, gate and up, down, head. Each is measured once, and two dispatches make the clip
     // factor; then Adam's one, or SinkGD's eleven for the three of linear layers.

@@ -1,6 +1,6 @@
 //! The same numbers as Hugging Face's LLaMA on PyTorch in double precision: tests/oracle/llama.py.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
@@ -14,14 +14,15 @@ use multinorm::data::dataset::Dataset;
 use multinorm::data::tokenizer::Tokenizer;
 use multinorm::data::tokens::Tokens;
 use multinorm::generate::Generator;
-use multinorm::gpu::Form;
-use multinorm::train::{Evaluator, StepReport, Trainer};
+use multinorm::gpu::{Gpu, Profile};
+use multinorm::kernels::matmul::{self, Product, TILES, Tile, tiles};
+use multinorm::train::{Evaluator, StepReport, Trainer, record_training};
 use pollster::block_on;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::support::{FORMS, gpu, oracle, random, shared_gpu};
+use super::support::{FORMS, Form, gpu, oracle, own_gpu, random, shared_gpu};
 
 const STEPS: u64 = 10;
 const SGD: &[&str] = &["optimizer.name=sgd", "optimizer.lr=0.1"];
@@ -165,8 +166,12 @@ fn a_folder_of_transformers_evaluates_to_the_same_loss() {
 /// Loss and gradients of the first step, in micro-batches of this size.
 fn check_first_step(oracle: &Oracle, form: Form, micro_batch: usize) {
     let name = format!("{} {form:?} micro-batches of {micro_batch}", oracle.name);
-    let mut trainer = oracle.trainer(form, micro_batch, SGD);
-    let reports = train(&mut trainer, 1);
+    check_gradients(oracle, &name, &mut oracle.trainer(form, micro_batch, SGD));
+}
+
+/// The first loss and every gradient.
+fn check_gradients(oracle: &Oracle, name: &str, trainer: &mut Trainer) {
+    let reports = train(trainer, 1);
     assert_parity(format!("{name} loss"), &[reports[0].loss as f32], &oracle.expected["loss"], tolerance::LOSS);
     let gradients = || oracle.expected.iter().filter_map(|(key, want)| Some((key.strip_prefix("grad.")?, want)));
     assert_eq!(gradients().count(), oracle.config.parameters().len(), "{name}: gradients");
@@ -194,6 +199,40 @@ fn check_training(expected: &str, optimizer: &[&str], tolerance: f64) {
                 let what = format!("{} {form:?} {expected} at step {}", oracle.name, report.step);
                 assert_parity(what, &[report.loss as f32], &[*want], tolerance);
             }
+        }
+    }
+}
+
+/// The device with all that the adapter has, for which a run's products are made by this tile wherever it can.
+fn gpu_of_tile(tile: &Tile, config: &RunConfig) -> (Arc<Gpu>, usize) {
+    let mut gpu = own_gpu(Form::Gpu);
+    let by_rule = record_training(config, &gpu.profile).unwrap().recorder;
+    let made = by_rule.choices().keys().filter(|what| {
+        let Some((product, high)) = Product::of_words(what) else { return false };
+        tiles(&Profile { splits_f32: high, ..gpu.profile.clone() }, &product).contains(&tile)
+    });
+    let choices: BTreeMap<String, String> = made.map(|what| (what.clone(), tile.name.to_owned())).collect();
+    gpu.profile.choices = choices;
+    let n = gpu.profile.choices.len();
+    (Arc::new(gpu), n)
+}
+
+#[test]
+fn gradients_and_ten_losses_by_every_tile() {
+    let (config, sizes) = (sixteens(), [4, 16, 2]);
+    let dir = tempfile::tempdir().unwrap();
+    json_of(start_oracle(&config, &dir, sizes), "");
+    let oracle = Oracle::read("sixteens", config, sizes, &dir);
+    for tile in TILES.iter().filter(|tile| tile.splits) {
+        let settings = oracle.settings(oracle.batch, SGD);
+        let (gpu, n) = gpu_of_tile(tile, &settings);
+        // Matrix units are not everywhere; the sizes are such that all others serve all products.
+        assert!(n >= 15 || **tile == matmul::UNITS && !gpu.profile.matrix_units, "{tile:?} makes {n} products");
+        check_gradients(&oracle, tile.name, &mut oracle.trainer_on(gpu.clone(), oracle.batch, SGD));
+        let reports = train(&mut oracle.trainer_on(gpu, oracle.batch, SGD), STEPS);
+        for (report, want) in reports.iter().zip(&oracle.expected["losses.sgd"]) {
+            let what = format!("{tile:?} loss at step {}", report.step);
+            assert_parity(what, &[report.loss as f32], &[*want], tolerance::TRAINED_LOSS);
         }
     }
 }
@@ -296,6 +335,18 @@ fn even() -> ModelConfig {
     }
 }
 
+/// Multiples of 16, as matrix units want them.
+fn sixteens() -> ModelConfig {
+    ModelConfig {
+        vocab_size: 96,
+        hidden_size: 64,
+        intermediate_size: 80,
+        num_attention_heads: 4,
+        head_dim: 16,
+        ..even()
+    }
+}
+
 fn start_oracle(config: &ModelConfig, dir: &TempDir, [batch, seq, _]: [usize; 3]) -> Child {
     let mut make = oracle_command("make");
     make.arg(dir.path()).arg("--config").arg(serde_json::to_string(config).unwrap());
@@ -336,7 +387,10 @@ impl Oracle {
 
     /// A trainer that begins with the oracle's weights and takes the oracle's batches.
     fn trainer(&self, form: Form, micro_batch: usize, optimizer: &[&str]) -> Trainer {
-        let (train, seed) = self.stream();
+        self.trainer_on(shared_gpu(form), micro_batch, optimizer)
+    }
+
+    fn settings(&self, micro_batch: usize, optimizer: &[&str]) -> RunConfig {
         let mut sets: Vec<String> = [
             "schedule.kind=constant".into(),
             "schedule.warmup_fraction=0".into(),
@@ -345,12 +399,17 @@ impl Oracle {
             format!("train.batch_size={}", self.batch),
             format!("train.micro_batch_size={micro_batch}"),
             format!("train.sequence_length={}", self.seq),
-            format!("train.seed={seed}"),
         ]
         .into();
         sets.extend(optimizer.iter().map(|&set| set.to_owned()));
         let config = RunConfig::load(None, &sets, RunDefaults::Software).unwrap();
-        let config = RunConfig { model: self.config.clone(), ..config };
+        RunConfig { model: self.config.clone(), ..config }
+    }
+
+    fn trainer_on(&self, gpu: Arc<Gpu>, micro_batch: usize, optimizer: &[&str]) -> Trainer {
+        let (train, seed) = self.stream();
+        let mut config = self.settings(micro_batch, optimizer);
+        config.train.seed = seed;
         let dataset = Dataset {
             train,
             validation: Tokens::Owned(Vec::new()),
@@ -361,7 +420,7 @@ impl Oracle {
             documents: 1,
             split: String::new(),
         };
-        let mut trainer = block_on(Trainer::new(shared_gpu(form), config, Arc::new(dataset))).unwrap();
+        let mut trainer = block_on(Trainer::new(gpu, config, Arc::new(dataset))).unwrap();
         trainer.set_weights(&self.weights);
         trainer
     }

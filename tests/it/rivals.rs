@@ -2,13 +2,12 @@
 
 use multinorm::checkpoint::{NamedTensor, read_tensors, write_tensors};
 use multinorm::config::{Recipe, Role};
-use multinorm::gpu::Form;
 use multinorm::optim::{StepTensors, Update};
 use multinorm::reference::random::{normal, stream};
 use serde_json::{Value, json};
 
 use crate::kernels::scaled::uneven;
-use crate::support::{Case, FORMS, assert_close, optimizer, oracle, random, widen};
+use crate::support::{Case, FORMS, Form, assert_close, optimizer, oracle, random, widen};
 
 const STEPS: usize = 10;
 const SEED: u32 = 11;

@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 
 use multinorm::config::{RunConfig, RunDefaults, optimizer_names};
-use multinorm::gpu::{Class, DType, DispatchInfo, Form, Profile, Recorder};
+use multinorm::gpu::{Class, DType, DispatchInfo, Profile, Recorder};
 use multinorm::kernels::attention::{self, Cache, Shape};
 use multinorm::kernels::{Output, matmul, norms, scaled};
 use multinorm::reference;
 use multinorm::train::record_training;
 
-use crate::support::{Case, assert_close};
+use crate::support::{Case, Form, assert_close, web_profile};
 
 const GRANTED: u64 = 65_535;
 
@@ -125,14 +125,14 @@ fn assert_granted(what: &str, recorder: &Recorder) {
 
 /// What software adapters are like: without subgroup operations, and with them.
 fn profiles() -> [Profile; 2] {
-    let plain = Profile::webgpu_default(Form::Registers);
+    let plain = web_profile(Form::Software);
     let large = Profile { max_binding_bytes: 1 << 30, max_buffer_bytes: 1 << 30, ..plain.clone() };
     [plain, Profile { min_subgroup_lanes: Some(8), ..large }]
 }
 
 #[test]
 fn no_loop_of_a_preset_is_cut_short_on_a_software_adapter() {
-    for preset in ["tiny", "60m", "130m", "350m", "1b"] {
+    for preset in ["tiny", "9m", "20m", "60m", "130m", "350m", "1b"] {
         for name in optimizer_names() {
             // Lengths and batches as on a GPU: a software adapter may be asked for as much.
             for defaults in [RunDefaults::Software, RunDefaults::Gpu] {
@@ -179,11 +179,39 @@ fn what_is_larger_than_a_preset_is_done_by_other_lanes_or_in_parts() {
 }
 
 #[test]
+fn what_no_loop_can_finish_is_refused() {
+    for profile in profiles() {
+        for (kv_heads, seq, fits) in [(32, 1024, true), (1, 1024, true), (1, 4096, false)] {
+            let mut rec = Recorder::new(&profile);
+            rec.begin("attention");
+            let shape = Shape { batch: 1, seq, heads: 32, kv_heads, head_dim: 64 };
+            let rows = |rec: &mut Recorder, heads: usize| {
+                rec.persistent(Class::Scratch, DType::F32, "any", &[seq, heads * shape.head_dim])
+            };
+            let [q, out, dout, dq] = [(); 4].map(|()| rows(&mut rec, shape.heads));
+            let [k, v, dk, dv] = [(); 4].map(|()| rows(&mut rec, kv_heads));
+            let lse = rec.persistent(Class::Scratch, DType::F32, "any", &[seq, shape.heads]);
+            attention::attention(&mut rec, [&q, &k, &v], &out, &lse, shape);
+            assert!(rec.check_limits().is_ok(), "forward, {kv_heads} key heads, {seq} tokens");
+            attention::attention_backward(&mut rec, [&q, &k, &v], &out, &lse, &dout, [&dq, &dk, &dv], shape);
+            assert_eq!(rec.check_limits().is_ok(), fits, "{kv_heads} key heads, {seq} tokens");
+        }
+        let mut rec = Recorder::new(&profile);
+        rec.begin("product");
+        let tensor = |rec: &mut Recorder, shape: &[usize]| rec.persistent(Class::Scratch, DType::F32, "any", shape);
+        let [dy, x, dw] = [[70_000, 8], [70_000, 7], [8, 7]].map(|shape| tensor(&mut rec, &shape));
+        matmul::tn(&mut rec, &dy, &x, &dw, Output::Write);
+        let message = rec.check_limits().unwrap_err().to_string();
+        assert!(message.contains("70000") && message.contains("micro_batch_size"), "{message}");
+    }
+}
+
+#[test]
 fn more_depths_than_a_loop_has_rounds_are_all_summed() {
     // dW = dyᵀ·x over 70 000 tokens: one loop over them all would leave 4465 of them out. Rows of 8 numbers, and of 7.
     let (n, k) = (8, 70_000);
     for m in [8, 7] {
-        let mut case = Case::new(Form::Registers);
+        let mut case = Case::new(Form::Software);
         let (a, a_values) = case.random(&[k, m], 1);
         let (b, b_values) = case.random(&[k, n], 2);
         let y = case.output(&[m, n]);
@@ -198,7 +226,7 @@ fn more_depths_than_a_loop_has_rounds_are_all_summed() {
 fn norms_of_many_numbers_hold_all_of_them() {
     // So small that they are gone through a second time in a unit of their own: 39 063 rounds each, of a lane of eight.
     let values: Vec<f32> = (0..20_000_000).map(|at| 1e-25 * (at % 7) as f32).collect();
-    let mut case = Case::new(Form::Registers);
+    let mut case = Case::new(Form::Software);
     let gradient = case.input(&[values.len()], &values);
     let statistics = case.input(&[4], &[1.0f32; 4]);
     norms::gradient_statistics(&mut case.rec, &[gradient], &statistics, 0.0);
@@ -211,7 +239,7 @@ fn norms_of_many_numbers_hold_all_of_them() {
 fn a_token_sees_all_of_a_long_cache() {
     // 66 568 rounds of a lane of eight.
     let (positions, head_dim) = (4096, 64);
-    let mut case = Case::new(Form::Registers);
+    let mut case = Case::new(Form::Software);
     let shape = Shape { batch: 1, seq: 1, heads: 1, kv_heads: 1, head_dim };
     let (q, q_values) = case.random(&[1, head_dim], 1);
     let [(k, k_values), (v, v_values)] = [2, 3].map(|seed| case.random(&[positions, head_dim], seed));

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use multinorm::config::{Pass, Role, optimizer_names};
-use multinorm::gpu::{Access, Binding, Class, DType, Form, Kernel, Need, Profile, Recorder, Tensor, Touch};
+use multinorm::gpu::{Access, Binding, Class, DType, Kernel, Need, Profile, Recorder, Tensor, Touch};
 use multinorm::kernels;
 use multinorm::kernels::matmul::{self, Layout, Product, Variant};
 use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
@@ -17,7 +17,7 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
 
-use crate::support::{FORMS, OUTPUTS, fit_rank, optimizer};
+use crate::support::{FORMS, OUTPUTS, fit_rank, optimizer, web_profile};
 
 /// A kernel with the constants of one use.
 type Use = (&'static Kernel, Vec<(&'static str, f64)>);
@@ -36,9 +36,9 @@ static EVERY_USE: LazyLock<Vec<Use>> = LazyLock::new(|| {
 /// Recorders in which every launcher was called with all that changes its kernel or its constants.
 fn every_use() -> Vec<Recorder> {
     let mut all: Vec<Recorder> =
-        FORMS.into_iter().map(|form| Recorder::new(&Profile::webgpu_default(form))).map(record_all).collect();
+        FORMS.into_iter().map(|form| Recorder::new(&web_profile(form))).map(record_all).collect();
     for form in FORMS {
-        let subgroups = Profile { min_subgroup_lanes: Some(8), ..Profile::webgpu_default(form) };
+        let subgroups = Profile { min_subgroup_lanes: Some(8), ..web_profile(form) };
         all.push(record_all(Recorder::new(&subgroups)));
     }
     all.push(record_variants(Recorder::new(&everything())));
@@ -56,7 +56,7 @@ fn everything() -> Profile {
         splits_f32: true,
         max_workgroup_bytes: 48 << 10,
         max_invocations: 1024,
-        ..Profile::webgpu_default(Form::WorkgroupTiles)
+        ..Profile::webgpu_default()
     }
 }
 
@@ -70,7 +70,7 @@ fn record_variants(mut rec: Recorder) -> Recorder {
             let [a, b] = layout.operands(mnk);
             let [a, b, y] = [a, b, [m, n]].map(|shape| tensor(&mut rec, &shape));
             for tile in matmul::tiles(&rec.profile, &product) {
-                let variant = Variant { tile, parts: if tile.splits() { parts } else { 1 } };
+                let variant = Variant { tile, parts: if tile.splits { parts } else { 1 } };
                 for output in OUTPUTS {
                     matmul::record(&mut rec, &product, variant, [&a, &b], &y, output);
                 }

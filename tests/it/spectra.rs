@@ -19,11 +19,11 @@ use crate::support::{FORMS, pixel_share, shared_gpu, timed_gpu, widen};
 const STEPS: u64 = 3;
 const WATCHED: [&str; 2] = ["model.layers.1.mlp.down_proj.weight", "model.layers.0.self_attn.k_proj.weight"];
 
-fn trainer(form: multinorm::gpu::Form, optimizer: &str) -> Trainer {
+fn trainer(form: crate::support::Form, optimizer: &str) -> Trainer {
     trainer_of(form, &[optimizer])
 }
 
-fn trainer_of(form: multinorm::gpu::Form, optimizer: &[&str]) -> Trainer {
+fn trainer_of(form: crate::support::Form, optimizer: &[&str]) -> Trainer {
     trainer_on(shared_gpu(form), optimizer)
 }
 

@@ -6,15 +6,29 @@ use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
 use multinorm::config::{Fira, OptimizerConfig, Rule, RunConfig, RunDefaults};
-use multinorm::gpu::{AdapterChoice, Class, Element, Form, Gpu, GpuOptions, Recorder, Tensor, Workspace};
+use multinorm::gpu::{AdapterChoice, Class, Element, Gpu, GpuOptions, Profile, Recorder, Tensor, Workspace};
 use multinorm::kernels::Output;
 use pollster::block_on;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 
-/// Both forms; each also has its own width of the reductions: 8 lanes with [`Form::Registers`], 128 with the other.
-pub const FORMS: [Form; 2] = [Form::Registers, Form::WorkgroupTiles];
+/// The kind of adapter that variants are chosen for, whatever the tests run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Products in register blocks, reductions by 8 lanes.
+    Software,
+    /// Products in tiles, reductions by 128 lanes.
+    Gpu,
+}
+
+/// Both forms.
+pub const FORMS: [Form; 2] = [Form::Software, Form::Gpu];
+
+/// An adapter of a form with WebGPU's default limits.
+pub fn web_profile(form: Form) -> Profile {
+    Profile { software: form == Form::Software, ..Profile::webgpu_default() }
+}
 
 /// Both ways to treat what an output holds.
 pub const OUTPUTS: [Output; 2] = [Output::Write, Output::Accumulate];
@@ -35,23 +49,23 @@ pub fn own_gpu(form: Form) -> Gpu {
 }
 
 fn device(form: Form) -> &'static Arc<Gpu> {
-    static REGISTERS: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::Registers, true));
-    static WORKGROUP_TILES: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::WorkgroupTiles, true));
+    static SOFTWARE: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::Software, true));
+    static GPU: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::Gpu, true));
     match form {
-        Form::Registers => &REGISTERS,
-        Form::WorkgroupTiles => &WORKGROUP_TILES,
+        Form::Software => &SOFTWARE,
+        Form::Gpu => &GPU,
     }
 }
 
-/// The device of [`Form::WorkgroupTiles`] with all that the adapter has: for kernels that need more than a browser gives.
+/// The device of [`Form::Gpu`] with all that the adapter has: for kernels that need more than a browser gives.
 pub fn full_gpu() -> &'static Gpu {
-    static FULL: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::WorkgroupTiles, false));
+    static FULL: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::Gpu, false));
     &FULL
 }
 
-/// The device of [`Form::Registers`] with all that the adapter has.
+/// The device of [`Form::Software`] with all that the adapter has.
 pub fn full_software_gpu() -> &'static Gpu {
-    static FULL: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::Registers, false));
+    static FULL: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::Software, false));
     &FULL
 }
 
@@ -63,11 +77,9 @@ pub fn timed_gpu(form: Form) -> Arc<Gpu> {
 }
 
 fn open(form: Form, web_limits: bool) -> Arc<Gpu> {
-    let options = GpuOptions { choice: AdapterChoice::from_env(), web_limits, form: Some(form) };
-    let mut gpu =
-        block_on(Gpu::open(&options)).unwrap_or_else(|error| panic!("the kernel tests want an adapter: {error}"));
-    gpu.profile.software = form == Form::Registers;
-    Arc::new(gpu)
+    let software = Some(form == Form::Software);
+    let options = GpuOptions { choice: AdapterChoice::from_env(), web_limits, software };
+    Arc::new(block_on(Gpu::open(&options)).unwrap_or_else(|error| panic!("the kernel tests want an adapter: {error}")))
 }
 
 /// `len` normally distributed numbers, the same for the same seed on every machine.
@@ -87,12 +99,15 @@ pub fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| a + b).collect()
 }
 
+/// Writes the contents of one tensor.
+type WriteContents = dyn FnOnce(&Gpu, &Workspace);
+
 /// A plan that is being recorded, with the contents of its tensors.
 pub struct Case {
     /// A plan is begun in it.
     pub rec: Recorder,
     gpu: &'static Gpu,
-    contents: Vec<(Tensor, Vec<u32>)>,
+    contents: Vec<Box<WriteContents>>,
 }
 
 /// A case that has run.
@@ -114,11 +129,12 @@ impl Case {
         Self { rec, gpu, contents: Vec::new() }
     }
 
-    /// A tensor with these elements, f32 or u32.
+    /// A tensor with these elements.
     pub fn input<T: Element>(&mut self, shape: &[usize], values: &[T]) -> Tensor {
         let tensor = self.rec.persistent(Class::Scratch, T::DTYPE, format!("input {}", self.contents.len()), shape);
         assert_eq!(tensor.len(), values.len(), "values for {shape:?}");
-        self.contents.push((tensor.clone(), bytemuck::cast_slice(values).to_vec()));
+        let (written, values) = (tensor.clone(), values.to_vec());
+        self.contents.push(Box::new(move |gpu, workspace| workspace.write(gpu, &written, &values)));
         tensor
     }
 
@@ -144,8 +160,8 @@ impl Case {
     /// Allocates everything and writes the contents.
     pub fn allocate(self) -> Done {
         let workspace = block_on(self.rec.allocate(self.gpu)).unwrap_or_else(|error| panic!("{error}"));
-        for (tensor, values) in &self.contents {
-            workspace.write(self.gpu, tensor, values);
+        for write in self.contents {
+            write(self.gpu, &workspace);
         }
         Done { gpu: self.gpu, workspace }
     }
@@ -165,12 +181,17 @@ impl Done {
     }
 
     /// Replaces a tensor's elements.
-    pub fn write<T: bytemuck::Pod>(&self, tensor: &Tensor, values: &[T]) {
+    pub fn write<T: Element>(&self, tensor: &Tensor, values: &[T]) {
         self.workspace.write(self.gpu, tensor, values);
     }
 
     /// A tensor's elements now.
     pub fn read(&self, tensor: &Tensor) -> Vec<f32> {
+        self.read_as(tensor)
+    }
+
+    /// The same of another type.
+    pub fn read_as<T: Element>(&self, tensor: &Tensor) -> Vec<T> {
         let values = block_on(self.workspace.read(self.gpu, tensor));
         values.unwrap_or_else(|error| panic!("{error}"))
     }

@@ -1,12 +1,15 @@
 //! Which variants of the products are measured, and what becomes of them.
 
+use crate::support::Form;
 use std::collections::BTreeMap;
 use std::fs;
 
 use multinorm::config::{RunConfig, RunDefaults};
-use multinorm::gpu::{Class, DType, Form, Gpu, Profile, Recorder};
-use multinorm::kernels::matmul::{self, Layout, Product, Tile, Variant, candidates, select};
-use multinorm::train::{keep_variants_of_run, kept_variants, measure_variants, record_training, variants_of_run};
+use multinorm::gpu::{Class, DType, Gpu, Profile, Recorder};
+use multinorm::kernels::matmul::{self, Layout, Product, Variant, candidates, select};
+use multinorm::train::{
+    keep_variants_of_run, kept_variants, measure_variants, measure_variants_within, record_training, variants_of_run,
+};
 use pollster::block_on;
 use serde_json::{Value, json};
 
@@ -36,7 +39,7 @@ fn run(cache: &std::path::Path) -> RunConfig {
 
 /// The software adapter, taken for a GPU.
 fn as_a_gpu() -> Gpu {
-    own_gpu(Form::WorkgroupTiles)
+    own_gpu(Form::Gpu)
 }
 
 #[test]
@@ -63,7 +66,7 @@ fn variants_are_measured_once_and_kept() {
     let mut kept: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     let what = "product nt 1024x1024x64 of 1, high";
     let rule = select(&Profile { splits_f32: true, choices: Default::default(), ..gpu.profile.clone() }, &product());
-    let other = if rule.tile == Tile::Tile64 { "tile_128" } else { "tile_64" };
+    let other = if rule.tile == &matmul::TILE_64 { "tile_128" } else { "tile_64" };
     kept["choices"][what] = json!(other);
     fs::write(&file, kept.to_string()).unwrap();
     block_on(measure_variants(&mut again, std::slice::from_ref(&config))).unwrap();
@@ -72,9 +75,13 @@ fn variants_are_measured_once_and_kept() {
     fs::write(&file, kept.to_string()).unwrap();
     block_on(measure_variants(&mut again, std::slice::from_ref(&config))).unwrap();
     assert_eq!(record_training(&config, &again.profile).unwrap().recorder.choices()[what].variant, rule.to_string());
-    kept["version"] = json!("0.0.0");
-    fs::write(&file, kept.to_string()).unwrap();
-    assert!(kept_variants(&gpu.profile, &gpu.adapter_name, &gpu.driver, place.path()).is_empty(), "another program's");
+    for (key, other) in [("version", "0.0.0"), ("kernels", "0123456789abcdef")] {
+        let own = std::mem::replace(&mut kept[key], json!(other));
+        fs::write(&file, kept.to_string()).unwrap();
+        let read = kept_variants(&gpu.profile, &gpu.adapter_name, &gpu.driver, place.path());
+        assert!(read.is_empty(), "of another program's {key}");
+        kept[key] = own;
+    }
     fs::write(&file, "{").unwrap();
     assert!(kept_variants(&gpu.profile, &gpu.adapter_name, &gpu.driver, place.path()).is_empty(), "half a file");
 }
@@ -84,10 +91,36 @@ fn product() -> Product {
 }
 
 #[test]
+fn what_there_is_no_time_for_goes_by_rule_and_keeps_it() {
+    let place = tempfile::tempdir().unwrap();
+    let config = run(place.path());
+    let mut gpu = as_a_gpu();
+    let first = block_on(measure_variants_within(&mut gpu, std::slice::from_ref(&config), 0.0)).unwrap();
+    assert!(first.measured == 0 && first.overruled == 0 && first.by_rule >= 1, "{first:?}");
+    for (what, variant) in &gpu.profile.choices {
+        let (product, high) = Product::of_words(what).unwrap();
+        let profile = Profile { splits_f32: high, choices: BTreeMap::new(), ..gpu.profile.clone() };
+        assert_eq!(*variant, select(&profile, &product).to_string(), "{what}");
+    }
+    let second = block_on(measure_variants(&mut as_a_gpu(), &[config])).unwrap();
+    assert_eq!((second.measured, second.by_rule), (0, 0), "runs of one adapter choose alike");
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_ends_no_run() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("no folder");
+    fs::write(&file, "").unwrap();
+    let mut gpu = as_a_gpu();
+    let measured = block_on(measure_variants(&mut gpu, &[run(&file)])).unwrap();
+    assert!(measured.measured >= 1 && !gpu.profile.choices.is_empty(), "{measured:?}");
+}
+
+#[test]
 fn nothing_is_measured_on_a_software_adapter_or_where_it_is_switched_off() {
     let place = tempfile::tempdir().unwrap();
     let mut config = run(place.path());
-    let mut software = own_gpu(Form::Registers);
+    let mut software = own_gpu(Form::Software);
     assert_eq!(block_on(measure_variants(&mut software, std::slice::from_ref(&config))).unwrap().measured, 0);
     config.train.measure_variants = false;
     assert_eq!(block_on(measure_variants(&mut as_a_gpu(), &[config])).unwrap().measured, 0);
@@ -118,14 +151,14 @@ fn runs_that_do_not_fit_are_not_measured() {
 
 #[test]
 fn words_of_products_and_variants_are_read_as_they_are_written() {
-    let profile = Profile { splits_f32: true, ..Profile::webgpu_default(Form::WorkgroupTiles) };
+    let profile = Profile { splits_f32: true, ..Profile::webgpu_default() };
     for layout in Layout::ALL {
         let product = Product { layout, mnk: [16384, 512, 1376], matrices: 3 };
         assert_eq!(Product::of_words(&product.what(&profile)), Some((product, true)));
     }
     assert_eq!(Product::of_words("attention forward"), None);
     assert_eq!(Product::of_words("product nt 1x2 of 1, high"), None);
-    for variant in [Variant { tile: Tile::Tile128, parts: 1 }, Variant { tile: Tile::Units, parts: 16 }] {
+    for variant in [Variant { tile: &matmul::TILE_128, parts: 1 }, Variant { tile: &matmul::UNITS, parts: 16 }] {
         assert_eq!(variant.to_string().parse(), Ok(variant));
     }
     assert_eq!("tile_128 in many parts".parse::<Variant>(), Err(()));
@@ -134,7 +167,7 @@ fn words_of_products_and_variants_are_read_as_they_are_written() {
 
 #[test]
 fn candidates_serve_and_the_first_is_the_one_by_rule() {
-    let gpu = Profile::webgpu_default(Form::WorkgroupTiles);
+    let gpu = Profile::webgpu_default();
     let units = Profile {
         f16: true,
         subgroup_lanes: Some(32),
@@ -162,9 +195,9 @@ fn candidates_serve_and_the_first_is_the_one_by_rule() {
     }
     let large = Product { layout: Layout::Nt, mnk: [16384, 512, 512], matrices: 1 };
     assert!(candidates(&units, &large).len() >= 3, "{:?}", candidates(&units, &large));
-    let without_parts = Variant { tile: Tile::Tile32, parts: 1 };
+    let without_parts = Variant { tile: &matmul::TILE_32, parts: 1 };
     assert!(!candidates(&gpu, &large).contains(&without_parts), "{:?}", candidates(&gpu, &large));
     let small = Product { mnk: [128, 576, 576], ..large };
     assert!(candidates(&units, &small).contains(&without_parts), "{:?}", candidates(&units, &small));
-    assert!(candidates(&gpu, &large).iter().all(|variant| variant.tile != Tile::Units), "no units, no candidate");
+    assert!(candidates(&gpu, &large).iter().all(|variant| variant.tile != &matmul::UNITS), "no units, no candidate");
 }

@@ -9,7 +9,7 @@ use multinorm::data::batches::Batches;
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokens::Tokens;
 use multinorm::generate::Generator;
-use multinorm::gpu::{Class, DType, Form, Profile, Recorder};
+use multinorm::gpu::{Class, DType, Recorder};
 use multinorm::optim::{Perturbed, ReferenceDirections, StepTensors, record_directions};
 use multinorm::reference::adapter::{Adapter, Core, Layer};
 use multinorm::reference::llama;
@@ -21,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::support::{FORMS, assert_close, optimizer, random, shared_gpu, widen};
+use crate::support::{FORMS, Form, assert_close, optimizer, random, shared_gpu, web_profile, widen};
 
 /// Far apart, so that the difference of two losses in single precision is mostly not rounding.
 const EPS: f64 = 0.02;
@@ -387,7 +387,7 @@ fn weights_are_what_they_were_after_steps_that_learn_nothing() {
 
 #[test]
 fn there_is_no_backward_pass_and_no_gradient() {
-    let profile = Profile::webgpu_default(FORMS[0]);
+    let profile = web_profile(FORMS[0]);
     for name in ["optimizer.name=mezo", "optimizer.name=subzero", "optimizer.name=adazeta"] {
         let recorded = record_training(&config(&[name]), &profile).unwrap();
         assert_eq!(recorded.recorder.memory().bytes(Class::Gradients), 0);
@@ -479,7 +479,7 @@ fn settings_without_sense_are_refused_with_the_reason() {
 
 #[test]
 fn what_a_zeroth_order_rule_cannot_move_is_refused() {
-    let mut rec = Recorder::new(&Profile::webgpu_default(FORMS[0]));
+    let mut rec = Recorder::new(&web_profile(FORMS[0]));
     let [weight, how, statistics, step] =
         [&[8, 30][..], &[4], &[3], &[4]].map(|shape| rec.persistent(Class::Scratch, DType::F32, "any", shape));
     rec.begin("update");

@@ -325,6 +325,7 @@ impl Engine {
             let reports = run.trainer.drain().await?;
             run.secs += began.elapsed().as_secs_f64();
             tell_steps(index, reports, run.secs, tell);
+            run.trainer.check()?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::products::{self, Product};
 use super::{Settings, clock, document, random_tokens, steady_secs, with_preset};
 use crate::cli::DeviceArgs;
 use crate::cli::output::print_json;
-use crate::cli::train::read_config;
+use crate::cli::train::{measure as measure_variants, read_config};
 
 #[derive(Args)]
 pub struct KernelsArgs {
@@ -54,7 +54,7 @@ pub fn run(device: &DeviceArgs, json: bool, args: &KernelsArgs) -> Result<()> {
     if !seconds_fit {
         return Err(Error::config("--seconds", format!("must be above 0, got {}", args.seconds)));
     }
-    let gpu = Arc::new(device.open()?);
+    let mut gpu = device.open()?;
     let of_preset = |preset: &String| [&args.settings.sets[..], &[format!("model.preset={preset}")]].concat();
     let mut all_sets: Vec<Vec<String>> = args.presets.iter().map(of_preset).collect();
     if all_sets.is_empty() {
@@ -66,7 +66,8 @@ pub fn run(device: &DeviceArgs, json: bool, args: &KernelsArgs) -> Result<()> {
         .iter()
         .map(|sets| read_config(args.settings.config.as_deref(), None, sets, &gpu.profile))
         .collect::<Result<Vec<_>>>()?;
-    pollster::block_on(measure(&gpu, json, args, configs))
+    measure_variants(&mut gpu, &configs)?;
+    pollster::block_on(measure(&Arc::new(gpu), json, args, configs))
 }
 
 async fn measure(gpu: &Arc<Gpu>, json: bool, args: &KernelsArgs, configs: Vec<RunConfig>) -> Result<()> {
@@ -79,11 +80,14 @@ async fn measure(gpu: &Arc<Gpu>, json: bool, args: &KernelsArgs, configs: Vec<Ru
     let wanted = |name: &str| args.filter.as_ref().is_none_or(|part| name.contains(part));
     for mut config in configs {
         if !json {
-            println!("\n{:<7}{:<22}{:>9}{:>12}{:>11}{:>7}", "", "product", "error", "ms", "GFLOP/s", "%");
+            println!(
+                "\n{:<7}{:<22}{:>9}{:>12}{:>11}{:>7} {:<13}  kernels",
+                "", "product", "error", "ms", "GFLOP/s", "%", "of"
+            );
         }
-        for (layout, mnk) in products::of_model(&config, gpu.profile.max_binding_bytes) {
-            if products::kernels_of(gpu, layout, mnk).into_iter().any(wanted) {
-                let product = products::measure(gpu, &ceilings, layout, mnk, args.seconds).await?;
+        for asked in products::of_run(&config, &gpu.profile)? {
+            if products::kernels_of(gpu, &asked).into_iter().any(wanted) {
+                let product = products::measure(gpu, &ceilings, &asked, args.seconds).await?;
                 if !json {
                     print_product(&product);
                 }
@@ -162,13 +166,14 @@ async fn of_step(gpu: &Arc<Gpu>, ceilings: &Ceilings, config: RunConfig, args: &
 
 fn print_product(product: &Product) {
     println!(
-        "{:<7}{:<22}{:>9.1e}{:>12.4}{:>11.1}{:>6.1}%  {}",
+        "{:<7}{:<22}{:>9.1e}{:>12.4}{:>11.1}{:>6.1}% {:<13}  {}",
         product.layout,
         format!("{:?}", product.mnk),
         product.error,
         product.secs * 1e3,
         product.gflops,
         product.share_of_ceiling * 100.0,
+        product.ceiling,
         product.kernels.join(", ")
     );
 }

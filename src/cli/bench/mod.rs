@@ -15,7 +15,7 @@ use multinorm::Result;
 use multinorm::config::RunConfig;
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokens::Tokens;
-use multinorm::gpu::{Form, Gpu, WGPU_VERSION};
+use multinorm::gpu::{Gpu, WGPU_VERSION};
 use serde_json::{Value, json};
 
 use super::DeviceArgs;
@@ -67,15 +67,12 @@ fn document(gpu: &Gpu, figures: Value) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "wgpu_version": WGPU_VERSION,
         "choices": {
-            "matmul": match profile.form {
-                Form::Registers => "registers",
-                Form::WorkgroupTiles => "workgroup-tiles",
-            },
             "software": profile.software,
             "clock": clock(gpu),
             "f16": profile.f16,
             "subgroup_lanes": profile.subgroup_lanes,
             "matrix_units": profile.matrix_units,
+            "measured": profile.choices,
         },
     });
     let (all, figures) = (document.as_object_mut().expect("an object"), figures);

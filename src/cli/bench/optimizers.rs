@@ -146,8 +146,8 @@ impl Recorded {
         let losses = config.zeroth_order();
         let input =
             rec.persistent(Class::Gradients, DType::F32, "gradient", if losses.is_some() { &LOSSES } else { &shape });
-        let numbers =
-            [Place::GRADIENTS + 1, 4].map(|len| rec.persistent(Class::Scratch, DType::F32, "numbers", &[len]));
+        let numbers = [("statistics", DType::F32, Place::GRADIENTS + 1), ("step", DType::U32, 4)]
+            .map(|(name, dtype, len)| rec.persistent(Class::Scratch, dtype, name, &[len]));
         rec.begin("update");
         let shared = StepTensors { statistics: &numbers[0], step: &numbers[1] };
         match losses {

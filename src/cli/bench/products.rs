@@ -1,9 +1,10 @@
 //! Matrix products in the three layouts of training, at the sizes of a model: sampled entries against f64, then times.
 
-use multinorm::config::{Role, RunConfig};
-use multinorm::gpu::{Class, DType, Due, Gpu, Recorder, Tensor};
+use multinorm::config::RunConfig;
+use multinorm::gpu::{Class, DType, Due, Gpu, Kernel, Need, Profile, Recorder, Tensor};
 use multinorm::kernels::Output;
 use multinorm::kernels::matmul::{self, Layout};
+use multinorm::train::record_training;
 use multinorm::{Error, Result};
 use serde::Serialize;
 
@@ -14,9 +15,6 @@ use super::steady_secs;
 const SAMPLES: usize = 256;
 /// Largest difference over the root mean square that a product in f32 may have: plain halves make 7e-4.
 const TOLERANCE: f64 = 1e-4;
-/// Bytes of logits at a time, as the head has them at most.
-const LOGITS_BYTES: usize = 64 << 20;
-
 /// A product that was right, and how long it takes.
 #[derive(Serialize)]
 pub struct Product {
@@ -28,8 +26,9 @@ pub struct Product {
     pub error: f64,
     pub secs: f64,
     pub gflops: f64,
-    /// Of the multiply-add ceiling.
     pub share_of_ceiling: f64,
+    /// `multiply-add`, or `matrix units`, where an f32 product takes three products of halves.
+    pub ceiling: &'static str,
 }
 
 /// A layout by its operands, as tables and `--json` name it.
@@ -50,32 +49,30 @@ fn places(layout: Layout, [m, n, k]: [usize; 3], [row, col, inner]: [usize; 3]) 
     }
 }
 
-/// Two that are always there, the second no multiple of anything; then those of a model's linear layers and head, forward
-/// and backward, on the tokens of a micro-batch.
-pub fn of_model(config: &RunConfig, max_binding_bytes: u64) -> Vec<(Layout, [usize; 3])> {
-    let mut products: Vec<_> =
-        [[512; 3], [509, 251, 127]].into_iter().flat_map(|mnk| Layout::ALL.map(|layout| (layout, mnk))).collect();
-    let tokens = config.train.micro_batch_size * config.train.sequence_length;
-    let model = &config.model;
-    let linear = model.parameters_of_model().into_iter().filter(|spec| spec.role == Role::Linear);
-    let shapes: Vec<[usize; 2]> = linear.map(|spec| [spec.shape[0], spec.shape[1]]).collect();
-    let rows = LOGITS_BYTES.min(max_binding_bytes as usize) / (4 * tokens.max(model.hidden_size)) / 64 * 64;
-    let head = [rows.clamp(64, model.vocab_size.max(64)).min(model.vocab_size), model.hidden_size];
-    for [outputs, inputs] in shapes.into_iter().chain([head]) {
-        let forward = (Layout::Nt, [tokens, outputs, inputs]);
-        let of_input = (Layout::Nn, [tokens, inputs, outputs]);
-        for product in [forward, of_input, (Layout::Tn, [outputs, inputs, tokens])] {
-            if !products.contains(&product) {
-                products.push(product);
-            }
+/// What is measured: a product, and whether it may be made on matrix units.
+pub type Asked = (matmul::Product, bool);
+
+/// Two shapes that are always there, the second no multiple of anything; then the products of a run's plans.
+///
+/// Errors: settings that cannot be recorded.
+pub fn of_run(config: &RunConfig, profile: &Profile) -> Result<Vec<Asked>> {
+    let one = |layout, mnk| (matmul::Product { layout, mnk, matrices: 1 }, false);
+    let shapes = [[512; 3], [509, 251, 127]].into_iter();
+    let mut products: Vec<Asked> = shapes.flat_map(|mnk| Layout::ALL.map(|layout| one(layout, mnk))).collect();
+    let recorder = record_training(config, profile)?.recorder;
+    let recorded = recorder.choices().keys().filter_map(|what| matmul::Product::of_words(what));
+    for asked in recorded.filter(|(product, _)| product.matrices == 1) {
+        if !products.contains(&asked) {
+            products.push(asked);
         }
     }
-    products
+    Ok(products)
 }
 
 /// A product as it is recorded, under the plan `product`: a, b and what they make.
-fn recorded(gpu: &Gpu, layout: Layout, mnk: [usize; 3]) -> (Recorder, [Tensor; 3]) {
-    let mut rec = Recorder::new(&gpu.profile);
+fn recorded(gpu: &Gpu, &(product, high): &Asked) -> (Recorder, [Tensor; 3]) {
+    let mut rec = Recorder::new(&Profile { splits_f32: high, ..gpu.profile.clone() });
+    let matmul::Product { layout, mnk, .. } = product;
     let [a, b] = layout.operands(mnk).map(|shape| rec.persistent(Class::Scratch, DType::F32, "operand", &shape));
     let y = rec.persistent(Class::Scratch, DType::F32, "product", &mnk[..2]);
     rec.begin("product");
@@ -83,24 +80,20 @@ fn recorded(gpu: &Gpu, layout: Layout, mnk: [usize; 3]) -> (Recorder, [Tensor; 3
     (rec, [a, b, y])
 }
 
-/// The kernels that make a product: several where the inner dimension is split.
-pub fn kernels_of(gpu: &Gpu, layout: Layout, mnk: [usize; 3]) -> Vec<&'static str> {
-    recorded(gpu, layout, mnk).0.dispatches("product").iter().map(|(kernel, _)| *kernel).collect()
+/// The kernels that make a product: several where the inner dimension is split, or operands are looked at first.
+pub fn kernels_of(gpu: &Gpu, asked: &Asked) -> Vec<&'static str> {
+    recorded(gpu, asked).0.dispatches("product").iter().map(|(kernel, _)| *kernel).collect()
 }
 
 /// Verifies a product, then times it.
 ///
 /// Errors: one that differs from f64 by more than its arithmetic explains.
-pub async fn measure(
-    gpu: &Gpu,
-    ceilings: &Ceilings,
-    layout: Layout,
-    mnk: [usize; 3],
-    budget_secs: f64,
-) -> Result<Product> {
+pub async fn measure(gpu: &Gpu, ceilings: &Ceilings, asked: &Asked, budget_secs: f64) -> Result<Product> {
+    let matmul::Product { layout, mnk, .. } = asked.0;
     let [m, n, k] = mnk;
-    let kernels = kernels_of(gpu, layout, mnk);
-    let (rec, [a, b, y]) = recorded(gpu, layout, mnk);
+    let (rec, [a, b, y]) = recorded(gpu, asked);
+    let kernels = kernels_of(gpu, asked);
+    let uses: Vec<&Kernel> = rec.kernels().into_iter().map(|(kernel, _)| kernel).collect();
     let workspace = rec.allocate(gpu).await?;
     let values =
         |len: usize, step: usize| -> Vec<f32> { (0..len).map(|i| ((i * step) % 61) as f32 / 30.0 - 1.0).collect() };
@@ -129,6 +122,10 @@ pub async fn measure(
         steady_secs(budget_secs, async |replays| workspace.time_replays(gpu, "product", Due::All, replays).await)
             .await?;
     let flops_per_sec = 2.0 * (m * n) as f64 * k as f64 / secs;
-    let share_of_ceiling = flops_per_sec / ceilings.fma_flops_per_sec;
-    Ok(Product { layout: name(layout), mnk, kernels, error, secs, gflops: flops_per_sec / 1e9, share_of_ceiling })
+    let on_units = uses.iter().any(|kernel| kernel.needs.contains(&Need::MatrixUnits));
+    let units = ceilings.matrix_units_flops_per_sec.filter(|_| on_units);
+    let share_of_ceiling = flops_per_sec / units.unwrap_or(ceilings.fma_flops_per_sec);
+    let ceiling = if units.is_some() { "matrix units" } else { "multiply-add" };
+    let gflops = flops_per_sec / 1e9;
+    Ok(Product { layout: name(layout), mnk, kernels, error, secs, gflops, share_of_ceiling, ceiling })
 }

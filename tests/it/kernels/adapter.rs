@@ -1,9 +1,8 @@
 use multinorm::config::TensorTrain;
-use multinorm::gpu::Form;
 use multinorm::kernels::adapter::{adapter_residual, bias_relu, tensor_train};
 use multinorm::reference::adapter::{Adapter, Core, Layer};
 
-use crate::support::{Case, FORMS, assert_close, random, widen};
+use crate::support::{Case, FORMS, Form, assert_close, random, widen};
 
 /// Ten small products, one after the other; the worst seen is 6e-7.
 const TOLERANCE: f64 = 5e-6;

@@ -1,9 +1,9 @@
-use multinorm::gpu::{Form, Gpu};
+use multinorm::gpu::Gpu;
 use multinorm::kernels::attention::{self, Cache, Shape};
 use multinorm::kernels::rope::{RopeTables, Turn, rope};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, assert_close, full_gpu, full_software_gpu, gpu, random, widen};
+use crate::support::{Case, FORMS, Form, assert_close, full_gpu, full_software_gpu, gpu, random, widen};
 
 /// Softmax of scores some units apart; the worst seen is 8.4e-6.
 const TOLERANCE: f64 = 3e-5;
@@ -28,7 +28,7 @@ fn devices() -> [&'static Gpu; 4] {
     let full = full_gpu();
     assert!(full.profile.min_subgroup_lanes >= Some(8), "the tests of attention want an adapter with subgroups of 8");
     // A GPU shuffles backward alone.
-    [gpu(Form::Registers), gpu(Form::WorkgroupTiles), full, full_software_gpu()]
+    [gpu(Form::Software), gpu(Form::Gpu), full, full_software_gpu()]
 }
 
 /// Those of them whose teams work on tiles.
@@ -73,7 +73,7 @@ fn check(gpu: &'static Gpu, shape: Shape) {
 #[test]
 fn head_sizes_agree_with_the_reference_a_lane_each() {
     for head_dim in [4, 32, 36, 64] {
-        check(gpu(Form::Registers), Shape { batch: 2, seq: 9, heads: 4, kv_heads: 2, head_dim });
+        check(gpu(Form::Software), Shape { batch: 2, seq: 9, heads: 4, kv_heads: 2, head_dim });
     }
 }
 
@@ -92,7 +92,7 @@ fn sequence_lengths_and_groupings_agree_with_the_reference_a_lane_each() {
     // Below, at and beyond the four keys of a turn and the 8 lanes of a workgroup.
     for seq in [1, 2, 7, 8, 65] {
         for kv_heads in [4, 1] {
-            check(gpu(Form::Registers), Shape { batch: 2, seq, heads: 4, kv_heads, head_dim: 8 });
+            check(gpu(Form::Software), Shape { batch: 2, seq, heads: 4, kv_heads, head_dim: 8 });
         }
     }
 }

@@ -1,8 +1,7 @@
-use multinorm::gpu::Form;
 use multinorm::kernels::{Output, cross_entropy};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, OUTPUTS, assert_close, random, widen};
+use crate::support::{Case, FORMS, Form, OUTPUTS, assert_close, random, widen};
 
 /// Exponentials of logits around 100, where f32 has steps of 8e-6; the worst seen is 1.1e-5.
 const TOLERANCE: f64 = 3e-5;

@@ -1,10 +1,9 @@
-use multinorm::gpu::Form;
 use multinorm::kernels::factored::{FactoredConstants, Factors, average_squares, over_root};
 use multinorm::kernels::scaled::materialize;
 
 use super::scaled::uneven;
 use super::sgd::{CLIP, halted, statistics};
-use crate::support::{Case, FORMS, assert_close, random, widen};
+use crate::support::{Case, FORMS, Form, assert_close, random, widen};
 
 const HYPER: FactoredConstants = FactoredConstants { decay_rate: 0.8, eps: 0.01 };
 

@@ -20,7 +20,7 @@ fn every_pixel_shows_the_extreme_under_it() {
                 let x = case.input(&shape, &values);
                 let pixels = case.input(&[height, 64], &vec![u32::MAX; height * 64]);
                 heat_map(&mut case.rec, &x, &pixels, 2.5);
-                let got: Vec<f64> = case.run().read(&pixels).iter().map(|pixel| share(pixel.to_bits())).collect();
+                let got: Vec<f64> = case.run().read_as(&pixels).into_iter().map(share).collect();
                 let want = reference::heat_map::shares(&widen(&values), shape, [height, 64], 2.5);
                 for (at, (got, want)) in got.iter().zip(&want).enumerate() {
                     // A pixel has 255 steps.
@@ -32,6 +32,6 @@ fn every_pixel_shows_the_extreme_under_it() {
         let zeros = case.input(&[3, 4], &[0.0f32; 12]);
         let pixels = case.input(&[4, 64], &[u32::MAX; 4 * 64]);
         heat_map(&mut case.rec, &zeros, &pixels, 2.5);
-        assert!(case.run().read(&pixels).iter().all(|pixel| pixel.to_bits() == 0), "a zero matrix is transparent");
+        assert!(case.run().read_as::<u32>(&pixels).iter().all(|&pixel| pixel == 0), "a zero matrix is transparent");
     }
 }

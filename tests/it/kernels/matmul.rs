@@ -1,8 +1,8 @@
 use multinorm::gpu::{Class, DType, Profile, Recorder};
-use multinorm::kernels::matmul::{self, Layout, Product, Tile, Variant, select, tiles};
+use multinorm::kernels::matmul::{self, Layout, Product, Variant, select, tiles};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, OUTPUTS, assert_close, full_gpu, random, sum, widen};
+use crate::support::{Case, FORMS, OUTPUTS, assert_close, full_gpu, random, sum, web_profile, widen};
 
 /// `[M, N, K]` below, at and beyond blocks of 8 and tiles of 64 and 128, each dimension once no multiple of 4.
 const SHAPES: [[usize; 3]; 13] = [
@@ -45,7 +45,7 @@ fn check_variants(new_case: &dyn Fn() -> Case, what: &str, layout: Layout, mnk: 
     let product = Product { layout, mnk, matrices: 1 };
     let mut checks = Vec::new();
     for tile in tiles(&case.rec.profile, &product) {
-        let parts: &[usize] = if tile.splits() { &[1, 3] } else { &[1] };
+        let parts: &[usize] = if tile.splits { &[1, 3] } else { &[1] };
         for &parts in parts {
             if parts > 1 && n % 4 != 0 {
                 continue; // the sum of the parts is made in vec4s
@@ -53,7 +53,7 @@ fn check_variants(new_case: &dyn Fn() -> Case, what: &str, layout: Layout, mnk: 
             for output in if accumulate { &OUTPUTS[..] } else { &OUTPUTS[..1] } {
                 let (y, before) = case.target(&[m, n], *output, 5);
                 matmul::record(&mut case.rec, &product, Variant { tile, parts }, [&a, &b], &y, *output);
-                let tolerance = if tile == Tile::Units { SPLIT_TOLERANCE } else { TOLERANCE };
+                let tolerance = if tile == &matmul::UNITS { SPLIT_TOLERANCE } else { TOLERANCE };
                 let what = format!("{what} {layout:?} {tile:?} in {parts}, {output:?}, {mnk:?}");
                 checks.push((what, y, sum(&before, &want), tolerance));
             }
@@ -106,7 +106,7 @@ fn operands_of_every_size_keep_their_digits() {
                 let y = case.output(&[m, n]);
                 let variant = Variant { tile, parts: 1 };
                 matmul::record(&mut case.rec, &product, variant, [&a, &b], &y, OUTPUTS[0]);
-                let tolerance = if tile == Tile::Units { SPLIT_TOLERANCE } else { TOLERANCE };
+                let tolerance = if tile == &matmul::UNITS { SPLIT_TOLERANCE } else { TOLERANCE };
                 checks.push((format!("{layout:?} {tile:?} of {of_a:e} and {of_b:e}"), y, want.clone(), tolerance));
             }
         }
@@ -180,37 +180,59 @@ fn everything() -> Profile {
         splits_f32: true,
         max_workgroup_bytes: 48 << 10,
         max_invocations: 1024,
-        ..Profile::webgpu_default(FORMS[1])
+        ..web_profile(FORMS[1])
     }
 }
 
 #[test]
 fn the_choice_follows_the_adapter_and_the_shape() {
-    let software = Profile::webgpu_default(FORMS[0]);
-    let plain = Profile::webgpu_default(FORMS[1]);
+    let software = web_profile(FORMS[0]);
+    let plain = web_profile(FORMS[1]);
     let check = |profile: &Profile, layout, mnk, tile, parts| {
         let chosen = select(profile, &Product { layout, mnk, matrices: 1 });
         assert_eq!(chosen, Variant { tile, parts }, "{layout:?} {mnk:?}");
     };
     use Layout::{Nn, Nt, Tn};
-    check(&software, Nt, [512, 512, 512], Tile::Registers, 1);
-    check(&software, Nt, [512, 512, 510], Tile::Strided, 1);
-    check(&software, Tn, [510, 512, 512], Tile::Strided, 1);
-    check(&software, Tn, [1 << 20, 2048, 512], Tile::Tile64, 1);
-    check(&plain, Nt, [1, 512, 512], Tile::Row, 1);
+    check(&software, Nt, [512, 512, 512], &matmul::REGISTERS, 1);
+    check(&software, Nt, [512, 512, 510], &matmul::STRIDED, 1);
+    check(&software, Tn, [510, 512, 512], &matmul::STRIDED, 1);
+    check(&software, Tn, [1 << 20, 2048, 512], &matmul::TILE_64, 1);
+    check(&plain, Nt, [1, 512, 512], &matmul::ROW, 1);
     // A batch's forward pass fills the card as it is; its weight gradients only in parts.
-    check(&plain, Nt, [16384, 512, 512], Tile::Tile128, 1);
-    check(&plain, Tn, [512, 512, 16384], Tile::Tile128, 16);
-    check(&plain, Tn, [768, 768, 16384], Tile::Tile128, 7);
-    check(&plain, Tn, [2048, 768, 16384], Tile::Tile128, 11);
-    check(&plain, Nn, [128, 576, 576], Tile::Tile64, 9);
-    check(&plain, Nt, [128, 49152, 576], Tile::Tile128, 1);
-    check(&plain, Nt, [16384, 5461, 2048], Tile::Tile128, 1);
-    check(&everything(), Nt, [16384, 512, 512], Tile::Units, 1);
-    check(&everything(), Tn, [512, 512, 16384], Tile::Units, 16);
-    check(&everything(), Nn, [2048, 512, 32000], Tile::Units, 16);
-    check(&everything(), Nt, [128, 576, 576], Tile::Tile64, 9);
-    check(&everything(), Nt, [16384, 5461, 2048], Tile::Tile128, 1);
+    check(&plain, Nt, [16384, 512, 512], &matmul::TILE_128, 1);
+    check(&plain, Tn, [512, 512, 16384], &matmul::TILE_128, 16);
+    check(&plain, Tn, [768, 768, 16384], &matmul::TILE_128, 7);
+    check(&plain, Tn, [2048, 768, 16384], &matmul::TILE_128, 11);
+    check(&plain, Nn, [128, 576, 576], &matmul::TILE_64, 9);
+    check(&plain, Nt, [128, 49152, 576], &matmul::TILE_128, 1);
+    check(&plain, Nt, [16384, 5461, 2048], &matmul::TILE_128, 1);
+    check(&everything(), Nt, [16384, 512, 512], &matmul::UNITS, 1);
+    check(&everything(), Tn, [512, 512, 16384], &matmul::UNITS, 16);
+    check(&everything(), Nn, [2048, 512, 32000], &matmul::UNITS, 16);
+    check(&everything(), Nt, [128, 576, 576], &matmul::TILE_64, 9);
+    check(&everything(), Nt, [16384, 5461, 2048], &matmul::TILE_128, 1);
+}
+
+#[test]
+fn the_largest_number_of_each_matrix_is_found() {
+    for form in FORMS {
+        for [matrices, rows, cols] in [[1, 1, 4], [3, 37, 20], [2, 512, 516]] {
+            let mut case = Case::new(form);
+            let mut values = random(matrices * rows * cols, 7);
+            for (matrix, of_matrix) in values.chunks_mut(rows * cols).enumerate() {
+                of_matrix[rows * cols - 1 - matrix] = -100.0 * (matrix + 1) as f32; // within the last vec4
+            }
+            let x = case.input(&[matrices, rows, cols], &values);
+            let shares = matmul::largest(&mut case.rec, &x, matrices);
+            let kept = case.output(&shares.shape);
+            multinorm::kernels::bench::copy(&mut case.rec, &shares, &kept);
+            let found: Vec<f32> = case.run().read(&kept);
+            for (matrix, of_matrix) in found.chunks(found.len() / matrices).enumerate() {
+                let largest = of_matrix.iter().fold(0.0_f32, |most, &x| most.max(x));
+                assert_eq!(largest, 100.0 * (matrix + 1) as f32, "{form:?} matrix {matrix} of {matrices}");
+            }
+        }
+    }
 }
 
 #[test]

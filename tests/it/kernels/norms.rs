@@ -1,8 +1,8 @@
-use multinorm::gpu::{Form, Tensor};
+use multinorm::gpu::Tensor;
 use multinorm::kernels::norms::{GradientNorms, Place, gradient_statistics};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, assert_close, random, widen};
+use crate::support::{Case, FORMS, Form, assert_close, random, widen};
 
 /// Sums of squares of up to some thousand numbers; the worst seen is 3e-7.
 const TOLERANCE: f64 = 2e-6;

@@ -1,8 +1,7 @@
-use multinorm::gpu::Form;
 use multinorm::kernels::rope::{RopeTables, Turn, rope};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, assert_close};
+use crate::support::{Case, FORMS, Form, assert_close};
 
 const THETA: f64 = 10_000.0;
 /// Two products and a sum, of tables rounded to f32; the worst seen is 2.9e-7.

@@ -1,11 +1,11 @@
 use multinorm::config::Pass::{self, Column, Frobenius, Max, Row, Sign, Standardize};
-use multinorm::gpu::{Form, Recorder, Tensor};
+use multinorm::gpu::{Recorder, Tensor};
 use multinorm::kernels::scaled::{MAX_COLS, StepConstants, apply};
 use multinorm::optim::{Iterate, reference_pass};
 use multinorm::reference::passes;
 
 use super::sgd::{halted, schedule, statistics, step};
-use crate::support::{Case, FORMS, assert_close, random, widen};
+use crate::support::{Case, FORMS, Form, assert_close, random, widen};
 
 /// Ten passes; the worst seen is 9e-7.
 const TOLERANCE: f64 = 1e-5;

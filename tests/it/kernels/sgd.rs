@@ -1,9 +1,9 @@
-use multinorm::gpu::{Form, Tensor};
+use multinorm::gpu::Tensor;
 use multinorm::kernels::norms::Place;
 use multinorm::kernels::sgd::{MomentumConstants, sgd, sgd_momentum};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, assert_close, random, widen};
+use crate::support::{Case, FORMS, Form, assert_close, random, widen};
 
 /// Ten steps; the worst seen is 9.2e-7.
 const TOLERANCE: f64 = 5e-6;

@@ -1,10 +1,9 @@
-use multinorm::gpu::Form;
 use multinorm::kernels::subspace::renew_basis;
 use multinorm::reference::galore::leading_vectors;
 use multinorm::reference::gram_schmidt::orthonormalize;
 
 use super::sgd::{halted, statistics, step};
-use crate::support::{Case, FORMS, assert_close, random, widen};
+use crate::support::{Case, FORMS, Form, assert_close, random, widen};
 
 /// The leading singular vectors of `gradient` as the device finds them in each of these steps.
 fn bases(

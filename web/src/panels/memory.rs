@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use eframe::egui::{self, Rect, RichText, Sense, TextStyle, Ui, pos2, vec2};
 use multinorm::config::{PRESETS, RunConfig, RunDefaults};
-use multinorm::gpu::{Class, Form, Memory, Profile, bytes_in_words};
+use multinorm::gpu::{Class, Memory, Profile, bytes_in_words};
 use multinorm::train::record_training;
 
 use super::{caption, choice};
@@ -72,7 +72,7 @@ fn plan(preset: &str, optimizer: &str) -> Option<Memory> {
         "eval.batch_size=1".into(),
     ];
     let config = RunConfig::load(None, &sets, RunDefaults::Gpu).ok()?;
-    Some(record_training(&config, &Profile::webgpu_default(Form::WorkgroupTiles)).ok()?.recorder.memory())
+    Some(record_training(&config, &Profile::webgpu_default()).ok()?.recorder.memory())
 }
 
 fn words(class: Class) -> String {

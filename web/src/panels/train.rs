@@ -159,9 +159,7 @@ fn controls(ui: &mut Ui, lab: &mut Lab) {
         let settings = &mut lab.settings;
         let rate = egui::Slider::new(&mut settings.lr_factor, 0.1..=10.0).logarithmic(true).text("× learning rate");
         ui.add(rate).on_hover_text("a factor on the optimizer's own learning rates");
-        let mut seed = settings.seed;
-        ui.add(egui::DragValue::new(&mut seed).prefix("seed ").range(0..=u32::MAX));
-        settings.seed = seed;
+        ui.add(egui::DragValue::new(&mut settings.seed).prefix("seed "));
         ui.add(egui::Slider::new(&mut settings.batch_size, 1..=32).text("sequences a step"));
         ui.add(egui::Slider::new(&mut settings.sequence_length, 16..=256).step_by(16.0).text("tokens a sequence"));
     });
