@@ -175,6 +175,14 @@ impl Gpu {
         self.check().err().unwrap_or_else(own)
     }
 
+    /// The loss of the device, where it is what made something fail.
+    pub(super) fn lost_or(&self, error: Error) -> Error {
+        match self.check() {
+            Err(lost @ Error::DeviceLost { .. }) => lost,
+            _ => error,
+        }
+    }
+
     /// Ends the device as a driver reset would: for tests of what happens then.
     pub fn destroy(&self) {
         note(&self.failure, Failure::Lost("destroyed on request".into()));
@@ -260,7 +268,7 @@ impl Gpu {
             cache: None,
         });
         if let Some(error) = scope.pop().await {
-            return Err(Error::Gpu(format!("kernel {} with {constants:?}: {error}", kernel.name)));
+            return Err(self.lost_or(Error::Gpu(format!("kernel {} with {constants:?}: {error}", kernel.name))));
         }
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, pipeline.clone());
         Ok(pipeline)

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::device::Gpu;
 use super::tensor::Tensor;
 use super::workspace::{Workspace, create_buffer};
-use crate::{Error, Result};
+use crate::Result;
 
 /// Copies of one small tensor on their way back, oldest first, each with the tag it was sent under.
 pub struct ReadbackRing {
@@ -71,7 +71,7 @@ impl ReadbackRing {
         let Some(oldest) = self.pending.front() else { return Ok(None) };
         match oldest.mapped.try_recv() {
             Err(flume::TryRecvError::Empty) => Ok(None),
-            Ok(Ok(())) => self.take_front().map(Some),
+            Ok(Ok(())) => self.take_front(gpu).map(Some),
             Ok(Err(error)) => Err(gpu.failed_to("read back", &error)),
             Err(error @ flume::TryRecvError::Disconnected) => Err(gpu.failed_to("read back", &error)),
         }
@@ -83,16 +83,16 @@ impl ReadbackRing {
         #[cfg(not(target_arch = "wasm32"))]
         gpu.wait_for(&oldest.submission)?;
         match oldest.mapped.recv_async().await {
-            Ok(Ok(())) => self.take_front().map(Some),
+            Ok(Ok(())) => self.take_front(gpu).map(Some),
             Ok(Err(error)) => Err(gpu.failed_to("read back", &error)),
             Err(error) => Err(gpu.failed_to("read back", &error)),
         }
     }
 
-    fn take_front(&mut self) -> Result<(u64, Vec<f32>)> {
+    fn take_front(&mut self, gpu: &Gpu) -> Result<(u64, Vec<f32>)> {
         let Pending { tag, buffer, .. } = self.pending.pop_front().expect("a pending read-back");
         let values = {
-            let view = buffer.get_mapped_range(..).map_err(|error| Error::Gpu(format!("read-back ring: {error}")))?;
+            let view = buffer.get_mapped_range(..).map_err(|error| gpu.failed_to("read back", &error))?;
             bytemuck::cast_slice(&view).to_vec()
         };
         buffer.unmap();

@@ -136,7 +136,7 @@ impl Workspace {
             .collect::<Option<Vec<_>>>()
             .map(|own| create_bind_group(gpu, dispatch.kernel.name, &pipeline, own.into_iter()));
         if let Some(error) = scope.pop().await {
-            return Err(Error::Gpu(format!("bindings of kernel {}: {error}", dispatch.kernel.name)));
+            return Err(gpu.lost_or(Error::Gpu(format!("bindings of kernel {}: {error}", dispatch.kernel.name))));
         }
         let groups = match &dispatch.gated {
             None => Groups::Fixed(dispatch.groups),
@@ -303,14 +303,14 @@ pub(super) async fn create_buffer(
     });
     let (validation, memory) = (validation.pop(), memory.pop());
     if let Some(error) = validation.await {
-        return Err(Error::Gpu(format!("buffer {label:?} of {bytes} bytes: {error}")));
+        return Err(gpu.lost_or(Error::Gpu(format!("buffer {label:?} of {bytes} bytes: {error}"))));
     }
     if memory.await.is_some() {
-        return Err(Error::TooLarge(format!(
+        return Err(gpu.lost_or(Error::TooLarge(format!(
             "{} has no memory left for buffer {label:?} of {bytes} bytes: choose a smaller model, micro-batch or \
              sequence length (`--dry-run` shows what each class takes)",
             gpu.adapter_name
-        )));
+        ))));
     }
     Ok(buffer)
 }
@@ -342,9 +342,7 @@ pub(super) async fn read_bytes<T: bytemuck::Pod>(
             Err(error) => return Err(gpu.failed_to("read back", &error)),
         }
         {
-            let view = staging
-                .get_mapped_range(0..piece)
-                .map_err(|error| Error::Gpu(format!("{}: read-back: {error}", gpu.adapter_name)))?;
+            let view = staging.get_mapped_range(0..piece).map_err(|error| gpu.failed_to("read back", &error))?;
             values.extend_from_slice(bytemuck::cast_slice(&view));
         }
         staging.unmap();

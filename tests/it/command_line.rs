@@ -637,6 +637,13 @@ fn kernels_are_listed_and_translated() {
     assert!(stdout(&program(&["kernels", "rope", "--emit", "spirv", "--out", &file])).is_empty());
     assert_eq!(fs::read(&file).unwrap(), piped.stdout);
     assert!(program(&["kernels", "bench_matrix_units", "--emit", "spirv"]).status.success());
+    // Subgroup operations, with the lanes of a run that has them.
+    for name in ["attention_tiled_shuffled", "attention_tiled_backward_query_shuffled"] {
+        let emitted = program(&["kernels", name, "--emit", "spirv"]);
+        crate::shaders::validate_spirv(name, &emitted.stdout, false);
+    }
+    let shared = stdout(&program(&["kernels", "attention_tiled_shared", "--emit", "hlsl"]));
+    assert!(shared.contains("BATCH = 4u"), "{shared}");
 
     fails(&["kernels", "bench_matrix_units", "--emit", "hlsl"], 1, &["bench_matrix_units", "hlsl", "Vulkan"]);
     fails(&["kernels", "matmul_nt_tile"], 2, &["matmul_nt_tile:", "`matmul_nt_tile_64`"]);

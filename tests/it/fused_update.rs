@@ -177,6 +177,25 @@ fn a_bad_gradient_stops_its_own_update_and_all_later_ones_and_those_before_it_ha
 }
 
 #[test]
+fn good_steps_before_a_bad_one_are_reported() {
+    let mut trainer = trainer(FORMS[0], false, "sgd", false);
+    let mut reports = block_on(trainer.step()).unwrap();
+    reports.extend(block_on(trainer.step()).unwrap());
+    let mut weights = block_on(trainer.snapshot()).unwrap().parameters;
+    weights[28].fill(3e38);
+    trainer.set_weights(&weights);
+    // The third goes wrong, and tells it together with what is still on its way.
+    let error = loop {
+        match block_on(trainer.step()).and_then(|first| Ok([first, block_on(trainer.drain())?].concat())) {
+            Ok(more) => reports.extend(more),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(reports.iter().map(|report| report.step).collect::<Vec<_>>(), [1, 2], "{error}");
+    assert!(error.to_string().starts_with("step 3: the loss is "), "{error}");
+}
+
+#[test]
 fn a_loss_that_is_not_finite_moves_nothing() {
     for (form, tied, optimizer) in [(FORMS[0], false, "adamw"), (FORMS[1], true, "adamw"), (FORMS[0], true, "sgd")] {
         let mut trainer = trainer(form, true, optimizer, tied);

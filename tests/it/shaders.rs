@@ -595,7 +595,7 @@ fn every_use_translates_to_valid_spirv() {
 /// What a validator older than 2023.4 says of SPV_KHR_cooperative_matrix: it reads no further.
 const KNOWS_NO_MATRICES: &str = "Invalid capability operand: 6022";
 
-fn validate_spirv(what: &str, bytes: &[u8], has_matrices: bool) {
+pub fn validate_spirv(what: &str, bytes: &[u8], has_matrices: bool) {
     let mut validator = Command::new("spirv-val")
         .args(["--target-env", if has_matrices { "vulkan1.3" } else { "vulkan1.1" }, "-"])
         .stdin(Stdio::piped())

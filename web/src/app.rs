@@ -14,7 +14,7 @@ use multinorm::data::dataset::Dataset;
 use multinorm::gpu::Gpu;
 
 use crate::lab::{Arrival, Lab, Picture, Status};
-use crate::panels::{FixedPointPanel, LessonPanel, MemoryPanel, NewtonSchulzPanel, SpectrumPanel, TrainPanel};
+use crate::panels::Views;
 use crate::plots::{self, Wish};
 use crate::settings::{Panel, Settings};
 use crate::{platform, theme};
@@ -39,12 +39,7 @@ pub struct App {
     ctx: egui::Context,
     /// `None` once it was taken to go on elsewhere.
     lab: Option<Lab>,
-    train: TrainPanel,
-    spectrum: SpectrumPanel,
-    fixed_point: FixedPointPanel,
-    newton_schulz: NewtonSchulzPanel,
-    memory: MemoryPanel,
-    lesson: LessonPanel,
+    views: Views,
     /// Milliseconds that the interface itself took of each of the newest frames.
     frame_ms: Vec<f64>,
     /// What a window was asked for from outside.
@@ -103,12 +98,7 @@ impl App {
         Ok(Self {
             ctx: context.egui_ctx.clone(),
             lab: Some(lab),
-            train: TrainPanel::default(),
-            spectrum: SpectrumPanel::default(),
-            fixed_point: FixedPointPanel::default(),
-            newton_schulz: NewtonSchulzPanel::default(),
-            memory: MemoryPanel::default(),
-            lesson: LessonPanel::default(),
+            views: Views::default(),
             frame_ms: Vec::new(),
             #[cfg(not(target_arch = "wasm32"))]
             orders: Orders::default(),
@@ -153,7 +143,7 @@ impl eframe::App for App {
             return;
         }
         if let (Some(views), Some(state)) = (lab.pictures.take(), frame.wgpu_render_state()) {
-            self.fixed_point.heat_map.set(state, &views);
+            self.views.fixed_point.heat_map.set(state, &views);
         }
     }
 
@@ -164,23 +154,14 @@ impl eframe::App for App {
         if self.lab.as_ref().is_some_and(|lab| lab.gpu.is_lost()) {
             return;
         }
-        let Self { lab: Some(lab), train, spectrum, fixed_point, newton_schulz, memory, lesson, frame_ms, .. } = self
-        else {
-            return;
-        };
+        let Self { lab: Some(lab), views, frame_ms, .. } = self else { return };
         keys(ui, lab);
         dropped(ui, lab);
         egui::Frame::central_panel(ui.style()).show(ui, |ui| {
             top(ui, lab);
             ui.separator();
-            egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| match lab.settings.panel {
-                Panel::Train => train.show(ui, lab),
-                Panel::Spectrum => spectrum.show(ui, lab),
-                Panel::FixedPoint => fixed_point.show(ui, lab),
-                Panel::NewtonSchulz => newton_schulz.show(ui, lab),
-                Panel::Memory => memory.show(ui, lab),
-                Panel::Lesson => lesson.show(ui, lab),
-            });
+            let panel = lab.settings.panel;
+            egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| views.show(panel, ui, lab));
         });
         for wish in plots::take_wishes(ui.ctx()) {
             match wish {
@@ -231,7 +212,7 @@ fn top(ui: &mut Ui, lab: &mut Lab) {
     ui.horizontal_wrapped(|ui| {
         ui.strong("multinorm lab");
         ui.separator();
-        for panel in Panel::ALL {
+        for &panel in Panel::ALL {
             if ui.selectable_label(lab.settings.panel == panel, panel.title()).clicked() {
                 lab.settings.panel = panel;
             }
@@ -294,7 +275,7 @@ fn save(lab: &mut Lab, name: &str, bytes: &[u8]) {
     lab.notice = platform::save(name, bytes).unwrap_or_else(|error| error.to_string());
 }
 
-/// Space trains and pauses, S steps, R resets, arrows walk the passes, 1 to 6 are the tabs.
+/// Space trains and pauses, S steps, R resets, arrows walk the passes, 1 to 9 are the tabs.
 fn keys(ui: &mut Ui, lab: &mut Lab) {
     if ui.ctx().memory(|memory| memory.focused().is_some()) {
         return; // somebody types
@@ -309,9 +290,9 @@ fn keys(ui: &mut Ui, lab: &mut Lab) {
     if pressed(Key::R) {
         lab.reset();
     }
-    let tabs = [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6];
-    if let Some(at) = tabs.into_iter().position(pressed) {
-        lab.settings.panel = Panel::ALL[at];
+    let digits = [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8, Key::Num9];
+    if let Some((_, &panel)) = digits.into_iter().zip(Panel::ALL).find(|&(key, _)| pressed(key)) {
+        lab.settings.panel = panel;
     }
     let before = lab.settings.half_step;
     if pressed(Key::ArrowRight) {

@@ -9,7 +9,7 @@
 //! | `settings` | what is chosen, as a link and as a configuration |
 //! | `engine` | the task that trains: commands in, events out |
 //! | `lab` | what was seen of the runs |
-//! | `panels` | the six views |
+//! | `panels` | the views |
 //! | `platform` | threads or a worker, files or downloads |
 //! | `page` | the JavaScript interface (wasm alone) |
 

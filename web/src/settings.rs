@@ -6,51 +6,49 @@ use std::str::FromStr;
 use multinorm::config::{OptimizerConfig, Role, RunConfig, RunDefaults, optimizer_names};
 use multinorm::{Error, Result};
 
-/// The views of the lab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Panel {
-    /// Loss curves, speed, text.
-    Train,
-    /// Singular values before and after every pass.
-    Spectrum,
-    /// How rows and columns come to balance.
-    FixedPoint,
-    /// What the polynomials do to a singular value.
-    NewtonSchulz,
-    /// Bytes by class, optimizer and preset.
-    Memory,
-    /// The guided way.
-    Lesson,
+/// The views: each with its name in the code, on the tab and in a link, in the order of the tabs.
+macro_rules! panels {
+    ($($(#[$doc:meta])+ $name:ident = $title:literal, $key:literal;)+) => {
+        /// The views of the lab.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Panel {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Panel {
+            /// In the order of the tabs.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// On the tab.
+            pub fn title(self) -> &'static str {
+                match self {
+                    $(Self::$name => $title,)+
+                }
+            }
+
+            /// In a link.
+            pub fn key(self) -> &'static str {
+                match self {
+                    $(Self::$name => $key,)+
+                }
+            }
+        }
+    };
 }
 
-impl Panel {
-    /// In the order of the tabs.
-    pub const ALL: [Self; 6] =
-        [Self::Train, Self::Spectrum, Self::FixedPoint, Self::NewtonSchulz, Self::Memory, Self::Lesson];
-
-    /// On the tab.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Train => "Train",
-            Self::Spectrum => "Spectrum",
-            Self::FixedPoint => "Fixed point",
-            Self::NewtonSchulz => "Newton–Schulz",
-            Self::Memory => "Memory",
-            Self::Lesson => "Lesson",
-        }
-    }
-
-    /// In a link.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Spectrum => "spectrum",
-            Self::FixedPoint => "fixed-point",
-            Self::NewtonSchulz => "newton-schulz",
-            Self::Memory => "memory",
-            Self::Lesson => "lesson",
-        }
-    }
+panels! {
+    /// Loss curves, speed, text.
+    Train = "Train", "train";
+    /// Singular values before and after every pass.
+    Spectrum = "Spectrum", "spectrum";
+    /// How rows and columns come to balance.
+    FixedPoint = "Fixed point", "fixed-point";
+    /// What the polynomials do to a singular value.
+    NewtonSchulz = "Newton–Schulz", "newton-schulz";
+    /// Bytes by class, optimizer and preset.
+    Memory = "Memory", "memory";
+    /// The guided way.
+    Lesson = "Lesson", "lesson";
 }
 
 /// A model that trains while one watches.
@@ -170,7 +168,7 @@ impl Settings {
         match key {
             "panel" => {
                 let keys: Vec<&str> = Panel::ALL.iter().map(|panel| panel.key()).collect();
-                let found = Panel::ALL.into_iter().find(|panel| panel.key() == value);
+                let found = Panel::ALL.iter().copied().find(|panel| panel.key() == value);
                 let wrong = || Error::config(key, format!("must be one of {}, got `{value}`", keys.join(", ")));
                 self.panel = found.ok_or_else(wrong)?;
             }

@@ -1,4 +1,4 @@
-//! The six views. Each draws what the lab knows and changes its settings; none computes.
+//! The views. Each draws what the lab knows and changes its settings; none computes.
 
 mod fixed_point;
 mod formula;
@@ -9,15 +9,41 @@ mod newton_schulz;
 mod spectrum;
 mod train;
 
-pub use fixed_point::FixedPointPanel;
 pub use heat_map::HeatMap;
-pub use lesson::LessonPanel;
-pub use memory::MemoryPanel;
-pub use newton_schulz::NewtonSchulzPanel;
-pub use spectrum::SpectrumPanel;
-pub use train::TrainPanel;
 
 use eframe::egui::{self, RichText, Ui};
+
+use crate::lab::Lab;
+use crate::settings::Panel;
+
+/// The view of every panel.
+macro_rules! views {
+    ($($panel:ident: $module:ident::$view:ident;)+) => {
+        /// What the views keep from frame to frame.
+        #[derive(Default)]
+        pub struct Views {
+            $(pub $module: $module::$view,)+
+        }
+
+        impl Views {
+            /// Draws the view of a panel.
+            pub fn show(&mut self, panel: Panel, ui: &mut Ui, lab: &mut Lab) {
+                match panel {
+                    $(Panel::$panel => self.$module.show(ui, lab),)+
+                }
+            }
+        }
+    };
+}
+
+views! {
+    Train: train::TrainPanel;
+    Spectrum: spectrum::SpectrumPanel;
+    FixedPoint: fixed_point::FixedPointPanel;
+    NewtonSchulz: newton_schulz::NewtonSchulzPanel;
+    Memory: memory::MemoryPanel;
+    Lesson: lesson::LessonPanel;
+}
 
 /// What to look for in a plot: one or two sentences below it.
 pub fn caption(ui: &mut Ui, words: &str) {
