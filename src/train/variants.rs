@@ -62,7 +62,7 @@ pub async fn measure_variants(gpu: &mut Gpu, runs: &[RunConfig]) -> Result<Measu
     measure_variants_within(gpu, runs, BUDGET_SECS).await
 }
 
-/// The same, for another time than a second: none goes by rule, and keeps it so.
+/// The same with another budget than a second; with none every product goes by rule, and stays so.
 pub async fn measure_variants_within(gpu: &mut Gpu, runs: &[RunConfig], budget_secs: f64) -> Result<Measured> {
     let began = Instant::now();
     let Some(first) = runs.first().filter(|first| first.train.measure_variants && !gpu.profile.software) else {
