@@ -11,13 +11,13 @@ use multinorm::checkpoint::resolve_model_dir;
 use multinorm::compare::{Comparison, Event, OptimizerResult, Outcome, Place, Plan, run as run_comparison};
 use multinorm::data::dataset;
 use multinorm::gpu::bytes_in_words;
-use multinorm::train::{self, check_start, record_training, variants_of_run};
+use multinorm::train::{self, check_start, record_training};
 use multinorm::{Error, Result};
 use web_time::Instant;
 
 use super::DeviceArgs;
 use super::output::print_json;
-use super::train::{measure, read_config, stop_on_interrupt};
+use super::train::{choose_variants, read_config, stop_on_interrupt};
 
 #[derive(Args)]
 pub struct CompareArgs {
@@ -65,10 +65,7 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
     let plan = Plan::new(config, &args.optimizers, &args.lr_sweep, args.seeds)?;
     eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
     let runs = plan.sweep().map(|id| plan.run_config(&id)).collect::<Result<Vec<_>>>()?;
-    match variants_of_run(&args.out)? {
-        Some(choices) => gpu.profile.choices = choices,
-        None => measure(&mut gpu, &runs)?,
-    }
+    choose_variants(&mut gpu, Some(&args.out), &runs)?;
     for run in &runs {
         record_training(run, &gpu.profile)?.recorder.check_limits()?;
     }

@@ -52,8 +52,7 @@ enum Language {
 pub fn run(device: &DeviceArgs, args: &KernelsArgs) -> Result<()> {
     let kernel = args.name.as_deref().map(named).transpose()?;
     if let (Some(kernel), Some(language)) = (kernel, args.emit) {
-        let (profile, adapter) = profile(device)?;
-        return emit(kernel, language, args, &adapters(profile, adapter.as_deref()));
+        return emit(device, kernel, language, args);
     }
     let (profile, adapter) = profile(device)?;
     let listed: Vec<&'static Kernel> = kernel.map_or_else(|| kernels::all().collect(), |kernel| vec![kernel]);
@@ -128,9 +127,8 @@ fn print_all(listed: &[&'static Kernel], profile: &Profile, adapter: Option<&str
     println!("{:<46}{:<18}{:<40}used by", "kernel", "translations", "needs");
     for kernel in listed {
         let needs = needs_in_words(kernel, adapter.map(|_| profile));
-        let translations: Vec<&str> = translations(kernel).iter().map(|language| language.name()).collect();
         let used = used.get(kernel.name).map_or_else(|| "other shapes or settings".into(), uses_in_words);
-        println!("{:<46}{:<18}{needs:<40}{used}", kernel.name, translations.join(" "));
+        println!("{:<46}{:<18}{needs:<40}{used}", kernel.name, names_of_translations(kernel).join(" "));
     }
 }
 
@@ -152,14 +150,14 @@ fn translations(kernel: &Kernel) -> &'static [Language] {
     if only_vulkan { &[Language::Spirv] } else { &[Language::Spirv, Language::Msl, Language::Hlsl] }
 }
 
+/// Their names, as `--emit` takes them.
+fn names_of_translations(kernel: &Kernel) -> Vec<String> {
+    translations(kernel).iter().map(|language| language.name()).collect()
+}
+
 impl Language {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Wgsl => "wgsl",
-            Self::Spirv => "spirv",
-            Self::Msl => "msl",
-            Self::Hlsl => "hlsl",
-        }
+    fn name(self) -> String {
+        self.to_possible_value().expect("all are named").get_name().to_owned()
     }
 }
 
@@ -206,7 +204,7 @@ fn as_json(kernel: &'static Kernel, profile: Option<&Profile>, used: &Uses) -> V
         "used_by": used.get(kernel.name),
         "bindings": kernel.bindings().map(binding).collect::<Vec<_>>(),
         "parameters": names_of_params(kernel),
-        "translations": translations(kernel).iter().map(|language| language.name()).collect::<Vec<_>>(),
+        "translations": names_of_translations(kernel),
     })
 }
 
@@ -307,7 +305,7 @@ fn recorded(profile: &Profile, optimizer: &str) -> Result<Recorder> {
     Ok(record_training(&config, profile)?.recorder)
 }
 
-fn emit(kernel: &'static Kernel, language: Language, args: &KernelsArgs, adapters: &[Adapter]) -> Result<()> {
+fn emit(device: &DeviceArgs, kernel: &'static Kernel, language: Language, args: &KernelsArgs) -> Result<()> {
     if language == Language::Spirv && args.out.is_none() && std::io::stdout().is_terminal() {
         let message = "SPIR-V is binary and this is a terminal: name a file with --out, or pipe it on";
         return Err(Error::config("--emit spirv", message));
@@ -317,7 +315,10 @@ fn emit(kernel: &'static Kernel, language: Language, args: &KernelsArgs, adapter
         Language::Wgsl => {
             return Err(Error::config("--constant", "WGSL has its overrides open: they are given to translations"));
         }
-        _ => translated(kernel, language, &args.constants, adapters)?,
+        _ => {
+            let (profile, adapter) = profile(device)?;
+            translated(kernel, language, &args.constants, &adapters(profile, adapter.as_deref()))?
+        }
     };
     match &args.out {
         Some(path) => std::fs::write(path, bytes).map_err(Error::io("write", path)),

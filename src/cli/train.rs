@@ -1,5 +1,6 @@
 //! `multinorm train`.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,11 +54,7 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     let mut gpu = device.open()?;
     let config = settings(args, &gpu.profile)?;
     eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
-    let begun_with = args.resume.as_deref().map(variants_of_run).transpose()?.flatten();
-    match begun_with {
-        Some(choices) => gpu.profile.choices = choices,
-        None => measure(&mut gpu, std::slice::from_ref(&config))?,
-    }
+    choose_variants(&mut gpu, args.resume.as_deref(), std::slice::from_ref(&config))?;
     let gpu = Arc::new(gpu);
     record_training(&config, &gpu.profile)?.recorder.check_limits()?;
     let place = match &args.resume {
@@ -103,13 +100,22 @@ fn settings(args: &TrainArgs, profile: &Profile) -> Result<RunConfig> {
     Ok(config)
 }
 
-/// Measures which variants of the products are the fastest here, where no earlier run did, and says what came of it.
-pub fn measure(gpu: &mut Gpu, runs: &[RunConfig]) -> Result<()> {
+/// Gives the device the variants that the run or comparison in a folder was begun with; else those that are the fastest
+/// here: measures them where no earlier run did, and says what came of it.
+pub fn choose_variants(gpu: &mut Gpu, folder: Option<&Path>, runs: &[RunConfig]) -> Result<()> {
+    if let Some(choices) = begun_with(folder)? {
+        gpu.profile.choices = choices;
+        return Ok(());
+    }
     let Measured { measured, overruled, by_rule, secs } = pollster::block_on(measure_variants(gpu, runs))?;
     if measured + by_rule > 0 {
         eprintln!("variants   {measured} products measured in {secs:.1} s, {overruled} changed; {by_rule} go by rule");
     }
     Ok(())
+}
+
+fn begun_with(folder: Option<&Path>) -> Result<Option<BTreeMap<String, String>>> {
+    Ok(folder.map(variants_of_run).transpose()?.flatten())
 }
 
 /// The settings of a file, of the model to begin with and of `--set` over the default run for the adapter.
@@ -191,10 +197,10 @@ fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     };
     let config = settings(args, &profile)?;
     // What a product leaves in memory on its way depends on its variant.
-    if let Some(choices) = args.resume.as_deref().map(variants_of_run).transpose()?.flatten() {
+    if let Some(choices) = begun_with(args.resume.as_deref())? {
         profile.choices = choices;
     } else if let Some(gpu) = gpu.as_ref().filter(|_| config.train.measure_variants) {
-        profile.choices = kept_variants_of(&config, &profile, &gpu.adapter_name, &gpu.driver)?;
+        profile.choices = kept_variants_of(&config, gpu)?;
     }
     let memory_of = |optimizer: OptimizerConfig| -> Result<Memory> {
         Ok(record_training(&config.clone().with_optimizer(optimizer), &profile)?.recorder.memory())

@@ -73,9 +73,7 @@ pub async fn run(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Comparison> {
     plan.claim(&place.folder, &gpu.adapter_name, described(&dataset)?)?;
-    if !gpu.profile.software {
-        keep_variants_of_run(&place.folder, &gpu.profile.choices)?;
-    }
+    keep_variants_of_run(&place.folder, &gpu.profile)?;
     let mut execution = Execution {
         gpu,
         dataset,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::gpu::MAX_GROUPS;
 use crate::optim::OptimizerConfig;
 use crate::settings::{DataConfig, ModelConfig, ParameterSpec, Section, check, did_you_mean};
 use crate::{Error, Result};
@@ -269,9 +270,11 @@ impl ScheduleConfig {
 
 /// Sequences at once: attention has a workgroup of each at least, along a dimension of its own.
 fn check_sequences(key: &str, n: usize) -> Result<()> {
-    const MOST: usize = 65_535;
-    if n > MOST {
-        return Err(Error::config(key, format!("must be at most {MOST}, the workgroups of one dispatch, got {n}")));
+    if n > MAX_GROUPS as usize {
+        return Err(Error::config(
+            key,
+            format!("must be at most {MAX_GROUPS}, the workgroups of one dispatch, got {n}"),
+        ));
     }
     Ok(())
 }

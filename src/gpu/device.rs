@@ -112,8 +112,8 @@ impl Gpu {
             .await
             .map_err(|error| Error::Gpu(format!("{} refused to open a device: {error}", info.name)))?;
         let mut gpu = Self::from_device(&info, device, queue);
-        gpu.profile.matrix_units = gpu.device.features().contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
-            && has_matrix_units(&adapter);
+        gpu.profile.matrix_units =
+            features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) && has_matrix_units(&adapter);
         gpu.profile.software = options.software.unwrap_or(gpu.profile.software);
         gpu.checked = options.web_limits;
         Ok(gpu)

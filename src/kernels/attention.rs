@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{LANES, MOST_ROUNDS, lanes_within, reduction_lanes, reduction_rounds};
+use super::{LANES, MOST_ROUNDS, check_rounds, lanes_within, reduction_lanes, reduction_rounds};
 use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
 pub use crate::settings::MAX_HEAD_DIM;
 
@@ -172,17 +172,13 @@ impl Variant {
     }
 
     fn dispatch(self, rec: &mut Recorder, pass: Pass, bindings: &[&Tensor], shape: &Shape) {
-        let heads = if matches!(pass, Pass::BackwardKeyValue) { shape.kv_heads } else { shape.heads };
+        let heads_at_once = if matches!(pass, Pass::BackwardKeyValue) { shape.kv_heads } else { shape.heads };
         let blocks = shape.seq.div_ceil(self.per_workgroup(pass));
-        let groups = [blocks, heads, shape.batch].map(|n| n as u32);
-        let rounds = self.rounds(pass, shape);
-        if rec.profile.software && rounds > MOST_ROUNDS {
-            rec.refuse(format!(
-                "attention of {} heads on {} over {} tokens takes {rounds} rounds of a kernel's loops, and a software adapter \
-                 may grant {MOST_ROUNDS}: choose a shorter train.sequence_length, or more key and value heads",
-                shape.heads, shape.kv_heads, shape.seq
-            ));
-        }
+        let groups = [blocks, heads_at_once, shape.batch].map(|n| n as u32);
+        let Shape { batch, seq, heads, kv_heads, head_dim } = shape;
+        let what = || format!("attention of {heads} heads on {kv_heads} over {seq} tokens");
+        let advice = "a shorter train.sequence_length, or more key and value heads";
+        check_rounds(rec, self.rounds(pass, shape), what, advice);
         rec.dispatch(self.kernel(pass, shape.head_dim), bindings, &self.constants(pass, shape), groups);
         let (name, products) = match pass {
             Pass::Forward => ("forward", 2),
@@ -191,7 +187,6 @@ impl Variant {
         };
         let flops = products * shape.flops_of_product();
         rec.flops(flops);
-        let Shape { batch, seq, heads, kv_heads, head_dim } = shape;
         let what = format!("attention {name}, {batch}x{seq} tokens, {heads} and {kv_heads} heads of {head_dim}");
         rec.chose(what, self.to_string(), flops);
     }

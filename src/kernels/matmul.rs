@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{LANES, MOST_ROUNDS, Output, reduction_lanes};
+use super::{LANES, MOST_ROUNDS, Output, check_rounds, reduction_lanes};
 use crate::gpu::{Class, DType, Kernel, MAX_GROUPS, Need, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -481,14 +481,11 @@ pub fn record(
     let Product { layout, mnk: [m, n, k], matrices } = *product;
     let Variant { tile, parts } = variant;
     assert!(tile.serves(&rec.profile, product), "{tile:?} cannot serve {product:?}");
-    let kernel = tile.kernel(layout, layout.is_aligned(product.mnk)).expect("it serves");
-    let rounds = (tile.rounds)(layout, layout.is_aligned(product.mnk), k.div_ceil(parts));
-    if rec.profile.software && rounds > MOST_ROUNDS {
-        rec.refuse(format!(
-            "a product over {k} numbers in {m} rows takes {rounds} rounds of a kernel's loop, and a software adapter may grant \
-             {MOST_ROUNDS}: choose a smaller train.micro_batch_size or train.sequence_length"
-        ));
-    }
+    let aligned = layout.is_aligned(product.mnk);
+    let kernel = tile.kernel(layout, aligned).expect("it serves");
+    let rounds = (tile.rounds)(layout, aligned, k.div_ceil(parts));
+    let what = || format!("a product over {k} numbers in {m} rows");
+    check_rounds(rec, rounds, what, "a smaller train.micro_batch_size or train.sequence_length");
     if !tile.splits {
         assert_eq!(parts, 1, "{tile:?} in parts");
         return in_one_part(rec, product, tile, kernel, [a, b], y, output);

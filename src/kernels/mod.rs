@@ -92,6 +92,16 @@ fn kept(profile: &Profile, most: usize) -> f64 {
 /// Rounds that llvmpipe of Mesa 22.3 grants all loops of an invocation together: what is left then is left out, silently.
 const MOST_ROUNDS: usize = 65_535;
 
+/// Refuses what would make more rounds than a software adapter grants; `advice` says what to choose instead.
+fn check_rounds(rec: &mut Recorder, rounds: usize, what: impl FnOnce() -> String, advice: &str) {
+    if rec.profile.software && rounds > MOST_ROUNDS {
+        let what = what();
+        rec.refuse(format!(
+            "{what} takes {rounds} rounds of a kernel's loops, and a software adapter may grant {MOST_ROUNDS}: choose {advice}"
+        ));
+    }
+}
+
 /// Lanes of a workgroup, doubled on a software adapter for as long as one makes more rounds than it is granted.
 fn lanes_within(profile: &Profile, least: usize, rounds: impl Fn(usize) -> usize) -> usize {
     let most = if profile.software { 256 } else { least };

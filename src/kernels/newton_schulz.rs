@@ -1,7 +1,7 @@
 //! The spectral pass: Newton–Schulz steps X ← (aI + bA + cA²)·X with A = X·Xᵀ, on the smaller side.
 
 use super::scaled::{Scaled, WholeNorm, whole_factor};
-use super::{LANES, MOST_ROUNDS, flag, matmul};
+use super::{LANES, check_rounds, flag, matmul};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -67,13 +67,8 @@ pub fn symmetric_product(rec: &mut Recorder, x: &Tensor, z: &Tensor, y: &Tensor,
     if !rec.profile.software {
         constants.extend([("N", m as f64), ("A_BY_DEPTH", 1.0), ("B_BY_DEPTH", 1.0)]);
     }
-    if rec.profile.software && k / 4 > MOST_ROUNDS {
-        rec.refuse(format!(
-            "a spectral pass over {k} columns takes {} rounds of a kernel's loop, and a software adapter may grant {MOST_ROUNDS}: \
-             choose another pass for so large a matrix",
-            k / 4
-        ));
-    }
+    let what = || format!("a spectral pass over {k} columns");
+    check_rounds(rec, k / 4, what, "another pass for so large a matrix");
     let groups = [m.div_ceil(cols), m.div_ceil(rows), matrices].map(|n| n as u32);
     rec.dispatch(kernel, &[x, z, y], &constants, groups);
     let flops = [matrices, m, m + 1, k].map(|n| n as u64).iter().product();

@@ -138,9 +138,7 @@ impl<'a> Run<'a> {
         let vocab_size = config.model.vocab_size;
         let baseline = bigram_loss(&dataset.train, &dataset.validation, vocab_size, Some(n_predicted))?;
 
-        // On a GPU, even where nothing was measured: another run may measure before this one is resumed.
-        let choices = (!gpu.profile.software).then(|| gpu.profile.choices.clone());
-        let mut trainer = Trainer::new(gpu, config, dataset.clone()).await?;
+        let mut trainer = Trainer::new(gpu.clone(), config, dataset.clone()).await?;
         let (mut best_eval_loss, mut final_loss) = (None, f64::NAN);
         if let Some(resumed) = resumed {
             best_eval_loss = resumed.state.best_eval_loss;
@@ -151,9 +149,7 @@ impl<'a> Run<'a> {
         }
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         write_atomic(&folder.join("config.toml"), trainer.config().to_toml().as_bytes())?;
-        if let Some(choices) = choices {
-            keep_variants_of_run(folder, &choices)?;
-        }
+        keep_variants_of_run(folder, &gpu.profile)?;
         let first_step = trainer.step_number();
         let log = if place.resume { MetricsLog::resume(folder, first_step)? } else { MetricsLog::create(folder)? };
         let wants_spectra = trainer.config().spectra.every > 0;

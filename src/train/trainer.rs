@@ -173,11 +173,11 @@ impl Trainer {
     /// come after it in the backward pass as they were, and those before it have made their step, a finite one. In both
     /// cases nothing moves in later steps.
     pub async fn step(&mut self) -> Result<Vec<StepReport>> {
+        self.check()?;
         let mut arrived = Vec::new();
         if !self.ring.has_room() {
             arrived.extend(self.ring.take(&self.gpu).await?);
         }
-        self.check()?;
         self.last_report.get_or_insert_with(Instant::now);
         self.submit_step().await?;
         self.send_samples().await?;
@@ -197,6 +197,7 @@ impl Trainer {
     ///
     /// Where one of them is of a step that went wrong, those before it are returned first: call [`Trainer::check`] then.
     pub async fn drain(&mut self) -> Result<Vec<StepReport>> {
+        self.check()?;
         let mut arrived = Vec::new();
         while let Some(oldest) = self.ring.take(&self.gpu).await? {
             arrived.push(oldest);
@@ -476,7 +477,6 @@ impl Trainer {
 
     /// Turns statistics that have arrived into reports; those that arrived together share the time since the last.
     async fn report(&mut self, arrived: &[(u64, Vec<f32>)]) -> Result<Vec<StepReport>> {
-        self.check()?;
         let stale = arrived.len().min(self.stale);
         self.stale -= stale;
         let arrived = &arrived[stale..];

@@ -84,15 +84,13 @@ pub async fn measure_variants_within(gpu: &mut Gpu, runs: &[RunConfig], budget_s
         if candidates.len() < 2 {
             continue;
         }
-        let in_time = began.elapsed().as_secs_f64() < budget_secs;
-        let fastest = match in_time {
-            true => measure(gpu, &profile, &product, &candidates).await,
-            false => Ok(None),
-        };
-        let fastest = match fastest {
-            Err(Error::TooLarge(_)) => None,
-            other => other?,
-        };
+        let mut fastest = None;
+        if began.elapsed().as_secs_f64() < budget_secs {
+            fastest = match measure(gpu, &profile, &product, &candidates).await {
+                Err(Error::TooLarge(_)) => None,
+                other => Some(other?),
+            };
+        }
         match fastest {
             Some(_) => result.measured += 1,
             None => result.by_rule += 1,
@@ -153,28 +151,27 @@ pub fn kept_variants(profile: &Profile, adapter: &str, driver: &str, cache_dir: 
     read_of(profile, adapter, driver, &place(adapter, driver, cache_dir)).choices
 }
 
-/// Those of them that [`measure_variants`] would find for a run.
+/// Those of them that [`measure_variants`] would find for a run on this adapter.
 ///
 /// Errors: a run that cannot be recorded.
-pub fn kept_variants_of(
-    run: &RunConfig,
-    profile: &Profile,
-    adapter: &str,
-    driver: &str,
-) -> Result<BTreeMap<String, String>> {
-    let by_rule = Profile { choices: BTreeMap::new(), ..profile.clone() };
-    let kept = read_of(profile, adapter, driver, &place(adapter, driver, &run.data.cache_dir));
-    Ok(kept.of(&wanted(std::slice::from_ref(run), &by_rule)?))
+pub fn kept_variants_of(run: &RunConfig, gpu: &Gpu) -> Result<BTreeMap<String, String>> {
+    let by_rule = Profile { choices: BTreeMap::new(), ..gpu.profile.clone() };
+    let path = place(&gpu.adapter_name, &gpu.driver, &run.data.cache_dir);
+    Ok(read(gpu, &path).of(&wanted(std::slice::from_ref(run), &by_rule)?))
 }
 
 /// The file of a run's folder that holds the variants it is made of: with them it goes on to the same bits.
 const FILE: &str = "variants.json";
 
-/// Keeps the variants of a run in its folder.
+/// Keeps the variants of a run in its folder, also where nothing was measured: another run may measure before this one is
+/// resumed. On a software adapter nothing ever is.
 ///
 /// Errors: a folder that cannot be written.
-pub fn keep_variants_of_run(folder: &Path, choices: &BTreeMap<String, String>) -> Result<()> {
-    let text = serde_json::to_string_pretty(choices).expect("plain data");
+pub fn keep_variants_of_run(folder: &Path, profile: &Profile) -> Result<()> {
+    if profile.software {
+        return Ok(());
+    }
+    let text = serde_json::to_string_pretty(&profile.choices).expect("plain data");
     write_atomic(&folder.join(FILE), text.as_bytes())
 }
 
@@ -191,7 +188,7 @@ pub fn variants_of_run(folder: &Path) -> Result<Option<BTreeMap<String, String>>
 }
 
 /// The fastest of several variants that agree; the first, where no other is faster by more than noise.
-async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[Variant]) -> Result<Option<Variant>> {
+async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[Variant]) -> Result<Variant> {
     let mut rec = Recorder::new(profile);
     let mut tensor = |name: &str, shape: [usize; 2]| {
         let shape = [&[product.matrices], &shape[..]].concat();
@@ -238,7 +235,7 @@ async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[
     }
     let fastest = (0..times.len()).min_by(|&a, &b| times[a].total_cmp(&times[b])).expect("a candidate");
     log::debug!("{}: {candidates:?} take {times:?} s", product.what(profile));
-    Ok(Some(candidates[if times[0] > LEAST_GAIN * times[fastest] { fastest } else { 0 }]))
+    Ok(candidates[if times[0] > LEAST_GAIN * times[fastest] { fastest } else { 0 }])
 }
 
 /// One file an adapter and driver.

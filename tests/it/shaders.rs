@@ -17,7 +17,7 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
 
-use crate::support::{FORMS, OUTPUTS, fit_rank, optimizer, web_profile};
+use crate::support::{FORMS, OUTPUTS, everything, fit_rank, optimizer, web_profile};
 
 /// A kernel with the constants of one use.
 type Use = (&'static Kernel, Vec<(&'static str, f64)>);
@@ -44,20 +44,6 @@ fn every_use() -> Vec<Recorder> {
     all.push(record_variants(Recorder::new(&everything())));
     all.push(record_ceilings(Recorder::new(&everything())));
     all
-}
-
-/// An adapter with all that some kernel needs.
-fn everything() -> Profile {
-    Profile {
-        f16: true,
-        subgroup_lanes: Some(32),
-        min_subgroup_lanes: Some(32),
-        matrix_units: true,
-        splits_f32: true,
-        max_workgroup_bytes: 48 << 10,
-        max_invocations: 1024,
-        ..Profile::webgpu_default()
-    }
 }
 
 /// Every variant of a product, whatever would be chosen.

@@ -30,6 +30,20 @@ pub fn web_profile(form: Form) -> Profile {
     Profile { software: form == Form::Software, ..Profile::webgpu_default() }
 }
 
+/// A GPU with all that some kernel needs, as an H100 describes itself.
+pub fn everything() -> Profile {
+    Profile {
+        f16: true,
+        subgroup_lanes: Some(32),
+        min_subgroup_lanes: Some(32),
+        matrix_units: true,
+        splits_f32: true,
+        max_workgroup_bytes: 48 << 10,
+        max_invocations: 1024,
+        ..Profile::webgpu_default()
+    }
+}
+
 /// Both ways to treat what an output holds.
 pub const OUTPUTS: [Output; 2] = [Output::Write, Output::Accumulate];
 

@@ -1,6 +1,5 @@
 //! Which variants of the products are measured, and what becomes of them.
 
-use crate::support::Form;
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -13,7 +12,7 @@ use multinorm::train::{
 use pollster::block_on;
 use serde_json::{Value, json};
 
-use crate::support::own_gpu;
+use crate::support::{Form, everything, own_gpu};
 
 /// A product of 128 MFLOP and a head of as much.
 const MODEL: [&str; 12] = [
@@ -132,7 +131,8 @@ fn a_run_goes_on_with_the_variants_that_its_folder_names() {
     let place = tempfile::tempdir().unwrap();
     assert_eq!(variants_of_run(place.path()).unwrap(), None, "a run of before, or of a software adapter");
     let choices = BTreeMap::from([("product nt 1x2x3 of 1, high".to_owned(), "tile_64".to_owned())]);
-    keep_variants_of_run(place.path(), &choices).unwrap();
+    let profile = Profile { choices: choices.clone(), ..Profile::webgpu_default() };
+    keep_variants_of_run(place.path(), &profile).unwrap();
     assert_eq!(variants_of_run(place.path()).unwrap(), Some(choices));
     fs::write(place.path().join("variants.json"), "{").unwrap();
     let message = variants_of_run(place.path()).unwrap_err().to_string();
@@ -168,15 +168,7 @@ fn words_of_products_and_variants_are_read_as_they_are_written() {
 #[test]
 fn candidates_serve_and_the_first_is_the_one_by_rule() {
     let gpu = Profile::webgpu_default();
-    let units = Profile {
-        f16: true,
-        subgroup_lanes: Some(32),
-        min_subgroup_lanes: Some(32),
-        matrix_units: true,
-        splits_f32: true,
-        max_workgroup_bytes: 48 << 10,
-        ..gpu.clone()
-    };
+    let units = everything();
     for profile in [&gpu, &units] {
         for mnk in [[16384, 512, 512], [512, 512, 16384], [127, 509, 251], [128, 576, 576], [64, 64, 64]] {
             for layout in Layout::ALL {

@@ -15,7 +15,7 @@ use super::products::{self, Product};
 use super::{Settings, clock, document, random_tokens, steady_secs, with_preset};
 use crate::cli::DeviceArgs;
 use crate::cli::output::print_json;
-use crate::cli::train::{measure as measure_variants, read_config};
+use crate::cli::train::{choose_variants, read_config};
 
 #[derive(Args)]
 pub struct KernelsArgs {
@@ -66,7 +66,7 @@ pub fn run(device: &DeviceArgs, json: bool, args: &KernelsArgs) -> Result<()> {
         .iter()
         .map(|sets| read_config(args.settings.config.as_deref(), None, sets, &gpu.profile))
         .collect::<Result<Vec<_>>>()?;
-    measure_variants(&mut gpu, &configs)?;
+    choose_variants(&mut gpu, None, &configs)?;
     pollster::block_on(measure(&Arc::new(gpu), json, args, configs))
 }
 

@@ -1,7 +1,7 @@
 //! Matrix products in the three layouts of training, at the sizes of a model: sampled entries against f64, then times.
 
 use multinorm::config::RunConfig;
-use multinorm::gpu::{Class, DType, Due, Gpu, Kernel, Need, Profile, Recorder, Tensor};
+use multinorm::gpu::{Class, DType, Due, Gpu, Need, Profile, Recorder, Tensor};
 use multinorm::kernels::Output;
 use multinorm::kernels::matmul::{self, Layout};
 use multinorm::train::record_training;
@@ -15,6 +15,7 @@ use super::steady_secs;
 const SAMPLES: usize = 256;
 /// Largest difference over the root mean square that a product in f32 may have: plain halves make 7e-4.
 const TOLERANCE: f64 = 1e-4;
+
 /// A product that was right, and how long it takes.
 #[derive(Serialize)]
 pub struct Product {
@@ -82,7 +83,11 @@ fn recorded(gpu: &Gpu, &(product, high): &Asked) -> (Recorder, [Tensor; 3]) {
 
 /// The kernels that make a product: several where the inner dimension is split, or operands are looked at first.
 pub fn kernels_of(gpu: &Gpu, asked: &Asked) -> Vec<&'static str> {
-    recorded(gpu, asked).0.dispatches("product").iter().map(|(kernel, _)| *kernel).collect()
+    names(&recorded(gpu, asked).0)
+}
+
+fn names(recorder: &Recorder) -> Vec<&'static str> {
+    recorder.dispatches("product").iter().map(|(kernel, _)| *kernel).collect()
 }
 
 /// Verifies a product, then times it.
@@ -92,8 +97,8 @@ pub async fn measure(gpu: &Gpu, ceilings: &Ceilings, asked: &Asked, budget_secs:
     let matmul::Product { layout, mnk, .. } = asked.0;
     let [m, n, k] = mnk;
     let (rec, [a, b, y]) = recorded(gpu, asked);
-    let kernels = kernels_of(gpu, asked);
-    let uses: Vec<&Kernel> = rec.kernels().into_iter().map(|(kernel, _)| kernel).collect();
+    let kernels = names(&rec);
+    let on_units = rec.kernels().iter().any(|(kernel, _)| kernel.needs.contains(&Need::MatrixUnits));
     let workspace = rec.allocate(gpu).await?;
     let values =
         |len: usize, step: usize| -> Vec<f32> { (0..len).map(|i| ((i * step) % 61) as f32 / 30.0 - 1.0).collect() };
@@ -122,7 +127,6 @@ pub async fn measure(gpu: &Gpu, ceilings: &Ceilings, asked: &Asked, budget_secs:
         steady_secs(budget_secs, async |replays| workspace.time_replays(gpu, "product", Due::All, replays).await)
             .await?;
     let flops_per_sec = 2.0 * (m * n) as f64 * k as f64 / secs;
-    let on_units = uses.iter().any(|kernel| kernel.needs.contains(&Need::MatrixUnits));
     let units = ceilings.matrix_units_flops_per_sec.filter(|_| on_units);
     let share_of_ceiling = flops_per_sec / units.unwrap_or(ceilings.fma_flops_per_sec);
     let ceiling = if units.is_some() { "matrix units" } else { "multiply-add" };

@@ -17,7 +17,7 @@ use super::trace::Trace;
 use super::{Settings, document, random_tokens};
 use crate::cli::DeviceArgs;
 use crate::cli::output::{memory_table, print_json};
-use crate::cli::train::{measure as measure_variants, read_config};
+use crate::cli::train::{choose_variants, read_config};
 
 #[derive(Args)]
 pub struct StepArgs {
@@ -71,7 +71,7 @@ pub fn run(device: &DeviceArgs, json: bool, args: &StepArgs) -> Result<()> {
     let Settings { config, sets } = &args.settings;
     let mut config = read_config(config.as_deref(), None, sets, &gpu.profile)?;
     config.train.steps = args.steps.max(1) as u64 + 1;
-    measure_variants(&mut gpu, std::slice::from_ref(&config))?;
+    choose_variants(&mut gpu, None, std::slice::from_ref(&config))?;
     let gpu = Arc::new(gpu);
     let measured = pollster::block_on(measure(&gpu, &config))?;
     if let Some(path) = &args.trace {

@@ -2,7 +2,7 @@ use multinorm::gpu::{Class, DType, Profile, Recorder};
 use multinorm::kernels::matmul::{self, Layout, Product, Variant, select, tiles};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, OUTPUTS, assert_close, full_gpu, random, sum, web_profile, widen};
+use crate::support::{Case, FORMS, OUTPUTS, assert_close, everything, full_gpu, random, sum, web_profile, widen};
 
 /// `[M, N, K]` below, at and beyond blocks of 8 and tiles of 64 and 128, each dimension once no multiple of 4.
 const SHAPES: [[usize; 3]; 13] = [
@@ -169,19 +169,6 @@ fn inner_dimensions_that_differ_panic_with_both_shapes() {
     let mut case = Case::new(FORMS[0]);
     let [x, w, y] = [[2, 4], [3, 5], [2, 3]].map(|shape| case.output(&shape));
     matmul::nt(&mut case.rec, &x, &w, &y, OUTPUTS[0]);
-}
-
-/// A GPU with all that some kernel can use, as an H100 tells of itself.
-fn everything() -> Profile {
-    Profile {
-        f16: true,
-        subgroup_lanes: Some(32),
-        matrix_units: true,
-        splits_f32: true,
-        max_workgroup_bytes: 48 << 10,
-        max_invocations: 1024,
-        ..web_profile(FORMS[1])
-    }
 }
 
 #[test]
