@@ -4,11 +4,11 @@ override COLS: u32;  // in Reals
 override EPS: f32;
 override KEPT: u32 = 4u;  // Reals of a row that a lane keeps, at most MOST_KEPT; those beyond are read again
 const MOST_KEPT: u32 = 4u;
-@group(0) @binding(0) var<storage, read>       x:      array<Real>;  // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read>       delta:  array<Real>;  // [ROWS, COLS]
-@group(0) @binding(2) var<storage, read>       weight: array<Real>;  // [COLS]
-@group(0) @binding(3) var<storage, read_write> sum:    array<Real>;  // [ROWS, COLS]
-@group(0) @binding(4) var<storage, read_write> y:      array<Real>;  // [ROWS, COLS]
+@group(0) @binding(0) var<storage, read>       x:      array<Real>;    // [ROWS, COLS]
+@group(0) @binding(1) var<storage, read>       delta:  array<Stored>;  // [ROWS, COLS]
+@group(0) @binding(2) var<storage, read>       weight: array<Real>;    // [COLS]
+@group(0) @binding(3) var<storage, read_write> sum:    array<Real>;    // [ROWS, COLS]
+@group(0) @binding(4) var<storage, read_write> y:      array<Stored>;  // [ROWS, COLS]
 
 @compute @workgroup_size(WG)
 fn add_rms_norm(
@@ -24,12 +24,12 @@ fn add_rms_norm(
     for (var i = 0u; i < KEPT; i++) {
         let col = lane + i * WG;
         if (col < COLS) {
-            kept[i] = x[first + col] + delta[first + col];
+            kept[i] = x[first + col] + Real(delta[first + col]);
             squares = fma(kept[i], kept[i], squares);
         }
     }
     for (var col = lane + KEPT * WG; col < COLS; col += WG) {
-        let value = x[first + col] + delta[first + col];
+        let value = x[first + col] + Real(delta[first + col]);
         sum[first + col] = value;
         squares = fma(value, value, squares);
     }
@@ -38,11 +38,11 @@ fn add_rms_norm(
         let col = lane + i * WG;
         if (col < COLS) {
             sum[first + col] = kept[i];
-            y[first + col] = kept[i] * inverse_rms * weight[col];
+            y[first + col] = stored(kept[i] * inverse_rms * weight[col]);
         }
     }
     // A lane reads back only what it wrote itself.
     for (var col = lane + KEPT * WG; col < COLS; col += WG) {
-        y[first + col] = sum[first + col] * inverse_rms * weight[col];
+        y[first + col] = stored(sum[first + col] * inverse_rms * weight[col]);
     }
 }

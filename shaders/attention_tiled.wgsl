@@ -7,11 +7,11 @@ struct Params {
     heads: u32,
     kv_heads: u32,
 }
-@group(0) @binding(0) var<storage, read>       q:   array<vec4<f32>>;  // [B*T, H*D]
-@group(0) @binding(1) var<storage, read>       k:   array<vec4<f32>>;  // [B*T, KV*D]
-@group(0) @binding(2) var<storage, read>       v:   array<vec4<f32>>;  // [B*T, KV*D]
-@group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;  // [B*T, H*D]
-@group(0) @binding(4) var<storage, read_write> lse: array<f32>;        // [B*T, H]
+@group(0) @binding(0) var<storage, read>       q:   array<Stored>;  // [B*T, H*D]
+@group(0) @binding(1) var<storage, read>       k:   array<Stored>;  // [B*T, KV*D]
+@group(0) @binding(2) var<storage, read>       v:   array<Stored>;  // [B*T, KV*D]
+@group(0) @binding(3) var<storage, read_write> out: array<Stored>;  // [B*T, H*D]
+@group(0) @binding(4) var<storage, read_write> lse: array<f32>;     // [B*T, H]
 @group(0) @binding(5) var<uniform>             params: Params;
 
 // Workgroups: [blocks of 4 TEAMS queries, heads, batch].
@@ -80,7 +80,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         var rows = transpose(scaled(sums[d], 1.0 / total));
         for (var r = 0u; r < 4u; r++) {
             if (query + r < params.seq && at < HEAD_VEC4) {
-                out[((base + query + r) * params.heads + head) * HEAD_VEC4 + at] = rows[r];
+                out[((base + query + r) * params.heads + head) * HEAD_VEC4 + at] = stored(rows[r]);
             }
         }
     }
@@ -90,13 +90,13 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     }
 }
 
-fn scoring_at(at: u32) -> vec4<f32> { return k[at]; }
+fn scoring_at(at: u32) -> vec4<f32> { return Real(k[at]); }
 
-fn weighed_at(at: u32) -> vec4<f32> { return v[at]; }
+fn weighed_at(at: u32) -> vec4<f32> { return Real(v[at]); }
 
 fn query_at(base: u32, query: u32, head: u32, at: u32) -> vec4<f32> {
     if (at >= HEAD_VEC4) { return vec4<f32>(); }
-    return q[((base + min(query, params.seq - 1u)) * params.heads + head) * HEAD_VEC4 + at];
+    return Real(q[((base + min(query, params.seq - 1u)) * params.heads + head) * HEAD_VEC4 + at]);
 }
 
 // sums + x of each query with y.

@@ -5,14 +5,14 @@ struct Params {
     heads: u32,
     kv_heads: u32,
 }
-@group(0) @binding(0) var<storage, read>       q:     array<vec4<f32>>;  // [B*T, H*D]
-@group(0) @binding(1) var<storage, read>       k:     array<vec4<f32>>;  // [B*T, KV*D]
-@group(0) @binding(2) var<storage, read>       v:     array<vec4<f32>>;  // [B*T, KV*D]
-@group(0) @binding(3) var<storage, read>       dout:  array<vec4<f32>>;  // [B*T, H*D]
-@group(0) @binding(4) var<storage, read>       lse:   array<f32>;        // [B*T, H]
-@group(0) @binding(5) var<storage, read>       delta: array<f32>;        // [B*T, H]
-@group(0) @binding(6) var<storage, read_write> dk:    array<vec4<f32>>;  // [B*T, KV*D]
-@group(0) @binding(7) var<storage, read_write> dv:    array<vec4<f32>>;  // [B*T, KV*D]
+@group(0) @binding(0) var<storage, read>       q:     array<Stored>;  // [B*T, H*D]
+@group(0) @binding(1) var<storage, read>       k:     array<Stored>;  // [B*T, KV*D]
+@group(0) @binding(2) var<storage, read>       v:     array<Stored>;  // [B*T, KV*D]
+@group(0) @binding(3) var<storage, read>       dout:  array<Stored>;  // [B*T, H*D]
+@group(0) @binding(4) var<storage, read>       lse:   array<f32>;     // [B*T, H]
+@group(0) @binding(5) var<storage, read>       delta: array<f32>;     // [B*T, H]
+@group(0) @binding(6) var<storage, read_write> dk:    array<Stored>;  // [B*T, KV*D]
+@group(0) @binding(7) var<storage, read_write> dv:    array<Stored>;  // [B*T, KV*D]
 @group(0) @binding(8) var<uniform>             params: Params;
 
 var<workgroup> rows: array<vec2<f32>, 64>;  // [TEAMS] log-sum-exp and delta
@@ -41,7 +41,7 @@ fn attention_tiled_backward_key_value(
         if (at < HEAD_VEC4) {
             let at0 = row0 * HEAD_VEC4 + at;
             let at1 = row1 * HEAD_VEC4 + at;
-            own = array(k[at0], k[at1], v[at0], v[at1]);
+            own = array(Real(k[at0]), Real(k[at1]), Real(v[at0]), Real(v[at1]));
         }
         keys[d] = transpose(mat2x4(own[0], own[1])) * scale;
         values[d] = transpose(mat2x4(own[2], own[3]));
@@ -92,16 +92,16 @@ fn attention_tiled_backward_key_value(
         let dks = transpose(dkeys[d]) * scale;
         let dvs = transpose(dvalues[d]);
         if (key < params.seq && at < HEAD_VEC4) {
-            dk[row0 * HEAD_VEC4 + at] = dks[0];
-            dv[row0 * HEAD_VEC4 + at] = dvs[0];
+            dk[row0 * HEAD_VEC4 + at] = stored(dks[0]);
+            dv[row0 * HEAD_VEC4 + at] = stored(dvs[0]);
         }
         if (key + 1u < params.seq && at < HEAD_VEC4) {
-            dk[row1 * HEAD_VEC4 + at] = dks[1];
-            dv[row1 * HEAD_VEC4 + at] = dvs[1];
+            dk[row1 * HEAD_VEC4 + at] = stored(dks[1]);
+            dv[row1 * HEAD_VEC4 + at] = stored(dvs[1]);
         }
     }
 }
 
-fn scoring_at(at: u32) -> vec4<f32> { return q[at]; }
+fn scoring_at(at: u32) -> vec4<f32> { return Real(q[at]); }
 
-fn weighed_at(at: u32) -> vec4<f32> { return dout[at]; }
+fn weighed_at(at: u32) -> vec4<f32> { return Real(dout[at]); }

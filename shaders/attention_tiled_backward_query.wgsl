@@ -5,14 +5,14 @@ struct Params {
     heads: u32,
     kv_heads: u32,
 }
-@group(0) @binding(0) var<storage, read>       q:     array<vec4<f32>>;  // [B*T, H*D]
-@group(0) @binding(1) var<storage, read>       k:     array<vec4<f32>>;  // [B*T, KV*D]
-@group(0) @binding(2) var<storage, read>       v:     array<vec4<f32>>;  // [B*T, KV*D]
-@group(0) @binding(3) var<storage, read>       out:   array<vec4<f32>>;  // [B*T, H*D]
-@group(0) @binding(4) var<storage, read>       dout:  array<vec4<f32>>;  // [B*T, H*D]
-@group(0) @binding(5) var<storage, read>       lse:   array<f32>;        // [B*T, H]
-@group(0) @binding(6) var<storage, read_write> delta: array<f32>;        // [B*T, H]
-@group(0) @binding(7) var<storage, read_write> dq:    array<vec4<f32>>;  // [B*T, H*D]
+@group(0) @binding(0) var<storage, read>       q:     array<Stored>;  // [B*T, H*D]
+@group(0) @binding(1) var<storage, read>       k:     array<Stored>;  // [B*T, KV*D]
+@group(0) @binding(2) var<storage, read>       v:     array<Stored>;  // [B*T, KV*D]
+@group(0) @binding(3) var<storage, read>       out:   array<Stored>;  // [B*T, H*D]
+@group(0) @binding(4) var<storage, read>       dout:  array<Stored>;  // [B*T, H*D]
+@group(0) @binding(5) var<storage, read>       lse:   array<f32>;     // [B*T, H]
+@group(0) @binding(6) var<storage, read_write> delta: array<f32>;     // [B*T, H]
+@group(0) @binding(7) var<storage, read_write> dq:    array<Stored>;  // [B*T, H*D]
 @group(0) @binding(8) var<uniform>             params: Params;
 
 // Workgroups: [blocks of 2 TEAMS queries, heads, batch].
@@ -40,7 +40,7 @@ fn attention_tiled_backward_query(
         if (at < HEAD_VEC4) {
             let at0 = row0 * HEAD_VEC4 + at;
             let at1 = row1 * HEAD_VEC4 + at;
-            rows = array(q[at0], q[at1], dout[at0], dout[at1], out[at0], out[at1]);
+            rows = array(Real(q[at0]), Real(q[at1]), Real(dout[at0]), Real(dout[at1]), Real(out[at0]), Real(out[at1]));
         }
         queries[d] = transpose(mat2x4(rows[0], rows[1])) * scale;
         douts[d] = transpose(mat2x4(rows[2], rows[3]));
@@ -86,11 +86,11 @@ fn attention_tiled_backward_query(
     for (var d = 0u; d < DEPTH; d++) {
         let at = part + d * LANES;
         let rows = transpose(dqueries[d]) * scale;
-        if (query < params.seq && at < HEAD_VEC4) { dq[row0 * HEAD_VEC4 + at] = rows[0]; }
-        if (query + 1u < params.seq && at < HEAD_VEC4) { dq[row1 * HEAD_VEC4 + at] = rows[1]; }
+        if (query < params.seq && at < HEAD_VEC4) { dq[row0 * HEAD_VEC4 + at] = stored(rows[0]); }
+        if (query + 1u < params.seq && at < HEAD_VEC4) { dq[row1 * HEAD_VEC4 + at] = stored(rows[1]); }
     }
 }
 
-fn scoring_at(at: u32) -> vec4<f32> { return k[at]; }
+fn scoring_at(at: u32) -> vec4<f32> { return Real(k[at]); }
 
-fn weighed_at(at: u32) -> vec4<f32> { return v[at]; }
+fn weighed_at(at: u32) -> vec4<f32> { return Real(v[at]); }

@@ -1,7 +1,5 @@
 // y = ROUNDS a b for matrices of 16x16 in f16, summed in f32, operands in registers: what matrix units reach at most.
 // A subgroup has eight sums that do not wait for one another, of two a and four b.
-enable f16;
-enable wgpu_cooperative_matrix;
 override ROUNDS: u32;
 @group(0) @binding(0) var<storage, read>       a: array<f16>;  // [2, 16, 16]
 @group(0) @binding(1) var<storage, read>       b: array<f16>;  // [4, 16, 16]

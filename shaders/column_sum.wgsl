@@ -1,12 +1,13 @@
-// y (+)= sum over the rows of x. ACROSS lanes lie side by side along a row; WG / ACROSS of them share the rows of a column,
+// y (+)= factor times the sum over the rows of x. ACROSS lanes lie side by side along a row; WG / ACROSS of them share the rows of a column,
 // each every so many, and their sums are added in pairs. WG and ACROSS are powers of two.
 override ROWS: u32;
 override COLS: u32;  // in Reals
 override ACROSS: u32;
 override WG: u32;
 override ACCUMULATE: bool = false;
-@group(0) @binding(0) var<storage, read>       x: array<Real>;  // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read_write> y: array<Real>;  // [COLS]
+@group(0) @binding(0) var<storage, read>       x:      array<Real>;  // [ROWS, COLS]
+@group(0) @binding(1) var<storage, read_write> y:      array<Real>;  // [COLS]
+@group(0) @binding(2) var<storage, read>       factor: array<f32>;   // [1]
 
 var<workgroup> shares: array<Real, WG>;
 
@@ -26,6 +27,6 @@ fn column_sum(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     if (lane < ACROSS && col < COLS) {
         var before = Real(0.0);
         if (ACCUMULATE) { before = y[col]; }
-        y[col] = before + shares[lane];
+        y[col] = before + factor[0] * shares[lane];
     }
 }

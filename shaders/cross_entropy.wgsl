@@ -4,9 +4,9 @@ struct Params {
     rows: u32,
     cols: u32,  // of the vocabulary, in Reals
 }
-@group(0) @binding(0) var<storage, read>       logits:  array<Real>;  // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read>       targets: array<u32>;   // [ROWS]
-@group(0) @binding(2) var<storage, read_write> losses:  array<f32>;   // [ROWS]
+@group(0) @binding(0) var<storage, read>       logits:  array<Stored>;  // [ROWS, COLS]
+@group(0) @binding(1) var<storage, read>       targets: array<u32>;     // [ROWS]
+@group(0) @binding(2) var<storage, read_write> losses:  array<f32>;     // [ROWS]
 @group(0) @binding(3) var<uniform>             params:  Params;
 
 @compute @workgroup_size(WG)
@@ -27,13 +27,13 @@ fn cross_entropy(
         for (var i = 0u; i < KEPT; i++) {
             let col = begin + i * WG;
             block[i] = Real(LOWEST);
-            if (col < params.cols) { block[i] = logits[first + col]; }
+            if (col < params.cols) { block[i] = Real(logits[first + col]); }
         }
         take_block();
     }
     let row_top = workgroup_max(top, lane);
     let row_sum = workgroup_sum(sum * exp(top - row_top), lane);
     if (lane == 0u) {
-        losses[row] = row_top + log(row_sum) - total(logits[first + id / WIDTH] * unit(id % WIDTH));
+        losses[row] = row_top + log(row_sum) - total(Real(logits[first + id / WIDTH]) * unit(id % WIDTH));
     }
 }

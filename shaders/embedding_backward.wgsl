@@ -1,4 +1,4 @@
-// dtable[id, :] += sum of dy over the places of id, one workgroup per distinct id.
+// dtable[id, :] += factor times the sum of dy over the places of id, one workgroup per distinct id.
 // The host sorts the places by id, so that no two workgroups write one row and no float atomics are needed.
 // ACROSS lanes lie side by side along a row; WG / ACROSS of them share the places of a frequent id, each every so many.
 override COLS: u32;  // in Reals
@@ -9,6 +9,7 @@ override WG: u32;
 @group(0) @binding(2) var<storage, read>       starts: array<u32>;   // [ROWS + 1] of each run of equal ids; then ROWS
 @group(0) @binding(3) var<storage, read>       dy:     array<Real>;  // [ROWS, COLS]
 @group(0) @binding(4) var<storage, read_write> dtable: array<Real>;  // [vocabulary, COLS]
+@group(0) @binding(5) var<storage, read>       factor: array<f32>;   // [1]
 
 var<workgroup> shares: array<Real, WG>;
 
@@ -39,6 +40,6 @@ fn embedding_backward(
             }
             workgroupBarrier();
         }
-        if (down == 0u && col < COLS) { dtable[id * COLS + col] += sum; }
+        if (down == 0u && col < COLS) { dtable[id * COLS + col] += factor[0] * sum; }
     }
 }

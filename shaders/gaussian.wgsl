@@ -3,7 +3,7 @@ override LEN: u32;
 override SCALE: f32;
 override STREAM: u32;
 override INTERVAL: u32;
-@group(0) @binding(0) var<storage, read_write> out:  array<f32>;  // [LEN]
+@group(0) @binding(0) var<storage, read_write> out:  array<Stored>;  // [LEN]
 @group(0) @binding(1) var<uniform>             step: Step;
 
 @compute @workgroup_size(64)
@@ -14,5 +14,5 @@ fn gaussian(
 ) {
     let at = (group.y * count.x + group.x) * 64u + lane;
     if (at >= LEN) { return; }
-    out[at] = SCALE * normal(at, STREAM, (step.number - 1u) / INTERVAL, step.seed);
+    out[at] = stored(SCALE * normal(at, STREAM, (step.number - 1u) / INTERVAL, step.seed));
 }

@@ -1,4 +1,5 @@
-// y = a b, a tile of y a workgroup; K_PART deep where several workgroups share a tile, each with its own y for the sum.
+// y (+)= factor a b, a tile of y a workgroup; K_PART deep where several workgroups share a tile, each with a y of its own for
+// the sum.
 // Sizes along which a matrix lies in memory are multiples of 4.
 override ACCUMULATE: bool = false;
 struct Params {
@@ -8,10 +9,11 @@ struct Params {
     k_part: u32,  // depths of a part; a multiple of 16 where there is more than one
     parts: u32,   // of K
 }
-@group(0) @binding(0) var<storage, read>       a: array<vec4<f32>>;  // [matrices, M, K] or [matrices, K, M]
-@group(0) @binding(1) var<storage, read>       b: array<vec4<f32>>;  // [matrices, N, K] or [matrices, K, N]
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // [matrices, PARTS, M, N]
-@group(0) @binding(3) var<uniform>             params: Params;
+@group(0) @binding(0) var<storage, read>       a:      array<TypeA>;   // [matrices, M, K] or [matrices, K, M]
+@group(0) @binding(1) var<storage, read>       b:      array<TypeB>;   // [matrices, N, K] or [matrices, K, N]
+@group(0) @binding(2) var<storage, read_write> y:      array<Stored>;  // [matrices, PARTS, M, N]
+@group(0) @binding(3) var<storage, read>       factor: array<f32>;     // [1]
+@group(0) @binding(4) var<uniform>             params: Params;
 
 var<private> matrix: u32;
 
@@ -21,13 +23,14 @@ fn matmul_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     matrix = group.z / params.parts;
     let begin = group.z % params.parts * params.k_part;
     tile_product(group.y * TILE, group.x * TILE, begin, min(begin + params.k_part, params.k), lane);
+    let scale = factor[0];
     for (var i = 0u; i < 8u; i++) {
         let row = group.y * TILE + sum_row(i, lane);
         for (var j = 0u; j < VECS; j++) {
             let col = group.x * TILE + sum_col(j, lane);
             if (row < params.m && col < params.n) {
                 let at = (group.z * params.m + row) * (params.n / 4u) + col / 4u;
-                y[at] = select(vec4<f32>(), y[at], ACCUMULATE) + sums[i * VECS + j];
+                y[at] = stored(select(Real(), Real(y[at]), ACCUMULATE) + scale * sums[i * VECS + j]);
             }
         }
     }
@@ -35,10 +38,10 @@ fn matmul_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
 
 fn load_a(outer: u32, inner: u32) -> vec4<f32> {
     let pitch = select(params.m, params.k, A_BY_DEPTH) / 4u;
-    return a[matrix * (params.m * params.k / 4u) + outer * pitch + min(inner / 4u, pitch - 1u)];
+    return vec4<f32>(a[matrix * (params.m * params.k / 4u) + outer * pitch + min(inner / 4u, pitch - 1u)]);
 }
 
 fn load_b(outer: u32, inner: u32) -> vec4<f32> {
     let pitch = select(params.n, params.k, B_BY_DEPTH) / 4u;
-    return b[matrix * (params.n * params.k / 4u) + outer * pitch + min(inner / 4u, pitch - 1u)];
+    return vec4<f32>(b[matrix * (params.n * params.k / 4u) + outer * pitch + min(inner / 4u, pitch - 1u)]);
 }

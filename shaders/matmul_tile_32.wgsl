@@ -1,6 +1,6 @@
-// y = a b, a tile of 32x32 of y a workgroup of 16 teams that share the depths: team t sums some of every 64, and what the
-// teams have is added in their order. For products with few tiles: no part is written to memory and summed in a dispatch of
-// its own. Sizes along which a matrix lies in memory are multiples of 4.
+// y (+)= factor a b, a tile of 32x32 of y a workgroup of 16 teams that share the depths: team t sums some of every 64, and
+// what the teams have is added in their order. For products with few tiles: no part is written to memory and summed in a
+// dispatch of its own. Sizes along which a matrix lies in memory are multiples of 4.
 override ACCUMULATE: bool = false;
 override A_BY_DEPTH: bool;  // a is [M, K] in memory; else [K, M]
 override B_BY_DEPTH: bool;  // b is [N, K] in memory; else [K, N]
@@ -11,10 +11,11 @@ struct Params {
     k_part: u32,  // depths of a part
     parts: u32,   // of K
 }
-@group(0) @binding(0) var<storage, read>       a: array<vec4<f32>>;  // [matrices, M, K] or [matrices, K, M]
-@group(0) @binding(1) var<storage, read>       b: array<vec4<f32>>;  // [matrices, N, K] or [matrices, K, N]
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // [matrices, PARTS, M, N]
-@group(0) @binding(3) var<uniform>             params: Params;
+@group(0) @binding(0) var<storage, read>       a:      array<TypeA>;   // [matrices, M, K] or [matrices, K, M]
+@group(0) @binding(1) var<storage, read>       b:      array<TypeB>;   // [matrices, N, K] or [matrices, K, N]
+@group(0) @binding(2) var<storage, read_write> y:      array<Stored>;  // [matrices, PARTS, M, N]
+@group(0) @binding(3) var<storage, read>       factor: array<f32>;     // [1]
+@group(0) @binding(4) var<uniform>             params: Params;
 
 const TILE: u32 = 32u;
 const DEPTH: u32 = 64u;
@@ -54,8 +55,9 @@ fn matmul_tile_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     let of_y = vec2(row + lane / PITCH, col + 4u * (lane % PITCH));
     if (of_y.x < params.m && of_y.y < params.n) {
         let at = ((group.z * params.m + of_y.x) * params.n + of_y.y) / 4u;
+        let scale = factor[0];
         let sum = tiles[lane] + tiles[OF_TEAM + lane] + tiles[2u * OF_TEAM + lane] + tiles[3u * OF_TEAM + lane];
-        y[at] = select(vec4<f32>(), y[at], ACCUMULATE) + sum;
+        y[at] = stored(select(Real(), Real(y[at]), ACCUMULATE) + scale * sum);
     }
 }
 
@@ -74,7 +76,7 @@ fn fetch(matrix: u32, row: u32, col: u32, k: u32, end: u32, lane: u32) {
         let pitch = select(extent, params.k, by_depth) / 4u;
         let at = matrix * (extent * params.k / 4u) + select(depth * pitch + along, outer * pitch + depth / 4u, by_depth);
         if (depth < end) {
-            if (reads_a) { next[i] = a[at]; } else { next[i] = b[at]; }
+            if (reads_a) { next[i] = vec4<f32>(a[at]); } else { next[i] = vec4<f32>(b[at]); }
         }
     }
 }

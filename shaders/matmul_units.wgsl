@@ -5,8 +5,6 @@
 // Powers of two bring the operands into f16's range, from the largest number of each. The high half takes the leading bits
 // by a mask: a compiler may fold a conversion there and back away.
 // M and N are multiples of 16, K of 4.
-enable f16;
-enable wgpu_cooperative_matrix;
 override M: u32;
 override N: u32;
 override K: u32;

@@ -4,9 +4,9 @@ override COLS: u32;  // in Reals
 override EPS: f32;
 override KEPT: u32 = 4u;  // Reals of a row that a lane keeps, at most MOST_KEPT; those beyond are read again
 const MOST_KEPT: u32 = 4u;
-@group(0) @binding(0) var<storage, read>       x:      array<Real>;  // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read>       weight: array<Real>;  // [COLS]
-@group(0) @binding(2) var<storage, read_write> y:      array<Real>;  // [ROWS, COLS]
+@group(0) @binding(0) var<storage, read>       x:      array<Real>;    // [ROWS, COLS]
+@group(0) @binding(1) var<storage, read>       weight: array<Real>;    // [COLS]
+@group(0) @binding(2) var<storage, read_write> y:      array<Stored>;  // [ROWS, COLS]
 
 @compute @workgroup_size(WG)
 fn rms_norm(
@@ -30,9 +30,9 @@ fn rms_norm(
     let inverse_rms = 1.0 / sqrt(workgroup_sum(total(squares), lane) / f32(COLS * WIDTH) + EPS);
     for (var i = 0u; i < KEPT; i++) {
         let col = lane + i * WG;
-        if (col < COLS) { y[first + col] = kept[i] * inverse_rms * weight[col]; }
+        if (col < COLS) { y[first + col] = stored(kept[i] * inverse_rms * weight[col]); }
     }
     for (var col = lane + KEPT * WG; col < COLS; col += WG) {
-        y[first + col] = x[first + col] * inverse_rms * weight[col];
+        y[first + col] = stored(x[first + col] * inverse_rms * weight[col]);
     }
 }

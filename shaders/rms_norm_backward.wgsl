@@ -1,19 +1,21 @@
 // dx (+)= weight dy / rms - x mean(x weight dy) / rms^3, and partial[b, :] = sum over the rows of block b of dy x / rms:
-// both from one read of x and dy, one workgroup per block of rows.
+// both from one read of x and dy, one workgroup per block of rows. Where products read dx in half precision it is copied.
 override ROWS: u32;
 override COLS: u32;   // in Reals
 override BLOCK: u32;  // rows of a block
 override EPS: f32;
 override ACCUMULATE: bool = false;  // onto the gradient that the residual stream brings
+override COPY: bool = false;
 // Reals of a row that a lane keeps, and their partial sums, at most MOST_KEPT; those beyond are read again, and their sums
 // stand in memory.
 override KEPT: u32 = 4u;
 const MOST_KEPT: u32 = 4u;
-@group(0) @binding(0) var<storage, read>       x:       array<Real>;  // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read>       weight:  array<Real>;  // [COLS]
-@group(0) @binding(2) var<storage, read>       dy:      array<Real>;  // [ROWS, COLS]
-@group(0) @binding(3) var<storage, read_write> dx:      array<Real>;  // [ROWS, COLS]
-@group(0) @binding(4) var<storage, read_write> partial: array<Real>;  // [blocks, COLS]
+@group(0) @binding(0) var<storage, read>       x:       array<Real>;    // [ROWS, COLS]
+@group(0) @binding(1) var<storage, read>       weight:  array<Real>;    // [COLS]
+@group(0) @binding(2) var<storage, read>       dy:      array<Stored>;  // [ROWS, COLS]
+@group(0) @binding(3) var<storage, read_write> dx:      array<Real>;    // [ROWS, COLS]
+@group(0) @binding(4) var<storage, read_write> partial: array<Real>;    // [blocks, COLS]
+@group(0) @binding(5) var<storage, read_write> copy:    array<Stored>;  // [ROWS, COLS]
 
 @compute @workgroup_size(WG)
 fn rms_norm_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -37,7 +39,7 @@ fn rms_norm_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
             before[i] = Real(0.0);
             if (col < COLS) {
                 kept_x[i] = x[first + col];
-                kept_dy[i] = dy[first + col];
+                kept_dy[i] = Real(dy[first + col]);
                 if (ACCUMULATE) { before[i] = dx[first + col]; }
             }
         }
@@ -52,7 +54,7 @@ fn rms_norm_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
         for (var col = lane + KEPT * WG; col < COLS; col += WG) {
             let value = x[first + col];
             squares = fma(value, value, squares);
-            product = fma(value, weight[col] * dy[first + col], product);
+            product = fma(value, weight[col] * Real(dy[first + col]), product);
         }
         let both = workgroup_sums(vec2(total(squares), total(product)), lane) / f32(COLS * WIDTH);
         let inverse = 1.0 / sqrt(both.x + EPS);
@@ -60,16 +62,20 @@ fn rms_norm_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
         for (var i = 0u; i < KEPT; i++) {
             let col = lane + i * WG;
             if (col < COLS) {
-                dx[first + col] = before[i] + inverse * (weights[i] * kept_dy[i] - kept_x[i] * mean);
+                let sum = before[i] + inverse * (weights[i] * kept_dy[i] - kept_x[i] * mean);
+                dx[first + col] = sum;
+                if (COPY) { copy[first + col] = stored(sum); }
                 sums[i] = fma(kept_dy[i], kept_x[i] * inverse, sums[i]);
             }
         }
         for (var col = lane + KEPT * WG; col < COLS; col += WG) {
             let value = x[first + col];
-            let d = dy[first + col];
+            let d = Real(dy[first + col]);
             var old = Real(0.0);
             if (ACCUMULATE) { old = dx[first + col]; }
-            dx[first + col] = old + inverse * (weight[col] * d - value * mean);
+            let sum = old + inverse * (weight[col] * d - value * mean);
+            dx[first + col] = sum;
+            if (COPY) { copy[first + col] = stored(sum); }
             partial[block * COLS + col] = fma(d, value * inverse, partial[block * COLS + col]);
         }
     }

@@ -7,11 +7,11 @@ override KV_HEADS: u32;  // of k
 override HALF: u32;      // D / 2, in Reals
 override SEQ: u32;
 override SIGN: f32 = 1.0;
-@group(0) @binding(0) var<storage, read_write> q:         array<Real>;  // [ROWS, HEADS * D]
-@group(0) @binding(1) var<storage, read_write> k:         array<Real>;  // [ROWS, KV_HEADS * D]
-@group(0) @binding(2) var<storage, read>       cos_table: array<Real>;  // [positions, D / 2]
-@group(0) @binding(3) var<storage, read>       sin_table: array<Real>;  // [positions, D / 2]
-@group(0) @binding(4) var<storage, read>       start:     array<u32>;   // [1] position of the first row
+@group(0) @binding(0) var<storage, read_write> q:         array<Stored>;  // [ROWS, HEADS * D]
+@group(0) @binding(1) var<storage, read_write> k:         array<Stored>;  // [ROWS, KV_HEADS * D]
+@group(0) @binding(2) var<storage, read>       cos_table: array<Real>;    // [positions, D / 2]
+@group(0) @binding(3) var<storage, read>       sin_table: array<Real>;    // [positions, D / 2]
+@group(0) @binding(4) var<storage, read>       start:     array<u32>;     // [1] position of the first row
 
 @compute @workgroup_size(256)
 fn rope(
@@ -29,15 +29,15 @@ fn rope(
     let sine = SIGN * sin_table[angle];
     if (head < HEADS) {
         let at = (row * HEADS + head) * 2u * HALF + d;
-        let a = q[at];
-        let b = q[at + HALF];
-        q[at] = a * cosine - b * sine;
-        q[at + HALF] = b * cosine + a * sine;
+        let a = Real(q[at]);
+        let b = Real(q[at + HALF]);
+        q[at] = stored(a * cosine - b * sine);
+        q[at + HALF] = stored(b * cosine + a * sine);
     } else {
         let at = (row * KV_HEADS + head - HEADS) * 2u * HALF + d;
-        let a = k[at];
-        let b = k[at + HALF];
-        k[at] = a * cosine - b * sine;
-        k[at + HALF] = b * cosine + a * sine;
+        let a = Real(k[at]);
+        let b = Real(k[at + HALF]);
+        k[at] = stored(a * cosine - b * sine);
+        k[at + HALF] = stored(b * cosine + a * sine);
     }
 }

@@ -1,12 +1,13 @@
-// y = the sum of PARTS parts, in their order: what several workgroups made of one product.
+// y (+)= factor times the sum of PARTS parts, in their order: what several workgroups made of one product.
 override ACCUMULATE: bool = false;
 struct Params {
     len: u32,    // of y; in vec4s
     parts: u32,
 }
-@group(0) @binding(0) var<storage, read>       parts: array<vec4<f32>>;  // [PARTS, LEN]
-@group(0) @binding(1) var<storage, read_write> y:     array<vec4<f32>>;  // [LEN]
-@group(0) @binding(2) var<uniform>             params: Params;
+@group(0) @binding(0) var<storage, read>       parts:  array<Real>;    // [PARTS, LEN]
+@group(0) @binding(1) var<storage, read_write> y:      array<Stored>;  // [LEN]
+@group(0) @binding(2) var<storage, read>       factor: array<f32>;     // [1]
+@group(0) @binding(3) var<uniform>             params: Params;
 
 @compute @workgroup_size(64)
 fn sum_parts(
@@ -19,5 +20,6 @@ fn sum_parts(
     var sum = parts[at];
     let end = params.parts * params.len;
     for (var next = at + params.len; next < end; next += params.len) { sum += parts[next]; }
-    y[at] = select(vec4<f32>(), y[at], ACCUMULATE) + sum;
+    let scale = factor[0];
+    y[at] = stored(select(Real(), Real(y[at]), ACCUMULATE) + scale * sum);
 }

@@ -1,8 +1,8 @@
 // y = silu(gate) up.
 override LEN: u32;  // in Reals
-@group(0) @binding(0) var<storage, read>       gate: array<Real>;  // [LEN]
-@group(0) @binding(1) var<storage, read>       up:   array<Real>;  // [LEN]
-@group(0) @binding(2) var<storage, read_write> y:    array<Real>;  // [LEN]
+@group(0) @binding(0) var<storage, read>       gate: array<Stored>;  // [LEN]
+@group(0) @binding(1) var<storage, read>       up:   array<Stored>;  // [LEN]
+@group(0) @binding(2) var<storage, read_write> y:    array<Stored>;  // [LEN]
 
 @compute @workgroup_size(256)
 fn swiglu(
@@ -12,6 +12,6 @@ fn swiglu(
 ) {
     let at = (group.y * count.x + group.x) * 256u + lane;
     if (at >= LEN) { return; }
-    let g = gate[at];
-    y[at] = g / (1.0 + exp(-g)) * up[at];
+    let g = Real(gate[at]);
+    y[at] = stored(g / (1.0 + exp(-g)) * Real(up[at]));
 }

@@ -1,9 +1,9 @@
 // With y = silu(gate) up: gate becomes dgate, up becomes dup, and dy becomes y, which the weights' gradient wants.
 // All in place: the backward pass needs no memory of its own here.
 override LEN: u32;  // in Reals
-@group(0) @binding(0) var<storage, read_write> gate: array<Real>;  // [LEN]
-@group(0) @binding(1) var<storage, read_write> up:   array<Real>;  // [LEN]
-@group(0) @binding(2) var<storage, read_write> dy:   array<Real>;  // [LEN]
+@group(0) @binding(0) var<storage, read_write> gate: array<Stored>;  // [LEN]
+@group(0) @binding(1) var<storage, read_write> up:   array<Stored>;  // [LEN]
+@group(0) @binding(2) var<storage, read_write> dy:   array<Stored>;  // [LEN]
 
 @compute @workgroup_size(256)
 fn swiglu_backward(
@@ -14,12 +14,12 @@ fn swiglu_backward(
     let at = (group.y * count.x + group.x) * 256u + lane;
     if (at >= LEN) { return; }
     // All reads before the first write: the compiler cannot know that the three do not overlap.
-    let g = gate[at];
-    let u = up[at];
-    let d = dy[at];
+    let g = Real(gate[at]);
+    let u = Real(up[at]);
+    let d = Real(dy[at]);
     let sigmoid = 1.0 / (1.0 + exp(-g));
     let silu = g * sigmoid;
-    dy[at] = silu * u;
-    gate[at] = d * u * (sigmoid + silu * (1.0 - sigmoid));
-    up[at] = d * silu;
+    dy[at] = stored(silu * u);
+    gate[at] = stored(d * u * (sigmoid + silu * (1.0 - sigmoid)));
+    up[at] = stored(d * silu);
 }

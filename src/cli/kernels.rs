@@ -180,7 +180,7 @@ fn print_one(kernel: &'static Kernel, profile: &Profile, adapter: Option<&str>, 
     if !kernel.params().is_empty() {
         println!("parameters {}", names_of_params(kernel).join(", "));
     }
-    println!("\n{}", kernel.source.trim_end());
+    println!("\n{}", kernel.source().trim_end());
 }
 
 fn as_json(kernel: &'static Kernel, profile: Option<&Profile>, used: &Uses) -> Value {
@@ -311,7 +311,7 @@ fn emit(device: &DeviceArgs, kernel: &'static Kernel, language: Language, args: 
         return Err(Error::config("--emit spirv", message));
     }
     let bytes = match language {
-        Language::Wgsl if args.constants.is_empty() => kernel.source.as_bytes().to_vec(),
+        Language::Wgsl if args.constants.is_empty() => kernel.source().into_bytes(),
         Language::Wgsl => {
             return Err(Error::config("--constant", "WGSL has its overrides open: they are given to translations"));
         }
@@ -333,7 +333,7 @@ fn translated(kernel: &'static Kernel, language: Language, given: &[String], ada
     if !translations(kernel).contains(&language) {
         return Err(refused(&"matrix units of 16×16 are used on Vulkan alone"));
     }
-    let module = naga::front::wgsl::parse_str(kernel.source).map_err(|error| refused(&error))?;
+    let module = naga::front::wgsl::parse_str(&kernel.source()).map_err(|error| refused(&error))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all())
         .validate(&module)
         .map_err(|error| refused(&error.into_inner()))?;

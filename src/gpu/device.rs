@@ -281,7 +281,7 @@ impl Gpu {
         let make = || {
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(kernel.name),
-                source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
+                source: wgpu::ShaderSource::Wgsl(kernel.source().into()),
             };
             if self.checked {
                 return self.device.create_shader_module(descriptor);

@@ -34,11 +34,6 @@ pub const fn strip(text: &[u8], into: &mut [u8]) -> usize {
     len
 }
 
-/// How many bytes of it the program carries.
-pub(crate) const fn embedded_len(text: &str) -> usize {
-    if cfg!(target_arch = "wasm32") { strip(text.as_bytes(), &mut []) } else { text.len() }
-}
-
 /// The text that the program carries.
 #[cfg(not(target_arch = "wasm32"))]
 macro_rules! embedded {
@@ -52,8 +47,8 @@ macro_rules! embedded {
 macro_rules! embedded {
     ($text:expr) => {{
         const TEXT: &str = $text;
-        const STRIPPED: [u8; $crate::gpu::embedded_len(TEXT)] = {
-            let mut stripped = [0; $crate::gpu::embedded_len(TEXT)];
+        const STRIPPED: [u8; $crate::gpu::strip(TEXT.as_bytes(), &mut [])] = {
+            let mut stripped = [0; $crate::gpu::strip(TEXT.as_bytes(), &mut [])];
             $crate::gpu::strip(TEXT.as_bytes(), &mut stripped);
             stripped
         };

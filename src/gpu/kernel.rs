@@ -14,17 +14,17 @@ pub struct Kernel {
     /// Stem of its file in `shaders/`, and the entry point's name. Several kernels may be made of one file, with different
     /// libraries.
     pub file: &'static str,
-    /// `shaders/FILE.wgsl`, then its libraries: line numbers of messages are those of the kernel's own file. In a page
-    /// without comments and indentation ([`super::strip`]).
-    pub source: &'static str,
+    /// `shaders/FILE.wgsl`; in a page without comments and indentation ([`super::strip`]), as are the libraries.
+    pub(crate) own_text: &'static str,
     /// The libraries' names, stems in `shaders/lib/`.
     pub libraries: &'static [&'static str],
+    pub(crate) library_texts: &'static [&'static str],
+    /// Types that its text leaves open, each with what it is here: `("Stored", "vec4<f16>")`.
+    pub types: &'static [(&'static str, &'static str)],
     /// The Rust module that names it, whose functions record it.
     pub module: &'static str,
     /// What an adapter must have beyond WebGPU's default limits; see [`super::Profile::runs`].
     pub needs: &'static [Need],
-    /// Bytes of `source` that are its own: what follows is the libraries'.
-    pub(crate) own_bytes: usize,
     pub(crate) read_off: OnceLock<(Vec<Binding<'static>>, Vec<Param>)>,
 }
 
@@ -44,6 +44,17 @@ pub enum Need {
     WorkgroupBytes(u32),
     /// More invocations a workgroup than the 256 that every adapter gives.
     Invocations(u32),
+}
+
+impl Need {
+    /// What a kernel's text enables to use it.
+    fn directive(self) -> Option<&'static str> {
+        match self {
+            Self::F16 => Some("f16"),
+            Self::MatrixUnits => Some("wgpu_cooperative_matrix"),
+            Self::Subgroups(_) | Self::AnySubgroups | Self::WorkgroupBytes(_) | Self::Invocations(_) => None,
+        }
+    }
 }
 
 /// How a kernel may touch what is bound.
@@ -95,9 +106,33 @@ impl Param {
 impl Kernel {
     /// A kernel of a caller's own: its entry point is called as it is, and WebGPU's default limits are enough for it.
     pub const fn new(name: &'static str, source: &'static str) -> Self {
-        let (libraries, needs): (&[&str], &[Need]) = (&[], &[]);
-        let (module, own_bytes) = ("", source.len());
-        Self { name, file: name, source, libraries, module, needs, own_bytes, read_off: OnceLock::new() }
+        Self {
+            name,
+            file: name,
+            own_text: source,
+            libraries: &[],
+            library_texts: &[],
+            types: &[],
+            module: "",
+            needs: &[],
+            read_off: OnceLock::new(),
+        }
+    }
+
+    /// Its WGSL as a compiler takes it: what it enables, its own file, the libraries, and the types that were left open.
+    /// Line numbers of messages are those of its own file.
+    pub fn source(&self) -> String {
+        let enabled = self.needs.iter().filter_map(|need| need.directive());
+        let mut source: String = enabled.map(|name| format!("enable {name}; ")).collect();
+        source += self.own_text;
+        for library in self.library_texts {
+            source += "\n";
+            source += library;
+        }
+        for (name, ty) in self.types {
+            source += &format!("\nalias {name} = {ty};\n");
+        }
+        source
     }
 
     /// The bindings in their order, read off the text: nothing on the host says them a second time.
@@ -114,7 +149,7 @@ impl Kernel {
 
     fn read_off(&self) -> &(Vec<Binding<'static>>, Vec<Param>) {
         self.read_off.get_or_init(|| {
-            let (mut bindings, params) = (self.read_bindings(), params(self.source));
+            let (mut bindings, params) = (self.read_bindings(), params(self.own_text));
             let at = bindings.iter().position(|binding| binding.name == PARAMS);
             assert_eq!(at.is_some(), !params.is_empty(), "{}: `struct Params` and `{PARAMS}`", self.name);
             if let Some(at) = at {
@@ -126,10 +161,11 @@ impl Kernel {
     }
 
     fn read_bindings(&self) -> Vec<Binding<'static>> {
-        let text = &self.source[..self.own_bytes.min(self.source.len())]; // libraries know no bindings
+        let text = self.own_text; // libraries know no bindings
         let declared = text.lines().map(str::trim_start).filter(|line| line.starts_with("@group(0) @binding("));
         let of_line = |line| {
-            let mut binding = binding(line).unwrap_or_else(|| panic!("{}: not a binding: {line}", self.name));
+            let binding = binding(line, self.types);
+            let mut binding = binding.unwrap_or_else(|| panic!("{}: not a binding: {line}", self.name));
             [binding.reads, binding.writes] = touched(text, binding.name);
             if binding.access == Access::Uniform {
                 binding.reads = Touch::Always; // at times in a library alone
@@ -158,7 +194,7 @@ fn params(text: &'static str) -> Vec<Param> {
 }
 
 /// `@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;  // [M, K]`
-fn binding(line: &str) -> Option<Binding<'_>> {
+fn binding<'a>(line: &'a str, types: &[(&str, &'a str)]) -> Option<Binding<'a>> {
     let (space, declared) = line.split_once("var<")?.1.split_once('>')?;
     let access = match space {
         "uniform" => Access::Uniform,
@@ -169,9 +205,10 @@ fn binding(line: &str) -> Option<Binding<'_>> {
     let (declared, comment) = declared.split_once(';')?;
     let (name, ty) = declared.split_once(':')?;
     let inner = ty.trim().strip_prefix("array<").and_then(|ty| ty.strip_suffix('>'));
+    let inner = inner.map(|name| types.iter().find(|(open, _)| *open == name).map_or(name, |(_, ty)| ty));
     let element = inner.map(|ty| ty.rsplit('<').next().unwrap_or(ty).trim_end_matches('>'));
-    // What shaders/lib/vec4.wgsl and scalar.wgsl call it.
-    let element = element.map(|element| if element == "Real" { "f32" } else { element });
+    // What shaders/lib/vec4.wgsl, scalar.wgsl and single.wgsl call it.
+    let element = element.map(|element| if matches!(element, "Real" | "Stored") { "f32" } else { element });
     let (reads, writes) = (Touch::Never, Touch::Never); // the line does not tell
     let shape = comment.trim().trim_start_matches('/').trim();
     Some(Binding { name: name.trim(), access, dtype: element.and_then(DType::of_name), reads, writes, shape })
@@ -207,37 +244,49 @@ pub(crate) const fn in_no_browser(needs: &[Need]) -> bool {
 /// The kernels of an operation, each a static, and all of them as `KERNELS`.
 ///
 /// `RMS_NORM = "rms_norm" + "reduce";` is shaders/rms_norm.wgsl followed by shaders/lib/reduce.wgsl.
-/// `NAME = "name": "file" + "library", needs Need::F16, Need::Subgroups(32);` names its file and what an adapter must have.
+/// `NAME = "name": "file" + "library", with (Stored = "vec4<f16>"), needs Need::F16;` names its file, says
+/// what a type is that the text leaves open, and what an adapter must have.
 macro_rules! kernels {
-    ($($id:ident = $name:literal $(: $file:literal)? $(+ $lib:literal)* $(, needs $($need:expr),+)? ;)+) => {
+    ($($id:ident = $name:literal $(: $file:literal)? $(+ $lib:literal)* $(, with ($($open:ident = $ty:literal),+))?
+        $(, needs $($need:expr),+)? ;)+) => {
         $(
             #[doc = concat!("`", $name, "`")]
-            pub static $id: $crate::gpu::Kernel = $crate::gpu::Kernel {
-                name: $name,
-                file: $crate::gpu::kernel_file!($name $(, $file)?),
-                source: if $crate::gpu::in_no_browser(&[$($($need),+)?]) {
-                    ""
-                } else {
-                    $crate::gpu::embedded!(concat!(
-                        include_str!(concat!(
-                            env!("CARGO_MANIFEST_DIR"), "/shaders/", $crate::gpu::kernel_file!($name $(, $file)?), ".wgsl"
-                        )),
-                        $("\n", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/lib/", $lib, ".wgsl")),)*
-                    ))
-                },
-                libraries: &[$($lib),*],
-                module: module_path!(),
-                needs: &[$($($need),+)?],
-                own_bytes: $crate::gpu::embedded_len(include_str!(concat!(
-                    env!("CARGO_MANIFEST_DIR"), "/shaders/", $crate::gpu::kernel_file!($name $(, $file)?), ".wgsl"
-                ))),
-                read_off: std::sync::OnceLock::new(),
-            };
+            pub static $id: $crate::gpu::Kernel = $crate::gpu::kernel!(
+                $name, $crate::gpu::kernel_file!($name $(, $file)?), [$($lib),*], [$($($open = $ty),+)?], [$($($need),+)?]
+            );
         )+
         pub(super) static KERNELS: &[&$crate::gpu::Kernel] = &[$(&$id),+];
     };
 }
 pub(crate) use kernels;
+
+/// One kernel: its name, its file, its libraries, the types that its text leaves open, and what it needs.
+macro_rules! kernel {
+    ($name:expr, $file:expr, [$($lib:literal),*], [$($open:ident = $ty:literal),*], [$($need:expr),*]) => {
+        $crate::gpu::Kernel {
+            name: $name,
+            file: $file,
+            own_text: if $crate::gpu::in_no_browser(&[$($need),*]) {
+                ""
+            } else {
+                $crate::gpu::embedded!(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $file, ".wgsl")))
+            },
+            libraries: &[$($lib),*],
+            library_texts: if $crate::gpu::in_no_browser(&[$($need),*]) {
+                &[]
+            } else {
+                &[$($crate::gpu::embedded!(
+                    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/lib/", $lib, ".wgsl"))
+                )),*]
+            },
+            types: &[$((stringify!($open), $ty)),*],
+            module: module_path!(),
+            needs: &[$($need),*],
+            read_off: std::sync::OnceLock::new(),
+        }
+    };
+}
+pub(crate) use kernel;
 
 /// The file of a kernel: named, or called as the kernel is.
 macro_rules! kernel_file {
@@ -256,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_binding_is_read_off_its_line() {
-        let of = |line| binding(line).map(|b| (b.name, b.access, b.dtype));
+        let of = |line| binding(line, &[("Stored", "vec4<f16>")]).map(|b| (b.name, b.access, b.dtype));
         let line = "@group(0) @binding(0) var<storage, read>       x: array<vec4<f32>>;  // [M, K]";
         assert_eq!(of(line), Some(("x", Access::Read, Some(DType::F32))));
         let line = "@group(0) @binding(3) var<storage, read_write> open:    array<u32>;  // [DISPATCHES, 3]";
@@ -267,6 +316,9 @@ mod tests {
         assert_eq!(of(line), Some(("step", Access::Uniform, None)));
         let line = "@group(0) @binding(1) var<storage, read>       up: array<Real>;  // [LEN]";
         assert_eq!(of(line), Some(("up", Access::Read, Some(DType::F32))));
+        let line = "@group(0) @binding(1) var<storage, read>       q: array<Stored>;  // [LEN]";
+        assert_eq!(of(line), Some(("q", Access::Read, Some(DType::F16))));
+        assert_eq!(binding(line, &[]).unwrap().dtype, Some(DType::F32));
         assert_eq!(of("@group(0) @binding(5) var<private> step: Step;"), None);
     }
 }

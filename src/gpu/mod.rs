@@ -29,9 +29,9 @@ pub use adapter::{AdapterChoice, AdapterReport, BackendName, NO_ADAPTER_HELP, li
 pub use device::{Gpu, GpuOptions};
 pub use dtype::{DType, Element};
 pub use embedded::strip;
-pub(crate) use embedded::{embedded, embedded_len};
+pub(crate) use embedded::embedded;
 pub use kernel::{Access, Binding, Kernel, Need, Param};
-pub(crate) use kernel::{in_no_browser, kernel_file, kernels};
+pub(crate) use kernel::{in_no_browser, kernel, kernel_file, kernels};
 pub use ledger::{Class, Memory, byte_unit, bytes_in_words};
 pub use lent::Lent;
 pub use pace::Pace;

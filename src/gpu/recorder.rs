@@ -32,6 +32,7 @@ pub struct Recorder {
     pub(super) plans: Vec<PlanRecord>,
     /// What tensors hold from the beginning; all others are zero.
     pub(super) initial: Vec<(Tensor, Vec<u32>)>,
+    one: Option<Tensor>,
     staging_bytes: u64,
     derived: Derived,
     choices: BTreeMap<String, Choice>,
@@ -64,7 +65,17 @@ impl Recorder {
     pub fn new(profile: &Profile) -> Self {
         let (tensors, plans, initial) = (Vec::new(), Vec::new(), Vec::new());
         let (derived, choices) = (Derived::default(), BTreeMap::new());
-        Self { profile: profile.clone(), tensors, plans, initial, staging_bytes: 0, derived, choices, refused: None }
+        Self {
+            profile: profile.clone(),
+            tensors,
+            plans,
+            initial,
+            one: None,
+            staging_bytes: 0,
+            derived,
+            choices,
+            refused: None,
+        }
     }
 
     /// A tensor that lives from one replay to the next and that every plan may name.
@@ -77,6 +88,16 @@ impl Recorder {
         self.tensor(class, dtype, name.into(), shape, false)
     }
 
+    /// `[1]` that holds 1: for kernels that multiply by what is bound, and have nothing to multiply by.
+    pub fn one(&mut self) -> Tensor {
+        if let Some(one) = &self.one {
+            return one.clone();
+        }
+        let one = self.persistent(Class::Scratch, DType::F32, "one", &[1]);
+        self.initial.push((one.clone(), vec![1.0_f32.to_bits()]));
+        self.one.insert(one).clone()
+    }
+
     /// A tensor whose memory is the caller's, who gives a buffer for it at every replay: see [`super::Workspace::encode`].
     pub fn lent(&mut self, class: Class, dtype: DType, name: impl Into<String>, shape: &[usize]) -> Tensor {
         let tensor = self.persistent(class, dtype, name, shape);
@@ -87,8 +108,7 @@ impl Recorder {
     fn tensor(&mut self, class: Class, dtype: DType, name: String, shape: &[usize], persistent: bool) -> Tensor {
         let tensor = Tensor { id: self.tensors.len(), offset: 0, dtype, shape: shape.to_vec() };
         assert!(!tensor.is_empty(), "tensor {name} has shape {shape:?}");
-        // WebGPU copies and clears whole words.
-        let bytes = tensor.bytes().next_multiple_of(4);
+        let bytes = tensor.words_bytes();
         let (lent, indirect, uniform, plan) = (false, false, false, None);
         self.tensors.push(TensorRecord { name, class, bytes, persistent, lent, indirect, uniform, plan });
         tensor

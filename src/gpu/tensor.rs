@@ -33,6 +33,11 @@ impl Tensor {
         self.len() as u64 * self.dtype.size()
     }
 
+    /// Bytes of the elements and of what fills the last word: WebGPU binds, copies and clears whole words.
+    pub(super) fn words_bytes(&self) -> u64 {
+        self.bytes().next_multiple_of(4)
+    }
+
     /// Bytes before the first element in the memory that this is a view of.
     pub(super) fn offset_bytes(&self) -> u64 {
         self.offset as u64 * self.dtype.size()

@@ -7,7 +7,7 @@ use std::ops::Range;
 use web_time::Instant;
 
 use super::device::Gpu;
-use super::dtype::Element;
+use super::dtype::{DType, Element};
 use super::layout::{BufferLayout, ParamBlocks};
 use super::ledger::Memory;
 use super::plan::{Dispatch, DispatchInfo, Due};
@@ -111,7 +111,7 @@ impl Workspace {
         }
         workspace.spans.push(Span::since("compile", began));
         for (tensor, values) in &recorder.initial {
-            workspace.write(gpu, tensor, values);
+            workspace.write_bytes(gpu, tensor, bytemuck::cast_slice(values));
         }
         if !layout.params.words.is_empty() {
             let buffer = workspace.buffers.last().expect("the parameters' buffer");
@@ -124,7 +124,7 @@ impl Workspace {
     async fn step(&self, gpu: &Gpu, dispatch: &Dispatch, params: &ParamBlocks) -> Result<Step> {
         let pipeline = gpu.pipeline(dispatch.kernel, &dispatch.overrides()).await?;
         let tensors =
-            dispatch.bindings.iter().map(|tensor| (self.place_of(tensor), [tensor.offset_bytes(), tensor.bytes()]));
+            dispatch.bindings.iter().map(|tensor| (self.place_of(tensor), [tensor.offset_bytes(), tensor.words_bytes()]));
         let of_params = |range| (Place::Own(self.buffers.last().expect("the parameters' buffer").clone()), range);
         let bindings: Vec<(Place, [u64; 2])> = tensors.chain(params.place(dispatch).map(of_params)).collect();
         let own = bindings.iter().map(|(place, range)| match place {
@@ -211,13 +211,43 @@ impl Workspace {
     pub fn write<T: Element>(&self, gpu: &Gpu, tensor: &Tensor, values: &[T]) {
         tensor.dtype.check_host_type::<T>();
         assert_eq!(values.len(), tensor.len(), "values for a tensor {:?}", tensor.shape);
-        gpu.queue.write_buffer(self.buffer(tensor), tensor.offset_bytes(), bytemuck::cast_slice(values));
+        self.write_bytes(gpu, tensor, bytemuck::cast_slice(values));
+    }
+
+    fn write_bytes(&self, gpu: &Gpu, tensor: &Tensor, bytes: &[u8]) {
+        let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
+        gpu.queue.write_buffer(self.buffer(tensor), tensor.offset_bytes(), words);
+        if let &[low, high] = rest {
+            // Half a word: nothing follows it in memory but its padding.
+            gpu.queue.write_buffer(self.buffer(tensor), tensor.offset_bytes() + words.len() as u64, &[low, high, 0, 0]);
+        }
+    }
+
+    /// Writes a tensor of numbers in single or in half precision.
+    ///
+    /// Panics if the number of elements differs.
+    pub fn write_numbers(&self, gpu: &Gpu, tensor: &Tensor, values: &[f32]) {
+        match tensor.dtype {
+            DType::F16 => self.write(gpu, tensor, &values.iter().map(|&x| half::f16::from_f32(x)).collect::<Vec<_>>()),
+            _ => self.write(gpu, tensor, values),
+        }
+    }
+
+    /// Reads a tensor of numbers in single or in half precision.
+    pub async fn read_numbers(&self, gpu: &Gpu, tensor: &Tensor) -> Result<Vec<f32>> {
+        match tensor.dtype {
+            DType::F16 => Ok(self.read::<half::f16>(gpu, tensor).await?.into_iter().map(f32::from).collect()),
+            _ => self.read(gpu, tensor).await,
+        }
     }
 
     /// Reads a tensor back, after everything that was submitted before.
     pub async fn read<T: Element>(&self, gpu: &Gpu, tensor: &Tensor) -> Result<Vec<T>> {
         tensor.dtype.check_host_type::<T>();
-        read_bytes(gpu, self.buffer(tensor), tensor.offset_bytes(), tensor.bytes()).await
+        let bytes = tensor.words_bytes();
+        let mut values = read_bytes(gpu, self.buffer(tensor), tensor.offset_bytes(), bytes).await?;
+        values.truncate(tensor.len());
+        Ok(values)
     }
 }
 

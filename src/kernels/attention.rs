@@ -2,21 +2,41 @@
 
 use std::fmt;
 
-use super::{LANES, MOST_ROUNDS, check_rounds, lanes_within, reduction_lanes, reduction_rounds};
+use super::{LANES, MOST_ROUNDS, check_rounds, lanes_within, of_type, reduction_lanes, reduction_rounds};
 use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
 pub use crate::settings::MAX_HEAD_DIM;
 
 kernels! {
-    TILED_SHARED = "attention_tiled_shared": "attention_tiled" + "head_rows" + "team_shared";
-    TILED_SHUFFLED = "attention_tiled_shuffled": "attention_tiled" + "head_rows" + "team_shuffled", needs Need::AnySubgroups;
+    TILED_SHARED = "attention_tiled_shared"
+        : "attention_tiled" + "vec4" + "single" + "head_rows" + "team_shared";
+    TILED_SHARED_HALF = "attention_tiled_shared_half"
+        : "attention_tiled" + "vec4" + "half" + "head_rows" + "team_shared",
+        with (Stored = "vec4<f16>"), needs Need::F16;
+    TILED_SHUFFLED = "attention_tiled_shuffled"
+        : "attention_tiled" + "vec4" + "single" + "head_rows" + "team_shuffled", needs Need::AnySubgroups;
+    TILED_SHUFFLED_HALF = "attention_tiled_shuffled_half"
+        : "attention_tiled" + "vec4" + "half" + "head_rows" + "team_shuffled",
+        with (Stored = "vec4<f16>"), needs Need::AnySubgroups, Need::F16;
     TILED_BACKWARD_QUERY_SHARED = "attention_tiled_backward_query_shared"
-        : "attention_tiled_backward_query" + "head_rows" + "team_shared" + "pairs";
+        : "attention_tiled_backward_query" + "vec4" + "single" + "head_rows" + "team_shared" + "pairs";
+    TILED_BACKWARD_QUERY_SHARED_HALF = "attention_tiled_backward_query_shared_half"
+        : "attention_tiled_backward_query" + "vec4" + "half" + "head_rows" + "team_shared" + "pairs",
+        with (Stored = "vec4<f16>"), needs Need::F16;
     TILED_BACKWARD_QUERY_SHUFFLED = "attention_tiled_backward_query_shuffled"
-        : "attention_tiled_backward_query" + "head_rows" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
+        : "attention_tiled_backward_query" + "vec4" + "single" + "head_rows" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
+    TILED_BACKWARD_QUERY_SHUFFLED_HALF = "attention_tiled_backward_query_shuffled_half"
+        : "attention_tiled_backward_query" + "vec4" + "half" + "head_rows" + "team_shuffled" + "pairs",
+        with (Stored = "vec4<f16>"), needs Need::AnySubgroups, Need::F16;
     TILED_BACKWARD_KEY_VALUE_SHARED = "attention_tiled_backward_key_value_shared"
-        : "attention_tiled_backward_key_value" + "head_rows" + "team_shared" + "pairs";
+        : "attention_tiled_backward_key_value" + "vec4" + "single" + "head_rows" + "team_shared" + "pairs";
+    TILED_BACKWARD_KEY_VALUE_SHARED_HALF = "attention_tiled_backward_key_value_shared_half"
+        : "attention_tiled_backward_key_value" + "vec4" + "half" + "head_rows" + "team_shared" + "pairs",
+        with (Stored = "vec4<f16>"), needs Need::F16;
     TILED_BACKWARD_KEY_VALUE_SHUFFLED = "attention_tiled_backward_key_value_shuffled"
-        : "attention_tiled_backward_key_value" + "head_rows" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
+        : "attention_tiled_backward_key_value" + "vec4" + "single" + "head_rows" + "team_shuffled" + "pairs", needs Need::AnySubgroups;
+    TILED_BACKWARD_KEY_VALUE_SHUFFLED_HALF = "attention_tiled_backward_key_value_shuffled_half"
+        : "attention_tiled_backward_key_value" + "vec4" + "half" + "head_rows" + "team_shuffled" + "pairs",
+        with (Stored = "vec4<f16>"), needs Need::AnySubgroups, Need::F16;
     ATTENTION_32 = "attention_32": "attention" + "head_32";
     ATTENTION_64 = "attention_64": "attention" + "head_64";
     BACKWARD_QUERY_32 = "attention_backward_query_32": "attention_backward_query" + "head_32";
@@ -73,15 +93,15 @@ pub enum Variant {
     },
 }
 
-/// The variant for a shape on an adapter.
+/// The variant for a shape on an adapter, of queries, keys and values of this type.
 ///
 /// A lane of a team keeps at most 16 components of a vector: then the backward pass of keys and values, with four such
 /// vectors for each of two keys, stays below 200 registers, whatever the head's size.
-pub fn select(profile: &Profile, shape: &Shape) -> Variant {
+pub fn select(profile: &Profile, shape: &Shape, dtype: DType) -> Variant {
     let lanes = shape.head_dim.div_ceil(16).next_power_of_two();
     match profile.min_subgroup_lanes.map(|lanes| lanes as usize) {
         Some(subgroup) if subgroup >= lanes => Variant::TeamShuffled { lanes, set: subgroup.min(TEAM_WORKGROUP) },
-        _ if profile.software && shape.suits_a_lane() => Variant::LaneEach,
+        _ if profile.software && shape.suits_a_lane() && dtype == DType::F32 => Variant::LaneEach,
         _ => Variant::TeamShared { lanes },
     }
 }
@@ -107,19 +127,28 @@ impl Variant {
         }
     }
 
-    fn kernel(self, pass: Pass, head_dim: usize) -> &'static Kernel {
-        let by_room: [&'static Kernel; 2] = match (self, pass) {
-            (Self::TeamShared { .. }, Pass::Forward) => return &TILED_SHARED,
-            (Self::TeamShared { .. }, Pass::BackwardQuery) => return &TILED_BACKWARD_QUERY_SHARED,
-            (Self::TeamShared { .. }, Pass::BackwardKeyValue) => return &TILED_BACKWARD_KEY_VALUE_SHARED,
-            (Self::TeamShuffled { .. }, Pass::Forward) => return &TILED_SHUFFLED,
-            (Self::TeamShuffled { .. }, Pass::BackwardQuery) => return &TILED_BACKWARD_QUERY_SHUFFLED,
-            (Self::TeamShuffled { .. }, Pass::BackwardKeyValue) => return &TILED_BACKWARD_KEY_VALUE_SHUFFLED,
-            (Self::LaneEach, Pass::Forward) => [&ATTENTION_32, &ATTENTION_64],
-            (Self::LaneEach, Pass::BackwardQuery) => [&BACKWARD_QUERY_32, &BACKWARD_QUERY_64],
-            (Self::LaneEach, Pass::BackwardKeyValue) => [&BACKWARD_KEY_VALUE_32, &BACKWARD_KEY_VALUE_64],
-        };
-        by_room[usize::from(head_dim > 32)]
+    fn kernel(self, pass: Pass, head_dim: usize, dtype: DType) -> &'static Kernel {
+        let of_head = |[small, large]: [&'static Kernel; 2]| if head_dim > 32 { large } else { small };
+        let of_type = |forms: [&'static Kernel; 2]| of_type(dtype, forms);
+        match (self, pass) {
+            (Self::TeamShared { .. }, Pass::Forward) => of_type([&TILED_SHARED, &TILED_SHARED_HALF]),
+            (Self::TeamShared { .. }, Pass::BackwardQuery) => {
+                of_type([&TILED_BACKWARD_QUERY_SHARED, &TILED_BACKWARD_QUERY_SHARED_HALF])
+            }
+            (Self::TeamShared { .. }, Pass::BackwardKeyValue) => {
+                of_type([&TILED_BACKWARD_KEY_VALUE_SHARED, &TILED_BACKWARD_KEY_VALUE_SHARED_HALF])
+            }
+            (Self::TeamShuffled { .. }, Pass::Forward) => of_type([&TILED_SHUFFLED, &TILED_SHUFFLED_HALF]),
+            (Self::TeamShuffled { .. }, Pass::BackwardQuery) => {
+                of_type([&TILED_BACKWARD_QUERY_SHUFFLED, &TILED_BACKWARD_QUERY_SHUFFLED_HALF])
+            }
+            (Self::TeamShuffled { .. }, Pass::BackwardKeyValue) => {
+                of_type([&TILED_BACKWARD_KEY_VALUE_SHUFFLED, &TILED_BACKWARD_KEY_VALUE_SHUFFLED_HALF])
+            }
+            (Self::LaneEach, Pass::Forward) => of_head([&ATTENTION_32, &ATTENTION_64]),
+            (Self::LaneEach, Pass::BackwardQuery) => of_head([&BACKWARD_QUERY_32, &BACKWARD_QUERY_64]),
+            (Self::LaneEach, Pass::BackwardKeyValue) => of_head([&BACKWARD_KEY_VALUE_32, &BACKWARD_KEY_VALUE_64]),
+        }
     }
 
     /// Queries or keys of a workgroup.
@@ -179,7 +208,8 @@ impl Variant {
         let what = || format!("attention of {heads} heads on {kv_heads} over {seq} tokens");
         let advice = "a shorter train.sequence_length, or more key and value heads";
         check_rounds(rec, self.rounds(pass, shape), what, advice);
-        rec.dispatch(self.kernel(pass, shape.head_dim), bindings, &self.constants(pass, shape), groups);
+        let kernel = self.kernel(pass, shape.head_dim, bindings[0].dtype);
+        rec.dispatch(kernel, bindings, &self.constants(pass, shape), groups);
         let (name, products) = match pass {
             Pass::Forward => ("forward", 2),
             Pass::BackwardQuery => ("backward to queries", 3),
@@ -226,11 +256,11 @@ impl Shape {
     }
 }
 
-/// out `[N, heads * head_dim]` = causal attention; lse `[N, heads]` is kept for the gradient.
+/// out `[N, heads * head_dim]` = causal attention, of the type of queries, keys and values; lse `[N, heads]` is kept for the gradient.
 pub fn attention(rec: &mut Recorder, qkv: [&Tensor; 3], out: &Tensor, lse: &Tensor, shape: Shape) {
     let [q, k, v] = qkv;
     shape.check(q, k, v);
-    let variant = select(&rec.profile, &shape).forward(&rec.profile);
+    let variant = select(&rec.profile, &shape, q.dtype).forward(&rec.profile);
     variant.dispatch(rec, Pass::Forward, &[q, k, v, out, lse], &shape);
 }
 
@@ -248,7 +278,7 @@ pub fn attention_backward(
     shape.check(q, k, v);
     shape.check(dq, dk, dv);
     let delta = rec.transient(Class::Scratch, DType::F32, "attention delta", &lse.shape);
-    let variant = select(&rec.profile, &shape);
+    let variant = select(&rec.profile, &shape, q.dtype);
     if variant == Variant::LaneEach {
         let rows = lse.len();
         let constants = [("ROWS", rows as f64), ("HEAD_DIM", shape.head_dim as f64)];
@@ -320,14 +350,14 @@ mod tests {
         ];
         for (profile, [seq, heads, head_dim], name, queries, team) in table {
             let shape = Shape { batch: 1, seq, heads, kv_heads: 1, head_dim };
-            let variant = select(profile, &shape);
+            let variant = select(profile, &shape, DType::F32);
             let forward = variant.forward(profile);
             assert_eq!(matches!(forward, Variant::TeamShuffled { .. }), profile.software && name == shuffled);
             let what = format!("{variant:?} for head_dim {head_dim}");
             for pass in [Pass::Forward, Pass::BackwardQuery, Pass::BackwardKeyValue] {
-                assert!(profile.runs(variant.kernel(pass, head_dim)), "{what}, {pass:?}");
+                assert!(profile.runs(variant.kernel(pass, head_dim, DType::F32)), "{what}, {pass:?}");
             }
-            assert_eq!(variant.kernel(Pass::Forward, head_dim).name, name, "{what}");
+            assert_eq!(variant.kernel(Pass::Forward, head_dim, DType::F32).name, name, "{what}");
             assert_eq!(variant.per_workgroup(Pass::Forward), queries, "{what}");
             let constants = variant.constants(Pass::Forward, &shape);
             let of = |name| constants.iter().find(|(given, _)| *given == name).map(|(_, value)| *value as usize);

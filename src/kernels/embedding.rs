@@ -1,6 +1,6 @@
 //! Embedding lookup and its gradient, without float atomics.
 
-use super::{REAL_LANES, lanes_within, widest};
+use super::{Output, REAL_LANES, Target, lanes_within, widest};
 use crate::gpu::{Class, DType, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -53,11 +53,17 @@ pub fn embedding(rec: &mut Recorder, ids: &Tensor, table: &Tensor, y: &Tensor) {
     rec.dispatch(kernel, &[ids, table, y], &constants, grid((rows * cols).div_ceil(REAL_LANES)));
 }
 
-/// dtable\[id, :\] += Σ dy\[n, :\] over the places n of id; rows of other ids stay as they are.
-pub fn embedding_backward(rec: &mut Recorder, tokens: &TokenBatch, dy: &Tensor, dtable: &Tensor) {
+/// dtable\[id, :\] += factor · Σ dy\[n, :\] over the places n of id; rows of other ids stay as they are.
+///
+/// # Panics
+/// On a target that is to be overwritten.
+pub fn embedding_backward(rec: &mut Recorder, tokens: &TokenBatch, dy: &Tensor, target: Target<'_>) {
+    let Target { tensor: dtable, output, .. } = target;
+    assert_eq!(output, Output::Accumulate, "embedding_backward");
     let [rows, cols] = dy.shape[..] else { panic!("embedding_backward wants dy [N, C], got {:?}", dy.shape) };
     assert_eq!((tokens.ids.len(), dtable.shape[1]), (rows, cols), "embedding_backward into {:?}", dtable.shape);
-    let bindings = [&tokens.ids, &tokens.order, &tokens.starts, dy, dtable];
+    let factor = target.factor(rec);
+    let bindings = [&tokens.ids, &tokens.order, &tokens.starts, dy, dtable, &factor];
     let (kernel, cols) = widest([&EMBEDDING_BACKWARD, &EMBEDDING_BACKWARD_SCALAR], cols);
     let [across, lanes] = backward_lanes(&rec.profile, rows, cols);
     let constants = [("COLS", cols as f64), ("ACROSS", across as f64), ("WG", lanes as f64)];

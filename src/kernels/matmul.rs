@@ -3,28 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{LANES, MOST_ROUNDS, Output, check_rounds, reduction_lanes};
-use crate::gpu::{Class, DType, Kernel, MAX_GROUPS, Need, Profile, Recorder, Tensor, grid, kernels};
+use super::{LANES, MOST_ROUNDS, Output, Target, check_rounds, reduction_lanes};
+use crate::gpu::{Class, DType, Kernel, MAX_GROUPS, Need, Profile, Recorder, Tensor, grid, kernel, kernels};
 
 kernels! {
-    MATMUL_NT_REGISTERS = "matmul_nt_registers";
-    MATMUL_NN_REGISTERS = "matmul_nn_registers";
-    MATMUL_TN_REGISTERS = "matmul_tn_registers";
-    MATMUL_NT_TILE_32 = "matmul_nt_tile_32": "matmul_tile_32";
-    MATMUL_NN_TILE_32 = "matmul_nn_tile_32": "matmul_tile_32";
-    MATMUL_TN_TILE_32 = "matmul_tn_tile_32": "matmul_tile_32";
-    MATMUL_NT_TILE_64 = "matmul_nt_tile_64": "matmul_tile" + "tile" + "depths_straight" + "tile_64";
-    MATMUL_NN_TILE_64 = "matmul_nn_tile_64": "matmul_tile" + "tile" + "depths_straight" + "tile_64";
-    MATMUL_TN_TILE_64 = "matmul_tn_tile_64": "matmul_tile" + "tile" + "depths_straight" + "tile_64";
-    MATMUL_NT_TILE_128 = "matmul_nt_tile_128": "matmul_tile" + "tile" + "depths_straight" + "tile_128";
-    MATMUL_NN_TILE_128 = "matmul_nn_tile_128": "matmul_tile" + "tile" + "depths_straight" + "tile_128";
-    MATMUL_TN_TILE_128 = "matmul_tn_tile_128": "matmul_tile" + "tile" + "depths_straight" + "tile_128";
-    MATMUL_NT_UNALIGNED_64 = "matmul_nt_unaligned_64": "matmul_tile_unaligned" + "tile" + "depths_looped" + "tile_64";
-    MATMUL_NN_UNALIGNED_64 = "matmul_nn_unaligned_64": "matmul_tile_unaligned" + "tile" + "depths_looped" + "tile_64";
-    MATMUL_TN_UNALIGNED_64 = "matmul_tn_unaligned_64": "matmul_tile_unaligned" + "tile" + "depths_looped" + "tile_64";
-    MATMUL_NT_UNALIGNED_128 = "matmul_nt_unaligned_128": "matmul_tile_unaligned" + "tile" + "depths_looped" + "tile_128";
-    MATMUL_NN_UNALIGNED_128 = "matmul_nn_unaligned_128": "matmul_tile_unaligned" + "tile" + "depths_looped" + "tile_128";
-    MATMUL_TN_UNALIGNED_128 = "matmul_tn_unaligned_128": "matmul_tile_unaligned" + "tile" + "depths_looped" + "tile_128";
+    MATMUL_STRIDED = "matmul_strided" + "scalar" + "single", with (TypeA = "f32", TypeB = "f32");
+    MATMUL_STRIDED_HALF =
+        "matmul_strided_half": "matmul_strided" + "scalar" + "half", with (TypeA = "f16", TypeB = "f32", Stored = "f16"),
+        needs Need::F16;
+    MATMUL_STRIDED_HALF_TN =
+        "matmul_tn_strided_half": "matmul_strided" + "scalar" + "single", with (TypeA = "f16", TypeB = "f16"), needs Need::F16;
     MATMUL_NT_UNITS = "matmul_nt_units": "matmul_units",
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(25_600);
     MATMUL_NN_UNITS = "matmul_nn_units": "matmul_units",
@@ -32,9 +20,97 @@ kernels! {
     MATMUL_TN_UNITS = "matmul_tn_units": "matmul_units",
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(25_600);
     LARGEST = "largest" + "reduce";
-    SUM_PARTS = "sum_parts";
-    MATMUL_STRIDED = "matmul_strided";
+    SUM_PARTS = "sum_parts" + "vec4" + "single";
+    SUM_PARTS_HALF = "sum_parts_half": "sum_parts" + "vec4" + "half", with (Stored = "vec4<f16>"), needs Need::F16;
     MATVEC = "matvec" + "reduce";
+}
+
+/// The kernels of tiles, each list a static: of f32 for the three layouts, then of half precision for the three, then of its
+/// parts. `LIST = "tile": "nt" "vec4", "nn" "vec4", "tn" "vec4", ["library"]`: the file by layout and what it writes at a time;
+/// `reads "vec4<f32>" "vec4<f16>"`; `writes "vec4<f16>"`, a result in half precision; `and parts` where it splits.
+macro_rules! tiles {
+    ($($id:ident = $tile:literal:
+        $nt:literal $nt_width:literal, $nn:literal $nn_width:literal, $tn:literal $tn_width:literal, $libs:tt,
+        reads $single:literal $half:literal, writes $out:literal $(, and $parts:ident)?;)+) => {
+        $(
+            static $id: [Kernel; 6 $(+ tiles!(@ $parts))?] = [
+                tiles!(@ concat!("matmul_nt_", $tile), $nt $libs $nt_width, $single, $single),
+                tiles!(@ concat!("matmul_nn_", $tile), $nn $libs $nn_width, $single, $single),
+                tiles!(@ concat!("matmul_tn_", $tile), $tn $libs $tn_width, $single, $single),
+                tiles!(@ concat!("matmul_nt_", $tile, "_half"), $nt $libs $nt_width, $half, $single, $out),
+                tiles!(@ concat!("matmul_nn_", $tile, "_half"), $nn $libs $nn_width, $half, $single, $out),
+                tiles!(@ concat!("matmul_tn_", $tile, "_half"), $tn $libs $tn_width, $half, $half, Need::F16),
+                $(
+                    tiles!(@ concat!("matmul_nt_", $tile, "_half_", stringify!($parts)),
+                        $nt $libs $nt_width, $half, $single, Need::F16),
+                    tiles!(@ concat!("matmul_nn_", $tile, "_half_", stringify!($parts)),
+                        $nn $libs $nn_width, $half, $single, Need::F16),
+                )?
+            ];
+        )+
+        pub(super) static KERNELS_OF_TILES: &[&[Kernel]] = &[$(&$id),+];
+    };
+    (@ parts) => {
+        2
+    };
+    (@ $name:expr, $file:literal [$($lib:literal),*] $width:literal, $a:literal, $b:literal) => {
+        kernel!($name, $file, [$($lib,)* $width, "single"], [TypeA = $a, TypeB = $b], [])
+    };
+    (@ $name:expr, $file:literal [$($lib:literal),*] $width:literal, $a:literal, $b:literal, $out:literal) => {
+        kernel!($name, $file, [$($lib,)* $width, "half"], [TypeA = $a, TypeB = $b, Stored = $out], [Need::F16])
+    };
+    (@ $name:expr, $file:literal [$($lib:literal),*] $width:literal, $a:literal, $b:literal, Need::F16) => {
+        kernel!($name, $file, [$($lib,)* $width, "single"], [TypeA = $a, TypeB = $b], [Need::F16])
+    };
+}
+
+tiles! {
+    OF_REGISTERS = "registers":
+        "matmul_nt_registers" "scalar", "matmul_nn_registers" "scalar", "matmul_tn_registers" "vec4", [],
+        reads "vec4<f32>" "vec4<f16>", writes "f16";
+    OF_TILE_32 = "tile_32":
+        "matmul_tile_32" "vec4", "matmul_tile_32" "vec4", "matmul_tile_32" "vec4", [],
+        reads "vec4<f32>" "vec4<f16>", writes "vec4<f16>", and parts;
+    OF_TILE_64 = "tile_64":
+        "matmul_tile" "vec4", "matmul_tile" "vec4", "matmul_tile" "vec4", ["tile", "depths_straight", "tile_64"],
+        reads "vec4<f32>" "vec4<f16>", writes "vec4<f16>", and parts;
+    OF_TILE_128 = "tile_128":
+        "matmul_tile" "vec4", "matmul_tile" "vec4", "matmul_tile" "vec4", ["tile", "depths_straight", "tile_128"],
+        reads "vec4<f32>" "vec4<f16>", writes "vec4<f16>", and parts;
+    OF_UNALIGNED_64 = "unaligned_64":
+        "matmul_tile_unaligned" "scalar", "matmul_tile_unaligned" "scalar", "matmul_tile_unaligned" "scalar",
+        ["tile", "depths_looped", "tile_64"],
+        reads "f32" "f16", writes "f16", and parts;
+    OF_UNALIGNED_128 = "unaligned_128":
+        "matmul_tile_unaligned" "scalar", "matmul_tile_unaligned" "scalar", "matmul_tile_unaligned" "scalar",
+        ["tile", "depths_looped", "tile_128"],
+        reads "f32" "f16", writes "f16", and parts;
+}
+
+/// The kernels of a tile, for the layouts in the order of [`Layout::ALL`].
+#[derive(Clone, Copy)]
+struct Kernels {
+    /// Of operands and a result in single precision.
+    single: [&'static Kernel; 3],
+    /// Of activations in half precision, and of weights in single; the result is in half precision, but for that of two
+    /// activations, which is a weight's gradient.
+    half: Option<[&'static Kernel; 3]>,
+    /// Of the same operands parts of a sum, which are in single precision.
+    half_parts: Option<[&'static Kernel; 3]>,
+}
+
+impl Kernels {
+    /// Those of one of the lists above.
+    const fn of(list: &'static [Kernel]) -> Self {
+        let half = [&list[3], &list[4], &list[5]];
+        let half_parts = if list.len() > 6 { Some([&list[6], &list[7], &list[5]]) } else { None };
+        Self { single: [&list[0], &list[1], &list[2]], half: Some(half), half_parts }
+    }
+
+    /// Of f32 alone.
+    const fn single(single: [&'static Kernel; 3]) -> Self {
+        Self { single, half: None, half_parts: None }
+    }
 }
 
 /// Which operand is transposed.
@@ -98,6 +174,29 @@ pub struct Product {
     pub mnk: [usize; 3],
     /// Products of this shape at once.
     pub matrices: usize,
+    /// In what numbers.
+    pub numbers: Numbers,
+}
+
+/// What the operands and the result of a product are in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Numbers {
+    /// All in single precision.
+    Single,
+    /// Activations in half precision, weights and their gradients in single: of a product nt or nn the first operand and the
+    /// result are activations, of tn both operands.
+    Half,
+}
+
+impl Numbers {
+    /// Types of both operands and of the result.
+    pub fn dtypes(self, layout: Layout) -> [DType; 3] {
+        match (self, layout) {
+            (Self::Single, _) => [DType::F32; 3],
+            (Self::Half, Layout::Nt | Layout::Nn) => [DType::F16, DType::F32, DType::F16],
+            (Self::Half, Layout::Tn) => [DType::F16, DType::F16, DType::F32],
+        }
+    }
 }
 
 /// How a product is made.
@@ -111,7 +210,8 @@ pub struct Variant {
 
 /// A number of all the kernels' texts (FNV-1a): what was measured of others tells nothing.
 pub fn fingerprint() -> u64 {
-    let bytes = KERNELS.iter().flat_map(|kernel| kernel.source.bytes());
+    let all = KERNELS.iter().copied().chain(KERNELS_OF_TILES.iter().copied().flatten());
+    let bytes = all.flat_map(|kernel| kernel.source().into_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
@@ -123,10 +223,10 @@ pub struct Tile {
     extent: [usize; 2],
     /// Lanes of a workgroup.
     lanes: usize,
-    /// For the layouts in the order of [`Layout::ALL`], where vec4s span what is contiguous ([`Layout::is_aligned`]).
-    aligned: [&'static Kernel; 3],
-    /// The same where they do not; none where it cannot serve such products.
-    unaligned: Option<[&'static Kernel; 3]>,
+    /// Where vec4s span what is contiguous ([`Layout::is_aligned`]).
+    aligned: Kernels,
+    /// Where they do not; none where it cannot serve such products.
+    unaligned: Option<Kernels>,
     /// Whether the inner dimension may be split into parts.
     pub splits: bool,
     /// What else a product must be like.
@@ -146,12 +246,18 @@ pub static ROW: Tile = Tile {
     name: "row",
     extent: [1, 1],
     lanes: LANES,
-    aligned: [&MATVEC; 3],
-    unaligned: Some([&MATVEC; 3]),
+    aligned: Kernels::single([&MATVEC; 3]),
+    unaligned: Some(Kernels::single([&MATVEC; 3])),
     splits: false,
     fits: |product| product.mnk[0] == 1 && product.layout == Layout::Nt && product.matrices == 1,
     may_be_faster: |_| false,
     rounds: |_, _, k| k.div_ceil(8),
+};
+
+const OF_STRIDED: Kernels = Kernels {
+    single: [&MATMUL_STRIDED; 3],
+    half: Some([&MATMUL_STRIDED_HALF, &MATMUL_STRIDED_HALF, &MATMUL_STRIDED_HALF_TN]),
+    half_parts: None,
 };
 
 /// 8×8 a lane, any strides.
@@ -159,8 +265,8 @@ pub static STRIDED: Tile = Tile {
     name: "strided",
     extent: [8, 64],
     lanes: 8,
-    aligned: [&MATMUL_STRIDED; 3],
-    unaligned: Some([&MATMUL_STRIDED; 3]),
+    aligned: OF_STRIDED,
+    unaligned: Some(OF_STRIDED),
     splits: false,
     fits: |_| true,
     may_be_faster: |_| false,
@@ -170,7 +276,7 @@ pub static STRIDED: Tile = Tile {
 /// 8×8 a lane, no workgroup memory: what a software adapter runs fastest.
 pub static REGISTERS: Tile = Tile {
     name: "registers",
-    aligned: [&MATMUL_NT_REGISTERS, &MATMUL_NN_REGISTERS, &MATMUL_TN_REGISTERS],
+    aligned: Kernels::of(&OF_REGISTERS),
     unaligned: None,
     rounds: |layout, _, k| if layout == Layout::Tn { k } else { k / 4 },
     ..STRIDED
@@ -181,7 +287,7 @@ pub static TILE_32: Tile = Tile {
     name: "tile_32",
     extent: [32, 32],
     lanes: 256,
-    aligned: [&MATMUL_NT_TILE_32, &MATMUL_NN_TILE_32, &MATMUL_TN_TILE_32],
+    aligned: Kernels::of(&OF_TILE_32),
     unaligned: None,
     may_be_faster: |product| product.flops() < LEAST_UNITS_FLOPS,
     rounds: |_, _, k| k.div_ceil(64) * 5, // of 64 depths, four of them a lane's
@@ -193,8 +299,8 @@ pub static TILE_64: Tile = Tile {
     name: "tile_64",
     extent: [64, 64],
     lanes: 64,
-    aligned: [&MATMUL_NT_TILE_64, &MATMUL_NN_TILE_64, &MATMUL_TN_TILE_64],
-    unaligned: Some([&MATMUL_NT_UNALIGNED_64, &MATMUL_NN_UNALIGNED_64, &MATMUL_TN_UNALIGNED_64]),
+    aligned: Kernels::of(&OF_TILE_64),
+    unaligned: Some(Kernels::of(&OF_UNALIGNED_64)),
     splits: true,
     fits: |_| true,
     may_be_faster: |_| true,
@@ -207,15 +313,15 @@ pub static TILE_128: Tile = Tile {
     name: "tile_128",
     extent: [128, 128],
     lanes: 128,
-    aligned: [&MATMUL_NT_TILE_128, &MATMUL_NN_TILE_128, &MATMUL_TN_TILE_128],
-    unaligned: Some([&MATMUL_NT_UNALIGNED_128, &MATMUL_NN_UNALIGNED_128, &MATMUL_TN_UNALIGNED_128]),
+    aligned: Kernels::of(&OF_TILE_128),
+    unaligned: Some(Kernels::of(&OF_UNALIGNED_128)),
     ..TILE_64
 };
 
 /// 128×128 a workgroup, on f16 matrix units: each operand as a sum of two halves.
 pub static UNITS: Tile = Tile {
     name: "matrix_units",
-    aligned: [&MATMUL_NT_UNITS, &MATMUL_NN_UNITS, &MATMUL_TN_UNITS],
+    aligned: Kernels::single([&MATMUL_NT_UNITS, &MATMUL_NN_UNITS, &MATMUL_TN_UNITS]),
     unaligned: None,
     fits: |product| product.mnk[0].is_multiple_of(16) && product.mnk[1].is_multiple_of(16),
     may_be_faster: |_| false, // where it is, the rule takes it
@@ -299,9 +405,10 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
         Variant { tile, parts: parts.min(most_parts) }
     };
     let is_large = product.flops() >= LEAST_UNITS_FLOPS && m.min(n) >= 64;
-    if profile.splits_f32 && is_large && UNITS.serves(profile, product) {
+    if is_large && UNITS.serves(profile, product) {
         let Variant { tile, parts } = split(&UNITS);
-        let variant = Variant { tile, parts: parts.max(k.div_ceil(MOST_UNITS_PART)) };
+        let least = if product.numbers == Numbers::Single { k.div_ceil(MOST_UNITS_PART) } else { 1 };
+        let variant = Variant { tile, parts: parts.max(least) };
         if variant.serves(profile, product) {
             return variant;
         }
@@ -313,8 +420,10 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
 impl Variant {
     fn serves(self, profile: &Profile, product: &Product) -> bool {
         let most_parts = if self.tile.splits { product.most_parts(profile) } else { 1 };
-        let is_exact_enough =
-            *self.tile != UNITS || profile.splits_f32 && product.mnk[2].div_ceil(self.parts.max(1)) <= MOST_UNITS_PART;
+        // Half precision asks for no more digits than units have.
+        let is_exact_enough = *self.tile != UNITS
+            || product.numbers == Numbers::Half
+            || profile.splits_f32 && product.mnk[2].div_ceil(self.parts.max(1)) <= MOST_UNITS_PART;
         self.tile.serves(profile, product) && (1..=most_parts).contains(&self.parts) && is_exact_enough
     }
 }
@@ -349,14 +458,19 @@ pub fn tiles(profile: &Profile, product: &Product) -> Vec<&'static Tile> {
 
 impl Tile {
     fn serves(&self, profile: &Profile, product: &Product) -> bool {
-        let aligned = product.layout.is_aligned(product.mnk);
-        let kernel = self.kernel(product.layout, aligned);
+        let kernel = self.kernel(product, 1);
         kernel.is_some_and(|kernel| profile.runs(kernel)) && (self.fits)(product)
     }
 
-    fn kernel(&self, layout: Layout, aligned: bool) -> Option<&'static Kernel> {
-        let kernels = if aligned { Some(self.aligned) } else { self.unaligned };
-        kernels.map(|kernels| kernels[layout as usize])
+    fn kernel(&self, product: &Product, parts: usize) -> Option<&'static Kernel> {
+        let aligned = product.layout.is_aligned(product.mnk);
+        let kernels = if aligned { Some(self.aligned) } else { self.unaligned }?;
+        let of_numbers = match (product.numbers, parts) {
+            (Numbers::Single, _) => Some(kernels.single),
+            (Numbers::Half, 1) => kernels.half,
+            (Numbers::Half, _) => kernels.half_parts,
+        };
+        of_numbers.map(|kernels| kernels[product.layout as usize])
     }
 }
 
@@ -396,26 +510,40 @@ pub fn nn_of_each(rec: &mut Recorder, g: &Tensor, w: &Tensor, y: &Tensor) {
     let variant = if wanted.serves(&rec.profile, &product) && *tile != ROW { wanted } else { exact };
     // No product that is measured: it follows the choice for one of them.
     rec.chose(format!("each {}", product.what(&rec.profile)), variant.to_string(), product.flops());
-    record(rec, &product, variant, [g, w], y, Output::Write);
+    record(rec, &product, variant, [g, w], Target::new(y, Output::Write));
 }
 
-/// y (+)= gᵀ·x for g `[K, M]`, x `[K, N]`, y `[M, N]`: the gradient of a linear layer's weight.
+/// y (+)= gᵀ·x for g `[K, M]`, x `[K, N]`, y `[M, N]`.
 pub fn tn(rec: &mut Recorder, g: &Tensor, x: &Tensor, y: &Tensor, output: Output) {
     product(rec, Layout::Tn, [g, x], y, output);
 }
 
+/// dw (+)= factor · gᵀ·x for g `[K, M]`, x `[K, N]`, dw `[M, N]`: the gradient of a linear layer's weight.
+pub fn weight_gradient(rec: &mut Recorder, g: &Tensor, x: &Tensor, dw: Target<'_>) {
+    product_to(rec, Layout::Tn, [g, x], dw);
+}
+
 /// y (+)= the product of two matrices, or of as many as stand one after the other in tensors of three dimensions.
 pub fn product(rec: &mut Recorder, layout: Layout, operands: [&Tensor; 2], y: &Tensor, output: Output) {
-    let product = Product::of(layout, operands, y);
+    product_to(rec, layout, operands, Target::new(y, output));
+}
+
+fn product_to(rec: &mut Recorder, layout: Layout, operands: [&Tensor; 2], target: Target<'_>) {
+    let product = Product::of(layout, operands, target.tensor);
     let variant = select(&rec.profile, &product);
     rec.chose(product.what(&rec.profile), variant.to_string(), product.flops());
-    record(rec, &product, variant, operands, y, output);
+    record(rec, &product, variant, operands, target);
 }
 
 impl Product {
-    /// What a choice is for: `product nt 16384x512x1376 of 1, high`.
+    /// What a choice is for: `product nt 16384x512x1376 of 1, high`; `half` in place of it for half precision.
     pub fn what(&self, profile: &Profile) -> String {
-        let ([m, n, k], precision) = (self.mnk, if profile.splits_f32 { "high" } else { "highest" });
+        let [m, n, k] = self.mnk;
+        let precision = match (self.numbers, profile.splits_f32) {
+            (Numbers::Half, _) => "half",
+            (Numbers::Single, true) => "high",
+            (Numbers::Single, false) => "highest",
+        };
         format!("product {} {m}x{n}x{k} of {}, {precision}", self.layout.name(), self.matrices)
     }
 
@@ -427,7 +555,8 @@ impl Product {
         let layout = Layout::ALL.into_iter().find(|other| other.name() == layout)?;
         let extents: Vec<usize> = mnk.split('x').map(|n| n.parse().ok()).collect::<Option<_>>()?;
         let mnk = extents.try_into().ok()?;
-        Some((Self { layout, mnk, matrices: matrices.parse().ok()? }, precision == "high"))
+        let numbers = if precision == "half" { Numbers::Half } else { Numbers::Single };
+        Some((Self { layout, mnk, matrices: matrices.parse().ok()?, numbers }, precision == "high"))
     }
 
     /// Into how many parts the inner dimension may be split: they are summed in vec4s, of one product, and lie in one binding.
@@ -446,7 +575,7 @@ impl Product {
         2 * self.matrices as u64 * self.mnk.map(|n| n as u64).iter().product::<u64>()
     }
 
-    /// Panics on shapes that do not fit one another.
+    /// Panics on shapes and types that do not fit one another.
     fn of(layout: Layout, [a, b]: [&Tensor; 2], y: &Tensor) -> Self {
         let ([matrices, a_rows, a_cols], [b_matrices, b_rows, b_cols]) = (matrices(a), matrices(b));
         let ([m, k], [n, k_of_b]) = match layout {
@@ -463,39 +592,34 @@ impl Product {
             b.shape,
             y.shape
         );
-        Self { layout, mnk: [m, n, k], matrices }
+        let numbers = if a.dtype == DType::F16 { Numbers::Half } else { Numbers::Single };
+        assert_eq!([a.dtype, b.dtype, y.dtype], numbers.dtypes(layout), "types of a product {layout:?}");
+        Self { layout, mnk: [m, n, k], matrices, numbers }
     }
 }
 
 /// Records a product in the variant of the caller's choice; [`product`] chooses by itself.
 ///
 /// Panics on a variant that cannot serve it: see [`tiles`].
-pub fn record(
-    rec: &mut Recorder,
-    product: &Product,
-    variant: Variant,
-    [a, b]: [&Tensor; 2],
-    y: &Tensor,
-    output: Output,
-) {
-    let Product { layout, mnk: [m, n, k], matrices } = *product;
+pub fn record(rec: &mut Recorder, product: &Product, variant: Variant, [a, b]: [&Tensor; 2], target: Target<'_>) {
+    let Product { layout, mnk: [m, n, k], matrices, .. } = *product;
     let Variant { tile, parts } = variant;
     assert!(tile.serves(&rec.profile, product), "{tile:?} cannot serve {product:?}");
-    let aligned = layout.is_aligned(product.mnk);
-    let kernel = tile.kernel(layout, aligned).expect("it serves");
-    let rounds = (tile.rounds)(layout, aligned, k.div_ceil(parts));
+    let rounds = (tile.rounds)(layout, layout.is_aligned(product.mnk), k.div_ceil(parts));
     let what = || format!("a product over {k} numbers in {m} rows");
     check_rounds(rec, rounds, what, "a smaller train.micro_batch_size or train.sequence_length");
     if !tile.splits {
         assert_eq!(parts, 1, "{tile:?} in parts");
-        return in_one_part(rec, product, tile, kernel, [a, b], y, output);
+        return in_one_part(rec, product, tile, [a, b], target);
     }
     // Parts begin where a tile's depth does.
     let part = k.div_ceil(parts).next_multiple_of(16);
     let parts = k.div_ceil(part);
+    let kernel = tile.kernel(product, parts).expect("it serves");
     let parts_of_y =
         (parts > 1).then(|| rec.transient(Class::Scratch, DType::F32, "parts of a product", &[matrices, parts, m, n]));
     let [a_by_depth, b_by_depth] = layout.by_depth();
+    let output = if parts > 1 { Output::Write } else { target.output };
     let constants = [
         ("M", m as f64),
         ("N", n as f64),
@@ -504,29 +628,33 @@ pub fn record(
         ("B_BY_DEPTH", f64::from(u8::from(b_by_depth))),
         ("K_PART", part as f64),
         ("PARTS", parts as f64),
-        if parts > 1 { Output::Write } else { output }.constant(),
+        output.constant(),
     ];
     let [rows, cols] = tile.extent;
     let groups = [n.div_ceil(cols), m.div_ceil(rows), matrices * parts].map(|n| n as u32);
-    let target = parts_of_y.as_ref().unwrap_or(y);
-    if *tile == UNITS {
+    let y = parts_of_y.as_ref().unwrap_or(target.tensor);
+    if *tile == UNITS && product.numbers == Numbers::Single {
         let [largest_a, largest_b] = [a, b].map(|operand| largest(rec, operand, matrices));
-        rec.dispatch(kernel, &[a, b, &largest_a, &largest_b, target], &constants, groups);
+        rec.dispatch(kernel, &[a, b, &largest_a, &largest_b, y], &constants, groups);
     } else {
-        rec.dispatch(kernel, &[a, b, target], &constants, groups);
+        let factor = if parts > 1 { rec.one() } else { target.factor(rec) };
+        rec.dispatch(kernel, &[a, b, y, &factor], &constants, groups);
     }
     rec.flops(product.flops());
     if let Some(parts_of_y) = parts_of_y {
         assert_eq!(matrices, 1, "parts of several products");
-        sum_parts(rec, &parts_of_y, y, parts, output);
+        sum_parts(rec, &parts_of_y, target);
     }
 }
 
-/// y (+)= the sum of `parts` `[parts, …]`, in their order.
-fn sum_parts(rec: &mut Recorder, of: &Tensor, y: &Tensor, parts: usize, output: Output) {
+/// y (+)= factor · the sum of `parts` `[1, parts, …]`, in their order.
+fn sum_parts(rec: &mut Recorder, parts: &Tensor, target: Target<'_>) {
+    let Target { tensor: y, output, .. } = target;
     let len = y.len() / 4;
-    let constants = [("LEN", len as f64), ("PARTS", parts as f64), output.constant()];
-    rec.dispatch(&SUM_PARTS, &[of, y], &constants, grid(len.div_ceil(LANES)));
+    let constants = [("LEN", len as f64), ("PARTS", parts.shape[1] as f64), output.constant()];
+    let kernel = if y.dtype == DType::F16 { &SUM_PARTS_HALF } else { &SUM_PARTS };
+    let factor = target.factor(rec);
+    rec.dispatch(kernel, &[parts, y, &factor], &constants, grid(len.div_ceil(LANES)));
 }
 
 /// The largest |x| of each of four times as many shares of a matrix as a workgroup of `matmul_units` has lanes, `[matrices, 512]`:
@@ -541,17 +669,10 @@ pub fn largest(rec: &mut Recorder, x: &Tensor, matrices: usize) -> Tensor {
     })
 }
 
-fn in_one_part(
-    rec: &mut Recorder,
-    product: &Product,
-    tile: &Tile,
-    kernel: &'static Kernel,
-    [a, b]: [&Tensor; 2],
-    y: &Tensor,
-    output: Output,
-) {
+fn in_one_part(rec: &mut Recorder, product: &Product, tile: &Tile, [a, b]: [&Tensor; 2], target: Target<'_>) {
     let [m, n, k] = product.mnk;
-    let mut constants = vec![("N", n as f64), ("K", k as f64), output.constant()];
+    let (y, kernel) = (target.tensor, tile.kernel(product, 1).expect("it serves"));
+    let mut constants = vec![("N", n as f64), ("K", k as f64), target.output.constant()];
     if *tile == ROW {
         constants.push(("WG", reduction_lanes(&rec.profile).min(LANES) as f64));
         rec.dispatch(kernel, &[a, b, y], &constants, grid(n));
@@ -568,7 +689,8 @@ fn in_one_part(
     }
     let [rows, cols] = tile.extent;
     let groups = [n.div_ceil(cols), m.div_ceil(rows), product.matrices].map(|n| n as u32);
-    rec.dispatch(kernel, &[a, b, y], &constants, groups);
+    let factor = target.factor(rec);
+    rec.dispatch(kernel, &[a, b, y, &factor], &constants, groups);
     rec.flops(product.flops());
 }
 

@@ -33,11 +33,12 @@ pub mod subspace;
 pub mod swiglu;
 pub mod zeroth_order;
 
-use crate::gpu::{Kernel, Profile, Recorder, Tensor, grid};
+use crate::gpu::{DType, Kernel, Profile, Recorder, Tensor, grid};
 
 /// Every kernel, in the order of the files.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
-    FILES.iter().copied().flatten().copied()
+    let of_tiles = matmul::KERNELS_OF_TILES.iter().copied().flatten();
+    FILES.iter().copied().flatten().copied().chain(of_tiles)
 }
 
 static FILES: &[&[&Kernel]] = &[
@@ -125,6 +126,15 @@ fn lane_width(profile: &Profile, row_len: usize) -> usize {
     if profile.software { 1 } else { width(row_len) }
 }
 
+/// Of a kernel's forms for activations in single precision and in half those for a type of elements.
+fn of_type<T>(dtype: DType, [single, half]: [T; 2]) -> T {
+    match dtype {
+        DType::F32 => single,
+        DType::F16 => half,
+        DType::U32 => panic!("activations are no whole numbers"),
+    }
+}
+
 /// Of a kernel's forms, `[vec4, scalar]`, the one whose `Real` is so many numbers.
 fn of_width(width: usize, [vec4, scalar]: [&'static Kernel; 2]) -> &'static Kernel {
     if width == 4 { vec4 } else { scalar }
@@ -167,6 +177,28 @@ pub enum Output {
     Write,
     /// The result is added to what the output holds.
     Accumulate,
+}
+
+/// Where a result goes: tensor (+)= factor · result.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// What is written or added to.
+    pub tensor: &'a Tensor,
+    /// Which of the two.
+    pub output: Output,
+    /// `[1]`: of gradients that a loss scale has made larger what takes it away again; 1 where none is given.
+    pub factor: Option<&'a Tensor>,
+}
+
+impl<'a> Target<'a> {
+    /// With a factor of 1.
+    pub fn new(tensor: &'a Tensor, output: Output) -> Self {
+        Self { tensor, output, factor: None }
+    }
+
+    fn factor(&self, rec: &mut Recorder) -> Tensor {
+        self.factor.cloned().unwrap_or_else(|| rec.one())
+    }
 }
 
 impl Output {

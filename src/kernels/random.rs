@@ -1,15 +1,17 @@
 //! Random matrices that are made where they are used.
 
-use super::LANES;
-use crate::gpu::{Recorder, Tensor, grid, kernels};
+use super::{LANES, of_type};
+use crate::gpu::{Need, Recorder, Tensor, grid, kernels};
 
 kernels! {
-    GAUSSIAN = "gaussian" + "step" + "random";
+    GAUSSIAN = "gaussian" + "step" + "random" + "scalar" + "single";
+    GAUSSIAN_HALF =
+        "gaussian_half": "gaussian" + "step" + "random" + "scalar" + "half", with (Stored = "f16"), needs Need::F16;
 }
 
 /// Fills `out` with `scale` times standard normal numbers of a stream, others every `interval` steps.
 pub fn gaussian(rec: &mut Recorder, out: &Tensor, step: &Tensor, scale: f64, stream: u32, interval: u32) {
     let len = out.len();
     let constants = [("LEN", len as f64), ("SCALE", scale), ("STREAM", stream.into()), ("INTERVAL", interval.into())];
-    rec.dispatch(&GAUSSIAN, &[out, step], &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(of_type(out.dtype, [&GAUSSIAN, &GAUSSIAN_HALF]), &[out, step], &constants, grid(len.div_ceil(LANES)));
 }

@@ -1,15 +1,27 @@
 //! RMSNorm (Zhang & Sennrich, 2019), alone and fused with the residual add before it, and its gradients.
 
-use super::{Output, kept, widest};
-use crate::gpu::{Class, DType, Kernel, Profile, Recorder, Tensor, grid, kernels};
+use super::{Output, Target, flag, kept, of_type, widest};
+use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
-    RMS_NORM = "rms_norm" + "vec4" + "reduce";
-    RMS_NORM_SCALAR = "rms_norm_scalar": "rms_norm" + "scalar" + "reduce";
-    ADD_RMS_NORM = "add_rms_norm" + "vec4" + "reduce";
-    ADD_RMS_NORM_SCALAR = "add_rms_norm_scalar": "add_rms_norm" + "scalar" + "reduce";
-    RMS_NORM_BACKWARD = "rms_norm_backward" + "vec4" + "reduce_pair";
-    RMS_NORM_BACKWARD_SCALAR = "rms_norm_backward_scalar": "rms_norm_backward" + "scalar" + "reduce_pair";
+    RMS_NORM = "rms_norm" + "vec4" + "single" + "reduce";
+    RMS_NORM_SCALAR = "rms_norm_scalar": "rms_norm" + "scalar" + "single" + "reduce";
+    RMS_NORM_HALF =
+        "rms_norm_half": "rms_norm" + "vec4" + "half" + "reduce", with (Stored = "vec4<f16>"), needs Need::F16;
+    RMS_NORM_HALF_SCALAR =
+        "rms_norm_half_scalar": "rms_norm" + "scalar" + "half" + "reduce", with (Stored = "f16"), needs Need::F16;
+    ADD_RMS_NORM = "add_rms_norm" + "vec4" + "single" + "reduce";
+    ADD_RMS_NORM_SCALAR = "add_rms_norm_scalar": "add_rms_norm" + "scalar" + "single" + "reduce";
+    ADD_RMS_NORM_HALF =
+        "add_rms_norm_half": "add_rms_norm" + "vec4" + "half" + "reduce", with (Stored = "vec4<f16>"), needs Need::F16;
+    ADD_RMS_NORM_HALF_SCALAR =
+        "add_rms_norm_half_scalar": "add_rms_norm" + "scalar" + "half" + "reduce", with (Stored = "f16"), needs Need::F16;
+    RMS_NORM_BACKWARD = "rms_norm_backward" + "vec4" + "single" + "reduce_pair";
+    RMS_NORM_BACKWARD_SCALAR = "rms_norm_backward_scalar": "rms_norm_backward" + "scalar" + "single" + "reduce_pair";
+    RMS_NORM_BACKWARD_HALF = "rms_norm_backward_half": "rms_norm_backward" + "vec4" + "half" + "reduce_pair",
+        with (Stored = "vec4<f16>"), needs Need::F16;
+    RMS_NORM_BACKWARD_HALF_SCALAR = "rms_norm_backward_half_scalar": "rms_norm_backward" + "scalar" + "half" + "reduce_pair",
+        with (Stored = "f16"), needs Need::F16;
     COLUMN_SUM = "column_sum" + "vec4";
     COLUMN_SUM_SCALAR = "column_sum_scalar": "column_sum" + "scalar";
 }
@@ -17,14 +29,15 @@ kernels! {
 /// `Real`s of a row that one lane keeps in registers at most: MOST_KEPT of the kernels.
 const MOST_KEPT: usize = 4;
 
-/// y = x / rms(x) · weight for x, y `[rows, cols]` and weight `[cols]`.
+/// y = x / rms(x) · weight for x, y `[rows, cols]` and weight `[cols]`; y may be in half precision.
 pub fn rms_norm(rec: &mut Recorder, x: &Tensor, weight: &Tensor, y: &Tensor, eps: f64) {
     assert_eq!(x.shape, y.shape, "rms_norm");
-    let (kernel, constants) = of_rows(rec, [&RMS_NORM, &RMS_NORM_SCALAR], x, weight, eps);
+    let forms = of_type(y.dtype, [[&RMS_NORM, &RMS_NORM_SCALAR], [&RMS_NORM_HALF, &RMS_NORM_HALF_SCALAR]]);
+    let (kernel, constants) = of_rows(rec, forms, x, weight, eps);
     rec.dispatch(kernel, &[x, weight, y], &constants, grid(x.shape[0]));
 }
 
-/// sum = x + delta and y = sum / rms(sum) · weight.
+/// sum = x + delta and y = sum / rms(sum) · weight; delta and y may be in half precision.
 pub fn add_rms_norm(
     rec: &mut Recorder,
     x: &Tensor,
@@ -35,33 +48,50 @@ pub fn add_rms_norm(
     eps: f64,
 ) {
     assert_eq!(x.shape, delta.shape, "add_rms_norm");
-    let (kernel, constants) = of_rows(rec, [&ADD_RMS_NORM, &ADD_RMS_NORM_SCALAR], x, weight, eps);
+    let [single, half] =
+        [[&ADD_RMS_NORM, &ADD_RMS_NORM_SCALAR], [&ADD_RMS_NORM_HALF, &ADD_RMS_NORM_HALF_SCALAR]];
+    let (kernel, constants) = of_rows(rec, of_type(y.dtype, [single, half]), x, weight, eps);
     rec.dispatch(kernel, &[x, delta, weight, sum, y], &constants, grid(x.shape[0]));
 }
 
-/// dx (+)= gradient of x, and dweight (+)= gradient of the weight, from dy.
+/// The gradient of a norm's input.
+#[derive(Clone, Copy)]
+pub struct InputGradient<'a> {
+    /// Written, or added to: in single precision.
+    pub tensor: &'a Tensor,
+    /// Which of the two.
+    pub output: Output,
+    /// A copy in the type of the norm's output, where products read one.
+    pub copy: Option<&'a Tensor>,
+}
+
+/// dx (+)= gradient of x, and dweight (+)= gradient of the weight, from dy, which may be in half precision.
 pub fn rms_norm_backward(
     rec: &mut Recorder,
     x: &Tensor,
     weight: &Tensor,
     dy: &Tensor,
-    dx: (&Tensor, Output),
-    dweight: (&Tensor, Output),
+    dx: InputGradient<'_>,
+    dweight: Target<'_>,
     eps: f64,
 ) {
     let (rows, cols) = (x.shape[0], x.shape[1]);
-    assert_eq!((&dy.shape, dweight.0.len()), (&x.shape, cols), "rms_norm_backward");
+    assert_eq!((&dy.shape, dweight.tensor.len()), (&x.shape, cols), "rms_norm_backward");
     let block = block_rows(&rec.profile, rows);
     let blocks = rows.div_ceil(block);
     let partial = rec.transient(Class::Scratch, DType::F32, "norm weight partial sums", &[blocks, cols]);
-    let (kernel, mut constants) = of_rows(rec, [&RMS_NORM_BACKWARD, &RMS_NORM_BACKWARD_SCALAR], x, weight, eps);
-    constants.extend([("BLOCK", block as f64), dx.1.constant()]);
-    rec.dispatch(kernel, &[x, weight, dy, dx.0, &partial], &constants, [blocks as u32, 1, 1]);
-    column_sum(rec, &partial, dweight.0, dweight.1);
+    let single = [&RMS_NORM_BACKWARD, &RMS_NORM_BACKWARD_SCALAR];
+    let half = [&RMS_NORM_BACKWARD_HALF, &RMS_NORM_BACKWARD_HALF_SCALAR];
+    let (kernel, mut constants) = of_rows(rec, of_type(dy.dtype, [single, half]), x, weight, eps);
+    constants.extend([("BLOCK", block as f64), dx.output.constant(), flag("COPY", dx.copy.is_some())]);
+    let nothing = rec.transient(Class::Scratch, dy.dtype, "no copy", &[4]);
+    let bindings = [x, weight, dy, dx.tensor, &partial, dx.copy.unwrap_or(&nothing)];
+    rec.dispatch(kernel, &bindings, &constants, [blocks as u32, 1, 1]);
+    column_sum(rec, &partial, dweight);
 }
 
-/// y (+)= the sum over the rows of x, for x `[rows, cols]` and y `[cols]`.
-fn column_sum(rec: &mut Recorder, x: &Tensor, y: &Tensor, output: Output) {
+/// y (+)= factor · the sum over the rows of x, for x `[rows, cols]` and y `[cols]`.
+fn column_sum(rec: &mut Recorder, x: &Tensor, y: Target<'_>) {
     let (kernel, cols) = widest([&COLUMN_SUM, &COLUMN_SUM_SCALAR], x.shape[1]);
     // 64 bytes of a row beside each other are enough for memory; the more lanes share a column, the shorter the wait.
     let (across, lanes) = if rec.profile.software { (8, 8) } else { (4, 256) };
@@ -70,9 +100,10 @@ fn column_sum(rec: &mut Recorder, x: &Tensor, y: &Tensor, output: Output) {
         ("COLS", cols as f64),
         ("ACROSS", f64::from(across)),
         ("WG", f64::from(lanes)),
-        output.constant(),
+        y.output.constant(),
     ];
-    rec.dispatch(kernel, &[x, y], &constants, [(cols as u32).div_ceil(across), 1, 1]);
+    let factor = y.factor(rec);
+    rec.dispatch(kernel, &[x, y.tensor, &factor], &constants, [(cols as u32).div_ceil(across), 1, 1]);
 }
 
 /// Rows that one workgroup of the backward pass goes through: on a GPU as few as leave about a thousand workgroups.

@@ -1,11 +1,13 @@
 //! Rotary positions (Su et al., 2021) in Hugging Face's half-split layout.
 
-use super::{REAL_LANES, widest};
-use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
+use super::{REAL_LANES, of_type, widest};
+use crate::gpu::{Class, DType, Need, Recorder, Tensor, grid, kernels};
 
 kernels! {
-    ROPE = "rope" + "vec4";
-    ROPE_SCALAR = "rope_scalar": "rope" + "scalar";
+    ROPE = "rope" + "vec4" + "single";
+    ROPE_SCALAR = "rope_scalar": "rope" + "scalar" + "single";
+    ROPE_HALF = "rope_half": "rope" + "vec4" + "half", with (Stored = "vec4<f16>"), needs Need::F16;
+    ROPE_HALF_SCALAR = "rope_half_scalar": "rope" + "scalar" + "half", with (Stored = "f16"), needs Need::F16;
 }
 
 /// Cosines and sines by position; made on the CPU, since WGSL promises little for large angles.
@@ -53,13 +55,14 @@ impl RopeTables {
 }
 
 /// Turns queries `[B*T, heads * head_dim]` and keys `[B*T, kv_heads * head_dim]` in place, each with its number of heads;
-/// the position of a row is row % `seq` + `tables.start`.
+/// the position of a row is row % `seq` + `tables.start`. Both may be in half precision.
 pub fn rope(rec: &mut Recorder, [q, k]: [(&Tensor, usize); 2], tables: &RopeTables, seq: usize, turn: Turn) {
     let (rows, half) = (q.0.shape[0], tables.cos.shape[1]);
     for (x, heads) in [q, k] {
         assert_eq!(x.shape, [rows, heads * 2 * half], "rope with {heads} heads");
     }
-    let (kernel, half) = widest([&ROPE, &ROPE_SCALAR], half);
+    let forms = of_type(q.0.dtype, [[&ROPE, &ROPE_SCALAR], [&ROPE_HALF, &ROPE_HALF_SCALAR]]);
+    let (kernel, half) = widest(forms, half);
     let sign = if turn == Turn::Forward { 1.0 } else { -1.0 };
     let constants = [
         ("ROWS", rows as f64),

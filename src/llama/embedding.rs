@@ -4,7 +4,7 @@ use super::gradients::GradientSink;
 use super::parameters::Parameter;
 use crate::Result;
 use crate::gpu::{Class, DType, Recorder, Tensor};
-use crate::kernels::Output;
+use crate::kernels::{Output, Target};
 use crate::kernels::embedding::{TokenBatch, embedding, embedding_backward};
 use crate::kernels::fill::fill;
 
@@ -36,7 +36,8 @@ impl Embedding<'_> {
         if sink.output == Output::Write && !self.tied {
             fill(rec, self.table.gradient(), 0.0);
         }
-        embedding_backward(rec, tokens, dresidual, self.table.gradient());
+        let target = Target { output: Output::Accumulate, ..sink.target(self.table) };
+        embedding_backward(rec, tokens, dresidual, target);
         sink.whole(rec, self.table)
     }
 }

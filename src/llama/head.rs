@@ -6,7 +6,7 @@ use super::gradients::GradientSink;
 use super::linear::Linear;
 use crate::Result;
 use crate::gpu::{Class, DType, Profile, Recorder, Tensor};
-use crate::kernels::{Output, cross_entropy, matmul};
+use crate::kernels::{Output, Target, cross_entropy, matmul};
 
 /// Bytes of logits at a time.
 const LOGITS_BYTES: u64 = 64 << 20;
@@ -56,11 +56,12 @@ impl Head<'_> {
             let [normed, dnormed, targets, losses] =
                 [normed, &dnormed, targets, &losses].map(|tensor| tensor.rows(chunk.clone()));
             let logits = self.logits(rec, &normed);
-            cross_entropy::losses_and_gradient(rec, &logits, &targets, &losses, scale);
+            let loss_scale = sink.loss_scale.map(|of| &of.scale);
+            cross_entropy::losses_and_gradient(rec, &logits, &targets, &losses, scale, loss_scale);
             let dlogits = logits; // made in their place
             self.weight.input_gradient(rec, &dlogits, &dnormed, Output::Write);
             let output = if chunk.start == 0 { sink.output } else { Output::Accumulate };
-            matmul::tn(rec, &dlogits, &normed, self.weight.0.gradient(), output);
+            matmul::weight_gradient(rec, &dlogits, &normed, Target { output, ..sink.target(self.weight.0) });
         }
         cross_entropy::sum(rec, &losses, sum, scale, output);
         if !self.tied {

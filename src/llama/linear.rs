@@ -36,7 +36,7 @@ impl Linear<'_> {
         x: &Tensor,
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
-        matmul::tn(rec, dy, x, self.0.gradient(), sink.output);
+        matmul::weight_gradient(rec, dy, x, sink.target(self.0));
         sink.whole(rec, self.0)
     }
 }

@@ -30,7 +30,7 @@ pub fn record_micro_step(
     on_gradient: &mut OnGradient<'_>,
 ) -> Result<()> {
     let blocks = Blocks::of(llama);
-    let mut sink = GradientSink { output, on_gradient };
+    let mut sink = GradientSink { output, loss_scale: None, on_gradient };
     let (normed, kept) = blocks.forward(rec, &inputs.tokens.ids, |_| inputs.context());
     let loss = Loss { targets: &inputs.targets, sum: loss, scale, output };
     let dnormed = blocks.head.loss_and_gradient(rec, &normed, loss, &mut sink)?;

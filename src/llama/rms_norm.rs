@@ -6,7 +6,7 @@ use super::parameters::Parameter;
 use crate::Result;
 use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::Output;
-use crate::kernels::rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
+use crate::kernels::rms_norm::{InputGradient, add_rms_norm, rms_norm, rms_norm_backward};
 
 /// y = x · rsqrt(mean(x²) + eps) · weight, row by row.
 #[derive(Clone, Copy)]
@@ -50,8 +50,8 @@ impl RmsNorm<'_> {
         dx: (&Tensor, Output),
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
-        let dweight = (self.weight.gradient(), sink.output);
-        rms_norm_backward(rec, x, &self.weight.weight, dnormed, dx, dweight, self.eps);
+        let dx = InputGradient { tensor: dx.0, output: dx.1, copy: None };
+        rms_norm_backward(rec, x, &self.weight.weight, dnormed, dx, sink.target(self.weight), self.eps);
         sink.whole(rec, self.weight)
     }
 

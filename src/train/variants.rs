@@ -10,8 +10,8 @@ use super::recording::record_training;
 use crate::checkpoint::write_atomic;
 use crate::config::RunConfig;
 use crate::gpu::{Class, DType, Due, Gpu, Profile, Recorder};
-use crate::kernels::matmul::{self, Product, Variant};
-use crate::kernels::{Output, random};
+use crate::kernels::matmul::{self, Numbers, Product, Variant};
+use crate::kernels::{Output, Target, random};
 use crate::{Error, Result};
 
 /// Seconds of measuring after which no other product is begun; the one at hand is finished.
@@ -22,6 +22,8 @@ const LEAST_GAIN: f64 = 1.03;
 const LEAST_FLOPS: u64 = 100_000_000;
 /// Largest difference of two variants' results, over the root mean square: sums of halves come to 6e-5 at most.
 const AGREEMENT: f64 = 3e-4;
+/// The same of results in half precision: of numbers up to four times the root mean square the last of 11 bits.
+const HALF_AGREEMENT: f64 = 4e-3;
 
 /// What became of the products of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -190,12 +192,13 @@ pub fn variants_of_run(folder: &Path) -> Result<Option<BTreeMap<String, String>>
 /// The fastest of several variants that agree; the first, where no other is faster by more than noise.
 async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[Variant]) -> Result<Variant> {
     let mut rec = Recorder::new(profile);
-    let mut tensor = |name: &str, shape: [usize; 2]| {
+    let mut tensor = |name: &str, dtype: DType, shape: [usize; 2]| {
         let shape = [&[product.matrices], &shape[..]].concat();
-        rec.persistent(Class::Scratch, DType::F32, name, &shape)
+        rec.persistent(Class::Scratch, dtype, name, &shape)
     };
-    let operands = product.layout.operands(product.mnk).map(|shape| tensor("operand", shape));
-    let y = tensor("product", [product.mnk[0], product.mnk[1]]);
+    let ([a, b], [type_a, type_b, type_y]) = (product.layout.operands(product.mnk), product.numbers.dtypes(product.layout));
+    let operands = [tensor("operand", type_a, a), tensor("operand", type_b, b)];
+    let y = tensor("product", type_y, [product.mnk[0], product.mnk[1]]);
     let step = rec.persistent(Class::Scratch, DType::U32, "step", &[4]);
     rec.begin("operands");
     for (stream, operand) in (1..).zip(&operands) {
@@ -203,7 +206,7 @@ async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[
     }
     for variant in candidates {
         rec.begin(variant.to_string());
-        matmul::record(&mut rec, product, *variant, [&operands[0], &operands[1]], &y, Output::Write);
+        matmul::record(&mut rec, product, *variant, [&operands[0], &operands[1]], Target::new(&y, Output::Write));
     }
     let workspace = rec.allocate(gpu).await?;
     workspace.run(gpu, &["operands"]);
@@ -215,15 +218,16 @@ async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[
     for variant in candidates {
         let plan = variant.to_string();
         workspace.run(gpu, &[&plan]);
-        let mut found: Vec<f32> = workspace.read(gpu, &ends[0]).await?;
-        found.extend(workspace.read::<f32>(gpu, &ends[1]).await?);
+        let mut found = workspace.read_numbers(gpu, &ends[0]).await?;
+        found.extend(workspace.read_numbers(gpu, &ends[1]).await?);
         if expected.is_empty() {
             expected.clone_from(&found);
         }
         let square = |x: f32| f64::from(x).powi(2);
         let rms = (expected.iter().map(|&x| square(x)).sum::<f64>() / expected.len() as f64).sqrt();
+        let agreement = if product.numbers == Numbers::Half { HALF_AGREEMENT } else { AGREEMENT };
         let mut differences = expected.iter().zip(&found).map(|(a, b)| f64::from((a - b).abs()));
-        if let Some(worst) = differences.find(|difference| difference.is_nan() || *difference > AGREEMENT * rms) {
+        if let Some(worst) = differences.find(|difference| difference.is_nan() || *difference > agreement * rms) {
             let what = product.what(profile);
             return Err(Error::Gpu(format!(
                 "{}: {what} by {plan} differs from {} by {worst:.1e} where numbers are {rms:.1e}: please report it, and set \

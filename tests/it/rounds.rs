@@ -106,7 +106,8 @@ fn rounds(info: &DispatchInfo) -> u64 {
         "whole_factor" => 2 * share(c("BLOCKS")) + 2 * reduction(),
         "whole_partial" => 2 * share(c("BLOCK")) + 2 * reduction(),
         file => {
-            let code = info.kernel.source.lines().filter_map(|line| line.split("//").next());
+            let source = info.kernel.source();
+            let code = source.lines().filter_map(|line| line.split("//").next());
             let loops =
                 code.filter(|line| ["for (", "while ", "loop {"].iter().any(|word| line.contains(word))).count();
             assert_eq!(loops, 0, "shaders/{file}.wgsl has loops: how many rounds does a lane make?");

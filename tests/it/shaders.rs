@@ -8,8 +8,9 @@ use std::sync::LazyLock;
 
 use multinorm::config::{Pass, Role, optimizer_names};
 use multinorm::gpu::{Access, Binding, Class, DType, Kernel, Need, Profile, Recorder, Tensor, Touch};
-use multinorm::kernels;
-use multinorm::kernels::matmul::{self, Layout, Product, Variant};
+use multinorm::kernels::{self, Output, Target};
+use multinorm::kernels::matmul::{self, Layout, Numbers, Product, Variant};
+use multinorm::kernels::rms_norm::InputGradient;
 use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
 use multinorm::optim::{Group, Iterate, Perturbed, StepTensors, Update};
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
@@ -40,6 +41,10 @@ fn every_use() -> Vec<Recorder> {
     for form in FORMS {
         let subgroups = Profile { min_subgroup_lanes: Some(8), ..web_profile(form) };
         all.push(record_all(Recorder::new(&subgroups)));
+        for min_subgroup_lanes in [None, Some(8)] {
+            let half = Profile { min_subgroup_lanes, f16: true, ..web_profile(form) };
+            all.push(record_activations(Recorder::new(&half)));
+        }
     }
     all.push(record_variants(Recorder::new(&everything())));
     all.push(record_ceilings(Recorder::new(&everything())));
@@ -50,15 +55,18 @@ fn every_use() -> Vec<Recorder> {
 fn record_variants(mut rec: Recorder) -> Recorder {
     rec.begin("all");
     for layout in Layout::ALL {
-        for (mnk, parts) in [([16, 16, 16], 1), ([16, 16, 48], 3), ([5, 5, 5], 1), ([1, 16, 16], 1)] {
+        for (mnk, parts) in [([16, 16, 16], 1), ([16, 16, 144], 2), ([16, 16, 150], 2), ([5, 5, 5], 1), ([1, 16, 16], 1)] {
             let [m, n, _] = mnk;
-            let product = Product { layout, mnk, matrices: 1 };
-            let [a, b] = layout.operands(mnk);
-            let [a, b, y] = [a, b, [m, n]].map(|shape| tensor(&mut rec, &shape));
-            for tile in matmul::tiles(&rec.profile, &product) {
-                let variant = Variant { tile, parts: if tile.splits { parts } else { 1 } };
-                for output in OUTPUTS {
-                    matmul::record(&mut rec, &product, variant, [&a, &b], &y, output);
+            for numbers in [Numbers::Single, Numbers::Half] {
+                let product = Product { layout, mnk, matrices: 1, numbers };
+                let ([a, b], [type_a, type_b, type_y]) = (layout.operands(mnk), numbers.dtypes(layout));
+                let [a, b, y] = [(type_a, a), (type_b, b), (type_y, [m, n])]
+                    .map(|(dtype, shape)| rec.persistent(Class::Scratch, dtype, "any", &shape));
+                for tile in matmul::tiles(&rec.profile, &product) {
+                    let variant = Variant { tile, parts: if tile.splits { parts } else { 1 } };
+                    for output in OUTPUTS {
+                        matmul::record(&mut rec, &product, variant, [&a, &b], Target::new(&y, output));
+                    }
                 }
             }
         }
@@ -89,6 +97,28 @@ fn record_all(mut rec: Recorder) -> Recorder {
     rec
 }
 
+/// What there is in half precision, beside the same in single.
+fn record_activations(mut rec: Recorder) -> Recorder {
+    rec.begin("all");
+    for cols in [16, 5, 1376, 1373] {
+        record_rows(&mut rec, 7, cols);
+    }
+    record_attention(&mut rec);
+    let step = rec.persistent(Class::Scratch, DType::U32, "step", &[4]);
+    let numbers = tensor_in(&mut rec, DType::F16, &[16]);
+    kernels::random::gaussian(&mut rec, &numbers, &step, 1.0, 1, 1);
+    rec
+}
+
+/// An adapter's half precision, where it has it: what is recorded in single precision beside it is so everywhere.
+fn types(rec: &Recorder) -> &'static [DType] {
+    if rec.profile.f16 { &[DType::F32, DType::F16] } else { &[DType::F32] }
+}
+
+fn tensor_in(rec: &mut Recorder, dtype: DType, shape: &[usize]) -> Tensor {
+    rec.persistent(Class::Scratch, dtype, "any", shape)
+}
+
 fn record_layers(rec: &mut Recorder) {
     let [x, y, z] = [(); 3].map(|()| tensor(rec, &[16, 16]));
     let [odd_x, odd_y, odd_z] = [(); 3].map(|()| tensor(rec, &[5, 5]));
@@ -115,20 +145,26 @@ fn record_layers(rec: &mut Recorder) {
 /// What goes through rows of activations or logits.
 fn record_rows(rec: &mut Recorder, rows: usize, cols: usize) {
     use kernels::{cross_entropy, embedding, rms_norm};
-    let [x, y, z, sum] = [(); 4].map(|()| tensor(rec, &[rows, cols]));
+    let [residual, dresidual, sum] = [(); 3].map(|()| tensor(rec, &[rows, cols]));
     let [weight, dweight, loss, losses] = [cols, cols, 1, rows].map(|len| tensor(rec, &[len]));
     let tokens = embedding::TokenBatch::new(rec, rows);
-    kernels::fill::fill(rec, &y, 0.5);
-    kernels::swiglu::swiglu(rec, &x, &y, &z);
-    kernels::swiglu::swiglu_backward(rec, &x, &y, &z);
-    rms_norm::rms_norm(rec, &x, &weight, &y, 1e-5);
-    rms_norm::add_rms_norm(rec, &x, &z, &weight, &sum, &y, 1e-5);
-    embedding::embedding(rec, &tokens.ids, &x, &y);
-    embedding::embedding_backward(rec, &tokens, &y, &x);
-    cross_entropy::losses(rec, &x, &tokens.ids, &losses);
-    cross_entropy::losses_and_gradient(rec, &x, &tokens.ids, &losses, 0.1);
+    kernels::fill::fill(rec, &sum, 0.5);
+    embedding::embedding(rec, &tokens.ids, &sum, &residual);
+    embedding::embedding_backward(rec, &tokens, &residual, Target::new(&sum, Output::Accumulate));
+    for &dtype in types(rec) {
+        let [x, y, z] = [(); 3].map(|()| tensor_in(rec, dtype, &[rows, cols]));
+        kernels::swiglu::swiglu(rec, &x, &y, &z);
+        kernels::swiglu::swiglu_backward(rec, &x, &y, &z);
+        rms_norm::rms_norm(rec, &residual, &weight, &y, 1e-5);
+        rms_norm::add_rms_norm(rec, &residual, &z, &weight, &sum, &y, 1e-5);
+        cross_entropy::losses(rec, &x, &tokens.ids, &losses);
+        cross_entropy::losses_and_gradient(rec, &x, &tokens.ids, &losses, 0.1, None);
+        for (output, copy) in [(Output::Write, None), (Output::Accumulate, None), (Output::Accumulate, Some(&z))] {
+            let dx = InputGradient { tensor: &dresidual, output, copy };
+            rms_norm::rms_norm_backward(rec, &residual, &weight, &y, dx, Target::new(&dweight, output), 1e-5);
+        }
+    }
     for output in OUTPUTS {
-        rms_norm::rms_norm_backward(rec, &x, &weight, &y, (&z, output), (&dweight, output), 1e-5);
         cross_entropy::sum(rec, &losses, &loss, 0.1, output);
     }
 }
@@ -137,20 +173,26 @@ fn record_attention(rec: &mut Recorder) {
     use kernels::attention::{Cache, Shape, attention, attention_backward, attention_cached, cache_append};
     use kernels::rope::{RopeTables, Turn, rope};
     let tables = RopeTables::new(rec, 70, 6, 10_000.0);
-    let [q, k] = [24, 12].map(|cols| tensor(rec, &[140, cols]));
-    rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Turn::Forward);
+    for &dtype in types(rec) {
+        let [q, k] = [24, 12].map(|cols| tensor_in(rec, dtype, &[140, cols]));
+        rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Turn::Forward);
+    }
     // A size for each number of registers, and for each width of a team.
     for head_dim in [16, 32, 64, 128, 256] {
-        let shape = Shape { batch: 2, seq: 70, heads: 4, kv_heads: 2, head_dim };
-        let [q, out, dout, dq] = [(); 4].map(|()| tensor(rec, &[140, 4 * head_dim]));
-        let [k, v, dk, dv] = [(); 4].map(|()| tensor(rec, &[140, 2 * head_dim]));
-        let lse = tensor(rec, &[140, 4]);
-        attention(rec, [&q, &k, &v], &out, &lse, shape);
-        attention_backward(rec, [&q, &k, &v], &out, &lse, &dout, [&dq, &dk, &dv], shape);
         let tables = RopeTables::new(rec, 70, head_dim, 10_000.0);
-        rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Turn::Forward);
-        rope(rec, [(&dq, 4), (&dk, 2)], &tables, 70, Turn::Backward);
-        let cache = Cache { k: k.clone(), v };
+        for &dtype in types(rec) {
+            let shape = Shape { batch: 2, seq: 70, heads: 4, kv_heads: 2, head_dim };
+            let [q, out, dout, dq] = [(); 4].map(|()| tensor_in(rec, dtype, &[140, 4 * head_dim]));
+            let [k, v, dk, dv] = [(); 4].map(|()| tensor_in(rec, dtype, &[140, 2 * head_dim]));
+            let lse = tensor(rec, &[140, 4]);
+            attention(rec, [&q, &k, &v], &out, &lse, shape);
+            attention_backward(rec, [&q, &k, &v], &out, &lse, &dout, [&dq, &dk, &dv], shape);
+            rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Turn::Forward);
+            rope(rec, [(&dq, 4), (&dk, 2)], &tables, 70, Turn::Backward);
+        }
+        let shape = Shape { batch: 1, seq: 1, heads: 4, kv_heads: 2, head_dim };
+        let [k, v] = [(); 2].map(|()| tensor(rec, &[140, 2 * head_dim]));
+        let cache = Cache { k, v };
         let (one, token) = (tensor(rec, &[1, 4 * head_dim]), tensor(rec, &[1, 2 * head_dim]));
         let one_out = tensor(rec, &[1, 4 * head_dim]);
         cache_append(rec, &token, &tables.start, &cache.k);
@@ -318,7 +360,7 @@ fn validated_with(name: &str, source: &str, capabilities: Capabilities) -> (Modu
 }
 
 fn validated(kernel: &Kernel) -> (Module, ModuleInfo) {
-    validated_with(kernel.name, kernel.source, capabilities(kernel))
+    validated_with(kernel.name, &kernel.source(), capabilities(kernel))
 }
 
 /// Runs `check` on every use, as the module it becomes once the constants are in.
@@ -346,7 +388,13 @@ fn a_kernels_source_is_its_file_and_then_libraries() {
     let (files, libraries) = (wgsl_files(&folder()), wgsl_files(&folder().join("lib")));
     let mut used = BTreeSet::new();
     for kernel in all_kernels() {
-        let mut rest = kernel.source.strip_prefix(files[kernel.file].as_str());
+        let source = kernel.source();
+        let own = &source[source.find(files[kernel.file].as_str()).expect("its own file")..];
+        let enabled = &source[..source.len() - own.len()];
+        assert!(enabled.split_terminator("; ").all(|line| line.starts_with("enable ")), "{}: {enabled}", kernel.name);
+        let types: String = kernel.types.iter().map(|(name, ty)| format!("\nalias {name} = {ty};\n")).collect();
+        let texts = own.strip_suffix(types.as_str());
+        let mut rest = texts.and_then(|texts| texts.strip_prefix(files[kernel.file].as_str()));
         while let Some(text) = rest.filter(|text| !text.is_empty()) {
             let library = libraries.iter().find(|(_, library)| text[1..].starts_with(library.as_str()));
             rest = library.map(|(name, library)| {
@@ -372,13 +420,14 @@ fn what_a_page_carries_of_a_kernel_means_the_same() {
         Kernel::new(name, source).bindings().map(|binding| Binding { shape: "", ..binding }).collect::<Vec<_>>()
     };
     for kernel in all_kernels() {
-        let mut stripped = vec![0; multinorm::gpu::strip(kernel.source.as_bytes(), &mut [])];
-        multinorm::gpu::strip(kernel.source.as_bytes(), &mut stripped);
+        let source: &'static str = kernel.source().leak();
+        let mut stripped = vec![0; multinorm::gpu::strip(source.as_bytes(), &mut [])];
+        multinorm::gpu::strip(source.as_bytes(), &mut stripped);
         let stripped: &'static str = String::from_utf8(stripped).unwrap().leak();
-        assert!(!stripped.contains("//") && stripped.len() < kernel.source.len(), "{}", kernel.name);
-        assert_eq!(touched(kernel.file, stripped), touched(kernel.file, kernel.source), "{}", kernel.name);
+        assert!(!stripped.contains("//") && stripped.len() < source.len(), "{}", kernel.name);
+        assert_eq!(touched(kernel.file, stripped), touched(kernel.file, source), "{}", kernel.name);
         let one = EVERY_USE.iter().find(|(used, _)| *used == kernel).expect("every kernel is used");
-        assert!(words(stripped, one) == words(kernel.source, one), "{}", kernel.name);
+        assert!(words(stripped, one) == words(source, one), "{}", kernel.name);
     }
 }
 
@@ -514,11 +563,9 @@ fn libraries_have_neither_bindings_nor_entry_points() {
 
 #[test]
 fn the_launchers_use_every_registered_kernel() {
-    let used: Vec<(&str, &str)> = EVERY_USE.iter().map(|(kernel, _)| (kernel.name, kernel.source)).collect();
     for kernel in all_kernels() {
-        let last = kernel.source.lines().last();
-        let found = used.contains(&(kernel.name, kernel.source));
-        assert!(found, "no launcher in every_use() dispatches {} that ends on {last:?}", kernel.name);
+        let used = EVERY_USE.iter().any(|(used, _)| *used == kernel);
+        assert!(used, "no launcher in every_use() dispatches {}", kernel.name);
     }
 }
 

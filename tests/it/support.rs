@@ -6,7 +6,8 @@ use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
 use multinorm::config::{Fira, OptimizerConfig, Rule, RunConfig, RunDefaults};
-use multinorm::gpu::{AdapterChoice, Class, Element, Gpu, GpuOptions, Profile, Recorder, Tensor, Workspace};
+use half::f16;
+use multinorm::gpu::{AdapterChoice, Class, DType, Element, Gpu, GpuOptions, Profile, Recorder, Tensor, Workspace};
 use multinorm::kernels::Output;
 use pollster::block_on;
 use rand_chacha::ChaCha8Rng;
@@ -83,6 +84,15 @@ pub fn full_software_gpu() -> &'static Gpu {
     &FULL
 }
 
+/// A device of each form for each type of activations.
+pub fn devices_and_types() -> [(&'static Gpu, DType); 4] {
+    let full = [full_software_gpu(), full_gpu()];
+    assert!(full.iter().all(|gpu| gpu.profile.f16), "the tests of half precision want an adapter with shader-f16");
+    let [software, tiles] = FORMS.map(|form| (gpu(form), DType::F32));
+    let [software_half, tiles_half] = full.map(|gpu| (gpu, DType::F16));
+    [software, tiles, software_half, tiles_half]
+}
+
 /// Another device of a form, with time stamps: an optional feature, without which what is timed cannot be tested.
 pub fn timed_gpu(form: Form) -> Arc<Gpu> {
     let gpu = open(form, false);
@@ -152,6 +162,35 @@ impl Case {
         tensor
     }
 
+    /// A tensor of numbers of this type, and what the type makes of these.
+    pub fn numbers(&mut self, dtype: DType, shape: &[usize], values: &[f32]) -> (Tensor, Vec<f64>) {
+        match dtype {
+            DType::F16 => {
+                let rounded: Vec<f16> = values.iter().map(|&x| f16::from_f32(x)).collect();
+                (self.input(shape, &rounded), rounded.into_iter().map(f64::from).collect())
+            }
+            _ => (self.input(shape, values), widen(values)),
+        }
+    }
+
+    /// A tensor of random elements of this type, and those.
+    pub fn random_in(&mut self, dtype: DType, shape: &[usize], seed: u64) -> (Tensor, Vec<f64>) {
+        self.numbers(dtype, shape, &random(shape.iter().product(), seed))
+    }
+
+    /// As [`Case::output`], of this type.
+    pub fn output_in(&mut self, dtype: DType, shape: &[usize]) -> Tensor {
+        self.numbers(dtype, shape, &vec![f32::NAN; shape.iter().product()]).0
+    }
+
+    /// As [`Case::target`], of this type.
+    pub fn target_in(&mut self, dtype: DType, shape: &[usize], output: Output, seed: u64) -> (Tensor, Vec<f64>) {
+        match output {
+            Output::Write => (self.output_in(dtype, shape), vec![0.0; shape.iter().product()]),
+            Output::Accumulate => self.random_in(dtype, shape, seed),
+        }
+    }
+
     /// A tensor of random elements, and those.
     pub fn random(&mut self, shape: &[usize], seed: u64) -> (Tensor, Vec<f64>) {
         let values = random(shape.iter().product(), seed);
@@ -199,9 +238,10 @@ impl Done {
         self.workspace.write(self.gpu, tensor, values);
     }
 
-    /// A tensor's elements now.
+    /// A tensor's elements now, of whatever precision.
     pub fn read(&self, tensor: &Tensor) -> Vec<f32> {
-        self.read_as(tensor)
+        let values = block_on(self.workspace.read_numbers(self.gpu, tensor));
+        values.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The same of another type.
@@ -214,11 +254,18 @@ impl Done {
 /// Every element of `got` within `tolerance` of `want`, relative to the root mean square of `want`; zeros are exact.
 #[track_caller]
 pub fn assert_close(what: impl Display, got: &[f32], want: &[f64], tolerance: f64) {
+    assert_close_in(DType::F32, what, got, want, tolerance);
+}
+
+/// The same of numbers that were rounded to this type: each may be off by its own rounding as well.
+#[track_caller]
+pub fn assert_close_in(dtype: DType, what: impl Display, got: &[f32], want: &[f64], tolerance: f64) {
     assert_eq!(got.len(), want.len(), "{what}: lengths");
     let rms = (want.iter().map(|x| x * x).sum::<f64>() / want.len() as f64).sqrt();
+    let rounding = |x: f64| if dtype == DType::F16 { rounding_to_half(x) } else { 0.0 };
     let error = |i: usize| {
-        let error = (f64::from(got[i]) - want[i]).abs();
-        if error.is_nan() { f64::INFINITY } else { error }
+        let error = ((f64::from(got[i]) - want[i]).abs() - rounding(want[i])).max(0.0);
+        if (f64::from(got[i]) - want[i]).is_nan() { f64::INFINITY } else { error }
     };
     let worst = (0..got.len()).max_by(|&a, &b| error(a).total_cmp(&error(b))).expect("elements");
     // With --nocapture: the measurement from which a tolerance is chosen.
@@ -232,6 +279,12 @@ pub fn assert_close(what: impl Display, got: &[f32], want: &[f64], tolerance: f6
         want[worst],
         error(worst),
     );
+}
+
+/// By how much a number moves at most where it is rounded to half precision: half a step of 11 bits, and of numbers below
+/// 2^-14 half of what all of them are multiples of.
+pub fn rounding_to_half(x: f64) -> f64 {
+    (x.abs() * 2.0_f64.powi(-11)).max(2.0_f64.powi(-25))
 }
 
 /// How much of the full colour a heat map's pixel has, below 0 for the colour of negative numbers.

@@ -5,7 +5,8 @@ use std::fs;
 
 use multinorm::config::{RunConfig, RunDefaults};
 use multinorm::gpu::{Class, DType, Gpu, Profile, Recorder};
-use multinorm::kernels::matmul::{self, Layout, Product, Variant, candidates, select};
+use multinorm::kernels::matmul::{self, Layout, Numbers, Product, Variant, candidates, select};
+use multinorm::kernels::{Output, Target};
 use multinorm::train::{
     keep_variants_of_run, kept_variants, measure_variants, measure_variants_within, record_training, variants_of_run,
 };
@@ -86,7 +87,7 @@ fn variants_are_measured_once_and_kept() {
 }
 
 fn product() -> Product {
-    Product { layout: Layout::Nt, mnk: [1024, 1024, 64], matrices: 1 }
+    Product { layout: Layout::Nt, mnk: [1024, 1024, 64], matrices: 1, numbers: Numbers::Single }
 }
 
 #[test]
@@ -153,7 +154,7 @@ fn runs_that_do_not_fit_are_not_measured() {
 fn words_of_products_and_variants_are_read_as_they_are_written() {
     let profile = Profile { splits_f32: true, ..Profile::webgpu_default() };
     for layout in Layout::ALL {
-        let product = Product { layout, mnk: [16384, 512, 1376], matrices: 3 };
+        let product = Product { layout, mnk: [16384, 512, 1376], matrices: 3, numbers: Numbers::Single };
         assert_eq!(Product::of_words(&product.what(&profile)), Some((product, true)));
     }
     assert_eq!(Product::of_words("attention forward"), None);
@@ -172,7 +173,7 @@ fn candidates_serve_and_the_first_is_the_one_by_rule() {
     for profile in [&gpu, &units] {
         for mnk in [[16384, 512, 512], [512, 512, 16384], [127, 509, 251], [128, 576, 576], [64, 64, 64]] {
             for layout in Layout::ALL {
-                let product = Product { layout, mnk, matrices: 1 };
+                let product = Product { layout, mnk, matrices: 1, numbers: Numbers::Single };
                 let all = candidates(profile, &product);
                 assert_eq!(all[0], select(profile, &product), "{product:?}");
                 let mut rec = Recorder::new(profile);
@@ -180,12 +181,12 @@ fn candidates_serve_and_the_first_is_the_one_by_rule() {
                 let y = rec.persistent(Class::Scratch, DType::F32, "y", &mnk[..2]);
                 for (number, variant) in all.iter().enumerate() {
                     rec.begin(number.to_string());
-                    matmul::record(&mut rec, &product, *variant, [&a, &b], &y, multinorm::kernels::Output::Write);
+                    matmul::record(&mut rec, &product, *variant, [&a, &b], Target::new(&y, Output::Write));
                 }
             }
         }
     }
-    let large = Product { layout: Layout::Nt, mnk: [16384, 512, 512], matrices: 1 };
+    let large = Product { layout: Layout::Nt, mnk: [16384, 512, 512], matrices: 1, numbers: Numbers::Single };
     assert!(candidates(&units, &large).len() >= 3, "{:?}", candidates(&units, &large));
     let without_parts = Variant { tile: &matmul::TILE_32, parts: 1 };
     assert!(!candidates(&gpu, &large).contains(&without_parts), "{:?}", candidates(&gpu, &large));

@@ -1,9 +1,10 @@
 //! Matrix products in the three layouts of training, at the sizes of a model: sampled entries against f64, then times.
 
+use half::f16;
 use multinorm::config::RunConfig;
 use multinorm::gpu::{Class, DType, Due, Gpu, Need, Profile, Recorder, Tensor};
 use multinorm::kernels::Output;
-use multinorm::kernels::matmul::{self, Layout};
+use multinorm::kernels::matmul::{self, Layout, Numbers};
 use multinorm::train::record_training;
 use multinorm::{Error, Result};
 use serde::Serialize;
@@ -15,6 +16,8 @@ use super::steady_secs;
 const SAMPLES: usize = 256;
 /// Largest difference over the root mean square that a product in f32 may have: plain halves make 7e-4.
 const TOLERANCE: f64 = 1e-4;
+/// The same in half precision, whose results are rounded to 11 bits: of numbers up to four times the root mean square.
+const HALF_TOLERANCE: f64 = 4e-3;
 
 /// A product that was right, and how long it takes.
 #[derive(Serialize)]
@@ -57,7 +60,7 @@ pub type Asked = (matmul::Product, bool);
 ///
 /// Errors: settings that cannot be recorded.
 pub fn of_run(config: &RunConfig, profile: &Profile) -> Result<Vec<Asked>> {
-    let one = |layout, mnk| (matmul::Product { layout, mnk, matrices: 1 }, false);
+    let one = |layout, mnk| (matmul::Product { layout, mnk, matrices: 1, numbers: Numbers::Single }, false);
     let shapes = [[512; 3], [509, 251, 127]].into_iter();
     let mut products: Vec<Asked> = shapes.flat_map(|mnk| Layout::ALL.map(|layout| one(layout, mnk))).collect();
     let recorder = record_training(config, profile)?.recorder;
@@ -74,8 +77,9 @@ pub fn of_run(config: &RunConfig, profile: &Profile) -> Result<Vec<Asked>> {
 fn recorded(gpu: &Gpu, &(product, high): &Asked) -> (Recorder, [Tensor; 3]) {
     let mut rec = Recorder::new(&Profile { splits_f32: high, ..gpu.profile.clone() });
     let matmul::Product { layout, mnk, .. } = product;
-    let [a, b] = layout.operands(mnk).map(|shape| rec.persistent(Class::Scratch, DType::F32, "operand", &shape));
-    let y = rec.persistent(Class::Scratch, DType::F32, "product", &mnk[..2]);
+    let ([a, b], [type_a, type_b, type_y]) = (layout.operands(mnk), product.numbers.dtypes(layout));
+    let mut tensor = |dtype, shape: &[usize]| rec.persistent(Class::Scratch, dtype, "matrix", shape);
+    let [a, b, y] = [tensor(type_a, &a), tensor(type_b, &b), tensor(type_y, &mnk[..2])];
     rec.begin("product");
     matmul::product(&mut rec, layout, [&a, &b], &y, Output::Write);
     (rec, [a, b, y])
@@ -102,11 +106,15 @@ pub async fn measure(gpu: &Gpu, ceilings: &Ceilings, asked: &Asked, budget_secs:
     let workspace = rec.allocate(gpu).await?;
     let values =
         |len: usize, step: usize| -> Vec<f32> { (0..len).map(|i| ((i * step) % 61) as f32 / 30.0 - 1.0).collect() };
-    let (a_values, b_values) = (values(a.len(), 7919), values(b.len(), 104_729));
-    workspace.write(gpu, &a, &a_values);
-    workspace.write(gpu, &b, &b_values);
+    let rounded = |tensor: &Tensor, step: usize| -> Vec<f32> {
+        let values = values(tensor.len(), step);
+        if tensor.dtype == DType::F16 { values.into_iter().map(|x| f16::from_f32(x).into()).collect() } else { values }
+    };
+    let (a_values, b_values) = (rounded(&a, 7919), rounded(&b, 104_729));
+    workspace.write_numbers(gpu, &a, &a_values);
+    workspace.write_numbers(gpu, &b, &b_values);
     workspace.run(gpu, &["product"]);
-    let got: Vec<f32> = workspace.read(gpu, &y).await?;
+    let got = workspace.read_numbers(gpu, &y).await?;
     let (mut worst, mut squares) = (0.0_f64, 0.0);
     let samples = SAMPLES.min(got.len());
     for sample in 0..samples {
@@ -119,7 +127,7 @@ pub async fn measure(gpu: &Gpu, ceilings: &Ceilings, asked: &Asked, budget_secs:
         squares += want * want;
     }
     let error = worst / (squares / samples as f64).sqrt();
-    if error > TOLERANCE {
+    if error > if asked.0.numbers == Numbers::Half { HALF_TOLERANCE } else { TOLERANCE } {
         let name = name(layout);
         return Err(Error::Gpu(format!("{name} {mnk:?} differs from f64 by {error:.1e}: nothing is timed")));
     }

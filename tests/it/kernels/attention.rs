@@ -1,14 +1,20 @@
-use multinorm::gpu::Gpu;
+use std::sync::LazyLock;
+
+use multinorm::gpu::{DType, Gpu};
 use multinorm::kernels::attention::{self, Cache, Shape};
 use multinorm::kernels::rope::{RopeTables, Turn, rope};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, Form, assert_close, full_gpu, full_software_gpu, gpu, random, widen};
+use crate::support::{
+    Case, FORMS, Form, assert_close, assert_close_in, full_gpu, full_software_gpu, gpu, own_gpu, random, widen,
+};
 
 /// Softmax of scores some units apart; the worst seen is 8.4e-6.
 const TOLERANCE: f64 = 3e-5;
 /// Differences of such; the worst seen is 1.7e-5.
 const GRADIENT_TOLERANCE: f64 = 6e-5;
+/// The same of an output that was rounded to 11 bits before the gradient reads it; the worst seen is 3.5e-3.
+const HALF_GRADIENT_TOLERANCE: f64 = 1e-2;
 /// Both over thousands of keys, where most numbers are near zero and the root mean square with them; the worst seen are
 /// 2.2e-5 and 2.3e-4.
 const LONG_TOLERANCES: [f64; 2] = [1e-4, 1e-3];
@@ -31,6 +37,18 @@ fn devices() -> [&'static Gpu; 4] {
     [gpu(Form::Software), gpu(Form::Gpu), full, full_software_gpu()]
 }
 
+/// A device with half precision, whose teams sum through workgroup memory.
+fn without_subgroups(software: bool) -> &'static Gpu {
+    static PLAIN: LazyLock<[Gpu; 2]> = LazyLock::new(|| {
+        [Form::Gpu, Form::Software].map(|form| {
+            let mut gpu = own_gpu(form);
+            (gpu.profile.min_subgroup_lanes, gpu.profile.subgroup_lanes) = (None, None);
+            gpu
+        })
+    });
+    &PLAIN[usize::from(software)]
+}
+
 /// Those of them whose teams work on tiles.
 fn team_devices() -> [&'static Gpu; 3] {
     let [_, shared, backward, shuffled] = devices();
@@ -38,35 +56,40 @@ fn team_devices() -> [&'static Gpu; 3] {
 }
 
 fn check(gpu: &'static Gpu, shape: Shape) {
+    check_in(DType::F32, gpu, shape);
+}
+
+fn check_in(dtype: DType, gpu: &'static Gpu, shape: Shape) {
     let n = shape.batch * shape.seq;
     let (q_shape, kv_shape) = ([n, shape.heads * shape.head_dim], [n, shape.kv_heads * shape.head_dim]);
-    let q_values = queries(q_shape[0] * q_shape[1]);
     let mut case = Case::on(gpu);
-    let q = case.input(&q_shape, &q_values);
-    let (k, k_values) = case.random(&kv_shape, 2);
-    let (v, v_values) = case.random(&kv_shape, 3);
-    let (dout, dout_values) = case.random(&q_shape, 4);
-    let (out, lse) = (case.output(&q_shape), case.output(&[n, shape.heads]));
-    let [dq, dk, dv] = [q_shape, kv_shape, kv_shape].map(|shape| case.output(&shape));
+    let (q, q_values) = case.numbers(dtype, &q_shape, &queries(q_shape[0] * q_shape[1]));
+    let (k, k_values) = case.random_in(dtype, &kv_shape, 2);
+    let (v, v_values) = case.random_in(dtype, &kv_shape, 3);
+    let (dout, dout_values) = case.random_in(dtype, &q_shape, 4);
+    let (out, lse) = (case.output_in(dtype, &q_shape), case.output(&[n, shape.heads]));
+    let [dq, dk, dv] = [q_shape, kv_shape, kv_shape].map(|shape| case.output_in(dtype, &shape));
     attention::attention(&mut case.rec, [&q, &k, &v], &out, &lse, shape);
     attention::attention_backward(&mut case.rec, [&q, &k, &v], &out, &lse, &dout, [&dq, &dk, &dv], shape);
     let done = case.run();
 
-    let (q_values, sizes) = (widen(&q_values), reference_shape(shape));
-    let what = |name: &str| format!("{:?} {name} {shape:?}", attention::select(&gpu.profile, &shape));
+    let sizes = reference_shape(shape);
+    let what = |name: &str| format!("{dtype:?} {:?} {name} {shape:?}", attention::select(&gpu.profile, &shape, dtype));
+    // The gradient of a score subtracts what the output has in memory, which was rounded: by so much at most, weighed by dout.
+    let rounded = if dtype == DType::F16 { HALF_GRADIENT_TOLERANCE } else { GRADIENT_TOLERANCE };
     let (want_out, want_lse) = reference::attention::forward(&q_values, &k_values, &v_values, sizes);
-    assert_close(what("out"), &done.read(&out), &want_out, TOLERANCE);
+    assert_close_in(dtype, what("out"), &done.read(&out), &want_out, TOLERANCE);
     assert_close(what("log-sum-exp"), &done.read(&lse), &want_lse, TOLERANCE);
     let want = reference::attention::backward(&q_values, &k_values, &v_values, &dout_values, sizes);
     // One key alone has no choice: the gradient of its score is zero but for what the two sums of dout·v round.
     if shape.seq > 1 {
-        assert_close(what("dq"), &done.read(&dq), &want.0, GRADIENT_TOLERANCE);
-        assert_close(what("dk"), &done.read(&dk), &want.1, GRADIENT_TOLERANCE);
+        assert_close_in(dtype, what("dq"), &done.read(&dq), &want.0, rounded);
+        assert_close_in(dtype, what("dk"), &done.read(&dk), &want.1, rounded);
     } else {
-        let rounding = 1e-5 * shape.head_dim as f32;
+        let rounding = if dtype == DType::F16 { 1e-2 } else { 1e-5 } * shape.head_dim as f32;
         assert!(done.read(&dq).iter().chain(&done.read(&dk)).all(|x| x.abs() < rounding), "{}", what("dq, dk"));
     }
-    assert_close(what("dv"), &done.read(&dv), &want.2, GRADIENT_TOLERANCE);
+    assert_close_in(dtype, what("dv"), &done.read(&dv), &want.2, GRADIENT_TOLERANCE);
 }
 
 // At and below the 32 and 64 numbers that registers hold.
@@ -74,6 +97,20 @@ fn check(gpu: &'static Gpu, shape: Shape) {
 fn head_sizes_agree_with_the_reference_a_lane_each() {
     for head_dim in [4, 32, 36, 64] {
         check(gpu(Form::Software), Shape { batch: 2, seq: 9, heads: 4, kv_heads: 2, head_dim });
+    }
+}
+
+#[test]
+fn half_precision_agrees_with_the_reference() {
+    for gpu in [full_gpu(), full_software_gpu()] {
+        for (seq, heads, kv_heads, head_dim) in [(1, 2, 1, 8), (37, 4, 2, 20), (70, 6, 1, 64), (33, 2, 2, 128)] {
+            check_in(DType::F16, gpu, Shape { batch: 2, seq, heads, kv_heads, head_dim });
+        }
+    }
+    // Without subgroup operations, as a browser is.
+    for software in [false, true] {
+        let shared = without_subgroups(software);
+        check_in(DType::F16, shared, Shape { batch: 2, seq: 37, heads: 4, kv_heads: 2, head_dim: 64 });
     }
 }
 
@@ -147,7 +184,7 @@ fn check_few_rows(gpu: &'static Gpu, shape: Shape) {
     let done = case.run();
 
     let (q_values, sizes) = (widen(&q_values), reference_shape(shape));
-    let what = |name: &str| format!("{:?} {name} {shape:?}", attention::select(&gpu.profile, &shape));
+    let what = |name: &str| format!("{:?} {name} {shape:?}", attention::select(&gpu.profile, &shape, DType::F32));
     let (out, lse) = (done.read(&out), done.read(&lse));
     let (mut got_out, mut got_lse, mut want_out, mut want_lse) = (vec![], vec![], vec![], vec![]);
     for (row, head) in rows.iter().flat_map(|&row| (0..heads).map(move |head| (row, head))) {
@@ -181,7 +218,7 @@ fn scores_beyond_the_exponential_stay_finite() {
         attention::attention(&mut case.rec, [&q, &k, &v], &out, &lse, shape);
         let done = case.run();
         let want = reference::attention::forward(&widen(&q_values), &k_values, &v_values, reference_shape(shape));
-        let variant = attention::select(&gpu.profile, &shape);
+        let variant = attention::select(&gpu.profile, &shape, DType::F32);
         // A score of 200 has an error of 2e-5 in f32, and so have the weights.
         assert_close(format!("{variant:?} out"), &done.read(&out), &want.0, 2e-4);
         assert_close(format!("{variant:?} log-sum-exp"), &done.read(&lse), &want.1, 2e-6);

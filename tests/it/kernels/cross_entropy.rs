@@ -1,7 +1,8 @@
+use multinorm::gpu::{DType, Gpu};
 use multinorm::kernels::{Output, cross_entropy};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, Form, OUTPUTS, assert_close, random, widen};
+use crate::support::{Case, FORMS, Form, OUTPUTS, assert_close, assert_close_in, devices_and_types, random, widen};
 
 /// Exponentials of logits around 100, where f32 has steps of 8e-6; the worst seen is 1.1e-5.
 const TOLERANCE: f64 = 3e-5;
@@ -34,24 +35,30 @@ fn reference(logits: &[f32], targets: &[u32], vocab: usize) -> (f64, Vec<f64>) {
     (scale * loss, gradient)
 }
 
-fn check(form: Form, targets: &[u32], vocab: usize, output: Output) {
-    let what = |name: &str| format!("{form:?} {name} {output:?}, {} rows of {vocab}", targets.len());
+fn check((gpu, dtype): (&'static Gpu, DType), targets: &[u32], vocab: usize, output: Output) {
+    let what = |name: &str| format!("{dtype:?} {name} {output:?}, {} rows of {vocab}", targets.len());
     let rows = targets.len();
     // Far from zero: an exponential without the maximum taken out would overflow.
     let logits: Vec<f32> = random(rows * vocab, 1).iter().map(|x| 100.0 + 5.0 * x).collect();
-    let mut case = Case::new(form);
+    let mut case = Case::on(gpu);
     let ids = case.input(&[rows], targets);
-    let gradient = case.input(&[rows, vocab], &logits);
+    let (gradient, logits) = case.numbers(dtype, &[rows, vocab], &logits);
+    let logits: Vec<f32> = logits.into_iter().map(|x| x as f32).collect();
     let [losses, losses_alone] = [(); 2].map(|()| case.output(&[rows]));
     let (loss, loss_before) = case.target(&[1], output, 2);
     cross_entropy::losses(&mut case.rec, &gradient, &ids, &losses_alone);
-    cross_entropy::losses_and_gradient(&mut case.rec, &gradient, &ids, &losses, SCALE);
+    // In half precision a loss scale keeps the small ones.
+    let scale = if dtype == DType::F16 { 1024.0 } else { 1.0 };
+    let loss_scale = case.input(&[1], &[scale as f32]);
+    let given = (dtype == DType::F16).then_some(&loss_scale);
+    cross_entropy::losses_and_gradient(&mut case.rec, &gradient, &ids, &losses, SCALE, given);
     cross_entropy::sum(&mut case.rec, &losses, &loss, SCALE, output);
     let done = case.run();
 
     let (want_loss, want_gradient) = reference(&logits, targets, vocab);
     assert_close(what("loss"), &done.read(&loss), &[loss_before[0] + want_loss], TOLERANCE);
-    assert_close(what("gradient"), &done.read(&gradient), &want_gradient, TOLERANCE);
+    let want_gradient: Vec<f64> = want_gradient.into_iter().map(|x| scale * x).collect();
+    assert_close_in(dtype, what("gradient"), &done.read(&gradient), &want_gradient, TOLERANCE);
     let row = |row: usize| reference(&logits[row * vocab..][..vocab], &targets[row..row + 1], vocab).0 / SCALE;
     let want_losses: Vec<f64> = (0..rows).map(row).collect();
     assert_close(what("losses"), &done.read(&losses), &want_losses, TOLERANCE);
@@ -60,13 +67,13 @@ fn check(form: Form, targets: &[u32], vocab: usize, output: Output) {
 
 #[test]
 fn rows_agree_with_the_reference() {
-    for form in FORMS {
+    for device in devices_and_types() {
         // One lane's numbers, several blocks of a workgroup's registers, and vocabularies that vec4s do not span.
         for [rows, vocab] in
             [[1, 1], [1, 5], [7, 13], [65, 131], [131, 515], [67, 64], [5, 1100], [3, 40_004], [3, 9001]]
         {
             for output in OUTPUTS {
-                check(form, &targets(rows, vocab), vocab, output);
+                check(device, &targets(rows, vocab), vocab, output);
             }
         }
     }
@@ -74,9 +81,9 @@ fn rows_agree_with_the_reference() {
 
 #[test]
 fn targets_that_are_all_ignored_count_nothing() {
-    for form in FORMS {
+    for device in devices_and_types() {
         for vocab in [13, 16] {
-            check(form, &[cross_entropy::IGNORE; 7], vocab, Output::Write);
+            check(device, &[cross_entropy::IGNORE; 7], vocab, Output::Write);
         }
     }
 }
@@ -87,7 +94,7 @@ fn one_row(form: Form, logits: &[f32], target: u32) -> ([f32; 2], Vec<f32>) {
     let (ids, row) = (case.input(&[1], &[target]), case.input(&[1, logits.len()], logits));
     let [alone, loss] = [(); 2].map(|()| case.output(&[1]));
     cross_entropy::losses(&mut case.rec, &row, &ids, &alone);
-    cross_entropy::losses_and_gradient(&mut case.rec, &row, &ids, &loss, 1.0);
+    cross_entropy::losses_and_gradient(&mut case.rec, &row, &ids, &loss, 1.0, None);
     let done = case.run();
     ([done.read(&alone)[0], done.read(&loss)[0]], done.read(&row))
 }

@@ -1,3 +1,4 @@
+use multinorm::kernels::{Output, Target};
 use multinorm::kernels::embedding::{self, TokenBatch};
 use multinorm::reference;
 
@@ -35,14 +36,17 @@ fn gradients_add_up_over_repeated_ids() {
             // Rows of ids that do not occur must stay as they are.
             let (dtable, before) = case.random(&[VOCAB, cols], 2);
             let tokens = TokenBatch::new(&mut case.rec, ids.len());
-            embedding::embedding_backward(&mut case.rec, &tokens, &dy, &dtable);
+            let factor = case.input(&[1], &[0.5f32]);
+            let target = Target { factor: Some(&factor), ..Target::new(&dtable, Output::Accumulate) };
+            embedding::embedding_backward(&mut case.rec, &tokens, &dy, target);
             let done = case.allocate();
             let (order, starts) = TokenBatch::sorted(&ids);
             done.write(&tokens.ids, &ids);
             done.write(&tokens.order, &order);
             done.write(&tokens.starts, &starts);
             done.run();
-            let want = sum(&before, &reference::embedding::backward(&ids, &dy_values, VOCAB, cols));
+            let found = reference::embedding::backward(&ids, &dy_values, VOCAB, cols);
+            let want = sum(&before, &found.iter().map(|x| 0.5 * x).collect::<Vec<_>>());
             assert_close(format!("{form:?} {} ids of {cols}", ids.len()), &done.read(&dtable), &want, TOLERANCE);
         }
     }

@@ -1,8 +1,9 @@
 use multinorm::gpu::{Class, DType, Profile, Recorder};
-use multinorm::kernels::matmul::{self, Layout, Product, Variant, select, tiles};
+use multinorm::kernels::Target;
+use multinorm::kernels::matmul::{self, Layout, Numbers, Product, Variant, select, tiles};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, OUTPUTS, assert_close, everything, full_gpu, random, sum, web_profile, widen};
+use crate::support::{Case, FORMS, OUTPUTS, assert_close, assert_close_in, everything, full_gpu, random, sum, web_profile, widen};
 
 /// `[M, N, K]` below, at and beyond blocks of 8 and tiles of 64 and 128, each dimension once no multiple of 4.
 const SHAPES: [[usize; 3]; 13] = [
@@ -35,14 +36,20 @@ fn reference_of(layout: Layout, a: &[f64], b: &[f64], mnk: [usize; 3]) -> Vec<f6
 }
 
 /// Every variant that the profile allows, of one product.
-fn check_variants(new_case: &dyn Fn() -> Case, what: &str, layout: Layout, mnk: [usize; 3], accumulate: bool) {
+fn check_variants(new_case: &dyn Fn() -> Case, what: &str, product: Product, accumulate: bool) {
+    let Product { layout, mnk, numbers, .. } = product;
     let [m, n, _] = mnk;
     let mut case = new_case();
-    let [a_shape, b_shape] = layout.operands(mnk);
-    let (a, a_values) = case.random(&a_shape, 1);
-    let (b, b_values) = case.random(&b_shape, 2);
-    let want = reference_of(layout, &a_values, &b_values, mnk);
-    let product = Product { layout, mnk, matrices: 1 };
+    let ([a_shape, b_shape], [type_a, type_b, type_y]) = (layout.operands(mnk), numbers.dtypes(layout));
+    let (a, a_values) = case.random_in(type_a, &a_shape, 1);
+    let (b, b_values) = case.random_in(type_b, &b_shape, 2);
+    // The gradient of a weight takes a loss scale away again.
+    let is_scaled = numbers == Numbers::Half && layout == Layout::Tn;
+    let factor = case.input(&[1], &[1.0f32 / 64.0]);
+    let mut want = reference_of(layout, &a_values, &b_values, mnk);
+    if is_scaled {
+        want.iter_mut().for_each(|x| *x /= 64.0);
+    }
     let mut checks = Vec::new();
     for tile in tiles(&case.rec.profile, &product) {
         let parts: &[usize] = if tile.splits { &[1, 3] } else { &[1] };
@@ -51,17 +58,18 @@ fn check_variants(new_case: &dyn Fn() -> Case, what: &str, layout: Layout, mnk: 
                 continue; // the sum of the parts is made in vec4s
             }
             for output in if accumulate { &OUTPUTS[..] } else { &OUTPUTS[..1] } {
-                let (y, before) = case.target(&[m, n], *output, 5);
-                matmul::record(&mut case.rec, &product, Variant { tile, parts }, [&a, &b], &y, *output);
+                let (y, before) = case.target_in(type_y, &[m, n], *output, 5);
+                let target = Target { factor: is_scaled.then_some(&factor), ..Target::new(&y, *output) };
+                matmul::record(&mut case.rec, &product, Variant { tile, parts }, [&a, &b], target);
                 let tolerance = if tile == &matmul::UNITS { SPLIT_TOLERANCE } else { TOLERANCE };
-                let what = format!("{what} {layout:?} {tile:?} in {parts}, {output:?}, {mnk:?}");
+                let what = format!("{what} {numbers:?} {layout:?} {tile:?} in {parts}, {output:?}, {mnk:?}");
                 checks.push((what, y, sum(&before, &want), tolerance));
             }
         }
     }
     let done = case.run();
     for (what, y, want, tolerance) in checks {
-        assert_close(what, &done.read(&y), &want, tolerance);
+        assert_close_in(type_y, what, &done.read(&y), &want, tolerance);
     }
 }
 
@@ -73,7 +81,8 @@ fn every_variant_agrees_with_the_reference() {
     {
         for layout in Layout::ALL {
             // The variants are the same whatever the form.
-            check_variants(&|| Case::new(FORMS[0]), "web limits", layout, mnk, accumulate);
+            let product = Product { layout, mnk, matrices: 1, numbers: Numbers::Single };
+            check_variants(&|| Case::new(FORMS[0]), "web limits", product, accumulate);
         }
     }
 }
@@ -82,7 +91,20 @@ fn every_variant_agrees_with_the_reference() {
 fn variants_of_this_adapters_features_agree_with_the_reference() {
     for mnk in [[160, 144, 100], [16, 48, 260]] {
         for layout in Layout::ALL {
-            check_variants(&|| Case::on(full_gpu()), "features", layout, mnk, true);
+            let product = Product { layout, mnk, matrices: 1, numbers: Numbers::Single };
+            check_variants(&|| Case::on(full_gpu()), "features", product, true);
+        }
+    }
+}
+
+#[test]
+fn every_variant_in_half_precision_agrees_with_the_reference() {
+    for (mnk, accumulate) in
+        [([132, 68, 37], true), ([160, 144, 100], true), ([7, 13, 12], false), ([3, 200, 1], false)]
+    {
+        for layout in Layout::ALL {
+            let product = Product { layout, mnk, matrices: 1, numbers: Numbers::Half };
+            check_variants(&|| Case::on(full_gpu()), "half", product, accumulate);
         }
     }
 }
@@ -96,7 +118,7 @@ fn operands_of_every_size_keep_their_digits() {
         let [a_shape, b_shape] = layout.operands(mnk);
         let [a, b] = [(a_shape, 1), (b_shape, 2)].map(|(shape, seed)| random(shape[0] * shape[1], seed));
         let mut case = Case::on(full_gpu());
-        let product = Product { layout, mnk, matrices: 1 };
+        let product = Product { layout, mnk, matrices: 1, numbers: Numbers::Single };
         let mut checks = Vec::new();
         for (of_a, of_b) in [(1e-12, 1e-12), (1e-12, 1.0), (1e-6, 1e12), (1.0, 1.0), (1e12, 1e-12), (1e12, 1e12)] {
             let (a, b) = (scaled(&a, of_a), scaled(&b, of_b));
@@ -105,7 +127,7 @@ fn operands_of_every_size_keep_their_digits() {
             for tile in tiles(&case.rec.profile, &product) {
                 let y = case.output(&[m, n]);
                 let variant = Variant { tile, parts: 1 };
-                matmul::record(&mut case.rec, &product, variant, [&a, &b], &y, OUTPUTS[0]);
+                matmul::record(&mut case.rec, &product, variant, [&a, &b], Target::new(&y, OUTPUTS[0]));
                 let tolerance = if tile == &matmul::UNITS { SPLIT_TOLERANCE } else { TOLERANCE };
                 checks.push((format!("{layout:?} {tile:?} of {of_a:e} and {of_b:e}"), y, want.clone(), tolerance));
             }
@@ -176,7 +198,7 @@ fn the_choice_follows_the_adapter_and_the_shape() {
     let software = web_profile(FORMS[0]);
     let plain = web_profile(FORMS[1]);
     let check = |profile: &Profile, layout, mnk, tile, parts| {
-        let chosen = select(profile, &Product { layout, mnk, matrices: 1 });
+        let chosen = select(profile, &Product { layout, mnk, matrices: 1, numbers: Numbers::Single });
         assert_eq!(chosen, Variant { tile, parts }, "{layout:?} {mnk:?}");
     };
     use Layout::{Nn, Nt, Tn};

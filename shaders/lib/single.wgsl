@@ -1,0 +1,6 @@
+// Activations in memory as they are computed.
+alias Stored = Real;
+
+fn stored(x: Real) -> Stored {
+    return x;
+}
