@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::gpu::MAX_GROUPS;
 use crate::optim::OptimizerConfig;
-use crate::settings::{DataConfig, ModelConfig, ParameterSpec, Section, check, did_you_mean};
+use crate::settings::{DataConfig, ModelConfig, ParameterSpec, Recompute, Section, check, did_you_mean};
 use crate::{Error, Result};
 
 /// One training run, every value resolved.
@@ -75,6 +75,8 @@ pub struct TrainConfig {
     pub max_grad_norm: f64,
     /// Whether each parameter is updated inside the backward pass, so that gradients share the memory of the largest.
     pub fused_update: bool,
+    /// What the backward pass computes again instead of keeping it from the forward pass; the bits stay the same.
+    pub recompute: RecomputePolicy,
     /// Folder of the model, or of the run, whose weights it begins with; without one they are random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_from: Option<String>,
@@ -97,6 +99,33 @@ pub enum MatmulPrecision {
     /// On half-precision matrix units where the adapter has them, each operand as a sum of two halves: errors are 3 to 10
     /// times those of single precision. Elsewhere the same as `highest`.
     High,
+}
+
+/// What the backward pass computes again. A zeroth-order method has none: there it changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecomputePolicy {
+    /// As little as the device has memory for. No adapter tells how much it has: each kind is tried after the one before it
+    /// has found no memory left.
+    Auto,
+    /// Always this.
+    #[serde(untagged)]
+    Always(Recompute),
+}
+
+impl RecomputePolicy {
+    /// What is to be tried, in this order.
+    pub fn kinds(self) -> Vec<Recompute> {
+        match self {
+            Self::Auto => Recompute::ALL.to_vec(),
+            Self::Always(kind) => vec![kind],
+        }
+    }
+
+    fn of_word(word: &str) -> Option<Self> {
+        let kind = Recompute::ALL.into_iter().find(|kind| kind.name() == word);
+        if word == "auto" { Some(Self::Auto) } else { kind.map(Self::Always) }
+    }
 }
 
 /// `[eval]`: when and on how much to evaluate.
@@ -347,6 +376,11 @@ impl TrainConfig {
             measure_variants: section.require("measure_variants")?,
             max_grad_norm: section.require("max_grad_norm")?,
             fused_update: section.require("fused_update")?,
+            recompute: {
+                let word = section.require::<String>("recompute")?;
+                let wrong = || format!("must be none, attention, layer or auto, got `{word}`");
+                RecomputePolicy::of_word(&word).ok_or_else(|| section.error("recompute", wrong()))?
+            },
             init_from: section.get("init_from")?,
         };
         section.finish("unknown key")?;
@@ -414,7 +448,7 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be() {
-        let cases: [(&[&str], &str); 31] = [
+        let cases: [(&[&str], &str); 33] = [
             (&["data.source=[]"], "data.source: must name a text"),
             (&["data.tokenizer=''"], "data.tokenizer: must be bytes, bpe"),
             (&["data.text_field=''"], "data.text_field: must name"),
@@ -437,6 +471,8 @@ mod tests {
                 &["train.float32_matmul_precision=medium"],
                 "--set train.float32_matmul_precision: must be highest or high, got `medium`",
             ),
+            (&["train.recompute=all"], "--set train.recompute: must be none, attention, layer or auto, got `all`"),
+            (&["train.recompute=true"], "--set train.recompute: wants a string, got true"),
             (&["train.max_grad_norm=-1"], "train.max_grad_norm: must be finite and at least 0, got -1"),
             (
                 &["train.fused_update=true", "train.batch_size=8", "train.micro_batch_size=2"],
@@ -494,7 +530,7 @@ mod tests {
     fn a_default_micro_batch_follows_the_batch() {
         for (batch, micro) in [(1, 1), (6, 2), (16, 8)] {
             let mut section = Section::new("train");
-            let text = "steps=1\nmicro_batch_size=8\nsequence_length=1\nseed=0\nprecision='f32'\nfloat32_matmul_precision='high'\nmeasure_variants=true\nmax_grad_norm=0\nfused_update=false";
+            let text = "steps=1\nmicro_batch_size=8\nsequence_length=1\nseed=0\nprecision='f32'\nfloat32_matmul_precision='high'\nmeasure_variants=true\nmax_grad_norm=0\nfused_update=false\nrecompute='auto'";
             for (key, value) in text.parse::<toml::Table>().unwrap() {
                 section.put(key, value, crate::settings::Origin::Defaults);
             }

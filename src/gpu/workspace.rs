@@ -8,7 +8,7 @@ use web_time::Instant;
 
 use super::device::Gpu;
 use super::dtype::Element;
-use super::layout::{BufferLayout, ParamBlocks};
+use super::layout::{BufferLayout, BufferRecord, ParamBlocks};
 use super::ledger::Memory;
 use super::plan::{Dispatch, DispatchInfo, Due};
 use super::recorder::{Choice, Recorder};
@@ -89,13 +89,7 @@ impl Workspace {
         let began = Instant::now();
         let memory = recorder.memory();
         let layout = BufferLayout::of(&recorder.tensors, &recorder.plans);
-        let mut buffers = Vec::with_capacity(layout.buffers.len());
-        for record in &layout.buffers {
-            let mut usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-            usage.set(wgpu::BufferUsages::UNIFORM, record.uniform);
-            usage.set(wgpu::BufferUsages::INDIRECT, record.indirect);
-            buffers.push(create_buffer(gpu, &record.label, record.bytes, usage).await?);
-        }
+        let buffers = create_buffers(gpu, &layout.buffers).await?;
         let spans = vec![Span::since("allocate", began)];
         let began = Instant::now();
         let choices = recorder.choices().clone();
@@ -284,6 +278,25 @@ impl Step {
             Groups::Gated(buffer, offset) => pass.dispatch_workgroups_indirect(buffer, *offset),
         }
     }
+}
+
+/// All buffers of a layout, or the error that names the first that cannot be made, and none.
+async fn create_buffers(gpu: &Gpu, records: &[BufferRecord]) -> Result<Vec<wgpu::Buffer>> {
+    let mut buffers: Vec<wgpu::Buffer> = Vec::with_capacity(records.len());
+    for record in records {
+        let mut usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        usage.set(wgpu::BufferUsages::UNIFORM, record.uniform);
+        usage.set(wgpu::BufferUsages::INDIRECT, record.indirect);
+        match create_buffer(gpu, &record.label, record.bytes, usage).await {
+            Ok(buffer) => buffers.push(buffer),
+            Err(error) => {
+                // A browser would keep them until it collects garbage, and the caller may want to try with less.
+                buffers.iter().for_each(wgpu::Buffer::destroy);
+                return Err(error);
+            }
+        }
+    }
+    Ok(buffers)
 }
 
 /// A buffer, or the error that names it.

@@ -37,7 +37,7 @@ pub(super) struct Context<'a> {
 /// What the backward pass wants; N tokens, C hidden, H heads of D.
 pub(super) struct Saved {
     /// `[N, C]` residual stream before the block.
-    residual: Tensor,
+    pub residual: Tensor,
     /// Queries `[N, H·D]` and keys after the turn, and values.
     qkv: [Tensor; 3],
     /// `[N, H·D]`.
@@ -49,6 +49,12 @@ pub(super) struct Saved {
 impl Attention<'_> {
     /// What is to be added to the residual stream, `[N, C]`.
     pub fn forward(&self, rec: &mut Recorder, stream: &Stream, context: Context<'_>) -> (Tensor, Saved) {
+        let saved = self.forward_saved(rec, stream, context);
+        (self.o.forward(rec, &saved.attended), saved)
+    }
+
+    /// The forward pass without its last product, which the backward pass does not read.
+    pub fn forward_saved(&self, rec: &mut Recorder, stream: &Stream, context: Context<'_>) -> Saved {
         let shape = self.shape(context);
         let [q, k, v] = [self.q, self.k, self.v].map(|projection| projection.forward(rec, &stream.normed));
         rope(rec, [(&q, shape.heads), (&k, shape.kv_heads)], context.rope, context.seq, Turn::Forward);
@@ -68,8 +74,7 @@ impl Attention<'_> {
                 Some(lse)
             }
         };
-        let delta = self.o.forward(rec, &attended);
-        (delta, Saved { residual: stream.residual.clone(), qkv: [q, k, v], attended, lse })
+        Saved { residual: stream.residual.clone(), qkv: [q, k, v], attended, lse }
     }
 
     /// Turns the gradient of the residual stream after the block into that before it, in place.

@@ -32,6 +32,19 @@ pub(super) struct Saved {
 impl FeedForward<'_> {
     /// What is to be added to the residual stream, `[N, C]`.
     pub fn forward(&self, rec: &mut Recorder, stream: &Stream) -> (Tensor, Saved) {
+        let saved = self.forward_saved(rec, stream);
+        let Saved { gate, up, .. } = &saved;
+        let activated = rec.transient(Class::Activations, DType::F32, "activated", &gate.shape);
+        swiglu(rec, gate, up, &activated);
+        let mut delta = self.down.forward(rec, &activated);
+        if let Some(adapters) = &self.adapters {
+            delta = adapters.after_down.forward(rec, &delta);
+        }
+        (delta, saved)
+    }
+
+    /// The forward pass as far as the backward pass reads it.
+    pub fn forward_saved(&self, rec: &mut Recorder, stream: &Stream) -> Saved {
         let normed = &stream.normed;
         let [to_gate, to_up] = match &self.adapters {
             Some(adapters) => [&adapters.before_gate, &adapters.before_up].map(|adapter| adapter.forward(rec, normed)),
@@ -39,13 +52,7 @@ impl FeedForward<'_> {
         };
         let gate = self.gate.forward(rec, &to_gate);
         let up = self.up.forward(rec, &to_up);
-        let activated = rec.transient(Class::Activations, DType::F32, "activated", &gate.shape);
-        swiglu(rec, &gate, &up, &activated);
-        let mut delta = self.down.forward(rec, &activated);
-        if let Some(adapters) = &self.adapters {
-            delta = adapters.after_down.forward(rec, &delta);
-        }
-        (delta, Saved { residual: stream.residual.clone(), gate, up })
+        Saved { residual: stream.residual.clone(), gate, up }
     }
 
     /// Turns the gradient of the residual stream after the block into that before it, in place. Of what was saved, gate and up

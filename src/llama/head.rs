@@ -20,19 +20,20 @@ pub(super) struct Head<'a> {
     pub tied: bool,
 }
 
-/// sum `[1]` (+)= scale · Σ −ln p(target).
-#[derive(Clone, Copy)]
-pub(super) struct Loss<'a> {
-    /// `[N]`.
-    pub targets: &'a Tensor,
+/// What becomes of a micro-batch's loss: sum (+)= scale · Σ −ln p(target).
+#[derive(Clone, Copy, Debug)]
+pub struct Loss<'a> {
+    /// `[1]`.
     pub sum: &'a Tensor,
+    /// One over the tokens of a step makes it their mean.
     pub scale: f64,
+    /// The first micro-batch of a step writes, the others accumulate: the gradients of parameters, too, where there are any.
     pub output: Output,
 }
 
 impl Head<'_> {
-    /// The loss alone.
-    pub fn loss(&self, rec: &mut Recorder, normed: &Tensor, Loss { targets, sum, scale, output }: Loss<'_>) {
+    /// The loss alone, of targets `[N]`.
+    pub fn loss(&self, rec: &mut Recorder, normed: &Tensor, targets: &Tensor, Loss { sum, scale, output }: Loss<'_>) {
         let losses = rec.transient(Class::Activations, DType::F32, "losses", &[normed.shape[0]]);
         for chunk in self.chunks(rec, normed) {
             let [normed, targets, losses] = [normed, targets, &losses].map(|tensor| tensor.rows(chunk.clone()));
@@ -47,7 +48,8 @@ impl Head<'_> {
         &self,
         rec: &mut Recorder,
         normed: &Tensor,
-        Loss { targets, sum, scale, output }: Loss<'_>,
+        targets: &Tensor,
+        Loss { sum, scale, output }: Loss<'_>,
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<Tensor> {
         let losses = rec.transient(Class::Activations, DType::F32, "losses", &[normed.shape[0]]);

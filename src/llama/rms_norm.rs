@@ -32,6 +32,12 @@ impl RmsNorm<'_> {
         normed
     }
 
+    /// The residual stream `[N, C]` with its norm.
+    pub fn stream(&self, rec: &mut Recorder, residual: Tensor) -> Stream {
+        let normed = self.forward(rec, &residual);
+        Stream { residual, normed }
+    }
+
     /// Adds a block's output to the residual stream, and takes the norm of the sum: both in one kernel.
     pub fn add(&self, rec: &mut Recorder, stream: &Stream, delta: &Tensor) -> Stream {
         let shape = &stream.residual.shape;

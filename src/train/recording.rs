@@ -3,12 +3,14 @@
 use super::plan::Plan;
 use super::samples::Watched;
 use crate::Result;
-use crate::config::{MatmulPrecision, RunConfig, TrainConfig};
+use crate::config::{MatmulPrecision, Recompute, RunConfig, TrainConfig};
 use crate::gpu::{Class, DType, Profile, ReadbackRing, Recorder, Tensor};
 use crate::kernels::Output;
 use crate::kernels::norms::{GradientNorms, Place};
 use crate::kernels::zeroth_order::{Stage, TwoPoint, two_point};
-use crate::llama::{BatchInputs, Gradients, Llama, Parameter, ParameterGroup, record_loss, record_micro_step};
+use crate::llama::{
+    BatchInputs, Gradients, Llama, Loss, OnGradient, Parameter, ParameterGroup, record_loss, record_micro_step,
+};
 use crate::optim::{self, Directions, Group, GroupState, Perturbed, RecordUpdate, State, StepTensors};
 
 /// Steps whose numbers may be on their way back at once.
@@ -22,6 +24,8 @@ pub struct Recorded {
     pub llama: Llama,
     /// What the optimizer carries from step to step.
     pub states: Vec<State>,
+    /// What the backward pass computes again; nothing where there is none.
+    pub recompute: Recompute,
     pub(super) inputs: BatchInputs,
     pub(super) eval_inputs: BatchInputs,
     /// `[3 + parameters]`: see [`Place`].
@@ -36,10 +40,25 @@ pub struct Recorded {
     pub(super) step: Tensor,
 }
 
-/// Records training and evaluation for this configuration.
+/// Records training and evaluation for this configuration, with the least that its `train.recompute` allows to compute again.
 ///
 /// Errors: an optimizer that cannot move a parameter.
 pub fn record_training(config: &RunConfig, profile: &Profile) -> Result<Recorded> {
+    record_training_recomputing(config, profile, kinds(config)[0])
+}
+
+/// What may be computed again in this run, in the order in which it is to be tried.
+pub(super) fn kinds(config: &RunConfig) -> Vec<Recompute> {
+    match config.optimizer.zeroth_order() {
+        Some(_) => vec![Recompute::None],
+        None => config.train.recompute.kinds(),
+    }
+}
+
+/// The same with another kind of recomputation than the configuration's.
+///
+/// Errors: as [`record_training`].
+pub fn record_training_recomputing(config: &RunConfig, profile: &Profile, recompute: Recompute) -> Result<Recorded> {
     let update = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
         optim::record_group(rec, &config.optimizer, group, step)
     };
@@ -49,19 +68,20 @@ pub fn record_training(config: &RunConfig, profile: &Profile) -> Result<Recorded
     if let Some(hyper) = config.optimizer.zeroth_order() {
         return record_zeroth_order(config, profile, hyper);
     }
-    record_all(config, profile, &Rules { ahead: &ahead, update: &update })
+    record_all(config, profile, recompute, &Rules { ahead: &ahead, update: &update })
 }
 
 /// The same with an optimizer of the caller's instead of the configuration's.
 pub fn record_training_with(
     config: &RunConfig,
     profile: &Profile,
+    recompute: Recompute,
     record_update: &RecordUpdate<'_>,
 ) -> Result<Recorded> {
     let update = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
         group.parts(1).map(|one| record_update(rec, &one.only(), step)).collect()
     };
-    record_all(config, profile, &Rules { ahead: &|_, _, _| None, update: &update })
+    record_all(config, profile, recompute, &Rules { ahead: &|_, _, _| None, update: &update })
 }
 
 /// Records the updates of parameters of one shape.
@@ -75,14 +95,14 @@ struct Rules<'a> {
     update: &'a RecordGroup<'a>,
 }
 
-fn record_all(config: &RunConfig, profile: &Profile, rules: &Rules<'_>) -> Result<Recorded> {
+fn record_all(config: &RunConfig, profile: &Profile, recompute: Recompute, rules: &Rules<'_>) -> Result<Recorded> {
     let gradients = if config.train.fused_update { Gradients::Passing } else { Gradients::Kept };
     let mut recorded = Recorded::begin(config, profile, gradients);
     let Recorded { recorder: rec, llama, inputs, statistics, step, norms, watched, .. } = &mut recorded;
     // The loss is the first number of the statistics, and the scale makes it and its gradients means over the step.
     let loss = statistics.rows(0..1);
     let shared = StepTensors { statistics, step };
-    let micro = MicroStep { llama, inputs, loss: &loss, scale: scale(config) };
+    let micro = MicroStep { llama, inputs, loss: &loss, scale: scale(config), recompute };
     let (states, order) = if config.train.fused_update {
         record_fused(rec, &micro, shared, rules)?
     } else {
@@ -94,7 +114,7 @@ fn record_all(config: &RunConfig, profile: &Profile, rules: &Rules<'_>) -> Resul
     let measured: Vec<usize> = llama.groups.iter().flat_map(|group| &group.members).copied().collect();
     let place = |number| measured.iter().position(|&other| other == number).expect("a group's member");
     *norms = order.into_iter().map(|number| (number, Place::GRADIENTS + place(number))).collect();
-    recorded.states = states;
+    (recorded.states, recorded.recompute) = (states, recompute);
     Ok(recorded)
 }
 
@@ -116,9 +136,10 @@ impl Recorded {
         let step = rec.persistent(Class::Scratch, DType::U32, "step", &[4]);
         rec.reserve_staging(ReadbackRing::bytes(&statistics, RING_SLOTS) + ReadbackRing::bytes(&eval_loss, RING_SLOTS));
         rec.begin(Plan::Evaluate);
-        record_loss(rec, &llama, &eval_inputs, &eval_loss, 1.0, Output::Write);
+        record_loss(rec, &llama, &eval_inputs, Loss { sum: &eval_loss, scale: 1.0, output: Output::Write });
         let (states, watched, norms) = (Vec::new(), Vec::new(), Vec::new());
-        Self { recorder, llama, states, inputs, eval_inputs, statistics, norms, watched, eval_loss, step }
+        let recompute = Recompute::None;
+        Self { recorder, llama, states, recompute, inputs, eval_inputs, statistics, norms, watched, eval_loss, step }
     }
 }
 
@@ -148,8 +169,8 @@ fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: Directions)
             step: shared,
         })
         .collect();
-    let loss_of = |rec: &mut Recorder, loss: &Tensor, output: Output| {
-        record_loss(rec, llama, inputs, loss, scale(config), output);
+    let loss_of = |rec: &mut Recorder, sum: &Tensor, output: Output| {
+        record_loss(rec, llama, inputs, Loss { sum, scale: scale(config), output });
     };
 
     rec.begin(Plan::FirstAtPlus);
@@ -189,6 +210,14 @@ struct MicroStep<'a> {
     inputs: &'a BatchInputs,
     loss: &'a Tensor,
     scale: f64,
+    recompute: Recompute,
+}
+
+impl MicroStep<'_> {
+    fn record(&self, rec: &mut Recorder, output: Output, on_gradient: &mut OnGradient<'_>) -> Result<()> {
+        let loss = Loss { sum: self.loss, scale: self.scale, output };
+        record_micro_step(rec, self.llama, self.inputs, loss, self.recompute, on_gradient)
+    }
 }
 
 /// The states of each parameter, and the parameters' numbers in the order in which their gradients become whole.
@@ -197,22 +226,23 @@ type Updates = (Vec<Vec<State>>, Vec<usize>);
 /// Gradients of every micro-batch first, then their norms, then the updates: parameters of one shape together.
 fn record_separate(
     rec: &mut Recorder,
-    &MicroStep { llama, inputs, loss, scale }: &MicroStep<'_>,
+    micro: &MicroStep<'_>,
     shared: StepTensors<'_>,
     train: &TrainConfig,
     rules: &Rules<'_>,
 ) -> Result<Updates> {
+    let llama = micro.llama;
     let groups = groups(llama);
     let mut order = Vec::new();
     rec.begin(Plan::FirstMicroBatch);
     let ahead: Vec<Option<GroupState>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
-    record_micro_step(rec, llama, inputs, loss, scale, Output::Write, &mut |_, parameter| {
+    micro.record(rec, Output::Write, &mut |_, parameter| {
         order.push(number(llama, parameter));
         Ok(())
     })?;
     if train.n_micro_batches() > 1 {
         rec.begin(Plan::NextMicroBatch);
-        record_micro_step(rec, llama, inputs, loss, scale, Output::Accumulate, &mut |_, _| Ok(()))?;
+        micro.record(rec, Output::Accumulate, &mut |_, _| Ok(()))?;
     }
     rec.begin(Plan::Update);
     let norms = GradientNorms::new(rec, llama.parameters.len());
@@ -239,17 +269,18 @@ fn record_separate(
 /// moving anything, and those before it in the backward pass have moved.
 fn record_fused(
     rec: &mut Recorder,
-    &MicroStep { llama, inputs, loss, scale }: &MicroStep<'_>,
+    micro: &MicroStep<'_>,
     shared: StepTensors<'_>,
     rules: &Rules<'_>,
 ) -> Result<Updates> {
+    let llama = micro.llama;
     let groups = groups(llama);
     let norms = GradientNorms::new(rec, llama.parameters.len());
     let mut states = vec![Vec::new(); llama.parameters.len()];
     let mut order = Vec::new();
     rec.begin(Plan::FirstMicroBatch);
     let ahead: Vec<Option<GroupState>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
-    record_micro_step(rec, llama, inputs, loss, scale, Output::Write, &mut |rec, parameter| {
+    micro.record(rec, Output::Write, &mut |rec, parameter| {
         let number = number(llama, parameter);
         // Gradients that pass lie in no group but their own.
         let own = llama.groups.iter().position(|group| group.members == [number]).expect("a group of each");

@@ -7,10 +7,10 @@ use web_time::Instant;
 use super::evaluation::{Evaluation, Replay, evaluate, write_batch, write_tables};
 use super::parts::{Part, parts, queries, replays, step_words};
 use super::plan::Plan;
-use super::recording::{RING_SLOTS, Recorded, record_training, record_training_with};
+use super::recording::{RING_SLOTS, Recorded, kinds, record_training_recomputing, record_training_with};
 use super::report::StepReport;
 use super::samples::{GradientSample, Sampler, state_tensors};
-use crate::config::{RunConfig, ScheduleKind};
+use crate::config::{Recompute, RunConfig, ScheduleKind};
 use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
 use crate::generate::Generator;
@@ -33,6 +33,7 @@ pub struct Trainer {
     workspace: Workspace,
     llama: Llama,
     states: Vec<State>,
+    recompute: Recompute,
     inputs: BatchInputs,
     eval_inputs: BatchInputs,
     step_tensor: Tensor,
@@ -69,15 +70,20 @@ pub struct Snapshot {
 impl Trainer {
     /// Records, allocates and initializes a run. Call [`Trainer::restore`] to go on with another.
     ///
+    /// Where `train.recompute` is `auto` and the device has no memory left, it is tried again with more to compute again.
+    ///
     /// Errors: a configuration that cannot be recorded, or that does not fit the device.
     pub async fn new(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>) -> Result<Self> {
         config.validate()?;
-        let began = Instant::now();
-        let recorded = record_training(&config, &gpu.profile)?;
-        let record = Span::since("record", began);
-        let mut trainer = Self::allocate(gpu, config, dataset, recorded).await?;
-        trainer.spans.insert(0, record);
-        Ok(trainer)
+        first_that_fits(&kinds(&config), async |recompute| {
+            let began = Instant::now();
+            let recorded = record_training_recomputing(&config, &gpu.profile, recompute)?;
+            let record = Span::since("record", began);
+            let mut trainer = Self::allocate(gpu.clone(), config.clone(), dataset.clone(), recorded).await?;
+            trainer.spans.insert(0, record);
+            Ok(trainer)
+        })
+        .await
     }
 
     /// The same with an optimizer of the caller's: `record_update` records the update of each parameter.
@@ -92,13 +98,17 @@ impl Trainer {
             let message = "takes losses and no gradient, which the caller's own update wants: name another";
             return Err(Error::config("optimizer.name", message));
         }
-        let recorded = record_training_with(&config, &gpu.profile, record_update)?;
-        Self::allocate(gpu, config, dataset, recorded).await
+        first_that_fits(&kinds(&config), async |recompute| {
+            let recorded = record_training_with(&config, &gpu.profile, recompute, record_update)?;
+            Self::allocate(gpu.clone(), config.clone(), dataset.clone(), recorded).await
+        })
+        .await
     }
 
     async fn allocate(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>, recorded: Recorded) -> Result<Self> {
-        let Recorded { recorder, llama, states, inputs, eval_inputs, statistics, norms, watched, eval_loss, step } =
+        let Recorded { recorder, llama, states, recompute, inputs, eval_inputs, statistics, norms, watched, .. } =
             recorded;
+        let (eval_loss, step) = (recorded.eval_loss, recorded.step);
         let workspace = recorder.allocate(&gpu).await?;
         let mut spans = workspace.spans.clone();
         let began = Instant::now();
@@ -121,6 +131,7 @@ impl Trainer {
             workspace,
             llama,
             states,
+            recompute,
             inputs,
             eval_inputs,
             step_tensor: step,
@@ -142,6 +153,11 @@ impl Trainer {
     /// The resolved configuration.
     pub fn config(&self) -> &RunConfig {
         &self.config
+    }
+
+    /// What the backward pass computes again: what `train.recompute` came to on this device.
+    pub fn recompute(&self) -> Recompute {
+        self.recompute
     }
 
     /// Steps submitted so far.
@@ -552,5 +568,45 @@ impl Trainer {
             "step {step}: the loss is {loss:.4}, but the gradient of {first} is not finite, the first to go wrong in the \
              backward pass: lower the learning rate{clip}{moved}"
         ))
+    }
+}
+
+/// What `attempt` makes with the first of these kinds of recomputation for which the device has memory.
+async fn first_that_fits<T>(kinds: &[Recompute], attempt: impl AsyncFn(Recompute) -> Result<T>) -> Result<T> {
+    let (last, before) = kinds.split_last().expect("a kind of recomputation");
+    for &kind in before {
+        match attempt(kind).await {
+            Err(Error::TooLarge(why)) => log::info!("train.recompute = {:?}: {why}", kind.name()),
+            ended => return ended,
+        }
+    }
+    attempt(*last).await
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests may block")]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    #[test]
+    fn more_is_computed_again_until_it_fits() {
+        use Recompute::{Attention, Layer, None};
+        let too_large = |kind: Recompute| Error::TooLarge(format!("no memory left with {}", kind.name()));
+        for (fits, tried) in [(0, &[None][..]), (1, &[None, Attention]), (2, &[None, Attention, Layer])] {
+            let seen = RefCell::new(Vec::new());
+            let found = pollster::block_on(first_that_fits(&Recompute::ALL, async |kind| {
+                seen.borrow_mut().push(kind);
+                if kind as usize >= fits { Ok(kind) } else { Err(too_large(kind)) }
+            }));
+            assert_eq!((found.unwrap(), &seen.into_inner()[..]), (Recompute::ALL[fits], tried));
+        }
+        let error = |kinds: &[Recompute], error: &dyn Fn(Recompute) -> Error| {
+            pollster::block_on(first_that_fits(kinds, async |kind| Err::<(), _>(error(kind)))).unwrap_err().to_string()
+        };
+        assert_eq!(error(&Recompute::ALL, &too_large), "no memory left with layer");
+        assert_eq!(error(&[None], &too_large), "no memory left with none", "what the user asked for is not replaced");
+        // Another failure is no reason to try again.
+        assert_eq!(error(&Recompute::ALL, &|kind| Error::Gpu(format!("lost with {}", kind.name()))), "lost with none");
     }
 }

@@ -13,6 +13,7 @@ mod optimizer_table;
 mod optimizers;
 mod own_buffers;
 mod parity;
+mod recompute;
 mod rivals;
 mod rounds;
 mod shaders;
