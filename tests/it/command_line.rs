@@ -180,9 +180,9 @@ fn a_dry_run_tells_the_memory_of_the_run() {
     let words = stdout(&place.dry_run(&[], false));
     assert!(words.contains(&format!("{:>15}", dry["memory"]["parameters"])), "{words}");
     let activations = ["none", "attention", "layer"].map(|kind| {
-        let bytes = &dry["memory_recompute"][kind]["activations"];
+        let bytes = dry["memory_recompute"][kind]["activations"].as_u64().unwrap();
         assert!(words.contains(&format!("{kind:<18}{bytes:>15}")), "{words}");
-        bytes.as_u64().unwrap()
+        bytes
     });
     assert!(activations.is_sorted_by(|more, less| more > less), "{activations:?}");
     assert!(words.contains("recompute     none (auto: "), "{words}");
