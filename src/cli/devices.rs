@@ -23,7 +23,8 @@ pub fn run(device: &DeviceArgs, args: &DevicesArgs) -> Result<()> {
     let cache = RunConfig::load(None, &[], RunDefaults::Gpu)?.data.cache_dir;
     let by_rule = |adapter: &AdapterReport| {
         let profile = Profile { splits_f32: adapter.profile.matrix_units, ..adapter.profile.clone() };
-        select(&profile, &Product { layout: Layout::Nt, mnk: [2048; 3], matrices: 1, numbers: Numbers::Single }).to_string()
+        select(&profile, &Product { layout: Layout::Nt, mnk: [2048; 3], matrices: 1, numbers: Numbers::Single })
+            .to_string()
     };
     let kept = |adapter: &AdapterReport| kept_variants(&adapter.profile, &adapter.name, &adapter.full_driver, &cache);
     if args.json {

@@ -11,13 +11,21 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
+/// A table of activations and of all memory, one row for each kind of recomputation.
+pub fn recompute_table(kinds: &[(&str, Memory)]) -> String {
+    let mut table = format!("{:<18}{:>28}{:>28}", "recompute", "activations", "total");
+    for (name, memory) in kinds {
+        table += &format!("\n{name:<18}{}{}", cell(memory.bytes(Class::Activations)), cell(memory.total()));
+    }
+    table
+}
+
 /// A table of memory by class, one column for each of `columns`.
 pub fn memory_table(columns: &[(&str, &Memory)]) -> String {
     let mut table = format!("{:<18}", "memory");
     for (name, _) in columns {
         table += &format!("{name:>28}");
     }
-    let cell = |n: u64| format!("{:>15} {:>12}", n, bytes_in_words(n));
     for class in Class::ALL {
         table += &format!("\n{:<18}", class.name());
         for (_, memory) in columns {
@@ -29,4 +37,8 @@ pub fn memory_table(columns: &[(&str, &Memory)]) -> String {
         table += &cell(memory.total());
     }
     table
+}
+
+fn cell(n: u64) -> String {
+    format!("{n:>15} {:>12}", bytes_in_words(n))
 }

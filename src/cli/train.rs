@@ -9,19 +9,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use multinorm::checkpoint::{load_config, resolve_model_dir};
-use multinorm::config::{DataConfig, ModelConfig, OptimizerConfig, RunConfig, RunDefaults};
+use multinorm::config::{
+    DataConfig, ModelConfig, OptimizerConfig, Precision, Recompute, RecomputePolicy, RunConfig, RunDefaults,
+    TrainConfig,
+};
 use multinorm::data::dataset;
 use multinorm::gpu::{Class, Gpu, Memory, Profile, bytes_in_words};
 use multinorm::train::{
     Event, Measured, RunPlace, Summary, check_start, kept_variants_of, measure_variants, record_training,
-    run as run_training, variants_of_run,
+    record_training_recomputing, run as run_training, variants_of_run,
 };
 use multinorm::{Error, Result};
 use serde_json::json;
 use web_time::Instant;
 
 use super::DeviceArgs;
-use super::output::{memory_table, print_json};
+use super::output::{memory_table, print_json, recompute_table};
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -208,7 +211,13 @@ fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     let this = memory_of(config.optimizer.clone())?;
     let sinkgd = memory_of(OptimizerConfig::named("sinkgd")?)?;
     let adamw = memory_of(OptimizerConfig::named("adamw")?)?;
-    let fits = record_training(&config, &profile)?.recorder.check_limits();
+    let recorded = record_training(&config, &profile)?;
+    let fits = recorded.recorder.check_limits();
+    let memory_recomputing = |recompute| -> Result<(&'static str, Memory)> {
+        let memory = record_training_recomputing(&config, &profile, recompute)?.recorder.memory();
+        Ok((recompute.name(), memory))
+    };
+    let recomputing = Recompute::ALL.into_iter().map(memory_recomputing).collect::<Result<Vec<_>>>()?;
     if args.json {
         return print_json(&json!({
             "adapter": name,
@@ -217,6 +226,8 @@ fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
             "memory": this,
             "memory_sinkgd": sinkgd,
             "memory_adamw": adamw,
+            "recompute": recorded.recompute,
+            "memory_recompute": recomputing.into_iter().collect::<BTreeMap<_, _>>(),
             "fits": fits.is_ok(),
         }));
     }
@@ -233,6 +244,8 @@ fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
         bytes_in_words(kept(&sinkgd) / 2),
         bytes_in_words(kept(&adamw) / 2)
     );
+    println!("\n{}", recompute_table(&recomputing));
+    println!("\nrecompute     {}", recompute_in_words(config.train.recompute, recorded.recompute));
     match fits {
         Ok(()) => println!("every buffer fits this adapter's limits"),
         Err(error) => println!("this adapter would refuse it: {error}"),
@@ -240,11 +253,32 @@ fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
+/// What is computed again, and why it is that where the user did not say.
+fn recompute_in_words(policy: RecomputePolicy, kind: Recompute) -> String {
+    match (policy, kind) {
+        (RecomputePolicy::Always(_), kind) => kind.name().into(),
+        (RecomputePolicy::Auto, Recompute::None) => "none (auto: more where the adapter has no memory left)".into(),
+        (RecomputePolicy::Auto, kind) => format!("{} (auto: with less the adapter has no memory left)", kind.name()),
+    }
+}
+
+/// What activations are in, and why it is that where the user did not say.
+fn precision_in_words(wanted: Precision, found: Precision) -> String {
+    match (wanted, found) {
+        (Precision::Auto, Precision::F16) => "f16 under a loss scale (auto: the adapter has half precision)".into(),
+        (Precision::Auto, _) => "f32 (auto: no GPU with half precision, or an optimizer that wants all digits)".into(),
+        (_, Precision::F16) => "f16 under a loss scale".into(),
+        (_, found) => found.name().into(),
+    }
+}
+
 /// A bar on a terminal, plain lines elsewhere; both on standard error.
 struct Progress {
     bar: ProgressBar,
     terminal: bool,
     steps: u64,
+    recompute: RecomputePolicy,
+    precision: Precision,
     last_line: Option<Instant>,
     eval_loss: Option<f64>,
 }
@@ -258,13 +292,16 @@ impl Progress {
         let bar = if terminal { ProgressBar::new(config.train.steps) } else { ProgressBar::hidden() };
         let style = "step {pos}/{len} [{bar:30}] {msg} · {eta} left";
         bar.set_style(ProgressStyle::with_template(style).expect("our own template").progress_chars("=> "));
-        Self { bar, terminal, steps: config.train.steps, last_line: None, eval_loss: None }
+        let TrainConfig { steps, recompute, precision, .. } = config.train;
+        Self { bar, terminal, steps, recompute, precision, last_line: None, eval_loss: None }
     }
 
     fn show(&mut self, event: &Event) {
         match event {
-            Event::Ready { memory, first_step, baseline_bigram_loss } => {
+            Event::Ready { memory, recompute, precision, first_step, baseline_bigram_loss } => {
                 eprintln!("{}", memory_table(&[("this run", memory)]));
+                eprintln!("precision  {}", precision_in_words(self.precision, *precision));
+                eprintln!("recompute  {}", recompute_in_words(self.recompute, *recompute));
                 eprintln!(
                     "baseline   a bigram table reaches {baseline_bigram_loss:.4} nats a token on the validation tokens"
                 );
@@ -275,7 +312,10 @@ impl Progress {
                 self.bar.reset_eta();
             }
             Event::Step(report) => {
-                let line = format!("loss {:.4} · {:.0} tokens/s", report.loss, report.tokens_per_sec);
+                let mut line = format!("loss {:.4} · {:.0} tokens/s", report.loss, report.tokens_per_sec);
+                if let Some(skipped) = report.skipped_steps.filter(|&skipped| skipped > 0) {
+                    line += &format!(" · {skipped} skipped");
+                }
                 self.bar.set_position(report.step);
                 self.bar.set_message(match self.eval_loss {
                     Some(loss) => format!("{line} · validation {loss:.4}"),
@@ -311,6 +351,9 @@ fn print_summary(summary: &Summary, folder: &Path) -> Result<()> {
     println!("training loss      {:.4} (the last step's batch)", summary.final_loss);
     println!("validation loss    {:.4} (perplexity {:.2})", summary.eval_loss, summary.eval_loss.exp());
     println!("bigram baseline    {:.4}: the model is {verdict} it", summary.baseline_bigram_loss);
+    if summary.precision == Precision::F16 {
+        println!("skipped steps      {} (gradients overflowed under the loss scale)", summary.skipped_steps);
+    }
     println!("speed              {:.0} tokens/s", summary.tokens_per_sec);
     println!("device memory      {}", bytes_in_words(summary.peak_bytes));
     println!("checkpoint         {}", summary.checkpoint.display());

@@ -213,6 +213,7 @@ mod tests {
             ),
             ("[data]\nsource = ['a \"b\".txt', 'c']\ncache_dir = 'x/y'\n[schedule]\nkind = 'constant'", vec![]),
             ("[train]\nseed = 9223372036854775807\nmax_grad_norm = 0.1\nsteps = 7\nbatch_size = 1", vec![]),
+            ("[train]\nrecompute = 'layer'", vec![]),
         ];
         cases.extend(PRESETS.map(|preset| ("", vec![format!("model.preset={preset}")])));
         for (file, sets) in cases {

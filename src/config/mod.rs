@@ -14,11 +14,11 @@ pub use crate::optim::{
     Subzero, optimizer_names, rank_for,
 };
 pub use crate::settings::{
-    AdapterConfig, CORPORA, DataConfig, ModelConfig, PRESETS, ParameterSpec, Pass, Role, Spectral, SpectralVariant,
-    TensorTrain,
+    AdapterConfig, CORPORA, DataConfig, ModelConfig, PRESETS, ParameterSpec, Pass, Recompute, Role, Spectral,
+    SpectralVariant, TensorTrain,
 };
 pub use load::RunDefaults;
 pub use run::{
-    CheckpointConfig, EvalConfig, MatmulPrecision, Precision, RunConfig, ScheduleConfig, ScheduleKind, SpectraConfig,
-    TrainConfig,
+    CheckpointConfig, EvalConfig, MatmulPrecision, Precision, RecomputePolicy, RunConfig, ScheduleConfig, ScheduleKind,
+    SpectraConfig, TrainConfig,
 };

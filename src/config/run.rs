@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use crate::gpu::MAX_GROUPS;
+use crate::gpu::{MAX_GROUPS, Profile};
+use crate::kernels::loss_scale::LossScale;
 use crate::optim::OptimizerConfig;
-use crate::settings::{DataConfig, ModelConfig, ParameterSpec, Section, check, did_you_mean};
+use crate::settings::{DataConfig, ModelConfig, ParameterSpec, Recompute, Section, check, did_you_mean};
 use crate::{Error, Result};
 
 /// One training run, every value resolved.
@@ -64,8 +65,13 @@ pub struct TrainConfig {
     pub sequence_length: usize,
     /// Decides the initial weights and the order of the text.
     pub seed: u64,
-    /// The numbers of weights and activations.
+    /// The numbers of activations.
     pub precision: Precision,
+    /// In half precision: what gradients of activations are multiplied by at first, a power of two. 0 takes 64 for each token of
+    /// a step, so that every token's loss is multiplied by 64.
+    pub loss_scale: f64,
+    /// Good steps in a row after which the loss scale doubles.
+    pub loss_scale_growth: u32,
     /// How exactly products of f32 matrices are made, as PyTorch's `set_float32_matmul_precision` has it.
     pub float32_matmul_precision: MatmulPrecision,
     /// Whether a GPU measures which variants of its matrix products are the fastest, once, before the first step.
@@ -75,17 +81,51 @@ pub struct TrainConfig {
     pub max_grad_norm: f64,
     /// Whether each parameter is updated inside the backward pass, so that gradients share the memory of the largest.
     pub fused_update: bool,
+    /// What the backward pass computes again instead of keeping it from the forward pass; the bits stay the same.
+    pub recompute: RecomputePolicy,
     /// Folder of the model, or of the run, whose weights it begins with; without one they are random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_from: Option<String>,
 }
 
-/// The numbers of weights and activations.
+/// The numbers of activations, their gradients and products. Weights, their gradients, the optimizer and the residual stream are
+/// in single precision, and so are all sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Single precision.
     F32,
+    /// Half precision, under a dynamic loss scale.
+    F16,
+    /// Half precision on a GPU that has it.
+    Auto,
+}
+
+impl Precision {
+    /// What it comes to on an adapter: `f32` or `f16`.
+    ///
+    /// Errors: `f16` on an adapter without.
+    pub fn on(self, profile: &Profile) -> Result<Self> {
+        match self {
+            Self::Auto if profile.f16 && !profile.software => Ok(Self::F16),
+            Self::Auto | Self::F32 => Ok(Self::F32),
+            Self::F16 if profile.f16 => Ok(Self::F16),
+            Self::F16 => {
+                let message = "f16 wants an adapter with half precision (`multinorm devices` lists shader-f16), and this one has \
+                               none: use f32, or auto";
+                Err(Error::config("train.precision", message))
+            }
+        }
+    }
+
+    /// As it is written in CONFIG.toml.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Auto => "auto",
+        }
+    }
 }
 
 /// How exactly products of f32 matrices are made.
@@ -97,6 +137,33 @@ pub enum MatmulPrecision {
     /// On half-precision matrix units where the adapter has them, each operand as a sum of two halves: errors are 3 to 10
     /// times those of single precision. Elsewhere the same as `highest`.
     High,
+}
+
+/// What the backward pass computes again. A zeroth-order method has none: there it changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecomputePolicy {
+    /// As little as the device has memory for. No adapter tells how much it has: each kind is tried after the one before it
+    /// has found no memory left.
+    Auto,
+    /// Always this.
+    #[serde(untagged)]
+    Always(Recompute),
+}
+
+impl RecomputePolicy {
+    /// What is to be tried, in this order.
+    pub fn kinds(self) -> Vec<Recompute> {
+        match self {
+            Self::Auto => Recompute::ALL.to_vec(),
+            Self::Always(kind) => vec![kind],
+        }
+    }
+
+    fn of_word(word: &str) -> Option<Self> {
+        let kind = Recompute::ALL.into_iter().find(|kind| kind.name() == word);
+        if word == "auto" { Some(Self::Auto) } else { kind.map(Self::Always) }
+    }
 }
 
 /// `[eval]`: when and on how much to evaluate.
@@ -234,6 +301,11 @@ impl RunConfig {
         if self.optimizer.zeroth_order().is_none() {
             return Ok(());
         }
+        if self.train.precision == Precision::F16 {
+            let message =
+                "a zeroth-order method takes the difference of two losses, which wants all digits: use f32, or auto";
+            return Err(Error::config("train.precision", message));
+        }
         if self.train.fused_update {
             let message = "a zeroth-order method has no backward pass to update in: set it to false";
             return Err(Error::config("train.fused_update", message));
@@ -290,6 +362,12 @@ impl TrainConfig {
         self.batch_size * self.sequence_length
     }
 
+    /// What gradients of activations are multiplied by at first, in half precision.
+    pub fn first_loss_scale(&self) -> f64 {
+        let of_tokens = 64.0 * self.tokens_per_step().next_power_of_two() as f64;
+        if self.loss_scale == 0.0 { of_tokens.min(LossScale::MOST) } else { self.loss_scale }
+    }
+
     fn validate(&self) -> Result<()> {
         check::at_least_1("train.steps", self.steps)?;
         check::at_least_1("train.batch_size", self.batch_size as u64)?;
@@ -305,6 +383,13 @@ impl TrainConfig {
         check::fits_toml("train.seed", self.seed)?;
         check::fits_toml("train.batch_size", batch as u64)?;
         check::not_negative("train.max_grad_norm", self.max_grad_norm)?;
+        let is_power = self.loss_scale > 0.0 && self.loss_scale.to_bits().trailing_zeros() >= 52;
+        let [least, most] = [LossScale::LEAST, LossScale::MOST];
+        if self.loss_scale != 0.0 && !(is_power && (least..=most).contains(&self.loss_scale)) {
+            let message = format!("must be 0 or a power of two from {least} to {most}, got {}", self.loss_scale);
+            return Err(Error::config("train.loss_scale", message));
+        }
+        check::at_least_1("train.loss_scale_growth", self.loss_scale_growth.into())?;
         if self.fused_update && self.n_micro_batches() > 1 {
             let message = format!(
                 "updates inside the backward pass, so that gradients cannot be summed over {} micro-batches: set \
@@ -331,11 +416,12 @@ impl TrainConfig {
             seed: section.require("seed")?,
             precision: match precision.as_str() {
                 "f32" => Precision::F32,
-                "f16" => {
-                    return Err(section.error("precision", "mixed precision is not there yet, use f32 instead of f16"));
-                }
-                _ => return Err(section.error("precision", format!("must be f32, got `{precision}`"))),
+                "f16" => Precision::F16,
+                "auto" => Precision::Auto,
+                _ => return Err(section.error("precision", format!("must be f32, f16 or auto, got `{precision}`"))),
             },
+            loss_scale: section.require("loss_scale")?,
+            loss_scale_growth: section.require("loss_scale_growth")?,
             float32_matmul_precision: match section.require::<String>("float32_matmul_precision")?.as_str() {
                 "highest" => MatmulPrecision::Highest,
                 "high" => MatmulPrecision::High,
@@ -347,6 +433,11 @@ impl TrainConfig {
             measure_variants: section.require("measure_variants")?,
             max_grad_norm: section.require("max_grad_norm")?,
             fused_update: section.require("fused_update")?,
+            recompute: {
+                let word = section.require::<String>("recompute")?;
+                let wrong = || format!("must be none, attention, layer or auto, got `{word}`");
+                RecomputePolicy::of_word(&word).ok_or_else(|| section.error("recompute", wrong()))?
+            },
             init_from: section.get("init_from")?,
         };
         section.finish("unknown key")?;
@@ -414,7 +505,7 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be() {
-        let cases: [(&[&str], &str); 31] = [
+        let cases: [(&[&str], &str); 33] = [
             (&["data.source=[]"], "data.source: must name a text"),
             (&["data.tokenizer=''"], "data.tokenizer: must be bytes, bpe"),
             (&["data.text_field=''"], "data.text_field: must name"),
@@ -437,6 +528,8 @@ mod tests {
                 &["train.float32_matmul_precision=medium"],
                 "--set train.float32_matmul_precision: must be highest or high, got `medium`",
             ),
+            (&["train.recompute=all"], "--set train.recompute: must be none, attention, layer or auto, got `all`"),
+            (&["train.recompute=true"], "--set train.recompute: wants a string, got true"),
             (&["train.max_grad_norm=-1"], "train.max_grad_norm: must be finite and at least 0, got -1"),
             (
                 &["train.fused_update=true", "train.batch_size=8", "train.micro_batch_size=2"],
@@ -494,7 +587,7 @@ mod tests {
     fn a_default_micro_batch_follows_the_batch() {
         for (batch, micro) in [(1, 1), (6, 2), (16, 8)] {
             let mut section = Section::new("train");
-            let text = "steps=1\nmicro_batch_size=8\nsequence_length=1\nseed=0\nprecision='f32'\nfloat32_matmul_precision='high'\nmeasure_variants=true\nmax_grad_norm=0\nfused_update=false";
+            let text = "steps=1\nmicro_batch_size=8\nsequence_length=1\nseed=0\nprecision='f32'\nloss_scale=0\nloss_scale_growth=500\nfloat32_matmul_precision='high'\nmeasure_variants=true\nmax_grad_norm=0\nfused_update=false\nrecompute='auto'";
             for (key, value) in text.parse::<toml::Table>().unwrap() {
                 section.put(key, value, crate::settings::Origin::Defaults);
             }

@@ -93,9 +93,16 @@ impl Recorder {
         if let Some(one) = &self.one {
             return one.clone();
         }
-        let one = self.persistent(Class::Scratch, DType::F32, "one", &[1]);
-        self.initial.push((one.clone(), vec![1.0_f32.to_bits()]));
+        let one = self.initialized(Class::Scratch, "one", &[1], &[1.0]);
         self.one.insert(one).clone()
+    }
+
+    /// A persistent tensor in single precision that holds these numbers from the beginning.
+    pub fn initialized(&mut self, class: Class, name: impl Into<String>, shape: &[usize], values: &[f32]) -> Tensor {
+        let tensor = self.persistent(class, DType::F32, name, shape);
+        assert_eq!(tensor.len(), values.len(), "initial values of shape {shape:?}");
+        self.initial.push((tensor.clone(), values.iter().map(|x| x.to_bits()).collect()));
+        tensor
     }
 
     /// A tensor whose memory is the caller's, who gives a buffer for it at every replay: see [`super::Workspace::encode`].

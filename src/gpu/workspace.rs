@@ -8,7 +8,7 @@ use web_time::Instant;
 
 use super::device::Gpu;
 use super::dtype::{DType, Element};
-use super::layout::{BufferLayout, ParamBlocks};
+use super::layout::{BufferLayout, BufferRecord, ParamBlocks};
 use super::ledger::Memory;
 use super::plan::{Dispatch, DispatchInfo, Due};
 use super::recorder::{Choice, Recorder};
@@ -89,13 +89,7 @@ impl Workspace {
         let began = Instant::now();
         let memory = recorder.memory();
         let layout = BufferLayout::of(&recorder.tensors, &recorder.plans);
-        let mut buffers = Vec::with_capacity(layout.buffers.len());
-        for record in &layout.buffers {
-            let mut usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-            usage.set(wgpu::BufferUsages::UNIFORM, record.uniform);
-            usage.set(wgpu::BufferUsages::INDIRECT, record.indirect);
-            buffers.push(create_buffer(gpu, &record.label, record.bytes, usage).await?);
-        }
+        let buffers = create_buffers(gpu, &layout.buffers).await?;
         let spans = vec![Span::since("allocate", began)];
         let began = Instant::now();
         let choices = recorder.choices().clone();
@@ -123,8 +117,10 @@ impl Workspace {
 
     async fn step(&self, gpu: &Gpu, dispatch: &Dispatch, params: &ParamBlocks) -> Result<Step> {
         let pipeline = gpu.pipeline(dispatch.kernel, &dispatch.overrides()).await?;
-        let tensors =
-            dispatch.bindings.iter().map(|tensor| (self.place_of(tensor), [tensor.offset_bytes(), tensor.words_bytes()]));
+        let tensors = dispatch
+            .bindings
+            .iter()
+            .map(|tensor| (self.place_of(tensor), [tensor.offset_bytes(), tensor.words_bytes()]));
         let of_params = |range| (Place::Own(self.buffers.last().expect("the parameters' buffer").clone()), range);
         let bindings: Vec<(Place, [u64; 2])> = tensors.chain(params.place(dispatch).map(of_params)).collect();
         let own = bindings.iter().map(|(place, range)| match place {
@@ -192,6 +188,11 @@ impl Workspace {
     pub(super) fn submit(&self, gpu: &Gpu, plan: &str, part: &[usize]) {
         let plan = self.plan(plan);
         submit(gpu, part.iter().map(|&step| &plan.steps[step]));
+    }
+
+    /// Whether some plan makes something at an interval alone: see [`Recorder::every`].
+    pub fn has_intervals(&self) -> bool {
+        self.plans.iter().flat_map(|plan| &plan.steps).any(|step| step.every.is_some())
     }
 
     /// Copies a tensor of another workspace on the same device into one of this, after everything submitted before.
@@ -314,6 +315,25 @@ impl Step {
             Groups::Gated(buffer, offset) => pass.dispatch_workgroups_indirect(buffer, *offset),
         }
     }
+}
+
+/// All buffers of a layout, or the error that names the first that cannot be made, and none.
+async fn create_buffers(gpu: &Gpu, records: &[BufferRecord]) -> Result<Vec<wgpu::Buffer>> {
+    let mut buffers: Vec<wgpu::Buffer> = Vec::with_capacity(records.len());
+    for record in records {
+        let mut usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        usage.set(wgpu::BufferUsages::UNIFORM, record.uniform);
+        usage.set(wgpu::BufferUsages::INDIRECT, record.indirect);
+        match create_buffer(gpu, &record.label, record.bytes, usage).await {
+            Ok(buffer) => buffers.push(buffer),
+            Err(error) => {
+                // A browser would keep them until it collects garbage, and the caller may want to try with less.
+                buffers.iter().for_each(wgpu::Buffer::destroy);
+                return Err(error);
+            }
+        }
+    }
+    Ok(buffers)
 }
 
 /// A buffer, or the error that names it.

@@ -18,6 +18,7 @@ pub mod fill;
 pub mod h_fac;
 pub mod heat_map;
 pub mod lion;
+pub mod loss_scale;
 pub mod matmul;
 pub mod momentum;
 pub mod newton_schulz;
@@ -57,6 +58,7 @@ static FILES: &[&[&Kernel]] = &[
     h_fac::KERNELS,
     heat_map::KERNELS,
     lion::KERNELS,
+    loss_scale::KERNELS,
     matmul::KERNELS,
     momentum::KERNELS,
     newton_schulz::KERNELS,

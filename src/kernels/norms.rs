@@ -3,15 +3,15 @@
 //! Squares are added in a unit that follows from the largest number, so that gradients of 1e25 and of 1e-30 have their
 //! norms too; what is NaN or infinite is found by its bits.
 
-use super::{lane_width, lanes_within, of_width, reduction_lanes, reduction_rounds};
+use super::{flag, lane_width, lanes_within, of_width, reduction_lanes, reduction_rounds};
 use crate::gpu::{Class, DType, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
     SQUARED_NORM = "squared_norm" + "reduce" + "wide_norm" + "scalar";
     SQUARED_NORM_VEC4 = "squared_norm_vec4": "squared_norm" + "reduce" + "wide_norm" + "vec4";
     GRADIENT_NORMS = "gradient_norms" + "reduce" + "wide_norm";
-    GRADIENT_STATISTICS = "gradient_statistics" + "reduce" + "wide_norm" + "finite";
-    GRADIENT_CHECK = "gradient_check" + "reduce" + "wide_norm" + "finite";
+    GRADIENT_STATISTICS = "gradient_statistics" + "reduce" + "wide_norm" + "finite" + "halt";
+    GRADIENT_CHECK = "gradient_check" + "reduce" + "wide_norm" + "finite" + "halt";
 }
 
 /// Where a step's numbers stand in the statistics `[3 + n]`: the loss, the clip factor, the norm of all gradients, then
@@ -21,8 +21,11 @@ pub struct Place;
 impl Place {
     /// Mean loss of the step, nats a token.
     pub const LOSS: usize = 0;
-    /// What gradients are multiplied by.
+    /// What gradients are multiplied by; below 0 in a step that moves nothing.
     pub const CLIP: usize = 1;
+    /// What stands there in a step that was skipped because its gradients overflowed: SKIPPED of shaders/lib/halt.wgsl. In a
+    /// run that was halted it is less.
+    pub const SKIPPED: f32 = -0.5;
     /// Norm of all gradients together.
     pub const NORM: usize = 2;
     /// First of the norms of each gradient.
@@ -31,7 +34,7 @@ impl Place {
 
 /// Fills statistics `[3 + n]` from n gradients; the loss stays. No clipping if `max_norm` is 0.
 pub fn gradient_statistics(rec: &mut Recorder, gradients: &[Tensor], statistics: &Tensor, max_norm: f64) {
-    let norms = GradientNorms::new(rec, gradients.len());
+    let norms = GradientNorms::new(rec, gradients.len(), false);
     for (index, gradient) in gradients.iter().enumerate() {
         norms.measure(rec, index, gradient);
     }
@@ -45,6 +48,8 @@ pub struct GradientNorms {
     partial: Tensor,
     /// `[n, 2]`: what `partial` comes to.
     norms: Tensor,
+    /// Whether a gradient that is not finite skips the step alone: it has overflowed under a loss scale.
+    loss_scaled: bool,
 }
 
 /// Partial sums that a gradient has room for. A large one alone must keep a GPU busy.
@@ -60,11 +65,11 @@ fn blocks(profile: &Profile, len: usize) -> usize {
 }
 
 impl GradientNorms {
-    /// Room for n gradients.
-    pub fn new(rec: &mut Recorder, n: usize) -> Self {
+    /// Room for n gradients; `loss_scaled` where one that is not finite skips the step, and does not halt the run.
+    pub fn new(rec: &mut Recorder, n: usize, loss_scaled: bool) -> Self {
         let room = room(&rec.profile);
         let partial = rec.transient(Class::Scratch, DType::U32, "norm partial sums", &[n, room, 2]);
-        Self { partial, norms: rec.transient(Class::Scratch, DType::U32, "norms", &[n, 2]) }
+        Self { partial, norms: rec.transient(Class::Scratch, DType::U32, "norms", &[n, 2]), loss_scaled }
     }
 
     /// Measures gradient `index`.
@@ -105,10 +110,11 @@ impl GradientNorms {
     }
 
     /// Instead of [`GradientNorms::gather`], for an update that does not wait for the other gradients: makes the norm of this
-    /// gradient, and the clip factor 1, or −1 if the loss, this gradient or an earlier one is not finite.
+    /// gradient, and the clip factor 1, or one below 0 if the loss, this gradient or an earlier one is not finite.
     pub fn check(&self, rec: &mut Recorder, index: usize, statistics: &Tensor) {
         let lanes = reduction_lanes(&rec.profile) as f64;
-        let constants = [("PARAMETER", index as f64), self.partials(), ("WG", lanes)];
+        let scaled = flag("LOSS_SCALED", self.loss_scaled);
+        let constants = [("PARAMETER", index as f64), self.partials(), scaled, ("WG", lanes)];
         let partial = self.partial.rows(index..index + 1);
         rec.dispatch(&GRADIENT_CHECK, &[&partial, &self.norms, statistics], &constants, [1, 1, 1]);
     }
@@ -118,7 +124,8 @@ impl GradientNorms {
         let n = self.norms.shape[0];
         assert_eq!(statistics.len(), Place::GRADIENTS + n, "statistics of {n} gradients");
         let lanes = reduction_lanes(&rec.profile) as f64;
-        let constants = [("N_PARAMETERS", n as f64), ("MAX_NORM", max_norm), ("WG", lanes)];
+        let scaled = flag("LOSS_SCALED", self.loss_scaled);
+        let constants = [("N_PARAMETERS", n as f64), ("MAX_NORM", max_norm), scaled, ("WG", lanes)];
         rec.dispatch(&GRADIENT_STATISTICS, &[&self.norms, statistics], &constants, [1, 1, 1]);
     }
 

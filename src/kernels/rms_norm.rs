@@ -48,8 +48,7 @@ pub fn add_rms_norm(
     eps: f64,
 ) {
     assert_eq!(x.shape, delta.shape, "add_rms_norm");
-    let [single, half] =
-        [[&ADD_RMS_NORM, &ADD_RMS_NORM_SCALAR], [&ADD_RMS_NORM_HALF, &ADD_RMS_NORM_HALF_SCALAR]];
+    let [single, half] = [[&ADD_RMS_NORM, &ADD_RMS_NORM_SCALAR], [&ADD_RMS_NORM_HALF, &ADD_RMS_NORM_HALF_SCALAR]];
     let (kernel, constants) = of_rows(rec, of_type(y.dtype, [single, half]), x, weight, eps);
     rec.dispatch(kernel, &[x, delta, weight, sum, y], &constants, grid(x.shape[0]));
 }

@@ -2,7 +2,7 @@
 
 use super::gradients::GradientSink;
 use super::linear::Linear;
-use super::rms_norm::{RmsNorm, Stream};
+use super::rms_norm::{ResidualGradient, RmsNorm, Stream};
 use crate::Result;
 use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::Output;
@@ -37,7 +37,7 @@ pub(super) struct Context<'a> {
 /// What the backward pass wants; N tokens, C hidden, H heads of D.
 pub(super) struct Saved {
     /// `[N, C]` residual stream before the block.
-    residual: Tensor,
+    pub residual: Tensor,
     /// Queries `[N, H·D]` and keys after the turn, and values.
     qkv: [Tensor; 3],
     /// `[N, H·D]`.
@@ -49,10 +49,16 @@ pub(super) struct Saved {
 impl Attention<'_> {
     /// What is to be added to the residual stream, `[N, C]`.
     pub fn forward(&self, rec: &mut Recorder, stream: &Stream, context: Context<'_>) -> (Tensor, Saved) {
+        let saved = self.forward_saved(rec, stream, context);
+        (self.o.forward(rec, &saved.attended), saved)
+    }
+
+    /// The forward pass without its last product, which the backward pass does not read.
+    pub fn forward_saved(&self, rec: &mut Recorder, stream: &Stream, context: Context<'_>) -> Saved {
         let shape = self.shape(context);
         let [q, k, v] = [self.q, self.k, self.v].map(|projection| projection.forward(rec, &stream.normed));
         rope(rec, [(&q, shape.heads), (&k, shape.kv_heads)], context.rope, context.seq, Turn::Forward);
-        let attended = rec.transient(Class::Activations, DType::F32, "attended", &q.shape);
+        let attended = rec.transient(Class::Activations, q.dtype, "attended", &q.shape);
         let lse = match context.cache {
             Some(cache) => {
                 let position = &context.rope.start;
@@ -68,8 +74,7 @@ impl Attention<'_> {
                 Some(lse)
             }
         };
-        let delta = self.o.forward(rec, &attended);
-        (delta, Saved { residual: stream.residual.clone(), qkv: [q, k, v], attended, lse })
+        Saved { residual: stream.residual.clone(), qkv: [q, k, v], attended, lse }
     }
 
     /// Turns the gradient of the residual stream after the block into that before it, in place.
@@ -80,17 +85,17 @@ impl Attention<'_> {
         rec: &mut Recorder,
         saved: &Saved,
         context: Context<'_>,
-        dresidual: &Tensor,
+        dresidual: &ResidualGradient,
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
         let shape = self.shape(context);
         let [q, k, v] = &saved.qkv;
         let lse = saved.lse.as_ref().expect("no gradient goes through a cache");
-        let dattended = rec.transient(Class::Activations, DType::F32, "gradient of attended", &saved.attended.shape);
-        self.o.input_gradient(rec, dresidual, &dattended, Output::Write);
-        self.o.weight_gradient(rec, dresidual, &saved.attended, sink)?;
+        let dattended = rec.transient(Class::Activations, q.dtype, "gradient of attended", &saved.attended.shape);
+        self.o.input_gradient(rec, &dresidual.read, &dattended, Output::Write);
+        self.o.weight_gradient(rec, &dresidual.read, &saved.attended, sink)?;
         let [dq, dk, dv] =
-            [q, k, v].map(|x| rec.transient(Class::Activations, DType::F32, "gradient of q, k or v", &x.shape));
+            [q, k, v].map(|x| rec.transient(Class::Activations, x.dtype, "gradient of q, k or v", &x.shape));
         attention_backward(rec, [q, k, v], &saved.attended, lse, &dattended, [&dq, &dk, &dv], shape);
         rope(rec, [(&dq, shape.heads), (&dk, shape.kv_heads)], context.rope, context.seq, Turn::Backward);
         let readers = [(self.q, &dq), (self.k, &dk), (self.v, &dv)];

@@ -9,11 +9,11 @@ use super::head::Head;
 use super::inputs::BatchInputs;
 use super::linear::Linear;
 use super::parameters::{Llama, Parameter};
-use super::rms_norm::{RmsNorm, Stream};
+use super::rms_norm::{ResidualGradient, RmsNorm};
 use crate::Result;
-use crate::gpu::{Class, DType, Recorder, Tensor};
+use crate::gpu::{DType, Recorder, Tensor};
 use crate::kernels::Output;
-use crate::settings::AdapterConfig;
+use crate::settings::{AdapterConfig, Recompute};
 
 /// Embedding, layers, the last norm, and the head, which reads the norm.
 pub(super) struct Blocks<'a> {
@@ -30,17 +30,39 @@ pub(super) struct Layer<'a> {
 
 /// What the backward pass wants of a whole forward pass: what is expensive to compute again; norms and SwiGLU are not.
 pub(super) struct Saved {
-    layers: Vec<(attention::Saved, feed_forward::Saved)>,
+    layers: Vec<SavedLayer>,
     /// `[N, C]` residual stream after the last layer.
     last: Tensor,
 }
 
+/// What is kept of one layer; the rest is computed again from the residual stream before the layer, `[N, C]`.
+#[expect(clippy::large_enum_variant, reason = "there is one a layer, while a plan is recorded")]
+enum SavedLayer {
+    Both(attention::Saved, feed_forward::Saved),
+    FeedForward(Tensor, feed_forward::Saved),
+    Neither(Tensor),
+}
+
+impl Saved {
+    /// Without what the backward pass computes again.
+    pub fn without(self, recompute: Recompute) -> Self {
+        let less = |saved| match (recompute, saved) {
+            (Recompute::Attention, SavedLayer::Both(attention, feed_forward)) => {
+                SavedLayer::FeedForward(attention.residual, feed_forward)
+            }
+            (Recompute::Layer, SavedLayer::Both(attention, _)) => SavedLayer::Neither(attention.residual),
+            (_, saved) => saved,
+        };
+        Self { layers: self.layers.into_iter().map(less).collect(), ..self }
+    }
+}
+
 impl<'a> Blocks<'a> {
-    /// Gives each block its parameters.
-    pub fn of(llama: &'a Llama) -> Self {
+    /// Gives each block its parameters, and the activations their type, but for the residual stream.
+    pub fn of(llama: &'a Llama, activations: DType) -> Self {
         let config = &llama.config;
         let tied = config.tie_word_embeddings;
-        let norm = |weight: &'a Parameter| RmsNorm { weight, eps: config.rms_norm_eps };
+        let norm = |weight: &'a Parameter| RmsNorm { weight, eps: config.rms_norm_eps, activations };
         // In the order of ModelConfig::parameters; adapters come after all others.
         let (of_model, of_adapters) = llama.parameters.split_at(config.parameters_of_model().len());
         let of_block = AdapterConfig::PLACES.len() * AdapterConfig::PARAMETERS;
@@ -70,8 +92,7 @@ impl<'a> Blocks<'a> {
         contexts: impl Fn(usize) -> Context<'c>,
     ) -> (Tensor, Saved) {
         let residual = self.embedding.forward(rec, ids);
-        let normed = self.layers[0].attention.norm.forward(rec, &residual);
-        let mut stream = Stream { residual, normed };
+        let mut stream = self.layers[0].attention.norm.stream(rec, residual);
         let mut layers = Vec::with_capacity(self.layers.len());
         for (index, layer) in self.layers.iter().enumerate() {
             let (delta, of_attention) = layer.attention.forward(rec, &stream, contexts(index));
@@ -79,7 +100,7 @@ impl<'a> Blocks<'a> {
             let (delta, of_feed_forward) = layer.feed_forward.forward(rec, &stream);
             let next_norm = self.layers.get(index + 1).map_or(self.norm, |next| next.attention.norm);
             stream = next_norm.add(rec, &stream, &delta);
-            layers.push((of_attention, of_feed_forward));
+            layers.push(SavedLayer::Both(of_attention, of_feed_forward));
         }
         (stream.normed, Saved { layers, last: stream.residual })
     }
@@ -88,17 +109,54 @@ impl<'a> Blocks<'a> {
     pub fn backward(
         &self,
         rec: &mut Recorder,
-        saved: &Saved,
+        saved: Saved,
         inputs: &BatchInputs,
         dnormed: &Tensor,
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
-        let dresidual = rec.transient(Class::Activations, DType::F32, "gradient of residual", &saved.last.shape);
+        let dresidual = ResidualGradient::new(rec, &saved.last.shape, dnormed.dtype);
         self.norm.backward(rec, &saved.last, dnormed, (&dresidual, Output::Write), sink)?;
-        for (layer, (of_attention, of_feed_forward)) in self.layers.iter().zip(&saved.layers).rev() {
-            layer.feed_forward.backward(rec, of_feed_forward, &dresidual, sink)?;
-            layer.attention.backward(rec, of_attention, inputs.context(), &dresidual, sink)?;
+        for (layer, saved) in self.layers.iter().zip(saved.layers).rev() {
+            layer.backward(rec, saved, inputs.context(), &dresidual, sink)?;
         }
-        self.embedding.backward(rec, &inputs.tokens, &dresidual, sink)
+        self.embedding.backward(rec, &inputs.tokens, &dresidual.sum, sink)
+    }
+}
+
+impl Layer<'_> {
+    /// Turns the gradient of the residual stream after the layer into that before it, in place.
+    fn backward(
+        &self,
+        rec: &mut Recorder,
+        saved: SavedLayer,
+        context: Context<'_>,
+        dresidual: &ResidualGradient,
+        sink: &mut GradientSink<'_, '_>,
+    ) -> Result<()> {
+        // The sink may move a weight as soon as its gradient is whole: what reads it is computed again before that.
+        match saved {
+            SavedLayer::Both(of_attention, of_feed_forward) => {
+                self.feed_forward.backward(rec, &of_feed_forward, dresidual, sink)?;
+                self.attention.backward(rec, &of_attention, context, dresidual, sink)
+            }
+            SavedLayer::FeedForward(residual, of_feed_forward) => {
+                self.feed_forward.backward(rec, &of_feed_forward, dresidual, sink)?;
+                let stream = self.attention.norm.stream(rec, residual);
+                let of_attention = self.attention.forward_saved(rec, &stream, context);
+                self.attention.backward(rec, &of_attention, context, dresidual, sink)
+            }
+            SavedLayer::Neither(residual) => {
+                let both = self.forward_saved(rec, residual, context);
+                self.backward(rec, both, context, dresidual, sink)
+            }
+        }
+    }
+
+    /// The forward pass from the residual stream before the layer, as far as the backward pass reads it.
+    fn forward_saved(&self, rec: &mut Recorder, residual: Tensor, context: Context<'_>) -> SavedLayer {
+        let stream = self.attention.norm.stream(rec, residual);
+        let (delta, of_attention) = self.attention.forward(rec, &stream, context);
+        let stream = self.feed_forward.norm.add(rec, &stream, &delta);
+        SavedLayer::Both(of_attention, self.feed_forward.forward_saved(rec, &stream))
     }
 }

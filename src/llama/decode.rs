@@ -20,7 +20,7 @@ pub struct Decoder {
 /// Records one token: its keys and values join the cache of `positions` tokens, and its logits follow.
 pub fn record_decode(rec: &mut Recorder, llama: &Llama, positions: usize) -> Decoder {
     let config = &llama.config;
-    let blocks = Blocks::of(llama);
+    let blocks = Blocks::of(llama, DType::F32);
     let id = rec.persistent(Class::Scratch, DType::U32, "token id", &[1]);
     let rope = RopeTables::new(rec, positions, config.head_dim, config.rope_theta);
     let mut cached = |what: &str, layer: usize| {

@@ -4,9 +4,9 @@ use super::gradients::GradientSink;
 use super::parameters::Parameter;
 use crate::Result;
 use crate::gpu::{Class, DType, Recorder, Tensor};
-use crate::kernels::{Output, Target};
 use crate::kernels::embedding::{TokenBatch, embedding, embedding_backward};
 use crate::kernels::fill::fill;
+use crate::kernels::{Output, Target};
 
 /// x = table[id].
 pub(super) struct Embedding<'a> {

@@ -3,9 +3,9 @@
 use super::adapter::Adapters;
 use super::gradients::GradientSink;
 use super::linear::Linear;
-use super::rms_norm::{RmsNorm, Stream};
+use super::rms_norm::{ResidualGradient, RmsNorm, Stream};
 use crate::Result;
-use crate::gpu::{Class, DType, Recorder, Tensor};
+use crate::gpu::{Class, Recorder, Tensor};
 use crate::kernels::Output;
 use crate::kernels::swiglu::{swiglu, swiglu_backward};
 
@@ -32,6 +32,19 @@ pub(super) struct Saved {
 impl FeedForward<'_> {
     /// What is to be added to the residual stream, `[N, C]`.
     pub fn forward(&self, rec: &mut Recorder, stream: &Stream) -> (Tensor, Saved) {
+        let saved = self.forward_saved(rec, stream);
+        let Saved { gate, up, .. } = &saved;
+        let activated = rec.transient(Class::Activations, gate.dtype, "activated", &gate.shape);
+        swiglu(rec, gate, up, &activated);
+        let mut delta = self.down.forward(rec, &activated);
+        if let Some(adapters) = &self.adapters {
+            delta = adapters.after_down.forward(rec, &delta);
+        }
+        (delta, saved)
+    }
+
+    /// The forward pass as far as the backward pass reads it.
+    pub fn forward_saved(&self, rec: &mut Recorder, stream: &Stream) -> Saved {
         let normed = &stream.normed;
         let [to_gate, to_up] = match &self.adapters {
             Some(adapters) => [&adapters.before_gate, &adapters.before_up].map(|adapter| adapter.forward(rec, normed)),
@@ -39,13 +52,7 @@ impl FeedForward<'_> {
         };
         let gate = self.gate.forward(rec, &to_gate);
         let up = self.up.forward(rec, &to_up);
-        let activated = rec.transient(Class::Activations, DType::F32, "activated", &gate.shape);
-        swiglu(rec, &gate, &up, &activated);
-        let mut delta = self.down.forward(rec, &activated);
-        if let Some(adapters) = &self.adapters {
-            delta = adapters.after_down.forward(rec, &delta);
-        }
-        (delta, Saved { residual: stream.residual.clone(), gate, up })
+        Saved { residual: stream.residual.clone(), gate, up }
     }
 
     /// Turns the gradient of the residual stream after the block into that before it, in place. Of what was saved, gate and up
@@ -56,15 +63,15 @@ impl FeedForward<'_> {
         &self,
         rec: &mut Recorder,
         Saved { residual, gate, up }: &Saved,
-        dresidual: &Tensor,
+        dresidual: &ResidualGradient,
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
         assert!(self.adapters.is_none(), "adapters have no backward pass");
         // First the gradient of silu(gate) ⊙ up; `swiglu_backward` puts the product itself in its place.
-        let activated = rec.transient(Class::Activations, DType::F32, "gradient of activated", &gate.shape);
-        self.down.input_gradient(rec, dresidual, &activated, Output::Write);
+        let activated = rec.transient(Class::Activations, gate.dtype, "gradient of activated", &gate.shape);
+        self.down.input_gradient(rec, &dresidual.read, &activated, Output::Write);
         swiglu_backward(rec, gate, up, &activated);
-        self.down.weight_gradient(rec, dresidual, &activated, sink)?;
+        self.down.weight_gradient(rec, &dresidual.read, &activated, sink)?;
         let (dgate, dup) = (gate, up);
         self.norm.backward_from(rec, residual, &[(self.gate, dgate), (self.up, dup)], dresidual, sink)
     }

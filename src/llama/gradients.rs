@@ -2,7 +2,8 @@
 
 use super::parameters::Parameter;
 use crate::Result;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::Recorder;
+use crate::kernels::loss_scale::LossScale;
 use crate::kernels::{Output, Target};
 
 /// Called when the gradient of a parameter is whole and nothing in the backward pass reads its weight any more.
@@ -15,15 +16,6 @@ pub(super) struct GradientSink<'a, 'b> {
     /// What activations' gradients are multiplied by; none where they are what they are.
     pub loss_scale: Option<&'a LossScale>,
     pub on_gradient: &'a mut OnGradient<'b>,
-}
-
-/// What lifts the gradients of activations into the range of half precision: both `[1]`, powers of two.
-#[derive(Clone, Debug)]
-pub struct LossScale {
-    /// The factor.
-    pub scale: Tensor,
-    /// 1 / the factor.
-    pub inverse: Tensor,
 }
 
 impl GradientSink<'_, '_> {

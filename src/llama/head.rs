@@ -20,19 +20,20 @@ pub(super) struct Head<'a> {
     pub tied: bool,
 }
 
-/// sum `[1]` (+)= scale · Σ −ln p(target).
-#[derive(Clone, Copy)]
-pub(super) struct Loss<'a> {
-    /// `[N]`.
-    pub targets: &'a Tensor,
+/// What becomes of a micro-batch's loss: sum (+)= scale · Σ −ln p(target).
+#[derive(Clone, Copy, Debug)]
+pub struct Loss<'a> {
+    /// `[1]`.
     pub sum: &'a Tensor,
+    /// One over the tokens of a step makes it their mean.
     pub scale: f64,
+    /// The first micro-batch of a step writes, the others accumulate: the gradients of parameters, too, where there are any.
     pub output: Output,
 }
 
 impl Head<'_> {
-    /// The loss alone.
-    pub fn loss(&self, rec: &mut Recorder, normed: &Tensor, Loss { targets, sum, scale, output }: Loss<'_>) {
+    /// The loss alone, of targets `[N]`.
+    pub fn loss(&self, rec: &mut Recorder, normed: &Tensor, targets: &Tensor, Loss { sum, scale, output }: Loss<'_>) {
         let losses = rec.transient(Class::Activations, DType::F32, "losses", &[normed.shape[0]]);
         for chunk in self.chunks(rec, normed) {
             let [normed, targets, losses] = [normed, targets, &losses].map(|tensor| tensor.rows(chunk.clone()));
@@ -47,11 +48,12 @@ impl Head<'_> {
         &self,
         rec: &mut Recorder,
         normed: &Tensor,
-        Loss { targets, sum, scale, output }: Loss<'_>,
+        targets: &Tensor,
+        Loss { sum, scale, output }: Loss<'_>,
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<Tensor> {
         let losses = rec.transient(Class::Activations, DType::F32, "losses", &[normed.shape[0]]);
-        let dnormed = rec.transient(Class::Activations, DType::F32, "gradient of normed", &normed.shape);
+        let dnormed = rec.transient(Class::Activations, normed.dtype, "gradient of normed", &normed.shape);
         for chunk in self.chunks(rec, normed) {
             let [normed, dnormed, targets, losses] =
                 [normed, &dnormed, targets, &losses].map(|tensor| tensor.rows(chunk.clone()));
@@ -72,13 +74,13 @@ impl Head<'_> {
 
     fn logits(&self, rec: &mut Recorder, normed: &Tensor) -> Tensor {
         let shape = [normed.shape[0], self.vocab()];
-        let logits = rec.transient(Class::Activations, DType::F32, "logits", &shape);
+        let logits = rec.transient(Class::Activations, normed.dtype, "logits", &shape);
         self.weight.forward_to(rec, normed, &logits);
         logits
     }
 
     fn chunks(&self, rec: &Recorder, normed: &Tensor) -> Vec<Range<usize>> {
-        chunks(&rec.profile, normed.shape[0], self.vocab())
+        chunks(&rec.profile, normed.shape[0], self.vocab(), normed.dtype)
     }
 
     fn vocab(&self) -> usize {
@@ -87,24 +89,24 @@ impl Head<'_> {
 }
 
 /// Tokens of each chunk: all alike but for the last.
-fn chunks(profile: &Profile, n_tokens: usize, vocab: usize) -> Vec<Range<usize>> {
-    let len = n_tokens.div_ceil(n_tokens.div_ceil(most_rows(profile, vocab)));
-    let len = len.next_multiple_of(first_rows(profile));
+fn chunks(profile: &Profile, n_tokens: usize, vocab: usize, dtype: DType) -> Vec<Range<usize>> {
+    let len = n_tokens.div_ceil(n_tokens.div_ceil(most_rows(profile, vocab, dtype)));
+    let len = len.next_multiple_of(first_rows(profile, dtype));
     (0..n_tokens).step_by(len).map(|start| start..(start + len).min(n_tokens)).collect()
 }
 
 /// Rows of logits that a chunk has at most; a vocabulary beyond all bindings is [`Recorder::check_limits`]' to refuse.
-fn most_rows(profile: &Profile, vocab: usize) -> usize {
+fn most_rows(profile: &Profile, vocab: usize, dtype: DType) -> usize {
     let of_a_gpu = !profile.software && profile.max_binding_bytes >= LOGITS_BYTES_OF_A_GPU;
     let budget = if of_a_gpu { LOGITS_BYTES_OF_A_GPU } else { LOGITS_BYTES.min(profile.max_binding_bytes) };
-    let step = first_rows(profile);
-    (budget as usize / (DType::F32.size() as usize * vocab) / step * step).max(step)
+    let step = first_rows(profile, dtype);
+    (budget as usize / (dtype.size() as usize * vocab) / step * step).max(step)
 }
 
 /// Rows whose multiples begin where a binding may, in every tensor with a row a token.
-fn first_rows(profile: &Profile) -> usize {
+fn first_rows(profile: &Profile, dtype: DType) -> usize {
     // Whole tiles of the products, too.
-    ((profile.offset_alignment / DType::F32.size()) as usize).max(64)
+    ((profile.offset_alignment / dtype.size()) as usize).max(64)
 }
 
 #[cfg(test)]
@@ -116,15 +118,18 @@ mod tests {
         let default = Profile::webgpu_default();
         let gpu = Profile { max_binding_bytes: (2 << 30) - 4, offset_alignment: 16, ..default.clone() };
         let software = Profile { software: true, ..gpu.clone() };
-        let lens = |profile, n, vocab| chunks(profile, n, vocab).iter().map(Range::len).collect::<Vec<_>>();
+        let lens = |profile, n, vocab| chunks(profile, n, vocab, DType::F32).iter().map(Range::len).collect::<Vec<_>>();
         assert_eq!(lens(&gpu, 16384, 32000), [2048; 8]);
         assert_eq!(lens(&gpu, 8192, 8192), [8192]);
         assert_eq!(lens(&default, 1024, 1024), [1024]);
         assert_eq!(lens(&software, 1000, 32000), [512, 488]);
         assert_eq!(lens(&default, 1100, 32000), [384, 384, 332]);
         assert_eq!(lens(&default, 7, 13), [7]);
+        // Half precision has room for twice the rows.
+        let half = |profile, n| chunks(profile, n, 32000, DType::F16).iter().map(Range::len).collect::<Vec<_>>();
+        assert_eq!((half(&gpu, 16384), half(&default, 1100)), (vec![4096; 4], vec![640, 460]));
         for (profile, n, vocab) in [(&gpu, 70_001, 128_256), (&default, 4097, 50_257), (&software, 129, 262_144)] {
-            let chunks = chunks(profile, n, vocab);
+            let chunks = chunks(profile, n, vocab, DType::F32);
             assert_eq!((chunks[0].start, chunks.last().unwrap().end), (0, n));
             for pair in chunks.windows(2) {
                 assert_eq!((pair[0].end, pair[1].start * 4 % 256), (pair[1].start, 0));
@@ -138,6 +143,6 @@ mod tests {
     #[test]
     fn a_vocabulary_beyond_every_budget_still_has_whole_chunks() {
         let default = Profile::webgpu_default();
-        assert_eq!(chunks(&default, 130, 600_000), [0..64, 64..128, 128..130]);
+        assert_eq!(chunks(&default, 130, 600_000, DType::F32), [0..64, 64..128, 128..130]);
     }
 }

@@ -3,7 +3,7 @@
 use super::gradients::GradientSink;
 use super::parameters::Parameter;
 use crate::Result;
-use crate::gpu::{Class, DType, Recorder, Tensor};
+use crate::gpu::{Class, Recorder, Tensor};
 use crate::kernels::{Output, matmul};
 
 /// y = x wᵀ, w `[out, in]`.
@@ -13,7 +13,7 @@ pub(super) struct Linear<'a>(pub &'a Parameter);
 impl Linear<'_> {
     /// `[N, out]` of x `[N, in]`.
     pub fn forward(&self, rec: &mut Recorder, x: &Tensor) -> Tensor {
-        let y = rec.transient(Class::Activations, DType::F32, "linear", &[x.shape[0], self.0.weight.shape[0]]);
+        let y = rec.transient(Class::Activations, x.dtype, "linear", &[x.shape[0], self.0.weight.shape[0]]);
         self.forward_to(rec, x, &y);
         y
     }

@@ -6,33 +6,34 @@ use super::head::Loss;
 use super::inputs::BatchInputs;
 use super::parameters::Llama;
 use crate::Result;
-use crate::gpu::{Recorder, Tensor};
-use crate::kernels::Output;
+use crate::gpu::{DType, Recorder};
+use crate::kernels::loss_scale::LossScale;
+use crate::settings::Recompute;
 
-/// Records the mean loss over `scale`⁻¹ tokens, without gradients: loss `[1]` (+)= scale · Σ −ln p(target).
-pub fn record_loss(rec: &mut Recorder, llama: &Llama, inputs: &BatchInputs, loss: &Tensor, scale: f64, output: Output) {
-    let blocks = Blocks::of(llama);
+/// Records the loss of one micro-batch, without gradients.
+pub fn record_loss(rec: &mut Recorder, llama: &Llama, inputs: &BatchInputs, loss: Loss<'_>) {
+    let blocks = Blocks::of(llama, DType::F32);
     let (normed, _) = blocks.forward(rec, &inputs.tokens.ids, |_| inputs.context());
-    blocks.head.loss(rec, &normed, Loss { targets: &inputs.targets, sum: loss, scale, output });
+    blocks.head.loss(rec, &normed, &inputs.targets, loss);
 }
 
-/// Records loss `[1]` (+)= scale · Σ −ln p(target) over one micro-batch, and every gradient (+)= its derivative.
+/// Records the loss of one micro-batch, and every gradient (+)= its derivative. With a loss scale activations and their
+/// gradients are in half precision, but for the residual stream.
 ///
-/// The first micro-batch of a step writes, the others accumulate.
 /// Errors: those of `on_gradient`.
 pub fn record_micro_step(
     rec: &mut Recorder,
     llama: &Llama,
     inputs: &BatchInputs,
-    loss: &Tensor,
-    scale: f64,
-    output: Output,
+    loss: Loss<'_>,
+    recompute: Recompute,
+    loss_scale: Option<&LossScale>,
     on_gradient: &mut OnGradient<'_>,
 ) -> Result<()> {
-    let blocks = Blocks::of(llama);
-    let mut sink = GradientSink { output, loss_scale: None, on_gradient };
-    let (normed, kept) = blocks.forward(rec, &inputs.tokens.ids, |_| inputs.context());
-    let loss = Loss { targets: &inputs.targets, sum: loss, scale, output };
-    let dnormed = blocks.head.loss_and_gradient(rec, &normed, loss, &mut sink)?;
-    blocks.backward(rec, &kept, inputs, &dnormed, &mut sink)
+    let activations = if loss_scale.is_some() { DType::F16 } else { DType::F32 };
+    let blocks = Blocks::of(llama, activations);
+    let mut sink = GradientSink { output: loss.output, loss_scale, on_gradient };
+    let (normed, saved) = blocks.forward(rec, &inputs.tokens.ids, |_| inputs.context());
+    let dnormed = blocks.head.loss_and_gradient(rec, &normed, &inputs.targets, loss, &mut sink)?;
+    blocks.backward(rec, saved.without(recompute), inputs, &dnormed, &mut sink)
 }

@@ -17,6 +17,7 @@ mod rms_norm;
 
 pub use decode::{Decoder, record_decode};
 pub use gradients::OnGradient;
+pub use head::Loss;
 pub use initial::initial_values;
 pub use inputs::BatchInputs;
 pub use micro_batch::{record_loss, record_micro_step};

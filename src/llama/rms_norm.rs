@@ -13,6 +13,8 @@ use crate::kernels::rms_norm::{InputGradient, add_rms_norm, rms_norm, rms_norm_b
 pub(super) struct RmsNorm<'a> {
     pub weight: &'a Parameter,
     pub eps: f64,
+    /// Type of y, and of what follows from it as far as the next residual stream.
+    pub activations: DType,
 }
 
 /// The residual stream between two blocks.
@@ -24,19 +26,45 @@ pub(super) struct Stream {
     pub normed: Tensor,
 }
 
+/// The gradient of the residual stream, on its way back through the blocks.
+pub(super) struct ResidualGradient {
+    /// `[N, C]`, in single precision: a sum over blocks.
+    pub sum: Tensor,
+    /// The same for products to read: itself, or a copy in half precision.
+    pub read: Tensor,
+}
+
+impl ResidualGradient {
+    /// For blocks whose activations are of this type.
+    pub fn new(rec: &mut Recorder, shape: &[usize], activations: DType) -> Self {
+        let sum = rec.transient(Class::Activations, DType::F32, "gradient of residual", shape);
+        let read = match activations {
+            DType::F32 => sum.clone(),
+            other => rec.transient(Class::Activations, other, "gradient of residual, copied", shape),
+        };
+        Self { sum, read }
+    }
+}
+
 impl RmsNorm<'_> {
     /// `[N, C]` the norm of x `[N, C]`.
     pub fn forward(&self, rec: &mut Recorder, x: &Tensor) -> Tensor {
-        let normed = rec.transient(Class::Activations, DType::F32, "normed", &x.shape);
+        let normed = rec.transient(Class::Activations, self.activations, "normed", &x.shape);
         rms_norm(rec, x, &self.weight.weight, &normed, self.eps);
         normed
+    }
+
+    /// The residual stream `[N, C]` with its norm.
+    pub fn stream(&self, rec: &mut Recorder, residual: Tensor) -> Stream {
+        let normed = self.forward(rec, &residual);
+        Stream { residual, normed }
     }
 
     /// Adds a block's output to the residual stream, and takes the norm of the sum: both in one kernel.
     pub fn add(&self, rec: &mut Recorder, stream: &Stream, delta: &Tensor) -> Stream {
         let shape = &stream.residual.shape;
         let residual = rec.transient(Class::Activations, DType::F32, "residual", shape);
-        let normed = rec.transient(Class::Activations, DType::F32, "normed", shape);
+        let normed = rec.transient(Class::Activations, self.activations, "normed", shape);
         add_rms_norm(rec, &stream.residual, delta, &self.weight.weight, &residual, &normed, self.eps);
         Stream { residual, normed }
     }
@@ -47,10 +75,11 @@ impl RmsNorm<'_> {
         rec: &mut Recorder,
         x: &Tensor,
         dnormed: &Tensor,
-        dx: (&Tensor, Output),
+        (dx, output): (&ResidualGradient, Output),
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
-        let dx = InputGradient { tensor: dx.0, output: dx.1, copy: None };
+        let copy = (dx.read != dx.sum).then_some(&dx.read);
+        let dx = InputGradient { tensor: &dx.sum, output, copy };
         rms_norm_backward(rec, x, &self.weight.weight, dnormed, dx, sink.target(self.weight), self.eps);
         sink.whole(rec, self.weight)
     }
@@ -62,11 +91,11 @@ impl RmsNorm<'_> {
         rec: &mut Recorder,
         x: &Tensor,
         readers: &[(Linear<'_>, &Tensor)],
-        dx: &Tensor,
+        dx: &ResidualGradient,
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
         let normed = self.forward(rec, x);
-        let dnormed = rec.transient(Class::Activations, DType::F32, "gradient of normed", &x.shape);
+        let dnormed = rec.transient(Class::Activations, self.activations, "gradient of normed", &x.shape);
         for (index, (reader, dy)) in readers.iter().enumerate() {
             let output = if index == 0 { Output::Write } else { Output::Accumulate };
             reader.input_gradient(rec, dy, &dnormed, output);

@@ -1,5 +1,5 @@
-//! What settings are read and checked by, and the plain data that modules of every layer share: the model's shape, the text
-//! and the passes.
+//! What settings are read and checked by, and the plain data that modules of every layer share: the model's shape, the text,
+//! the passes, and what the backward pass computes again.
 //!
 //! [`Section`] is one section of CONFIG.toml; [`check`] has the ranges. [`crate::config`] puts a whole run together and
 //! exports the types.
@@ -12,6 +12,7 @@ mod keys;
 mod model;
 mod parameter;
 mod pass;
+mod recompute;
 
 pub use adapter::{AdapterConfig, TensorTrain};
 pub use data::{CORPORA, DataConfig};
@@ -19,3 +20,4 @@ pub(crate) use keys::{Origin, Section, did_you_mean};
 pub use model::{MAX_HEAD_DIM, ModelConfig, PRESETS};
 pub use parameter::{ParameterSpec, Role};
 pub use pass::{Pass, Spectral, SpectralVariant};
+pub use recompute::Recompute;

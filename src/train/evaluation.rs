@@ -11,7 +11,7 @@ use crate::gpu::{Class, DType, Due, Gpu, Pace, ReadbackRing, Recorder, Workspace
 use crate::kernels::Output;
 use crate::kernels::cross_entropy::IGNORE;
 use crate::kernels::embedding::TokenBatch;
-use crate::llama::{BatchInputs, Gradients, Llama, record_loss};
+use crate::llama::{BatchInputs, Gradients, Llama, Loss, record_loss};
 use crate::{Error, Result};
 
 /// The mean loss over a range of tokens.
@@ -47,7 +47,7 @@ impl Evaluator {
         let loss = rec.persistent(Class::Scratch, DType::F32, "evaluation loss", &[1]);
         rec.reserve_staging(ReadbackRing::bytes(&loss, RING_SLOTS));
         rec.begin(Plan::Evaluate);
-        record_loss(&mut rec, &llama, &inputs, &loss, 1.0, Output::Write);
+        record_loss(&mut rec, &llama, &inputs, Loss { sum: &loss, scale: 1.0, output: Output::Write });
         let workspace = rec.allocate(gpu).await?;
         for (parameter, values) in llama.parameters.iter().zip(weights) {
             workspace.write(gpu, &parameter.weight, values);

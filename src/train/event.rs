@@ -5,15 +5,20 @@ use std::path::PathBuf;
 use super::evaluation::Evaluation;
 use super::report::StepReport;
 use super::spectra::SpectrumRecord;
+use crate::config::{Precision, Recompute};
 use crate::gpu::Memory;
 
 /// What happens during a run, in order: what the command line prints, a comparison passes on and the lab draws.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The run is ready: its memory, the step it begins after, and the loss to beat.
+    /// The run is ready: its memory, what it computes again, the step it begins after, and the loss to beat.
     Ready {
         /// Bytes allocated, by class.
         memory: Memory,
+        /// What the backward pass computes again.
+        recompute: Recompute,
+        /// What activations are in: `f32` or `f16`.
+        precision: Precision,
         /// Steps that are done already.
         first_step: u64,
         /// Nats a token of a bigram table on the validation tokens.

@@ -24,7 +24,7 @@ pub use parts::{forward_passes, update_secs};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past::{History, PastRun};
 pub use plan::Plan;
-pub use recording::{Recorded, record_training, record_training_with};
+pub use recording::{Recorded, record_training, record_training_recomputing, record_training_with};
 pub use report::StepReport;
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{RunPlace, Summary, check_start, run};

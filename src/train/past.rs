@@ -41,6 +41,9 @@ impl History {
                     loss,
                     lr: number("lr").unwrap_or(f64::NAN),
                     grad_norm: number("grad_norm").unwrap_or(f64::NAN),
+                    loss_scale: number("loss_scale"),
+                    skipped: record["skipped"].as_bool().unwrap_or(false),
+                    skipped_steps: record["skipped_steps"].as_u64(),
                     tokens_per_sec: number("tokens_per_sec").unwrap_or(f64::NAN),
                 };
                 history.steps.pop_if(|(last, _)| last.step == step);

@@ -3,12 +3,15 @@
 use super::plan::Plan;
 use super::samples::Watched;
 use crate::Result;
-use crate::config::{MatmulPrecision, RunConfig, TrainConfig};
+use crate::config::{MatmulPrecision, Precision, Recompute, RunConfig, TrainConfig};
 use crate::gpu::{Class, DType, Profile, ReadbackRing, Recorder, Tensor};
 use crate::kernels::Output;
+use crate::kernels::loss_scale::LossScale;
 use crate::kernels::norms::{GradientNorms, Place};
 use crate::kernels::zeroth_order::{Stage, TwoPoint, two_point};
-use crate::llama::{BatchInputs, Gradients, Llama, Parameter, ParameterGroup, record_loss, record_micro_step};
+use crate::llama::{
+    BatchInputs, Gradients, Llama, Loss, OnGradient, Parameter, ParameterGroup, record_loss, record_micro_step,
+};
 use crate::optim::{self, Directions, Group, GroupState, Perturbed, RecordUpdate, State, StepTensors};
 
 /// Steps whose numbers may be on their way back at once.
@@ -22,9 +25,13 @@ pub struct Recorded {
     pub llama: Llama,
     /// What the optimizer carries from step to step.
     pub states: Vec<State>,
+    /// What the backward pass computes again; nothing where there is none.
+    pub recompute: Recompute,
+    /// What activations are in: `f32` or `f16`.
+    pub precision: Precision,
     pub(super) inputs: BatchInputs,
     pub(super) eval_inputs: BatchInputs,
-    /// `[3 + parameters]`: see [`Place`].
+    /// `[3 + parameters]`: see [`Place`]; with a loss scale two numbers more, [`LossScale::STATISTICS`].
     pub(super) statistics: Tensor,
     /// Parameters in the order in which their gradients become whole, and where their norms stand in the statistics.
     pub(super) norms: Vec<(usize, usize)>,
@@ -36,10 +43,25 @@ pub struct Recorded {
     pub(super) step: Tensor,
 }
 
-/// Records training and evaluation for this configuration.
+/// Records training and evaluation for this configuration, with the least that its `train.recompute` allows to compute again.
 ///
 /// Errors: an optimizer that cannot move a parameter.
 pub fn record_training(config: &RunConfig, profile: &Profile) -> Result<Recorded> {
+    record_training_recomputing(config, profile, kinds(config)[0])
+}
+
+/// What may be computed again in this run, in the order in which it is to be tried.
+pub(super) fn kinds(config: &RunConfig) -> Vec<Recompute> {
+    match config.optimizer.zeroth_order() {
+        Some(_) => vec![Recompute::None],
+        None => config.train.recompute.kinds(),
+    }
+}
+
+/// The same with another kind of recomputation than the configuration's.
+///
+/// Errors: as [`record_training`].
+pub fn record_training_recomputing(config: &RunConfig, profile: &Profile, recompute: Recompute) -> Result<Recorded> {
     let update = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
         optim::record_group(rec, &config.optimizer, group, step)
     };
@@ -49,19 +71,20 @@ pub fn record_training(config: &RunConfig, profile: &Profile) -> Result<Recorded
     if let Some(hyper) = config.optimizer.zeroth_order() {
         return record_zeroth_order(config, profile, hyper);
     }
-    record_all(config, profile, &Rules { ahead: &ahead, update: &update })
+    record_all(config, profile, recompute, &Rules { ahead: &ahead, update: &update })
 }
 
 /// The same with an optimizer of the caller's instead of the configuration's.
 pub fn record_training_with(
     config: &RunConfig,
     profile: &Profile,
+    recompute: Recompute,
     record_update: &RecordUpdate<'_>,
 ) -> Result<Recorded> {
     let update = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
         group.parts(1).map(|one| record_update(rec, &one.only(), step)).collect()
     };
-    record_all(config, profile, &Rules { ahead: &|_, _, _| None, update: &update })
+    record_all(config, profile, recompute, &Rules { ahead: &|_, _, _| None, update: &update })
 }
 
 /// Records the updates of parameters of one shape.
@@ -75,32 +98,42 @@ struct Rules<'a> {
     update: &'a RecordGroup<'a>,
 }
 
-fn record_all(config: &RunConfig, profile: &Profile, rules: &Rules<'_>) -> Result<Recorded> {
+fn record_all(config: &RunConfig, profile: &Profile, recompute: Recompute, rules: &Rules<'_>) -> Result<Recorded> {
     let gradients = if config.train.fused_update { Gradients::Passing } else { Gradients::Kept };
-    let mut recorded = Recorded::begin(config, profile, gradients);
+    let precision = config.train.precision.on(profile)?;
+    let mut recorded = Recorded::begin(config, profile, gradients, precision);
     let Recorded { recorder: rec, llama, inputs, statistics, step, norms, watched, .. } = &mut recorded;
+    let loss_scale = (precision == Precision::F16).then(|| {
+        let (initial, growth) = (config.train.first_loss_scale(), config.train.loss_scale_growth);
+        LossScale::new(rec, initial, growth)
+    });
     // The loss is the first number of the statistics, and the scale makes it and its gradients means over the step.
     let loss = statistics.rows(0..1);
     let shared = StepTensors { statistics, step };
-    let micro = MicroStep { llama, inputs, loss: &loss, scale: scale(config) };
+    let micro =
+        MicroStep { llama, inputs, loss: &loss, scale: scale(config), recompute, loss_scale: loss_scale.as_ref() };
     let (states, order) = if config.train.fused_update {
         record_fused(rec, &micro, shared, rules)?
     } else {
         record_separate(rec, &micro, shared, &config.train, rules)?
     };
     // In the order of the parameters, so that a checkpoint does not show which way it was made.
-    let states: Vec<State> = states.into_iter().flatten().collect();
+    let mut states: Vec<State> = states.into_iter().flatten().collect();
     *watched = Watched::choose(rec, config, &llama.parameters, &states, statistics);
     let measured: Vec<usize> = llama.groups.iter().flat_map(|group| &group.members).copied().collect();
     let place = |number| measured.iter().position(|&other| other == number).expect("a group's member");
     *norms = order.into_iter().map(|number| (number, Place::GRADIENTS + place(number))).collect();
-    recorded.states = states;
+    if let Some(LossScale { scale, inverse, counts, .. }) = loss_scale {
+        let named = [("scale", scale), ("inverse", inverse), ("counts", counts)];
+        states.extend(named.map(|(what, tensor)| State { name: format!("loss_scale.{what}"), tensor }));
+    }
+    (recorded.states, recorded.recompute) = (states, recompute);
     Ok(recorded)
 }
 
 impl Recorded {
     /// What every run has, and the plan of its evaluation.
-    fn begin(config: &RunConfig, profile: &Profile, gradients: Gradients) -> Self {
+    fn begin(config: &RunConfig, profile: &Profile, gradients: Gradients, precision: Precision) -> Self {
         let mut recorder = Recorder::new(profile);
         // The difference of two losses wants all their digits.
         recorder.profile.splits_f32 =
@@ -111,14 +144,29 @@ impl Recorded {
         let inputs = BatchInputs::new(rec, &llama, train.micro_batch_size, train.sequence_length);
         let eval_inputs = BatchInputs::new(rec, &llama, config.eval.batch_size, train.sequence_length);
         let norms = if gradients == Gradients::None { 0 } else { llama.parameters.len() };
-        let statistics = rec.persistent(Class::Scratch, DType::F32, "statistics", &[Place::GRADIENTS + norms]);
+        let of_scale = if precision == Precision::F16 { LossScale::STATISTICS } else { 0 };
+        let n_statistics = Place::GRADIENTS + norms + of_scale;
+        let statistics = rec.persistent(Class::Scratch, DType::F32, "statistics", &[n_statistics]);
         let eval_loss = rec.persistent(Class::Scratch, DType::F32, "evaluation loss", &[1]);
         let step = rec.persistent(Class::Scratch, DType::U32, "step", &[4]);
         rec.reserve_staging(ReadbackRing::bytes(&statistics, RING_SLOTS) + ReadbackRing::bytes(&eval_loss, RING_SLOTS));
         rec.begin(Plan::Evaluate);
-        record_loss(rec, &llama, &eval_inputs, &eval_loss, 1.0, Output::Write);
+        record_loss(rec, &llama, &eval_inputs, Loss { sum: &eval_loss, scale: 1.0, output: Output::Write });
         let (states, watched, norms) = (Vec::new(), Vec::new(), Vec::new());
-        Self { recorder, llama, states, inputs, eval_inputs, statistics, norms, watched, eval_loss, step }
+        Self {
+            recorder,
+            llama,
+            states,
+            recompute: Recompute::None,
+            precision,
+            inputs,
+            eval_inputs,
+            statistics,
+            norms,
+            watched,
+            eval_loss,
+            step,
+        }
     }
 }
 
@@ -129,7 +177,7 @@ fn scale(config: &RunConfig) -> f64 {
 
 /// Two losses for each direction, and no backward pass: the model has no gradients.
 fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: Directions) -> Result<Recorded> {
-    let mut recorded = Recorded::begin(config, profile, Gradients::None);
+    let mut recorded = Recorded::begin(config, profile, Gradients::None, Precision::F32);
     let Recorded { recorder: rec, llama, inputs, statistics, step, .. } = &mut recorded;
     let [plus, minus] =
         ["loss at w + d", "loss at w - d"].map(|name| rec.persistent(Class::Scratch, DType::F32, name, &[1]));
@@ -148,8 +196,8 @@ fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: Directions)
             step: shared,
         })
         .collect();
-    let loss_of = |rec: &mut Recorder, loss: &Tensor, output: Output| {
-        record_loss(rec, llama, inputs, loss, scale(config), output);
+    let loss_of = |rec: &mut Recorder, sum: &Tensor, output: Output| {
+        record_loss(rec, llama, inputs, Loss { sum, scale: scale(config), output });
     };
 
     rec.begin(Plan::FirstAtPlus);
@@ -189,6 +237,32 @@ struct MicroStep<'a> {
     inputs: &'a BatchInputs,
     loss: &'a Tensor,
     scale: f64,
+    recompute: Recompute,
+    loss_scale: Option<&'a LossScale>,
+}
+
+impl MicroStep<'_> {
+    fn record(&self, rec: &mut Recorder, output: Output, on_gradient: &mut OnGradient<'_>) -> Result<()> {
+        let loss = Loss { sum: self.loss, scale: self.scale, output };
+        record_micro_step(rec, self.llama, self.inputs, loss, self.recompute, self.loss_scale, on_gradient)
+    }
+
+    /// What a step begins with.
+    fn begin(&self, rec: &mut Recorder, shared: StepTensors<'_>) {
+        rec.begin(Plan::FirstMicroBatch);
+        if let Some(loss_scale) = self.loss_scale {
+            loss_scale.begin_step(rec, shared.statistics, shared.step);
+        }
+    }
+
+    /// The statistics of a step whose norms are all there, and the loss scale that follows from them.
+    fn finish(&self, rec: &mut Recorder, norms: &GradientNorms, statistics: &Tensor, max_norm: f64) {
+        let of_gradients = Place::GRADIENTS + self.llama.parameters.len();
+        norms.finish(rec, &statistics.rows(0..of_gradients), max_norm);
+        if let Some(loss_scale) = self.loss_scale {
+            loss_scale.end_step(rec, statistics);
+        }
+    }
 }
 
 /// The states of each parameter, and the parameters' numbers in the order in which their gradients become whole.
@@ -197,32 +271,33 @@ type Updates = (Vec<Vec<State>>, Vec<usize>);
 /// Gradients of every micro-batch first, then their norms, then the updates: parameters of one shape together.
 fn record_separate(
     rec: &mut Recorder,
-    &MicroStep { llama, inputs, loss, scale }: &MicroStep<'_>,
+    micro: &MicroStep<'_>,
     shared: StepTensors<'_>,
     train: &TrainConfig,
     rules: &Rules<'_>,
 ) -> Result<Updates> {
+    let llama = micro.llama;
     let groups = groups(llama);
     let mut order = Vec::new();
-    rec.begin(Plan::FirstMicroBatch);
+    micro.begin(rec, shared);
     let ahead: Vec<Option<GroupState>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
-    record_micro_step(rec, llama, inputs, loss, scale, Output::Write, &mut |_, parameter| {
+    micro.record(rec, Output::Write, &mut |_, parameter| {
         order.push(number(llama, parameter));
         Ok(())
     })?;
     if train.n_micro_batches() > 1 {
         rec.begin(Plan::NextMicroBatch);
-        record_micro_step(rec, llama, inputs, loss, scale, Output::Accumulate, &mut |_, _| Ok(()))?;
+        micro.record(rec, Output::Accumulate, &mut |_, _| Ok(()))?;
     }
     rec.begin(Plan::Update);
-    let norms = GradientNorms::new(rec, llama.parameters.len());
+    let norms = GradientNorms::new(rec, llama.parameters.len(), micro.loss_scale.is_some());
     let mut first = 0;
     for ParameterGroup { members, gradient, .. } in &llama.groups {
         norms.measure_all(rec, first, members.len(), gradient);
         first += members.len();
     }
     norms.gather(rec);
-    norms.finish(rec, shared.statistics, train.max_grad_norm);
+    micro.finish(rec, &norms, shared.statistics, train.max_grad_norm);
     let mut states = vec![Vec::new(); llama.parameters.len()];
     for ((group, ahead), ParameterGroup { members, .. }) in groups.into_iter().zip(ahead).zip(&llama.groups) {
         let kept = (rules.update)(rec, &Group { ahead, ..group }, shared)?;
@@ -239,17 +314,18 @@ fn record_separate(
 /// moving anything, and those before it in the backward pass have moved.
 fn record_fused(
     rec: &mut Recorder,
-    &MicroStep { llama, inputs, loss, scale }: &MicroStep<'_>,
+    micro: &MicroStep<'_>,
     shared: StepTensors<'_>,
     rules: &Rules<'_>,
 ) -> Result<Updates> {
+    let llama = micro.llama;
     let groups = groups(llama);
-    let norms = GradientNorms::new(rec, llama.parameters.len());
+    let norms = GradientNorms::new(rec, llama.parameters.len(), micro.loss_scale.is_some());
     let mut states = vec![Vec::new(); llama.parameters.len()];
     let mut order = Vec::new();
-    rec.begin(Plan::FirstMicroBatch);
+    micro.begin(rec, shared);
     let ahead: Vec<Option<GroupState>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
-    record_micro_step(rec, llama, inputs, loss, scale, Output::Write, &mut |rec, parameter| {
+    micro.record(rec, Output::Write, &mut |rec, parameter| {
         let number = number(llama, parameter);
         // Gradients that pass lie in no group but their own.
         let own = llama.groups.iter().position(|group| group.members == [number]).expect("a group of each");
@@ -260,7 +336,7 @@ fn record_fused(
         order.push(number);
         Ok(())
     })?;
-    norms.finish(rec, shared.statistics, 0.0);
+    micro.finish(rec, &norms, shared.statistics, 0.0);
     Ok((states, order))
 }
 

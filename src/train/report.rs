@@ -17,6 +17,16 @@ pub struct StepReport {
     /// L2 norm of all gradients together, before clipping; of a zeroth-order step the root mean square of the gradient along
     /// its directions.
     pub grad_norm: f64,
+    /// What gradients of activations are multiplied by in the next step; none in single precision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f64>,
+    /// Whether gradients overflowed under the loss scale, so that the step changed nothing but the scale; with
+    /// `train.fused_update` those parameters had moved whose gradients were whole before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
+    /// Such steps so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped_steps: Option<u64>,
     /// Tokens a second since the report before.
     pub tokens_per_sec: f64,
 }

@@ -18,7 +18,7 @@ use crate::checkpoint::{
     Checkpoint, MetricsLog, NamedTensor, Resumed, TrainerState, latest_checkpoint, load_checkpoint, load_config,
     load_model, prune_checkpoints, resolve_model_dir, save_checkpoint, write_atomic,
 };
-use crate::config::{ModelConfig, RunConfig};
+use crate::config::{ModelConfig, Precision, Recompute, RunConfig};
 use crate::data::baseline::bigram_loss;
 use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
@@ -71,6 +71,12 @@ pub struct Summary {
     pub peak_bytes: u64,
     /// The same, by class.
     pub memory: Memory,
+    /// What the backward pass computed again.
+    pub recompute: Recompute,
+    /// What activations were in: `f32` or `f16`.
+    pub precision: Precision,
+    /// Steps that changed nothing because gradients overflowed under the loss scale, of this and earlier sessions.
+    pub skipped_steps: u64,
     /// The last checkpoint.
     pub checkpoint: PathBuf,
     /// Whether it was stopped before its last step.
@@ -154,7 +160,13 @@ impl<'a> Run<'a> {
         let log = if place.resume { MetricsLog::resume(folder, first_step)? } else { MetricsLog::create(folder)? };
         let wants_spectra = trainer.config().spectra.every > 0;
         let spectra = wants_spectra.then(|| SpectraLog::open(folder, place.resume, first_step)).transpose()?;
-        on_event(Event::Ready { memory: trainer.memory().clone(), first_step, baseline_bigram_loss: baseline });
+        on_event(Event::Ready {
+            memory: trainer.memory().clone(),
+            recompute: trainer.recompute(),
+            precision: trainer.precision(),
+            first_step,
+            baseline_bigram_loss: baseline,
+        });
         Ok(Self {
             trainer,
             dataset,
@@ -207,6 +219,9 @@ impl<'a> Run<'a> {
             tokens_per_sec: self.train_tokens as f64 / self.train_secs,
             peak_bytes: self.trainer.memory().total(),
             memory: self.trainer.memory().clone(),
+            recompute: self.trainer.recompute(),
+            precision: self.trainer.precision(),
+            skipped_steps: self.trainer.skipped_steps(),
             checkpoint,
             stopped: step < steps,
         })

@@ -7,14 +7,15 @@ use web_time::Instant;
 use super::evaluation::{Evaluation, Replay, evaluate, write_batch, write_tables};
 use super::parts::{Part, parts, queries, replays, step_words};
 use super::plan::Plan;
-use super::recording::{RING_SLOTS, Recorded, record_training, record_training_with};
+use super::recording::{RING_SLOTS, Recorded, kinds, record_training_recomputing, record_training_with};
 use super::report::StepReport;
 use super::samples::{GradientSample, Sampler, state_tensors};
-use crate::config::{RunConfig, ScheduleKind};
+use crate::config::{Precision, Recompute, RunConfig, ScheduleKind};
 use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
 use crate::generate::Generator;
 use crate::gpu::{Gpu, KernelTime, Memory, Pace, ReadbackRing, Span, Tensor, Workspace};
+use crate::kernels::loss_scale::LossScale;
 use crate::kernels::norms::Place;
 use crate::llama::{BatchInputs, Llama, Parameter, initial_values};
 use crate::normalize::Drawing;
@@ -33,6 +34,8 @@ pub struct Trainer {
     workspace: Workspace,
     llama: Llama,
     states: Vec<State>,
+    recompute: Recompute,
+    precision: Precision,
     inputs: BatchInputs,
     eval_inputs: BatchInputs,
     step_tensor: Tensor,
@@ -46,6 +49,8 @@ pub struct Trainer {
     samples: Vec<GradientSample>,
     /// Steps submitted.
     step: u64,
+    /// Steps that were skipped for their gradients' overflow, of those that are known.
+    skipped: u64,
     last_report: Option<Instant>,
     /// What went wrong after the steps that were reported last.
     failed: Option<Error>,
@@ -69,15 +74,20 @@ pub struct Snapshot {
 impl Trainer {
     /// Records, allocates and initializes a run. Call [`Trainer::restore`] to go on with another.
     ///
+    /// Where `train.recompute` is `auto` and the device has no memory left, it is tried again with more to compute again.
+    ///
     /// Errors: a configuration that cannot be recorded, or that does not fit the device.
     pub async fn new(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>) -> Result<Self> {
         config.validate()?;
-        let began = Instant::now();
-        let recorded = record_training(&config, &gpu.profile)?;
-        let record = Span::since("record", began);
-        let mut trainer = Self::allocate(gpu, config, dataset, recorded).await?;
-        trainer.spans.insert(0, record);
-        Ok(trainer)
+        first_that_fits(&kinds(&config), async |recompute| {
+            let began = Instant::now();
+            let recorded = record_training_recomputing(&config, &gpu.profile, recompute)?;
+            let record = Span::since("record", began);
+            let mut trainer = Self::allocate(gpu.clone(), config.clone(), dataset.clone(), recorded).await?;
+            trainer.spans.insert(0, record);
+            Ok(trainer)
+        })
+        .await
     }
 
     /// The same with an optimizer of the caller's: `record_update` records the update of each parameter.
@@ -92,13 +102,17 @@ impl Trainer {
             let message = "takes losses and no gradient, which the caller's own update wants: name another";
             return Err(Error::config("optimizer.name", message));
         }
-        let recorded = record_training_with(&config, &gpu.profile, record_update)?;
-        Self::allocate(gpu, config, dataset, recorded).await
+        first_that_fits(&kinds(&config), async |recompute| {
+            let recorded = record_training_with(&config, &gpu.profile, recompute, record_update)?;
+            Self::allocate(gpu.clone(), config.clone(), dataset.clone(), recorded).await
+        })
+        .await
     }
 
     async fn allocate(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>, recorded: Recorded) -> Result<Self> {
-        let Recorded { recorder, llama, states, inputs, eval_inputs, statistics, norms, watched, eval_loss, step } =
-            recorded;
+        let Recorded { recorder, llama, states, inputs, eval_inputs, statistics, norms, watched, .. } = recorded;
+        let (recompute, precision) = (recorded.recompute, recorded.precision);
+        let (eval_loss, step) = (recorded.eval_loss, recorded.step);
         let workspace = recorder.allocate(&gpu).await?;
         let mut spans = workspace.spans.clone();
         let began = Instant::now();
@@ -121,6 +135,8 @@ impl Trainer {
             workspace,
             llama,
             states,
+            recompute,
+            precision,
             inputs,
             eval_inputs,
             step_tensor: step,
@@ -131,6 +147,7 @@ impl Trainer {
             sampler,
             samples: Vec::new(),
             step: 0,
+            skipped: 0,
             last_report: None,
             failed: None,
             stale: 0,
@@ -142,6 +159,21 @@ impl Trainer {
     /// The resolved configuration.
     pub fn config(&self) -> &RunConfig {
         &self.config
+    }
+
+    /// What the backward pass computes again: what `train.recompute` came to on this device.
+    pub fn recompute(&self) -> Recompute {
+        self.recompute
+    }
+
+    /// What activations are in, `f32` or `f16`: what `train.precision` came to on this device.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Steps that changed nothing because gradients overflowed under the loss scale, of those whose reports have arrived.
+    pub fn skipped_steps(&self) -> u64 {
+        self.skipped
     }
 
     /// Steps submitted so far.
@@ -178,6 +210,12 @@ impl Trainer {
         if !self.ring.has_room() {
             arrived.extend(self.ring.take(&self.gpu).await?);
         }
+        if self.waits_for_skips() {
+            while let Some(oldest) = self.ring.take(&self.gpu).await? {
+                arrived.push(oldest);
+            }
+        }
+        self.note_skipped(&arrived);
         self.last_report.get_or_insert_with(Instant::now);
         self.submit_step().await?;
         self.send_samples().await?;
@@ -259,6 +297,8 @@ impl Trainer {
             self.workspace.write(&self.gpu, &state.tensor, values);
         }
         self.step = snapshot.step;
+        let counts = snapshot.states.iter().find(|(name, ..)| name == "loss_scale.counts");
+        self.skipped = counts.map_or(0, |(_, _, counts)| counts[1] as u64);
         self.forget_halt();
         (self.failed, self.stale) = (None, self.ring.pending());
         Ok(())
@@ -355,7 +395,10 @@ impl Trainer {
         for part in parts(&self.config, queries) {
             self.write_part(&batch, &part, queries);
             for &plan in &part.plans {
-                times.push((plan, self.workspace.time(&self.gpu, plan.name(), part.due(self.step)).await?));
+                times.push((
+                    plan,
+                    self.workspace.time(&self.gpu, plan.name(), part.due(self.step - self.skipped)).await?,
+                ));
             }
         }
         self.end_step();
@@ -390,7 +433,7 @@ impl Trainer {
         let queries = self.queries();
         for part in parts(&self.config, queries) {
             self.write_part(&batch, &part, queries);
-            let (plans, due) = (part.names(), part.due(self.step));
+            let (plans, due) = (part.names(), part.due(self.step - self.skipped));
             match &mut self.pace {
                 Some(pace) => pace.run(&self.gpu, &self.workspace, &plans, due).await?,
                 None => self.workspace.run_due(&self.gpu, &plans, due),
@@ -464,6 +507,23 @@ impl Trainer {
         Ok(())
     }
 
+    /// Whether a step must know which of those before it were skipped: what is due at times is due by the number of updates.
+    fn waits_for_skips(&self) -> bool {
+        self.precision == Precision::F16 && self.workspace.has_intervals()
+    }
+
+    fn note_skipped(&mut self, arrived: &[(u64, Vec<f32>)]) {
+        if let Some((_, statistics)) = arrived.get(self.stale..).and_then(|arrived| arrived.last()) {
+            self.skipped = self.under_scale(statistics).map_or(0, |(_, skipped)| skipped);
+        }
+    }
+
+    /// The loss scale and the steps that were skipped, as a step's statistics tell them.
+    fn under_scale(&self, statistics: &[f32]) -> Option<(f64, u64)> {
+        let of_scale = statistics.len() - LossScale::STATISTICS;
+        (self.precision == Precision::F16).then(|| (f64::from(statistics[of_scale]), statistics[of_scale + 1] as u64))
+    }
+
     /// Factor on every learning rate at a step counted from 0.
     fn schedule(&self, step: u64) -> f64 {
         let (schedule, steps) = (&self.config.schedule, self.config.train.steps);
@@ -477,6 +537,7 @@ impl Trainer {
 
     /// Turns statistics that have arrived into reports; those that arrived together share the time since the last.
     async fn report(&mut self, arrived: &[(u64, Vec<f32>)]) -> Result<Vec<StepReport>> {
+        self.note_skipped(arrived);
         let stale = arrived.len().min(self.stale);
         self.stale -= stale;
         let arrived = &arrived[stale..];
@@ -488,7 +549,7 @@ impl Trainer {
         let tokens_per_step = self.config.train.tokens_per_step();
         let mut reports = Vec::with_capacity(arrived.len());
         for (step, statistics) in arrived {
-            if statistics[Place::CLIP] < 0.0 {
+            if statistics[Place::CLIP] < Place::SKIPPED {
                 let error = Error::NonFinite(self.diagnose(*step, statistics).await?);
                 if reports.is_empty() {
                     return Err(error);
@@ -502,6 +563,9 @@ impl Trainer {
                 loss: f64::from(statistics[Place::LOSS]),
                 lr: self.config.optimizer.linear.lr * self.schedule(step - 1),
                 grad_norm: f64::from(statistics[Place::NORM]),
+                loss_scale: self.under_scale(statistics).map(|(scale, _)| scale),
+                skipped: statistics[Place::CLIP] == Place::SKIPPED,
+                skipped_steps: self.under_scale(statistics).map(|(_, skipped)| skipped),
                 tokens_per_sec: (tokens_per_step * arrived.len()) as f64 / secs,
             });
         }
@@ -524,7 +588,12 @@ impl Trainer {
             return Ok(format!(
                 "step {step}: the loss is {loss}; all weights are finite, so the forward pass overflowed. The first \
                  tensor that went wrong is the loss: lower the learning rate or clip gradients \
-                 (`--set train.max_grad_norm=1`)"
+                 (`--set train.max_grad_norm=1`){}",
+                if self.precision == Precision::F16 {
+                    ", or train in single precision (`--set train.precision=f32`)"
+                } else {
+                    ""
+                }
             ));
         }
         let bad = self.norms.iter().position(|&(_, place)| !statistics[place].is_finite());
@@ -552,5 +621,45 @@ impl Trainer {
             "step {step}: the loss is {loss:.4}, but the gradient of {first} is not finite, the first to go wrong in the \
              backward pass: lower the learning rate{clip}{moved}"
         ))
+    }
+}
+
+/// What `attempt` makes with the first of these kinds of recomputation for which the device has memory.
+async fn first_that_fits<T>(kinds: &[Recompute], attempt: impl AsyncFn(Recompute) -> Result<T>) -> Result<T> {
+    let (last, before) = kinds.split_last().expect("a kind of recomputation");
+    for &kind in before {
+        match attempt(kind).await {
+            Err(Error::TooLarge(why)) => log::info!("train.recompute = {:?}: {why}", kind.name()),
+            ended => return ended,
+        }
+    }
+    attempt(*last).await
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests may block")]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    #[test]
+    fn more_is_computed_again_until_it_fits() {
+        use Recompute::{Attention, Layer, None};
+        let too_large = |kind: Recompute| Error::TooLarge(format!("no memory left with {}", kind.name()));
+        for (fits, tried) in [(0, &[None][..]), (1, &[None, Attention]), (2, &[None, Attention, Layer])] {
+            let seen = RefCell::new(Vec::new());
+            let found = pollster::block_on(first_that_fits(&Recompute::ALL, async |kind| {
+                seen.borrow_mut().push(kind);
+                if kind as usize >= fits { Ok(kind) } else { Err(too_large(kind)) }
+            }));
+            assert_eq!((found.unwrap(), &seen.into_inner()[..]), (Recompute::ALL[fits], tried));
+        }
+        let error = |kinds: &[Recompute], error: &dyn Fn(Recompute) -> Error| {
+            pollster::block_on(first_that_fits(kinds, async |kind| Err::<(), _>(error(kind)))).unwrap_err().to_string()
+        };
+        assert_eq!(error(&Recompute::ALL, &too_large), "no memory left with layer");
+        assert_eq!(error(&[None], &too_large), "no memory left with none", "what the user asked for is not replaced");
+        // Another failure is no reason to try again.
+        assert_eq!(error(&Recompute::ALL, &|kind| Error::Gpu(format!("lost with {}", kind.name()))), "lost with none");
     }
 }

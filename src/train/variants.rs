@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
-use super::recording::record_training;
+use super::recording::record_training_recomputing;
 use crate::checkpoint::write_atomic;
-use crate::config::RunConfig;
+use crate::config::{Recompute, RunConfig};
 use crate::gpu::{Class, DType, Due, Gpu, Profile, Recorder};
 use crate::kernels::matmul::{self, Numbers, Product, Variant};
 use crate::kernels::{Output, Target, random};
@@ -118,7 +118,8 @@ pub async fn measure_variants_within(gpu: &mut Gpu, runs: &[RunConfig], budget_s
 fn wanted(runs: &[RunConfig], profile: &Profile) -> Result<BTreeMap<String, u64>> {
     let mut flops_of: BTreeMap<String, u64> = BTreeMap::new();
     for run in runs {
-        let recorder = record_training(run, profile)?.recorder;
+        // The same products with every kind of recomputation, which must not change the bits.
+        let recorder = record_training_recomputing(run, profile, Recompute::None)?.recorder;
         if recorder.check_limits().is_err() {
             continue; // whoever trains it says so, in other words
         }
@@ -196,7 +197,8 @@ async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[
         let shape = [&[product.matrices], &shape[..]].concat();
         rec.persistent(Class::Scratch, dtype, name, &shape)
     };
-    let ([a, b], [type_a, type_b, type_y]) = (product.layout.operands(product.mnk), product.numbers.dtypes(product.layout));
+    let ([a, b], [type_a, type_b, type_y]) =
+        (product.layout.operands(product.mnk), product.numbers.dtypes(product.layout));
     let operands = [tensor("operand", type_a, a), tensor("operand", type_b, b)];
     let y = tensor("product", type_y, [product.mnk[0], product.mnk[1]]);
     let step = rec.persistent(Class::Scratch, DType::U32, "step", &[4]);

@@ -74,6 +74,27 @@ fn a_run_writes_what_is_promised_and_repeats_to_the_bit() {
 }
 
 #[test]
+fn a_run_resumes_to_the_same_bits_whatever_is_computed_again() {
+    let place = Place::new();
+    let whole = place.train("whole", &[]);
+    let run = place.text("resumed");
+    place.train("resumed", &["train.recompute=attention"]);
+    fs::remove_dir_all(place.path("resumed/checkpoints/step-00000012")).unwrap();
+    let output = program(&["train", "--resume", &run, "--set", "train.recompute=layer", "--json"]);
+    let resumed = json(&output);
+    assert!(stderr(&output).contains("recompute  layer\n"), "{}", stderr(&output));
+    for key in ["final_loss", "eval_loss"] {
+        assert_eq!(whole[key].to_string(), resumed[key].to_string(), "{key}");
+    }
+    for file in ["model.safetensors", "trainer.safetensors"] {
+        let read = |run: &str| fs::read(place.path(run).join("checkpoints/step-00000012").join(file)).unwrap();
+        assert!(read("whole") == read("resumed"), "{file} differs");
+    }
+    let policy = |run: &str| fs::read_to_string(place.path(run).join("config.toml")).unwrap();
+    assert!(policy("whole").contains("recompute = \"auto\"") && policy("resumed").contains("recompute = \"layer\""));
+}
+
+#[test]
 fn a_run_without_json_prints_a_summary() {
     let place = Place::new();
     let output = program(&["train", &place.text("config.toml"), "--out", &place.text("run")]);
@@ -144,16 +165,27 @@ fn an_interrupted_run_saves_and_resumes_to_the_same_bits() {
 fn a_dry_run_tells_the_memory_of_the_run() {
     let place = Place::new();
     let sgd = &["optimizer.name=sgd", "model.tie_word_embeddings=true"];
-    for (name, sets) in [("sinkgd", &[][..]), ("adamw", ADAMW), ("sgd", sgd)] {
+    let layer = &["train.recompute=layer"];
+    for (name, sets) in [("sinkgd", &[][..]), ("adamw", ADAMW), ("sgd", sgd), ("layer", layer)] {
         let real = place.train(name, sets);
         let dry = json(&place.dry_run(sets, true));
         assert_eq!(dry["memory"], real["memory"], "{sets:?}");
+        let kind = real["recompute"].as_str().unwrap();
+        assert_eq!((kind, &dry["recompute"]), (if name == "layer" { "layer" } else { "none" }, &real["recompute"]));
+        assert_eq!(dry["memory_recompute"][kind], real["memory"], "{sets:?}");
         assert_eq!((&dry["fits"], &dry["tokens_per_step"]), (&Value::Bool(true), &Value::from(64)));
     }
     let dry = json(&place.dry_run(&[], true));
     assert_eq!(dry["memory"], dry["memory_sinkgd"]);
     let words = stdout(&place.dry_run(&[], false));
     assert!(words.contains(&format!("{:>15}", dry["memory"]["parameters"])), "{words}");
+    let activations = ["none", "attention", "layer"].map(|kind| {
+        let bytes = dry["memory_recompute"][kind]["activations"].as_u64().unwrap();
+        assert!(words.contains(&format!("{kind:<18}{bytes:>15}")), "{words}");
+        bytes
+    });
+    assert!(activations.is_sorted_by(|more, less| more > less), "{activations:?}");
+    assert!(words.contains("recompute     none (auto: "), "{words}");
 }
 
 /// GiB of weights and optimizer state in bf16, without gradients: GaLore/RACS accounting, recounted from the sizes.

@@ -1,10 +1,10 @@
 //! Losses and gradients where the head goes through the tokens in several chunks, against the f64 model.
 
-use multinorm::config::ModelConfig;
+use multinorm::config::{ModelConfig, Recompute};
 use multinorm::gpu::{Class, DType, Recorder};
 use multinorm::kernels::Output;
 use multinorm::kernels::embedding::TokenBatch;
-use multinorm::llama::{BatchInputs, Gradients, Llama, record_loss, record_micro_step};
+use multinorm::llama::{BatchInputs, Gradients, Llama, Loss, record_loss, record_micro_step};
 use multinorm::reference::llama;
 use pollster::block_on;
 
@@ -74,13 +74,14 @@ fn chunks_of_tokens_add_up_to_the_whole_batch() {
             let scale = 1.0 / n as f64;
             for (plan, output) in [("first", Output::Write), ("next", Output::Accumulate)] {
                 rec.begin(plan);
-                record_micro_step(&mut rec, &model, &inputs, &loss, scale, output, &mut |_, _| Ok(())).unwrap();
+                let loss = Loss { sum: &loss, scale, output };
+                record_micro_step(&mut rec, &model, &inputs, loss, Recompute::None, None, &mut |_, _| Ok(())).unwrap();
                 let logits =
                     rec.dispatches(plan).iter().filter(|(kernel, _)| kernel.starts_with("cross_entropy_back")).count();
                 assert_eq!(logits, 4, "chunks");
             }
             rec.begin("alone");
-            record_loss(&mut rec, &model, &inputs, &loss_alone, scale, Output::Write);
+            record_loss(&mut rec, &model, &inputs, Loss { sum: &loss_alone, scale, output: Output::Write });
             let workspace = block_on(rec.allocate(gpu)).unwrap();
             for (at, parameter) in model.parameters.iter().enumerate() {
                 workspace.write(gpu, &parameter.weight, &values(at, parameter.weight.len()));

@@ -39,6 +39,12 @@ mod tolerance {
     pub const GRADIENT: f64 = 1e-4;
     pub const LOGITS: f64 = 1e-4;
     pub const TRAINED_LOSS: f64 = 1e-4;
+    /// Activations of 11 bits.
+    pub const HALF_LOSS: f64 = 1e-3;
+    pub const HALF_GRADIENT: f64 = 1e-2;
+    pub const HALF_NORM: f64 = 5e-3;
+    /// AdamW at ten times its rate takes steps of one size along gradients near zero, too; 2.6e-3 was seen.
+    pub const HALF_TRAINED_LOSS: f64 = 8e-3;
     /// A sign turns where rounding turns a number near zero; 1.5e-4 was seen, and 1.6e-3 at the second step with half the weight decay.
     pub const SIGNED_LOSS: f64 = 6e-4;
 }
@@ -233,6 +239,46 @@ fn gradients_and_ten_losses_by_every_tile() {
         for (report, want) in reports.iter().zip(&oracle.expected["losses.sgd"]) {
             let what = format!("{tile:?} loss at step {}", report.step);
             assert_parity(what, &[report.loss as f32], &[*want], tolerance::TRAINED_LOSS);
+        }
+    }
+}
+
+#[test]
+fn half_precision_has_the_gradients_of_single() {
+    for oracle in ORACLES.iter() {
+        for (form, micro_batch) in FORMS.into_iter().zip([oracle.batch, oracle.micro_batch]) {
+            let name = format!("{} {form:?} half", oracle.name);
+            let sets = [SGD, &["train.precision=f16"]].concat();
+            let mut trainer = oracle.trainer_on(Arc::new(own_gpu(form)), micro_batch, &sets);
+            let report = train(&mut trainer, 1).remove(0);
+            let loss = oracle.expected["loss"][0];
+            assert_parity(format!("{name} loss"), &[report.loss as f32], &[loss], tolerance::HALF_LOSS);
+            let gradients =
+                || oracle.expected.iter().filter_map(|(key, want)| Some((key.strip_prefix("grad.")?, want)));
+            for (parameter, want) in gradients() {
+                let gradient = block_on(trainer.gradient(parameter)).unwrap();
+                assert_parity(format!("{name} gradient of {parameter}"), &gradient, want, tolerance::HALF_GRADIENT);
+                let norm = want.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+                let kept = |(&got, &want): (&f32, &f32)| got != 0.0 || f64::from(want.abs()) <= 1e-3 * norm;
+                assert!(gradient.iter().zip(want).all(kept), "{name} gradient of {parameter}: flushed to zero");
+            }
+            let norm = gradients().flat_map(|(_, want)| want).map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+            let ours = report.grad_norm as f32;
+            assert_parity(format!("{name} gradient norm"), &[ours], &[norm as f32], tolerance::HALF_NORM);
+        }
+    }
+}
+
+#[test]
+fn ten_losses_in_half_precision() {
+    for oracle in ORACLES.iter() {
+        for (optimizer, expected) in [(SGD, "losses.sgd"), (ADAMW, "losses.adamw")] {
+            let sets = [optimizer, &["train.precision=f16"]].concat();
+            let mut trainer = oracle.trainer_on(Arc::new(own_gpu(Form::Gpu)), oracle.batch, &sets);
+            for (report, want) in train(&mut trainer, STEPS).iter().zip(&oracle.expected[expected]) {
+                let what = format!("{} half {expected} at step {}", oracle.name, report.step);
+                assert_parity(what, &[report.loss as f32], &[*want], tolerance::HALF_TRAINED_LOSS);
+            }
         }
     }
 }

@@ -160,7 +160,7 @@ fn what_is_larger_than_a_preset_is_done_by_other_lanes_or_in_parts() {
             let mut x = scaled::Scaled::new(&table);
             scaled::scale_rows_and_columns(&mut rec, &mut x, true, true);
             scaled::scale_whole(&mut rec, &mut x, scaled::WholeNorm::Frobenius, 1.0);
-            norms::GradientNorms::new(&mut rec, 1).measure(&mut rec, 0, &table);
+            norms::GradientNorms::new(&mut rec, 1, false).measure(&mut rec, 0, &table);
             let [logits, hidden] = [[16, vocab], [16, width]].map(|shape| tensor(&mut rec, &shape));
             matmul::nn(&mut rec, &logits, &table, &hidden, Output::Write);
         }

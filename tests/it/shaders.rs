@@ -8,10 +8,10 @@ use std::sync::LazyLock;
 
 use multinorm::config::{Pass, Role, optimizer_names};
 use multinorm::gpu::{Access, Binding, Class, DType, Kernel, Need, Profile, Recorder, Tensor, Touch};
-use multinorm::kernels::{self, Output, Target};
 use multinorm::kernels::matmul::{self, Layout, Numbers, Product, Variant};
 use multinorm::kernels::rms_norm::InputGradient;
 use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
+use multinorm::kernels::{self, Output, Target};
 use multinorm::optim::{Group, Iterate, Perturbed, StepTensors, Update};
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
@@ -55,7 +55,9 @@ fn every_use() -> Vec<Recorder> {
 fn record_variants(mut rec: Recorder) -> Recorder {
     rec.begin("all");
     for layout in Layout::ALL {
-        for (mnk, parts) in [([16, 16, 16], 1), ([16, 16, 144], 2), ([16, 16, 150], 2), ([5, 5, 5], 1), ([1, 16, 16], 1)] {
+        for (mnk, parts) in
+            [([16, 16, 16], 1), ([16, 16, 144], 2), ([16, 16, 150], 2), ([5, 5, 5], 1), ([1, 16, 16], 1)]
+        {
             let [m, n, _] = mnk;
             for numbers in [Numbers::Single, Numbers::Half] {
                 let product = Product { layout, mnk, matrices: 1, numbers };
@@ -207,7 +209,11 @@ fn record_updates(rec: &mut Recorder) {
     for max_norm in [0.0, 1.0] {
         kernels::norms::gradient_statistics(rec, &gradients, &statistics, max_norm);
     }
-    let norms = kernels::norms::GradientNorms::new(rec, 2);
+    let loss_scale = kernels::loss_scale::LossScale::new(rec, 64.0, 500);
+    let step = rec.persistent(Class::Scratch, DType::U32, "step", &[4]);
+    loss_scale.begin_step(rec, &statistics, &step);
+    loss_scale.end_step(rec, &statistics);
+    let norms = kernels::norms::GradientNorms::new(rec, 2, false);
     norms.measure(rec, 1, &gradients[1]);
     norms.check(rec, 1, &statistics);
     for len in [7, 8, 100_000] {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
-use multinorm::config::{Fira, OptimizerConfig, Rule, RunConfig, RunDefaults};
 use half::f16;
+use multinorm::config::{Fira, OptimizerConfig, Rule, RunConfig, RunDefaults};
 use multinorm::gpu::{AdapterChoice, Class, DType, Element, Gpu, GpuOptions, Profile, Recorder, Tensor, Workspace};
 use multinorm::kernels::Output;
 use pollster::block_on;

@@ -1,5 +1,5 @@
-use multinorm::kernels::{Output, Target};
 use multinorm::kernels::embedding::{self, TokenBatch};
+use multinorm::kernels::{Output, Target};
 use multinorm::reference;
 
 use crate::support::{Case, FORMS, assert_close, sum};

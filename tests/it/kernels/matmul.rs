@@ -3,7 +3,9 @@ use multinorm::kernels::Target;
 use multinorm::kernels::matmul::{self, Layout, Numbers, Product, Variant, select, tiles};
 use multinorm::reference;
 
-use crate::support::{Case, FORMS, OUTPUTS, assert_close, assert_close_in, everything, full_gpu, random, sum, web_profile, widen};
+use crate::support::{
+    Case, FORMS, OUTPUTS, assert_close, assert_close_in, everything, full_gpu, random, sum, web_profile, widen,
+};
 
 /// `[M, N, K]` below, at and beyond blocks of 8 and tiles of 64 and 128, each dimension once no multiple of 4.
 const SHAPES: [[usize; 3]; 13] = [

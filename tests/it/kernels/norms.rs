@@ -143,7 +143,7 @@ fn gradients_that_lie_together_have_the_norms_that_they_have_apart() {
             let statistics = |together: bool| {
                 let mut case = Case::new(form);
                 let statistics = case.input(&[8], &[LOSS, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
-                let norms = GradientNorms::new(&mut case.rec, 5);
+                let norms = GradientNorms::new(&mut case.rec, 5, false);
                 if together {
                     let all = case.input(&[5, len], &values.concat());
                     norms.measure_all(&mut case.rec, 0, 5, &all);
@@ -172,7 +172,7 @@ fn a_gradient_that_is_checked_alone_has_the_norm_that_it_has_beside_others() {
         });
         let [together, apart] = [(); 2].map(|()| case.input(&[6], &[LOSS, 1.0, 0.0, 0.0, 0.0, 0.0]));
         gradient_statistics(&mut case.rec, &gradients, &together, 0.0);
-        let norms = GradientNorms::new(&mut case.rec, 3);
+        let norms = GradientNorms::new(&mut case.rec, 3, false);
         for (index, gradient) in gradients.iter().enumerate() {
             norms.measure(&mut case.rec, index, gradient);
             norms.check(&mut case.rec, index, &apart);

@@ -67,15 +67,13 @@ fn gradients_agree_with_the_reference() {
                 let copied = dx_output == Output::Accumulate;
                 let scaled = dweight_output == Output::Accumulate;
                 let to_x = InputGradient { tensor: &dx, output: dx_output, copy: copied.then_some(&copy) };
-                let to_weight =
-                    Target { factor: scaled.then_some(&factor), ..Target::new(&dweight, dweight_output) };
+                let to_weight = Target { factor: scaled.then_some(&factor), ..Target::new(&dweight, dweight_output) };
                 rms_norm::rms_norm_backward(&mut case.rec, &x, &weight, &dy, to_x, to_weight, EPS);
                 let done = case.run();
 
                 let want = reference::rms_norm::backward(&x_values, &weight_values, &dy_values, rows, cols, EPS);
-                let what = |name: &str| {
-                    format!("{} {dx_output:?} {dweight_output:?}", what(gpu, dtype, name, rows, cols))
-                };
+                let what =
+                    |name: &str| format!("{} {dx_output:?} {dweight_output:?}", what(gpu, dtype, name, rows, cols));
                 let want_dx = sum(&dx_before, &want.0);
                 assert_close(what("dx"), &done.read(&dx), &want_dx, GRADIENT_TOLERANCE);
                 if copied {

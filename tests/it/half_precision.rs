@@ -1,0 +1,211 @@
+//! Training with activations in half precision: the loss scale, what a skipped step leaves alone, and resuming.
+
+use std::sync::Arc;
+
+use multinorm::config::{OptimizerConfig, Precision, RunConfig, RunDefaults, optimizer_names};
+use multinorm::data::dataset::Dataset;
+use multinorm::data::tokens::Tokens;
+use multinorm::gpu::{Class, Profile};
+use multinorm::kernels::loss_scale::LossScale;
+use multinorm::train::{StepReport, Trainer, record_training};
+use pollster::block_on;
+
+use crate::support::{Case, Form, everything, full_gpu, own_gpu, web_profile};
+
+fn config(sets: &[&str]) -> RunConfig {
+    load(sets).unwrap()
+}
+
+fn load(sets: &[&str]) -> multinorm::Result<RunConfig> {
+    let small = [
+        "model.preset=tiny",
+        "model.vocab_size=300",
+        "model.hidden_size=32",
+        "model.intermediate_size=44",
+        "model.num_hidden_layers=2",
+        "train.steps=12",
+        "train.batch_size=4",
+        "train.micro_batch_size=2",
+        "train.sequence_length=9",
+        "train.precision=f16",
+        "eval.max_tokens=9",
+    ];
+    let sets: Vec<String> = small.iter().chain(sets).map(|&set| set.to_owned()).collect();
+    RunConfig::load(None, &sets, RunDefaults::Software)
+}
+
+fn trainer(form: Form, sets: &[&str]) -> Trainer {
+    let tokens = Tokens::Owned((0..400u32).map(|i| i * i % 300).collect());
+    let dataset = Arc::new(Dataset::unsplit("tokens", tokens, 300));
+    block_on(Trainer::new(Arc::new(own_gpu(form)), config(sets), dataset)).unwrap()
+}
+
+fn steps(trainer: &mut Trainer, n: usize) -> Vec<StepReport> {
+    let mut reports = Vec::new();
+    for _ in 0..n {
+        reports.extend(block_on(trainer.step()).unwrap());
+    }
+    reports.extend(block_on(trainer.drain()).unwrap());
+    assert_eq!(reports.len(), n);
+    reports
+}
+
+/// A scale under which the gradients of this model overflow for a few steps.
+const TOO_LARGE: &str = "train.loss_scale=33554432";
+
+#[test]
+fn a_skipped_step_changes_nothing_but_the_scale() {
+    for optimizer in optimizer_names() {
+        if OptimizerConfig::named(optimizer).unwrap().zeroth_order().is_some() {
+            continue;
+        }
+        let name = format!("optimizer.name={optimizer}");
+        let mut sets = vec![name.as_str(), TOO_LARGE, "train.fused_update=false"];
+        if ["apollo", "apollo-mini", "fira", "galore"].contains(&optimizer) {
+            sets.push("optimizer.update_interval=2");
+        }
+        let mut trainer = trainer(Form::Software, &sets);
+        let before = block_on(trainer.snapshot()).unwrap();
+        let first = steps(&mut trainer, 1).remove(0);
+        assert!(first.skipped && first.loss.is_finite() && !first.grad_norm.is_finite(), "{optimizer}: {first:?}");
+        assert_eq!((first.loss_scale, first.skipped_steps), (Some(16_777_216.0), Some(1)), "{optimizer}");
+        let after = block_on(trainer.snapshot()).unwrap();
+        assert!(before.parameters == after.parameters, "{optimizer}: a weight has moved");
+        for (before, after) in before.states.iter().zip(&after.states) {
+            let is_scale = before.0.starts_with("loss_scale.");
+            assert!((before == after) != is_scale, "{optimizer}: {} after a skipped step", before.0);
+        }
+        // A few steps on it fits, and what was not made at its time is made then.
+        let rest = steps(&mut trainer, 11);
+        let good = rest.iter().filter(|report| !report.skipped).count();
+        assert!((2..11).contains(&good), "{optimizer}: {good} good steps of 11");
+        let end = block_on(trainer.snapshot()).unwrap();
+        assert!(end.parameters != after.parameters, "{optimizer}: it trains");
+        let mean = |reports: &[StepReport]| reports.iter().map(|r| r.loss).sum::<f64>() / reports.len() as f64;
+        let trained: Vec<StepReport> = rest.into_iter().filter(|report| !report.skipped).collect();
+        assert!(
+            mean(&trained[1..]) < first.loss,
+            "{optimizer}: {:?}",
+            trained.iter().map(|r| r.loss).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn the_scale_halves_after_an_overflow_and_doubles_after_good_steps() {
+    let mut trainer = trainer(Form::Gpu, &[TOO_LARGE, "train.loss_scale_growth=3"]);
+    let reports = steps(&mut trainer, 12);
+    let (mut scale, mut good, mut skipped) = (33_554_432.0, 0, 0);
+    for report in reports {
+        if report.skipped {
+            (scale, good, skipped) = (scale / 2.0, 0, skipped + 1);
+        } else {
+            good += 1;
+            if good == 3 {
+                (scale, good) = (scale * 2.0, 0);
+            }
+        }
+        assert_eq!((report.loss_scale, report.skipped_steps), (Some(scale), Some(skipped)), "step {}", report.step);
+    }
+    assert!(skipped > 0 && skipped < 9 && trainer.skipped_steps() == skipped, "{skipped} skipped");
+}
+
+#[test]
+fn a_run_goes_on_to_the_same_bits() {
+    for sets in
+        [&[TOO_LARGE, "optimizer.name=adamw"][..], &[TOO_LARGE, "optimizer.name=galore", "optimizer.update_interval=3"]]
+    {
+        let mut whole = trainer(Form::Software, sets);
+        let first = steps(&mut whole, 6);
+        let middle = block_on(whole.snapshot()).unwrap();
+        let rest = steps(&mut whole, 6);
+        let end = block_on(whole.snapshot()).unwrap();
+        let mut resumed = trainer(Form::Software, sets);
+        resumed.restore(&middle).unwrap();
+        let again = steps(&mut resumed, 6);
+        let numbers =
+            |reports: &[StepReport]| reports.iter().map(|r| (r.loss, r.loss_scale, r.skipped)).collect::<Vec<_>>();
+        assert_eq!(numbers(&rest), numbers(&again), "{sets:?}");
+        let resumed = block_on(resumed.snapshot()).unwrap();
+        assert!(end.parameters == resumed.parameters && end.states == resumed.states, "{sets:?}");
+        assert!(first.iter().any(|report| report.skipped) && rest.iter().any(|report| !report.skipped), "{sets:?}");
+    }
+}
+
+#[test]
+fn fused_updates_give_the_bits_of_separate_ones_where_nothing_overflows() {
+    let run = |fused: &str| {
+        let mut trainer = trainer(Form::Gpu, &["optimizer.name=sinkgd", "train.micro_batch_size=4", fused]);
+        let reports = steps(&mut trainer, 4);
+        assert!(reports.iter().all(|report| !report.skipped), "nothing overflows");
+        block_on(trainer.snapshot()).unwrap()
+    };
+    let [separate, fused] = ["train.fused_update=false", "train.fused_update=true"].map(run);
+    assert!(separate.parameters == fused.parameters && separate.states == fused.states);
+}
+
+#[test]
+fn a_fused_step_that_overflows_is_told_and_the_run_goes_on() {
+    let sets = [TOO_LARGE, "train.micro_batch_size=4", "train.fused_update=true"];
+    let reports = steps(&mut trainer(Form::Software, &sets), 12);
+    assert!(reports[0].skipped && !reports[11].skipped, "{reports:?}");
+    assert!(reports[11].loss < reports[0].loss);
+}
+
+#[test]
+fn an_overflow_under_the_least_scale_halts_the_run() {
+    let least = format!("train.loss_scale={}", LossScale::LEAST);
+    let mut trainer = trainer(Form::Software, &[&least, "optimizer.lr=1000", "optimizer.name=sgd"]);
+    // Weights of this size overflow forward or backward.
+    let mut error = None;
+    for _ in 0..8 {
+        error = block_on(trainer.step()).err().or_else(|| block_on(trainer.drain()).err());
+        if error.is_some() {
+            break;
+        }
+    }
+    let message = error.expect("it halts").to_string();
+    assert!(message.contains("not finite") || message.contains("overflowed"), "{message}");
+}
+
+#[test]
+fn the_number_of_a_step_counts_updates() {
+    let mut case = Case::on(full_gpu());
+    let scale = LossScale::new(&mut case.rec, 1024.0, 2);
+    let statistics = case.input(&[5], &[2.5f32, -0.5, f32::INFINITY, 0.0, 0.0]);
+    let step = case.input(&[4], &[7u32, 9, 11, 13]);
+    scale.begin_step(&mut case.rec, &statistics, &step);
+    let done = case.allocate();
+    done.write(&scale.counts, &[1.0f32, 4.0]);
+    done.run();
+    assert_eq!(done.read_as::<u32>(&step), [7, 5, 11, 13]);
+    assert_eq!(done.read(&statistics)[..2], [2.5, 1.0], "a skipped step is over");
+}
+
+#[test]
+fn half_precision_is_taken_where_it_is_asked_for_and_there() {
+    let of = |precision: &str, profile: &Profile| {
+        let set = format!("train.precision={precision}");
+        record_training(&config(&[&set]), profile).map(|recorded| recorded.precision)
+    };
+    let plain = web_profile(Form::Gpu);
+    let software = Profile { f16: true, ..web_profile(Form::Software) };
+    assert_eq!(of("auto", &everything()).unwrap(), Precision::F16);
+    assert_eq!(of("auto", &plain).unwrap(), Precision::F32);
+    assert_eq!(of("auto", &software).unwrap(), Precision::F32, "no faster there");
+    assert_eq!(of("f16", &software).unwrap(), Precision::F16);
+    let message = of("f16", &plain).expect_err("refused").to_string();
+    assert!(message.starts_with("train.precision: f16 wants an adapter with half precision"), "{message}");
+    let zeroth = load(&["optimizer.name=mezo"]).unwrap_err().to_string();
+    assert!(zeroth.starts_with("train.precision: a zeroth-order method"), "{zeroth}");
+}
+
+#[test]
+fn activations_take_about_half_the_memory() {
+    let bytes = |precision: &str| {
+        let sets = [precision, "model.preset=60m", "train.batch_size=16", "train.micro_batch_size=16"];
+        record_training(&config(&sets), &everything()).unwrap().recorder.memory().bytes(Class::Activations) as f64
+    };
+    let share = bytes("train.precision=f16") / bytes("train.precision=f32");
+    assert!((0.5..0.7).contains(&share), "{share}");
+}
