@@ -362,7 +362,8 @@ impl<'a> Found<'a> {
             Spread::of(&finished.iter().filter_map(|run| of(run)).collect::<Vec<_>>())
         };
         let tokens = self.plan.config.train.tokens_per_step() as f64 * self.plan.config.train.steps as f64;
-        let train_secs = spread(&|run| Some(run.train_secs())).map(|secs| secs.mean);
+        // As effective throughput is: the mean of speeds, not the speed at the mean of the seconds.
+        let speed = |run: &RunRecord| Some(run.train_secs()).filter(|secs| *secs > 0.0).map(|secs| tokens / secs);
         let eval_loss = spread(&RunRecord::final_eval_loss);
         let difference = (name != reference).then(|| self.difference(eval_loss, reference)).flatten();
         // Of half a sweep the best is at an edge as a matter of course.
@@ -382,8 +383,8 @@ impl<'a> Found<'a> {
             best_eval_loss: spread(&RunRecord::best_eval_loss),
             perplexity: eval_loss.map(|loss| loss.mean.exp()),
             diverged_seeds: runs.iter().filter(|run| !run.is_finished()).map(|run| run.id.seed).collect(),
-            tokens_per_sec: train_secs.filter(|secs| *secs > 0.0).map(|secs| tokens / secs),
-            train_secs,
+            tokens_per_sec: spread(&speed).map(|speed| speed.mean),
+            train_secs: spread(&|run| Some(run.train_secs())).map(|secs| secs.mean),
             forward_passes,
             backward_passes: if own.zeroth_order().is_some() { 0 } else { self.plan.config.train.steps },
             cost,

@@ -326,11 +326,8 @@ fn assert_document(found: &Value) {
 
 fn assert_optimizer(found: &Value, optimizer: &Value) {
     let name = optimizer["name"].as_str().unwrap();
-    let finals: Vec<f64> = runs(found)
-        .iter()
-        .filter(|run| run["optimizer"] == name && run["factors"] == optimizer["best_factors"])
-        .map(|run| *numbers(&run["validation"]["loss"]).last().unwrap())
-        .collect();
+    let finals: Vec<f64> =
+        runs_at_best(found, optimizer).map(|run| *numbers(&run["validation"]["loss"]).last().unwrap()).collect();
     assert_eq!(finals.len(), 2, "{name}: two seeds at the best factors");
     let mean = (finals[0] + finals[1]) / 2.0;
     let sd = (finals[0] - finals[1]).abs() / 2f64.sqrt();
@@ -364,7 +361,10 @@ fn assert_optimizer(found: &Value, optimizer: &Value) {
     assert_eq!([bytes("state_bytes_linear"), bytes("state_bytes_rest")], expected, "{name}");
     let share = &optimizer["cost"]["update_share"];
     assert!(share.is_null() || (0.0..=1.0).contains(&share.as_f64().unwrap()), "{name}: {share}");
-    assert!(optimizer["tokens_per_sec"].as_f64().unwrap() > 0.0 && optimizer["settings"]["lr"].is_number());
+    let speeds = runs_at_best(found, optimizer)
+        .map(|run| found["tokens_per_run"].as_f64().unwrap() / numbers(&run["training"]["secs"]).last().unwrap());
+    close("tokens_per_sec", &optimizer["tokens_per_sec"], speeds.sum::<f64>() / 2.0);
+    assert!(optimizer["settings"]["lr"].is_number());
     let effective: Vec<Option<f64>> = [0, 1].map(|seed| effective_tokens_per_sec(found, optimizer, seed)).to_vec();
     let to_reference = &optimizer["to_reference"];
     for (seed, wanted) in effective.iter().enumerate() {
@@ -390,14 +390,14 @@ fn assert_optimizer(found: &Value, optimizer: &Value) {
     }
 }
 
+fn runs_at_best<'a>(found: &'a Value, optimizer: &'a Value) -> impl Iterator<Item = &'a Value> {
+    let is_best = |run: &&Value| run["optimizer"] == optimizer["name"] && run["factors"] == optimizer["best_factors"];
+    runs(found).iter().filter(is_best)
+}
+
 /// From the curves in the document: all tokens of Adam's run over the seconds until its final loss is first reached.
 fn effective_tokens_per_sec(found: &Value, optimizer: &Value, seed: u64) -> Option<f64> {
-    let run_of = |optimizer: &Value| {
-        let is_asked = |run: &&Value| {
-            run["optimizer"] == optimizer["name"] && run["factors"] == optimizer["best_factors"] && run["seed"] == seed
-        };
-        runs(found).iter().find(is_asked).unwrap()
-    };
+    let run_of = |optimizer| runs_at_best(found, optimizer).find(|run| run["seed"] == seed).unwrap();
     let adam = found["optimizers"].as_array().unwrap().iter().find(|other| other["name"] == "adam").unwrap();
     let wanted = *numbers(&run_of(adam)["validation"]["loss"]).last().unwrap();
     let validation = &run_of(optimizer)["validation"];

@@ -33,7 +33,7 @@ pub(super) fn overview(found: &Comparison) -> String {
         "<div class=\"scroll\"><table>\n<caption>Each optimizer at the pair of factors on its own learning rates that gave the \
          lowest final validation loss. Searched with seed {seed}: {searched}; where one rule moves all matrices, the \
          rest’s rate takes both factors. The reference is {reference}: steps and time are those until the validation \
-         loss was first as low as {reference}’s final one, along a straight line between evaluations. Effective tokens a \
+         loss was first as low as {reference}’s final one, along a straight line between evaluations, and at the first evaluation at the earliest. Effective tokens a \
          second are all tokens of {reference}’s run over that time of training; each seed is held against {reference} at \
          that seed. {NONE} where nothing was measured.</caption>\n\
          <thead><tr><th scope=\"col\">Optimizer</th><th scope=\"col\" class=\"words\">Rule<br/><small>on the linear \
