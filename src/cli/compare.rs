@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use multinorm::checkpoint::resolve_model_dir;
-use multinorm::compare::{Comparison, Event, OptimizerResult, Outcome, Place, Plan, run as run_comparison};
+use multinorm::compare::{
+    Comparison, Event, LrSweep, OptimizerResult, Outcome, Place, Plan, ToReference, factor_words, run as run_comparison,
+};
 use multinorm::data::dataset;
 use multinorm::gpu::bytes_in_words;
 use multinorm::train::{self, check_start, record_training};
@@ -33,11 +35,16 @@ pub struct CompareArgs {
     /// what the reference (adam, else adamw, else the first) has trained
     #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
     optimizers: Vec<String>,
-    /// Factors on each optimizer's own learning rates, for absolute rates mean nothing across optimizers; the factor
-    /// of the lowest final validation loss is chosen with the first seed
+    /// Factors on each optimizer's own learning rate of the linear layers, for absolute rates mean nothing across
+    /// optimizers. With the first seed every pair with one of --rest-lr-sweep is tried, and the pair of the lowest final
+    /// validation loss is chosen
     #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_value = "0.5,1,2")]
     lr_sweep: Vec<f64>,
-    /// Seeds at the best factor: train.seed, + 1, + 2 …; each changes initial weights and batches
+    /// Factors on each optimizer's own learning rates of the rest: embedding, head and norms. Where one rule moves all
+    /// matrices, as in adam, the rest's rate takes this factor and that of --lr-sweep: with 1 there is one rate
+    #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_value = "1")]
+    rest_lr_sweep: Vec<f64>,
+    /// Seeds at the best factors: train.seed, + 1, + 2 …; each changes initial weights and batches
     #[arg(long, value_name = "N", default_value_t = 1)]
     seeds: u64,
     /// The comparison's folder; the same command goes on with it, and more optimizers, factors or seeds may be added
@@ -50,8 +57,8 @@ pub struct CompareArgs {
 
 pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
     if let Some(set) = args.sets.iter().find(|set| set.starts_with("optimizer")) {
-        let message =
-            "optimizers are compared with the catalog's own settings: leave it out, and sweep with --lr-sweep";
+        let message = "optimizers are compared with the catalog's own settings: leave it out, and sweep with --lr-sweep \
+                       and --rest-lr-sweep";
         return Err(Error::config(format!("--set {set}"), message));
     }
     let mut gpu = device.open()?;
@@ -62,7 +69,8 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
         *model = first_model(named, &args.out)?.display().to_string();
     }
     check_start(&config)?;
-    let plan = Plan::new(config, &args.optimizers, &args.lr_sweep, args.seeds)?;
+    let factors = LrSweep { linear: args.lr_sweep.clone(), rest: args.rest_lr_sweep.clone() };
+    let plan = Plan::new(config, &args.optimizers, factors, args.seeds)?;
     eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
     let runs = plan.sweep().map(|id| plan.run_config(&id)).collect::<Result<Vec<_>>>()?;
     choose_variants(&mut gpu, Some(&args.out), &runs)?;
@@ -75,6 +83,7 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
     let dataset =
         Arc::new(dataset::load(&plan.config.data, model.vocab_size, &mut |line| eprintln!("data       {line}"))?);
     eprintln!("compare    {} runs of {} steps in {}", plan.n_runs(), plan.config.train.steps, args.out.display());
+    eprintln!("search     {} an optimizer", plan.factors.words());
 
     let stop = stop_on_interrupt();
     let place = Place { folder: args.out.clone(), command: command() };
@@ -195,10 +204,12 @@ impl Progress {
 }
 
 fn print_table(found: &Comparison, folder: &Path) -> Result<()> {
-    println!("{} of {} runs done; the reference is {}", found.runs_done, found.runs_planned, found.reference);
+    let reference = &found.reference;
+    println!("{} of {} runs done; the reference is {reference}", found.runs_done, found.runs_planned);
+    println!("searched with seed {}: {} an optimizer", found.seeds[0], found.factors.words());
     println!(
-        "{:<18}{:>8}{:>20}{:>14}{:>12}{:>9}{:>10}",
-        "optimizer", "factor", "validation loss", "state", "tokens/s", "update", "steps to"
+        "{:<18}{:>8}{:>8}{:>20}{:>14}{:>12}{:>12}{:>9}{:>10}",
+        "optimizer", "factor", "rest", "validation loss", "state", "tokens/s", "effective", "update", "steps to"
     );
     for optimizer in &found.optimizers {
         println!("{}", row(optimizer));
@@ -209,10 +220,19 @@ fn print_table(found: &Comparison, folder: &Path) -> Result<()> {
     for optimizer in &found.fine_tuned {
         println!("{}", row(optimizer));
     }
-    let all = || found.optimizers.iter().chain(&found.fine_tuned);
-    for optimizer in all() {
-        let edge = if optimizer.best_at_edge { "; its best factor lies at the edge of the sweep" } else { "" };
-        println!("{}: {}{edge}", optimizer.name, optimizer.verdict);
+    println!(
+        "effective tokens/s are all tokens of {reference}'s run over the seconds of training until its final validation \
+         loss was first reached; steps to are those until then"
+    );
+    for optimizer in found.optimizers.iter().chain(&found.fine_tuned) {
+        let mut text = format!("{}: {}.", optimizer.name, optimizer.verdict);
+        for remark in optimizer.remarks(reference) {
+            text += &format!(" {remark}");
+        }
+        if let Some(by_seed) = optimizer.to_reference.as_ref().and_then(effective_by_seed) {
+            text += &format!(" {by_seed}");
+        }
+        println!("{text}");
     }
     println!("report             {}", folder.join("report.html").display());
     Ok(())
@@ -221,17 +241,36 @@ fn print_table(found: &Comparison, folder: &Path) -> Result<()> {
 fn row(optimizer: &OptimizerResult) -> String {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
     let cost = optimizer.cost;
+    let to_reference = optimizer.to_reference.as_ref();
+    let reached = to_reference.and_then(|to_reference| to_reference.mean);
+    let never = to_reference.is_some_and(|to_reference| to_reference.never().count() == to_reference.seeds.len());
+    let speed = |tokens_per_sec: f64| format!("{tokens_per_sec:.0}");
     format!(
-        "{:<18}{:>8}{:>20}{:>14}{:>12}{:>9}{:>10}",
+        "{:<18}{:>8}{:>8}{:>20}{:>14}{:>12}{:>12}{:>9}{:>10}",
         optimizer.name,
-        or_none(optimizer.best_factor.map(|factor| factor.to_string())),
+        or_none(optimizer.best_factors.map(|best| factor_words(best.linear))),
+        or_none(optimizer.best_factors.map(|best| factor_words(best.rest))),
         or_none(optimizer.eval_loss.map(|loss| match loss.sd {
             Some(sd) => format!("{:.4} ± {sd:.4}", loss.mean),
             None => format!("{:.4}", loss.mean),
         })),
         or_none(cost.map(|cost| bytes_in_words(cost.state_bytes))),
-        or_none(optimizer.tokens_per_sec.map(|speed| format!("{speed:.0}"))),
+        or_none(optimizer.tokens_per_sec.map(speed)),
+        if never { "never".into() } else { or_none(reached.map(|reached| speed(reached.effective_tokens_per_sec))) },
         or_none(cost.and_then(|cost| cost.update_share).map(|share| format!("{:.1} %", 100.0 * share))),
-        or_none(optimizer.to_reference.map(|reached| format!("{:.0}", reached.steps))),
+        or_none(reached.map(|reached| format!("{:.0}", reached.steps))),
     )
+}
+
+/// Each seed's own, where there are several and one of them at least reached the loss.
+fn effective_by_seed(to_reference: &ToReference) -> Option<String> {
+    let seeds = &to_reference.seeds;
+    if seeds.len() < 2 || to_reference.never().count() == seeds.len() {
+        return None;
+    }
+    let words = seeds.iter().map(|of_seed| match of_seed.reached {
+        Some(reached) => format!("{:.0} with seed {}", reached.effective_tokens_per_sec, of_seed.seed),
+        None => format!("none with seed {}", of_seed.seed),
+    });
+    Some(format!("Effective tokens/s: {}.", words.collect::<Vec<_>>().join(", ")))
 }

@@ -12,8 +12,9 @@ use super::files::write_json;
 use super::plan::{Plan, RunId};
 use super::record::{Outcome, RunRecord};
 use super::report;
-use super::result::{About, Comparison, Corpus, best_factor, comparison};
+use super::result::{About, Comparison, Corpus, best_factors, comparison};
 use super::spectra;
+use super::sweep::LrFactors;
 use crate::checkpoint::{latest_checkpoint, prune_checkpoints, write_atomic};
 use crate::config::OptimizerConfig;
 use crate::data::dataset::Dataset;
@@ -112,8 +113,8 @@ impl Execution<'_> {
                 self.end(&id, number, on_event).await?;
             }
             for optimizer in optimizers {
-                let Some(factor) = best_factor(self.plan, &self.records, optimizer) else { continue };
-                for id in self.plan.seeds_at(optimizer, factor).skip(1) {
+                let Some(factors) = best_factors(self.plan, &self.records, optimizer) else { continue };
+                for id in self.plan.seeds_at(optimizer, factors).skip(1) {
                     number += 1;
                     self.end(&id, number, on_event).await?;
                 }
@@ -134,7 +135,7 @@ impl Execution<'_> {
             return Ok(());
         }
         on_event(Event::Measuring(optimizer));
-        let id = RunId { optimizer: optimizer.to_owned(), factor: 1.0, seed: self.plan.config.train.seed };
+        let id = RunId { optimizer: optimizer.to_owned(), factors: LrFactors::OWN, seed: self.plan.config.train.seed };
         let config = self.plan.run_config(&id)?;
         let cost = Cost::measure(&self.gpu, &self.dataset, &config, &self.place.folder, optimizer).await?;
         self.costs.insert(optimizer.to_owned(), cost);
@@ -143,11 +144,11 @@ impl Execution<'_> {
 
     /// Follows a gradient of an optimizer's best run through its passes, unless that is known.
     async fn follow(&mut self, optimizer: &str, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
-        let Some(factor) = best_factor(self.plan, &self.records, optimizer) else { return Ok(()) };
+        let Some(factors) = best_factors(self.plan, &self.records, optimizer) else { return Ok(()) };
         if OptimizerConfig::named(optimizer)?.zeroth_order().is_some() {
             return Ok(()); // there are no gradients
         }
-        let best = RunId { optimizer: optimizer.to_owned(), factor, seed: self.plan.config.train.seed };
+        let best = RunId { optimizer: optimizer.to_owned(), factors, seed: self.plan.config.train.seed };
         let folder = &self.place.folder;
         let mut record = spectra::known(folder, &best)?;
         if record.is_none() && !self.stopped() {
@@ -208,8 +209,8 @@ impl Execution<'_> {
             return Ok(known);
         }
         let optimizer = self.plan.reference();
-        let Some(factor) = best_factor(self.plan, &self.records, optimizer) else { return Ok(None) };
-        let start = RunId { optimizer: optimizer.to_owned(), factor, seed: self.plan.config.train.seed };
+        let Some(factors) = best_factors(self.plan, &self.records, optimizer) else { return Ok(None) };
+        let start = RunId { optimizer: optimizer.to_owned(), factors, seed: self.plan.config.train.seed };
         self.plan.choose_start(&self.place.folder, &start)?;
         Ok(Some(start))
     }
@@ -218,8 +219,8 @@ impl Execution<'_> {
         for optimizer in self.plan.all() {
             let known = Cost::known(&self.place.folder, optimizer)?;
             self.costs.extend(known.map(|cost| (optimizer.clone(), cost)));
-            for factor in &self.plan.factors {
-                for id in self.plan.seeds_at(optimizer, *factor) {
+            for factors in self.plan.factors_of(optimizer).points() {
+                for id in self.plan.seeds_at(optimizer, factors) {
                     let folder = id.folder(&self.place.folder);
                     self.records.extend(RunRecord::read(&id, &folder, &self.plan.run_config(&id)?)?);
                 }

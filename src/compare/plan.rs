@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::files::{read_json, write_json};
+use super::sweep::{LrFactors, LrSweep, factor_words};
 use crate::config::{ModelConfig, OptimizerConfig, RunConfig, optimizer_names};
 use crate::{Error, Result};
 
@@ -20,8 +21,8 @@ pub struct Plan {
     pub optimizers: Vec<String>,
     /// Zeroth-order ones, which fine-tune what the reference has trained; none where all begin with a trained model.
     pub fine_tuners: Vec<String>,
-    /// Factors on every learning rate of an optimizer, ascending.
-    pub factors: Vec<f64>,
+    /// Factors on the learning rates of every optimizer.
+    pub factors: LrSweep,
     /// Seeds: `train.seed`, + 1, + 2 …
     pub n_seeds: u64,
 }
@@ -31,8 +32,8 @@ pub struct Plan {
 pub struct RunId {
     /// Name of the catalog.
     pub optimizer: String,
-    /// Factor on every learning rate.
-    pub factor: f64,
+    /// On its own learning rates.
+    pub factors: LrFactors,
     /// Decides the initial weights and the batches.
     pub seed: u64,
 }
@@ -45,21 +46,23 @@ impl Plan {
     ///
     /// Errors: an unknown optimizer, a factor that is not above 0, nothing to compare, and whatever
     /// [`RunConfig::validate`] refuses in one of the runs.
-    pub fn new(config: RunConfig, optimizers: &[String], factors: &[f64], n_seeds: u64) -> Result<Self> {
+    pub fn new(config: RunConfig, optimizers: &[String], mut factors: LrSweep, n_seeds: u64) -> Result<Self> {
         let refuse = |key: &str, message: String| Err(Error::config(key, message));
         if optimizers.is_empty() {
             return refuse("--optimizers", "name at least one".into());
         }
-        if factors.is_empty() {
-            return refuse("--lr-sweep", "give at least one factor: 1 is the optimizer's own learning rate".into());
-        }
-        if let Some(wrong) = factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
-            return refuse("--lr-sweep", format!("a factor must be finite and above 0, got {wrong}"));
+        for (flag, factors) in [("--lr-sweep", &factors.linear), ("--rest-lr-sweep", &factors.rest)] {
+            if factors.is_empty() {
+                return refuse(flag, "give at least one factor: 1 is the optimizer's own learning rate".into());
+            }
+            if let Some(wrong) = factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
+                return refuse(flag, format!("a factor must be finite and above 0, got {wrong}"));
+            }
         }
         if n_seeds == 0 {
             return refuse("--seeds", "at least 1".into());
         }
-        let factors = factors.to_vec();
+        factors.sort();
         // What is shared is LLaMA itself; adapters come with the optimizer that trains them.
         let config = RunConfig { model: ModelConfig { adapter: None, ..config.model }, ..config };
         let mut plan = Self { config, optimizers: Vec::new(), fine_tuners: Vec::new(), factors, n_seeds };
@@ -84,11 +87,9 @@ impl Plan {
             );
             return refuse("--optimizers", message);
         }
-        plan.factors.sort_by(f64::total_cmp);
-        plan.factors.dedup();
         for optimizer in plan.all() {
-            for &factor in &plan.factors {
-                plan.run_config(&RunId { optimizer: optimizer.clone(), factor, seed: plan.last_seed() })?.validate()?;
+            for factors in plan.factors_of(optimizer).points() {
+                plan.run_config(&plan.run(optimizer, factors, plan.last_seed()))?.validate()?;
             }
         }
         Ok(plan)
@@ -104,20 +105,31 @@ impl Plan {
         self.fine_tuners.iter().any(|name| name == optimizer)
     }
 
-    /// The runs that choose each optimizer's factor: every factor at the first seed.
-    pub fn sweep(&self) -> impl Iterator<Item = RunId> + '_ {
-        let seed = self.config.train.seed;
-        let of = move |optimizer: &String| {
-            let optimizer = optimizer.clone();
-            self.factors.iter().map(move |&factor| self.run(&optimizer, factor, seed))
-        };
-        self.all().flat_map(of)
+    /// The factors that are tried on an optimizer: where it trains adapters alone, there is no rest to move.
+    pub fn factors_of(&self, optimizer: &str) -> LrSweep {
+        let has_no_rest = OptimizerConfig::named(optimizer).is_ok_and(|own| own.adapter().is_some());
+        let mut factors = self.factors.clone();
+        if has_no_rest {
+            factors.rest = vec![LrFactors::OWN.rest];
+        }
+        factors
     }
 
-    /// One optimizer's runs at one factor: every seed, the first first.
-    pub fn seeds_at(&self, optimizer: &str, factor: f64) -> impl Iterator<Item = RunId> + '_ {
+    /// The runs that choose each optimizer's factors: every pair at the first seed.
+    pub fn sweep(&self) -> impl Iterator<Item = RunId> + '_ {
+        self.all().flat_map(|optimizer| self.sweep_of(optimizer))
+    }
+
+    /// Those of one optimizer.
+    pub fn sweep_of(&self, optimizer: &str) -> Vec<RunId> {
+        let seed = self.config.train.seed;
+        self.factors_of(optimizer).points().map(|factors| self.run(optimizer, factors, seed)).collect()
+    }
+
+    /// One optimizer's runs at one pair of factors: every seed, the first first.
+    pub fn seeds_at(&self, optimizer: &str, factors: LrFactors) -> impl Iterator<Item = RunId> + '_ {
         let optimizer = optimizer.to_owned();
-        self.seeds().map(move |seed| self.run(&optimizer, factor, seed))
+        self.seeds().map(move |seed| self.run(&optimizer, factors, seed))
     }
 
     /// Every seed.
@@ -125,9 +137,10 @@ impl Plan {
         self.config.train.seed..=self.last_seed()
     }
 
-    /// How many runs there are, if every optimizer has a factor that does not diverge.
+    /// How many runs there are, if every optimizer has factors with which it does not diverge.
     pub fn n_runs(&self) -> usize {
-        self.all().count() * (self.factors.len() + self.n_seeds as usize - 1)
+        let further_seeds = self.n_seeds as usize - 1;
+        self.all().map(|optimizer| self.factors_of(optimizer).n_points() + further_seeds).sum()
     }
 
     /// The optimizer whose final loss the others are timed against: Adam, else AdamW, else the first.
@@ -140,7 +153,7 @@ impl Plan {
     ///
     /// Errors: an optimizer that the catalog does not have.
     pub fn run_config(&self, id: &RunId) -> Result<RunConfig> {
-        let optimizer = OptimizerConfig::named(&id.optimizer)?.with_lr_factor(id.factor);
+        let optimizer = id.factors.on(OptimizerConfig::named(&id.optimizer)?);
         let mut config = self.config.clone().with_optimizer(optimizer);
         config.train.seed = id.seed;
         // The bits are the same; what the optimizer is for shows in the memory.
@@ -211,8 +224,8 @@ impl Plan {
         Ok(kept.and_then(|kept| kept.settings["train"]["init_from"].as_str().map(PathBuf::from)))
     }
 
-    fn run(&self, optimizer: &str, factor: f64, seed: u64) -> RunId {
-        RunId { optimizer: optimizer.to_owned(), factor, seed }
+    fn run(&self, optimizer: &str, factors: LrFactors, seed: u64) -> RunId {
+        RunId { optimizer: optimizer.to_owned(), factors, seed }
     }
 
     fn last_seed(&self) -> u64 {
@@ -227,17 +240,12 @@ impl RunId {
     }
 }
 
-/// `sinkgd-x0.5-seed0`.
+/// `sinkgd-x0.5-rest1-seed0`.
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-x{}-seed{}", self.optimizer, factor_words(self.factor), self.seed)
+        let [linear, rest] = [self.factors.linear, self.factors.rest].map(factor_words);
+        write!(f, "{}-x{linear}-rest{rest}-seed{}", self.optimizer, self.seed)
     }
-}
-
-/// `0.5`, `1`, `1e30`.
-pub(super) fn factor_words(factor: f64) -> String {
-    let plain = factor.to_string();
-    if plain.len() <= 6 { plain } else { format!("{factor:e}") }
 }
 
 const PLAN: &str = "plan.json";
@@ -247,7 +255,7 @@ const PLAN: &str = "plan.json";
 struct PlanFile {
     adapter: String,
     optimizers: Vec<String>,
-    factors: Vec<f64>,
+    lr_sweep: LrSweep,
     n_seeds: u64,
     /// The configuration, without what changes from run to run and what changes no number.
     settings: Value,
@@ -262,7 +270,7 @@ impl PlanFile {
         Self {
             adapter: adapter.to_owned(),
             optimizers: plan.all().cloned().collect(),
-            factors: plan.factors.clone(),
+            lr_sweep: plan.factors.clone(),
             n_seeds: plan.n_seeds,
             settings: shared_settings(&plan.config),
             data,
@@ -270,8 +278,17 @@ impl PlanFile {
         }
     }
 
+    /// Errors: a plan of a version whose one factor moved all rates, for what its runs are called now means another.
     fn read(folder: &Path) -> Result<Option<Self>> {
-        read_json(&folder.join(PLAN))
+        let path = folder.join(PLAN);
+        let Some(found) = read_json::<Value>(&path)? else { return Ok(None) };
+        if found.get("lr_sweep").is_none() && found.get("factors").is_some() {
+            let message = "holds a comparison of an earlier multinorm, where one factor moved every learning rate of an \
+                           optimizer; now there are two (--lr-sweep, --rest-lr-sweep). Its report.html stays as it is: \
+                           choose another `--out`";
+            return Err(Error::checkpoint(folder, message));
+        }
+        serde_json::from_value(found).map(Some).map_err(|error| Error::checkpoint(&path, error.to_string()))
     }
 
     /// More optimizers, factors and seeds than were found are no difference.
@@ -283,7 +300,8 @@ impl PlanFile {
         };
         let difference = difference("", &found.settings, &self.settings)
             .or_else(|| left_out("--optimizers", &found.optimizers, &self.optimizers))
-            .or_else(|| left_out("--lr-sweep", &words(&found.factors), &words(&self.factors)))
+            .or_else(|| left_out("--lr-sweep", &words(&found.lr_sweep.linear), &words(&self.lr_sweep.linear)))
+            .or_else(|| left_out("--rest-lr-sweep", &words(&found.lr_sweep.rest), &words(&self.lr_sweep.rest)))
             .or_else(|| {
                 let fewer = self.n_seeds < found.n_seeds;
                 fewer.then(|| format!("it has {} seeds, the command's --seeds says {}", found.n_seeds, self.n_seeds))
@@ -327,23 +345,49 @@ mod tests {
     use super::*;
     use crate::config::RunDefaults;
 
-    fn plan(sets: &[&str], optimizers: &[&str], factors: &[f64], n_seeds: u64) -> Result<Plan> {
+    fn plan(sets: &[&str], optimizers: &[&str], linear: &[f64], n_seeds: u64) -> Result<Plan> {
+        plan_of_grid(sets, optimizers, linear, &[1.0], n_seeds)
+    }
+
+    fn plan_of_grid(sets: &[&str], optimizers: &[&str], linear: &[f64], rest: &[f64], n_seeds: u64) -> Result<Plan> {
         let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
         let config = RunConfig::load(None, &sets, RunDefaults::Software)?;
         let optimizers: Vec<String> = optimizers.iter().map(|&name| name.to_owned()).collect();
-        Plan::new(config, &optimizers, factors, n_seeds)
+        Plan::new(config, &optimizers, LrSweep { linear: linear.to_vec(), rest: rest.to_vec() }, n_seeds)
     }
 
     #[test]
     fn runs_have_names_and_configurations_of_their_own() {
         let plan = plan(&["train.seed=7"], &["sgd", "adam", "sgd"], &[2.0, 0.5, 2.0, 1e-9], 2).unwrap();
         let names: Vec<String> = plan.sweep().map(|id| id.to_string()).collect();
-        assert_eq!(names[..3], ["sgd-x1e-9-seed7", "sgd-x0.5-seed7", "sgd-x2-seed7"]);
+        assert_eq!(names[..3], ["sgd-x1e-9-rest1-seed7", "sgd-x0.5-rest1-seed7", "sgd-x2-rest1-seed7"]);
         assert_eq!((names.len(), plan.n_runs(), plan.reference()), (6, 8, "adam"));
-        let last = plan.seeds_at("adam", 2.0).last().unwrap();
-        assert_eq!(last.to_string(), "adam-x2-seed8");
+        let last = plan.seeds_at("adam", LrFactors { linear: 2.0, rest: 1.0 }).last().unwrap();
+        assert_eq!(last.to_string(), "adam-x2-rest1-seed8");
         let config = plan.run_config(&last).unwrap();
         assert_eq!((config.train.seed, config.optimizer.linear.lr, config.optimizer.norm.lr), (8, 2e-3, 2e-3));
+    }
+
+    #[test]
+    fn every_pair_of_factors_is_a_run_at_the_first_seed() {
+        let grid = |optimizers: &[&str]| plan_of_grid(&[], optimizers, &[2.0, 1.0], &[1.0, 0.1, 0.1], 3).unwrap();
+        let plan = grid(&["sinkgd", "adam"]);
+        let names: Vec<String> = plan.sweep_of("sinkgd").iter().map(RunId::to_string).collect();
+        let wanted = ["x1-rest0.1", "x2-rest0.1", "x1-rest1", "x2-rest1"].map(|point| format!("sinkgd-{point}-seed0"));
+        assert_eq!(names, wanted);
+        // As many for an optimizer with one rule, and two more seeds at the best pair.
+        assert_eq!((plan.sweep().count(), plan.n_runs()), (8, 12));
+        let rates = |id: &RunId| {
+            let config = plan.run_config(id).unwrap().optimizer;
+            [config.linear.lr, config.embedding.lr, config.head.lr, config.norm.lr]
+        };
+        assert_eq!(rates(&plan.sweep_of("sinkgd")[1]), [0.04, 0.002, 0.002, 0.002]);
+        assert_eq!(rates(&plan.sweep_of("adam")[3]), [0.002; 4], "one rate, twice as large");
+        assert_eq!(rates(&plan.sweep_of("adam")[1]), [0.002, 0.0002, 0.0002, 0.0002]);
+        // Adapters are all that AdaZeta moves.
+        let tuning = grid(&["adam", "adazeta", "mezo"]);
+        let counts = ["adam", "adazeta", "mezo"].map(|name| tuning.sweep_of(name).len());
+        assert_eq!((counts, tuning.n_runs()), ([4, 2, 4], 16));
     }
 
     #[test]
@@ -359,6 +403,12 @@ mod tests {
             (plan(&[], &["adam"], &[], 1), "--lr-sweep: give at least one factor"),
             (plan(&[], &["adam"], &[1.0, 0.0], 1), "--lr-sweep: a factor must be finite and above 0, got 0"),
             (plan(&[], &["adam"], &[f64::NAN], 1), "got NaN"),
+            (plan_of_grid(&[], &["adam"], &[1.0], &[], 1), "--rest-lr-sweep: give at least one factor"),
+            (
+                plan_of_grid(&[], &["adam"], &[1.0], &[1.0, -1.0], 1),
+                "--rest-lr-sweep: a factor must be finite and above 0, got -1",
+            ),
+            (plan_of_grid(&[], &["sinkgd"], &[1.0], &[1e-323], 1), "optimizer.rest.lr"),
             (plan(&[], &["adam"], &[1.0], 0), "--seeds: at least 1"),
             (plan(&[], &["scion"], &[1e-320], 1), "optimizer.lr"),
         ];
@@ -375,18 +425,22 @@ mod tests {
         let begun = plan(&[], &["adam", "sgd"], &[1.0, 2.0], 2).unwrap();
         begun.claim(&folder, "gpu", "text".into()).unwrap();
         begun.check_folder(&folder, "gpu").unwrap();
-        let larger = plan(&["checkpoint.every=7"], &["sinkgd", "sgd", "adam"], &[0.5, 1.0, 2.0], 3).unwrap();
+        let larger =
+            plan_of_grid(&["checkpoint.every=7"], &["sinkgd", "sgd", "adam"], &[0.5, 1.0, 2.0], &[0.25, 1.0], 3)
+                .unwrap();
         larger.claim(&folder, "gpu", "text".into()).unwrap();
         let all = ["adam", "sgd", "sinkgd"];
-        let factors = [0.5, 1.0, 2.0];
+        let grid = |linear: &[f64], rest: &[f64]| plan_of_grid(&[], &all, linear, rest, 3).unwrap();
+        let (linear, rest) = ([0.5, 1.0, 2.0], [0.25, 1.0]);
         let cases = [
             (larger.check_folder(&folder, "cpu"), "its runs are of the adapter gpu, this is cpu"),
             (larger.claim(&folder, "gpu", "book".into()), "trained on text, and the data is now book"),
             (begun.check_folder(&folder, "gpu"), "--optimizers leaves out sinkgd"),
-            (plan(&[], &all, &[1.0], 3).unwrap().check_folder(&folder, "gpu"), "--lr-sweep leaves out 0.5"),
-            (plan(&[], &all, &factors, 1).unwrap().check_folder(&folder, "gpu"), "it has 3 seeds"),
+            (grid(&[1.0], &rest).check_folder(&folder, "gpu"), "command's --lr-sweep leaves out 0.5"),
+            (grid(&linear, &[1.0]).check_folder(&folder, "gpu"), "command's --rest-lr-sweep leaves out 0.25"),
+            (plan_of_grid(&[], &all, &linear, &rest, 1).unwrap().check_folder(&folder, "gpu"), "it has 3 seeds"),
             (
-                plan(&["train.steps=9"], &all, &factors, 3).unwrap().check_folder(&folder, "gpu"),
+                plan_of_grid(&["train.steps=9"], &all, &linear, &rest, 3).unwrap().check_folder(&folder, "gpu"),
                 "its train.steps is 600, the command says 9",
             ),
             (begun.check_folder(dir.path(), "gpu"), "holds something else than a comparison"),
@@ -394,6 +448,33 @@ mod tests {
         for (refused, expected) in cases {
             let message = refused.unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_one_factor_for_all_rates_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(&[], &["adam"], &[1.0], 1).unwrap();
+        plan.claim(dir.path(), "gpu", "text".into()).unwrap();
+        let path = dir.path().join(PLAN);
+        let mut kept: Value = read_json(&path).unwrap().unwrap();
+        // As it was written before there were two.
+        let sections = kept.as_object_mut().unwrap();
+        sections.remove("lr_sweep");
+        sections.insert("factors".into(), json!([1.0]));
+        sections.insert("start".into(), json!({"optimizer": "adam", "factor": 1.0, "seed": 0}));
+        write_json(&path, &kept).unwrap();
+        let refusals = [
+            plan.check_folder(dir.path(), "gpu"),
+            plan.claim(dir.path(), "gpu", "text".into()),
+            Plan::first_model(dir.path()).map(drop),
+        ];
+        for refused in refusals {
+            let message = refused.unwrap_err().to_string();
+            assert!(
+                message.contains("of an earlier multinorm, where one factor moved every learning rate"),
+                "{message}"
+            );
         }
     }
 }

@@ -95,10 +95,18 @@ impl RunRecord {
         self.training.secs.last().copied().unwrap_or(0.0)
     }
 
-    /// Step and seconds of the first evaluation that is no worse than `loss`.
-    pub fn reaches(&self, loss: f64) -> Option<(u64, f64)> {
-        let at = self.validation.loss.iter().position(|&reached| reached <= loss)?;
-        Some((self.validation.step[at], self.validation.secs[at]))
+    /// Steps, and seconds of training, until the validation loss was first as low as `loss`; none if it never was.
+    ///
+    /// Between two evaluations the loss is taken to fall along a straight line. Of the time before the first evaluation
+    /// nothing is known: a loss that is reached there is reached at that evaluation.
+    pub fn reaches(&self, loss: f64) -> Option<(f64, f64)> {
+        let Curve { step, loss: losses, secs } = &self.validation;
+        let at = losses.iter().position(|&reached| reached <= loss)?;
+        let Some(before) = at.checked_sub(1) else { return Some((step[at] as f64, secs[at])) };
+        // The part of the way that it was lower already: 0 where the evaluation found that very loss.
+        let beyond = (loss - losses[at]) / (losses[before] - losses[at]);
+        let back = |before: f64, at: f64| at - beyond * (at - before);
+        Some((back(step[before] as f64, step[at] as f64), back(secs[before], secs[at])))
     }
 }
 
@@ -127,6 +135,7 @@ fn curves(history: &History, config: &RunConfig) -> (Curve, Curve) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::LrFactors;
     use crate::config::RunDefaults;
 
     #[test]
@@ -152,10 +161,12 @@ mod tests {
         assert_eq!(training.secs, [2.0, 3.0, 3.5, 4.0, 4.0]);
         let expected = Curve { step: vec![2, 4, 5], loss: vec![3.5, 2.25, 2.5], secs: vec![3.0, 4.0, 4.0] };
         assert_eq!(validation, expected);
-        let id = RunId { optimizer: "sgd".into(), factor: 1.0, seed: 0 };
+        let id = RunId { optimizer: "sgd".into(), factors: LrFactors::OWN, seed: 0 };
         let outcome = Outcome::Finished { baseline_bigram_loss: 1.0, peak_bytes: 1 };
         let run = RunRecord { id, outcome, training, validation };
-        assert_eq!((run.reaches(3.0), run.reaches(2.0)), (Some((4, 4.0)), None));
+        // 3.0 is two fifths of the way from 3.5 at step 2 to 2.25 at step 4.
+        assert_eq!((run.reaches(3.0), run.reaches(2.0)), (Some((2.8, 3.4)), None));
+        assert_eq!((run.reaches(4.0), run.reaches(2.25)), (Some((2.0, 3.0)), Some((4.0, 4.0))));
         assert_eq!((run.best_eval_loss(), run.final_eval_loss()), (Some(2.25), Some(2.5)));
     }
 }

@@ -9,6 +9,8 @@ use super::cost::Cost;
 use super::plan::{Plan, RunId, shared_settings};
 use super::record::{Outcome, RunRecord};
 use super::statistics::Spread;
+use super::sweep::{Edges, LrFactors, LrSweep, factor_words};
+use super::throughput::ToReference;
 use crate::Result;
 use crate::config::{OptimizerConfig, Role};
 use crate::train::{SpectrumRecord, forward_passes};
@@ -44,11 +46,11 @@ pub struct Comparison {
     pub tokens_per_step: usize,
     /// Tokens of each run.
     pub tokens_per_run: u64,
-    /// Factors on every learning rate.
-    pub factors: Vec<f64>,
-    /// Seeds; the factor is chosen at the first.
+    /// The factors on learning rates that were searched, every pair of them.
+    pub factors: LrSweep,
+    /// Seeds; the factors are chosen at the first.
     pub seeds: Vec<u64>,
-    /// The optimizer whose final validation loss the others are timed against.
+    /// The optimizer whose final validation loss the others are timed against: Adam, else AdamW, else the first.
     pub reference: String,
     /// When a difference counts as noise.
     pub noise_rule: &'static str,
@@ -91,7 +93,7 @@ pub struct Corpus {
     pub split: String,
 }
 
-/// One optimizer at its best factor, over the seeds.
+/// One optimizer at its best factors, over the seeds.
 #[derive(Clone, Debug, Serialize)]
 pub struct OptimizerResult {
     /// Name of the catalog.
@@ -100,26 +102,33 @@ pub struct OptimizerResult {
     pub passes: String,
     /// What moves embedding, head and norms.
     pub rest: String,
-    /// Every setting at the best factor; at the optimizer's own rates where none is known.
+    /// Whether one rule moves all matrices, so that the rest's learning rate takes both factors: see [`LrFactors`].
+    pub one_rule: bool,
+    /// Every setting at the best factors; at the optimizer's own rates where none are known.
     pub settings: OptimizerConfig,
-    /// Final validation loss against the factor, at the first seed.
+    /// Final validation loss of every pair of factors, at the first seed.
     pub sweep: Vec<SweepPoint>,
-    /// The factor of the lowest final validation loss.
-    pub best_factor: Option<f64>,
-    /// Whether that is the smallest or largest of several factors, so that the best may lie outside.
-    pub best_at_edge: bool,
-    /// Peak learning rate of the linear layers at the best factor.
+    /// The factors of the lowest final validation loss.
+    pub best_factors: Option<LrFactors>,
+    /// Which of them is the smallest or largest of several, so that the best may lie outside.
+    pub best_at_edge: Edges,
+    /// Peak learning rate of the linear layers at the best factors.
     pub best_lr: Option<f64>,
+    /// That of the embedding.
+    pub best_rest_lr: Option<f64>,
     /// Final validation loss over the seeds, nats a token.
     pub eval_loss: Option<Spread>,
     /// Lowest validation loss of each run, over the seeds.
     pub best_eval_loss: Option<Spread>,
     /// exp of the mean final validation loss.
     pub perplexity: Option<f64>,
-    /// Seeds at the best factor that diverged.
+    /// Seeds at the best factors that diverged.
     pub diverged_seeds: Vec<u64>,
     /// Tokens a second of training, evaluations and checkpoints aside; the mean over the seeds.
     pub tokens_per_sec: Option<f64>,
+    /// When the reference's final validation loss was reached, and the effective throughput that follows; none before
+    /// the reference has one, and for what fine-tunes.
+    pub to_reference: Option<ToReference>,
     /// Seconds of training of one run; the mean over the seeds.
     pub train_secs: Option<f64>,
     /// Forward passes of one run, over the tokens of a step each.
@@ -130,37 +139,25 @@ pub struct OptimizerResult {
     pub cost: Option<Cost>,
     /// A gradient at the end of the best run at the first seed, before and after every pass.
     pub spectrum: Option<SpectrumRecord>,
-    /// When the reference's final loss was reached; none where a seed never reached it.
-    pub to_reference: Option<ToReference>,
     /// From the reference's final validation loss, or from where a fine-tuner began; none for the reference itself.
     pub difference: Option<Difference>,
     /// What the difference says, in words.
     pub verdict: String,
 }
 
-/// One factor of the sweep.
+/// One pair of factors of the sweep.
 #[derive(Clone, Debug, Serialize)]
 pub struct SweepPoint {
-    /// On every learning rate.
-    pub factor: f64,
+    /// On the optimizer's own learning rates.
+    pub factors: LrFactors,
     /// Peak learning rate of the linear layers.
     pub lr: f64,
+    /// That of the embedding.
+    pub rest_lr: f64,
     /// Final validation loss; none where the run diverged or has not ended.
     pub eval_loss: Option<f64>,
     /// What went wrong, where the run diverged.
     pub diverged: Option<String>,
-}
-
-/// How soon the reference's final validation loss was reached, by the evaluations of the run: the mean over the seeds,
-/// each against the reference at the same seed.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct ToReference {
-    /// Steps.
-    pub steps: f64,
-    /// Seconds of training.
-    pub secs: f64,
-    /// Effective throughput: all tokens of the reference's run over these seconds (arXiv 2502.07752, table 2).
-    pub tokens_per_sec: f64,
 }
 
 /// Mean final validation loss less the reference's.
@@ -172,6 +169,51 @@ pub struct Difference {
     pub noise: Option<f64>,
     /// Whether it counts as noise; none with one seed.
     pub is_noise: Option<bool>,
+}
+
+impl OptimizerResult {
+    /// What a reader must know beside the verdict, a sentence each.
+    pub fn remarks(&self, reference: &str) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if let Some(best) = self.best_factors {
+            let edges = self.best_at_edge;
+            let sides = [
+                (edges.linear, best.linear, "the linear layers' learning rate"),
+                (edges.rest, best.rest, "the rest's learning rate"),
+            ];
+            for (edge, factor, rate) in sides {
+                let Some(edge) = edge else { continue };
+                remarks.push(format!(
+                    "Its best factor on {rate}, {}, is the {} that was tried: a better one may lie beyond.",
+                    factor_words(factor),
+                    edge.words()
+                ));
+            }
+        }
+        if let Some(reached) = &self.to_reference {
+            let never: Vec<u64> = reached.never().collect();
+            if never.len() == reached.seeds.len() {
+                remarks.push(format!("It never reached {reference}'s final validation loss."));
+            } else if !never.is_empty() {
+                let seeds = seed_words(&never);
+                remarks.push(format!(
+                    "With {seeds} it never reached {reference}'s final validation loss, so that no mean of effective \
+                     tokens a second is given."
+                ));
+            }
+        }
+        if !self.diverged_seeds.is_empty() {
+            let seeds = seed_words(&self.diverged_seeds);
+            remarks.push(format!("At those factors it diverged with {seeds}, which the mean leaves out."));
+        }
+        remarks
+    }
+}
+
+/// `seed 1`, `seeds 1, 2`.
+fn seed_words(seeds: &[u64]) -> String {
+    let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
+    format!("{} {}", if seeds.len() == 1 { "seed" } else { "seeds" }, list.join(", "))
 }
 
 /// See [`Spread::noise`].
@@ -204,7 +246,7 @@ pub(super) fn comparison(
     let results = |names: &[String]| -> Result<Vec<OptimizerResult>> {
         let of = |name: &String| {
             let spectrum = spectra.get(name).cloned();
-            let first = RunId { optimizer: name.clone(), factor: 1.0, seed: train.seed };
+            let first = RunId { optimizer: name.clone(), factors: LrFactors::OWN, seed: train.seed };
             let forward_passes = forward_passes(&plan.run_config(&first)?, about.corpus.training_tokens);
             let result = found.optimizer(name, reference, costs.get(name).copied(), forward_passes)?;
             Ok(OptimizerResult { spectrum, ..result })
@@ -249,9 +291,9 @@ pub(super) fn comparison(
     })
 }
 
-/// The factor of the lowest final validation loss at the first seed, by what has ended.
-pub(super) fn best_factor(plan: &Plan, records: &[RunRecord], optimizer: &str) -> Option<f64> {
-    Found { plan, records }.best_factor(optimizer)
+/// The factors of the lowest final validation loss at the first seed, by what has ended.
+pub(super) fn best_factors(plan: &Plan, records: &[RunRecord], optimizer: &str) -> Option<LrFactors> {
+    Found { plan, records }.best_factors(optimizer)
 }
 
 struct Found<'a> {
@@ -264,43 +306,40 @@ impl<'a> Found<'a> {
         self.records.iter().find(|run| run.id == *id)
     }
 
-    fn sweep(&self, optimizer: &str) -> impl Iterator<Item = RunId> {
-        self.plan.sweep().filter(move |id| id.optimizer == optimizer)
+    fn best_factors(&self, optimizer: &str) -> Option<LrFactors> {
+        let sweep = self.plan.sweep_of(optimizer).into_iter();
+        let finished = sweep.filter_map(|id| Some((id.factors, self.run(&id)?.final_eval_loss()?)));
+        finished.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(factors, _)| factors)
     }
 
-    fn best_factor(&self, optimizer: &str) -> Option<f64> {
-        let finished = self.sweep(optimizer).filter_map(|id| Some((id.factor, self.run(&id)?.final_eval_loss()?)));
-        finished.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(factor, _)| factor)
-    }
-
-    /// The runs at the best factor that have ended, the first seed first.
+    /// The runs at the best factors that have ended, the first seed first.
     fn at_best(&self, optimizer: &str) -> Vec<&'a RunRecord> {
-        let best = self.best_factor(optimizer).into_iter();
-        best.flat_map(|factor| self.plan.seeds_at(optimizer, factor)).filter_map(|id| self.run(&id)).collect()
+        let best = self.best_factors(optimizer).into_iter();
+        best.flat_map(|factors| self.plan.seeds_at(optimizer, factors)).filter_map(|id| self.run(&id)).collect()
     }
 
     /// The runs of the plan that have ended, optimizer by optimizer.
     fn asked(&self) -> Vec<&'a RunRecord> {
         let of = |name: &String| {
-            let sweep = self.sweep(name).filter_map(|id| self.run(&id));
+            let sweep = self.plan.sweep_of(name).into_iter().filter_map(|id| self.run(&id));
             sweep.chain(self.at_best(name).into_iter().skip(1)).collect::<Vec<_>>()
         };
         self.plan.all().flat_map(of).collect()
     }
 
     fn is_swept(&self, optimizer: &str) -> bool {
-        self.sweep(optimizer).all(|id| self.run(&id).is_some())
+        self.plan.sweep_of(optimizer).iter().all(|id| self.run(id).is_some())
     }
 
-    /// At every factor.
+    /// At every pair of factors.
     fn reference_diverged(&self) -> bool {
         let reference = self.plan.reference();
-        self.is_swept(reference) && self.best_factor(reference).is_none()
+        self.is_swept(reference) && self.best_factors(reference).is_none()
     }
 
     fn is_complete(&self) -> bool {
         let seeded =
-            |name: &str| self.best_factor(name).is_none() || self.at_best(name).len() as u64 == self.plan.n_seeds;
+            |name: &str| self.best_factors(name).is_none() || self.at_best(name).len() as u64 == self.plan.n_seeds;
         // Nothing can begin with what the reference did not learn.
         let nothing_to_tune = self.reference_diverged();
         let ended = |name: &String| self.is_swept(name) && seeded(name);
@@ -315,40 +354,42 @@ impl<'a> Found<'a> {
         forward_passes: u64,
     ) -> Result<OptimizerResult> {
         let own = OptimizerConfig::named(name)?;
-        let best_factor = self.best_factor(name);
-        let settings = own.clone().with_lr_factor(best_factor.unwrap_or(1.0));
+        let best_factors = self.best_factors(name);
+        let settings = best_factors.unwrap_or(LrFactors::OWN).on(own.clone());
         let runs = self.at_best(name);
         let finished: Vec<_> = runs.iter().copied().filter(|run| run.is_finished()).collect();
         let spread = |of: &dyn Fn(&RunRecord) -> Option<f64>| {
             Spread::of(&finished.iter().filter_map(|run| of(run)).collect::<Vec<_>>())
         };
         let tokens = self.plan.config.train.tokens_per_step() as f64 * self.plan.config.train.steps as f64;
-        let train_secs = spread(&|run| Some(run.train_secs())).map(|secs| secs.mean);
+        // As effective throughput is: the mean of speeds, not the speed at the mean of the seconds.
+        let speed = |run: &RunRecord| Some(run.train_secs()).filter(|secs| *secs > 0.0).map(|secs| tokens / secs);
         let eval_loss = spread(&RunRecord::final_eval_loss);
         let difference = (name != reference).then(|| self.difference(eval_loss, reference)).flatten();
-        let factors = &self.plan.factors;
         // Of half a sweep the best is at an edge as a matter of course.
-        let swept = factors.len() > 1 && self.is_swept(name);
-        let at_edge = |best: f64| swept && (best == factors[0] || best == factors[factors.len() - 1]);
+        let swept = best_factors.filter(|_| self.is_swept(name));
+        let best_at_edge = swept.map(|best| self.plan.factors_of(name).edges(best)).unwrap_or_default();
         Ok(OptimizerResult {
             name: name.to_owned(),
             passes: own.linear.rule.words(),
             rest: rest_words(&own),
-            sweep: self.sweep(name).map(|id| self.sweep_point(&id, own.linear.lr)).collect(),
-            best_factor,
-            best_at_edge: best_factor.is_some_and(at_edge),
-            best_lr: best_factor.map(|factor| own.linear.lr * factor),
+            one_rule: own.has_one_rule(),
+            sweep: self.plan.sweep_of(name).iter().map(|id| self.sweep_point(id, &own)).collect(),
+            best_factors,
+            best_at_edge,
+            best_lr: best_factors.map(|_| settings.linear.lr),
+            best_rest_lr: best_factors.map(|_| settings.embedding.lr),
             eval_loss,
             best_eval_loss: spread(&RunRecord::best_eval_loss),
             perplexity: eval_loss.map(|loss| loss.mean.exp()),
             diverged_seeds: runs.iter().filter(|run| !run.is_finished()).map(|run| run.id.seed).collect(),
-            tokens_per_sec: train_secs.filter(|secs| *secs > 0.0).map(|secs| tokens / secs),
-            train_secs,
+            tokens_per_sec: spread(&speed).map(|speed| speed.mean),
+            train_secs: spread(&|run| Some(run.train_secs())).map(|secs| secs.mean),
             forward_passes,
             backward_passes: if own.zeroth_order().is_some() { 0 } else { self.plan.config.train.steps },
             cost,
             spectrum: None,
-            to_reference: self.to_reference(&finished, reference, tokens),
+            to_reference: ToReference::of(&runs, &self.at_best(reference), tokens),
             verdict: self.verdict(name, reference, eval_loss, difference),
             difference,
             settings,
@@ -377,11 +418,13 @@ impl<'a> Found<'a> {
         OptimizerResult { to_reference: None, difference, verdict, ..tuned }
     }
 
-    fn sweep_point(&self, id: &RunId, own_lr: f64) -> SweepPoint {
+    fn sweep_point(&self, id: &RunId, own: &OptimizerConfig) -> SweepPoint {
         let run = self.run(id);
+        let moved = id.factors.on(own.clone());
         SweepPoint {
-            factor: id.factor,
-            lr: own_lr * id.factor,
+            factors: id.factors,
+            lr: moved.linear.lr,
+            rest_lr: moved.embedding.lr,
             eval_loss: run.and_then(RunRecord::final_eval_loss),
             diverged: run.and_then(|run| match &run.outcome {
                 Outcome::Diverged { message } => Some(message.clone()),
@@ -398,19 +441,6 @@ impl<'a> Found<'a> {
         let (own, other) = (eval_loss?, self.final_spread(reference)?);
         let (nats, noise) = (own.mean - other.mean, own.noise(&other));
         Some(Difference { nats, noise, is_noise: noise.map(|noise| nats.abs() <= noise) })
-    }
-
-    fn to_reference(&self, finished: &[&RunRecord], reference: &str, tokens: f64) -> Option<ToReference> {
-        let references = self.at_best(reference);
-        let of_seed = |run: &&RunRecord| {
-            let reference = references.iter().find(|other| other.id.seed == run.id.seed)?;
-            run.reaches(reference.final_eval_loss()?)
-        };
-        let reached: Vec<(u64, f64)> = finished.iter().map(of_seed).collect::<Option<_>>()?;
-        let mean = |of: &dyn Fn(&(u64, f64)) -> f64| Spread::of(&reached.iter().map(of).collect::<Vec<_>>());
-        let steps = mean(&|(step, _)| *step as f64)?.mean;
-        let secs = mean(&|(_, secs)| *secs)?.mean;
-        Some(ToReference { steps, secs, tokens_per_sec: tokens / secs })
     }
 
     fn verdict(&self, name: &str, reference: &str, loss: Option<Spread>, difference: Option<Difference>) -> String {

@@ -102,11 +102,22 @@ impl OptimizerConfig {
     }
 
     /// Every learning rate times `factor`.
-    pub fn with_lr_factor(mut self, factor: f64) -> Self {
-        for recipe in [&mut self.linear, &mut self.embedding, &mut self.head, &mut self.norm] {
-            recipe.lr *= factor;
+    pub fn with_lr_factor(self, factor: f64) -> Self {
+        self.with_lr_factors(factor, factor)
+    }
+
+    /// The learning rate of the linear layers times `linear`, those of embedding, head and norms times `rest`.
+    pub fn with_lr_factors(mut self, linear: f64, rest: f64) -> Self {
+        self.linear.lr *= linear;
+        for recipe in [&mut self.embedding, &mut self.head, &mut self.norm] {
+            recipe.lr *= rest;
         }
         self
+    }
+
+    /// Whether one rule moves all matrices: the linear layers, the embedding and the head.
+    pub fn has_one_rule(&self) -> bool {
+        self.linear.rule == self.embedding.rule && self.linear.rule == self.head.rule
     }
 
     /// Refuses values for which an update would be undefined.
@@ -333,11 +344,16 @@ mod tests {
     }
 
     #[test]
-    fn a_factor_moves_every_rate() {
+    fn factors_move_the_rates_that_they_are_for() {
         let scion = OptimizerConfig::named("scion").unwrap();
         let twice = scion.clone().with_lr_factor(2.0);
         assert_eq!((twice.linear.lr, twice.norm.lr), (2.0 * scion.linear.lr, 2.0 * scion.norm.lr));
         assert_eq!(twice.linear.rule, scion.linear.rule);
+        let apart = scion.clone().with_lr_factors(2.0, 0.5);
+        assert_eq!(apart.linear.lr, 2.0 * scion.linear.lr);
+        for role in [Role::Embedding, Role::Head, Role::Norm] {
+            assert_eq!(apart.recipe(role).lr, 0.5 * scion.recipe(role).lr, "{role:?}");
+        }
     }
 
     #[test]

@@ -19,12 +19,12 @@ fn a_comparison_measures_everything_and_goes_on_where_it_stands() {
     let place = Place::new();
     let begun = place.compare("folder", &["--optimizers", "adam,sgd", "--lr-sweep", "1,2"]);
     assert_eq!((&begun["runs_done"], &begun["complete"]), (&4.into(), &true.into()));
-    let finished = place.changed("folder/runs/sgd-x2-seed0");
+    let finished = place.changed("folder/runs/sgd-x2-rest1-seed0");
 
     // More optimizers and seeds, in the same folder: what is there is not run again.
     let all = ["--optimizers", "adam,sinkgd,sgd", "--lr-sweep", "1,2", "--seeds", "2"];
     let found = place.compare("folder", &all);
-    assert_eq!(place.changed("folder/runs/sgd-x2-seed0"), finished, "a finished run is left alone");
+    assert_eq!(place.changed("folder/runs/sgd-x2-rest1-seed0"), finished, "a finished run is left alone");
     assert_eq!(found, place.json("folder/compare.json"), "--json prints what compare.json holds");
     assert_document(&found);
     let picture = fs::read_to_string(place.path("folder/losses.svg")).unwrap();
@@ -51,7 +51,7 @@ fn a_comparison_measures_everything_and_goes_on_where_it_stands() {
     // From nothing the same losses.
     let again = place.compare("again", &all);
     assert_same_losses(&again, &found);
-    for id in ["adam-x1-seed0", "sinkgd-x2-seed0"] {
+    for id in ["adam-x1-rest1-seed0", "sinkgd-x2-rest1-seed0"] {
         let checkpoints = place.path(&format!("again/runs/{id}/checkpoints"));
         assert_eq!(fs::read_dir(checkpoints).unwrap().count(), 1, "of a finished run the last checkpoint stays");
     }
@@ -92,6 +92,67 @@ fn a_comparison_that_was_killed_or_interrupted_ends_with_the_same_losses() {
 }
 
 #[test]
+fn the_rates_of_linear_layers_and_rest_are_searched_as_a_grid() {
+    let place = Place::new();
+    let one_rest = ["--optimizers", "adam,sinkgd", "--lr-sweep", "1,2"];
+    assert_eq!(place.compare("folder", &one_rest)["runs_done"], 4);
+    let before = place.changed("folder/runs/sinkgd-x2-rest1-seed0");
+    let grid = [&one_rest[..], &["--rest-lr-sweep", "0.1,1"]].concat();
+    let output = place.command("folder", &grid).output().unwrap();
+    let (found, told) = (place.json("folder/compare.json"), String::from_utf8_lossy(&output.stderr).into_owned());
+    assert!(output.status.success(), "{told}");
+    let searched = "factors 1, 2 on the linear layers' learning rate and 0.1, 1 on the rest's: 4 pairs";
+    assert!(told.contains(&format!("search     {searched} an optimizer")), "{told}");
+    assert_eq!((&found["complete"], &found["runs_done"]), (&true.into(), &8.into()));
+    assert_eq!(place.changed("folder/runs/sinkgd-x2-rest1-seed0"), before, "a finished run is left alone");
+
+    let config = |run: &str| {
+        let text = fs::read_to_string(place.path(&format!("folder/runs/{run}/config.toml"))).unwrap();
+        let config: toml::Table = text.parse().unwrap();
+        let optimizer = &config["optimizer"];
+        [&optimizer["lr"], &optimizer["embedding"]["lr"], &optimizer["norm"]["lr"]].map(|lr| lr.as_float().unwrap())
+    };
+    assert_eq!(config("sinkgd-x2-rest0.1-seed0"), [0.04, 0.002, 0.002]);
+    assert_eq!(config("adam-x2-rest0.1-seed0"), [0.002, 0.0002, 0.0002], "its rest takes both factors");
+    assert_eq!(config("adam-x2-rest1-seed0"), [0.002; 3]);
+    for optimizer in found["optimizers"].as_array().unwrap() {
+        let points: Vec<[f64; 2]> = optimizer["sweep"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|point| ["linear", "rest"].map(|side| point["factors"][side].as_f64().unwrap()))
+            .collect();
+        assert_eq!(points, [[1.0, 0.1], [2.0, 0.1], [1.0, 1.0], [2.0, 1.0]]);
+        let best = ["linear", "rest"].map(|side| optimizer["best_factors"][side].as_f64().unwrap());
+        let edge = |factor: f64, smallest: f64| if factor == smallest { "smallest" } else { "largest" };
+        let edges = serde_json::json!({"linear": edge(best[0], 1.0), "rest": edge(best[1], 0.1)});
+        assert_eq!(optimizer["best_at_edge"], edges, "of two factors the best is at an edge: {optimizer}");
+    }
+    let page = fs::read_to_string(place.path("folder/report.html")).unwrap();
+    for part in [
+        "Sensitivity to the learning rate of the linear layers",
+        "Sensitivity to the learning rates of the rest",
+        "<td>× 0.1</td>",
+        "rest’s rate takes both factors",
+        "Its best factor on the rest",
+    ] {
+        assert!(page.contains(part), "{part} is missing from {page}");
+    }
+
+    // What a person reads.
+    let mut table = Command::new(PROGRAM);
+    table.arg("compare").arg(place.path("config.toml")).args(&grid).arg("--out").arg(place.path("folder"));
+    let Output { status, stdout, .. } = table.output().unwrap();
+    let table = String::from_utf8(stdout).unwrap();
+    assert!(status.success() && table.contains(&format!("searched with seed 0: {searched} an optimizer")), "{table}");
+    assert!(table.contains("the reference is adam") && table.contains("all tokens of adam's run over"), "{table}");
+    let header: Vec<&str> =
+        table.lines().find(|line| line.starts_with("optimizer ")).unwrap().split_whitespace().collect();
+    assert_eq!(header[..3], ["optimizer", "factor", "rest"]);
+    assert!(header.windows(2).any(|pair| pair == ["tokens/s", "effective"]), "{header:?}");
+}
+
+#[test]
 fn a_run_that_diverges_is_a_result() {
     let place = Place::new();
     let found = place.compare("folder", &["--optimizers", "sgd,sinkgd", "--lr-sweep", "1,1e32", "--seeds", "2"]);
@@ -100,13 +161,17 @@ fn a_run_that_diverges_is_a_result() {
     assert!(sgd["sweep"][0]["eval_loss"].is_number() && sgd["sweep"][0]["diverged"].is_null(), "{sgd}");
     assert!(sgd["sweep"][1]["eval_loss"].is_null(), "{sgd}");
     assert!(sgd["sweep"][1]["diverged"].as_str().unwrap().contains("step 2"), "{sgd}");
-    assert_eq!((&sgd["best_factor"], &sgd["best_at_edge"]), (&1.0.into(), &true.into()));
-    assert!(fs::read_to_string(place.path("folder/report.html")).unwrap().contains(">diverged</span>"));
+    let edges = serde_json::json!({"linear": "smallest", "rest": null});
+    assert_eq!((&sgd["best_factors"]["linear"], &sgd["best_at_edge"]), (&1.0.into(), &edges));
+    let page = fs::read_to_string(place.path("folder/report.html")).unwrap();
+    assert!(page.contains(">diverged</span>"));
+    let remark = "Its best factor on the linear layers' learning rate, 1, is the smallest that was tried";
+    assert!(page.contains(remark) && !page.contains("Its best factor on the rest"), "{page}");
 
     let lost = place.compare("lost", &["--optimizers", "sgd,adam", "--lr-sweep", "1e32"]);
     let sgd = &lost["optimizers"][0];
     assert_eq!(sgd["verdict"], "diverged at every factor");
-    assert!(sgd["best_factor"].is_null() && sgd["eval_loss"].is_null() && sgd["to_reference"].is_null(), "{sgd}");
+    assert!(sgd["best_factors"].is_null() && sgd["eval_loss"].is_null() && sgd["to_reference"].is_null(), "{sgd}");
     // It has ended, and is not tried again.
     assert_eq!(place.compare("lost", &["--optimizers", "sgd,adam", "--lr-sweep", "1e32"]), lost);
 }
@@ -138,9 +203,9 @@ fn what_takes_no_gradient_fine_tunes_what_the_reference_has_trained() {
         // The same weights and nearly as good, where a run from random ones would be far off.
         assert!(difference.abs() < 0.02, "{name}: {difference}");
         assert!(tuned["to_reference"].is_null() && tuned["verdict"].as_str().unwrap().contains("with which it began"));
-        assert!(from(&format!("{name}-x1-seed1")).contains("adam-x1-seed0"));
+        assert!(from(&format!("{name}-x1-rest1-seed1")).contains("adam-x1-rest1-seed0"));
     }
-    assert!(!from("sgd-x1-seed0").contains("init_from"));
+    assert!(!from("sgd-x1-rest1-seed0").contains("init_from"));
     let page = fs::read_to_string(place.path("folder/report.html")).unwrap();
     assert!(page.contains("Fine-tuning without gradients") && page.contains(">subzero</th>"), "{page}");
     assert_eq!(place.compare("folder", &words), found, "nothing is left to do");
@@ -149,10 +214,10 @@ fn what_takes_no_gradient_fine_tunes_what_the_reference_has_trained() {
     let more = ["--optimizers", "mezo,sgd,adam,subzero", "--lr-sweep", "1,4", "--seeds", "2"];
     let wider = place.compare("folder", &more);
     assert_eq!((&wider["complete"], &wider["fine_tuned_from"]), (&true.into(), start));
-    assert!(from("mezo-x4-seed0").contains("adam-x1-seed0"));
+    assert!(from("mezo-x4-rest1-seed0").contains("adam-x1-rest1-seed0"));
 
     // From one model all begin alike, and are compared with one another.
-    let model = place.path("folder/runs/adam-x1-seed0");
+    let model = place.path("folder/runs/adam-x1-rest1-seed0");
     let tuning = ["--optimizers", "mezo,adam", "--lr-sweep", "1", "--from", model.to_str().unwrap()];
     let tuned = place.compare("tuned", &tuning);
     assert!(tuned["fine_tuned"].as_array().unwrap().is_empty() && tuned["fine_tuned_from"].is_null());
@@ -198,8 +263,13 @@ fn wrong_words_and_other_comparisons_are_refused() {
         (vec!["--lr-sweep", "1"], 2, "--optimizers"),
         (vec!["--optimizers", "adam", "--lr-sweep", ""], 2, "--lr-sweep"),
         (vec!["--optimizers", "adam", "--lr-sweep", "1,0"], 2, "a factor must be finite and above 0, got 0"),
+        (
+            vec!["--optimizers", "adam", "--rest-lr-sweep", "1,-1"],
+            2,
+            "--rest-lr-sweep: a factor must be finite and above 0",
+        ),
         (vec!["--optimizers", "adam", "--seeds", "0"], 2, "--seeds: at least 1"),
-        (with(&["--set", "optimizer.lr=1"]), 2, "sweep with --lr-sweep"),
+        (with(&["--set", "optimizer.lr=1"]), 2, "sweep with --lr-sweep and --rest-lr-sweep"),
         (with(&["--set", "train.stepz=1"]), 2, "did you mean `steps`?"),
     ] {
         place.refuses("folder", &words, status, expected);
@@ -210,13 +280,23 @@ fn wrong_words_and_other_comparisons_are_refused() {
     for (words, expected) in [
         (with(&["--set", "train.steps=7"]), "holds another comparison: its train.steps is 6, the command says 7"),
         (vec!["--optimizers", "adam", "--lr-sweep", "1"], "--optimizers leaves out sgd"),
-        (vec!["--optimizers", "adam,sgd", "--lr-sweep", "2"], "--lr-sweep leaves out 1"),
+        (vec!["--optimizers", "adam,sgd", "--lr-sweep", "2"], "command's --lr-sweep leaves out 1"),
+        (with(&["--rest-lr-sweep", "2"]), "command's --rest-lr-sweep leaves out 1"),
     ] {
         place.refuses("folder", &words, 1, expected);
     }
     fs::write(place.path("text.txt"), text() + "One sentence more.\n").unwrap();
     place.refuses("folder", &adam, 1, "bring back that text and tokenizer");
     place.refuses(".", &adam, 1, "holds something else than a comparison");
+    assert_eq!(place.json("folder/compare.json"), before);
+
+    // As a plan was kept when one factor moved all learning rates.
+    let mut kept = place.json("folder/plan.json");
+    let kept_keys = kept.as_object_mut().unwrap();
+    kept_keys.remove("lr_sweep").unwrap();
+    kept_keys.insert("factors".into(), serde_json::json!([1.0]));
+    fs::write(place.path("folder/plan.json"), kept.to_string()).unwrap();
+    place.refuses("folder", &adam, 1, "of an earlier multinorm, where one factor moved every learning rate");
     assert_eq!(place.json("folder/compare.json"), before);
 }
 
@@ -229,7 +309,8 @@ fn assert_document(found: &Value) {
         assert!(!found["corpus"][key].is_null(), "no corpus.{key}");
     }
     assert_eq!((&found["reference"], &found["tokens_per_run"]), (&"adam".into(), &(STEPS * 4 * 16).into()));
-    assert_eq!((&found["seeds"], &found["factors"]), (&serde_json::json!([0, 1]), &serde_json::json!([1.0, 2.0])));
+    let factors = serde_json::json!({"linear": [1.0, 2.0], "rest": [1.0]});
+    assert_eq!((&found["seeds"], &found["factors"]), (&serde_json::json!([0, 1]), &factors));
     assert_eq!((&found["config"]["train"]["steps"], &found["runs_done"]), (&STEPS.into(), &9.into()));
     for run in runs(found) {
         assert_eq!(run["outcome"], "finished");
@@ -245,12 +326,9 @@ fn assert_document(found: &Value) {
 
 fn assert_optimizer(found: &Value, optimizer: &Value) {
     let name = optimizer["name"].as_str().unwrap();
-    let finals: Vec<f64> = runs(found)
-        .iter()
-        .filter(|run| run["optimizer"] == name && run["factor"] == optimizer["best_factor"])
-        .map(|run| *numbers(&run["validation"]["loss"]).last().unwrap())
-        .collect();
-    assert_eq!(finals.len(), 2, "{name}: two seeds at the best factor");
+    let finals: Vec<f64> =
+        runs_at_best(found, optimizer).map(|run| *numbers(&run["validation"]["loss"]).last().unwrap()).collect();
+    assert_eq!(finals.len(), 2, "{name}: two seeds at the best factors");
     let mean = (finals[0] + finals[1]) / 2.0;
     let sd = (finals[0] - finals[1]).abs() / 2f64.sqrt();
     let close = |key: &str, value: &Value, wanted: f64| {
@@ -261,7 +339,7 @@ fn assert_optimizer(found: &Value, optimizer: &Value) {
     close("sd", &optimizer["eval_loss"]["sd"], sd);
     close("perplexity", &optimizer["perplexity"], mean.exp());
     let lowest = optimizer["sweep"].as_array().unwrap().iter().map(|point| point["eval_loss"].as_f64().unwrap());
-    assert_eq!(lowest.fold(f64::INFINITY, f64::min), finals[0], "{name}: the first seed chose the factor");
+    assert_eq!(lowest.fold(f64::INFINITY, f64::min), finals[0], "{name}: the first seed chose the factors");
     // The gradient is followed at the end of the best run, whichever was measured first.
     let followed = optimizer["spectrum"]["passes"].as_array().unwrap();
     let wanted = match name {
@@ -283,16 +361,55 @@ fn assert_optimizer(found: &Value, optimizer: &Value) {
     assert_eq!([bytes("state_bytes_linear"), bytes("state_bytes_rest")], expected, "{name}");
     let share = &optimizer["cost"]["update_share"];
     assert!(share.is_null() || (0.0..=1.0).contains(&share.as_f64().unwrap()), "{name}: {share}");
-    assert!(optimizer["tokens_per_sec"].as_f64().unwrap() > 0.0 && optimizer["settings"]["lr"].is_number());
+    let speeds = runs_at_best(found, optimizer)
+        .map(|run| found["tokens_per_run"].as_f64().unwrap() / numbers(&run["training"]["secs"]).last().unwrap());
+    close("tokens_per_sec", &optimizer["tokens_per_sec"], speeds.sum::<f64>() / 2.0);
+    assert!(optimizer["settings"]["lr"].is_number());
+    let effective: Vec<Option<f64>> = [0, 1].map(|seed| effective_tokens_per_sec(found, optimizer, seed)).to_vec();
+    let to_reference = &optimizer["to_reference"];
+    for (seed, wanted) in effective.iter().enumerate() {
+        let of_seed = &to_reference["seeds"][seed];
+        assert_eq!((&of_seed["seed"], of_seed["reached"].is_null()), (&seed.into(), wanted.is_none()), "{optimizer}");
+        if let Some(wanted) = wanted {
+            close("a seed's effective", &of_seed["reached"]["effective_tokens_per_sec"], *wanted);
+        }
+    }
+    match effective[..] {
+        [Some(a), Some(b)] => close("effective", &to_reference["mean"]["effective_tokens_per_sec"], (a + b) / 2.0),
+        _ => assert!(to_reference["mean"].is_null(), "{optimizer}"),
+    }
     if name == "adam" {
-        let reached = &optimizer["to_reference"];
-        let tokens = found["tokens_per_run"].as_f64().unwrap();
-        close("effective", &reached["tokens_per_sec"], tokens / reached["secs"].as_f64().unwrap());
+        assert!(
+            to_reference["mean"].is_object(),
+            "its own final loss is reached at the latest as it ends: {optimizer}"
+        );
         assert!(optimizer["difference"].is_null() && optimizer["verdict"] == "the reference");
     } else {
         assert!(optimizer["difference"]["is_noise"].is_boolean(), "{optimizer}");
         assert!(optimizer["verdict"].as_str().unwrap().contains("the noise of the seeds"), "{optimizer}");
     }
+}
+
+fn runs_at_best<'a>(found: &'a Value, optimizer: &'a Value) -> impl Iterator<Item = &'a Value> {
+    let is_best = |run: &&Value| run["optimizer"] == optimizer["name"] && run["factors"] == optimizer["best_factors"];
+    runs(found).iter().filter(is_best)
+}
+
+/// From the curves in the document: all tokens of Adam's run over the seconds until its final loss is first reached.
+fn effective_tokens_per_sec(found: &Value, optimizer: &Value, seed: u64) -> Option<f64> {
+    let run_of = |optimizer| runs_at_best(found, optimizer).find(|run| run["seed"] == seed).unwrap();
+    let adam = found["optimizers"].as_array().unwrap().iter().find(|other| other["name"] == "adam").unwrap();
+    let wanted = *numbers(&run_of(adam)["validation"]["loss"]).last().unwrap();
+    let validation = &run_of(optimizer)["validation"];
+    let (losses, secs) = (numbers(&validation["loss"]), numbers(&validation["secs"]));
+    let at = losses.iter().position(|loss| *loss <= wanted)?;
+    let secs_until = if at == 0 {
+        secs[0]
+    } else {
+        let share = (losses[at - 1] - wanted) / (losses[at - 1] - losses[at]);
+        secs[at - 1] + share * (secs[at] - secs[at - 1])
+    };
+    Some(found["tokens_per_run"].as_f64().unwrap() / secs_until)
 }
 
 /// Well-formed, self-contained, with a plot of each kind and every name.
@@ -339,17 +456,17 @@ fn assert_same_losses(a: &Value, b: &Value) {
         let words = |run: &Value| {
             let [training, validation] = ["training", "validation"].map(|curve| &run[curve]);
             let lists = [&training["step"], &training["loss"], &validation["step"], &validation["loss"]];
-            format!("{} {} {} {lists:?}", run["optimizer"], run["factor"], run["seed"])
+            format!("{} {} {} {lists:?}", run["optimizer"], run["factors"], run["seed"])
         };
         runs(found).iter().map(words).collect()
     };
     assert_eq!(runs(a).len(), runs(b).len());
     losses(a).iter().zip(&losses(b)).for_each(|(a, b)| assert_eq!(a, b));
     for (a, b) in a["optimizers"].as_array().unwrap().iter().zip(b["optimizers"].as_array().unwrap()) {
-        for key in ["name", "sweep", "best_factor", "eval_loss", "best_eval_loss", "difference", "verdict"] {
+        for key in ["name", "sweep", "best_factors", "eval_loss", "best_eval_loss", "difference", "verdict"] {
             assert_eq!(a[key], b[key], "{key} of {}", a["name"]);
         }
-        assert_eq!(a["to_reference"]["steps"], b["to_reference"]["steps"]);
+        assert_eq!(a["to_reference"]["mean"]["steps"], b["to_reference"]["mean"]["steps"]);
     }
 }
 

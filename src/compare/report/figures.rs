@@ -1,7 +1,8 @@
 //! Which plots the report has, and what to look for in each.
 
 use super::super::record::{Curve, RunRecord};
-use super::super::result::{Comparison, OptimizerResult};
+use super::super::result::{Comparison, OptimizerResult, SweepPoint};
+use super::super::sweep::LrFactors;
 use super::plots::{Bar, Factors, Spot, Spreads, bars, factors, spots, spreads};
 use crate::gpu::{byte_unit, bytes_in_words};
 use crate::normalize::Entry;
@@ -12,11 +13,13 @@ use crate::train::SpectrumRecord;
 pub(super) fn figures(found: &Comparison) -> String {
     let mut figures = Vec::new();
     figures.extend(losses(found));
-    figures.extend(sensitivity(found));
+    let linear = "the learning rate of the linear layers";
+    figures.extend(sensitivity(found, &found.factors.linear, |at| at.linear, linear));
+    figures.extend(sensitivity(found, &found.factors.rest, |at| at.rest, "the learning rates of the rest"));
     figures.extend(seeds(found));
     figures.push(state(found));
     figures.extend(state_and_loss(found).map(|svg| {
-        let caption = "Left is less memory, low is more learned, over all seeds at the best factor. What fine-tunes is not among \
+        let caption = "Left is less memory, low is more learned, over all seeds at the best factors. What fine-tunes is not among \
                        them: it begins elsewhere.";
         figure("Memory that the optimizer keeps, and what was learned", caption, &svg, "")
     }));
@@ -25,12 +28,12 @@ pub(super) fn figures(found: &Comparison) -> String {
     format!("<h2>Plots</h2>\n<div class=\"figures\">\n{}</div>", figures.concat())
 }
 
-/// The optimizers with the runs at their best factor and first seed.
+/// The optimizers with the runs at their best factors and first seed.
 fn best_runs(found: &Comparison) -> Vec<(Ink, &OptimizerResult, &RunRecord)> {
     let run_of = |optimizer: &OptimizerResult| {
         let is_best = |run: &&RunRecord| {
             run.id.optimizer == optimizer.name
-                && Some(run.id.factor) == optimizer.best_factor
+                && Some(run.id.factors) == optimizer.best_factors
                 && run.id.seed == found.seeds[0]
         };
         found.runs.iter().find(is_best)
@@ -141,34 +144,44 @@ impl Over {
     }
 }
 
-fn sensitivity(found: &Comparison) -> Option<String> {
-    let optimizers: Vec<Factors> = found
-        .optimizers
-        .iter()
-        .enumerate()
-        .map(|(index, optimizer)| Factors {
-            ink: Ink(index),
-            losses: optimizer.sweep.iter().filter_map(|point| Some((point.factor, point.eval_loss?))).collect(),
-            diverged: optimizer
-                .sweep
-                .iter()
-                .filter(|point| point.diverged.is_some())
-                .map(|point| point.factor)
-                .collect(),
-        })
-        .filter(|factors| !factors.losses.is_empty())
-        .collect();
-    if found.factors.len() < 2 || optimizers.is_empty() {
+/// Final loss against the factor on one of the two learning rates, at the best of the factors on the other.
+fn sensitivity(found: &Comparison, all: &[f64], factor_of: fn(LrFactors) -> f64, rate: &str) -> Option<String> {
+    let of = |(index, optimizer): (usize, &OptimizerResult)| {
+        let (losses, diverged) = along(&optimizer.sweep, all, factor_of);
+        Factors { ink: Ink(index), losses, diverged }
+    };
+    let optimizers: Vec<Factors> =
+        found.optimizers.iter().enumerate().map(of).filter(|factors| !factors.losses.is_empty()).collect();
+    if all.len() < 2 || optimizers.is_empty() {
         return None;
     }
     let named = optimizers.iter().map(|factors| (factors.ink, found.optimizers[factors.ink.0].name.as_str()));
+    let is_grid = found.factors.linear.len() > 1 && found.factors.rest.len() > 1;
+    let (other, runs) = if is_grid {
+        ("Each point is the lowest loss over the factors on the other rate. ", "factors with which every run diverged")
+    } else {
+        ("", "runs that diverged")
+    };
     Some(figure(
-        "Sensitivity to the learning rate",
-        "A flat curve forgives a wrong rate. A lowest point at the left or right end says that the sweep was too \
-         narrow. Crosses at the upper edge are runs that diverged.",
-        &factors(&found.factors, &optimizers, found.optimizers.len()),
+        &format!("Sensitivity to {rate}"),
+        &format!(
+            "{other}A flat curve forgives a wrong rate. A lowest point at the left or right end says that the sweep was \
+             too narrow. Crosses at the upper edge are {runs}."
+        ),
+        &factors(all, &optimizers, &format!("factor on {rate}"), found.optimizers.len()),
         &legend(named),
     ))
+}
+
+/// The lowest loss at each of these factors, and the factors with which all runs diverged.
+fn along(sweep: &[SweepPoint], all: &[f64], factor_of: fn(LrFactors) -> f64) -> (Vec<(f64, f64)>, Vec<f64>) {
+    let at = |factor: f64| sweep.iter().filter(move |point| factor_of(point.factors) == factor);
+    let lowest = |&factor: &f64| {
+        let losses = at(factor).filter_map(|point| point.eval_loss);
+        Some((factor, losses.min_by(f64::total_cmp)?))
+    };
+    let all_diverged = |factor: &f64| at(*factor).next().is_some() && at(*factor).all(|point| point.diverged.is_some());
+    (all.iter().filter_map(lowest).collect(), all.iter().copied().filter(all_diverged).collect())
 }
 
 /// Singular values of one gradient and of the step that each optimizer makes of its own, at the end of the best run.
@@ -218,7 +231,7 @@ fn seeds(found: &Comparison) -> Option<String> {
         let at_best = found
             .runs
             .iter()
-            .filter(|run| run.id.optimizer == optimizer.name && Some(run.id.factor) == optimizer.best_factor);
+            .filter(|run| run.id.optimizer == optimizer.name && Some(run.id.factors) == optimizer.best_factors);
         at_best.filter_map(RunRecord::final_eval_loss).collect::<Vec<_>>()
     };
     let rows: Vec<Spreads> = found
@@ -338,5 +351,27 @@ mod tests {
         assert_eq!(smoothed(&[4.0, 2.0, 3.0, 7.0], 3), [4.0, 3.0, 3.0, 4.0]);
         assert_eq!(smoothed(&[4.0, 2.0], 1), [4.0, 2.0]);
         assert!(smoothed(&[], 5).is_empty());
+    }
+
+    #[test]
+    fn a_curve_over_one_factor_has_the_best_of_the_other() {
+        let point = |linear: f64, rest: f64, eval_loss: Option<f64>| SweepPoint {
+            factors: LrFactors { linear, rest },
+            lr: linear,
+            rest_lr: rest,
+            eval_loss,
+            diverged: eval_loss.is_none().then(|| "step 2".into()),
+        };
+        let grid = [
+            point(1.0, 0.1, Some(5.0)),
+            point(2.0, 0.1, Some(4.0)),
+            point(4.0, 0.1, None),
+            point(1.0, 1.0, Some(3.0)),
+            point(2.0, 1.0, None),
+            point(4.0, 1.0, None),
+        ];
+        let linear = along(&grid, &[1.0, 2.0, 4.0], |at| at.linear);
+        assert_eq!(linear, (vec![(1.0, 3.0), (2.0, 4.0)], vec![4.0]));
+        assert_eq!(along(&grid, &[0.1, 1.0], |at| at.rest), (vec![(0.1, 4.0), (1.0, 3.0)], vec![]));
     }
 }

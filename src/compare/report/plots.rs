@@ -6,8 +6,8 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::FontTransform;
 
-use super::super::plan::factor_words;
 use super::super::statistics::Spread;
+use super::super::sweep::factor_words;
 use crate::plot::{
     Area, Drawn, FOREGROUND, GRID, Ink, NUMBERS, SIZE, Ticks, chart, drawn, font, mark, mesh, padded, short,
 };
@@ -37,7 +37,7 @@ pub(super) struct Bar {
 }
 
 /// Loss against the factor on the learning rate, which is spaced by its logarithm.
-pub(super) fn factors(all: &[f64], optimizers: &[Factors], n_inks: usize) -> String {
+pub(super) fn factors(all: &[f64], optimizers: &[Factors], x_words: &str, n_inks: usize) -> String {
     let losses = || optimizers.iter().flat_map(|factors| &factors.losses).map(|point| point.1);
     let y = padded(losses());
     let top = y.end;
@@ -56,7 +56,7 @@ pub(super) fn factors(all: &[f64], optimizers: &[Factors], n_inks: usize) -> Str
         };
         let digits = |value: &f64| format!("{value:.2}");
         mesh!(chart)
-            .x_desc("factor on every learning rate")
+            .x_desc(x_words)
             .y_desc("final validation loss, nats a token")
             .x_label_formatter(&words)
             .y_label_formatter(&digits)

@@ -1,8 +1,9 @@
 //! The report's words and numbers.
 
-use super::super::plan::factor_words;
 use super::super::result::{Comparison, OptimizerResult, SweepPoint};
 use super::super::statistics::Spread;
+use super::super::sweep::{Edge, LrFactors, factor_words};
+use super::super::throughput::ToReference;
 use super::{duration, grouped};
 use crate::gpu::bytes_in_words;
 use crate::plot::{Ink, escape};
@@ -10,30 +11,35 @@ use crate::plot::{Ink, escape};
 /// What stands where nothing was measured.
 const NONE: &str = "–";
 
-/// One line an optimizer, at its best factor.
+/// One line an optimizer, at its best factors.
 pub(super) fn overview(found: &Comparison) -> String {
     let columns = [
-        ("Best factor", "learning rate"),
+        ("Best factor", "learning rate of the linear layers"),
+        ("On the rest", "learning rate of the embedding"),
         ("Validation loss", "mean ± sd, nats a token"),
         ("Perplexity", ""),
         ("Optimizer state", "linear layers + rest"),
         ("Forward + backward", "passes a run"),
         ("Tokens/s", ""),
-        ("Update", "share of a step"),
+        ("Effective tokens/s", "by seed"),
         ("Steps", "to the reference’s loss"),
         ("Time", "to the reference’s loss"),
-        ("Effective", "tokens/s"),
+        ("Update", "share of a step"),
     ];
     let head = columns.map(|(name, unit)| format!("<th scope=\"col\">{name}<br/><small>{unit}</small></th>")).concat();
     let rows: String =
         found.optimizers.iter().enumerate().map(|(index, optimizer)| row(optimizer, Ink(index))).collect();
     format!(
-        "<div class=\"scroll\"><table>\n<caption>Each optimizer at the factor on its own learning rates that gave the \
-         lowest final validation loss. The reference is {reference}: steps and time are those of the first evaluation \
-         that is no worse than {reference}’s last one, and effective tokens a second are all tokens of {reference}’s run \
-         over that time. {NONE} where that was never reached or not measured.</caption>\n\
+        "<div class=\"scroll\"><table>\n<caption>Each optimizer at the pair of factors on its own learning rates that gave the \
+         lowest final validation loss. Searched with seed {seed}: {searched}; where one rule moves all matrices, the \
+         rest’s rate takes both factors. The reference is {reference}: steps and time are those until the validation \
+         loss was first as low as {reference}’s final one, along a straight line between evaluations, and at the first evaluation at the earliest. Effective tokens a \
+         second are all tokens of {reference}’s run over that time of training; each seed is held against {reference} at \
+         that seed. {NONE} where nothing was measured.</caption>\n\
          <thead><tr><th scope=\"col\">Optimizer</th><th scope=\"col\" class=\"words\">Rule<br/><small>on the linear \
          layers, on the rest</small></th>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>",
+        seed = found.seeds[0],
+        searched = escape(&found.factors.words()),
         reference = escape(&found.reference),
     )
 }
@@ -41,12 +47,12 @@ pub(super) fn overview(found: &Comparison) -> String {
 fn row(optimizer: &OptimizerResult, ink: Ink) -> String {
     let cell = |text: Option<String>| format!("<td>{}</td>", text.unwrap_or_else(|| NONE.into()));
     let cost = optimizer.cost;
-    let reached = optimizer.to_reference;
+    let to_reference = optimizer.to_reference.as_ref();
+    let reached = to_reference.and_then(|to_reference| to_reference.mean);
+    let [linear, rest] = factor_cells(optimizer);
     let cells = [
-        cell(optimizer.best_factor.zip(optimizer.best_lr).map(|(factor, lr)| {
-            let edge = if optimizer.best_at_edge { "<br/><small>edge of the sweep</small>" } else { "" };
-            format!("{}<br/><small>{}</small>{edge}", factor_words(factor), rate(lr))
-        })),
+        linear,
+        rest,
         cell(optimizer.eval_loss.map(spread)),
         cell(optimizer.perplexity.map(|perplexity| format!("{perplexity:.2}"))),
         cell(cost.map(|cost| {
@@ -56,10 +62,10 @@ fn row(optimizer: &OptimizerResult, ink: Ink) -> String {
         })),
         cell(Some(format!("{} + {}", grouped(optimizer.forward_passes), grouped(optimizer.backward_passes)))),
         cell(optimizer.tokens_per_sec.map(|speed| grouped(speed.round() as u64))),
-        cell(cost.and_then(|cost| cost.update_share).map(|share| format!("{:.1} %", 100.0 * share))),
+        cell(to_reference.map(effective)),
         cell(reached.map(|reached| format!("{:.0}", reached.steps))),
         cell(reached.map(|reached| duration(reached.secs))),
-        cell(reached.map(|reached| grouped(reached.tokens_per_sec.round() as u64))),
+        cell(cost.and_then(|cost| cost.update_share).map(|share| format!("{:.1} %", 100.0 * share))),
     ];
     format!(
         "<tr><th scope=\"row\">{} {}</th><td class=\"words\">{}<br/><small>rest: {}</small></td>{}</tr>\n",
@@ -71,6 +77,34 @@ fn row(optimizer: &OptimizerResult, ink: Ink) -> String {
     )
 }
 
+/// The best factor on either learning rate, with that rate and the edge at which it lies.
+fn factor_cells(optimizer: &OptimizerResult) -> [String; 2] {
+    let edges = optimizer.best_at_edge;
+    let cell = |factor: fn(LrFactors) -> f64, lr: Option<f64>, edge: Option<Edge>| {
+        let Some((best, lr)) = optimizer.best_factors.zip(lr) else { return format!("<td>{NONE}</td>") };
+        let edge = edge.map_or(String::new(), |edge| format!("<br/><small>the {} tried</small>", edge.words()));
+        format!("<td>{}<br/><small>{}</small>{edge}</td>", factor_words(factor(best)), rate(lr))
+    };
+    [
+        cell(|best| best.linear, optimizer.best_lr, edges.linear),
+        cell(|best| best.rest, optimizer.best_rest_lr, edges.rest),
+    ]
+}
+
+/// The mean, and below it each seed's, where there are several.
+fn effective(to_reference: &ToReference) -> String {
+    let words = |speed: Option<f64>| speed.map_or("never".to_owned(), |speed| grouped(speed.round() as u64));
+    let seeds = to_reference.seeds.iter();
+    let seeds = seeds.map(|of_seed| words(of_seed.reached.map(|reached| reached.effective_tokens_per_sec)));
+    let seeds: Vec<String> = seeds.collect();
+    let mean = match to_reference.mean {
+        Some(mean) => words(Some(mean.effective_tokens_per_sec)),
+        None if to_reference.never().count() == seeds.len() => return words(None),
+        None => NONE.to_owned(),
+    };
+    if seeds.len() == 1 { mean } else { format!("{mean}<br/><small>{}</small>", seeds.join("; ")) }
+}
+
 /// What takes no gradients, with the loss it began with.
 pub(super) fn fine_tuning(found: &Comparison) -> String {
     if found.fine_tuned.is_empty() {
@@ -78,13 +112,10 @@ pub(super) fn fine_tuning(found: &Comparison) -> String {
     }
     let cell = |text: Option<String>| format!("<td>{}</td>", text.unwrap_or_else(|| NONE.into()));
     let row = |optimizer: &OptimizerResult| {
+        let [linear, rest] = factor_cells(optimizer);
         let cells = [
-            cell(
-                optimizer
-                    .best_factor
-                    .zip(optimizer.best_lr)
-                    .map(|(factor, lr)| format!("{}<br/><small>{}</small>", factor_words(factor), rate(lr))),
-            ),
+            linear,
+            rest,
             cell(found.fine_tuned_from.as_ref().map(|start| format!("{:.4}", start.eval_loss))),
             cell(optimizer.eval_loss.map(spread)),
             cell(optimizer.difference.map(|difference| format!("{:+.4}", difference.nats))),
@@ -95,7 +126,8 @@ pub(super) fn fine_tuning(found: &Comparison) -> String {
         format!("<tr><th scope=\"row\">{}</th>{}</tr>\n", escape(&optimizer.name), cells.concat())
     };
     let columns = [
-        ("Best factor", "learning rate"),
+        ("Best factor", "learning rate of the linear layers"),
+        ("On the rest", "learning rate of the embedding"),
         ("Before", "validation loss"),
         ("After", "mean ± sd, nats a token"),
         ("Change", "nats a token"),
@@ -120,12 +152,8 @@ pub(super) fn fine_tuning(found: &Comparison) -> String {
 pub(super) fn verdicts(found: &Comparison) -> String {
     let sentence = |optimizer: &OptimizerResult| {
         let mut text = format!("<strong>{}</strong>: {}.", escape(&optimizer.name), escape(&optimizer.verdict));
-        if optimizer.best_at_edge {
-            text += " Its best factor lies at the edge of the sweep: a better one may lie outside.";
-        }
-        if !optimizer.diverged_seeds.is_empty() {
-            let seeds: Vec<String> = optimizer.diverged_seeds.iter().map(u64::to_string).collect();
-            text += &format!(" At that factor it diverged with seed {}, which the mean leaves out.", seeds.join(", "));
+        for remark in optimizer.remarks(&found.reference) {
+            text += &format!(" {}", escape(&remark));
         }
         format!("<li>{text}</li>\n")
     };
@@ -136,31 +164,37 @@ pub(super) fn verdicts(found: &Comparison) -> String {
     )
 }
 
-/// Every factor of every optimizer.
+/// Every pair of factors of every optimizer: a line for each factor on the rest's learning rate.
 pub(super) fn sweep(found: &Comparison) -> String {
-    let head: String =
-        found.factors.iter().map(|factor| format!("<th scope=\"col\">× {}</th>", factor_words(*factor))).collect();
-    let row = |optimizer: &OptimizerResult| {
-        let cells: String = optimizer.sweep.iter().map(|point| sweep_cell(point, optimizer.best_factor)).collect();
-        format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escape(&optimizer.name))
+    let factors = found.factors.linear.iter();
+    let head: String = factors.map(|factor| format!("<th scope=\"col\">× {}</th>", factor_words(*factor))).collect();
+    let rows = |optimizer: &OptimizerResult| {
+        let row = |points: &[SweepPoint]| {
+            let cells: String = points.iter().map(|point| sweep_cell(point, optimizer.best_factors)).collect();
+            let rest = factor_words(points[0].factors.rest);
+            format!("<tr><th scope=\"row\">{}</th><td>× {rest}</td>{cells}</tr>\n", escape(&optimizer.name))
+        };
+        optimizer.sweep.chunk_by(|a, b| a.factors.rest == b.factors.rest).map(row).collect::<String>()
     };
     format!(
-        "<h2>Every factor</h2>\n<div class=\"scroll\"><table>\n<caption>Final validation loss with seed {} and, below it, \
-         the peak learning rate of the linear layers; the lowest in bold.</caption>\n\
-         <thead><tr><th scope=\"col\">Optimizer</th>{head}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>",
+        "<h2>Every pair of factors</h2>\n<div class=\"scroll\"><table>\n<caption>Final validation loss with seed {} and, \
+         below it, the peak learning rates of the linear layers and of the embedding; each optimizer’s lowest loss in \
+         bold. Columns are factors on the learning rate of the linear layers.</caption>\n\
+         <thead><tr><th scope=\"col\">Optimizer</th><th scope=\"col\">On the rest</th>{head}</tr></thead>\n\
+         <tbody>\n{}</tbody>\n</table></div>",
         found.seeds[0],
-        found.optimizers.iter().chain(&found.fine_tuned).map(row).collect::<String>()
+        found.optimizers.iter().chain(&found.fine_tuned).map(rows).collect::<String>()
     )
 }
 
-fn sweep_cell(point: &SweepPoint, best: Option<f64>) -> String {
+fn sweep_cell(point: &SweepPoint, best: Option<LrFactors>) -> String {
     let loss = match (&point.diverged, point.eval_loss) {
         (Some(message), _) => format!("<span title=\"{}\">diverged</span>", escape(message)),
-        (None, Some(loss)) if best == Some(point.factor) => format!("<strong>{loss:.4}</strong>"),
+        (None, Some(loss)) if best == Some(point.factors) => format!("<strong>{loss:.4}</strong>"),
         (None, Some(loss)) => format!("{loss:.4}"),
         (None, None) => NONE.into(),
     };
-    format!("<td>{loss}<br/><small>{}</small></td>", rate(point.lr))
+    format!("<td>{loss}<br/><small>{}; {}</small></td>", rate(point.lr), rate(point.rest_lr))
 }
 
 /// On what it was measured, and how to repeat it.
@@ -199,7 +233,8 @@ pub(super) fn conditions(found: &Comparison) -> String {
         ),
         ("Evaluated", format!("at {every}")),
         ("Bigram baseline", baseline),
-        ("Seeds", format!("{}; factors were chosen with seed {}", seeds.join(", "), seeds[0])),
+        ("Learning rates", format!("{} an optimizer, with seed {}", found.factors.words(), seeds[0])),
+        ("Seeds", format!("{}; all of them at the best pair of factors alone", seeds.join(", "))),
         ("Command", found.command.clone()),
     ];
     let list: String = lines.map(|(name, text)| format!("<dt>{name}</dt><dd>{}</dd>\n", escape(&text))).concat();
