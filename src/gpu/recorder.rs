@@ -289,6 +289,26 @@ impl Recorder {
         self.staging_bytes += bytes;
     }
 
+    /// Dispatches another kernel in the place of each that was recorded, with the same bindings, constants and workgroups.
+    ///
+    /// For tests alone: on an adapter without matrix units they emulate what was recorded for one that has them.
+    ///
+    /// # Panics
+    /// On a kernel that binds or is told something else, and on one that cannot run under the profile as it is now.
+    #[doc(hidden)]
+    pub fn replace_kernels(&mut self, twin_of: impl Fn(&'static Kernel) -> &'static Kernel) {
+        for dispatch in self.plans.iter_mut().flat_map(|plan| &mut plan.dispatches) {
+            let (kernel, twin) = (dispatch.kernel, twin_of(dispatch.kernel));
+            let declared = |kernel: &Kernel| {
+                kernel.bindings().map(|binding| (binding.name, binding.access, binding.dtype)).collect::<Vec<_>>()
+            };
+            assert_eq!(declared(kernel), declared(twin), "bindings of {} and {}", kernel.name, twin.name);
+            assert_eq!(kernel.params(), twin.params(), "parameters of {} and {}", kernel.name, twin.name);
+            assert!(self.profile.runs(twin), "{} needs {:?} of the adapter", twin.name, twin.needs);
+            dispatch.kernel = twin;
+        }
+    }
+
     /// Each kernel with the overrides it is used with, once each: what pipelines are made of.
     pub fn kernels(&self) -> Vec<(&'static Kernel, Vec<(&'static str, f64)>)> {
         let mut seen = HashSet::new();

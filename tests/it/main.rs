@@ -3,6 +3,7 @@
 
 mod command_line;
 mod compare;
+mod emulated_units;
 mod fused_update;
 mod gpu;
 mod half_precision;

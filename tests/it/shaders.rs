@@ -340,7 +340,7 @@ fn wgsl_files(folder: &Path) -> BTreeMap<String, String> {
 }
 
 /// What naga calls that which a kernel needs of an adapter.
-fn capabilities(kernel: &Kernel) -> Capabilities {
+pub fn capabilities(kernel: &Kernel) -> Capabilities {
     let of = |need: &Need| match need {
         Need::F16 => Capabilities::SHADER_FLOAT16,
         Need::Subgroups(_) | Need::AnySubgroups => Capabilities::SUBGROUP,
@@ -356,7 +356,7 @@ fn has_matrices(kernel: &Kernel) -> bool {
 }
 
 /// Parsed, and validated with no capability beyond WebGPU's own and these.
-fn validated_with(name: &str, source: &str, capabilities: Capabilities) -> (Module, ModuleInfo) {
+pub fn validated_with(name: &str, source: &str, capabilities: Capabilities) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("shaders/{name}.wgsl: {}", error.emit_to_string(source)));
     let info = Validator::new(ValidationFlags::all(), capabilities)

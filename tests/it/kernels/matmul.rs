@@ -27,9 +27,10 @@ const SHAPES: [[usize; 3]; 13] = [
 /// Sums of K products of normal numbers; the worst seen is 1.1e-6.
 const TOLERANCE: f64 = 6e-6;
 /// The same from operands in two halves; f32's own rounding in the units' sums adds to it.
-const SPLIT_TOLERANCE: f64 = 4e-5;
+pub const SPLIT_TOLERANCE: f64 = 4e-5;
 
-fn reference_of(layout: Layout, a: &[f64], b: &[f64], mnk: [usize; 3]) -> Vec<f64> {
+/// The product in f64.
+pub fn reference_of(layout: Layout, a: &[f64], b: &[f64], mnk: [usize; 3]) -> Vec<f64> {
     match layout {
         Layout::Nt => reference::matmul::nt(a, b, mnk),
         Layout::Nn => reference::matmul::nn(a, b, mnk),

@@ -18,7 +18,7 @@ mod fill;
 mod h_fac;
 mod heat_map;
 mod lion;
-mod matmul;
+pub mod matmul;
 mod momentum;
 pub mod newton_schulz;
 mod norms;

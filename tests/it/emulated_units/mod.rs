@@ -1,0 +1,61 @@
+//! Kernels on matrix units, run on an adapter that has none: the same WGSL, whose matrices become numbers of each lane.
+//!
+//! A wrong index in what a kernel stages, loads, splits or stores is wrong here as well. What an emulation cannot show is how
+//! a card's units round, and whether its driver takes the kernel.
+
+mod functions;
+mod lowering;
+mod own;
+mod products;
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use multinorm::gpu::{Kernel, Need, Profile};
+
+use crate::shaders::{capabilities, validated_with};
+use crate::support::{Case, Done, everything, full_gpu};
+
+/// A case that is recorded as for a card with matrix units.
+fn case() -> Case {
+    let mut case = Case::on(full_gpu());
+    assert!(case.rec.profile.f16, "the emulation of matrix units wants an adapter with half precision");
+    case.rec.profile = everything();
+    case
+}
+
+/// Runs it with emulated units.
+fn run(mut case: Case) -> Done {
+    case.rec.profile = Profile { splits_f32: false, ..full_gpu().profile.clone() };
+    case.rec.replace_kernels(emulated);
+    case.run()
+}
+
+/// What stands in for a kernel on matrix units; any other kernel itself.
+fn emulated(kernel: &'static Kernel) -> &'static Kernel {
+    static EMULATED: LazyLock<Mutex<HashMap<&'static Kernel, &'static Kernel>>> = LazyLock::new(Mutex::default);
+    if !kernel.needs.contains(&Need::MatrixUnits) {
+        return kernel;
+    }
+    let mut emulated = EMULATED.lock().unwrap_or_else(PoisonError::into_inner);
+    emulated.entry(kernel).or_insert_with(|| emulation(kernel))
+}
+
+fn emulation(kernel: &'static Kernel) -> &'static Kernel {
+    let text = text(kernel);
+    validated_with(kernel.name, text, capabilities(kernel));
+    let lowered = lowering::lowered(kernel.name, text).leak();
+    let name = format!("{}, emulated", kernel.name).leak();
+    let mut emulation = Kernel::new(name, lowered);
+    emulation.file = kernel.file;
+    // The emulation needs no subgroups: the lowering refuses all other uses of theirs.
+    let keeps = |need: &Need| !matches!(need, Need::MatrixUnits | Need::Subgroups(_) | Need::AnySubgroups);
+    emulation.needs = kernel.needs.iter().copied().filter(keeps).collect::<Vec<_>>().leak();
+    validated_with(name, lowered, capabilities(&emulation));
+    Box::leak(Box::new(emulation))
+}
+
+/// The whole text of a kernel.
+fn text(kernel: &Kernel) -> &'static str {
+    kernel.source
+}

@@ -1,0 +1,98 @@
+use multinorm::kernels::matmul::{self, Layout, Product, Variant};
+use multinorm::kernels::{Output, bench};
+
+use super::{case, run};
+use crate::kernels::matmul::{SPLIT_TOLERANCE, reference_of};
+use crate::support::{OUTPUTS, assert_close, random, sum, widen};
+
+/// A product by `matmul_units`.
+fn check(layout: Layout, mnk: [usize; 3], parts: usize, output: Output) {
+    let mut case = case();
+    let [a_shape, b_shape] = layout.operands(mnk);
+    let (a, a_values) = case.random(&a_shape, 1);
+    let (b, b_values) = case.random(&b_shape, 2);
+    let (y, before) = case.target(&mnk[..2], output, 5);
+    let (product, variant) = (Product { layout, mnk, matrices: 1 }, Variant { tile: &matmul::UNITS, parts });
+    matmul::record(&mut case.rec, &product, variant, [&a, &b], &y, output);
+    let want = sum(&before, &reference_of(layout, &a_values, &b_values, mnk));
+    let what = format!("emulated {layout:?} {mnk:?} in {parts}, {output:?}");
+    assert_close(what, &run(case).read(&y), &want, SPLIT_TOLERANCE);
+}
+
+// The driver compiles a kernel for every shape and layout, which takes it seconds: each is here once, and each layout beyond a
+// tile in both directions.
+
+#[test]
+fn a_product_beyond_a_tile_is_added_to_what_is_there() {
+    check(Layout::Nt, [160, 144, 100], 1, Output::Accumulate);
+}
+
+#[test]
+fn a_product_in_parts_is_their_sum() {
+    for output in OUTPUTS {
+        check(Layout::Nn, [160, 144, 100], 3, output);
+    }
+}
+
+#[test]
+fn a_product_of_several_tiles_is_written() {
+    check(Layout::Tn, [144, 272, 36], 1, Output::Write);
+}
+
+#[test]
+fn a_product_of_one_whole_tile_is_written() {
+    check(Layout::Tn, [128, 128, 16], 1, Output::Write);
+}
+
+#[test]
+fn a_product_of_few_rows_and_many_depths_is_written() {
+    check(Layout::Nt, [16, 48, 260], 1, Output::Write);
+}
+
+#[test]
+fn matrices_of_every_size_keep_their_digits() {
+    const SIZES: [[f32; 2]; 6] = [[1e-12, 1e-12], [1e-12, 1.0], [1e-6, 1e12], [1.0, 1.0], [1e12, 1e-12], [1e12, 1e12]];
+    let mnk @ [m, n, k] = [32, 48, 20];
+    let mut case = case();
+    let mut checks = Vec::new();
+    for layout in Layout::ALL {
+        // One after the other, each to be scaled by its own largest number.
+        let [a, b] = [m * k, n * k].map(|len| random(SIZES.len() * len, len as u64));
+        let sized = |values: &[f32], operand: usize| -> Vec<f32> {
+            let matrices = values.chunks(values.len() / SIZES.len()).zip(SIZES);
+            matrices.flat_map(|(matrix, sizes)| matrix.iter().map(move |x| sizes[operand] * x)).collect()
+        };
+        let (a, b) = (sized(&a, 0), sized(&b, 1));
+        let pairs = a.chunks(m * k).zip(b.chunks(k * n));
+        let want: Vec<_> = pairs.map(|(a, b)| reference_of(layout, &widen(a), &widen(b), mnk)).collect();
+        let [a_shape, b_shape] = layout.operands(mnk).map(|[rows, cols]| [SIZES.len(), rows, cols]);
+        let (a, b, y) = (case.input(&a_shape, &a), case.input(&b_shape, &b), case.output(&[SIZES.len(), m, n]));
+        let product = Product { layout, mnk, matrices: SIZES.len() };
+        let variant = Variant { tile: &matmul::UNITS, parts: 1 };
+        matmul::record(&mut case.rec, &product, variant, [&a, &b], &y, Output::Write);
+        checks.push((layout, y, want));
+    }
+    let done = run(case);
+    for (layout, y, want) in checks {
+        for ((found, want), [of_a, of_b]) in done.read(&y).chunks(m * n).zip(want).zip(SIZES) {
+            assert_close(format!("emulated {layout:?} of {of_a:e} and {of_b:e}"), found, &want, SPLIT_TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn the_ceiling_of_matrix_units_adds_up_its_rounds() {
+    const ROUNDS: u32 = 3;
+    let mut case = case();
+    let halves = |len, seed| random(len, seed).into_iter().map(half::f16::from_f32).collect::<Vec<_>>();
+    let (a_values, b_values) = (halves(2 * 256, 1), halves(4 * 256, 2));
+    let (a, b) = (case.input(&[2, 16, 16], &a_values), case.input(&[4, 16, 16], &b_values));
+    let y = case.output(&[4, 2, 4, 16, 16]);
+    bench::matrix_units(&mut case.rec, &a, &b, &y, ROUNDS);
+    let wide = |values: &[half::f16]| values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+    let (a, b) = (wide(&a_values), wide(&b_values));
+    let pairs = a.chunks(256).flat_map(|a| b.chunks(256).map(move |b| (a, b)));
+    let products = pairs.flat_map(|(a, b)| reference_of(Layout::Nn, a, b, [16; 3]));
+    let of_a_subgroup: Vec<f64> = products.map(|x| f64::from(ROUNDS) * x).collect();
+    assert_close("emulated rounds", &run(case).read(&y), &of_a_subgroup.repeat(4), 1e-5);
+}
