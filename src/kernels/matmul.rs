@@ -19,6 +19,26 @@ kernels! {
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(25_600);
     MATMUL_TN_UNITS = "matmul_tn_units": "matmul_units",
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(25_600);
+    HALF_UNITS_32_NT = "matmul_nt_half_units_32": "matmul_half_units" + "units_32" + "vec4" + "half",
+        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>", Stored = "vec4<f16>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(21_504);
+    HALF_UNITS_32_NT_PARTS = "matmul_nt_half_units_32_parts": "matmul_half_units" + "units_32" + "vec4" + "single",
+        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(21_504);
+    HALF_UNITS_32_NN = "matmul_nn_half_units_32": "matmul_half_units" + "units_32" + "vec4" + "half",
+        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>", Stored = "vec4<f16>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(21_504);
+    HALF_UNITS_32_NN_PARTS = "matmul_nn_half_units_32_parts": "matmul_half_units" + "units_32" + "vec4" + "single",
+        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(21_504);
+    HALF_UNITS_32_TN = "matmul_tn_half_units_32": "matmul_half_units" + "units_32" + "vec4" + "single",
+        with (TypeA = "vec4<f16>", TypeB = "vec4<f16>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(21_504);
+    HALF_UNITS_16_NT = "matmul_nt_half_units_16": "matmul_half_units" + "units_16" + "vec4" + "half",
+        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>", Stored = "vec4<f16>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32);
+    HALF_UNITS_16_NT_PARTS = "matmul_nt_half_units_16_parts": "matmul_half_units" + "units_16" + "vec4" + "single",
+        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32);
+    HALF_UNITS_16_NN = "matmul_nn_half_units_16": "matmul_half_units" + "units_16" + "vec4" + "half",
+        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>", Stored = "vec4<f16>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32);
+    HALF_UNITS_16_NN_PARTS = "matmul_nn_half_units_16_parts": "matmul_half_units" + "units_16" + "vec4" + "single",
+        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32);
+    HALF_UNITS_16_TN = "matmul_tn_half_units_16": "matmul_half_units" + "units_16" + "vec4" + "single",
+        with (TypeA = "vec4<f16>", TypeB = "vec4<f16>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32);
     LARGEST = "largest" + "reduce";
     SUM_PARTS = "sum_parts" + "vec4" + "single";
     SUM_PARTS_HALF = "sum_parts_half": "sum_parts" + "vec4" + "half", with (Stored = "vec4<f16>"), needs Need::F16;
@@ -91,7 +111,7 @@ tiles! {
 #[derive(Clone, Copy)]
 struct Kernels {
     /// Of operands and a result in single precision.
-    single: [&'static Kernel; 3],
+    single: Option<[&'static Kernel; 3]>,
     /// Of activations in half precision, and of weights in single; the result is in half precision, but for that of two
     /// activations, which is a weight's gradient.
     half: Option<[&'static Kernel; 3]>,
@@ -104,12 +124,12 @@ impl Kernels {
     const fn of(list: &'static [Kernel]) -> Self {
         let half = [&list[3], &list[4], &list[5]];
         let half_parts = if list.len() > 6 { Some([&list[6], &list[7], &list[5]]) } else { None };
-        Self { single: [&list[0], &list[1], &list[2]], half: Some(half), half_parts }
+        Self { single: Some([&list[0], &list[1], &list[2]]), half: Some(half), half_parts }
     }
 
     /// Of f32 alone.
     const fn single(single: [&'static Kernel; 3]) -> Self {
-        Self { single, half: None, half_parts: None }
+        Self { single: Some(single), half: None, half_parts: None }
     }
 }
 
@@ -239,7 +259,8 @@ pub struct Tile {
 }
 
 /// All tiles: what a product may be made by.
-pub static TILES: &[&Tile] = &[&ROW, &STRIDED, &REGISTERS, &TILE_32, &TILE_64, &TILE_128, &UNITS];
+pub static TILES: &[&Tile] =
+    &[&ROW, &STRIDED, &REGISTERS, &TILE_32, &TILE_64, &TILE_128, &UNITS, &HALF_UNITS, &HALF_UNITS_16];
 
 /// One row times a matrix: a workgroup an element.
 pub static ROW: Tile = Tile {
@@ -255,7 +276,7 @@ pub static ROW: Tile = Tile {
 };
 
 const OF_STRIDED: Kernels = Kernels {
-    single: [&MATMUL_STRIDED; 3],
+    single: Some([&MATMUL_STRIDED; 3]),
     half: Some([&MATMUL_STRIDED_HALF, &MATMUL_STRIDED_HALF, &MATMUL_STRIDED_HALF_TN]),
     half_parts: None,
 };
@@ -326,6 +347,30 @@ pub static UNITS: Tile = Tile {
     fits: |product| product.mnk[0].is_multiple_of(16) && product.mnk[1].is_multiple_of(16),
     may_be_faster: |_| false, // where it is, the rule takes it
     ..TILE_128
+};
+
+/// 128×128 a workgroup, on f16 matrix units: operands that are in half precision, or become so on their way.
+pub static HALF_UNITS: Tile = Tile {
+    name: "half_units",
+    aligned: Kernels {
+        single: None,
+        half: Some([&HALF_UNITS_32_NT, &HALF_UNITS_32_NN, &HALF_UNITS_32_TN]),
+        half_parts: Some([&HALF_UNITS_32_NT_PARTS, &HALF_UNITS_32_NN_PARTS, &HALF_UNITS_32_TN]),
+    },
+    unaligned: None,
+    may_be_faster: |_| true,
+    ..TILE_128
+};
+
+/// The same in 16 KiB of workgroup memory.
+pub static HALF_UNITS_16: Tile = Tile {
+    name: "half_units_16",
+    aligned: Kernels {
+        single: None,
+        half: Some([&HALF_UNITS_16_NT, &HALF_UNITS_16_NN, &HALF_UNITS_16_TN]),
+        half_parts: Some([&HALF_UNITS_16_NT_PARTS, &HALF_UNITS_16_NN_PARTS, &HALF_UNITS_16_TN]),
+    },
+    ..HALF_UNITS
 };
 
 /// Workgroups that keep a large GPU busy in one go.
@@ -405,13 +450,16 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
         Variant { tile, parts: parts.min(most_parts) }
     };
     let is_large = product.flops() >= LEAST_UNITS_FLOPS && m.min(n) >= 64;
-    if is_large && UNITS.serves(profile, product) {
+    if profile.splits_f32 && is_large && UNITS.serves(profile, product) {
         let Variant { tile, parts } = split(&UNITS);
-        let least = if product.numbers == Numbers::Single { k.div_ceil(MOST_UNITS_PART) } else { 1 };
-        let variant = Variant { tile, parts: parts.max(least) };
+        let variant = Variant { tile, parts: parts.max(k.div_ceil(MOST_UNITS_PART)) };
         if variant.serves(profile, product) {
             return variant;
         }
+    }
+    let on_units = [&HALF_UNITS, &HALF_UNITS_16].into_iter().find(|tile| tile.serves(profile, product));
+    if let Some(tile) = on_units.filter(|_| is_large) {
+        return split(tile);
     }
     let large = split(&TILE_128);
     if large.parts * tiles(128) * 5 >= BUSY * 4 && k / large.parts >= 4 * LEAST_PART { large } else { split(&TILE_64) }
@@ -420,10 +468,8 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
 impl Variant {
     fn serves(self, profile: &Profile, product: &Product) -> bool {
         let most_parts = if self.tile.splits { product.most_parts(profile) } else { 1 };
-        // Half precision asks for no more digits than units have.
-        let is_exact_enough = *self.tile != UNITS
-            || product.numbers == Numbers::Half
-            || profile.splits_f32 && product.mnk[2].div_ceil(self.parts.max(1)) <= MOST_UNITS_PART;
+        let is_exact_enough =
+            *self.tile != UNITS || profile.splits_f32 && product.mnk[2].div_ceil(self.parts.max(1)) <= MOST_UNITS_PART;
         self.tile.serves(profile, product) && (1..=most_parts).contains(&self.parts) && is_exact_enough
     }
 }
@@ -466,7 +512,7 @@ impl Tile {
         let aligned = product.layout.is_aligned(product.mnk);
         let kernels = if aligned { Some(self.aligned) } else { self.unaligned }?;
         let of_numbers = match (product.numbers, parts) {
-            (Numbers::Single, _) => Some(kernels.single),
+            (Numbers::Single, _) => kernels.single,
             (Numbers::Half, 1) => kernels.half,
             (Numbers::Half, _) => kernels.half_parts,
         };
@@ -633,7 +679,7 @@ pub fn record(rec: &mut Recorder, product: &Product, variant: Variant, [a, b]: [
     let [rows, cols] = tile.extent;
     let groups = [n.div_ceil(cols), m.div_ceil(rows), matrices * parts].map(|n| n as u32);
     let y = parts_of_y.as_ref().unwrap_or(target.tensor);
-    if *tile == UNITS && product.numbers == Numbers::Single {
+    if *tile == UNITS {
         let [largest_a, largest_b] = [a, b].map(|operand| largest(rec, operand, matrices));
         rec.dispatch(kernel, &[a, b, &largest_a, &largest_b, y], &constants, groups);
     } else {

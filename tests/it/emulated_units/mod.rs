@@ -57,5 +57,5 @@ fn emulation(kernel: &'static Kernel) -> &'static Kernel {
 
 /// The whole text of a kernel.
 fn text(kernel: &Kernel) -> &'static str {
-    kernel.source
+    kernel.source().leak()
 }

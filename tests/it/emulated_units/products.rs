@@ -1,9 +1,9 @@
-use multinorm::kernels::matmul::{self, Layout, Product, Variant};
-use multinorm::kernels::{Output, bench};
+use multinorm::kernels::matmul::{self, Layout, Numbers, Product, Tile, Variant};
+use multinorm::kernels::{Output, Target, bench};
 
 use super::{case, run};
-use crate::kernels::matmul::{SPLIT_TOLERANCE, reference_of};
-use crate::support::{OUTPUTS, assert_close, random, sum, widen};
+use crate::kernels::matmul::{SPLIT_TOLERANCE, TOLERANCE, reference_of};
+use crate::support::{OUTPUTS, assert_close, assert_close_in, random, sum, widen};
 
 /// A product by `matmul_units`.
 fn check(layout: Layout, mnk: [usize; 3], parts: usize, output: Output) {
@@ -12,8 +12,9 @@ fn check(layout: Layout, mnk: [usize; 3], parts: usize, output: Output) {
     let (a, a_values) = case.random(&a_shape, 1);
     let (b, b_values) = case.random(&b_shape, 2);
     let (y, before) = case.target(&mnk[..2], output, 5);
-    let (product, variant) = (Product { layout, mnk, matrices: 1 }, Variant { tile: &matmul::UNITS, parts });
-    matmul::record(&mut case.rec, &product, variant, [&a, &b], &y, output);
+    let (product, variant) =
+        (Product { layout, mnk, matrices: 1, numbers: Numbers::Single }, Variant { tile: &matmul::UNITS, parts });
+    matmul::record(&mut case.rec, &product, variant, [&a, &b], Target::new(&y, output));
     let want = sum(&before, &reference_of(layout, &a_values, &b_values, mnk));
     let what = format!("emulated {layout:?} {mnk:?} in {parts}, {output:?}");
     assert_close(what, &run(case).read(&y), &want, SPLIT_TOLERANCE);
@@ -67,9 +68,9 @@ fn matrices_of_every_size_keep_their_digits() {
         let want: Vec<_> = pairs.map(|(a, b)| reference_of(layout, &widen(a), &widen(b), mnk)).collect();
         let [a_shape, b_shape] = layout.operands(mnk).map(|[rows, cols]| [SIZES.len(), rows, cols]);
         let (a, b, y) = (case.input(&a_shape, &a), case.input(&b_shape, &b), case.output(&[SIZES.len(), m, n]));
-        let product = Product { layout, mnk, matrices: SIZES.len() };
+        let product = Product { layout, mnk, matrices: SIZES.len(), numbers: Numbers::Single };
         let variant = Variant { tile: &matmul::UNITS, parts: 1 };
-        matmul::record(&mut case.rec, &product, variant, [&a, &b], &y, Output::Write);
+        matmul::record(&mut case.rec, &product, variant, [&a, &b], Target::new(&y, Output::Write));
         checks.push((layout, y, want));
     }
     let done = run(case);
@@ -95,4 +96,41 @@ fn the_ceiling_of_matrix_units_adds_up_its_rounds() {
     let products = pairs.flat_map(|(a, b)| reference_of(Layout::Nn, a, b, [16; 3]));
     let of_a_subgroup: Vec<f64> = products.map(|x| f64::from(ROUNDS) * x).collect();
     assert_close("emulated rounds", &run(case).read(&y), &of_a_subgroup.repeat(4), 1e-5);
+}
+
+/// A product in half precision by a tile on matrix units; the gradient of a weight loses a loss scale of 64.
+fn check_half(tile: &'static Tile, layout: Layout, mnk: [usize; 3], parts: usize, output: Output) {
+    let mut case = case();
+    let ([a_shape, b_shape], [type_a, type_b, type_y]) = (layout.operands(mnk), Numbers::Half.dtypes(layout));
+    let (a, a_values) = case.random_in(type_a, &a_shape, 1);
+    let (b, b_values) = case.random_in(type_b, &b_shape, 2);
+    let (y, before) = case.target_in(type_y, &mnk[..2], output, 5);
+    let factor = case.input(&[1], &[1.0f32 / 64.0]);
+    let scale = if layout == Layout::Tn { 1.0 / 64.0 } else { 1.0 };
+    let target = Target { factor: (layout == Layout::Tn).then_some(&factor), ..Target::new(&y, output) };
+    let product = Product { layout, mnk, matrices: 1, numbers: Numbers::Half };
+    matmul::record(&mut case.rec, &product, Variant { tile, parts }, [&a, &b], target);
+    // Weights become f16 on their way.
+    let b_values: Vec<f64> = b_values.into_iter().map(|x| f64::from(half::f16::from_f64(x))).collect();
+    let found: Vec<f64> = reference_of(layout, &a_values, &b_values, mnk).into_iter().map(|x| scale * x).collect();
+    let what = format!("emulated {tile:?} {layout:?} {mnk:?} in {parts}, {output:?}");
+    assert_close_in(type_y, what, &run(case).read(&y), &sum(&before, &found), TOLERANCE);
+}
+
+#[test]
+fn half_precision_beyond_a_tile_in_every_layout() {
+    for tile in [&matmul::HALF_UNITS, &matmul::HALF_UNITS_16] {
+        for layout in Layout::ALL {
+            check_half(tile, layout, [132, 148, 100], 1, Output::Accumulate);
+        }
+    }
+}
+
+#[test]
+fn half_precision_in_parts_and_at_odd_sizes() {
+    for layout in Layout::ALL {
+        check_half(&matmul::HALF_UNITS, layout, [20, 260, 212], 3, Output::Write);
+        check_half(&matmul::HALF_UNITS, layout, [4, 4, 4], 1, Output::Write);
+    }
+    check_half(&matmul::HALF_UNITS_16, Layout::Nt, [148, 12, 200], 2, Output::Accumulate);
 }

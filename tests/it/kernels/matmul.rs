@@ -25,7 +25,7 @@ const SHAPES: [[usize; 3]; 13] = [
 ];
 
 /// Sums of K products of normal numbers; the worst seen is 1.1e-6.
-const TOLERANCE: f64 = 6e-6;
+pub const TOLERANCE: f64 = 6e-6;
 /// The same from operands in two halves; f32's own rounding in the units' sums adds to it.
 pub const SPLIT_TOLERANCE: f64 = 4e-5;
 

@@ -1,0 +1,2 @@
+// Depths of a tile on matrix units: with the sums on their way out 21 KiB of workgroup memory.
+const DEPTH: u32 = 32u;
