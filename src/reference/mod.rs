@@ -31,6 +31,7 @@ pub mod h_fac;
 pub mod heat_map;
 pub mod lion;
 pub mod llama;
+pub mod loss_scale;
 pub mod matmul;
 pub mod momentum;
 pub mod newton_schulz;

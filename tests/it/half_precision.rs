@@ -10,7 +10,7 @@ use multinorm::kernels::loss_scale::LossScale;
 use multinorm::train::{StepReport, Trainer, record_training};
 use pollster::block_on;
 
-use crate::support::{Case, Form, everything, full_gpu, own_gpu, web_profile};
+use crate::support::{Form, everything, own_gpu, web_profile};
 
 fn config(sets: &[&str]) -> RunConfig {
     load(sets).unwrap()
@@ -166,20 +166,6 @@ fn an_overflow_under_the_least_scale_halts_the_run() {
     }
     let message = error.expect("it halts").to_string();
     assert!(message.contains("not finite") || message.contains("overflowed"), "{message}");
-}
-
-#[test]
-fn the_number_of_a_step_counts_updates() {
-    let mut case = Case::on(full_gpu());
-    let scale = LossScale::new(&mut case.rec, 1024.0, 2);
-    let statistics = case.input(&[5], &[2.5f32, -0.5, f32::INFINITY, 0.0, 0.0]);
-    let step = case.input(&[4], &[7u32, 9, 11, 13]);
-    scale.begin_step(&mut case.rec, &statistics, &step);
-    let done = case.allocate();
-    done.write(&scale.counts, &[1.0f32, 4.0]);
-    done.run();
-    assert_eq!(done.read_as::<u32>(&step), [7, 5, 11, 13]);
-    assert_eq!(done.read(&statistics)[..2], [2.5, 1.0], "a skipped step is over");
 }
 
 #[test]

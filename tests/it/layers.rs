@@ -464,8 +464,10 @@ fn every_shader_is_in_one_kernel_file() {
         .collect();
     for shader in stems("shaders", "wgsl") {
         let quoted = format!("\"{shader}\"");
-        // A kernel's name or its file; libraries come after a plus.
-        let names = |before: &str| before.trim_end().ends_with(['=', ':']);
+        // A kernel's name or its file; libraries come after a plus or in a list. The files of a tile's three layouts follow one
+        // another, each but the first after what the one before writes.
+        let of_layout = |before: &str| before.ends_with("\"scalar\", ") || before.ends_with("\"vec4\", ");
+        let names = |before: &str| before.trim_end().ends_with(['=', ':']) || of_layout(before);
         let named = |text: &str| text.match_indices(&quoted).any(|(at, _)| names(&text[..at]));
         let homes: Vec<&str> = files.iter().filter(|(_, text)| named(text)).map(|(stem, _)| stem.as_str()).collect();
         assert_eq!(homes.len(), 1, "shaders/{shader}.wgsl belongs to one file of src/kernels/, found {homes:?}");

@@ -44,14 +44,17 @@ fn emulated(kernel: &'static Kernel) -> &'static Kernel {
 fn emulation(kernel: &'static Kernel) -> &'static Kernel {
     let text = text(kernel);
     validated_with(kernel.name, text, capabilities(kernel));
-    let lowered = lowering::lowered(kernel.name, text).leak();
+    // The types that it leaves open are the emulation's to name as well.
+    let alias = |line: &&str| !kernel.types.iter().any(|(open, _)| line.starts_with(&format!("alias {open} =")));
+    let without_types: String = text.lines().filter(alias).flat_map(|line| [line, "\n"]).collect();
+    let lowered = lowering::lowered(kernel.name, &without_types).leak();
     let name = format!("{}, emulated", kernel.name).leak();
     let mut emulation = Kernel::new(name, lowered);
-    emulation.file = kernel.file;
+    (emulation.file, emulation.types) = (kernel.file, kernel.types);
     // The emulation needs no subgroups: the lowering refuses all other uses of theirs.
     let keeps = |need: &Need| !matches!(need, Need::MatrixUnits | Need::Subgroups(_) | Need::AnySubgroups);
     emulation.needs = kernel.needs.iter().copied().filter(keeps).collect::<Vec<_>>().leak();
-    validated_with(name, lowered, capabilities(&emulation));
+    validated_with(name, &emulation.source(), capabilities(&emulation));
     Box::leak(Box::new(emulation))
 }
 

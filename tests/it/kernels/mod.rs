@@ -18,6 +18,7 @@ mod fill;
 mod h_fac;
 mod heat_map;
 mod lion;
+mod loss_scale;
 pub mod matmul;
 mod momentum;
 pub mod newton_schulz;
