@@ -4,7 +4,9 @@
 mod bench;
 mod compare;
 mod devices;
+mod dry_run;
 mod eval;
+mod fit;
 mod generate;
 mod inspect;
 mod kernels;

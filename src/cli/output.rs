@@ -1,6 +1,9 @@
 //! How things are printed.
 
+use std::collections::BTreeMap;
+
 use multinorm::Result;
+use multinorm::config::{Precision, Recompute};
 use multinorm::gpu::{Class, Memory, bytes_in_words};
 use serde::Serialize;
 
@@ -11,11 +14,32 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
-/// A table of activations and of all memory, one row for each kind of recomputation.
-pub fn recompute_table(kinds: &[(&str, Memory)]) -> String {
-    let mut table = format!("{:<18}{:>28}{:>28}", "recompute", "activations", "total");
-    for (name, memory) in kinds {
-        table += &format!("\n{name:<18}{}{}", cell(memory.bytes(Class::Activations)), cell(memory.total()));
+/// A table of activations and of all memory: one row for each kind of recomputation, two columns for each precision.
+pub fn recompute_table(precisions: &[(Precision, Vec<(Recompute, Memory)>)]) -> String {
+    let mut table = format!("{:<12}", "recompute");
+    for (precision, _) in precisions {
+        let name = precision.name();
+        table += &format!("{:>22}{:>16}", format!("{name} activations"), format!("{name} total"));
+    }
+    for kind in Recompute::ALL {
+        table += &format!("\n{:<12}", kind.name());
+        for (_, kinds) in precisions {
+            let memory = &kinds.iter().find(|(other, _)| *other == kind).expect("every kind").1;
+            let [activations, total] = [memory.bytes(Class::Activations), memory.total()].map(bytes_in_words);
+            table += &format!("{activations:>22}{total:>16}");
+        }
+    }
+    table
+}
+
+/// A table of memory by class and by what the elements are.
+pub fn type_table(classes: &BTreeMap<Class, BTreeMap<String, u64>>) -> String {
+    let mut table = "this run by type".to_owned();
+    for (class, types) in classes {
+        for (number, (types, bytes)) in types.iter().enumerate() {
+            let class = if number == 0 { class.name() } else { "" };
+            table += &format!("\n{class:<18}{}  {types}", cell(*bytes));
+        }
     }
     table
 }

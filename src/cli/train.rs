@@ -10,21 +10,20 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use multinorm::checkpoint::{load_config, resolve_model_dir};
 use multinorm::config::{
-    DataConfig, ModelConfig, OptimizerConfig, Precision, Recompute, RecomputePolicy, RunConfig, RunDefaults,
-    TrainConfig,
+    DataConfig, ModelConfig, Precision, Recompute, RecomputePolicy, RunConfig, RunDefaults, TrainConfig,
 };
 use multinorm::data::dataset;
-use multinorm::gpu::{Class, Gpu, Memory, Profile, bytes_in_words};
+use multinorm::gpu::{Gpu, Profile, bytes_in_words};
 use multinorm::train::{
-    Event, Measured, RunPlace, Summary, check_start, kept_variants_of, measure_variants, record_training,
-    record_training_recomputing, run as run_training, variants_of_run,
+    Event, Measured, RunPlace, Summary, check_start, measure_variants, record_training, run as run_training,
+    variants_of_run,
 };
 use multinorm::{Error, Result};
-use serde_json::json;
 use web_time::Instant;
 
 use super::DeviceArgs;
-use super::output::{memory_table, print_json, recompute_table};
+use super::dry_run::dry_run;
+use super::output::{memory_table, print_json};
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -45,6 +44,10 @@ pub struct TrainArgs {
     /// Prints sizes and memory, and allocates nothing
     #[arg(long)]
     dry_run: bool,
+    /// With --dry-run: the largest preset and micro-batch that so much memory holds, for each of several sizes
+    #[arg(long, value_name = "8GiB,24GiB", requires = "dry_run", num_args = 0..=1, value_delimiter = ',')]
+    #[arg(default_missing_value = "")]
+    fit: Option<Vec<String>>,
     /// One JSON document on standard output
     #[arg(long)]
     json: bool,
@@ -52,7 +55,8 @@ pub struct TrainArgs {
 
 pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     if args.dry_run {
-        return dry_run(device, args);
+        let settings = |profile: &Profile| settings(args, profile);
+        return dry_run(device, &settings, args.resume.as_deref(), args.fit.as_deref(), args.json);
     }
     let mut gpu = device.open()?;
     let config = settings(args, &gpu.profile)?;
@@ -117,7 +121,7 @@ pub fn choose_variants(gpu: &mut Gpu, folder: Option<&Path>, runs: &[RunConfig])
     Ok(())
 }
 
-fn begun_with(folder: Option<&Path>) -> Result<Option<BTreeMap<String, String>>> {
+pub fn begun_with(folder: Option<&Path>) -> Result<Option<BTreeMap<String, String>>> {
     Ok(folder.map(variants_of_run).transpose()?.flatten())
 }
 
@@ -189,72 +193,8 @@ pub fn stop_on_interrupt() -> &'static AtomicBool {
     &STOP
 }
 
-fn dry_run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
-    let gpu = match device.open() {
-        Err(Error::NoAdapter(_)) => None,
-        other => Some(other?),
-    };
-    let (name, mut profile) = match &gpu {
-        Some(gpu) => (gpu.adapter_name.as_str(), gpu.profile.clone()),
-        None => ("none found; WebGPU's default limits", Profile::webgpu_default()),
-    };
-    let config = settings(args, &profile)?;
-    // What a product leaves in memory on its way depends on its variant.
-    if let Some(choices) = begun_with(args.resume.as_deref())? {
-        profile.choices = choices;
-    } else if let Some(gpu) = gpu.as_ref().filter(|_| config.train.measure_variants) {
-        profile.choices = kept_variants_of(&config, gpu)?;
-    }
-    let memory_of = |optimizer: OptimizerConfig| -> Result<Memory> {
-        Ok(record_training(&config.clone().with_optimizer(optimizer), &profile)?.recorder.memory())
-    };
-    let this = memory_of(config.optimizer.clone())?;
-    let sinkgd = memory_of(OptimizerConfig::named("sinkgd")?)?;
-    let adamw = memory_of(OptimizerConfig::named("adamw")?)?;
-    let recorded = record_training(&config, &profile)?;
-    let fits = recorded.recorder.check_limits();
-    let memory_recomputing = |recompute| -> Result<(&'static str, Memory)> {
-        let memory = record_training_recomputing(&config, &profile, recompute)?.recorder.memory();
-        Ok((recompute.name(), memory))
-    };
-    let recomputing = Recompute::ALL.into_iter().map(memory_recomputing).collect::<Result<Vec<_>>>()?;
-    if args.json {
-        return print_json(&json!({
-            "adapter": name,
-            "parameters": config.model.n_parameters(),
-            "tokens_per_step": config.train.tokens_per_step(),
-            "memory": this,
-            "memory_sinkgd": sinkgd,
-            "memory_adamw": adamw,
-            "recompute": recorded.recompute,
-            "memory_recompute": recomputing.into_iter().collect::<BTreeMap<_, _>>(),
-            "fits": fits.is_ok(),
-        }));
-    }
-    println!("{}", config.to_toml());
-    println!("adapter       {name}");
-    println!("parameters    {}", config.model.n_parameters());
-    println!("tokens/step   {}", config.train.tokens_per_step());
-    println!("\n{}", memory_table(&[("this run", &this), ("with sinkgd", &sinkgd), ("with adamw", &adamw)]));
-    let kept = |memory: &Memory| memory.bytes(Class::Parameters) + memory.bytes(Class::OptimizerState);
-    println!(
-        "\nweights and optimizer state, in f32: sinkgd {}, adamw {}; counted in bf16, as papers do: sinkgd {}, adamw {}",
-        bytes_in_words(kept(&sinkgd)),
-        bytes_in_words(kept(&adamw)),
-        bytes_in_words(kept(&sinkgd) / 2),
-        bytes_in_words(kept(&adamw) / 2)
-    );
-    println!("\n{}", recompute_table(&recomputing));
-    println!("\nrecompute     {}", recompute_in_words(config.train.recompute, recorded.recompute));
-    match fits {
-        Ok(()) => println!("every buffer fits this adapter's limits"),
-        Err(error) => println!("this adapter would refuse it: {error}"),
-    }
-    Ok(())
-}
-
 /// What is computed again, and why it is that where the user did not say.
-fn recompute_in_words(policy: RecomputePolicy, kind: Recompute) -> String {
+pub fn recompute_in_words(policy: RecomputePolicy, kind: Recompute) -> String {
     match (policy, kind) {
         (RecomputePolicy::Always(_), kind) => kind.name().into(),
         (RecomputePolicy::Auto, Recompute::None) => "none (auto: more where the adapter has no memory left)".into(),
@@ -263,7 +203,7 @@ fn recompute_in_words(policy: RecomputePolicy, kind: Recompute) -> String {
 }
 
 /// What activations are in, and why it is that where the user did not say.
-fn precision_in_words(wanted: Precision, found: Precision) -> String {
+pub fn precision_in_words(wanted: Precision, found: Precision) -> String {
     match (wanted, found) {
         (Precision::Auto, Precision::F16) => "f16 under a loss scale (auto: the adapter has half precision)".into(),
         (Precision::Auto, _) => "f32 (auto: no GPU with half precision, or an optimizer that wants all digits)".into(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::dtype::DType;
 use super::ledger::{Class, Lifetime, share};
 use super::plan::{Dispatch, PlanRecord};
 
@@ -9,6 +10,7 @@ use super::plan::{Dispatch, PlanRecord};
 pub(super) struct TensorRecord {
     pub name: String,
     pub class: Class,
+    pub dtype: DType,
     pub bytes: u64,
     pub persistent: bool,
     /// Whether its memory is the caller's.

@@ -1,18 +1,19 @@
 //! Recording: tensors and dispatches as data, before anything is allocated.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 
 use super::dtype::DType;
 use super::kernel::{Access, Binding, Kernel, Param};
-use super::layout::{BufferLayout, TensorRecord};
+use super::layout::{BufferLayout, BufferRecord, TensorRecord};
 use super::ledger::{Class, Memory};
 use super::plan::{Dispatch, DispatchInfo, PlanRecord, Repeat};
 use super::profile::Profile;
+use super::refusal::Refusal;
 use super::tensor::Tensor;
-use crate::{Error, Result};
+use crate::Result;
 
 /// Workgroups that one dimension of a dispatch can have under WebGPU's default limits.
 pub const MAX_GROUPS: u32 = 65_535;
@@ -117,7 +118,7 @@ impl Recorder {
         assert!(!tensor.is_empty(), "tensor {name} has shape {shape:?}");
         let bytes = tensor.words_bytes();
         let (lent, indirect, uniform, plan) = (false, false, false, None);
-        self.tensors.push(TensorRecord { name, class, bytes, persistent, lent, indirect, uniform, plan });
+        self.tensors.push(TensorRecord { name, class, dtype, bytes, persistent, lent, indirect, uniform, plan });
         tensor
     }
 
@@ -370,6 +371,30 @@ impl Recorder {
         memory
     }
 
+    /// The same bytes by class and by what the elements are: `f32`, or `f16 and f32` of a buffer that tensors of both types
+    /// share in turn.
+    pub fn memory_by_type(&self) -> BTreeMap<Class, BTreeMap<String, u64>> {
+        let layout = BufferLayout::of(&self.tensors, &self.plans);
+        let mut types_of = vec![BTreeSet::new(); layout.buffers.len()];
+        for (tensor, place) in self.tensors.iter().zip(&layout.place) {
+            if let Some(place) = *place {
+                types_of[place].insert(tensor.dtype.name());
+            }
+        }
+        let mut memory: BTreeMap<Class, BTreeMap<String, u64>> = BTreeMap::new();
+        let mut add = |class, types: Vec<&str>, bytes| {
+            *memory.entry(class).or_default().entry(types.join(" and ")).or_default() += bytes;
+        };
+        for (buffer, types) in layout.buffers.iter().zip(types_of) {
+            // The parameters of dispatches are words of structs, and no tensor.
+            let types = if types.is_empty() { vec![DType::U32.name()] } else { types.into_iter().collect() };
+            add(buffer.class, types, buffer.bytes);
+        }
+        // What is read back are losses and norms.
+        add(Class::Scratch, vec![DType::F32.name()], self.staging_bytes);
+        memory
+    }
+
     /// Says of what is being recorded that this adapter cannot run it: [`Recorder::check_limits`] tells the first of them.
     pub fn refuse(&mut self, why: String) {
         self.refused.get_or_insert(why);
@@ -378,33 +403,27 @@ impl Recorder {
     /// Whether every buffer and binding fits the device, and every kernel can do what it is asked to; the message names the
     /// tensor and both sizes.
     pub fn check_limits(&self) -> Result<()> {
+        self.refusal().map_or(Ok(()), |refusal| Err(refusal.into_error()))
+    }
+
+    /// What [`Recorder::check_limits`] fails for.
+    pub fn refusal(&self) -> Option<Refusal> {
         if let Some(why) = &self.refused {
-            return Err(Error::TooLarge(why.clone()));
+            return Some(Refusal::Kernel(why.clone()));
         }
-        for buffer in BufferLayout::of(&self.tensors, &self.plans).buffers {
-            if buffer.bytes > self.profile.max_buffer_bytes {
-                return Err(Error::TooLarge(format!(
-                    "{} needs a buffer of {} bytes, the adapter's largest is {}: choose a smaller model, micro-batch \
-                     or sequence length",
-                    buffer.label, buffer.bytes, self.profile.max_buffer_bytes
-                )));
-            }
+        let Profile { max_buffer_bytes, max_binding_bytes, .. } = self.profile;
+        let mut buffers = BufferLayout::of(&self.tensors, &self.plans).buffers.into_iter();
+        if let Some(BufferRecord { label, bytes, .. }) = buffers.find(|buffer| buffer.bytes > max_buffer_bytes) {
+            return Some(Refusal::Buffer { label, bytes, largest: max_buffer_bytes });
         }
-        for dispatch in self.plans.iter().flat_map(|plan| &plan.dispatches) {
-            for tensor in &dispatch.bindings {
-                if tensor.bytes() > self.profile.max_binding_bytes {
-                    return Err(Error::TooLarge(format!(
-                        "{} of shape {:?} needs {} bytes in one binding, the adapter's largest is {}: choose a \
-                         smaller model, micro-batch or sequence length",
-                        self.tensors[tensor.id].name,
-                        tensor.shape,
-                        tensor.bytes(),
-                        self.profile.max_binding_bytes
-                    )));
-                }
-            }
-        }
-        Ok(())
+        let mut bound = self.plans.iter().flat_map(|plan| &plan.dispatches).flat_map(|dispatch| &dispatch.bindings);
+        let beyond = bound.find(|tensor| tensor.bytes() > max_binding_bytes)?;
+        Some(Refusal::Binding {
+            tensor: self.tensors[beyond.id].name.clone(),
+            shape: beyond.shape.clone(),
+            bytes: beyond.bytes(),
+            largest: max_binding_bytes,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod evaluation;
 mod event;
+mod fit;
 mod parts;
 #[cfg(not(target_arch = "wasm32"))]
 mod past;
@@ -20,6 +21,7 @@ mod variants;
 
 pub use evaluation::{Evaluation, Evaluator};
 pub use event::Event;
+pub use fit::{Fit, LargestPreset, Presets, ProfileOf, Search, Ways};
 pub use parts::{forward_passes, update_secs};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past::{History, PastRun};

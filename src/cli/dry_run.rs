@@ -1,0 +1,154 @@
+//! `multinorm train --dry-run`: what a run will take, and the largest runs that so much memory holds.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use multinorm::config::{OptimizerConfig, Precision, Recompute, RunConfig};
+use multinorm::gpu::{Class, Gpu, Memory, Profile, bytes_in_words};
+use multinorm::train::{Recorded, kept_variants_of, record_training, record_training_recomputing};
+use multinorm::{Error, Result};
+use serde_json::json;
+
+use super::DeviceArgs;
+use super::fit::{self, Size};
+use super::output::{memory_table, print_json, recompute_table, type_table};
+use super::train::{begun_with, recompute_in_words};
+
+/// `settings` are those of a run on an adapter with this profile, `resumed` the folder of the run that goes on.
+pub fn dry_run(
+    device: &DeviceArgs,
+    settings: &dyn Fn(&Profile) -> Result<RunConfig>,
+    resumed: Option<&Path>,
+    fit: Option<&[String]>,
+    json: bool,
+) -> Result<()> {
+    let sizes = fit.map(Size::parse_all).transpose()?;
+    let gpu = match device.open() {
+        Err(Error::NoAdapter(_)) => None,
+        other => Some(other?),
+    };
+    let begun_with = begun_with(resumed)?;
+    let planned = match (gpu, &sizes) {
+        (Some(gpu), _) => {
+            Planned { name: gpu.adapter_name.clone(), profile: gpu.profile.clone(), gpu: Some(gpu), begun_with }
+        }
+        (None, None) => {
+            let name = "none found; WebGPU's default limits".into();
+            Planned { name, profile: Profile::webgpu_default(), gpu: None, begun_with }
+        }
+        (None, Some(_)) => {
+            let name = "none found; a GPU with half precision and bindings of 2 GiB is assumed".into();
+            Planned { name, profile: fit::assumed_profile(), gpu: None, begun_with }
+        }
+    };
+    let config = settings(&planned.profile)?;
+    match sizes {
+        Some(sizes) => fit::print(&planned, &config, &sizes, json),
+        None => print(&planned, &config, json),
+    }
+}
+
+/// What a run is planned for.
+pub struct Planned {
+    /// The adapter's name, or what stands in its place.
+    pub name: String,
+    /// Without the variants that were measured.
+    pub profile: Profile,
+    gpu: Option<Gpu>,
+    /// The variants that the run was begun with, if it goes on.
+    begun_with: Option<BTreeMap<String, String>>,
+}
+
+impl Planned {
+    /// The profile with the variants that a run will be made of: what a product leaves in memory on its way depends on them.
+    ///
+    /// Errors: a run that cannot be recorded.
+    pub fn profile_of(&self, config: &RunConfig) -> Result<Profile> {
+        let mut profile = self.profile.clone();
+        if let Some(choices) = &self.begun_with {
+            profile.choices.clone_from(choices);
+        } else if let Some(gpu) = self.gpu.as_ref().filter(|_| config.train.measure_variants) {
+            profile.choices = kept_variants_of(config, gpu)?;
+        }
+        Ok(profile)
+    }
+
+    /// The memory of a run with activations in `precision`, for every kind of recomputation; in half precision also on an
+    /// adapter that has none, as it would be there.
+    fn recomputing(&self, config: &RunConfig, precision: Precision) -> Result<Vec<(Recompute, Memory)>> {
+        let mut config = config.clone();
+        config.train.precision = precision;
+        let profile = if precision == Precision::F16 && !self.profile.f16 {
+            Profile { f16: true, ..self.profile.clone() }
+        } else {
+            self.profile_of(&config)?
+        };
+        let memory = |kind| Ok((kind, record_training_recomputing(&config, &profile, kind)?.recorder.memory()));
+        Recompute::ALL.into_iter().map(memory).collect()
+    }
+}
+
+fn print(planned: &Planned, config: &RunConfig, json: bool) -> Result<()> {
+    let profile = planned.profile_of(config)?;
+    let memory_of = |optimizer: OptimizerConfig| -> Result<Memory> {
+        Ok(record_training(&config.clone().with_optimizer(optimizer), &profile)?.recorder.memory())
+    };
+    let sinkgd = memory_of(OptimizerConfig::named("sinkgd")?)?;
+    let adamw = memory_of(OptimizerConfig::named("adamw")?)?;
+    let Recorded { recorder, recompute, precision, .. } = record_training(config, &profile)?;
+    let (this, by_type, fits) = (recorder.memory(), recorder.memory_by_type(), recorder.check_limits());
+    // A zeroth-order method takes the difference of two losses, in single precision alone.
+    let precisions = if config.optimizer.zeroth_order().is_some() { &BOTH[..1] } else { &BOTH[..] };
+    let grid: Vec<(Precision, Vec<(Recompute, Memory)>)> = precisions
+        .iter()
+        .map(|&precision| Ok((precision, planned.recomputing(config, precision)?)))
+        .collect::<Result<_>>()?;
+    if json {
+        let kinds = |kinds: &[(Recompute, Memory)]| -> BTreeMap<_, _> {
+            kinds.iter().map(|(kind, memory)| (kind.name(), memory.clone())).collect()
+        };
+        let of_this = grid.iter().find(|(other, _)| *other == precision).expect("f32 or f16");
+        return print_json(&json!({
+            "adapter": planned.name,
+            "half_precision": planned.profile.f16,
+            "parameters": config.model.n_parameters(),
+            "tokens_per_step": config.train.tokens_per_step(),
+            "precision": precision,
+            "memory": this,
+            "memory_by_type": by_type,
+            "memory_sinkgd": sinkgd,
+            "memory_adamw": adamw,
+            "recompute": recompute,
+            "memory_recompute": kinds(&of_this.1),
+            "memory_precision": grid.iter().map(|(precision, memory)| (precision.name(), kinds(memory))).collect::<BTreeMap<_, _>>(),
+            "fits": fits.is_ok(),
+        }));
+    }
+    println!("{}", config.to_toml());
+    println!("adapter       {}", planned.name);
+    println!("parameters    {}", config.model.n_parameters());
+    println!("tokens/step   {}", config.train.tokens_per_step());
+    println!("\n{}", memory_table(&[("this run", &this), ("with sinkgd", &sinkgd), ("with adamw", &adamw)]));
+    println!("\n{}", type_table(&by_type));
+    let kept = |memory: &Memory| memory.bytes(Class::Parameters) + memory.bytes(Class::OptimizerState);
+    println!(
+        "\nweights and optimizer state, in f32: sinkgd {}, adamw {}; counted in bf16, as papers do: sinkgd {}, adamw {}",
+        bytes_in_words(kept(&sinkgd)),
+        bytes_in_words(kept(&adamw)),
+        bytes_in_words(kept(&sinkgd) / 2),
+        bytes_in_words(kept(&adamw) / 2)
+    );
+    println!("\n{}", recompute_table(&grid));
+    if precisions.contains(&Precision::F16) && !planned.profile.f16 {
+        println!("this adapter has no half precision: the columns of f16 are for one that has");
+    }
+    println!("\nprecision     {}", precision.name());
+    println!("recompute     {}", recompute_in_words(config.train.recompute, recompute));
+    match fits {
+        Ok(()) => println!("every buffer fits this adapter's limits"),
+        Err(error) => println!("this adapter would refuse it: {error}"),
+    }
+    Ok(())
+}
+
+const BOTH: [Precision; 2] = [Precision::F32, Precision::F16];
