@@ -11,6 +11,7 @@ override LANES: u32 = 2u * ROWS;
 override HEAD_VEC4: u32 = 4u * DEPTHS;
 override PITCH: u32 = HEAD_VEC4 + 2u;   // vec4s from one row of a tile to the next
 override STRIP: u32 = TILE / 4u + 2u;   // vec4s from one row of scores to the next
+// Lengths of arrays are names, for naga 30 panics at an expression of overrides there.
 override TILES_LEN: u32 = 2u * TILE * PITCH;
 override STRIP_LEN: u32 = ROWS * STRIP;
 override LOADS: u32 = TILE * HEAD_VEC4 / LANES;  // vec4s of a tile that a lane loads: at most 16
