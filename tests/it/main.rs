@@ -4,6 +4,7 @@
 mod command_line;
 mod compare;
 mod emulated_units;
+mod fit;
 mod fused_update;
 mod gpu;
 mod half_precision;
