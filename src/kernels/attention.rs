@@ -37,6 +37,24 @@ kernels! {
     TILED_BACKWARD_KEY_VALUE_SHUFFLED_HALF = "attention_tiled_backward_key_value_shuffled_half"
         : "attention_tiled_backward_key_value" + "vec4" + "half" + "head_rows" + "team_shuffled" + "pairs",
         with (Stored = "vec4<f16>"), needs Need::AnySubgroups, Need::F16;
+    UNITS_64 = "attention_units_64"
+        : "attention_units" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
+        needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(49_152);
+    UNITS_BACKWARD_QUERY_64 = "attention_units_backward_query_64"
+        : "attention_units_backward_query" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
+        needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(49_152);
+    UNITS_BACKWARD_KEY_VALUE_64 = "attention_units_backward_key_value_64"
+        : "attention_units_backward_key_value" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
+        needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(49_152);
+    UNITS_32 = "attention_units_32"
+        : "attention_units" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
+        needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(32_768);
+    UNITS_BACKWARD_QUERY_32 = "attention_units_backward_query_32"
+        : "attention_units_backward_query" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
+        needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(32_768);
+    UNITS_BACKWARD_KEY_VALUE_32 = "attention_units_backward_key_value_32"
+        : "attention_units_backward_key_value" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
+        needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(32_768);
     ATTENTION_32 = "attention_32": "attention" + "head_32";
     ATTENTION_64 = "attention_64": "attention" + "head_64";
     BACKWARD_QUERY_32 = "attention_backward_query_32": "attention_backward_query" + "head_32";
@@ -91,6 +109,11 @@ pub enum Variant {
         /// Lanes of a set of teams, which lies within a subgroup.
         set: usize,
     },
+    /// Half precision on matrix units, 16 queries or keys a subgroup.
+    Units {
+        /// Queries or keys of a workgroup: 64, or 32 where there is less workgroup memory.
+        rows: usize,
+    },
 }
 
 /// The variant for a shape on an adapter, of queries, keys and values of this type.
@@ -98,12 +121,22 @@ pub enum Variant {
 /// A lane of a team keeps at most 16 components of a vector: then the backward pass of keys and values, with four such
 /// vectors for each of two keys, stays below 200 registers, whatever the head's size.
 pub fn select(profile: &Profile, shape: &Shape, dtype: DType) -> Variant {
+    if let Some(rows) = rows_on_units(profile, shape.head_dim).filter(|_| dtype == DType::F16) {
+        return Variant::Units { rows };
+    }
     let lanes = shape.head_dim.div_ceil(16).next_power_of_two();
     match profile.min_subgroup_lanes.map(|lanes| lanes as usize) {
         Some(subgroup) if subgroup >= lanes => Variant::TeamShuffled { lanes, set: subgroup.min(TEAM_WORKGROUP) },
         _ if profile.software && shape.suits_a_lane() && dtype == DType::F32 => Variant::LaneEach,
         _ => Variant::TeamShared { lanes },
     }
+}
+
+/// Rows of a workgroup on matrix units, where the adapter has them and the workgroup memory that heads of this size take.
+fn rows_on_units(profile: &Profile, head_dim: usize) -> Option<usize> {
+    let fits =
+        |kernel, most| !profile.software && profile.runs(kernel) && head_dim.is_multiple_of(16) && head_dim <= most;
+    if fits(&UNITS_64, 128) { Some(64) } else { fits(&UNITS_32, 96).then_some(32) }
 }
 
 /// `@workgroup_size` of the kernels in which teams work.
@@ -130,6 +163,7 @@ impl Variant {
     fn kernel(self, pass: Pass, head_dim: usize, dtype: DType) -> &'static Kernel {
         let of_head = |[small, large]: [&'static Kernel; 2]| if head_dim > 32 { large } else { small };
         let of_type = |forms: [&'static Kernel; 2]| of_type(dtype, forms);
+        let of_rows = |rows, [large, small]: [&'static Kernel; 2]| if rows == 64 { large } else { small };
         match (self, pass) {
             (Self::TeamShared { .. }, Pass::Forward) => of_type([&TILED_SHARED, &TILED_SHARED_HALF]),
             (Self::TeamShared { .. }, Pass::BackwardQuery) => {
@@ -148,6 +182,13 @@ impl Variant {
             (Self::LaneEach, Pass::Forward) => of_head([&ATTENTION_32, &ATTENTION_64]),
             (Self::LaneEach, Pass::BackwardQuery) => of_head([&BACKWARD_QUERY_32, &BACKWARD_QUERY_64]),
             (Self::LaneEach, Pass::BackwardKeyValue) => of_head([&BACKWARD_KEY_VALUE_32, &BACKWARD_KEY_VALUE_64]),
+            (Self::Units { rows }, Pass::Forward) => of_rows(rows, [&UNITS_64, &UNITS_32]),
+            (Self::Units { rows }, Pass::BackwardQuery) => {
+                of_rows(rows, [&UNITS_BACKWARD_QUERY_64, &UNITS_BACKWARD_QUERY_32])
+            }
+            (Self::Units { rows }, Pass::BackwardKeyValue) => {
+                of_rows(rows, [&UNITS_BACKWARD_KEY_VALUE_64, &UNITS_BACKWARD_KEY_VALUE_32])
+            }
         }
     }
 
@@ -156,6 +197,7 @@ impl Variant {
         match (self, pass) {
             // One vector of the processor: its barriers are expensive, and there are none.
             (Self::LaneEach, _) => 8,
+            (Self::Units { rows }, _) => rows,
             (Self::TeamShared { lanes } | Self::TeamShuffled { lanes, .. }, Pass::Forward) => {
                 4 * TEAM_WORKGROUP / lanes
             }
@@ -183,6 +225,11 @@ impl Variant {
             (Self::TeamShuffled { lanes, set }, Pass::Forward) => team(lanes, set / lanes, 4),
             // Backward, what was read stays in registers until its sums are there, and more than one would not fit.
             (Self::TeamShuffled { lanes, set }, _) => team(lanes, set / lanes, 1),
+            (Self::Units { rows }, _) => {
+                // As many rows at a time as there is workgroup memory for: backward there are two arrays of scores.
+                let tile = if matches!(pass, Pass::Forward) && shape.head_dim <= 64 { 64 } else { 32 };
+                vec![("ROWS", rows), ("TILE", tile), ("DEPTHS", shape.head_dim / 16)]
+            }
         };
         let sizes = [("SEQ", shape.seq), ("HEADS", shape.heads), ("KV_HEADS", shape.kv_heads)];
         sizes.into_iter().chain(how).map(|(name, value)| (name, value as f64)).collect()
@@ -191,7 +238,8 @@ impl Variant {
     /// Rounds of a lane's loops, those of a few rounds aside; see [`MOST_ROUNDS`].
     fn rounds(self, pass: Pass, shape: &Shape) -> usize {
         let (lanes, batch, sum_rounds) = match (self, pass) {
-            (Self::LaneEach, _) => return 0, // see `suits_a_lane`
+            (Self::LaneEach, _) => return 0,     // see `suits_a_lane`
+            (Self::Units { .. }, _) => return 0, // never on a software adapter
             (Self::TeamShared { lanes }, _) => (lanes, 4, 4_usize.div_ceil(lanes)),
             (Self::TeamShuffled { lanes, .. }, Pass::Forward) => (lanes, 4, 0),
             (Self::TeamShuffled { lanes, .. }, _) => (lanes, 1, 0),
@@ -228,6 +276,7 @@ impl fmt::Display for Variant {
             Self::LaneEach => f.write_str("lane_each"),
             Self::TeamShared { lanes } => write!(f, "shared in teams of {lanes}"),
             Self::TeamShuffled { lanes, .. } => write!(f, "shuffled in teams of {lanes}"),
+            Self::Units { rows } => write!(f, "matrix units, {rows} rows a workgroup"),
         }
     }
 }
@@ -362,6 +411,56 @@ mod tests {
             let constants = variant.constants(Pass::Forward, &shape);
             let of = |name| constants.iter().find(|(given, _)| *given == name).map(|(_, value)| *value as usize);
             assert_eq!(["LANES", "DEPTH", "STRIDE"].map(of), team.map_or([None; 3], |team| team.map(Some)), "{what}");
+        }
+    }
+
+    #[test]
+    fn half_precision_takes_matrix_units_for_the_heads_that_fit_them() {
+        let card = Profile {
+            f16: true,
+            subgroup_lanes: Some(32),
+            min_subgroup_lanes: Some(32),
+            matrix_units: true,
+            max_workgroup_bytes: 48 << 10,
+            ..Profile::webgpu_default()
+        };
+        let small = Profile { max_workgroup_bytes: 32 << 10, ..card.clone() };
+        let smallest = Profile { max_workgroup_bytes: 16 << 10, ..card.clone() };
+        let wide = Profile { subgroup_lanes: Some(64), min_subgroup_lanes: Some(64), ..card.clone() };
+        let without = Profile { matrix_units: false, ..card.clone() };
+        let (f16, f32) = (DType::F16, DType::F32);
+        let table = [
+            // type, head_dim, rows of a workgroup, [rows of a tile forward, backward]
+            (&card, f16, 16, Some((64, [64, 32]))),
+            (&card, f16, 64, Some((64, [64, 32]))),
+            (&card, f16, 80, Some((64, [32, 32]))),
+            (&card, f16, 128, Some((64, [32, 32]))),
+            (&card, f16, 144, None),
+            (&card, f16, 72, None),
+            (&card, f32, 64, None),
+            (&small, f16, 64, Some((32, [64, 32]))),
+            (&small, f16, 96, Some((32, [32, 32]))),
+            (&small, f16, 112, None),
+            (&smallest, f16, 64, None),
+            (&wide, f16, 64, None),
+            (&without, f16, 64, None),
+        ];
+        for (profile, dtype, head_dim, wanted) in table {
+            let shape = Shape { batch: 1, seq: 256, heads: 8, kv_heads: 8, head_dim };
+            let variant = select(profile, &shape, dtype);
+            let what = format!("{variant:?} for head_dim {head_dim}");
+            let Some((rows, tiles)) = wanted else {
+                assert!(!matches!(variant, Variant::Units { .. }), "{what}");
+                continue;
+            };
+            assert_eq!(variant, Variant::Units { rows }, "{what}");
+            for (pass, tile) in [Pass::Forward, Pass::BackwardQuery, Pass::BackwardKeyValue]
+                .into_iter()
+                .zip([tiles[0], tiles[1], tiles[1]])
+            {
+                assert!(profile.runs(variant.forward(profile).kernel(pass, head_dim, dtype)), "{what}, {pass:?}");
+                assert!(variant.constants(pass, &shape).contains(&("TILE", f64::from(tile))), "{what}, {pass:?}");
+            }
         }
     }
 }

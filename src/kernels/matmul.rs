@@ -249,6 +249,8 @@ pub struct Tile {
     unaligned: Option<Kernels>,
     /// Whether the inner dimension may be split into parts.
     pub splits: bool,
+    /// Whether each operand is the sum of two halves, scaled by its largest number.
+    of_halves: bool,
     /// What else a product must be like.
     fits: fn(&Product) -> bool,
     /// Whether it is worth measuring where another is chosen by rule.
@@ -259,8 +261,22 @@ pub struct Tile {
 }
 
 /// All tiles: what a product may be made by.
-pub static TILES: &[&Tile] =
-    &[&ROW, &STRIDED, &REGISTERS, &TILE_32, &TILE_64, &TILE_128, &UNITS, &HALF_UNITS, &HALF_UNITS_16];
+pub static TILES: &[&Tile] = &[
+    &ROW,
+    &STRIDED,
+    &REGISTERS,
+    &TILE_64,
+    &TILE_128,
+    // A page measures nothing, and a browser has no matrix units: these need not be downloaded.
+    #[cfg(not(target_arch = "wasm32"))]
+    &TILE_32,
+    #[cfg(not(target_arch = "wasm32"))]
+    &UNITS,
+    #[cfg(not(target_arch = "wasm32"))]
+    &HALF_UNITS,
+    #[cfg(not(target_arch = "wasm32"))]
+    &HALF_UNITS_16,
+];
 
 /// One row times a matrix: a workgroup an element.
 pub static ROW: Tile = Tile {
@@ -270,6 +286,7 @@ pub static ROW: Tile = Tile {
     aligned: Kernels::single([&MATVEC; 3]),
     unaligned: Some(Kernels::single([&MATVEC; 3])),
     splits: false,
+    of_halves: false,
     fits: |product| product.mnk[0] == 1 && product.layout == Layout::Nt && product.matrices == 1,
     may_be_faster: |_| false,
     rounds: |_, _, k| k.div_ceil(8),
@@ -289,6 +306,7 @@ pub static STRIDED: Tile = Tile {
     aligned: OF_STRIDED,
     unaligned: Some(OF_STRIDED),
     splits: false,
+    of_halves: false,
     fits: |_| true,
     may_be_faster: |_| false,
     rounds: |_, _, k| k,
@@ -323,6 +341,7 @@ pub static TILE_64: Tile = Tile {
     aligned: Kernels::of(&OF_TILE_64),
     unaligned: Some(Kernels::of(&OF_UNALIGNED_64)),
     splits: true,
+    of_halves: false,
     fits: |_| true,
     may_be_faster: |_| true,
     // 16 depths a round: of aligned operands straight code, else a loop as well.
@@ -342,6 +361,7 @@ pub static TILE_128: Tile = Tile {
 /// 128×128 a workgroup, on f16 matrix units: each operand as a sum of two halves.
 pub static UNITS: Tile = Tile {
     name: "matrix_units",
+    of_halves: true,
     aligned: Kernels::single([&MATMUL_NT_UNITS, &MATMUL_NN_UNITS, &MATMUL_TN_UNITS]),
     unaligned: None,
     fits: |product| product.mnk[0].is_multiple_of(16) && product.mnk[1].is_multiple_of(16),
@@ -449,17 +469,18 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
         let parts = if fills { in_one_go } else { MANY.div_ceil(tiles(side)).min((k / 512).max(in_one_go)) };
         Variant { tile, parts: parts.min(most_parts) }
     };
-    let is_large = product.flops() >= LEAST_UNITS_FLOPS && m.min(n) >= 64;
-    if profile.splits_f32 && is_large && UNITS.serves(profile, product) {
-        let Variant { tile, parts } = split(&UNITS);
-        let variant = Variant { tile, parts: parts.max(k.div_ceil(MOST_UNITS_PART)) };
-        if variant.serves(profile, product) {
-            return variant;
+    #[cfg(not(target_arch = "wasm32"))]
+    if product.flops() >= LEAST_UNITS_FLOPS && m.min(n) >= 64 {
+        if profile.splits_f32 && UNITS.serves(profile, product) {
+            let Variant { tile, parts } = split(&UNITS);
+            let variant = Variant { tile, parts: parts.max(k.div_ceil(MOST_UNITS_PART)) };
+            if variant.serves(profile, product) {
+                return variant;
+            }
         }
-    }
-    let on_units = [&HALF_UNITS, &HALF_UNITS_16].into_iter().find(|tile| tile.serves(profile, product));
-    if let Some(tile) = on_units.filter(|_| is_large) {
-        return split(tile);
+        if let Some(tile) = [&HALF_UNITS, &HALF_UNITS_16].into_iter().find(|tile| tile.serves(profile, product)) {
+            return split(tile);
+        }
     }
     let large = split(&TILE_128);
     if large.parts * tiles(128) * 5 >= BUSY * 4 && k / large.parts >= 4 * LEAST_PART { large } else { split(&TILE_64) }
@@ -469,7 +490,7 @@ impl Variant {
     fn serves(self, profile: &Profile, product: &Product) -> bool {
         let most_parts = if self.tile.splits { product.most_parts(profile) } else { 1 };
         let is_exact_enough =
-            *self.tile != UNITS || profile.splits_f32 && product.mnk[2].div_ceil(self.parts.max(1)) <= MOST_UNITS_PART;
+            !self.tile.of_halves || profile.splits_f32 && product.mnk[2].div_ceil(self.parts.max(1)) <= MOST_UNITS_PART;
         self.tile.serves(profile, product) && (1..=most_parts).contains(&self.parts) && is_exact_enough
     }
 }
@@ -679,7 +700,7 @@ pub fn record(rec: &mut Recorder, product: &Product, variant: Variant, [a, b]: [
     let [rows, cols] = tile.extent;
     let groups = [n.div_ceil(cols), m.div_ceil(rows), matrices * parts].map(|n| n as u32);
     let y = parts_of_y.as_ref().unwrap_or(target.tensor);
-    if *tile == UNITS {
+    if tile.of_halves {
         let [largest_a, largest_b] = [a, b].map(|operand| largest(rec, operand, matrices));
         rec.dispatch(kernel, &[a, b, &largest_a, &largest_b, y], &constants, groups);
     } else {

@@ -36,7 +36,10 @@ pub(super) struct Saved {
 }
 
 /// What is kept of one layer; the rest is computed again from the residual stream before the layer, `[N, C]`.
-#[expect(clippy::large_enum_variant, reason = "there is one a layer, while a plan is recorded")]
+#[cfg_attr(
+    target_pointer_width = "64",
+    expect(clippy::large_enum_variant, reason = "there is one a layer, while a plan is recorded")
+)]
 enum SavedLayer {
     Both(attention::Saved, feed_forward::Saved),
     FeedForward(Tensor, feed_forward::Saved),

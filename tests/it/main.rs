@@ -3,6 +3,7 @@
 
 mod command_line;
 mod compare;
+mod configs;
 mod emulated_units;
 mod fit;
 mod fused_update;

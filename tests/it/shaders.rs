@@ -46,6 +46,10 @@ fn every_use() -> Vec<Recorder> {
             all.push(record_activations(Recorder::new(&half)));
         }
     }
+    // Matrix units, with as much workgroup memory as one card has, and as another.
+    for max_workgroup_bytes in [48 << 10, 32 << 10] {
+        all.push(record_activations(Recorder::new(&Profile { max_workgroup_bytes, ..everything() })));
+    }
     all.push(record_variants(Recorder::new(&everything())));
     all.push(record_ceilings(Recorder::new(&everything())));
     all
@@ -180,7 +184,7 @@ fn record_attention(rec: &mut Recorder) {
         rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Turn::Forward);
     }
     // A size for each number of registers, and for each width of a team.
-    for head_dim in [16, 32, 64, 128, 256] {
+    for head_dim in [16, 32, 64, 96, 128, 256] {
         let tables = RopeTables::new(rec, 70, head_dim, 10_000.0);
         for &dtype in types(rec) {
             let shape = Shape { batch: 2, seq: 70, heads: 4, kv_heads: 2, head_dim };

@@ -36,12 +36,13 @@ use std::sync::Arc;
 use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupCreateNew};
 use eframe::wgpu;
 
-/// How the device is asked for: with all that the adapter gives, so that larger models fit and kernels can be timed.
+/// How the device is asked for: with all that the adapter gives, so that larger models fit, kernels can be timed, and
+/// activations can be in half precision.
 pub fn wgpu_configuration() -> WgpuConfiguration {
     let mut setup = WgpuSetupCreateNew::without_display_handle();
     setup.device_descriptor = Arc::new(|adapter| wgpu::DeviceDescriptor {
         label: Some("multinorm-lab"),
-        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+        required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16),
         required_limits: adapter.limits(),
         ..Default::default()
     });

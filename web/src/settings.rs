@@ -85,6 +85,8 @@ pub struct Settings {
     pub sequence_length: usize,
     /// Sequences of a step.
     pub batch_size: usize,
+    /// Whether activations are in half precision.
+    pub half_precision: bool,
     /// Decides initial weights and batches.
     pub seed: u64,
     /// Steps of the learning-rate schedule, after which training stops.
@@ -112,6 +114,7 @@ impl Settings {
             model: if software { "micro" } else { "tiny" }.into(),
             sequence_length: if software { 32 } else { 128 },
             batch_size: if software { 4 } else { 16 },
+            half_precision: false,
             seed: 0,
             steps: if software { 400 } else { 2000 },
             parameter: FIRST_PARAMETER.into(),
@@ -131,6 +134,7 @@ impl Settings {
                 ("model", settings.model.clone()),
                 ("sequence", settings.sequence_length.to_string()),
                 ("batch", settings.batch_size.to_string()),
+                ("precision", settings.precision().to_owned()),
                 ("seed", settings.seed.to_string()),
                 ("steps", settings.steps.to_string()),
                 ("parameter", settings.parameter.clone()),
@@ -196,6 +200,13 @@ impl Settings {
             }
             "sequence" => self.sequence_length = number(key, value, [8, 512])?,
             "batch" => self.batch_size = number(key, value, [1, 64])?,
+            "precision" => {
+                self.half_precision = match value {
+                    "f32" => false,
+                    "f16" => true,
+                    _ => return Err(Error::config(key, format!("must be f32 or f16, got `{value}`"))),
+                }
+            }
             "seed" => self.seed = number(key, value, [0, u64::from(u32::MAX)])?,
             "steps" => self.steps = number(key, value, [10, 1_000_000])?,
             "parameter" => self.parameter = value.into(),
@@ -210,6 +221,11 @@ impl Settings {
     /// The model's size.
     pub fn size(&self) -> Size {
         *SIZES.iter().find(|size| size.key == self.model).expect("set() lets no other size in")
+    }
+
+    /// As CONFIG.toml has it.
+    fn precision(&self) -> &'static str {
+        if self.half_precision { "f16" } else { "f32" }
     }
 
     /// What distinguishes one run from another: a change of it asks for a new start.
@@ -241,6 +257,7 @@ impl Settings {
             format!("train.batch_size={}", self.batch_size),
             format!("train.micro_batch_size={}", self.batch_size),
             format!("train.sequence_length={}", self.sequence_length),
+            format!("train.precision={}", self.precision()),
             "train.fused_update=false".into(), // gradients stay to be looked into; the bits are the same
             format!("train.seed={}", self.seed),
             format!("eval.batch_size={}", self.batch_size),
@@ -304,17 +321,17 @@ mod tests {
     #[test]
     fn a_link_repeats_the_settings_and_says_what_is_wrong_with_it() {
         let default = Settings::default_for(true);
-        let link =
-            "#panel=fixed-point&optimizer=sinkgd%2Cadam&lr=0.5&model=mini&sequence=64&batch=8&seed=7&half_step=3";
+        let link = "#panel=fixed-point&optimizer=sinkgd%2Cadam&lr=0.5&model=mini&sequence=64&batch=8&precision=f16&seed=7&half_step=3";
         let (settings, complaints) = Settings::from_query(link, &default);
         assert_eq!(complaints, Vec::<String>::new());
         assert_eq!((settings.panel, &settings.optimizers[1]), (Panel::FixedPoint, &"adam".to_owned()));
         let query = settings.to_query(&default);
         assert_eq!(Settings::from_query(&query, &default).0, settings, "{query}");
         assert_eq!(default.to_query(&default), "");
-        let (same, complaints) = Settings::from_query("optimizer=sinkdg&seed=-1&colour=red&batch=9999", &default);
+        let (same, complaints) =
+            Settings::from_query("optimizer=sinkdg&seed=-1&colour=red&batch=9999&precision=f8", &default);
         assert_eq!(same, default);
-        assert_eq!(complaints.len(), 4, "{complaints:?}");
+        assert_eq!(complaints.len(), 5, "{complaints:?}");
         assert!(
             Settings::default_for(true).set("optimizer", "mezo").unwrap_err().to_string().contains("no gradient"),
             "a zeroth-order method is refused"

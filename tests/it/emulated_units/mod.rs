@@ -3,6 +3,7 @@
 //! A wrong index in what a kernel stages, loads, splits or stores is wrong here as well. What an emulation cannot show is how
 //! a card's units round, and whether its driver takes the kernel.
 
+mod attention;
 mod functions;
 mod lowering;
 mod own;

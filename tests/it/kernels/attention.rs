@@ -1,12 +1,12 @@
 use std::sync::LazyLock;
 
-use multinorm::gpu::{DType, Gpu};
+use multinorm::gpu::{DType, Gpu, Tensor};
 use multinorm::kernels::attention::{self, Cache, Shape};
 use multinorm::kernels::rope::{RopeTables, Turn, rope};
 use multinorm::reference;
 
 use crate::support::{
-    Case, FORMS, Form, assert_close, assert_close_in, full_gpu, full_software_gpu, gpu, own_gpu, random, widen,
+    Case, Done, FORMS, Form, assert_close, assert_close_in, full_gpu, full_software_gpu, gpu, own_gpu, random, widen,
 };
 
 /// Softmax of scores some units apart; the worst seen is 8.4e-6.
@@ -60,36 +60,61 @@ fn check(gpu: &'static Gpu, shape: Shape) {
 }
 
 fn check_in(dtype: DType, gpu: &'static Gpu, shape: Shape) {
-    let n = shape.batch * shape.seq;
-    let (q_shape, kv_shape) = ([n, shape.heads * shape.head_dim], [n, shape.kv_heads * shape.head_dim]);
     let mut case = Case::on(gpu);
-    let (q, q_values) = case.numbers(dtype, &q_shape, &queries(q_shape[0] * q_shape[1]));
-    let (k, k_values) = case.random_in(dtype, &kv_shape, 2);
-    let (v, v_values) = case.random_in(dtype, &kv_shape, 3);
-    let (dout, dout_values) = case.random_in(dtype, &q_shape, 4);
-    let (out, lse) = (case.output_in(dtype, &q_shape), case.output(&[n, shape.heads]));
-    let [dq, dk, dv] = [q_shape, kv_shape, kv_shape].map(|shape| case.output_in(dtype, &shape));
-    attention::attention(&mut case.rec, [&q, &k, &v], &out, &lse, shape);
-    attention::attention_backward(&mut case.rec, [&q, &k, &v], &out, &lse, &dout, [&dq, &dk, &dv], shape);
-    let done = case.run();
-
-    let sizes = reference_shape(shape);
-    let what = |name: &str| format!("{dtype:?} {:?} {name} {shape:?}", attention::select(&gpu.profile, &shape, dtype));
+    let both = BothPasses::record(&mut case, dtype, shape);
     // The gradient of a score subtracts what the output has in memory, which was rounded: by so much at most, weighed by dout.
-    let rounded = if dtype == DType::F16 { HALF_GRADIENT_TOLERANCE } else { GRADIENT_TOLERANCE };
-    let (want_out, want_lse) = reference::attention::forward(&q_values, &k_values, &v_values, sizes);
-    assert_close_in(dtype, what("out"), &done.read(&out), &want_out, TOLERANCE);
-    assert_close(what("log-sum-exp"), &done.read(&lse), &want_lse, TOLERANCE);
-    let want = reference::attention::backward(&q_values, &k_values, &v_values, &dout_values, sizes);
-    // One key alone has no choice: the gradient of its score is zero but for what the two sums of dout·v round.
-    if shape.seq > 1 {
-        assert_close_in(dtype, what("dq"), &done.read(&dq), &want.0, rounded);
-        assert_close_in(dtype, what("dk"), &done.read(&dk), &want.1, rounded);
-    } else {
-        let rounding = if dtype == DType::F16 { 1e-2 } else { 1e-5 } * shape.head_dim as f32;
-        assert!(done.read(&dq).iter().chain(&done.read(&dk)).all(|x| x.abs() < rounding), "{}", what("dq, dk"));
+    let of_scores = if dtype == DType::F16 { HALF_GRADIENT_TOLERANCE } else { GRADIENT_TOLERANCE };
+    both.check(&case.run(), [TOLERANCE, of_scores, GRADIENT_TOLERANCE]);
+}
+
+/// Both passes over random numbers, as a case records them for its profile.
+pub struct BothPasses {
+    dtype: DType,
+    shape: Shape,
+    variant: attention::Variant,
+    /// Of q, k, v and dout.
+    inputs: [Vec<f64>; 4],
+    /// out, the log-sum-exp, dq, dk and dv.
+    outputs: [Tensor; 5],
+}
+
+impl BothPasses {
+    pub fn record(case: &mut Case, dtype: DType, shape: Shape) -> Self {
+        let n = shape.batch * shape.seq;
+        let (q_shape, kv_shape) = ([n, shape.heads * shape.head_dim], [n, shape.kv_heads * shape.head_dim]);
+        let (q, q_values) = case.numbers(dtype, &q_shape, &queries(q_shape[0] * q_shape[1]));
+        let (k, k_values) = case.random_in(dtype, &kv_shape, 2);
+        let (v, v_values) = case.random_in(dtype, &kv_shape, 3);
+        let (dout, dout_values) = case.random_in(dtype, &q_shape, 4);
+        let (out, lse) = (case.output_in(dtype, &q_shape), case.output(&[n, shape.heads]));
+        let [dq, dk, dv] = [q_shape, kv_shape, kv_shape].map(|shape| case.output_in(dtype, &shape));
+        attention::attention(&mut case.rec, [&q, &k, &v], &out, &lse, shape);
+        attention::attention_backward(&mut case.rec, [&q, &k, &v], &out, &lse, &dout, [&dq, &dk, &dv], shape);
+        let variant = attention::select(&case.rec.profile, &shape, dtype);
+        let inputs = [q_values, k_values, v_values, dout_values];
+        Self { dtype, shape, variant, inputs, outputs: [out, lse, dq, dk, dv] }
     }
-    assert_close_in(dtype, what("dv"), &done.read(&dv), &want.2, GRADIENT_TOLERANCE);
+
+    /// Against the reference, with tolerances of the output, of dq and dk, and of dv.
+    pub fn check(&self, done: &Done, [of_output, of_scores, of_values]: [f64; 3]) {
+        let Self { dtype, shape, variant, inputs: [q, k, v, dout], outputs } = self;
+        let [out, lse, dq, dk, dv] = outputs.each_ref().map(|tensor| done.read(tensor));
+        let sizes = reference_shape(*shape);
+        let what = |name: &str| format!("{dtype:?} {variant:?} {name} {shape:?}");
+        let (want_out, want_lse) = reference::attention::forward(q, k, v, sizes);
+        assert_close_in(*dtype, what("out"), &out, &want_out, of_output);
+        assert_close(what("log-sum-exp"), &lse, &want_lse, TOLERANCE);
+        let want = reference::attention::backward(q, k, v, dout, sizes);
+        // One key alone has no choice: the gradient of its score is zero but for what the two sums of dout·v round.
+        if shape.seq > 1 {
+            assert_close_in(*dtype, what("dq"), &dq, &want.0, of_scores);
+            assert_close_in(*dtype, what("dk"), &dk, &want.1, of_scores);
+        } else {
+            let rounding = if *dtype == DType::F16 { 1e-2 } else { 1e-5 } * shape.head_dim as f32;
+            assert!(dq.iter().chain(&dk).all(|x| x.abs() < rounding), "{}", what("dq, dk"));
+        }
+        assert_close_in(*dtype, what("dv"), &dv, &want.2, of_values);
+    }
 }
 
 // At and below the 32 and 64 numbers that registers hold.

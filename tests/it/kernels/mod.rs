@@ -8,7 +8,7 @@ mod adam_nonzero;
 mod adamw;
 mod adapter;
 mod apollo;
-mod attention;
+pub mod attention;
 mod bench;
 mod cross_entropy;
 mod embedding;

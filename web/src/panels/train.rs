@@ -162,6 +162,10 @@ fn controls(ui: &mut Ui, lab: &mut Lab) {
         ui.add(egui::DragValue::new(&mut settings.seed).prefix("seed "));
         ui.add(egui::Slider::new(&mut settings.batch_size, 1..=32).text("sequences a step"));
         ui.add(egui::Slider::new(&mut settings.sequence_length, 16..=256).step_by(16.0).text("tokens a sequence"));
+        let half = egui::Checkbox::new(&mut settings.half_precision, "half precision");
+        ui.add_enabled(lab.gpu.profile.f16, half)
+            .on_hover_text("activations in 16 bits, under a loss scale that keeps their gradients in range")
+            .on_disabled_hover_text("this adapter has no half precision (shader-f16)");
     });
 }
 
@@ -192,6 +196,11 @@ fn readings(ui: &mut Ui, lab: &Lab) {
             reading(ui, "tokens a second", short(speed), "the mean of 20 steps");
             reading(ui, "learning rate", short(last.lr), "of the linear layers, by the schedule");
             reading(ui, "gradient norm", short(last.grad_norm), "L2 norm of all gradients together");
+            if let (Some(scale), Some(skipped)) = (last.loss_scale, last.skipped_steps) {
+                let what = "what gradients of activations are multiplied by, so that 16 bits hold them; it halves where one is \
+                            too large for them, and that step is skipped";
+                reading(ui, "loss scale", format!("2^{}, {skipped} skipped", scale.log2()), what);
+            }
             if let Some(memory) = &run.memory {
                 let state = memory.bytes(multinorm::gpu::Class::OptimizerState);
                 reading(

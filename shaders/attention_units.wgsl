@@ -1,0 +1,130 @@
+// out = softmax(q kT / sqrt(D) + causal) v on half-precision matrix units; sums, scores and softmax are f32.
+// Query head h reads key head h / (HEADS / KV_HEADS). Keeps the log-sum-exp of every row for the backward pass.
+// A workgroup has ROWS queries of a head and goes through the keys twice (lib/attention_units.wgsl): first for the largest
+// score of each row, then for the sums. A matrix cannot be scaled by row, so sums that follow a growing maximum would have to
+// leave the units for every tile of keys; scores cost less than that. Weights are at most 1 as they become f16, and sums are
+// divided by the rows' totals as they leave.
+struct Params {
+    seq: u32,
+    heads: u32,
+    kv_heads: u32,
+}
+@group(0) @binding(0) var<storage, read>       q:   array<Stored>;  // [B*T, H*D]
+@group(0) @binding(1) var<storage, read>       k:   array<Stored>;  // [B*T, KV*D]
+@group(0) @binding(2) var<storage, read>       v:   array<Stored>;  // [B*T, KV*D]
+@group(0) @binding(3) var<storage, read_write> out: array<Stored>;  // [B*T, H*D]
+@group(0) @binding(4) var<storage, read_write> lse: array<f32>;     // [B*T, H]
+@group(0) @binding(5) var<uniform>             params: Params;
+
+const QUERIES: u32 = 0u;
+const KEYS: u32 = 1u;
+const VALUES: u32 = 2u;
+
+// Workgroups: [blocks of ROWS queries, heads, batch].
+@compute @workgroup_size(LANES)
+fn attention_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let head = group.y;
+    let kv_head = head / (params.heads / params.kv_heads);
+    let base = group.z * params.seq;
+    let block = ((params.seq - 1u) / ROWS - group.x) * ROWS;  // those with most keys come first
+    let end = min(block + ROWS, params.seq);
+    let scale = 1.0 / sqrt(f32(16u * DEPTHS));
+    let own_row = lane / 32u * 16u;
+    let row = lane / 2u;
+    let query = block + row;
+    stage_own(QUERIES, base, block, params.heads, head, lane);
+    workgroupBarrier();
+    var queries: array<coop_mat16x16<f16, A>, 8>;
+    for (var d = 0u; d < DEPTHS; d++) {
+        queries[d] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[own_row * PITCH + 4u * d], PITCH);
+    }
+    fetch(KEYS, 0u, base, 0u, end, params.kv_heads, kv_head, lane);
+    workgroupBarrier();
+    var top = UNSEEN;
+    for (var first = 0u; first < end; first += TILE) {
+        stage(0u, lane);
+        workgroupBarrier();
+        fetch(KEYS, 0u, base, first + TILE, end, params.kv_heads, kv_head, lane);
+        for (var j = 0u; j < TILE; j += 16u) {
+            var sum = coop_mat16x16<f32, C>();
+            for (var d = 0u; d < DEPTHS; d++) {
+                let keys = coopLoad<coop_mat16x16<f16, B>>(&tiles[j * PITCH + 4u * d], PITCH);
+                sum = coopMultiplyAdd(queries[d], keys, sum);
+            }
+            let found = sum;
+            let at = own_row * STRIP + j / 4u;
+            coopStoreT(found, &scores[at], STRIP);
+        }
+        workgroupBarrier();
+        for (var i = lane % 2u; i < TILE / 4u; i += 2u) {
+            let seen = four_from(first + 4u * i) <= vec4(query);
+            top = max(top, greatest(select(vec4(UNSEEN), scores[row * STRIP + i], seen)));
+        }
+    }
+    top = max(top, other_half(top, lane));
+    fetch(KEYS, 0u, base, 0u, end, params.kv_heads, kv_head, lane);
+    var weight_sum = 0.0;
+    var sums: array<coop_mat16x16<f32, C>, 8>;
+    for (var d = 0u; d < DEPTHS; d++) { sums[d] = coop_mat16x16<f32, C>(); }
+    for (var first = 0u; first < end; first += TILE) {
+        stage(0u, lane);
+        workgroupBarrier();
+        fetch(VALUES, 1u, base, first, end, params.kv_heads, kv_head, lane);
+        for (var j = 0u; j < TILE; j += 16u) {
+            var sum = coop_mat16x16<f32, C>();
+            for (var d = 0u; d < DEPTHS; d++) {
+                let keys = coopLoad<coop_mat16x16<f16, B>>(&tiles[j * PITCH + 4u * d], PITCH);
+                sum = coopMultiplyAdd(queries[d], keys, sum);
+            }
+            let found = sum;
+            let at = own_row * STRIP + j / 4u;
+            coopStoreT(found, &scores[at], STRIP);
+        }
+        stage(1u, lane);
+        workgroupBarrier();
+        // The first key is seen by every query, so that top is a score.
+        for (var i = lane % 2u; i < TILE / 4u; i += 2u) {
+            let seen = four_from(first + 4u * i) <= vec4(query);
+            let weights = select(vec4<f32>(), exp(scale * (scores[row * STRIP + i] - top)), seen);
+            weight_sum += total(weights);
+            shares[row * STRIP + i] = stored(weights);
+        }
+        fetch(KEYS, 0u, base, first + TILE, end, params.kv_heads, kv_head, lane);
+        workgroupBarrier();
+        for (var j = 0u; j < TILE; j += 16u) {
+            let share = coopLoadT<coop_mat16x16<f16, A>>(&shares[own_row * STRIP + j / 4u], STRIP);
+            for (var d = 0u; d < DEPTHS; d++) {
+                let values = coopLoadT<coop_mat16x16<f16, B>>(&tiles[(TILE + j) * PITCH + 4u * d], PITCH);
+                sums[d] = coopMultiplyAdd(share, values, sums[d]);
+            }
+        }
+    }
+    weight_sum += other_half(weight_sum, lane);
+    if (query < params.seq && lane % 2u == 0u) {
+        lse[(base + query) * params.heads + head] = scale * top + log(weight_sum);
+    }
+    for (var d = 0u; d < DEPTHS; d += TILE / 16u) {
+        for (var j = 0u; j < TILE / 16u; j++) {
+            if (d + j < DEPTHS) {
+                let found = sums[d + j];
+                let at = own_row * STRIP + 4u * j;
+                coopStoreT(found, &scores[at], STRIP);
+            }
+        }
+        workgroupBarrier();
+        leave(0u, 4u * d, base, block, params.heads, head, lane);
+        workgroupBarrier();
+    }
+}
+
+fn element(source: u32, at: u32) -> vec4<f16> {
+    switch source {
+        case QUERIES: { return q[at]; }
+        case KEYS: { return k[at]; }
+        default: { return v[at]; }
+    }
+}
+
+fn put(target_matrix: u32, row: u32, at: u32, sum: vec4<f32>) {
+    out[at] = stored(sum / (halves[2u * row] + halves[2u * row + 1u]));
+}

@@ -1,0 +1,162 @@
+// dv = sum of p dout and dk = sum of ds q / sqrt(D) over the queries that see a key, in all heads of its group, on
+// half-precision matrix units, with p and ds as in attention_units_backward_query.wgsl.
+// A workgroup has ROWS keys of a head, with their values (lib/attention_units.wgsl); scores are [keys, queries] here.
+struct Params {
+    seq: u32,
+    heads: u32,
+    kv_heads: u32,
+}
+@group(0) @binding(0) var<storage, read>       q:     array<Stored>;  // [B*T, H*D]
+@group(0) @binding(1) var<storage, read>       k:     array<Stored>;  // [B*T, KV*D]
+@group(0) @binding(2) var<storage, read>       v:     array<Stored>;  // [B*T, KV*D]
+@group(0) @binding(3) var<storage, read>       dout:  array<Stored>;  // [B*T, H*D]
+@group(0) @binding(4) var<storage, read>       lse:   array<f32>;     // [B*T, H]
+@group(0) @binding(5) var<storage, read>       delta: array<f32>;     // [B*T, H]
+@group(0) @binding(6) var<storage, read_write> dk:    array<Stored>;  // [B*T, KV*D]
+@group(0) @binding(7) var<storage, read_write> dv:    array<Stored>;  // [B*T, KV*D]
+@group(0) @binding(8) var<uniform>             params: Params;
+
+const KEYS: u32 = 0u;
+const VALUES: u32 = 1u;
+const QUERIES: u32 = 2u;
+const DOUTS: u32 = 3u;
+
+var<workgroup> dscores: array<vec4<f32>, STRIP_LEN>;  // [ROWS, STRIP] v dout
+var<workgroup> dshares: array<vec4<f16>, STRIP_LEN>;  // [ROWS, STRIP] ds; shares are p
+var<workgroup> rows: array<vec2<f32>, TILE>;             // [TILE] log-sum-exp and delta of each query
+var<private> next_row: vec2<f32>;
+
+// Workgroups: [blocks of ROWS keys, key heads, batch].
+@compute @workgroup_size(LANES)
+fn attention_units_backward_key_value(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let base = group.z * params.seq;
+    let block = group.x * ROWS;
+    let per_group = params.heads / params.kv_heads;
+    let of_head = (params.seq - block + TILE - 1u) / TILE;  // tiles of queries that see a key of the block
+    let end = per_group * of_head;
+    let scale = 1.0 / sqrt(f32(16u * DEPTHS));
+    let own_row = lane / 32u * 16u;
+    let row = lane / 2u;
+    let key = block + row;
+    fetch_queries(base, group.y * per_group, block, lane);
+    stage_own(KEYS, base, block, params.kv_heads, group.y, lane);
+    workgroupBarrier();
+    var keys: array<coop_mat16x16<f16, A>, 8>;
+    for (var d = 0u; d < DEPTHS; d++) {
+        keys[d] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[own_row * PITCH + 4u * d], PITCH);
+    }
+    workgroupBarrier();
+    stage_own(VALUES, base, block, params.kv_heads, group.y, lane);
+    workgroupBarrier();
+    var values: array<coop_mat16x16<f16, A>, 8>;
+    for (var d = 0u; d < DEPTHS; d++) {
+        values[d] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[own_row * PITCH + 4u * d], PITCH);
+    }
+    var dkeys: array<coop_mat16x16<f32, C>, 8>;
+    var dvalues: array<coop_mat16x16<f32, C>, 8>;
+    for (var d = 0u; d < DEPTHS; d++) {
+        dkeys[d] = coop_mat16x16<f32, C>();
+        dvalues[d] = coop_mat16x16<f32, C>();
+    }
+    for (var turn = 0u; turn < end; turn++) {
+        let first = block + turn % of_head * TILE;
+        workgroupBarrier();
+        stage(0u, lane);
+        stage(1u, lane);
+        if (lane < TILE) { rows[lane] = next_row; }
+        workgroupBarrier();
+        if (turn + 1u < end) {
+            let after = block + (turn + 1u) % of_head * TILE;
+            fetch_queries(base, group.y * per_group + (turn + 1u) / of_head, after, lane);
+        }
+        for (var j = 0u; j < TILE; j += 16u) {
+            var sum = coop_mat16x16<f32, C>();
+            var dsum = coop_mat16x16<f32, C>();
+            for (var d = 0u; d < DEPTHS; d++) {
+                let queries = coopLoad<coop_mat16x16<f16, B>>(&tiles[j * PITCH + 4u * d], PITCH);
+                sum = coopMultiplyAdd(keys[d], queries, sum);
+                let douts = coopLoad<coop_mat16x16<f16, B>>(&tiles[(TILE + j) * PITCH + 4u * d], PITCH);
+                dsum = coopMultiplyAdd(values[d], douts, dsum);
+            }
+            let found = sum;
+            let dfound = dsum;
+            let at = own_row * STRIP + j / 4u;
+            coopStoreT(found, &scores[at], STRIP);
+            coopStoreT(dfound, &dscores[at], STRIP);
+        }
+        workgroupBarrier();
+        for (var i = lane % 2u; i < TILE / 4u; i += 2u) {
+            let at = row * STRIP + i;
+            let positions = four_from(first + 4u * i);
+            let sees = (vec4(key) <= positions) & (positions < vec4(params.seq));
+            let of_queries = mat4x2(rows[4u * i], rows[4u * i + 1u], rows[4u * i + 2u], rows[4u * i + 3u]);
+            let lses_and_deltas = transpose(of_queries);
+            let weights = select(vec4<f32>(), exp(scale * scores[at] - lses_and_deltas[0]), sees);
+            shares[at] = stored(weights);
+            dshares[at] = stored(weights * (dscores[at] - lses_and_deltas[1]));
+        }
+        workgroupBarrier();
+        for (var j = 0u; j < TILE; j += 16u) {
+            let share = coopLoadT<coop_mat16x16<f16, A>>(&shares[own_row * STRIP + j / 4u], STRIP);
+            let dshare = coopLoadT<coop_mat16x16<f16, A>>(&dshares[own_row * STRIP + j / 4u], STRIP);
+            for (var d = 0u; d < DEPTHS; d++) {
+                let douts = coopLoadT<coop_mat16x16<f16, B>>(&tiles[(TILE + j) * PITCH + 4u * d], PITCH);
+                dvalues[d] = coopMultiplyAdd(share, douts, dvalues[d]);
+                let queries = coopLoadT<coop_mat16x16<f16, B>>(&tiles[j * PITCH + 4u * d], PITCH);
+                dkeys[d] = coopMultiplyAdd(dshare, queries, dkeys[d]);
+            }
+        }
+    }
+    for (var d = 0u; d < DEPTHS; d += TILE / 16u) {
+        for (var j = 0u; j < TILE / 16u; j++) {
+            if (d + j < DEPTHS) {
+                let found = dkeys[d + j];
+                let at = own_row * STRIP + 4u * j;
+                coopStoreT(found, &scores[at], STRIP);
+            }
+        }
+        workgroupBarrier();
+        leave(KEYS, 4u * d, base, block, params.kv_heads, group.y, lane);
+        workgroupBarrier();
+        for (var j = 0u; j < TILE / 16u; j++) {
+            if (d + j < DEPTHS) {
+                let found = dvalues[d + j];
+                let at = own_row * STRIP + 4u * j;
+                coopStoreT(found, &scores[at], STRIP);
+            }
+        }
+        workgroupBarrier();
+        leave(VALUES, 4u * d, base, block, params.kv_heads, group.y, lane);
+        workgroupBarrier();
+    }
+}
+
+// A tile of queries with their gradients of the output, and what is kept of its rows.
+fn fetch_queries(base: u32, head: u32, first: u32, lane: u32) {
+    fetch(QUERIES, 0u, base, first, params.seq, params.heads, head, lane);
+    fetch(DOUTS, 1u, base, first, params.seq, params.heads, head, lane);
+    if (lane < TILE) {
+        let row = (base + min(first + lane, params.seq - 1u)) * params.heads + head;
+        next_row = vec2(lse[row], delta[row]);
+    }
+}
+
+fn element(source: u32, at: u32) -> vec4<f16> {
+    switch source {
+        case KEYS: { return k[at]; }
+        case VALUES: { return v[at]; }
+        case QUERIES: { return q[at]; }
+        default: { return dout[at]; }
+    }
+}
+
+fn put(target_matrix: u32, row: u32, at: u32, sum: vec4<f32>) {
+    if (target_matrix == KEYS) {
+        dk[at] = stored(sum / sqrt(f32(16u * DEPTHS)));
+    } else {
+        dv[at] = stored(sum);
+    }
+}
