@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use multinorm::config::{OptimizerConfig, Precision, Recompute, RunConfig};
-use multinorm::gpu::{Class, Gpu, Memory, Profile, bytes_in_words};
-use multinorm::train::{Recorded, kept_variants_of, record_training, record_training_recomputing};
+use multinorm::gpu::{Class, Memory, Profile, bytes_in_words};
+use multinorm::train::{Recorded, record_training, record_training_recomputing};
 use multinorm::{Error, Result};
 use serde_json::json;
 
 use super::DeviceArgs;
 use super::fit::{self, Size};
-use super::output::{memory_table, print_json, recompute_table, type_table};
-use super::train::{begun_with, recompute_in_words};
+use super::output::{memory_table, print_json, recompute_in_words, recompute_table, type_table};
+use super::planned::{Planned, begun_with};
 
 /// `settings` are those of a run on an adapter with this profile, `resumed` the folder of the run that goes on.
 pub fn dry_run(
@@ -48,46 +48,6 @@ pub fn dry_run(
     }
 }
 
-/// What a run is planned for.
-pub struct Planned {
-    /// The adapter's name, or what stands in its place.
-    pub name: String,
-    /// Without the variants that were measured.
-    pub profile: Profile,
-    gpu: Option<Gpu>,
-    /// The variants that the run was begun with, if it goes on.
-    begun_with: Option<BTreeMap<String, String>>,
-}
-
-impl Planned {
-    /// The profile with the variants that a run will be made of: what a product leaves in memory on its way depends on them.
-    ///
-    /// Errors: a run that cannot be recorded.
-    pub fn profile_of(&self, config: &RunConfig) -> Result<Profile> {
-        let mut profile = self.profile.clone();
-        if let Some(choices) = &self.begun_with {
-            profile.choices.clone_from(choices);
-        } else if let Some(gpu) = self.gpu.as_ref().filter(|_| config.train.measure_variants) {
-            profile.choices = kept_variants_of(config, gpu)?;
-        }
-        Ok(profile)
-    }
-
-    /// The memory of a run with activations in `precision`, for every kind of recomputation; in half precision also on an
-    /// adapter that has none, as it would be there.
-    fn recomputing(&self, config: &RunConfig, precision: Precision) -> Result<Vec<(Recompute, Memory)>> {
-        let mut config = config.clone();
-        config.train.precision = precision;
-        let profile = if precision == Precision::F16 && !self.profile.f16 {
-            Profile { f16: true, ..self.profile.clone() }
-        } else {
-            self.profile_of(&config)?
-        };
-        let memory = |kind| Ok((kind, record_training_recomputing(&config, &profile, kind)?.recorder.memory()));
-        Recompute::ALL.into_iter().map(memory).collect()
-    }
-}
-
 fn print(planned: &Planned, config: &RunConfig, json: bool) -> Result<()> {
     let profile = planned.profile_of(config)?;
     let memory_of = |optimizer: OptimizerConfig| -> Result<Memory> {
@@ -101,7 +61,7 @@ fn print(planned: &Planned, config: &RunConfig, json: bool) -> Result<()> {
     let precisions = if config.optimizer.zeroth_order().is_some() { &BOTH[..1] } else { &BOTH[..] };
     let grid: Vec<(Precision, Vec<(Recompute, Memory)>)> = precisions
         .iter()
-        .map(|&precision| Ok((precision, planned.recomputing(config, precision)?)))
+        .map(|&precision| Ok((precision, recomputing(planned, config, precision)?)))
         .collect::<Result<_>>()?;
     if json {
         let kinds = |kinds: &[(Recompute, Memory)]| -> BTreeMap<_, _> {
@@ -152,3 +112,17 @@ fn print(planned: &Planned, config: &RunConfig, json: bool) -> Result<()> {
 }
 
 const BOTH: [Precision; 2] = [Precision::F32, Precision::F16];
+
+/// The memory of a run with activations in `precision`, for every kind of recomputation; in half precision also on an
+/// adapter that has none, as it would be there.
+fn recomputing(planned: &Planned, config: &RunConfig, precision: Precision) -> Result<Vec<(Recompute, Memory)>> {
+    let mut config = config.clone();
+    config.train.precision = precision;
+    let profile = if precision == Precision::F16 && !planned.profile.f16 {
+        Profile { f16: true, ..planned.profile.clone() }
+    } else {
+        planned.profile_of(&config)?
+    };
+    let memory = |kind| Ok((kind, record_training_recomputing(&config, &profile, kind)?.recorder.memory()));
+    Recompute::ALL.into_iter().map(memory).collect()
+}

@@ -6,8 +6,8 @@ use multinorm::train::{Fit, LargestPreset, Presets, Search, Ways};
 use multinorm::{Error, Result};
 use serde::Serialize;
 
-use super::dry_run::Planned;
 use super::output::print_json;
+use super::planned::Planned;
 
 /// So much memory, as the user wrote it.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,9 +171,9 @@ pub fn print(planned: &Planned, config: &RunConfig, sizes: &[Size], json: bool) 
 
 const NOTES: &str = "\
 bytes are what a run with these settings allocates; what the driver takes for itself comes on top
-recompute is the least that reaches the micro-batch, and with it separate updates come before fused ones
-the batch of fused updates is one micro-batch, for their gradients cannot be summed
-an evaluation takes no more sequences at once than a micro-batch has; a preset has its own sizes";
+recompute is the least that reaches the micro-batch; with it separate updates come before fused ones
+fused updates keep no gradients to sum: their batch is one micro-batch
+a preset has its own sizes; evaluation takes no more sequences at once than a micro-batch has";
 
 /// What is searched for one optimizer.
 struct Of<'a> {

@@ -13,6 +13,7 @@ mod kernels;
 mod model;
 mod normalize;
 mod output;
+mod planned;
 mod train;
 
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use multinorm::Result;
-use multinorm::config::{Precision, Recompute};
+use multinorm::config::{Precision, Recompute, RecomputePolicy};
 use multinorm::gpu::{Class, Memory, bytes_in_words};
 use serde::Serialize;
 
@@ -12,6 +12,15 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).expect("our own values can be written as JSON");
     println!("{text}");
     Ok(())
+}
+
+/// What is computed again, and why it is that where the user did not say.
+pub fn recompute_in_words(policy: RecomputePolicy, kind: Recompute) -> String {
+    match (policy, kind) {
+        (RecomputePolicy::Always(_), kind) => kind.name().into(),
+        (RecomputePolicy::Auto, Recompute::None) => "none (auto: more where the adapter has no memory left)".into(),
+        (RecomputePolicy::Auto, kind) => format!("{} (auto: with less the adapter has no memory left)", kind.name()),
+    }
 }
 
 /// A table of activations and of all memory: one row for each kind of recomputation, two columns for each precision.

@@ -1,6 +1,5 @@
 //! `multinorm train`.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,21 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use multinorm::checkpoint::{load_config, resolve_model_dir};
-use multinorm::config::{
-    DataConfig, ModelConfig, Precision, Recompute, RecomputePolicy, RunConfig, RunDefaults, TrainConfig,
-};
+use multinorm::config::{DataConfig, ModelConfig, Precision, RecomputePolicy, RunConfig, RunDefaults, TrainConfig};
 use multinorm::data::dataset;
 use multinorm::gpu::{Gpu, Profile, bytes_in_words};
 use multinorm::train::{
     Event, Measured, RunPlace, Summary, check_start, measure_variants, record_training, run as run_training,
-    variants_of_run,
 };
 use multinorm::{Error, Result};
 use web_time::Instant;
 
 use super::DeviceArgs;
 use super::dry_run::dry_run;
-use super::output::{memory_table, print_json};
+use super::output::{memory_table, print_json, recompute_in_words};
+use super::planned::begun_with;
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -121,10 +118,6 @@ pub fn choose_variants(gpu: &mut Gpu, folder: Option<&Path>, runs: &[RunConfig])
     Ok(())
 }
 
-pub fn begun_with(folder: Option<&Path>) -> Result<Option<BTreeMap<String, String>>> {
-    Ok(folder.map(variants_of_run).transpose()?.flatten())
-}
-
 /// The settings of a file, of the model to begin with and of `--set` over the default run for the adapter.
 pub fn read_config(path: Option<&Path>, from: Option<&Path>, sets: &[String], profile: &Profile) -> Result<RunConfig> {
     let mut all = from.map(sets_of_model).transpose()?.unwrap_or_default();
@@ -193,17 +186,8 @@ pub fn stop_on_interrupt() -> &'static AtomicBool {
     &STOP
 }
 
-/// What is computed again, and why it is that where the user did not say.
-pub fn recompute_in_words(policy: RecomputePolicy, kind: Recompute) -> String {
-    match (policy, kind) {
-        (RecomputePolicy::Always(_), kind) => kind.name().into(),
-        (RecomputePolicy::Auto, Recompute::None) => "none (auto: more where the adapter has no memory left)".into(),
-        (RecomputePolicy::Auto, kind) => format!("{} (auto: with less the adapter has no memory left)", kind.name()),
-    }
-}
-
 /// What activations are in, and why it is that where the user did not say.
-pub fn precision_in_words(wanted: Precision, found: Precision) -> String {
+fn precision_in_words(wanted: Precision, found: Precision) -> String {
     match (wanted, found) {
         (Precision::Auto, Precision::F16) => "f16 under a loss scale (auto: the adapter has half precision)".into(),
         (Precision::Auto, _) => "f32 (auto: no GPU with half precision, or an optimizer that wants all digits)".into(),

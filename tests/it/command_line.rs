@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use multinorm::gpu::bytes_in_words;
 use serde_json::Value;
 use tempfile::TempDir;
 use web_time::{Instant, SystemTime};
@@ -177,11 +178,19 @@ fn a_dry_run_tells_the_memory_of_the_run() {
     }
     let dry = json(&place.dry_run(&[], true));
     assert_eq!(dry["memory"], dry["memory_sinkgd"]);
+    for (class, types) in dry["memory_by_type"].as_object().unwrap() {
+        let sum: u64 = types.as_object().unwrap().values().map(|bytes| bytes.as_u64().unwrap()).sum();
+        assert_eq!(sum, dry["memory"][class], "{class}: {types}");
+    }
     let words = stdout(&place.dry_run(&[], false));
     assert!(words.contains(&format!("{:>15}", dry["memory"]["parameters"])), "{words}");
     let activations = ["none", "attention", "layer"].map(|kind| {
         let bytes = dry["memory_recompute"][kind]["activations"].as_u64().unwrap();
-        assert!(words.contains(&format!("{kind:<18}{bytes:>15}")), "{words}");
+        assert_eq!(dry["memory_precision"]["f32"][kind], dry["memory_recompute"][kind]);
+        let half = dry["memory_precision"]["f16"][kind]["activations"].as_u64().unwrap();
+        assert!(half < bytes, "{kind}: {half} in half precision");
+        let row = format!("{kind:<12}{:>22}", bytes_in_words(bytes));
+        assert!(words.contains(&row) && words.contains(&format!("{:>22}", bytes_in_words(half))), "{words}");
         bytes
     });
     assert!(activations.is_sorted_by(|more, less| more > less), "{activations:?}");
@@ -699,10 +708,10 @@ fn kernels_are_listed_without_an_adapter() {
 }
 
 /// A folder with a text and settings small enough for a run in well under a second.
-struct Place(TempDir);
+pub struct Place(TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         place.write("text.txt", &text());
         let config = format!(
@@ -724,7 +733,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
@@ -740,7 +749,7 @@ impl Place {
     }
 
     /// The summary of a run into the folder `out`.
-    fn train(&self, out: &str, sets: &[&str]) -> Value {
+    pub fn train(&self, out: &str, sets: &[&str]) -> Value {
         let summary = json(&Command::new(PROGRAM).args(self.train_args(out, sets)).output().unwrap());
         for key in
             ["steps", "tokens", "final_loss", "eval_loss", "baseline_bigram_loss", "tokens_per_sec", "peak_bytes"]

@@ -5,6 +5,7 @@ mod command_line;
 mod compare;
 mod configs;
 mod emulated_units;
+mod fit;
 mod fused_update;
 mod gpu;
 mod half_precision;

@@ -1,0 +1,40 @@
+//! The device that a run is planned for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use multinorm::Result;
+use multinorm::config::RunConfig;
+use multinorm::gpu::{Gpu, Profile};
+use multinorm::train::{kept_variants_of, variants_of_run};
+
+/// The variants that the run or comparison in a folder was begun with, if it goes on and has any.
+pub fn begun_with(folder: Option<&Path>) -> Result<Option<BTreeMap<String, String>>> {
+    Ok(folder.map(variants_of_run).transpose()?.flatten())
+}
+
+/// What a run is planned for.
+pub struct Planned {
+    /// The adapter's name, or what stands in its place.
+    pub name: String,
+    /// Without the variants that were measured.
+    pub profile: Profile,
+    pub gpu: Option<Gpu>,
+    /// The variants that the run was begun with, if it goes on.
+    pub begun_with: Option<BTreeMap<String, String>>,
+}
+
+impl Planned {
+    /// The profile with the variants that a run will be made of: what a product leaves in memory on its way depends on them.
+    ///
+    /// Errors: a run that cannot be recorded.
+    pub fn profile_of(&self, config: &RunConfig) -> Result<Profile> {
+        let mut profile = self.profile.clone();
+        if let Some(choices) = &self.begun_with {
+            profile.choices.clone_from(choices);
+        } else if let Some(gpu) = self.gpu.as_ref().filter(|_| config.train.measure_variants) {
+            profile.choices = kept_variants_of(config, gpu)?;
+        }
+        Ok(profile)
+    }
+}
