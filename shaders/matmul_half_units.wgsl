@@ -18,7 +18,9 @@ const TILE: u32 = 128u;
 const LANES: u32 = 128u;
 const PITCH: u32 = 34u;  // vec4s from one depth to the next: 128 elements, and 2 against bank conflicts
 const TILE_VECS: u32 = DEPTH * PITCH;
-const LOADS: u32 = DEPTH / 4u;  // vec4s of either tile that a lane loads
+// vec4s of either tile that a lane loads: 4 for each 16 depths, one after the other in the text. Indexed in a loop they left
+// the registers of an H100, and a step of 60m took 72 ms where it takes 43.
+const LOADS: u32 = 8u;
 @group(0) @binding(0) var<storage, read>       a:      array<TypeA>;   // [matrices, M, K] or [matrices, K, M]
 @group(0) @binding(1) var<storage, read>       b:      array<TypeB>;   // [matrices, N, K] or [matrices, K, N]
 @group(0) @binding(2) var<storage, read_write> y:      array<Stored>;  // [matrices, PARTS, M, N]
@@ -27,7 +29,7 @@ const LOADS: u32 = DEPTH / 4u;  // vec4s of either tile that a lane loads
 
 var<workgroup> tile_a: array<vec4<f16>, TILE_VECS>;  // [DEPTH, PITCH]
 var<workgroup> tile_b: array<vec4<f16>, TILE_VECS>;
-var<workgroup> strips: array<f32, 1024>;       // [subgroups, 16, 16]
+var<workgroup> strips: array<vec4<f32>, 256>;  // [subgroups, 16, 16]
 var<private> next_a: array<vec4<f16>, LOADS>;  // this lane's share of the tiles that come next
 var<private> next_b: array<vec4<f16>, LOADS>;
 
@@ -60,9 +62,37 @@ fn matmul_half_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
         stage(lane);
         workgroupBarrier();
         fetch(matrix, group.y * TILE, group.x * TILE, k + DEPTH, end, lane);
-        for (var depth = 0u; depth < DEPTH; depth += 16u) {
-            let at_a = depth * PITCH + sub_row / 4u;
-            let at_b = depth * PITCH + sub_col / 4u;
+        {
+            let at_a = sub_row / 4u;
+            let at_b = sub_col / 4u;
+            let b0 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 0u], PITCH);
+            let b1 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 4u], PITCH);
+            let b2 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 8u], PITCH);
+            let b3 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 12u], PITCH);
+            let a0 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a + 0u], PITCH);
+            y00 = coopMultiplyAdd(a0, b0, y00);
+            y01 = coopMultiplyAdd(a0, b1, y01);
+            y02 = coopMultiplyAdd(a0, b2, y02);
+            y03 = coopMultiplyAdd(a0, b3, y03);
+            let a1 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a + 4u], PITCH);
+            y10 = coopMultiplyAdd(a1, b0, y10);
+            y11 = coopMultiplyAdd(a1, b1, y11);
+            y12 = coopMultiplyAdd(a1, b2, y12);
+            y13 = coopMultiplyAdd(a1, b3, y13);
+            let a2 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a + 8u], PITCH);
+            y20 = coopMultiplyAdd(a2, b0, y20);
+            y21 = coopMultiplyAdd(a2, b1, y21);
+            y22 = coopMultiplyAdd(a2, b2, y22);
+            y23 = coopMultiplyAdd(a2, b3, y23);
+            let a3 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a + 12u], PITCH);
+            y30 = coopMultiplyAdd(a3, b0, y30);
+            y31 = coopMultiplyAdd(a3, b1, y31);
+            y32 = coopMultiplyAdd(a3, b2, y32);
+            y33 = coopMultiplyAdd(a3, b3, y33);
+        }
+        if (DEPTH > 16u) {
+            let at_a = 16u * PITCH + sub_row / 4u;
+            let at_b = 16u * PITCH + sub_col / 4u;
             let b0 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 0u], PITCH);
             let b1 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 4u], PITCH);
             let b2 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 8u], PITCH);
@@ -112,16 +142,15 @@ fn matmul_half_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
 
 // A subgroup's 16x16 sums, the first of which is at (row, col) of y.
 fn leave(sums: coop_mat16x16<f32, C>, part: u32, row: u32, col: u32, lane: u32) {
-    let strip = lane / 32u * 256u;
-    coopStoreT(sums, &strips[strip], 16u);
+    let strip = lane / 32u * 64u;
+    coopStoreT(sums, &strips[strip], 4u);
     workgroupBarrier();
     let scale = factor[0];
     let of_row = row + lane % 32u / 2u;  // each lane has half a row of 16
     for (var i = 0u; i < 8u; i += 4u) {
         let of_col = col + lane % 2u * 8u + i;
         if (of_row < params.m && of_col < params.n) {
-            let from_strip = strip + lane % 32u * 8u + i;
-            let sum = vec4(strips[from_strip], strips[from_strip + 1u], strips[from_strip + 2u], strips[from_strip + 3u]);
+            let sum = strips[strip + lane % 32u * 2u + i / 4u];
             let at = ((part * params.m + of_row) * params.n + of_col) / 4u;
             y[at] = stored(select(Real(), Real(y[at]), ACCUMULATE) + scale * sum);
         }
@@ -131,38 +160,84 @@ fn leave(sums: coop_mat16x16<f32, C>, part: u32, row: u32, col: u32, lane: u32) 
 
 // Where K is contiguous a lane takes blocks of four rows, four deep: four lanes side by side read 16 neighbours of a row.
 fn fetch(matrix: u32, row: u32, col: u32, k: u32, end: u32, lane: u32) {
-    for (var i = 0u; i < LOADS; i++) {
-        next_a[i] = vec4<f16>();
-        next_b[i] = vec4<f16>();
-        let inner = k + i / 4u * 16u + 4u * (lane % 4u);
-        let of_block = lane / 4u * 4u + i % 4u;
-        let depth = k + lane / 32u + 4u * i;
-        if (A_BY_DEPTH) {
-            let outer = matrix * params.m + min(row + of_block, params.m - 1u);
-            if (inner < end) { next_a[i] = vec4<f16>(a[outer * (params.k / 4u) + inner / 4u]); }
-        } else if (depth < end) {
-            let along = min(row / 4u + lane % 32u, params.m / 4u - 1u);
-            next_a[i] = vec4<f16>(a[(matrix * params.k + depth) * (params.m / 4u) + along]);
-        }
-        if (B_BY_DEPTH) {
-            let outer = matrix * params.n + min(col + of_block, params.n - 1u);
-            if (inner < end) { next_b[i] = vec4<f16>(b[outer * (params.k / 4u) + inner / 4u]); }
-        } else if (depth < end) {
-            let along = min(col / 4u + lane % 32u, params.n / 4u - 1u);
-            next_b[i] = vec4<f16>(b[(matrix * params.k + depth) * (params.n / 4u) + along]);
-        }
+    next_a[0] = of_a(matrix, row, k, end, 0u, lane);
+    next_a[1] = of_a(matrix, row, k, end, 1u, lane);
+    next_a[2] = of_a(matrix, row, k, end, 2u, lane);
+    next_a[3] = of_a(matrix, row, k, end, 3u, lane);
+    next_b[0] = of_b(matrix, col, k, end, 0u, lane);
+    next_b[1] = of_b(matrix, col, k, end, 1u, lane);
+    next_b[2] = of_b(matrix, col, k, end, 2u, lane);
+    next_b[3] = of_b(matrix, col, k, end, 3u, lane);
+    if (DEPTH > 16u) {
+        next_a[4] = of_a(matrix, row, k + 16u, end, 0u, lane);
+        next_a[5] = of_a(matrix, row, k + 16u, end, 1u, lane);
+        next_a[6] = of_a(matrix, row, k + 16u, end, 2u, lane);
+        next_a[7] = of_a(matrix, row, k + 16u, end, 3u, lane);
+        next_b[4] = of_b(matrix, col, k + 16u, end, 0u, lane);
+        next_b[5] = of_b(matrix, col, k + 16u, end, 1u, lane);
+        next_b[6] = of_b(matrix, col, k + 16u, end, 2u, lane);
+        next_b[7] = of_b(matrix, col, k + 16u, end, 3u, lane);
     }
 }
 
-fn stage(lane: u32) {
-    for (var block = 0u; block < LOADS; block += 4u) {
-        let block_a = transpose(mat4x4<f16>(next_a[block], next_a[block + 1u], next_a[block + 2u], next_a[block + 3u]));
-        let block_b = transpose(mat4x4<f16>(next_b[block], next_b[block + 1u], next_b[block + 2u], next_b[block + 3u]));
-        for (var i = 0u; i < 4u; i++) {
-            let transposed = (4u * block + 4u * (lane % 4u) + i) * PITCH + lane / 4u;
-            let straight = (lane / 32u + 4u * (block + i)) * PITCH + lane % 32u;
-            if (A_BY_DEPTH) { tile_a[transposed] = block_a[i]; } else { tile_a[straight] = next_a[block + i]; }
-            if (B_BY_DEPTH) { tile_b[transposed] = block_b[i]; } else { tile_b[straight] = next_b[block + i]; }
-        }
+// Vec4 i of a lane's four from depth k on.
+fn of_a(matrix: u32, row: u32, k: u32, end: u32, i: u32, lane: u32) -> vec4<f16> {
+    let inner = k + 4u * (lane % 4u);
+    let depth = k + lane / 32u + 4u * i;
+    var value = vec4<f16>();
+    if (A_BY_DEPTH) {
+        let outer = matrix * params.m + min(row + lane / 4u * 4u + i, params.m - 1u);
+        if (inner < end) { value = vec4<f16>(a[outer * (params.k / 4u) + inner / 4u]); }
+    } else if (depth < end) {
+        let along = min(row / 4u + lane % 32u, params.m / 4u - 1u);
+        value = vec4<f16>(a[(matrix * params.k + depth) * (params.m / 4u) + along]);
     }
+    return value;
+}
+
+fn of_b(matrix: u32, col: u32, k: u32, end: u32, i: u32, lane: u32) -> vec4<f16> {
+    let inner = k + 4u * (lane % 4u);
+    let depth = k + lane / 32u + 4u * i;
+    var value = vec4<f16>();
+    if (B_BY_DEPTH) {
+        let outer = matrix * params.n + min(col + lane / 4u * 4u + i, params.n - 1u);
+        if (inner < end) { value = vec4<f16>(b[outer * (params.k / 4u) + inner / 4u]); }
+    } else if (depth < end) {
+        let along = min(col / 4u + lane % 32u, params.n / 4u - 1u);
+        value = vec4<f16>(b[(matrix * params.k + depth) * (params.n / 4u) + along]);
+    }
+    return value;
+}
+
+fn stage(lane: u32) {
+    stage_depths(0u, next_a[0], next_a[1], next_a[2], next_a[3], next_b[0], next_b[1], next_b[2], next_b[3], lane);
+    if (DEPTH > 16u) {
+        stage_depths(16u, next_a[4], next_a[5], next_a[6], next_a[7], next_b[4], next_b[5], next_b[6], next_b[7], lane);
+    }
+}
+
+fn stage_depths(
+    first: u32,
+    a0: vec4<f16>, a1: vec4<f16>, a2: vec4<f16>, a3: vec4<f16>,
+    b0: vec4<f16>, b1: vec4<f16>, b2: vec4<f16>, b3: vec4<f16>,
+    lane: u32,
+) {
+    let transposed = (first + 4u * (lane % 4u)) * PITCH + lane / 4u;
+    let straight = (first + lane / 32u) * PITCH + lane % 32u;
+    var rows_a = mat4x4<f16>(a0, a1, a2, a3);
+    var rows_b = mat4x4<f16>(b0, b1, b2, b3);
+    if (A_BY_DEPTH) { rows_a = transpose(rows_a); }
+    if (B_BY_DEPTH) { rows_b = transpose(rows_b); }
+    let at_a = select(straight, transposed, A_BY_DEPTH);
+    let at_b = select(straight, transposed, B_BY_DEPTH);
+    let pitch_a = select(4u * PITCH, PITCH, A_BY_DEPTH);
+    let pitch_b = select(4u * PITCH, PITCH, B_BY_DEPTH);
+    tile_a[at_a] = rows_a[0];
+    tile_a[at_a + pitch_a] = rows_a[1];
+    tile_a[at_a + 2u * pitch_a] = rows_a[2];
+    tile_a[at_a + 3u * pitch_a] = rows_a[3];
+    tile_b[at_b] = rows_b[0];
+    tile_b[at_b + pitch_b] = rows_b[1];
+    tile_b[at_b + 2u * pitch_b] = rows_b[2];
+    tile_b[at_b + 3u * pitch_b] = rows_b[3];
 }

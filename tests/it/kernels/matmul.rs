@@ -49,10 +49,13 @@ fn check_variants(new_case: &dyn Fn() -> Case, what: &str, product: Product, acc
     // The gradient of a weight takes a loss scale away again.
     let is_scaled = numbers == Numbers::Half && layout == Layout::Tn;
     let factor = case.input(&[1], &[1.0f32 / 64.0]);
-    let mut want = reference_of(layout, &a_values, &b_values, mnk);
-    if is_scaled {
-        want.iter_mut().for_each(|x| *x /= 64.0);
-    }
+    let scale = if is_scaled { 1.0 / 64.0 } else { 1.0 };
+    let product_of =
+        |b: &[f64]| -> Vec<f64> { reference_of(layout, &a_values, b, mnk).into_iter().map(|x| scale * x).collect() };
+    let want = product_of(&b_values);
+    // Where units multiply halves, weights become such on their way.
+    let b_of_halves: Vec<f64> = b_values.iter().map(|&x| f64::from(half::f16::from_f64(x))).collect();
+    let want_of_halves = product_of(&b_of_halves);
     let mut checks = Vec::new();
     for tile in tiles(&case.rec.profile, &product) {
         let parts: &[usize] = if tile.splits { &[1, 3] } else { &[1] };
@@ -66,7 +69,8 @@ fn check_variants(new_case: &dyn Fn() -> Case, what: &str, product: Product, acc
                 matmul::record(&mut case.rec, &product, Variant { tile, parts }, [&a, &b], target);
                 let tolerance = if tile == &matmul::UNITS { SPLIT_TOLERANCE } else { TOLERANCE };
                 let what = format!("{what} {numbers:?} {layout:?} {tile:?} in {parts}, {output:?}, {mnk:?}");
-                checks.push((what, y, sum(&before, &want), tolerance));
+                let of_halves = [&matmul::HALF_UNITS, &matmul::HALF_UNITS_16].contains(&tile);
+                checks.push((what, y, sum(&before, if of_halves { &want_of_halves } else { &want }), tolerance));
             }
         }
     }
