@@ -522,8 +522,8 @@ mod tests {
                 &["model.preset=tiny", "train.sequence_length=1025"],
                 "1025 is longer than the model's max_position_embeddings 1024",
             ),
-            (&["train.precision=f16"], "--set train.precision: mixed precision is not there yet"),
-            (&["train.precision=f64"], "--set train.precision: must be f32, got `f64`"),
+            (&["train.precision=f64"], "--set train.precision: must be f32, f16 or auto, got `f64`"),
+            (&["train.loss_scale=3"], "train.loss_scale: must be 0 or a power of two from"),
             (
                 &["train.float32_matmul_precision=medium"],
                 "--set train.float32_matmul_precision: must be highest or high, got `medium`",
