@@ -23,7 +23,7 @@ const DOUTS: u32 = 3u;
 
 var<workgroup> dscores: array<vec4<f32>, STRIP_LEN>;  // [ROWS, STRIP] v dout
 var<workgroup> dshares: array<vec4<f16>, STRIP_LEN>;  // [ROWS, STRIP] ds; shares are p
-var<workgroup> rows: array<vec2<f32>, TILE>;             // [TILE] log-sum-exp and delta of each query
+var<workgroup> rows: array<vec2<f32>, TILE>;          // [TILE] log-sum-exp and delta of each query
 var<private> next_row: vec2<f32>;
 
 // Workgroups: [blocks of ROWS keys, key heads, batch].

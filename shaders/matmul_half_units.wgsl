@@ -65,11 +65,11 @@ fn matmul_half_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
         {
             let at_a = sub_row / 4u;
             let at_b = sub_col / 4u;
-            let b0 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 0u], PITCH);
+            let b0 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b], PITCH);
             let b1 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 4u], PITCH);
             let b2 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 8u], PITCH);
             let b3 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 12u], PITCH);
-            let a0 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a + 0u], PITCH);
+            let a0 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a], PITCH);
             y00 = coopMultiplyAdd(a0, b0, y00);
             y01 = coopMultiplyAdd(a0, b1, y01);
             y02 = coopMultiplyAdd(a0, b2, y02);
@@ -93,11 +93,11 @@ fn matmul_half_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
         if (DEPTH > 16u) {
             let at_a = 16u * PITCH + sub_row / 4u;
             let at_b = 16u * PITCH + sub_col / 4u;
-            let b0 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 0u], PITCH);
+            let b0 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b], PITCH);
             let b1 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 4u], PITCH);
             let b2 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 8u], PITCH);
             let b3 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 12u], PITCH);
-            let a0 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a + 0u], PITCH);
+            let a0 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a], PITCH);
             y00 = coopMultiplyAdd(a0, b0, y00);
             y01 = coopMultiplyAdd(a0, b1, y01);
             y02 = coopMultiplyAdd(a0, b2, y02);

@@ -16,11 +16,11 @@ override TILES_LEN: u32 = 2u * TILE * PITCH;
 override STRIP_LEN: u32 = ROWS * STRIP;
 override LOADS: u32 = TILE * HEAD_VEC4 / LANES;  // vec4s of a tile that a lane loads: at most 16
 const UNSEEN: f32 = -3.4e38;
-var<workgroup> tiles: array<vec4<f16>, TILES_LEN>;  // [2, TILE, PITCH]; at first [ROWS, PITCH]
-var<workgroup> scores: array<vec4<f32>, STRIP_LEN>;      // [ROWS, STRIP]
-var<workgroup> shares: array<vec4<f16>, STRIP_LEN>;      // [ROWS, STRIP] what becomes of scores, as an operand
-var<workgroup> halves: array<f32, LANES>;                   // what a lane found of its half of a row
-var<private> next: array<vec4<f16>, 32>;                    // [2, LOADS] this lane's share of the tiles that come next
+var<workgroup> tiles: array<vec4<f16>, TILES_LEN>;   // [2, TILE, PITCH]; at first [ROWS, PITCH]
+var<workgroup> scores: array<vec4<f32>, STRIP_LEN>;  // [ROWS, STRIP]
+var<workgroup> shares: array<vec4<f16>, STRIP_LEN>;  // [ROWS, STRIP] what becomes of scores, as an operand
+var<workgroup> halves: array<f32, LANES>;            // what a lane found of its half of a row
+var<private> next: array<vec4<f16>, 32>;             // [2, LOADS] this lane's share of the tiles that come next
 
 // Rows first, first + 1, ... below `end` of the sequence whose first row is `base`, and of so many heads this one. Zeros beyond.
 fn fetch(source: u32, slot: u32, base: u32, first: u32, end: u32, heads: u32, head: u32, lane: u32) {
