@@ -383,9 +383,8 @@ impl TrainConfig {
         check::fits_toml("train.seed", self.seed)?;
         check::fits_toml("train.batch_size", batch as u64)?;
         check::not_negative("train.max_grad_norm", self.max_grad_norm)?;
-        let is_power = self.loss_scale > 0.0 && self.loss_scale.to_bits().trailing_zeros() >= 52;
-        let [least, most] = [LossScale::LEAST, LossScale::MOST];
-        if self.loss_scale != 0.0 && !(is_power && (least..=most).contains(&self.loss_scale)) {
+        if self.loss_scale != 0.0 && !LossScale::may_be(self.loss_scale) {
+            let [least, most] = [LossScale::LEAST, LossScale::MOST];
             let message = format!("must be 0 or a power of two from {least} to {most}, got {}", self.loss_scale);
             return Err(Error::config("train.loss_scale", message));
         }

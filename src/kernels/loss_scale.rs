@@ -28,13 +28,18 @@ impl LossScale {
     /// Numbers that it adds to a step's statistics: the scale of the next step, and steps skipped so far.
     pub const STATISTICS: usize = 2;
 
-    /// One that begins at `initial`, a power of two, and doubles after `growth` good steps in a row.
+    /// Whether it may be so much: a power of two within its bounds.
+    pub fn may_be(scale: f64) -> bool {
+        let is_power = scale.to_bits().trailing_zeros() >= f64::MANTISSA_DIGITS - 1;
+        is_power && (Self::LEAST..=Self::MOST).contains(&scale)
+    }
+
+    /// One that begins at `initial` and doubles after `growth` good steps in a row.
     ///
     /// # Panics
-    /// On another number than a power of two within its bounds.
+    /// On what it [may not be](Self::may_be).
     pub fn new(rec: &mut Recorder, initial: f64, growth: u32) -> Self {
-        let is_power = initial.to_bits().trailing_zeros() >= 52;
-        assert!(is_power && (Self::LEAST..=Self::MOST).contains(&initial), "a loss scale of {initial}");
+        assert!(Self::may_be(initial), "a loss scale of {initial}");
         let mut number = |name: &str, values: &[f32]| rec.initialized(Class::Scratch, name, &[values.len()], values);
         Self {
             scale: number("loss scale", &[initial as f32]),

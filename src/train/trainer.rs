@@ -51,6 +51,8 @@ pub struct Trainer {
     step: u64,
     /// Steps that were skipped for their gradients' overflow, of those that are known.
     skipped: u64,
+    /// Whether a step must know which of those before it were skipped: what is due at times is due by the number of updates.
+    waits_for_skips: bool,
     last_report: Option<Instant>,
     /// What went wrong after the steps that were reported last.
     failed: Option<Error>,
@@ -127,6 +129,7 @@ impl Trainer {
             write_tables(&gpu, &workspace, inputs);
         }
         spans.push(Span::since("initialize", began));
+        let waits_for_skips = precision == Precision::F16 && workspace.has_intervals();
         // New buffers are zero, as optimizer states and statistics start.
         Ok(Self {
             gpu,
@@ -148,6 +151,7 @@ impl Trainer {
             samples: Vec::new(),
             step: 0,
             skipped: 0,
+            waits_for_skips,
             last_report: None,
             failed: None,
             stale: 0,
@@ -210,12 +214,12 @@ impl Trainer {
         if !self.ring.has_room() {
             arrived.extend(self.ring.take(&self.gpu).await?);
         }
-        if self.waits_for_skips() {
+        if self.waits_for_skips {
             while let Some(oldest) = self.ring.take(&self.gpu).await? {
                 arrived.push(oldest);
             }
+            self.note_skipped(&arrived);
         }
-        self.note_skipped(&arrived);
         self.last_report.get_or_insert_with(Instant::now);
         self.submit_step().await?;
         self.send_samples().await?;
@@ -507,11 +511,6 @@ impl Trainer {
         Ok(())
     }
 
-    /// Whether a step must know which of those before it were skipped: what is due at times is due by the number of updates.
-    fn waits_for_skips(&self) -> bool {
-        self.precision == Precision::F16 && self.workspace.has_intervals()
-    }
-
     fn note_skipped(&mut self, arrived: &[(u64, Vec<f32>)]) {
         if let Some((_, statistics)) = arrived.get(self.stale..).and_then(|arrived| arrived.last()) {
             self.skipped = self.under_scale(statistics).map_or(0, |(_, skipped)| skipped);
@@ -557,15 +556,16 @@ impl Trainer {
                 self.failed = Some(error); // what was good before it is told first
                 break;
             }
+            let (loss_scale, skipped_steps) = self.under_scale(statistics).unzip();
             reports.push(StepReport {
                 step: *step,
                 tokens: step * tokens_per_step as u64,
                 loss: f64::from(statistics[Place::LOSS]),
                 lr: self.config.optimizer.linear.lr * self.schedule(step - 1),
                 grad_norm: f64::from(statistics[Place::NORM]),
-                loss_scale: self.under_scale(statistics).map(|(scale, _)| scale),
+                loss_scale,
                 skipped: statistics[Place::CLIP] == Place::SKIPPED,
-                skipped_steps: self.under_scale(statistics).map(|(_, skipped)| skipped),
+                skipped_steps,
                 tokens_per_sec: (tokens_per_step * arrived.len()) as f64 / secs,
             });
         }
