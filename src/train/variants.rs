@@ -22,8 +22,8 @@ const LEAST_GAIN: f64 = 1.03;
 const LEAST_FLOPS: u64 = 100_000_000;
 /// Largest difference of two variants' results, over the root mean square: sums of halves come to 6e-5 at most.
 const AGREEMENT: f64 = 3e-4;
-/// The same of results in half precision: of numbers up to four times the root mean square the last of 11 bits.
-const HALF_AGREEMENT: f64 = 4e-3;
+/// The same of results in half precision, beside the last of each number's own 11 bits: matrix units round weights, too.
+const HALF_AGREEMENT: f64 = 1.5e-3;
 
 /// What became of the products of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -227,9 +227,16 @@ async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[
         }
         let square = |x: f32| f64::from(x).powi(2);
         let rms = (expected.iter().map(|&x| square(x)).sum::<f64>() / expected.len() as f64).sqrt();
-        let agreement = if product.numbers == Numbers::Half { HALF_AGREEMENT } else { AGREEMENT };
-        let mut differences = expected.iter().zip(&found).map(|(a, b)| f64::from((a - b).abs()));
-        if let Some(worst) = differences.find(|difference| difference.is_nan() || *difference > agreement * rms) {
+        let (agreement, last_bit) = match product.numbers {
+            Numbers::Single => (AGREEMENT, 0.0),
+            Numbers::Half => (HALF_AGREEMENT, 2.0_f64.powi(-10)),
+        };
+        let apart = |(a, b): (&f32, &f32)| {
+            let difference = f64::from((a - b).abs());
+            let allowed = agreement * rms + last_bit * f64::from(a.abs());
+            (difference.is_nan() || difference > allowed).then_some(difference)
+        };
+        if let Some(worst) = expected.iter().zip(&found).find_map(apart) {
             let what = product.what(profile);
             return Err(Error::Gpu(format!(
                 "{}: {what} by {plan} differs from {} by {worst:.1e} where numbers are {rms:.1e}: please report it, and set \
