@@ -1,53 +1,34 @@
 //! Updates inside the backward pass: the same bits as after it, and the memory of the largest gradient alone.
 
-use std::sync::Arc;
-
-use multinorm::config::{OptimizerConfig, RunConfig, RunDefaults, optimizer_names};
-use multinorm::data::dataset::Dataset;
-use multinorm::data::tokens::Tokens;
+use multinorm::config::{OptimizerConfig, optimizer_names};
 use multinorm::gpu::Class;
 use multinorm::train::{Snapshot, Trainer};
 use pollster::block_on;
 
-use crate::support::{FORMS, Form, shared_gpu};
+use crate::support::{FORMS, Form, every_other_step, shared_gpu, small_run, small_tokens, small_trainer, train_steps};
 
 const STEPS: u64 = 4;
 
 fn trainer(form: Form, fused: bool, optimizer: &str, tied: bool) -> Trainer {
-    trainer_on((0..400u32).map(|i| i * i % 300).collect(), form, fused, optimizer, tied)
+    trainer_on(small_tokens(), form, fused, optimizer, tied)
 }
 
 fn trainer_on(tokens: Vec<u32>, form: Form, fused: bool, optimizer: &str, tied: bool) -> Trainer {
-    let mut sets = vec![
-        "model.preset=tiny".to_owned(),
-        "model.vocab_size=300".into(),
-        "model.hidden_size=32".into(),
-        "model.intermediate_size=44".into(),
-        "model.num_hidden_layers=3".into(),
+    let sets = [
         format!("model.tie_word_embeddings={tied}"),
         format!("optimizer.name={optimizer}"),
         format!("train.fused_update={fused}"),
         format!("train.steps={STEPS}"),
         "train.batch_size=2".into(),
-        "train.sequence_length=9".into(),
-        "eval.max_tokens=9".into(),
     ];
-    if ["apollo", "apollo-mini", "fira", "galore"].contains(&optimizer) {
-        // Another subspace in the third step.
-        sets.push("optimizer.update_interval=2".into());
-    }
-    let config = RunConfig::load(None, &sets, RunDefaults::Software).unwrap();
-    let dataset = Arc::new(Dataset::unsplit("tokens", Tokens::Owned(tokens), 300));
-    block_on(Trainer::new(shared_gpu(form), config, dataset)).unwrap()
+    // Where there is a subspace there is another in the third step.
+    let sets: Vec<&str> = sets.iter().map(String::as_str).chain(every_other_step(optimizer).iter().copied()).collect();
+    small_trainer(shared_gpu(form), small_run(&sets).unwrap(), tokens)
 }
 
 /// Losses and gradient norms of every step, and what is left at the end.
 fn run(trainer: &mut Trainer) -> (Vec<(f64, f64)>, Snapshot) {
-    let mut reports = Vec::new();
-    for _ in 0..STEPS {
-        reports.extend(block_on(trainer.step()).unwrap());
-    }
-    reports.extend(block_on(trainer.drain()).unwrap());
+    let reports = train_steps(trainer, STEPS);
     (reports.iter().map(|r| (r.loss, r.grad_norm)).collect(), block_on(trainer.snapshot()).unwrap())
 }
 
@@ -184,11 +165,12 @@ fn good_steps_before_a_bad_one_are_reported() {
     let mut weights = block_on(trainer.snapshot()).unwrap().parameters;
     weights[28].fill(3e38);
     trainer.set_weights(&weights);
-    // The third goes wrong, and tells it together with what is still on its way.
+    // The third goes wrong, and tells it after what is still on its way.
+    let mut keep = |more| reports.extend(more);
     let error = loop {
-        match block_on(trainer.step()).and_then(|first| Ok([first, block_on(trainer.drain())?].concat())) {
-            Ok(more) => reports.extend(more),
-            Err(error) => break error,
+        let step = block_on(trainer.step()).map(&mut keep);
+        if let Err(error) = step.and_then(|()| block_on(trainer.drain()).map(&mut keep)) {
+            break error;
         }
     };
     assert_eq!(reports.iter().map(|report| report.step).collect::<Vec<_>>(), [1, 2], "{error}");

@@ -2,52 +2,33 @@
 
 use std::sync::Arc;
 
-use multinorm::config::{OptimizerConfig, Precision, RunConfig, RunDefaults, optimizer_names};
-use multinorm::data::dataset::Dataset;
-use multinorm::data::tokens::Tokens;
+use multinorm::config::{OptimizerConfig, Precision, RunConfig, optimizer_names};
 use multinorm::gpu::{Class, Profile};
 use multinorm::kernels::loss_scale::LossScale;
 use multinorm::train::{StepReport, Trainer, record_training};
 use pollster::block_on;
 
-use crate::support::{Form, everything, own_gpu, web_profile};
+use crate::support::{
+    Form, every_other_step, everything, own_gpu, small_run, small_tokens, small_trainer, train_steps, web_profile,
+};
 
 fn config(sets: &[&str]) -> RunConfig {
     load(sets).unwrap()
 }
 
 fn load(sets: &[&str]) -> multinorm::Result<RunConfig> {
-    let small = [
-        "model.preset=tiny",
-        "model.vocab_size=300",
-        "model.hidden_size=32",
-        "model.intermediate_size=44",
+    let half = [
         "model.num_hidden_layers=2",
         "train.steps=12",
         "train.batch_size=4",
         "train.micro_batch_size=2",
-        "train.sequence_length=9",
         "train.precision=f16",
-        "eval.max_tokens=9",
     ];
-    let sets: Vec<String> = small.iter().chain(sets).map(|&set| set.to_owned()).collect();
-    RunConfig::load(None, &sets, RunDefaults::Software)
+    small_run(&[&half, sets].concat())
 }
 
 fn trainer(form: Form, sets: &[&str]) -> Trainer {
-    let tokens = Tokens::Owned((0..400u32).map(|i| i * i % 300).collect());
-    let dataset = Arc::new(Dataset::unsplit("tokens", tokens, 300));
-    block_on(Trainer::new(Arc::new(own_gpu(form)), config(sets), dataset)).unwrap()
-}
-
-fn steps(trainer: &mut Trainer, n: usize) -> Vec<StepReport> {
-    let mut reports = Vec::new();
-    for _ in 0..n {
-        reports.extend(block_on(trainer.step()).unwrap());
-    }
-    reports.extend(block_on(trainer.drain()).unwrap());
-    assert_eq!(reports.len(), n);
-    reports
+    small_trainer(Arc::new(own_gpu(form)), config(sets), small_tokens())
 }
 
 /// A scale under which the gradients of this model overflow for a few steps.
@@ -60,13 +41,10 @@ fn a_skipped_step_changes_nothing_but_the_scale() {
             continue;
         }
         let name = format!("optimizer.name={optimizer}");
-        let mut sets = vec![name.as_str(), TOO_LARGE, "train.fused_update=false"];
-        if ["apollo", "apollo-mini", "fira", "galore"].contains(&optimizer) {
-            sets.push("optimizer.update_interval=2");
-        }
+        let sets = [&[name.as_str(), TOO_LARGE, "train.fused_update=false"], every_other_step(optimizer)].concat();
         let mut trainer = trainer(Form::Software, &sets);
         let before = block_on(trainer.snapshot()).unwrap();
-        let first = steps(&mut trainer, 1).remove(0);
+        let first = train_steps(&mut trainer, 1).remove(0);
         assert!(first.skipped && first.loss.is_finite() && !first.grad_norm.is_finite(), "{optimizer}: {first:?}");
         assert_eq!((first.loss_scale, first.skipped_steps), (Some(16_777_216.0), Some(1)), "{optimizer}");
         let after = block_on(trainer.snapshot()).unwrap();
@@ -76,7 +54,7 @@ fn a_skipped_step_changes_nothing_but_the_scale() {
             assert!((before == after) != is_scale, "{optimizer}: {} after a skipped step", before.0);
         }
         // A few steps on it fits, and what was not made at its time is made then.
-        let rest = steps(&mut trainer, 11);
+        let rest = train_steps(&mut trainer, 11);
         let good = rest.iter().filter(|report| !report.skipped).count();
         assert!((2..11).contains(&good), "{optimizer}: {good} good steps of 11");
         let end = block_on(trainer.snapshot()).unwrap();
@@ -94,7 +72,7 @@ fn a_skipped_step_changes_nothing_but_the_scale() {
 #[test]
 fn the_scale_halves_after_an_overflow_and_doubles_after_good_steps() {
     let mut trainer = trainer(Form::Gpu, &[TOO_LARGE, "train.loss_scale_growth=3"]);
-    let reports = steps(&mut trainer, 12);
+    let reports = train_steps(&mut trainer, 12);
     let (mut scale, mut good, mut skipped) = (33_554_432.0, 0, 0);
     for report in reports {
         if report.skipped {
@@ -116,13 +94,13 @@ fn a_run_goes_on_to_the_same_bits() {
         [&[TOO_LARGE, "optimizer.name=adamw"][..], &[TOO_LARGE, "optimizer.name=galore", "optimizer.update_interval=3"]]
     {
         let mut whole = trainer(Form::Software, sets);
-        let first = steps(&mut whole, 6);
+        let first = train_steps(&mut whole, 6);
         let middle = block_on(whole.snapshot()).unwrap();
-        let rest = steps(&mut whole, 6);
+        let rest = train_steps(&mut whole, 6);
         let end = block_on(whole.snapshot()).unwrap();
         let mut resumed = trainer(Form::Software, sets);
         resumed.restore(&middle).unwrap();
-        let again = steps(&mut resumed, 6);
+        let again = train_steps(&mut resumed, 6);
         let numbers =
             |reports: &[StepReport]| reports.iter().map(|r| (r.loss, r.loss_scale, r.skipped)).collect::<Vec<_>>();
         assert_eq!(numbers(&rest), numbers(&again), "{sets:?}");
@@ -136,7 +114,7 @@ fn a_run_goes_on_to_the_same_bits() {
 fn fused_updates_give_the_bits_of_separate_ones_where_nothing_overflows() {
     let run = |fused: &str| {
         let mut trainer = trainer(Form::Gpu, &["optimizer.name=sinkgd", "train.micro_batch_size=4", fused]);
-        let reports = steps(&mut trainer, 4);
+        let reports = train_steps(&mut trainer, 4);
         assert!(reports.iter().all(|report| !report.skipped), "nothing overflows");
         block_on(trainer.snapshot()).unwrap()
     };
@@ -147,7 +125,7 @@ fn fused_updates_give_the_bits_of_separate_ones_where_nothing_overflows() {
 #[test]
 fn a_fused_step_that_overflows_is_told_and_the_run_goes_on() {
     let sets = [TOO_LARGE, "train.micro_batch_size=4", "train.fused_update=true"];
-    let reports = steps(&mut trainer(Form::Software, &sets), 12);
+    let reports = train_steps(&mut trainer(Form::Software, &sets), 12);
     assert!(reports[0].skipped && !reports[11].skipped, "{reports:?}");
     assert!(reports[11].loss < reports[0].loss);
 }

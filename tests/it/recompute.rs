@@ -1,50 +1,29 @@
 //! What the backward pass computes again: the same bits whatever it is, and less memory the more it is.
 
-use std::sync::Arc;
-
-use multinorm::config::{Recompute, RunConfig, RunDefaults};
-use multinorm::data::dataset::Dataset;
-use multinorm::data::tokens::Tokens;
+use multinorm::config::{Recompute, RunConfig};
 use multinorm::gpu::{Class, Profile};
 use multinorm::train::{Recorded, Snapshot, Trainer, record_training, record_training_recomputing};
 use pollster::block_on;
 
-use crate::support::{FORMS, Form, everything, shared_gpu, web_profile};
+use crate::support::{
+    FORMS, Form, everything, shared_gpu, small_run, small_tokens, small_trainer, train_steps, web_profile,
+};
 
 const STEPS: u64 = 3;
 
-/// A small model of four heads that share two keys, for tokens below 300.
+/// A small model of four heads that share two keys.
 fn config(sets: &[&str]) -> RunConfig {
-    let small = [
-        "model.preset=tiny",
-        "model.vocab_size=300",
-        "model.hidden_size=32",
-        "model.intermediate_size=44",
-        "model.num_hidden_layers=3",
-        "train.steps=3",
-        "train.batch_size=6",
-        "train.sequence_length=9",
-        "eval.max_tokens=99",
-    ];
-    let sets: Vec<String> = small.iter().chain(sets).map(|&set| set.to_owned()).collect();
-    RunConfig::load(None, &sets, RunDefaults::Software).unwrap()
+    small_run(&[&["train.steps=3", "train.batch_size=6", "eval.max_tokens=99"], sets].concat()).unwrap()
 }
 
 fn trainer(form: Form, sets: &[&str], recompute: &str) -> Trainer {
     let recompute = format!("train.recompute={recompute}");
-    let config = config(&[sets, &[&recompute]].concat());
-    let tokens = Tokens::Owned((0..400u32).map(|i| i * i % 300).collect());
-    block_on(Trainer::new(shared_gpu(form), config, Arc::new(Dataset::unsplit("tokens", tokens, 300)))).unwrap()
+    small_trainer(shared_gpu(form), config(&[sets, &[&recompute]].concat()), small_tokens())
 }
 
 /// Losses and gradient norms of so many steps.
 fn steps(trainer: &mut Trainer, n: u64) -> Vec<(f64, f64)> {
-    let mut reports = Vec::new();
-    for _ in 0..n {
-        reports.extend(block_on(trainer.step()).unwrap());
-    }
-    reports.extend(block_on(trainer.drain()).unwrap());
-    reports.iter().map(|report| (report.loss, report.grad_norm)).collect()
+    train_steps(trainer, n).iter().map(|report| (report.loss, report.grad_norm)).collect()
 }
 
 fn assert_same(what: &str, a: &Snapshot, b: &Snapshot) {

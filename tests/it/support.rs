@@ -7,8 +7,11 @@ use std::sync::{Arc, LazyLock};
 
 use half::f16;
 use multinorm::config::{Fira, OptimizerConfig, Rule, RunConfig, RunDefaults};
+use multinorm::data::dataset::Dataset;
+use multinorm::data::tokens::Tokens;
 use multinorm::gpu::{AdapterChoice, Class, DType, Element, Gpu, GpuOptions, Profile, Recorder, Tensor, Workspace};
 use multinorm::kernels::Output;
+use multinorm::train::{StepReport, Trainer};
 use pollster::block_on;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -290,6 +293,54 @@ pub fn rounding_to_half(x: f64) -> f64 {
 /// How much of the full colour a heat map's pixel has, below 0 for the colour of negative numbers.
 pub fn pixel_share(pixel: u32) -> f64 {
     f64::from(pixel >> 24) / 255.0 * if pixel & 0xff > (pixel >> 16) & 0xff { -1.0 } else { 1.0 }
+}
+
+/// The settings of a small model for tokens below [`SMALL_VOCABULARY`], with these over them.
+pub fn small_run(sets: &[&str]) -> multinorm::Result<RunConfig> {
+    let small = [
+        "model.preset=tiny",
+        "model.vocab_size=300",
+        "model.hidden_size=32",
+        "model.intermediate_size=44",
+        "model.num_hidden_layers=3",
+        "train.sequence_length=9",
+        "eval.max_tokens=9",
+    ];
+    let sets: Vec<String> = small.iter().chain(sets).map(|&set| set.to_owned()).collect();
+    RunConfig::load(None, &sets, RunDefaults::Software)
+}
+
+/// Of [`small_run`]'s model.
+pub const SMALL_VOCABULARY: u32 = 300;
+
+/// A trainer on so many tokens of its own.
+pub fn small_trainer(gpu: Arc<Gpu>, config: RunConfig, tokens: Vec<u32>) -> Trainer {
+    let dataset = Dataset::unsplit("tokens", Tokens::Owned(tokens), SMALL_VOCABULARY as usize);
+    block_on(Trainer::new(gpu, config, Arc::new(dataset))).unwrap()
+}
+
+/// Squares below [`SMALL_VOCABULARY`].
+pub fn small_tokens() -> Vec<u32> {
+    (0..400).map(|i| i * i % SMALL_VOCABULARY).collect()
+}
+
+/// What so many steps report.
+pub fn train_steps(trainer: &mut Trainer, n: u64) -> Vec<StepReport> {
+    let first = trainer.step_number();
+    let mut reports = Vec::new();
+    for _ in 0..n {
+        reports.extend(block_on(trainer.step()).unwrap());
+    }
+    reports.extend(block_on(trainer.drain()).unwrap());
+    let numbers: Vec<u64> = reports.iter().map(|report| report.step).collect();
+    assert_eq!(numbers, (first + 1..=first + n).collect::<Vec<_>>());
+    reports
+}
+
+/// Of an optimizer that does something at intervals settings with which it does so every other step.
+pub fn every_other_step(optimizer: &str) -> &'static [&'static str] {
+    let at_intervals = ["apollo", "apollo-mini", "fira", "galore"].contains(&optimizer);
+    if at_intervals { &["optimizer.update_interval=2"] } else { &[] }
 }
 
 /// What an `[optimizer]` section makes, and those that follow it, beside the defaults of a software adapter.
