@@ -19,26 +19,6 @@ kernels! {
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(25_600);
     MATMUL_TN_UNITS = "matmul_tn_units": "matmul_units",
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(25_600);
-    HALF_UNITS_32_NT = "matmul_nt_half_units_32": "matmul_half_units" + "units_32" + "vec4" + "half",
-        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>", Stored = "vec4<f16>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(21_504);
-    HALF_UNITS_32_NT_PARTS = "matmul_nt_half_units_32_parts": "matmul_half_units" + "units_32" + "vec4" + "single",
-        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(21_504);
-    HALF_UNITS_32_NN = "matmul_nn_half_units_32": "matmul_half_units" + "units_32" + "vec4" + "half",
-        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>", Stored = "vec4<f16>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(21_504);
-    HALF_UNITS_32_NN_PARTS = "matmul_nn_half_units_32_parts": "matmul_half_units" + "units_32" + "vec4" + "single",
-        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(21_504);
-    HALF_UNITS_32_TN = "matmul_tn_half_units_32": "matmul_half_units" + "units_32" + "vec4" + "single",
-        with (TypeA = "vec4<f16>", TypeB = "vec4<f16>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(21_504);
-    HALF_UNITS_16_NT = "matmul_nt_half_units_16": "matmul_half_units" + "units_16" + "vec4" + "half",
-        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>", Stored = "vec4<f16>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32);
-    HALF_UNITS_16_NT_PARTS = "matmul_nt_half_units_16_parts": "matmul_half_units" + "units_16" + "vec4" + "single",
-        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32);
-    HALF_UNITS_16_NN = "matmul_nn_half_units_16": "matmul_half_units" + "units_16" + "vec4" + "half",
-        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>", Stored = "vec4<f16>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32);
-    HALF_UNITS_16_NN_PARTS = "matmul_nn_half_units_16_parts": "matmul_half_units" + "units_16" + "vec4" + "single",
-        with (TypeA = "vec4<f16>", TypeB = "vec4<f32>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32);
-    HALF_UNITS_16_TN = "matmul_tn_half_units_16": "matmul_half_units" + "units_16" + "vec4" + "single",
-        with (TypeA = "vec4<f16>", TypeB = "vec4<f16>"), needs Need::F16, Need::MatrixUnits, Need::Subgroups(32);
     LARGEST = "largest" + "reduce";
     SUM_PARTS = "sum_parts" + "vec4" + "single";
     SUM_PARTS_HALF = "sum_parts_half": "sum_parts" + "vec4" + "half", with (Stored = "vec4<f16>"), needs Need::F16;
@@ -68,7 +48,7 @@ macro_rules! tiles {
                 )?
             ];
         )+
-        pub(super) static KERNELS_OF_TILES: &[&[Kernel]] = &[$(&$id),+];
+        static KERNELS_OF_TILES: &[&[Kernel]] = &[$(&$id),+];
     };
     (@ parts) => {
         2
@@ -107,6 +87,35 @@ tiles! {
         reads "f32" "f16", writes "f16", and parts;
 }
 
+/// The kernels of a tile on matrix units in half precision, each list a static: of the three layouts, then of parts for `nt`
+/// and `nn`. `LIST = "tile": "file" ["library"], bytes of workgroup memory`.
+macro_rules! half_units {
+    ($($id:ident = $tile:literal: $file:literal $libs:tt, $bytes:literal;)+) => {
+        $(
+            static $id: [Kernel; 5] = [
+                half_units!(@ concat!("matmul_nt_", $tile), $file $libs "half", $bytes, "vec4<f32>", Stored = "vec4<f16>"),
+                half_units!(@ concat!("matmul_nn_", $tile), $file $libs "half", $bytes, "vec4<f32>", Stored = "vec4<f16>"),
+                half_units!(@ concat!("matmul_tn_", $tile), $file $libs "single", $bytes, "vec4<f16>"),
+                half_units!(@ concat!("matmul_nt_", $tile, "_parts"), $file $libs "single", $bytes, "vec4<f32>"),
+                half_units!(@ concat!("matmul_nn_", $tile, "_parts"), $file $libs "single", $bytes, "vec4<f32>"),
+            ];
+        )+
+        static KERNELS_OF_HALF_UNITS: &[&[Kernel]] = &[$(&$id),+];
+    };
+    (@ $name:expr, $file:literal [$($lib:literal),*] $out:literal, $bytes:literal, $b:literal $(, Stored = $ty:literal)?) => {
+        kernel!(
+            $name, $file, [$($lib,)* "vec4", $out], [TypeA = "vec4<f16>", TypeB = $b $(, Stored = $ty)?],
+            [Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes($bytes)]
+        )
+    };
+}
+
+half_units! {
+    OF_HALF_UNITS_32 = "half_units_32": "matmul_half_units" ["units_32"], 21_504;
+    OF_HALF_UNITS_16 = "half_units_16": "matmul_half_units" ["units_16"], 12_800;
+    OF_HALF_UNITS_TILE_32 = "half_units_tile_32": "matmul_half_units_tile_32" [], 28_672;
+}
+
 /// The kernels of a tile, for the layouts in the order of [`Layout::ALL`].
 #[derive(Clone, Copy)]
 struct Kernels {
@@ -125,6 +134,12 @@ impl Kernels {
         let half = [&list[3], &list[4], &list[5]];
         let half_parts = if list.len() > 6 { Some([&list[6], &list[7], &list[5]]) } else { None };
         Self { single: Some([&list[0], &list[1], &list[2]]), half: Some(half), half_parts }
+    }
+
+    /// Those of one of the lists on matrix units: no product in single precision.
+    const fn of_half_units(list: &'static [Kernel; 5]) -> Self {
+        let [nt, nn, tn, nt_parts, nn_parts] = list;
+        Self { single: None, half: Some([nt, nn, tn]), half_parts: Some([nt_parts, nn_parts, tn]) }
     }
 
     /// Of f32 alone.
@@ -228,9 +243,14 @@ pub struct Variant {
     pub parts: usize,
 }
 
+/// The kernels that stand in lists by tile.
+pub(super) fn kernels_of_tiles() -> impl Iterator<Item = &'static Kernel> {
+    KERNELS_OF_TILES.iter().chain(KERNELS_OF_HALF_UNITS).copied().flatten()
+}
+
 /// A number of all the kernels' texts (FNV-1a): what was measured of others tells nothing.
 pub fn fingerprint() -> u64 {
-    let all = KERNELS.iter().copied().chain(KERNELS_OF_TILES.iter().copied().flatten());
+    let all = KERNELS.iter().copied().chain(kernels_of_tiles());
     let bytes = all.flat_map(|kernel| kernel.source().into_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
@@ -276,6 +296,8 @@ pub static TILES: &[&Tile] = &[
     &HALF_UNITS,
     #[cfg(not(target_arch = "wasm32"))]
     &HALF_UNITS_16,
+    #[cfg(not(target_arch = "wasm32"))]
+    &HALF_UNITS_TILE_32,
 ];
 
 /// One row times a matrix: a workgroup an element.
@@ -372,24 +394,24 @@ pub static UNITS: Tile = Tile {
 /// 128×128 a workgroup, on f16 matrix units: operands that are in half precision, or become so on their way.
 pub static HALF_UNITS: Tile = Tile {
     name: "half_units",
-    aligned: Kernels {
-        single: None,
-        half: Some([&HALF_UNITS_32_NT, &HALF_UNITS_32_NN, &HALF_UNITS_32_TN]),
-        half_parts: Some([&HALF_UNITS_32_NT_PARTS, &HALF_UNITS_32_NN_PARTS, &HALF_UNITS_32_TN]),
-    },
+    aligned: Kernels::of_half_units(&OF_HALF_UNITS_32),
     unaligned: None,
     may_be_faster: |_| true,
     ..TILE_128
 };
 
 /// The same in 16 KiB of workgroup memory.
-pub static HALF_UNITS_16: Tile = Tile {
-    name: "half_units_16",
-    aligned: Kernels {
-        single: None,
-        half: Some([&HALF_UNITS_16_NT, &HALF_UNITS_16_NN, &HALF_UNITS_16_TN]),
-        half_parts: Some([&HALF_UNITS_16_NT_PARTS, &HALF_UNITS_16_NN_PARTS, &HALF_UNITS_16_TN]),
-    },
+pub static HALF_UNITS_16: Tile =
+    Tile { name: "half_units_16", aligned: Kernels::of_half_units(&OF_HALF_UNITS_16), ..HALF_UNITS };
+
+/// 32×32 a workgroup, on f16 matrix units, whose subgroups share the depths: for products of few tiles.
+pub static HALF_UNITS_TILE_32: Tile = Tile {
+    name: "half_units_tile_32",
+    extent: [32, 32],
+    lanes: 256,
+    aligned: Kernels::of_half_units(&OF_HALF_UNITS_TILE_32),
+    may_be_faster: |product| product.flops() < LEAST_UNITS_FLOPS,
+    rounds: |_, _, k| k.div_ceil(128),
     ..HALF_UNITS
 };
 
@@ -399,6 +421,8 @@ const BUSY: usize = 256;
 const MANY: usize = 4 * BUSY;
 /// Depths that a part has at least: fewer cost more in the sum of the parts than they gain.
 const LEAST_PART: usize = 64;
+/// The same of a small product on matrix units, which takes some microseconds, as a sum of parts does.
+const LEAST_PART_OF_UNITS: usize = 1024;
 /// Depths that matrix units sum at most: their sums lose digits as they grow, to 2e-5 of a product's size at 2048 depths and
 /// 6e-5 at 4096.
 const MOST_UNITS_PART: usize = 2048;
@@ -481,6 +505,10 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
         if let Some(tile) = [&HALF_UNITS, &HALF_UNITS_16].into_iter().find(|tile| tile.serves(profile, product)) {
             return split(tile);
         }
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    if m.min(n) >= 16 && HALF_UNITS_TILE_32.serves(profile, product) {
+        return Variant { tile: &HALF_UNITS_TILE_32, parts: (k / LEAST_PART_OF_UNITS).clamp(1, most_parts) };
     }
     let large = split(&TILE_128);
     if large.parts * tiles(128) * 5 >= BUSY * 4 && k / large.parts >= 4 * LEAST_PART { large } else { split(&TILE_64) }

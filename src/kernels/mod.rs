@@ -38,8 +38,7 @@ use crate::gpu::{DType, Kernel, Profile, Recorder, Tensor, grid};
 
 /// Every kernel, in the order of the files.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
-    let of_tiles = matmul::KERNELS_OF_TILES.iter().copied().flatten();
-    FILES.iter().copied().flatten().copied().chain(of_tiles)
+    FILES.iter().copied().flatten().copied().chain(matmul::kernels_of_tiles())
 }
 
 static FILES: &[&[&Kernel]] = &[

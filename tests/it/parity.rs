@@ -234,7 +234,7 @@ fn gradients_and_ten_losses_by_every_tile() {
     let dir = tempfile::tempdir().unwrap();
     json_of(start_oracle(&config, &dir, sizes), "");
     let oracle = Oracle::read("sixteens", config, sizes, &dir);
-    let on_units = [&matmul::UNITS, &matmul::HALF_UNITS, &matmul::HALF_UNITS_16];
+    let on_units = [&matmul::UNITS, &matmul::HALF_UNITS, &matmul::HALF_UNITS_16, &matmul::HALF_UNITS_TILE_32];
     for tile in TILES.iter().filter(|tile| tile.splits) {
         for half in [false, true] {
             let sets = [SGD, if half { &["train.precision=f16"] } else { &[] }].concat();

@@ -134,3 +134,12 @@ fn half_precision_in_parts_and_at_odd_sizes() {
     }
     check_half(&matmul::HALF_UNITS_16, Layout::Nt, [148, 12, 200], 2, Output::Accumulate);
 }
+
+#[test]
+fn half_precision_by_subgroups_that_share_the_depths() {
+    for layout in Layout::ALL {
+        check_half(&matmul::HALF_UNITS_TILE_32, layout, [36, 44, 300], 1, Output::Accumulate);
+        check_half(&matmul::HALF_UNITS_TILE_32, layout, [68, 20, 292], 2, Output::Write);
+        check_half(&matmul::HALF_UNITS_TILE_32, layout, [4, 4, 4], 1, Output::Write);
+    }
+}
