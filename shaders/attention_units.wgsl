@@ -34,10 +34,7 @@ fn attention_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     let query = block + row;
     stage_own(QUERIES, base, block, params.heads, head, lane);
     workgroupBarrier();
-    var queries: array<coop_mat16x16<f16, A>, 8>;
-    for (var d = 0u; d < DEPTHS; d++) {
-        queries[d] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[own_row * PITCH + 4u * d], PITCH);
-    }
+    keep_own(own_row);
     fetch(KEYS, 0u, base, 0u, end, params.kv_heads, kv_head, lane);
     workgroupBarrier();
     var top = UNSEEN;
@@ -45,16 +42,7 @@ fn attention_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         stage(0u, lane);
         workgroupBarrier();
         fetch(KEYS, 0u, base, first + TILE, end, params.kv_heads, kv_head, lane);
-        for (var j = 0u; j < TILE; j += 16u) {
-            var sum = coop_mat16x16<f32, C>();
-            for (var d = 0u; d < DEPTHS; d++) {
-                let keys = coopLoad<coop_mat16x16<f16, B>>(&tiles[j * PITCH + 4u * d], PITCH);
-                sum = coopMultiplyAdd(queries[d], keys, sum);
-            }
-            let found = sum;
-            let at = own_row * STRIP + j / 4u;
-            coopStoreT(found, &scores[at], STRIP);
-        }
+        for (var j = 0u; j < TILE; j += 16u) { score(own_row, j); }
         workgroupBarrier();
         for (var i = lane % 2u; i < TILE / 4u; i += 2u) {
             let seen = four_from(first + 4u * i) <= vec4(query);
@@ -64,22 +52,11 @@ fn attention_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     top = max(top, other_half(top, lane));
     fetch(KEYS, 0u, base, 0u, end, params.kv_heads, kv_head, lane);
     var weight_sum = 0.0;
-    var sums: array<coop_mat16x16<f32, C>, 8>;
-    for (var d = 0u; d < DEPTHS; d++) { sums[d] = coop_mat16x16<f32, C>(); }
     for (var first = 0u; first < end; first += TILE) {
         stage(0u, lane);
         workgroupBarrier();
         fetch(VALUES, 1u, base, first, end, params.kv_heads, kv_head, lane);
-        for (var j = 0u; j < TILE; j += 16u) {
-            var sum = coop_mat16x16<f32, C>();
-            for (var d = 0u; d < DEPTHS; d++) {
-                let keys = coopLoad<coop_mat16x16<f16, B>>(&tiles[j * PITCH + 4u * d], PITCH);
-                sum = coopMultiplyAdd(queries[d], keys, sum);
-            }
-            let found = sum;
-            let at = own_row * STRIP + j / 4u;
-            coopStoreT(found, &scores[at], STRIP);
-        }
+        for (var j = 0u; j < TILE; j += 16u) { score(own_row, j); }
         stage(1u, lane);
         workgroupBarrier();
         // The first key is seen by every query, so that top is a score.
@@ -91,30 +68,13 @@ fn attention_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         }
         fetch(KEYS, 0u, base, first + TILE, end, params.kv_heads, kv_head, lane);
         workgroupBarrier();
-        for (var j = 0u; j < TILE; j += 16u) {
-            let share = coopLoadT<coop_mat16x16<f16, A>>(&shares[own_row * STRIP + j / 4u], STRIP);
-            for (var d = 0u; d < DEPTHS; d++) {
-                let values = coopLoadT<coop_mat16x16<f16, B>>(&tiles[(TILE + j) * PITCH + 4u * d], PITCH);
-                sums[d] = coopMultiplyAdd(share, values, sums[d]);
-            }
-        }
+        for (var j = 0u; j < TILE; j += 16u) { add_rows(own_row, 1u, j); }
     }
     weight_sum += other_half(weight_sum, lane);
     if (query < params.seq && lane % 2u == 0u) {
         lse[(base + query) * params.heads + head] = scale * top + log(weight_sum);
     }
-    for (var d = 0u; d < DEPTHS; d += TILE / 16u) {
-        for (var j = 0u; j < TILE / 16u; j++) {
-            if (d + j < DEPTHS) {
-                let found = sums[d + j];
-                let at = own_row * STRIP + 4u * j;
-                coopStoreT(found, &scores[at], STRIP);
-            }
-        }
-        workgroupBarrier();
-        leave(0u, 4u * d, base, block, params.heads, head, lane);
-        workgroupBarrier();
-    }
+    leave_sums(0u, Place(base, block, params.heads, head), own_row, lane);
 }
 
 fn element(source: u32, at: u32) -> vec4<f16> {

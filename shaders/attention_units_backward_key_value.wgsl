@@ -21,10 +21,10 @@ const VALUES: u32 = 1u;
 const QUERIES: u32 = 2u;
 const DOUTS: u32 = 3u;
 
-var<workgroup> dscores: array<vec4<f32>, STRIP_LEN>;  // [ROWS, STRIP] v dout
 var<workgroup> dshares: array<vec4<f16>, STRIP_LEN>;  // [ROWS, STRIP] ds; shares are p
 var<workgroup> rows: array<vec2<f32>, TILE>;          // [TILE] log-sum-exp and delta of each query
 var<private> next_row: vec2<f32>;
+var<private> dkeys: array<coop_mat16x16<f32, C>, 8>;  // [DEPTHS]; sums are of dv
 
 // Workgroups: [blocks of ROWS keys, key heads, batch].
 @compute @workgroup_size(LANES)
@@ -44,23 +44,11 @@ fn attention_units_backward_key_value(
     fetch_queries(base, group.y * per_group, block, lane);
     stage_own(KEYS, base, block, params.kv_heads, group.y, lane);
     workgroupBarrier();
-    var keys: array<coop_mat16x16<f16, A>, 8>;
-    for (var d = 0u; d < DEPTHS; d++) {
-        keys[d] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[own_row * PITCH + 4u * d], PITCH);
-    }
+    keep_own(own_row);
     workgroupBarrier();
     stage_own(VALUES, base, block, params.kv_heads, group.y, lane);
     workgroupBarrier();
-    var values: array<coop_mat16x16<f16, A>, 8>;
-    for (var d = 0u; d < DEPTHS; d++) {
-        values[d] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[own_row * PITCH + 4u * d], PITCH);
-    }
-    var dkeys: array<coop_mat16x16<f32, C>, 8>;
-    var dvalues: array<coop_mat16x16<f32, C>, 8>;
-    for (var d = 0u; d < DEPTHS; d++) {
-        dkeys[d] = coop_mat16x16<f32, C>();
-        dvalues[d] = coop_mat16x16<f32, C>();
-    }
+    keep_beside(own_row);
     for (var turn = 0u; turn < end; turn++) {
         let first = block + turn % of_head * TILE;
         workgroupBarrier();
@@ -73,19 +61,8 @@ fn attention_units_backward_key_value(
             fetch_queries(base, group.y * per_group + (turn + 1u) / of_head, after, lane);
         }
         for (var j = 0u; j < TILE; j += 16u) {
-            var sum = coop_mat16x16<f32, C>();
-            var dsum = coop_mat16x16<f32, C>();
-            for (var d = 0u; d < DEPTHS; d++) {
-                let queries = coopLoad<coop_mat16x16<f16, B>>(&tiles[j * PITCH + 4u * d], PITCH);
-                sum = coopMultiplyAdd(keys[d], queries, sum);
-                let douts = coopLoad<coop_mat16x16<f16, B>>(&tiles[(TILE + j) * PITCH + 4u * d], PITCH);
-                dsum = coopMultiplyAdd(values[d], douts, dsum);
-            }
-            let found = sum;
-            let dfound = dsum;
-            let at = own_row * STRIP + j / 4u;
-            coopStoreT(found, &scores[at], STRIP);
-            coopStoreT(dfound, &dscores[at], STRIP);
+            score(own_row, j);
+            score_beside(own_row, j);
         }
         workgroupBarrier();
         for (var i = lane % 2u; i < TILE / 4u; i += 2u) {
@@ -100,38 +77,34 @@ fn attention_units_backward_key_value(
         }
         workgroupBarrier();
         for (var j = 0u; j < TILE; j += 16u) {
-            let share = coopLoadT<coop_mat16x16<f16, A>>(&shares[own_row * STRIP + j / 4u], STRIP);
-            let dshare = coopLoadT<coop_mat16x16<f16, A>>(&dshares[own_row * STRIP + j / 4u], STRIP);
-            for (var d = 0u; d < DEPTHS; d++) {
-                let douts = coopLoadT<coop_mat16x16<f16, B>>(&tiles[(TILE + j) * PITCH + 4u * d], PITCH);
-                dvalues[d] = coopMultiplyAdd(share, douts, dvalues[d]);
-                let queries = coopLoadT<coop_mat16x16<f16, B>>(&tiles[j * PITCH + 4u * d], PITCH);
-                dkeys[d] = coopMultiplyAdd(dshare, queries, dkeys[d]);
-            }
+            add_rows(own_row, 1u, j);
+            add_queries(own_row, j);
         }
     }
-    for (var d = 0u; d < DEPTHS; d += TILE / 16u) {
-        for (var j = 0u; j < TILE / 16u; j++) {
-            if (d + j < DEPTHS) {
-                let found = dkeys[d + j];
-                let at = own_row * STRIP + 4u * j;
-                coopStoreT(found, &scores[at], STRIP);
-            }
-        }
-        workgroupBarrier();
-        leave(KEYS, 4u * d, base, block, params.kv_heads, group.y, lane);
-        workgroupBarrier();
-        for (var j = 0u; j < TILE / 16u; j++) {
-            if (d + j < DEPTHS) {
-                let found = dvalues[d + j];
-                let at = own_row * STRIP + 4u * j;
-                coopStoreT(found, &scores[at], STRIP);
-            }
-        }
-        workgroupBarrier();
-        leave(VALUES, 4u * d, base, block, params.kv_heads, group.y, lane);
-        workgroupBarrier();
-    }
+    let place = Place(base, block, params.kv_heads, group.y);
+    leave_sums(VALUES, place, own_row, lane);
+    leave(dkeys[0], 0u, KEYS, place, own_row, lane);
+    if (DEPTHS > 1u) { leave(dkeys[1], 1u, KEYS, place, own_row, lane); }
+    if (DEPTHS > 2u) { leave(dkeys[2], 2u, KEYS, place, own_row, lane); }
+    if (DEPTHS > 3u) { leave(dkeys[3], 3u, KEYS, place, own_row, lane); }
+    if (DEPTHS > 4u) { leave(dkeys[4], 4u, KEYS, place, own_row, lane); }
+    if (DEPTHS > 5u) { leave(dkeys[5], 5u, KEYS, place, own_row, lane); }
+    if (DEPTHS > 6u) { leave(dkeys[6], 6u, KEYS, place, own_row, lane); }
+    if (DEPTHS > 7u) { leave(dkeys[7], 7u, KEYS, place, own_row, lane); }
+}
+
+// dkeys += ds of 16 queries of the first tile, from its row j on, times those queries.
+fn add_queries(own_row: u32, j: u32) {
+    let share = coopLoadT<coop_mat16x16<f16, A>>(&dshares[own_row * STRIP + j / 4u], STRIP);
+    let at = j * PITCH;
+    dkeys[0] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at], PITCH), dkeys[0]);
+    if (DEPTHS > 1u) { dkeys[1] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 4u], PITCH), dkeys[1]); }
+    if (DEPTHS > 2u) { dkeys[2] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 8u], PITCH), dkeys[2]); }
+    if (DEPTHS > 3u) { dkeys[3] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 12u], PITCH), dkeys[3]); }
+    if (DEPTHS > 4u) { dkeys[4] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 16u], PITCH), dkeys[4]); }
+    if (DEPTHS > 5u) { dkeys[5] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 20u], PITCH), dkeys[5]); }
+    if (DEPTHS > 6u) { dkeys[6] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 24u], PITCH), dkeys[6]); }
+    if (DEPTHS > 7u) { dkeys[7] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 28u], PITCH), dkeys[7]); }
 }
 
 // A tile of queries with their gradients of the output, and what is kept of its rows.

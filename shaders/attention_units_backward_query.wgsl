@@ -21,8 +21,6 @@ const DOUTS: u32 = 1u;
 const KEYS: u32 = 2u;
 const VALUES: u32 = 3u;
 
-var<workgroup> dscores: array<vec4<f32>, STRIP_LEN>;  // [ROWS, STRIP] dout v
-
 // Workgroups: [blocks of ROWS queries, heads, batch].
 @compute @workgroup_size(LANES)
 fn attention_units_backward_query(
@@ -43,17 +41,11 @@ fn attention_units_backward_query(
     fetch(VALUES, 1u, base, 0u, end, params.kv_heads, kv_head, lane);
     stage_own(QUERIES, base, block, params.heads, head, lane);
     workgroupBarrier();
-    var queries: array<coop_mat16x16<f16, A>, 8>;
-    for (var d = 0u; d < DEPTHS; d++) {
-        queries[d] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[own_row * PITCH + 4u * d], PITCH);
-    }
+    keep_own(own_row);
     workgroupBarrier();
     stage_own(DOUTS, base, block, params.heads, head, lane);
     workgroupBarrier();
-    var douts: array<coop_mat16x16<f16, A>, 8>;
-    for (var d = 0u; d < DEPTHS; d++) {
-        douts[d] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[own_row * PITCH + 4u * d], PITCH);
-    }
+    keep_beside(own_row);
     var of_row = 0.0;
     for (var i = lane % 2u; i < HEAD_VEC4; i += 2u) {
         of_row += dot(Real(dout[memory_row * HEAD_VEC4 + i]), Real(out[memory_row * HEAD_VEC4 + i]));
@@ -61,8 +53,6 @@ fn attention_units_backward_query(
     of_row += other_half(of_row, lane);
     if (query < params.seq && lane % 2u == 0u) { delta[memory_row] = of_row; }
     let row_lse = lse[memory_row];
-    var sums: array<coop_mat16x16<f32, C>, 8>;
-    for (var d = 0u; d < DEPTHS; d++) { sums[d] = coop_mat16x16<f32, C>(); }
     for (var first = 0u; first < end; first += TILE) {
         workgroupBarrier();
         stage(0u, lane);
@@ -71,19 +61,8 @@ fn attention_units_backward_query(
         fetch(KEYS, 0u, base, first + TILE, end, params.kv_heads, kv_head, lane);
         fetch(VALUES, 1u, base, first + TILE, end, params.kv_heads, kv_head, lane);
         for (var j = 0u; j < TILE; j += 16u) {
-            var sum = coop_mat16x16<f32, C>();
-            var dsum = coop_mat16x16<f32, C>();
-            for (var d = 0u; d < DEPTHS; d++) {
-                let keys = coopLoad<coop_mat16x16<f16, B>>(&tiles[j * PITCH + 4u * d], PITCH);
-                sum = coopMultiplyAdd(queries[d], keys, sum);
-                let values = coopLoad<coop_mat16x16<f16, B>>(&tiles[(TILE + j) * PITCH + 4u * d], PITCH);
-                dsum = coopMultiplyAdd(douts[d], values, dsum);
-            }
-            let found = sum;
-            let dfound = dsum;
-            let at = own_row * STRIP + j / 4u;
-            coopStoreT(found, &scores[at], STRIP);
-            coopStoreT(dfound, &dscores[at], STRIP);
+            score(own_row, j);
+            score_beside(own_row, j);
         }
         workgroupBarrier();
         for (var i = lane % 2u; i < TILE / 4u; i += 2u) {
@@ -93,26 +72,9 @@ fn attention_units_backward_query(
             shares[at] = stored(weights * (dscores[at] - of_row));
         }
         workgroupBarrier();
-        for (var j = 0u; j < TILE; j += 16u) {
-            let share = coopLoadT<coop_mat16x16<f16, A>>(&shares[own_row * STRIP + j / 4u], STRIP);
-            for (var d = 0u; d < DEPTHS; d++) {
-                let keys = coopLoadT<coop_mat16x16<f16, B>>(&tiles[j * PITCH + 4u * d], PITCH);
-                sums[d] = coopMultiplyAdd(share, keys, sums[d]);
-            }
-        }
+        for (var j = 0u; j < TILE; j += 16u) { add_rows(own_row, 0u, j); }
     }
-    for (var d = 0u; d < DEPTHS; d += TILE / 16u) {
-        for (var j = 0u; j < TILE / 16u; j++) {
-            if (d + j < DEPTHS) {
-                let found = sums[d + j];
-                let at = own_row * STRIP + 4u * j;
-                coopStoreT(found, &scores[at], STRIP);
-            }
-        }
-        workgroupBarrier();
-        leave(0u, 4u * d, base, block, params.heads, head, lane);
-        workgroupBarrier();
-    }
+    leave_sums(0u, Place(base, block, params.heads, head), own_row, lane);
 }
 
 fn element(source: u32, at: u32) -> vec4<f16> {

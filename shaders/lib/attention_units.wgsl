@@ -1,5 +1,6 @@
 // What attention on matrix units is made of. A workgroup has ROWS rows of a head of its own, 16 a subgroup, whose operands stay
 // in registers; of the other side TILE rows at a time pass through workgroup memory.
+// Arrays in registers are written out, one element after the other: indexed in a loop they may leave the registers.
 // Scores lie there as f32, for a matrix can neither be read by lane nor scaled by row: two lanes have a row, of which one takes
 // the even vec4s and the other the odd.
 // Pitches are odd multiples of 16 bytes, or 32 bytes from a multiple of 128: eight rows begin in different banks.
@@ -21,51 +22,151 @@ var<workgroup> scores: array<vec4<f32>, STRIP_LEN>;  // [ROWS, STRIP]
 var<workgroup> shares: array<vec4<f16>, STRIP_LEN>;  // [ROWS, STRIP] what becomes of scores, as an operand
 var<workgroup> halves: array<f32, LANES>;            // what a lane found of its half of a row
 var<private> next: array<vec4<f16>, 32>;             // [2, LOADS] this lane's share of the tiles that come next
+var<private> own: array<coop_mat16x16<f16, A>, 8>;   // [DEPTHS] the subgroup's rows
+var<private> sums: array<coop_mat16x16<f32, C>, 8>;  // [DEPTHS] what becomes of them
 
 // Rows first, first + 1, ... below `end` of the sequence whose first row is `base`, and of so many heads this one. Zeros beyond.
 fn fetch(source: u32, slot: u32, base: u32, first: u32, end: u32, heads: u32, head: u32, lane: u32) {
-    for (var i = 0u; i < LOADS; i++) {
-        let place = lane + i * LANES;
-        let row = first + place / HEAD_VEC4;
-        next[16u * slot + i] = vec4<f16>();
-        if (row < end) {
-            next[16u * slot + i] = element(source, ((base + row) * heads + head) * HEAD_VEC4 + place % HEAD_VEC4);
-        }
-    }
+    let at = 16u * slot;
+    next[at] = of_row(source, base, first, end, heads, head, lane);
+    if (LOADS > 1u) { next[at + 1u] = of_row(source, base, first, end, heads, head, lane + 1u * LANES); }
+    if (LOADS > 2u) { next[at + 2u] = of_row(source, base, first, end, heads, head, lane + 2u * LANES); }
+    if (LOADS > 3u) { next[at + 3u] = of_row(source, base, first, end, heads, head, lane + 3u * LANES); }
+    if (LOADS > 4u) { next[at + 4u] = of_row(source, base, first, end, heads, head, lane + 4u * LANES); }
+    if (LOADS > 5u) { next[at + 5u] = of_row(source, base, first, end, heads, head, lane + 5u * LANES); }
+    if (LOADS > 6u) { next[at + 6u] = of_row(source, base, first, end, heads, head, lane + 6u * LANES); }
+    if (LOADS > 7u) { next[at + 7u] = of_row(source, base, first, end, heads, head, lane + 7u * LANES); }
+    if (LOADS > 8u) { next[at + 8u] = of_row(source, base, first, end, heads, head, lane + 8u * LANES); }
+    if (LOADS > 9u) { next[at + 9u] = of_row(source, base, first, end, heads, head, lane + 9u * LANES); }
+    if (LOADS > 10u) { next[at + 10u] = of_row(source, base, first, end, heads, head, lane + 10u * LANES); }
+    if (LOADS > 11u) { next[at + 11u] = of_row(source, base, first, end, heads, head, lane + 11u * LANES); }
+    if (LOADS > 12u) { next[at + 12u] = of_row(source, base, first, end, heads, head, lane + 12u * LANES); }
+    if (LOADS > 13u) { next[at + 13u] = of_row(source, base, first, end, heads, head, lane + 13u * LANES); }
+    if (LOADS > 14u) { next[at + 14u] = of_row(source, base, first, end, heads, head, lane + 14u * LANES); }
+    if (LOADS > 15u) { next[at + 15u] = of_row(source, base, first, end, heads, head, lane + 15u * LANES); }
+}
+
+fn of_row(source: u32, base: u32, first: u32, end: u32, heads: u32, head: u32, place: u32) -> vec4<f16> {
+    let row = first + place / HEAD_VEC4;
+    var found = vec4<f16>();
+    if (row < end) { found = element(source, ((base + row) * heads + head) * HEAD_VEC4 + place % HEAD_VEC4); }
+    return found;
 }
 
 // Barriers are the caller's, here as well as below.
 fn stage(slot: u32, lane: u32) {
-    for (var i = 0u; i < LOADS; i++) {
-        let place = lane + i * LANES;
-        tiles[(slot * TILE + place / HEAD_VEC4) * PITCH + place % HEAD_VEC4] = next[16u * slot + i];
-    }
+    let at = 16u * slot;
+    tiles[in_tile(slot, lane)] = next[at];
+    if (LOADS > 1u) { tiles[in_tile(slot, lane + 1u * LANES)] = next[at + 1u]; }
+    if (LOADS > 2u) { tiles[in_tile(slot, lane + 2u * LANES)] = next[at + 2u]; }
+    if (LOADS > 3u) { tiles[in_tile(slot, lane + 3u * LANES)] = next[at + 3u]; }
+    if (LOADS > 4u) { tiles[in_tile(slot, lane + 4u * LANES)] = next[at + 4u]; }
+    if (LOADS > 5u) { tiles[in_tile(slot, lane + 5u * LANES)] = next[at + 5u]; }
+    if (LOADS > 6u) { tiles[in_tile(slot, lane + 6u * LANES)] = next[at + 6u]; }
+    if (LOADS > 7u) { tiles[in_tile(slot, lane + 7u * LANES)] = next[at + 7u]; }
+    if (LOADS > 8u) { tiles[in_tile(slot, lane + 8u * LANES)] = next[at + 8u]; }
+    if (LOADS > 9u) { tiles[in_tile(slot, lane + 9u * LANES)] = next[at + 9u]; }
+    if (LOADS > 10u) { tiles[in_tile(slot, lane + 10u * LANES)] = next[at + 10u]; }
+    if (LOADS > 11u) { tiles[in_tile(slot, lane + 11u * LANES)] = next[at + 11u]; }
+    if (LOADS > 12u) { tiles[in_tile(slot, lane + 12u * LANES)] = next[at + 12u]; }
+    if (LOADS > 13u) { tiles[in_tile(slot, lane + 13u * LANES)] = next[at + 13u]; }
+    if (LOADS > 14u) { tiles[in_tile(slot, lane + 14u * LANES)] = next[at + 14u]; }
+    if (LOADS > 15u) { tiles[in_tile(slot, lane + 15u * LANES)] = next[at + 15u]; }
+}
+
+fn in_tile(slot: u32, place: u32) -> u32 {
+    return (slot * TILE + place / HEAD_VEC4) * PITCH + place % HEAD_VEC4;
 }
 
 // The workgroup's own rows, in the place of both tiles.
 fn stage_own(source: u32, base: u32, first: u32, heads: u32, head: u32, lane: u32) {
     for (var i = 0u; i < HEAD_VEC4 / 2u; i++) {
         let place = lane + i * LANES;
-        let row = first + place / HEAD_VEC4;
-        var own = vec4<f16>();
-        if (row < params.seq) {
-            own = element(source, ((base + row) * heads + head) * HEAD_VEC4 + place % HEAD_VEC4);
-        }
-        tiles[place / HEAD_VEC4 * PITCH + place % HEAD_VEC4] = own;
+        tiles[in_tile(0u, place)] = of_row(source, base, first, params.seq, heads, head, place);
     }
 }
 
-// Columns of sums, which were stored as scores are, to memory; the first is vec4 `column` of the head.
-fn leave(target_matrix: u32, column: u32, base: u32, first: u32, heads: u32, head: u32, lane: u32) {
+// The subgroup's 16 of them, from row `own_row` on, to registers.
+fn keep_own(own_row: u32) {
+    let at = own_row * PITCH;
+    own[0] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[at], PITCH);
+    if (DEPTHS > 1u) { own[1] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[at + 4u], PITCH); }
+    if (DEPTHS > 2u) { own[2] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[at + 8u], PITCH); }
+    if (DEPTHS > 3u) { own[3] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[at + 12u], PITCH); }
+    if (DEPTHS > 4u) { own[4] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[at + 16u], PITCH); }
+    if (DEPTHS > 5u) { own[5] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[at + 20u], PITCH); }
+    if (DEPTHS > 6u) { own[6] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[at + 24u], PITCH); }
+    if (DEPTHS > 7u) { own[7] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[at + 28u], PITCH); }
+}
+
+// Scores of the subgroup's rows and of 16 of the first tile, from its row j on.
+fn score(own_row: u32, j: u32) {
+    let at = j * PITCH;
+    var sum = coop_mat16x16<f32, C>();
+    sum = coopMultiplyAdd(own[0], coopLoad<coop_mat16x16<f16, B>>(&tiles[at], PITCH), sum);
+    if (DEPTHS > 1u) { sum = coopMultiplyAdd(own[1], coopLoad<coop_mat16x16<f16, B>>(&tiles[at + 4u], PITCH), sum); }
+    if (DEPTHS > 2u) { sum = coopMultiplyAdd(own[2], coopLoad<coop_mat16x16<f16, B>>(&tiles[at + 8u], PITCH), sum); }
+    if (DEPTHS > 3u) { sum = coopMultiplyAdd(own[3], coopLoad<coop_mat16x16<f16, B>>(&tiles[at + 12u], PITCH), sum); }
+    if (DEPTHS > 4u) { sum = coopMultiplyAdd(own[4], coopLoad<coop_mat16x16<f16, B>>(&tiles[at + 16u], PITCH), sum); }
+    if (DEPTHS > 5u) { sum = coopMultiplyAdd(own[5], coopLoad<coop_mat16x16<f16, B>>(&tiles[at + 20u], PITCH), sum); }
+    if (DEPTHS > 6u) { sum = coopMultiplyAdd(own[6], coopLoad<coop_mat16x16<f16, B>>(&tiles[at + 24u], PITCH), sum); }
+    if (DEPTHS > 7u) { sum = coopMultiplyAdd(own[7], coopLoad<coop_mat16x16<f16, B>>(&tiles[at + 28u], PITCH), sum); }
+    let found = sum;
+    let place = own_row * STRIP + j / 4u;
+    coopStoreT(found, &scores[place], STRIP);
+}
+
+// sums += shares of 16 rows of a tile, from its row j on, times those rows.
+fn add_rows(own_row: u32, slot: u32, j: u32) {
+    let share = coopLoadT<coop_mat16x16<f16, A>>(&shares[own_row * STRIP + j / 4u], STRIP);
+    let at = (slot * TILE + j) * PITCH;
+    sums[0] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at], PITCH), sums[0]);
+    if (DEPTHS > 1u) { sums[1] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 4u], PITCH), sums[1]); }
+    if (DEPTHS > 2u) { sums[2] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 8u], PITCH), sums[2]); }
+    if (DEPTHS > 3u) { sums[3] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 12u], PITCH), sums[3]); }
+    if (DEPTHS > 4u) { sums[4] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 16u], PITCH), sums[4]); }
+    if (DEPTHS > 5u) { sums[5] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 20u], PITCH), sums[5]); }
+    if (DEPTHS > 6u) { sums[6] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 24u], PITCH), sums[6]); }
+    if (DEPTHS > 7u) { sums[7] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 28u], PITCH), sums[7]); }
+}
+
+// Where sums go: the first row of a sequence, the workgroup's first, of so many heads this one.
+struct Place {
+    base: u32,
+    block: u32,
+    heads: u32,
+    head: u32,
+}
+
+fn leave_sums(target_matrix: u32, place: Place, own_row: u32, lane: u32) {
+    leave(sums[0], 0u, target_matrix, place, own_row, lane);
+    if (DEPTHS > 1u) { leave(sums[1], 1u, target_matrix, place, own_row, lane); }
+    if (DEPTHS > 2u) { leave(sums[2], 2u, target_matrix, place, own_row, lane); }
+    if (DEPTHS > 3u) { leave(sums[3], 3u, target_matrix, place, own_row, lane); }
+    if (DEPTHS > 4u) { leave(sums[4], 4u, target_matrix, place, own_row, lane); }
+    if (DEPTHS > 5u) { leave(sums[5], 5u, target_matrix, place, own_row, lane); }
+    if (DEPTHS > 6u) { leave(sums[6], 6u, target_matrix, place, own_row, lane); }
+    if (DEPTHS > 7u) { leave(sums[7], 7u, target_matrix, place, own_row, lane); }
+}
+
+// Sums of 16 components of a head, of which they are number d, through the memory of scores: as many at a time as it holds.
+fn leave(found: coop_mat16x16<f32, C>, d: u32, target_matrix: u32, place: Place, own_row: u32, lane: u32) {
+    let of_strip = d % (TILE / 16u);
+    let at = own_row * STRIP + 4u * of_strip;
+    coopStoreT(found, &scores[at], STRIP);
+    if (of_strip + 1u < TILE / 16u && d + 1u < DEPTHS) { return; }
+    workgroupBarrier();
+    let column = 4u * (d - of_strip);
     for (var i = 0u; i < TILE / 8u; i++) {
-        let place = lane + i * LANES;
-        let row = place / (TILE / 4u);
-        let across = place % (TILE / 4u);
-        if (first + row < params.seq && column + across < HEAD_VEC4) {
-            let at = ((base + first + row) * heads + head) * HEAD_VEC4 + column + across;
+        let of_lane = lane + i * LANES;
+        let row = of_lane / (TILE / 4u);
+        let across = of_lane % (TILE / 4u);
+        if (place.block + row < params.seq && column + across < HEAD_VEC4) {
+            let at = ((place.base + place.block + row) * place.heads + place.head) * HEAD_VEC4 + column + across;
             put(target_matrix, row, at, scores[row * STRIP + across]);
         }
     }
+    workgroupBarrier();
 }
 
 // What the other lane of this row found.

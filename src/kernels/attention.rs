@@ -41,19 +41,19 @@ kernels! {
         : "attention_units" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(49_152);
     UNITS_BACKWARD_QUERY_64 = "attention_units_backward_query_64"
-        : "attention_units_backward_query" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
+        : "attention_units_backward_query" + "vec4" + "half" + "attention_units" + "attention_units_backward", with (Stored = "vec4<f16>"),
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(49_152);
     UNITS_BACKWARD_KEY_VALUE_64 = "attention_units_backward_key_value_64"
-        : "attention_units_backward_key_value" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
+        : "attention_units_backward_key_value" + "vec4" + "half" + "attention_units" + "attention_units_backward", with (Stored = "vec4<f16>"),
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(49_152);
     UNITS_32 = "attention_units_32"
         : "attention_units" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(32_768);
     UNITS_BACKWARD_QUERY_32 = "attention_units_backward_query_32"
-        : "attention_units_backward_query" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
+        : "attention_units_backward_query" + "vec4" + "half" + "attention_units" + "attention_units_backward", with (Stored = "vec4<f16>"),
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(32_768);
     UNITS_BACKWARD_KEY_VALUE_32 = "attention_units_backward_key_value_32"
-        : "attention_units_backward_key_value" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
+        : "attention_units_backward_key_value" + "vec4" + "half" + "attention_units" + "attention_units_backward", with (Stored = "vec4<f16>"),
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(32_768);
     ATTENTION_32 = "attention_32": "attention" + "head_32";
     ATTENTION_64 = "attention_64": "attention" + "head_64";

@@ -49,8 +49,10 @@ struct Measured {
     ceilings: Ceilings,
     trainer: Trainer,
     first_secs: f64,
-    /// Of each steady step: until all is submitted, and until all is done.
+    /// Of each steady step that is waited for: until all is submitted, and until all is done.
     host_and_step_secs: Vec<[f64; 2]>,
+    /// A step of as many in a row, which the host submits while the device is at work, as a run does.
+    secs_in_a_row: f64,
     /// On the device, without anything between the dispatches; none without time stamps.
     device_secs: Option<f64>,
     rows: Vec<Row>,
@@ -70,17 +72,18 @@ pub fn run(device: &DeviceArgs, json: bool, args: &StepArgs) -> Result<()> {
     }
     let Settings { config, sets } = &args.settings;
     let mut config = read_config(config.as_deref(), None, sets, &gpu.profile)?;
-    config.train.steps = args.steps.max(1) as u64 + 1;
+    let steps = args.steps.max(1) as u64;
+    config.train.steps = 1 + 2 * steps;
     choose_variants(&mut gpu, None, std::slice::from_ref(&config))?;
     let gpu = Arc::new(gpu);
-    let measured = pollster::block_on(measure(&gpu, &config))?;
+    let measured = pollster::block_on(measure(&gpu, &config, steps))?;
     if let Some(path) = &args.trace {
         measured.trace.write(path, document(&gpu, json!({ "model": config.model })))?;
     }
     report(&gpu, json, &config, &measured)
 }
 
-async fn measure(gpu: &Arc<Gpu>, config: &RunConfig) -> Result<Measured> {
+async fn measure(gpu: &Arc<Gpu>, config: &RunConfig, steps: u64) -> Result<Measured> {
     let ceilings = Ceilings::measure(gpu).await?;
     let dataset = Arc::new(random_tokens(config));
     let began = Instant::now();
@@ -90,7 +93,7 @@ async fn measure(gpu: &Arc<Gpu>, config: &RunConfig) -> Result<Measured> {
     trainer.spans().iter().for_each(|span| trace.host(span));
     let mut host_and_step_secs = Vec::new();
     let mut first_secs = 0.0;
-    for step in 0..config.train.steps {
+    for step in 0..=steps {
         let began_step = Instant::now();
         trainer.step().await?;
         let submit = Span::since("submit", began_step);
@@ -104,6 +107,14 @@ async fn measure(gpu: &Arc<Gpu>, config: &RunConfig) -> Result<Measured> {
             _ => host_and_step_secs.push([submit.secs(), whole.secs()]),
         }
     }
+    let began_row = Instant::now();
+    for _ in 0..steps {
+        trainer.step().await?;
+    }
+    trainer.drain().await?;
+    let row = Span::since("steps in a row", began_row);
+    trace.host(&row);
+    let secs_in_a_row = row.secs() / steps as f64;
     let workspace = trainer.workspace();
     let (mut rows, mut ideal_bytes, mut device_secs) = (Vec::<Row>::new(), 0, 0.0);
     for (plan, replays) in trainer.plans_of_step() {
@@ -138,7 +149,17 @@ async fn measure(gpu: &Arc<Gpu>, config: &RunConfig) -> Result<Measured> {
     rows.iter_mut().for_each(|row| row.share_of_step = row.secs / total);
     rows.sort_by(|a, b| b.secs.total_cmp(&a.secs));
     let device_secs = gpu.profile.timestamps.then_some(device_secs);
-    Ok(Measured { ceilings, trainer, first_secs, host_and_step_secs, device_secs, rows, ideal_bytes, trace })
+    Ok(Measured {
+        ceilings,
+        trainer,
+        first_secs,
+        host_and_step_secs,
+        secs_in_a_row,
+        device_secs,
+        rows,
+        ideal_bytes,
+        trace,
+    })
 }
 
 /// Floating-point operations that a step asks for, whatever is computed a second time: of every weight that multiplies
@@ -169,7 +190,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 fn report(gpu: &Gpu, json: bool, config: &RunConfig, measured: &Measured) -> Result<()> {
     let Measured { ceilings, trainer, first_secs, host_and_step_secs, device_secs, rows, ideal_bytes, .. } = measured;
-    let step_secs = median(host_and_step_secs.iter().map(|[_, step]| *step));
+    let step_secs = measured.secs_in_a_row;
+    let secs_alone = median(host_and_step_secs.iter().map(|[_, step]| *step));
     let host_secs = median(host_and_step_secs.iter().map(|[host, _]| *host));
     let tokens_per_step = config.train.tokens_per_step();
     let flops = model_flops(config, random_tokens(config).train.len());
@@ -186,7 +208,7 @@ fn report(gpu: &Gpu, json: bool, config: &RunConfig, measured: &Measured) -> Res
                 "parameters": config.model.n_parameters(), "tokens_per_step": tokens_per_step,
                 "first_step_secs": first_secs, "start": starts,
                 "step_secs": host_and_step_secs.iter().map(|[_, step]| *step).collect::<Vec<_>>(),
-                "median_secs": step_secs, "tokens_per_sec": tokens_per_step as f64 / step_secs,
+                "median_secs": secs_alone, "in_a_row_secs": step_secs, "tokens_per_sec": tokens_per_step as f64 / step_secs,
                 "host_secs": host_secs, "device_secs": device_secs,
                 "model_flops": flops, "utilisation_of_multiply_add": utilisation, "utilisation_of_matrix_units": of_units,
                 "ideal_bytes": ideal_bytes, "ideal_bytes_secs": ideal_secs,
@@ -202,10 +224,11 @@ fn report(gpu: &Gpu, json: bool, config: &RunConfig, measured: &Measured) -> Res
         trainer.spans().iter().map(|span| format!("{} {:.2} s", span.name, span.secs())).collect();
     println!("first step     {first_secs:.2} s: {}, and the step itself", starts.join(", "));
     println!(
-        "steady step    {:.1} ms (median of {}), {:.0} tokens/s",
+        "steady step    {:.1} ms of {} in a row, {:.0} tokens/s; {:.1} ms where each is waited for (median)",
         step_secs * 1e3,
         host_and_step_secs.len(),
-        tokens_per_step as f64 / step_secs
+        tokens_per_step as f64 / step_secs,
+        secs_alone * 1e3
     );
     let device = device_secs.map_or_else(|| "not measured".into(), |secs| format!("{:.1} ms", secs * 1e3));
     println!("host, device   {:.1} ms until all is submitted; {device} on the device", host_secs * 1e3);
