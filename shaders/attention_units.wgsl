@@ -64,7 +64,7 @@ fn attention_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
             let seen = four_from(first + 4u * i) <= vec4(query);
             let weights = select(vec4<f32>(), exp(scale * (scores[row * STRIP + i] - top)), seen);
             weight_sum += total(weights);
-            shares[row * STRIP + i] = stored(weights);
+            shares[row * SHARE + i] = stored(weights);
         }
         fetch(KEYS, 0u, base, first + TILE, end, params.kv_heads, kv_head, lane);
         workgroupBarrier();

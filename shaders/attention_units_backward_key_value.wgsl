@@ -21,7 +21,6 @@ const VALUES: u32 = 1u;
 const QUERIES: u32 = 2u;
 const DOUTS: u32 = 3u;
 
-var<workgroup> dshares: array<vec4<f16>, STRIP_LEN>;  // [ROWS, STRIP] ds; shares are p
 var<workgroup> rows: array<vec2<f32>, TILE>;          // [TILE] log-sum-exp and delta of each query
 var<private> next_row: vec2<f32>;
 var<private> dkeys: array<coop_mat16x16<f32, C>, 8>;  // [DEPTHS]; sums are of dv
@@ -37,7 +36,6 @@ fn attention_units_backward_key_value(
     let per_group = params.heads / params.kv_heads;
     let of_head = (params.seq - block + TILE - 1u) / TILE;  // tiles of queries that see a key of the block
     let end = per_group * of_head;
-    let scale = 1.0 / sqrt(f32(16u * DEPTHS));
     let own_row = lane / 32u * 16u;
     let row = lane / 2u;
     let key = block + row;
@@ -60,26 +58,18 @@ fn attention_units_backward_key_value(
             let after = block + (turn + 1u) % of_head * TILE;
             fetch_queries(base, group.y * per_group + (turn + 1u) / of_head, after, lane);
         }
-        for (var j = 0u; j < TILE; j += 16u) {
-            score(own_row, j);
-            score_beside(own_row, j);
-        }
+        for (var j = 0u; j < TILE; j += 16u) { score(own_row, j); }
         workgroupBarrier();
-        for (var i = lane % 2u; i < TILE / 4u; i += 2u) {
-            let at = row * STRIP + i;
-            let positions = four_from(first + 4u * i);
-            let sees = (vec4(key) <= positions) & (positions < vec4(params.seq));
-            let of_queries = mat4x2(rows[4u * i], rows[4u * i + 1u], rows[4u * i + 2u], rows[4u * i + 3u]);
-            let lses_and_deltas = transpose(of_queries);
-            let weights = select(vec4<f32>(), exp(scale * scores[at] - lses_and_deltas[0]), sees);
-            shares[at] = stored(weights);
-            dshares[at] = stored(weights * (dscores[at] - lses_and_deltas[1]));
-        }
+        weigh_row(row, key, first, lane);
         workgroupBarrier();
         for (var j = 0u; j < TILE; j += 16u) {
             add_rows(own_row, 1u, j);
-            add_queries(own_row, j);
+            score_beside(own_row, j);
         }
+        workgroupBarrier();
+        share_row(row, lane);
+        workgroupBarrier();
+        for (var j = 0u; j < TILE; j += 16u) { add_queries(own_row, j); }
     }
     let place = Place(base, block, params.kv_heads, group.y);
     leave_sums(VALUES, place, own_row, lane);
@@ -95,7 +85,7 @@ fn attention_units_backward_key_value(
 
 // dkeys += ds of 16 queries of the first tile, from its row j on, times those queries.
 fn add_queries(own_row: u32, j: u32) {
-    let share = coopLoadT<coop_mat16x16<f16, A>>(&dshares[own_row * STRIP + j / 4u], STRIP);
+    let share = coopLoadT<coop_mat16x16<f16, A>>(&shares[own_row * SHARE + j / 4u], SHARE);
     let at = j * PITCH;
     dkeys[0] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at], PITCH), dkeys[0]);
     if (DEPTHS > 1u) { dkeys[1] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 4u], PITCH), dkeys[1]); }
@@ -105,6 +95,23 @@ fn add_queries(own_row: u32, j: u32) {
     if (DEPTHS > 5u) { dkeys[5] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 20u], PITCH), dkeys[5]); }
     if (DEPTHS > 6u) { dkeys[6] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 24u], PITCH), dkeys[6]); }
     if (DEPTHS > 7u) { dkeys[7] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 28u], PITCH), dkeys[7]); }
+}
+
+// p of four queries from first + 4 i on, which are shares at first.
+fn weigh(row: u32, key: u32, first: u32, i: u32) -> vec4<f32> {
+    let positions = four_from(first + 4u * i);
+    let sees = (vec4(key) <= positions) & (positions < vec4(params.seq));
+    let lses = vec4(rows[4u * i].x, rows[4u * i + 1u].x, rows[4u * i + 2u].x, rows[4u * i + 3u].x);
+    let score = scores[row * STRIP + i] / sqrt(f32(16u * DEPTHS));
+    let weights = select(vec4<f32>(), exp(score - lses), sees);
+    shares[row * SHARE + i] = stored(weights);
+    return weights;
+}
+
+// ds of the same, when p has been added up.
+fn share(row: u32, i: u32, weights: vec4<f32>) {
+    let deltas = vec4(rows[4u * i].y, rows[4u * i + 1u].y, rows[4u * i + 2u].y, rows[4u * i + 3u].y);
+    shares[row * SHARE + i] = stored(weights * (scores[row * STRIP + i] - deltas));
 }
 
 // A tile of queries with their gradients of the output, and what is kept of its rows.

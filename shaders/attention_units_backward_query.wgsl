@@ -21,6 +21,8 @@ const DOUTS: u32 = 1u;
 const KEYS: u32 = 2u;
 const VALUES: u32 = 3u;
 
+var<private> of_query: vec2<f32>;  // log-sum-exp and delta of this lane's row
+
 // Workgroups: [blocks of ROWS queries, heads, batch].
 @compute @workgroup_size(LANES)
 fn attention_units_backward_query(
@@ -32,7 +34,6 @@ fn attention_units_backward_query(
     let base = group.z * params.seq;
     let block = ((params.seq - 1u) / ROWS - group.x) * ROWS;  // those with most keys come first
     let end = min(block + ROWS, params.seq);
-    let scale = 1.0 / sqrt(f32(16u * DEPTHS));
     let own_row = lane / 32u * 16u;
     let row = lane / 2u;
     let query = block + row;
@@ -52,7 +53,7 @@ fn attention_units_backward_query(
     }
     of_row += other_half(of_row, lane);
     if (query < params.seq && lane % 2u == 0u) { delta[memory_row] = of_row; }
-    let row_lse = lse[memory_row];
+    of_query = vec2(lse[memory_row], of_row);
     for (var first = 0u; first < end; first += TILE) {
         workgroupBarrier();
         stage(0u, lane);
@@ -60,21 +61,28 @@ fn attention_units_backward_query(
         workgroupBarrier();
         fetch(KEYS, 0u, base, first + TILE, end, params.kv_heads, kv_head, lane);
         fetch(VALUES, 1u, base, first + TILE, end, params.kv_heads, kv_head, lane);
-        for (var j = 0u; j < TILE; j += 16u) {
-            score(own_row, j);
-            score_beside(own_row, j);
-        }
+        for (var j = 0u; j < TILE; j += 16u) { score(own_row, j); }
         workgroupBarrier();
-        for (var i = lane % 2u; i < TILE / 4u; i += 2u) {
-            let at = row * STRIP + i;
-            let seen = four_from(first + 4u * i) <= vec4(query);
-            let weights = select(vec4<f32>(), exp(scale * scores[at] - row_lse), seen);
-            shares[at] = stored(weights * (dscores[at] - of_row));
-        }
+        weigh_row(row, query, first, lane);
+        workgroupBarrier();
+        for (var j = 0u; j < TILE; j += 16u) { score_beside(own_row, j); }
+        workgroupBarrier();
+        share_row(row, lane);
         workgroupBarrier();
         for (var j = 0u; j < TILE; j += 16u) { add_rows(own_row, 0u, j); }
     }
     leave_sums(0u, Place(base, block, params.heads, head), own_row, lane);
+}
+
+// p of four keys from first + 4 i on.
+fn weigh(row: u32, query: u32, first: u32, i: u32) -> vec4<f32> {
+    let score = scores[row * STRIP + i] / sqrt(f32(16u * DEPTHS));
+    return select(vec4<f32>(), exp(score - of_query.x), four_from(first + 4u * i) <= vec4(query));
+}
+
+// ds of the same.
+fn share(row: u32, i: u32, weights: vec4<f32>) {
+    shares[row * SHARE + i] = stored(weights * (scores[row * STRIP + i] - of_query.y));
 }
 
 fn element(source: u32, at: u32) -> vec4<f16> {

@@ -1,8 +1,11 @@
 // y (+)= factor a b on half-precision matrix units: operands are staged as f16, in whatever precision they lie in memory, and
 // sums are f32.
 // A tile of 128x128 of y by 4 subgroups of 32 lanes, 64x64 each in 4x4 cooperative matrices; both operands pass through
-// workgroup memory, DEPTH deep (lib/units_*.wgsl), and what comes next is loaded into registers meanwhile. Sums leave through
-// workgroup memory as well, 16x16 a subgroup at a time, for matrices can neither be scaled by lane nor become f16.
+// workgroup memory in the order in which they lie in memory, DEPTH deep (lib/units_*.wgsl), and what comes next is loaded into
+// registers meanwhile. Sums leave through workgroup memory as well, 16x16 a subgroup at a time, for matrices can neither be
+// scaled by lane nor become f16. An H100 runs two workgroups of up to 24 KiB at once, and one of more.
+// Arrays in registers are written out, one element after the other: indexed in a loop they left the registers of an H100, and a
+// step of 60m took 72 ms where it took 43.
 // Sizes along which a matrix lies in memory are multiples of 4.
 override A_BY_DEPTH: bool;  // a is [M, K] in memory; else [K, M]
 override B_BY_DEPTH: bool;  // b is [N, K] in memory; else [K, N]
@@ -16,22 +19,24 @@ struct Params {
 }
 const TILE: u32 = 128u;
 const LANES: u32 = 128u;
-const PITCH: u32 = 34u;  // vec4s from one depth to the next: 128 elements, and 2 against bank conflicts
-const TILE_VECS: u32 = DEPTH * PITCH;
-// vec4s of either tile that a lane loads: 4 for each 16 depths, one after the other in the text. Indexed in a loop they left
-// the registers of an H100, and a step of 60m took 72 ms where it takes 43.
-const LOADS: u32 = 8u;
+const DEPTH_VECS: u32 = DEPTH / 4u;
+const ROWS_AT_ONCE: u32 = LANES / DEPTH_VECS;
+// vec4s from one row of a staged operand to the next, so that eight rows begin in different banks.
+const BY_DEPTH: u32 = DEPTH_VECS + 2u;  // a row or column of y, and its depths
+const ALONG: u32 = 34u;                 // a depth, and its 128 rows or columns
+const TILE_VECS: u32 = TILE * BY_DEPTH;
 @group(0) @binding(0) var<storage, read>       a:      array<TypeA>;   // [matrices, M, K] or [matrices, K, M]
 @group(0) @binding(1) var<storage, read>       b:      array<TypeB>;   // [matrices, N, K] or [matrices, K, N]
 @group(0) @binding(2) var<storage, read_write> y:      array<Stored>;  // [matrices, PARTS, M, N]
 @group(0) @binding(3) var<storage, read>       factor: array<f32>;     // [1]
 @group(0) @binding(4) var<uniform>             params: Params;
 
-var<workgroup> tile_a: array<vec4<f16>, TILE_VECS>;  // [DEPTH, PITCH]
+var<workgroup> tile_a: array<vec4<f16>, TILE_VECS>;  // [128, BY_DEPTH] or [DEPTH, ALONG]
 var<workgroup> tile_b: array<vec4<f16>, TILE_VECS>;
-var<workgroup> strips: array<vec4<f32>, 256>;  // [subgroups, 16, 16]
-var<private> next_a: array<vec4<f16>, LOADS>;  // this lane's share of the tiles that come next
-var<private> next_b: array<vec4<f16>, LOADS>;
+var<workgroup> strips: array<vec4<f32>, 256>;        // [subgroups, 16, 16] sums on their way out
+var<private> next_a: array<vec4<f16>, 8>;  // this lane's share of the tiles that come next: 4 for each 16 depths
+var<private> next_b: array<vec4<f16>, 8>;
+var<private> sums: array<coop_mat16x16<f32, C>, 16>;  // [4, 4] the subgroup's part of the tile
 
 // Workgroups: [tiles across, tiles down, matrices * PARTS].
 @compute @workgroup_size(LANES)
@@ -41,124 +46,106 @@ fn matmul_half_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
     let end = min(begin + params.k_part, params.k);
     let sub_row = lane / 64u * 64u;  // of this subgroup's part of the tile
     let sub_col = lane / 32u % 2u * 64u;
-    var y00 = coop_mat16x16<f32, C>();
-    var y01 = coop_mat16x16<f32, C>();
-    var y02 = coop_mat16x16<f32, C>();
-    var y03 = coop_mat16x16<f32, C>();
-    var y10 = coop_mat16x16<f32, C>();
-    var y11 = coop_mat16x16<f32, C>();
-    var y12 = coop_mat16x16<f32, C>();
-    var y13 = coop_mat16x16<f32, C>();
-    var y20 = coop_mat16x16<f32, C>();
-    var y21 = coop_mat16x16<f32, C>();
-    var y22 = coop_mat16x16<f32, C>();
-    var y23 = coop_mat16x16<f32, C>();
-    var y30 = coop_mat16x16<f32, C>();
-    var y31 = coop_mat16x16<f32, C>();
-    var y32 = coop_mat16x16<f32, C>();
-    var y33 = coop_mat16x16<f32, C>();
     fetch(matrix, group.y * TILE, group.x * TILE, begin, end, lane);
     for (var k = begin; k < end; k += DEPTH) {
         stage(lane);
         workgroupBarrier();
         fetch(matrix, group.y * TILE, group.x * TILE, k + DEPTH, end, lane);
-        {
-            let at_a = sub_row / 4u;
-            let at_b = sub_col / 4u;
-            let b0 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b], PITCH);
-            let b1 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 4u], PITCH);
-            let b2 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 8u], PITCH);
-            let b3 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 12u], PITCH);
-            let a0 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a], PITCH);
-            y00 = coopMultiplyAdd(a0, b0, y00);
-            y01 = coopMultiplyAdd(a0, b1, y01);
-            y02 = coopMultiplyAdd(a0, b2, y02);
-            y03 = coopMultiplyAdd(a0, b3, y03);
-            let a1 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a + 4u], PITCH);
-            y10 = coopMultiplyAdd(a1, b0, y10);
-            y11 = coopMultiplyAdd(a1, b1, y11);
-            y12 = coopMultiplyAdd(a1, b2, y12);
-            y13 = coopMultiplyAdd(a1, b3, y13);
-            let a2 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a + 8u], PITCH);
-            y20 = coopMultiplyAdd(a2, b0, y20);
-            y21 = coopMultiplyAdd(a2, b1, y21);
-            y22 = coopMultiplyAdd(a2, b2, y22);
-            y23 = coopMultiplyAdd(a2, b3, y23);
-            let a3 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a + 12u], PITCH);
-            y30 = coopMultiplyAdd(a3, b0, y30);
-            y31 = coopMultiplyAdd(a3, b1, y31);
-            y32 = coopMultiplyAdd(a3, b2, y32);
-            y33 = coopMultiplyAdd(a3, b3, y33);
-        }
-        if (DEPTH > 16u) {
-            let at_a = 16u * PITCH + sub_row / 4u;
-            let at_b = 16u * PITCH + sub_col / 4u;
-            let b0 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b], PITCH);
-            let b1 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 4u], PITCH);
-            let b2 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 8u], PITCH);
-            let b3 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at_b + 12u], PITCH);
-            let a0 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a], PITCH);
-            y00 = coopMultiplyAdd(a0, b0, y00);
-            y01 = coopMultiplyAdd(a0, b1, y01);
-            y02 = coopMultiplyAdd(a0, b2, y02);
-            y03 = coopMultiplyAdd(a0, b3, y03);
-            let a1 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a + 4u], PITCH);
-            y10 = coopMultiplyAdd(a1, b0, y10);
-            y11 = coopMultiplyAdd(a1, b1, y11);
-            y12 = coopMultiplyAdd(a1, b2, y12);
-            y13 = coopMultiplyAdd(a1, b3, y13);
-            let a2 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a + 8u], PITCH);
-            y20 = coopMultiplyAdd(a2, b0, y20);
-            y21 = coopMultiplyAdd(a2, b1, y21);
-            y22 = coopMultiplyAdd(a2, b2, y22);
-            y23 = coopMultiplyAdd(a2, b3, y23);
-            let a3 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at_a + 12u], PITCH);
-            y30 = coopMultiplyAdd(a3, b0, y30);
-            y31 = coopMultiplyAdd(a3, b1, y31);
-            y32 = coopMultiplyAdd(a3, b2, y32);
-            y33 = coopMultiplyAdd(a3, b3, y33);
-        }
+        multiply(0u, sub_row, sub_col);
+        if (DEPTH > 16u) { multiply(16u, sub_row, sub_col); }
         workgroupBarrier();
     }
     let row = group.y * TILE + sub_row;
     let col = group.x * TILE + sub_col;
-    leave(y00, group.z, row, col, lane);
-    leave(y01, group.z, row, col + 16u, lane);
-    leave(y02, group.z, row, col + 32u, lane);
-    leave(y03, group.z, row, col + 48u, lane);
-    leave(y10, group.z, row + 16u, col, lane);
-    leave(y11, group.z, row + 16u, col + 16u, lane);
-    leave(y12, group.z, row + 16u, col + 32u, lane);
-    leave(y13, group.z, row + 16u, col + 48u, lane);
-    leave(y20, group.z, row + 32u, col, lane);
-    leave(y21, group.z, row + 32u, col + 16u, lane);
-    leave(y22, group.z, row + 32u, col + 32u, lane);
-    leave(y23, group.z, row + 32u, col + 48u, lane);
-    leave(y30, group.z, row + 48u, col, lane);
-    leave(y31, group.z, row + 48u, col + 16u, lane);
-    leave(y32, group.z, row + 48u, col + 32u, lane);
-    leave(y33, group.z, row + 48u, col + 48u, lane);
+    leave(sums[0], group.z, row, col, lane);
+    leave(sums[1], group.z, row, col + 16u, lane);
+    leave(sums[2], group.z, row, col + 32u, lane);
+    leave(sums[3], group.z, row, col + 48u, lane);
+    leave(sums[4], group.z, row + 16u, col, lane);
+    leave(sums[5], group.z, row + 16u, col + 16u, lane);
+    leave(sums[6], group.z, row + 16u, col + 32u, lane);
+    leave(sums[7], group.z, row + 16u, col + 48u, lane);
+    leave(sums[8], group.z, row + 32u, col, lane);
+    leave(sums[9], group.z, row + 32u, col + 16u, lane);
+    leave(sums[10], group.z, row + 32u, col + 32u, lane);
+    leave(sums[11], group.z, row + 32u, col + 48u, lane);
+    leave(sums[12], group.z, row + 48u, col, lane);
+    leave(sums[13], group.z, row + 48u, col + 16u, lane);
+    leave(sums[14], group.z, row + 48u, col + 32u, lane);
+    leave(sums[15], group.z, row + 48u, col + 48u, lane);
+}
+
+// 16 depths of both tiles.
+fn multiply(depth: u32, sub_row: u32, sub_col: u32) {
+    var a0 = coop_mat16x16<f16, A>();
+    var a1 = coop_mat16x16<f16, A>();
+    var a2 = coop_mat16x16<f16, A>();
+    var a3 = coop_mat16x16<f16, A>();
+    var b0 = coop_mat16x16<f16, B>();
+    var b1 = coop_mat16x16<f16, B>();
+    var b2 = coop_mat16x16<f16, B>();
+    var b3 = coop_mat16x16<f16, B>();
+    if (A_BY_DEPTH) {
+        let at = sub_row * BY_DEPTH + depth / 4u;
+        a0 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[at], BY_DEPTH);
+        a1 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[at + 16u * BY_DEPTH], BY_DEPTH);
+        a2 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[at + 32u * BY_DEPTH], BY_DEPTH);
+        a3 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[at + 48u * BY_DEPTH], BY_DEPTH);
+    } else {
+        let at = depth * ALONG + sub_row / 4u;
+        a0 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at], ALONG);
+        a1 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at + 4u], ALONG);
+        a2 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at + 8u], ALONG);
+        a3 = coopLoad<coop_mat16x16<f16, A>>(&tile_a[at + 12u], ALONG);
+    }
+    if (B_BY_DEPTH) {
+        let at = sub_col * BY_DEPTH + depth / 4u;
+        b0 = coopLoad<coop_mat16x16<f16, B>>(&tile_b[at], BY_DEPTH);
+        b1 = coopLoad<coop_mat16x16<f16, B>>(&tile_b[at + 16u * BY_DEPTH], BY_DEPTH);
+        b2 = coopLoad<coop_mat16x16<f16, B>>(&tile_b[at + 32u * BY_DEPTH], BY_DEPTH);
+        b3 = coopLoad<coop_mat16x16<f16, B>>(&tile_b[at + 48u * BY_DEPTH], BY_DEPTH);
+    } else {
+        let at = depth * ALONG + sub_col / 4u;
+        b0 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at], ALONG);
+        b1 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at + 4u], ALONG);
+        b2 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at + 8u], ALONG);
+        b3 = coopLoadT<coop_mat16x16<f16, B>>(&tile_b[at + 12u], ALONG);
+    }
+    sums[0] = coopMultiplyAdd(a0, b0, sums[0]);
+    sums[1] = coopMultiplyAdd(a0, b1, sums[1]);
+    sums[2] = coopMultiplyAdd(a0, b2, sums[2]);
+    sums[3] = coopMultiplyAdd(a0, b3, sums[3]);
+    sums[4] = coopMultiplyAdd(a1, b0, sums[4]);
+    sums[5] = coopMultiplyAdd(a1, b1, sums[5]);
+    sums[6] = coopMultiplyAdd(a1, b2, sums[6]);
+    sums[7] = coopMultiplyAdd(a1, b3, sums[7]);
+    sums[8] = coopMultiplyAdd(a2, b0, sums[8]);
+    sums[9] = coopMultiplyAdd(a2, b1, sums[9]);
+    sums[10] = coopMultiplyAdd(a2, b2, sums[10]);
+    sums[11] = coopMultiplyAdd(a2, b3, sums[11]);
+    sums[12] = coopMultiplyAdd(a3, b0, sums[12]);
+    sums[13] = coopMultiplyAdd(a3, b1, sums[13]);
+    sums[14] = coopMultiplyAdd(a3, b2, sums[14]);
+    sums[15] = coopMultiplyAdd(a3, b3, sums[15]);
 }
 
 // A subgroup's 16x16 sums, the first of which is at (row, col) of y.
-fn leave(sums: coop_mat16x16<f32, C>, part: u32, row: u32, col: u32, lane: u32) {
+fn leave(found: coop_mat16x16<f32, C>, part: u32, row: u32, col: u32, lane: u32) {
     let strip = lane / 32u * 64u;
-    coopStoreT(sums, &strips[strip], 4u);
+    coopStoreT(found, &strips[strip], 4u);
     workgroupBarrier();
     let scale = factor[0];
-    let of_row = row + lane % 32u / 2u;  // each lane has half a row of 16
-    for (var i = 0u; i < 8u; i += 4u) {
-        let of_col = col + lane % 2u * 8u + i;
+    for (var i = lane % 32u; i < 64u; i += 32u) {
+        let of_row = row + i / 4u;
+        let of_col = col + i % 4u * 4u;
         if (of_row < params.m && of_col < params.n) {
-            let sum = strips[strip + lane % 32u * 2u + i / 4u];
             let at = ((part * params.m + of_row) * params.n + of_col) / 4u;
-            y[at] = stored(select(Real(), Real(y[at]), ACCUMULATE) + scale * sum);
+            y[at] = stored(select(Real(), Real(y[at]), ACCUMULATE) + scale * strips[strip + i]);
         }
     }
     workgroupBarrier();
 }
 
-// Where K is contiguous a lane takes blocks of four rows, four deep: four lanes side by side read 16 neighbours of a row.
 fn fetch(matrix: u32, row: u32, col: u32, k: u32, end: u32, lane: u32) {
     next_a[0] = of_a(matrix, row, k, end, 0u, lane);
     next_a[1] = of_a(matrix, row, k, end, 1u, lane);
@@ -169,24 +156,24 @@ fn fetch(matrix: u32, row: u32, col: u32, k: u32, end: u32, lane: u32) {
     next_b[2] = of_b(matrix, col, k, end, 2u, lane);
     next_b[3] = of_b(matrix, col, k, end, 3u, lane);
     if (DEPTH > 16u) {
-        next_a[4] = of_a(matrix, row, k + 16u, end, 0u, lane);
-        next_a[5] = of_a(matrix, row, k + 16u, end, 1u, lane);
-        next_a[6] = of_a(matrix, row, k + 16u, end, 2u, lane);
-        next_a[7] = of_a(matrix, row, k + 16u, end, 3u, lane);
-        next_b[4] = of_b(matrix, col, k + 16u, end, 0u, lane);
-        next_b[5] = of_b(matrix, col, k + 16u, end, 1u, lane);
-        next_b[6] = of_b(matrix, col, k + 16u, end, 2u, lane);
-        next_b[7] = of_b(matrix, col, k + 16u, end, 3u, lane);
+        next_a[4] = of_a(matrix, row, k, end, 4u, lane);
+        next_a[5] = of_a(matrix, row, k, end, 5u, lane);
+        next_a[6] = of_a(matrix, row, k, end, 6u, lane);
+        next_a[7] = of_a(matrix, row, k, end, 7u, lane);
+        next_b[4] = of_b(matrix, col, k, end, 4u, lane);
+        next_b[5] = of_b(matrix, col, k, end, 5u, lane);
+        next_b[6] = of_b(matrix, col, k, end, 6u, lane);
+        next_b[7] = of_b(matrix, col, k, end, 7u, lane);
     }
 }
 
-// Vec4 i of a lane's four from depth k on.
+// Vec4 i of a lane's: of every so many rows the depths side by side, or of every fourth depth all 128.
 fn of_a(matrix: u32, row: u32, k: u32, end: u32, i: u32, lane: u32) -> vec4<f16> {
-    let inner = k + 4u * (lane % 4u);
+    let inner = k + 4u * (lane % DEPTH_VECS);
     let depth = k + lane / 32u + 4u * i;
     var value = vec4<f16>();
     if (A_BY_DEPTH) {
-        let outer = matrix * params.m + min(row + lane / 4u * 4u + i, params.m - 1u);
+        let outer = matrix * params.m + min(row + lane / DEPTH_VECS + ROWS_AT_ONCE * i, params.m - 1u);
         if (inner < end) { value = vec4<f16>(a[outer * (params.k / 4u) + inner / 4u]); }
     } else if (depth < end) {
         let along = min(row / 4u + lane % 32u, params.m / 4u - 1u);
@@ -196,11 +183,11 @@ fn of_a(matrix: u32, row: u32, k: u32, end: u32, i: u32, lane: u32) -> vec4<f16>
 }
 
 fn of_b(matrix: u32, col: u32, k: u32, end: u32, i: u32, lane: u32) -> vec4<f16> {
-    let inner = k + 4u * (lane % 4u);
+    let inner = k + 4u * (lane % DEPTH_VECS);
     let depth = k + lane / 32u + 4u * i;
     var value = vec4<f16>();
     if (B_BY_DEPTH) {
-        let outer = matrix * params.n + min(col + lane / 4u * 4u + i, params.n - 1u);
+        let outer = matrix * params.n + min(col + lane / DEPTH_VECS + ROWS_AT_ONCE * i, params.n - 1u);
         if (inner < end) { value = vec4<f16>(b[outer * (params.k / 4u) + inner / 4u]); }
     } else if (depth < end) {
         let along = min(col / 4u + lane % 32u, params.n / 4u - 1u);
@@ -210,34 +197,28 @@ fn of_b(matrix: u32, col: u32, k: u32, end: u32, i: u32, lane: u32) -> vec4<f16>
 }
 
 fn stage(lane: u32) {
-    stage_depths(0u, next_a[0], next_a[1], next_a[2], next_a[3], next_b[0], next_b[1], next_b[2], next_b[3], lane);
+    let by_depth = lane / DEPTH_VECS * BY_DEPTH + lane % DEPTH_VECS;
+    let along = lane / 32u * ALONG + lane % 32u;
+    let at_a = select(along, by_depth, A_BY_DEPTH);
+    let at_b = select(along, by_depth, B_BY_DEPTH);
+    let pitch_a = select(4u * ALONG, ROWS_AT_ONCE * BY_DEPTH, A_BY_DEPTH);
+    let pitch_b = select(4u * ALONG, ROWS_AT_ONCE * BY_DEPTH, B_BY_DEPTH);
+    tile_a[at_a] = next_a[0];
+    tile_a[at_a + pitch_a] = next_a[1];
+    tile_a[at_a + 2u * pitch_a] = next_a[2];
+    tile_a[at_a + 3u * pitch_a] = next_a[3];
+    tile_b[at_b] = next_b[0];
+    tile_b[at_b + pitch_b] = next_b[1];
+    tile_b[at_b + 2u * pitch_b] = next_b[2];
+    tile_b[at_b + 3u * pitch_b] = next_b[3];
     if (DEPTH > 16u) {
-        stage_depths(16u, next_a[4], next_a[5], next_a[6], next_a[7], next_b[4], next_b[5], next_b[6], next_b[7], lane);
+        tile_a[at_a + 4u * pitch_a] = next_a[4];
+        tile_a[at_a + 5u * pitch_a] = next_a[5];
+        tile_a[at_a + 6u * pitch_a] = next_a[6];
+        tile_a[at_a + 7u * pitch_a] = next_a[7];
+        tile_b[at_b + 4u * pitch_b] = next_b[4];
+        tile_b[at_b + 5u * pitch_b] = next_b[5];
+        tile_b[at_b + 6u * pitch_b] = next_b[6];
+        tile_b[at_b + 7u * pitch_b] = next_b[7];
     }
-}
-
-fn stage_depths(
-    first: u32,
-    a0: vec4<f16>, a1: vec4<f16>, a2: vec4<f16>, a3: vec4<f16>,
-    b0: vec4<f16>, b1: vec4<f16>, b2: vec4<f16>, b3: vec4<f16>,
-    lane: u32,
-) {
-    let transposed = (first + 4u * (lane % 4u)) * PITCH + lane / 4u;
-    let straight = (first + lane / 32u) * PITCH + lane % 32u;
-    var rows_a = mat4x4<f16>(a0, a1, a2, a3);
-    var rows_b = mat4x4<f16>(b0, b1, b2, b3);
-    if (A_BY_DEPTH) { rows_a = transpose(rows_a); }
-    if (B_BY_DEPTH) { rows_b = transpose(rows_b); }
-    let at_a = select(straight, transposed, A_BY_DEPTH);
-    let at_b = select(straight, transposed, B_BY_DEPTH);
-    let pitch_a = select(4u * PITCH, PITCH, A_BY_DEPTH);
-    let pitch_b = select(4u * PITCH, PITCH, B_BY_DEPTH);
-    tile_a[at_a] = rows_a[0];
-    tile_a[at_a + pitch_a] = rows_a[1];
-    tile_a[at_a + 2u * pitch_a] = rows_a[2];
-    tile_a[at_a + 3u * pitch_a] = rows_a[3];
-    tile_b[at_b] = rows_b[0];
-    tile_b[at_b + pitch_b] = rows_b[1];
-    tile_b[at_b + 2u * pitch_b] = rows_b[2];
-    tile_b[at_b + 3u * pitch_b] = rows_b[3];
 }

@@ -1,7 +1,8 @@
 // y (+)= factor a b on half-precision matrix units, a tile of 32x32 of y a workgroup of 8 subgroups, which share the depths: a
 // subgroup sums 16 of every 128, and what they have is added in their order. For products of few tiles, as a small batch makes
 // them: no part is written to memory and summed in a dispatch of its own, and many loads are under way at once.
-// Operands are staged in the order in which they lie in memory. Sizes along which a matrix lies in memory are multiples of 4.
+// Operands are staged in the order in which they lie in memory. An H100 runs two workgroups of up to 24 KiB at once, and one of
+// more. Sizes along which a matrix lies in memory are multiples of 4.
 override A_BY_DEPTH: bool;  // a is [M, K] in memory; else [K, M]
 override B_BY_DEPTH: bool;  // b is [N, K] in memory; else [K, N]
 override ACCUMULATE: bool = false;
@@ -20,7 +21,6 @@ const BY_DEPTH: u32 = 34u;  // a row or column of y, and its 128 depths
 const ALONG: u32 = 10u;     // a depth, and its 32 rows or columns
 const TILE_VECS: u32 = DEPTH * ALONG;
 const PITCH: u32 = 8u;      // the same of sums
-const STRIP: u32 = TILE * PITCH;
 @group(0) @binding(0) var<storage, read>       a:      array<TypeA>;   // [matrices, M, K] or [matrices, K, M]
 @group(0) @binding(1) var<storage, read>       b:      array<TypeB>;   // [matrices, N, K] or [matrices, K, N]
 @group(0) @binding(2) var<storage, read_write> y:      array<Stored>;  // [matrices, PARTS, M, N]
@@ -29,7 +29,7 @@ const STRIP: u32 = TILE * PITCH;
 
 var<workgroup> tile_a: array<vec4<f16>, TILE_VECS>;  // [32, BY_DEPTH] or [DEPTH, ALONG]
 var<workgroup> tile_b: array<vec4<f16>, TILE_VECS>;
-var<workgroup> strips: array<vec4<f32>, 512>;        // [2 subgroups, 32, 32] sums
+var<workgroup> strip: array<vec4<f32>, LANES>;       // [32, 32] a subgroup's sums on their way out
 var<private> next_a: array<vec4<f16>, 4>;  // this lane's share of the tiles that come next
 var<private> next_b: array<vec4<f16>, 4>;
 
@@ -75,19 +75,17 @@ fn matmul_half_units_tile_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(l
         y11 = coopMultiplyAdd(a1, b1, y11);
         workgroupBarrier();
     }
-    // Two subgroups at a time leave their sums, and each lane adds what they have of its own four.
+    // One subgroup after the other leaves its sums, and each lane adds up its own four.
     var sum = vec4<f32>();
-    for (var leaving = 0u; leaving < LANES / 32u; leaving += 2u) {
-        if (lane / 64u == leaving / 2u) {
-            let strip = lane / 32u % 2u * STRIP;
-            leave(y00, strip);
-            leave(y01, strip + 4u);
-            leave(y10, strip + 16u * PITCH);
-            leave(y11, strip + 16u * PITCH + 4u);
+    for (var leaving = 0u; leaving < LANES / 32u; leaving++) {
+        if (lane / 32u == leaving) {
+            leave(y00, 0u);
+            leave(y01, 4u);
+            leave(y10, 16u * PITCH);
+            leave(y11, 16u * PITCH + 4u);
         }
         workgroupBarrier();
-        sum += strips[lane];
-        sum += strips[STRIP + lane];
+        sum += strip[lane];
         workgroupBarrier();
     }
     let of_y = vec2(row + lane / PITCH, col + 4u * (lane % PITCH));
@@ -98,7 +96,7 @@ fn matmul_half_units_tile_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(l
 }
 
 fn leave(sums: coop_mat16x16<f32, C>, at: u32) {
-    coopStoreT(sums, &strips[at], PITCH);
+    coopStoreT(sums, &strip[at], PITCH);
 }
 
 fn fetch(matrix: u32, row: u32, col: u32, k: u32, end: u32, lane: u32) {

@@ -1,52 +1,44 @@
 // What attention on matrix units is made of. A workgroup has ROWS rows of a head of its own, 16 a subgroup, whose operands stay
 // in registers; of the other side TILE rows at a time pass through workgroup memory.
-// Arrays in registers are written out, one element after the other: indexed in a loop they may leave the registers.
 // Scores lie there as f32, for a matrix can neither be read by lane nor scaled by row: two lanes have a row, of which one takes
 // the even vec4s and the other the odd.
-// Pitches are odd multiples of 16 bytes, or 32 bytes from a multiple of 128: eight rows begin in different banks.
+// Arrays in registers are written out, one element after the other: indexed in a loop they may leave the registers.
+// Pitches are odd multiples of 16 bytes: eight rows begin in different banks.
+// An H100 runs two workgroups of up to 24 KiB at once, and one of more: for heads of 64 so much is enough.
 // The kernel says how to read and write: element(source, at) and put(target, row, at, sum).
-override ROWS: u32;    // 32 or 64
-override TILE: u32;    // 32 or 64
-override DEPTHS: u32;  // 16 components each of a head: at most 8
-override LANES: u32 = 2u * ROWS;
+const ROWS: u32 = 64u;
+const TILE: u32 = 32u;
+const LANES: u32 = 2u * ROWS;
+const STRIP: u32 = TILE / 4u + 1u;  // vec4s from one row of scores to the next
+const SHARE: u32 = TILE / 4u + 2u;  // and of shares
+override DEPTHS: u32;               // 16 components each of a head: at most 8; as many vec4s of a tile a lane loads
 override HEAD_VEC4: u32 = 4u * DEPTHS;
-override PITCH: u32 = HEAD_VEC4 + 2u;   // vec4s from one row of a tile to the next
-override STRIP: u32 = TILE / 4u + 2u;   // vec4s from one row of scores to the next
+override PITCH: u32 = HEAD_VEC4 + 2u;  // vec4s from one row of a tile to the next
 // Lengths of arrays are names, for naga 30 panics at an expression of overrides there.
 override TILES_LEN: u32 = 2u * TILE * PITCH;
-override STRIP_LEN: u32 = ROWS * STRIP;
-override LOADS: u32 = TILE * HEAD_VEC4 / LANES;  // vec4s of a tile that a lane loads: at most 16
 const UNSEEN: f32 = -3.4e38;
-var<workgroup> tiles: array<vec4<f16>, TILES_LEN>;   // [2, TILE, PITCH]; at first [ROWS, PITCH]
-var<workgroup> scores: array<vec4<f32>, STRIP_LEN>;  // [ROWS, STRIP]
-var<workgroup> shares: array<vec4<f16>, STRIP_LEN>;  // [ROWS, STRIP] what becomes of scores, as an operand
-var<workgroup> halves: array<f32, LANES>;            // what a lane found of its half of a row
-var<private> next: array<vec4<f16>, 32>;             // [2, LOADS] this lane's share of the tiles that come next
-var<private> own: array<coop_mat16x16<f16, A>, 8>;   // [DEPTHS] the subgroup's rows
-var<private> sums: array<coop_mat16x16<f32, C>, 8>;  // [DEPTHS] what becomes of them
+var<workgroup> tiles: array<vec4<f16>, TILES_LEN>;      // [2, TILE, PITCH]; at first [ROWS, PITCH]
+var<workgroup> scores: array<vec4<f32>, ROWS * STRIP>;  // [ROWS, STRIP]
+var<workgroup> shares: array<vec4<f16>, ROWS * SHARE>;  // [ROWS, SHARE] what becomes of scores, as an operand
+var<workgroup> halves: array<f32, LANES>;               // what a lane found of its half of a row
+var<private> next: array<vec4<f16>, 16>;                // [2, DEPTHS] this lane's share of the tiles that come next
+var<private> own: array<coop_mat16x16<f16, A>, 8>;      // [DEPTHS] the subgroup's rows
+var<private> sums: array<coop_mat16x16<f32, C>, 8>;     // [DEPTHS] what becomes of them
 
 // Rows first, first + 1, ... below `end` of the sequence whose first row is `base`, and of so many heads this one. Zeros beyond.
 fn fetch(source: u32, slot: u32, base: u32, first: u32, end: u32, heads: u32, head: u32, lane: u32) {
-    let at = 16u * slot;
-    next[at] = of_row(source, base, first, end, heads, head, lane);
-    if (LOADS > 1u) { next[at + 1u] = of_row(source, base, first, end, heads, head, lane + 1u * LANES); }
-    if (LOADS > 2u) { next[at + 2u] = of_row(source, base, first, end, heads, head, lane + 2u * LANES); }
-    if (LOADS > 3u) { next[at + 3u] = of_row(source, base, first, end, heads, head, lane + 3u * LANES); }
-    if (LOADS > 4u) { next[at + 4u] = of_row(source, base, first, end, heads, head, lane + 4u * LANES); }
-    if (LOADS > 5u) { next[at + 5u] = of_row(source, base, first, end, heads, head, lane + 5u * LANES); }
-    if (LOADS > 6u) { next[at + 6u] = of_row(source, base, first, end, heads, head, lane + 6u * LANES); }
-    if (LOADS > 7u) { next[at + 7u] = of_row(source, base, first, end, heads, head, lane + 7u * LANES); }
-    if (LOADS > 8u) { next[at + 8u] = of_row(source, base, first, end, heads, head, lane + 8u * LANES); }
-    if (LOADS > 9u) { next[at + 9u] = of_row(source, base, first, end, heads, head, lane + 9u * LANES); }
-    if (LOADS > 10u) { next[at + 10u] = of_row(source, base, first, end, heads, head, lane + 10u * LANES); }
-    if (LOADS > 11u) { next[at + 11u] = of_row(source, base, first, end, heads, head, lane + 11u * LANES); }
-    if (LOADS > 12u) { next[at + 12u] = of_row(source, base, first, end, heads, head, lane + 12u * LANES); }
-    if (LOADS > 13u) { next[at + 13u] = of_row(source, base, first, end, heads, head, lane + 13u * LANES); }
-    if (LOADS > 14u) { next[at + 14u] = of_row(source, base, first, end, heads, head, lane + 14u * LANES); }
-    if (LOADS > 15u) { next[at + 15u] = of_row(source, base, first, end, heads, head, lane + 15u * LANES); }
+    let at = 8u * slot;
+    next[at] = vec_of_row(source, base, first, end, heads, head, lane);
+    if (DEPTHS > 1u) { next[at + 1u] = vec_of_row(source, base, first, end, heads, head, lane + LANES); }
+    if (DEPTHS > 2u) { next[at + 2u] = vec_of_row(source, base, first, end, heads, head, lane + 2u * LANES); }
+    if (DEPTHS > 3u) { next[at + 3u] = vec_of_row(source, base, first, end, heads, head, lane + 3u * LANES); }
+    if (DEPTHS > 4u) { next[at + 4u] = vec_of_row(source, base, first, end, heads, head, lane + 4u * LANES); }
+    if (DEPTHS > 5u) { next[at + 5u] = vec_of_row(source, base, first, end, heads, head, lane + 5u * LANES); }
+    if (DEPTHS > 6u) { next[at + 6u] = vec_of_row(source, base, first, end, heads, head, lane + 6u * LANES); }
+    if (DEPTHS > 7u) { next[at + 7u] = vec_of_row(source, base, first, end, heads, head, lane + 7u * LANES); }
 }
 
-fn of_row(source: u32, base: u32, first: u32, end: u32, heads: u32, head: u32, place: u32) -> vec4<f16> {
+fn vec_of_row(source: u32, base: u32, first: u32, end: u32, heads: u32, head: u32, place: u32) -> vec4<f16> {
     let row = first + place / HEAD_VEC4;
     var found = vec4<f16>();
     if (row < end) { found = element(source, ((base + row) * heads + head) * HEAD_VEC4 + place % HEAD_VEC4); }
@@ -55,23 +47,15 @@ fn of_row(source: u32, base: u32, first: u32, end: u32, heads: u32, head: u32, p
 
 // Barriers are the caller's, here as well as below.
 fn stage(slot: u32, lane: u32) {
-    let at = 16u * slot;
+    let at = 8u * slot;
     tiles[in_tile(slot, lane)] = next[at];
-    if (LOADS > 1u) { tiles[in_tile(slot, lane + 1u * LANES)] = next[at + 1u]; }
-    if (LOADS > 2u) { tiles[in_tile(slot, lane + 2u * LANES)] = next[at + 2u]; }
-    if (LOADS > 3u) { tiles[in_tile(slot, lane + 3u * LANES)] = next[at + 3u]; }
-    if (LOADS > 4u) { tiles[in_tile(slot, lane + 4u * LANES)] = next[at + 4u]; }
-    if (LOADS > 5u) { tiles[in_tile(slot, lane + 5u * LANES)] = next[at + 5u]; }
-    if (LOADS > 6u) { tiles[in_tile(slot, lane + 6u * LANES)] = next[at + 6u]; }
-    if (LOADS > 7u) { tiles[in_tile(slot, lane + 7u * LANES)] = next[at + 7u]; }
-    if (LOADS > 8u) { tiles[in_tile(slot, lane + 8u * LANES)] = next[at + 8u]; }
-    if (LOADS > 9u) { tiles[in_tile(slot, lane + 9u * LANES)] = next[at + 9u]; }
-    if (LOADS > 10u) { tiles[in_tile(slot, lane + 10u * LANES)] = next[at + 10u]; }
-    if (LOADS > 11u) { tiles[in_tile(slot, lane + 11u * LANES)] = next[at + 11u]; }
-    if (LOADS > 12u) { tiles[in_tile(slot, lane + 12u * LANES)] = next[at + 12u]; }
-    if (LOADS > 13u) { tiles[in_tile(slot, lane + 13u * LANES)] = next[at + 13u]; }
-    if (LOADS > 14u) { tiles[in_tile(slot, lane + 14u * LANES)] = next[at + 14u]; }
-    if (LOADS > 15u) { tiles[in_tile(slot, lane + 15u * LANES)] = next[at + 15u]; }
+    if (DEPTHS > 1u) { tiles[in_tile(slot, lane + LANES)] = next[at + 1u]; }
+    if (DEPTHS > 2u) { tiles[in_tile(slot, lane + 2u * LANES)] = next[at + 2u]; }
+    if (DEPTHS > 3u) { tiles[in_tile(slot, lane + 3u * LANES)] = next[at + 3u]; }
+    if (DEPTHS > 4u) { tiles[in_tile(slot, lane + 4u * LANES)] = next[at + 4u]; }
+    if (DEPTHS > 5u) { tiles[in_tile(slot, lane + 5u * LANES)] = next[at + 5u]; }
+    if (DEPTHS > 6u) { tiles[in_tile(slot, lane + 6u * LANES)] = next[at + 6u]; }
+    if (DEPTHS > 7u) { tiles[in_tile(slot, lane + 7u * LANES)] = next[at + 7u]; }
 }
 
 fn in_tile(slot: u32, place: u32) -> u32 {
@@ -82,7 +66,7 @@ fn in_tile(slot: u32, place: u32) -> u32 {
 fn stage_own(source: u32, base: u32, first: u32, heads: u32, head: u32, lane: u32) {
     for (var i = 0u; i < HEAD_VEC4 / 2u; i++) {
         let place = lane + i * LANES;
-        tiles[in_tile(0u, place)] = of_row(source, base, first, params.seq, heads, head, place);
+        tiles[in_tile(0u, place)] = vec_of_row(source, base, first, params.seq, heads, head, place);
     }
 }
 
@@ -118,7 +102,7 @@ fn score(own_row: u32, j: u32) {
 
 // sums += shares of 16 rows of a tile, from its row j on, times those rows.
 fn add_rows(own_row: u32, slot: u32, j: u32) {
-    let share = coopLoadT<coop_mat16x16<f16, A>>(&shares[own_row * STRIP + j / 4u], STRIP);
+    let share = coopLoadT<coop_mat16x16<f16, A>>(&shares[own_row * SHARE + j / 4u], SHARE);
     let at = (slot * TILE + j) * PITCH;
     sums[0] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at], PITCH), sums[0]);
     if (DEPTHS > 1u) { sums[1] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 4u], PITCH), sums[1]); }

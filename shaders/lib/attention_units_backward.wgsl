@@ -1,7 +1,7 @@
 // What both backward passes of attention on matrix units have beside lib/attention_units.wgsl: other rows of the workgroup's own,
-// which meet the second tile.
-var<workgroup> dscores: array<vec4<f32>, STRIP_LEN>;  // [ROWS, STRIP]
+// which meet the second tile. Their scores take the place of the first, of which a lane keeps the weights that it has made.
 var<private> beside: array<coop_mat16x16<f16, A>, 8>;  // [DEPTHS]
+var<private> weights: array<vec4<f32>, 4>;             // of this lane's half of a row
 
 fn keep_beside(own_row: u32) {
     let at = own_row * PITCH;
@@ -28,5 +28,21 @@ fn score_beside(own_row: u32, j: u32) {
     if (DEPTHS > 7u) { sum = coopMultiplyAdd(beside[7], coopLoad<coop_mat16x16<f16, B>>(&tiles[at + 28u], PITCH), sum); }
     let found = sum;
     let place = own_row * STRIP + j / 4u;
-    coopStoreT(found, &dscores[place], STRIP);
+    coopStoreT(found, &scores[place], STRIP);
+}
+
+// The vec4s of a lane's half of a row are number lane % 2, lane % 2 + 2, ... of it, at a position of the sequence. The kernel says
+// what their weights are, and what shares become: weigh(row, position, first, i) and share(row, i, weights).
+fn weigh_row(row: u32, position: u32, first: u32, lane: u32) {
+    weights[0] = weigh(row, position, first, lane % 2u);
+    weights[1] = weigh(row, position, first, lane % 2u + 2u);
+    weights[2] = weigh(row, position, first, lane % 2u + 4u);
+    weights[3] = weigh(row, position, first, lane % 2u + 6u);
+}
+
+fn share_row(row: u32, lane: u32) {
+    share(row, lane % 2u, weights[0]);
+    share(row, lane % 2u + 2u, weights[1]);
+    share(row, lane % 2u + 4u, weights[2]);
+    share(row, lane % 2u + 6u, weights[3]);
 }

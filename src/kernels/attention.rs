@@ -37,23 +37,14 @@ kernels! {
     TILED_BACKWARD_KEY_VALUE_SHUFFLED_HALF = "attention_tiled_backward_key_value_shuffled_half"
         : "attention_tiled_backward_key_value" + "vec4" + "half" + "head_rows" + "team_shuffled" + "pairs",
         with (Stored = "vec4<f16>"), needs Need::AnySubgroups, Need::F16;
-    UNITS_64 = "attention_units_64"
-        : "attention_units" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
-        needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(49_152);
-    UNITS_BACKWARD_QUERY_64 = "attention_units_backward_query_64"
-        : "attention_units_backward_query" + "vec4" + "half" + "attention_units" + "attention_units_backward", with (Stored = "vec4<f16>"),
-        needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(49_152);
-    UNITS_BACKWARD_KEY_VALUE_64 = "attention_units_backward_key_value_64"
-        : "attention_units_backward_key_value" + "vec4" + "half" + "attention_units" + "attention_units_backward", with (Stored = "vec4<f16>"),
-        needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(49_152);
-    UNITS_32 = "attention_units_32"
-        : "attention_units" + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
+    UNITS = "attention_units"
+        + "vec4" + "half" + "attention_units", with (Stored = "vec4<f16>"),
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(32_768);
-    UNITS_BACKWARD_QUERY_32 = "attention_units_backward_query_32"
-        : "attention_units_backward_query" + "vec4" + "half" + "attention_units" + "attention_units_backward", with (Stored = "vec4<f16>"),
+    UNITS_BACKWARD_QUERY = "attention_units_backward_query"
+        + "vec4" + "half" + "attention_units" + "attention_units_backward", with (Stored = "vec4<f16>"),
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(32_768);
-    UNITS_BACKWARD_KEY_VALUE_32 = "attention_units_backward_key_value_32"
-        : "attention_units_backward_key_value" + "vec4" + "half" + "attention_units" + "attention_units_backward", with (Stored = "vec4<f16>"),
+    UNITS_BACKWARD_KEY_VALUE = "attention_units_backward_key_value"
+        + "vec4" + "half" + "attention_units" + "attention_units_backward", with (Stored = "vec4<f16>"),
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(32_768);
     ATTENTION_32 = "attention_32": "attention" + "head_32";
     ATTENTION_64 = "attention_64": "attention" + "head_64";
@@ -109,11 +100,8 @@ pub enum Variant {
         /// Lanes of a set of teams, which lies within a subgroup.
         set: usize,
     },
-    /// Half precision on matrix units, 16 queries or keys a subgroup.
-    Units {
-        /// Queries or keys of a workgroup: 64, or 32 where there is less workgroup memory.
-        rows: usize,
-    },
+    /// Half precision on matrix units, 64 queries or keys a workgroup.
+    Units,
 }
 
 /// The variant for a shape on an adapter, of queries, keys and values of this type.
@@ -121,8 +109,9 @@ pub enum Variant {
 /// A lane of a team keeps at most 16 components of a vector: then the backward pass of keys and values, with four such
 /// vectors for each of two keys, stays below 200 registers, whatever the head's size.
 pub fn select(profile: &Profile, shape: &Shape, dtype: DType) -> Variant {
-    if let Some(rows) = rows_on_units(profile, shape.head_dim).filter(|_| dtype == DType::F16) {
-        return Variant::Units { rows };
+    let fits_units = shape.head_dim.is_multiple_of(16) && shape.head_dim <= 128;
+    if dtype == DType::F16 && fits_units && !profile.software && profile.runs(&UNITS) {
+        return Variant::Units;
     }
     let lanes = shape.head_dim.div_ceil(16).next_power_of_two();
     match profile.min_subgroup_lanes.map(|lanes| lanes as usize) {
@@ -130,13 +119,6 @@ pub fn select(profile: &Profile, shape: &Shape, dtype: DType) -> Variant {
         _ if profile.software && shape.suits_a_lane() && dtype == DType::F32 => Variant::LaneEach,
         _ => Variant::TeamShared { lanes },
     }
-}
-
-/// Rows of a workgroup on matrix units, where the adapter has them and the workgroup memory that heads of this size take.
-fn rows_on_units(profile: &Profile, head_dim: usize) -> Option<usize> {
-    let fits =
-        |kernel, most| !profile.software && profile.runs(kernel) && head_dim.is_multiple_of(16) && head_dim <= most;
-    if fits(&UNITS_64, 128) { Some(64) } else { fits(&UNITS_32, 96).then_some(32) }
 }
 
 /// `@workgroup_size` of the kernels in which teams work.
@@ -163,7 +145,6 @@ impl Variant {
     fn kernel(self, pass: Pass, head_dim: usize, dtype: DType) -> &'static Kernel {
         let of_head = |[small, large]: [&'static Kernel; 2]| if head_dim > 32 { large } else { small };
         let of_type = |forms: [&'static Kernel; 2]| of_type(dtype, forms);
-        let of_rows = |rows, [large, small]: [&'static Kernel; 2]| if rows == 64 { large } else { small };
         match (self, pass) {
             (Self::TeamShared { .. }, Pass::Forward) => of_type([&TILED_SHARED, &TILED_SHARED_HALF]),
             (Self::TeamShared { .. }, Pass::BackwardQuery) => {
@@ -182,13 +163,9 @@ impl Variant {
             (Self::LaneEach, Pass::Forward) => of_head([&ATTENTION_32, &ATTENTION_64]),
             (Self::LaneEach, Pass::BackwardQuery) => of_head([&BACKWARD_QUERY_32, &BACKWARD_QUERY_64]),
             (Self::LaneEach, Pass::BackwardKeyValue) => of_head([&BACKWARD_KEY_VALUE_32, &BACKWARD_KEY_VALUE_64]),
-            (Self::Units { rows }, Pass::Forward) => of_rows(rows, [&UNITS_64, &UNITS_32]),
-            (Self::Units { rows }, Pass::BackwardQuery) => {
-                of_rows(rows, [&UNITS_BACKWARD_QUERY_64, &UNITS_BACKWARD_QUERY_32])
-            }
-            (Self::Units { rows }, Pass::BackwardKeyValue) => {
-                of_rows(rows, [&UNITS_BACKWARD_KEY_VALUE_64, &UNITS_BACKWARD_KEY_VALUE_32])
-            }
+            (Self::Units, Pass::Forward) => &UNITS,
+            (Self::Units, Pass::BackwardQuery) => &UNITS_BACKWARD_QUERY,
+            (Self::Units, Pass::BackwardKeyValue) => &UNITS_BACKWARD_KEY_VALUE,
         }
     }
 
@@ -197,7 +174,7 @@ impl Variant {
         match (self, pass) {
             // One vector of the processor: its barriers are expensive, and there are none.
             (Self::LaneEach, _) => 8,
-            (Self::Units { rows }, _) => rows,
+            (Self::Units, _) => 64,
             (Self::TeamShared { lanes } | Self::TeamShuffled { lanes, .. }, Pass::Forward) => {
                 4 * TEAM_WORKGROUP / lanes
             }
@@ -225,11 +202,7 @@ impl Variant {
             (Self::TeamShuffled { lanes, set }, Pass::Forward) => team(lanes, set / lanes, 4),
             // Backward, what was read stays in registers until its sums are there, and more than one would not fit.
             (Self::TeamShuffled { lanes, set }, _) => team(lanes, set / lanes, 1),
-            (Self::Units { rows }, _) => {
-                // As many rows at a time as there is workgroup memory for: backward there are two arrays of scores.
-                let tile = if matches!(pass, Pass::Forward) && shape.head_dim <= 64 { 64 } else { 32 };
-                vec![("ROWS", rows), ("TILE", tile), ("DEPTHS", shape.head_dim / 16)]
-            }
+            (Self::Units, _) => vec![("DEPTHS", shape.head_dim / 16)],
         };
         let sizes = [("SEQ", shape.seq), ("HEADS", shape.heads), ("KV_HEADS", shape.kv_heads)];
         sizes.into_iter().chain(how).map(|(name, value)| (name, value as f64)).collect()
@@ -238,8 +211,8 @@ impl Variant {
     /// Rounds of a lane's loops, those of a few rounds aside; see [`MOST_ROUNDS`].
     fn rounds(self, pass: Pass, shape: &Shape) -> usize {
         let (lanes, batch, sum_rounds) = match (self, pass) {
-            (Self::LaneEach, _) => return 0,     // see `suits_a_lane`
-            (Self::Units { .. }, _) => return 0, // never on a software adapter
+            (Self::LaneEach, _) => return 0, // see `suits_a_lane`
+            (Self::Units, _) => return 0,    // never on a software adapter
             (Self::TeamShared { lanes }, _) => (lanes, 4, 4_usize.div_ceil(lanes)),
             (Self::TeamShuffled { lanes, .. }, Pass::Forward) => (lanes, 4, 0),
             (Self::TeamShuffled { lanes, .. }, _) => (lanes, 1, 0),
@@ -276,7 +249,7 @@ impl fmt::Display for Variant {
             Self::LaneEach => f.write_str("lane_each"),
             Self::TeamShared { lanes } => write!(f, "shared in teams of {lanes}"),
             Self::TeamShuffled { lanes, .. } => write!(f, "shuffled in teams of {lanes}"),
-            Self::Units { rows } => write!(f, "matrix units, {rows} rows a workgroup"),
+            Self::Units => f.write_str("matrix units"),
         }
     }
 }
@@ -421,45 +394,33 @@ mod tests {
             subgroup_lanes: Some(32),
             min_subgroup_lanes: Some(32),
             matrix_units: true,
-            max_workgroup_bytes: 48 << 10,
+            max_workgroup_bytes: 32 << 10,
             ..Profile::webgpu_default()
         };
-        let small = Profile { max_workgroup_bytes: 32 << 10, ..card.clone() };
-        let smallest = Profile { max_workgroup_bytes: 16 << 10, ..card.clone() };
+        let small = Profile { max_workgroup_bytes: 16 << 10, ..card.clone() };
         let wide = Profile { subgroup_lanes: Some(64), min_subgroup_lanes: Some(64), ..card.clone() };
         let without = Profile { matrix_units: false, ..card.clone() };
         let (f16, f32) = (DType::F16, DType::F32);
         let table = [
-            // type, head_dim, rows of a workgroup, [rows of a tile forward, backward]
-            (&card, f16, 16, Some((64, [64, 32]))),
-            (&card, f16, 64, Some((64, [64, 32]))),
-            (&card, f16, 80, Some((64, [32, 32]))),
-            (&card, f16, 128, Some((64, [32, 32]))),
-            (&card, f16, 144, None),
-            (&card, f16, 72, None),
-            (&card, f32, 64, None),
-            (&small, f16, 64, Some((32, [64, 32]))),
-            (&small, f16, 96, Some((32, [32, 32]))),
-            (&small, f16, 112, None),
-            (&smallest, f16, 64, None),
-            (&wide, f16, 64, None),
-            (&without, f16, 64, None),
+            // type, head_dim, whether on matrix units
+            (&card, f16, 16, true),
+            (&card, f16, 64, true),
+            (&card, f16, 80, true),
+            (&card, f16, 128, true),
+            (&card, f16, 144, false),
+            (&card, f16, 72, false),
+            (&card, f32, 64, false),
+            (&small, f16, 64, false),
+            (&wide, f16, 64, false),
+            (&without, f16, 64, false),
         ];
-        for (profile, dtype, head_dim, wanted) in table {
+        for (profile, dtype, head_dim, on_units) in table {
             let shape = Shape { batch: 1, seq: 256, heads: 8, kv_heads: 8, head_dim };
             let variant = select(profile, &shape, dtype);
             let what = format!("{variant:?} for head_dim {head_dim}");
-            let Some((rows, tiles)) = wanted else {
-                assert!(!matches!(variant, Variant::Units { .. }), "{what}");
-                continue;
-            };
-            assert_eq!(variant, Variant::Units { rows }, "{what}");
-            for (pass, tile) in [Pass::Forward, Pass::BackwardQuery, Pass::BackwardKeyValue]
-                .into_iter()
-                .zip([tiles[0], tiles[1], tiles[1]])
-            {
+            assert_eq!(variant == Variant::Units, on_units, "{what}");
+            for pass in [Pass::Forward, Pass::BackwardQuery, Pass::BackwardKeyValue] {
                 assert!(profile.runs(variant.forward(profile).kernel(pass, head_dim, dtype)), "{what}, {pass:?}");
-                assert!(variant.constants(pass, &shape).contains(&("TILE", f64::from(tile))), "{what}, {pass:?}");
             }
         }
     }

@@ -111,9 +111,9 @@ macro_rules! half_units {
 }
 
 half_units! {
-    OF_HALF_UNITS_32 = "half_units_32": "matmul_half_units" ["units_32"], 21_504;
-    OF_HALF_UNITS_16 = "half_units_16": "matmul_half_units" ["units_16"], 12_800;
-    OF_HALF_UNITS_TILE_32 = "half_units_tile_32": "matmul_half_units_tile_32" [], 28_672;
+    OF_HALF_UNITS_32 = "half_units_32": "matmul_half_units" ["units_32"], 24_576;
+    OF_HALF_UNITS_16 = "half_units_16": "matmul_half_units" ["units_16"], 16_384;
+    OF_HALF_UNITS_TILE_32 = "half_units_tile_32": "matmul_half_units_tile_32" [], 24_576;
 }
 
 /// The kernels of a tile, for the layouts in the order of [`Layout::ALL`].

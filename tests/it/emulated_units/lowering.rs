@@ -148,12 +148,24 @@ impl<'a> Lowering<'a> {
         if self.is_factor(load) {
             return false;
         }
-        let ["let", name, "="] = self.words(load.saturating_sub(3), 3)[..] else { return true };
+        let [before, name, "="] = self.words(load.saturating_sub(3), 3)[..] else { return true };
+        if before == "let" {
+            return self.is_kept_in(load, load, name);
+        }
+        // `NAME = LOAD`: of a variable that a block around this one declares, from where it does.
+        let declared = (0..load).rev().find(|&at| self.words(at, 3) == ["var", name, "="]);
+        declared.is_none_or(|declared| self.is_kept_in(declared + 3, load, name))
+    }
+
+    /// Whether lanes may wait for one another between a load and the last use of its name in the block that `begin` is in, or
+    /// the name is used otherwise than as a factor.
+    fn is_kept_in(&self, begin: usize, load: usize, name: &str) -> bool {
         let (mut depth, mut used, mut last) = (0, false, load);
-        for at in load..self.tokens.len() {
+        for at in begin..self.tokens.len() {
             match self.word(at) {
                 "{" => depth += 1,
                 "}" => depth -= 1,
+                word if word == name && self.word(at + 1) == "=" => {}
                 word if word == name => {
                     if !self.is_factor(at) {
                         return true;

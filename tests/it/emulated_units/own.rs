@@ -182,11 +182,18 @@ fn any(@builtin(local_invocation_index) lane: u32) {
         ("LOAD for (;;) { y = coopMultiplyAdd(a, b, y); wait(); }", true),
         ("for (;;) { LOAD y = coopMultiplyAdd(a, b, y); wait(); } let a = 1; wait(); let c = a;", false),
         ("LOAD let other = a;", true),
+        ("var a = zero; if (c) { ASSIGN } else { ASSIGN } y = coopMultiplyAdd(a, b, y); wait();", false),
+        ("var a = zero; if (c) { ASSIGN } wait(); y = coopMultiplyAdd(a, b, y);", true),
+        ("var a = zero; for (;;) { ASSIGN y = coopMultiplyAdd(a, b, y); } wait();", false),
+        ("var a = zero; for (;;) { ASSIGN wait(); } y = coopMultiplyAdd(a, b, y);", true),
+        ("var a = zero; ASSIGN let other = a;", true),
+        ("ASSIGN y = coopMultiplyAdd(a, b, y);", true),
         ("y = coopMultiplyAdd(coopLoad<coop_mat16x16<f16, A>>(&shared[0], 16u), b, y); wait();", false),
         ("held[0] = coopLoad<coop_mat16x16<f16, A>>(&shared[0], 16u);", true),
         ("held[0] = coopLoad<coop_mat16x16<f16, A>>(&given[0], 16u);", false),
     ] {
-        let text = lowered("any", &format!("{BEGIN}{}\n}}", statements.replace("LOAD", LOAD)));
+        let text =
+            lowered("any", &format!("{BEGIN}{}\n}}", statements.replace("LOAD", LOAD).replace("ASSIGN", &LOAD[4..])));
         assert_eq!(text.contains("struct EmulatedA"), is_kept, "{statements}");
         assert_ne!(text.contains("alias EmulatedA"), is_kept, "{statements}");
     }

@@ -98,7 +98,7 @@ impl BothPasses {
 
     pub fn check(&self, done: &Done) {
         let [of_output, of_scores, of_values] = match (self.variant, self.dtype) {
-            (attention::Variant::Units { .. }, _) => UNITS_TOLERANCES,
+            (attention::Variant::Units, _) => UNITS_TOLERANCES,
             // The gradient of a score subtracts what the output has in memory, which was rounded: by so much at most, weighed by dout.
             (_, DType::F16) => [TOLERANCE, HALF_GRADIENT_TOLERANCE, GRADIENT_TOLERANCE],
             _ => [TOLERANCE, GRADIENT_TOLERANCE, GRADIENT_TOLERANCE],
