@@ -178,11 +178,17 @@ impl GradientsAtOneStep {
         let of = |of: &Flushed| {
             let (step, scale) = (self.after_step, power_of_two(of.loss_scale));
             let Flushed { nonzero, flushed, flushed_large, largest, .. } = of;
-            format!(
+            let mut words = format!(
                 "Gradients after step {step}, loss scale {scale}: of {nonzero} elements that are not zero in f32 {flushed} are \
-                 zero in f16. The largest of these is {largest:.1e} of the norm of its parameter's gradient in f32; \
-                 {flushed_large} are above {LARGE:.0e}.\n"
-            )
+                 zero in f16."
+            );
+            if *flushed > 0 {
+                words += &format!(
+                    " The largest of these is {largest:.1e} of the norm of its parameter's gradient in f32; {flushed_large} are \
+                     above {LARGE:.0e}."
+                );
+            }
+            words + "\n"
         };
         self.flushed.iter().map(of).collect()
     }

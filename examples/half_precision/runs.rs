@@ -244,9 +244,13 @@ pub fn comparison_in_words(comparison: &[Comparison]) -> String {
     }
     let all = comparison.len();
     let count = |holds: fn(&Comparison) -> bool| comparison.iter().filter(|at| holds(at)).count();
+    // Of 2K numbers in random order, the first and the last are among K of them with this probability.
+    let seeds = comparison.iter().map(|at| at.seeds).max().unwrap_or(0) as f64;
+    let by_chance = 100.0 * (seeds - 1.0) / (2.0 * (2.0 * seeds - 1.0));
     words += &format!(
         "The spread is that from the lowest to the highest run in f32. Of {all} evaluations, the mean of the runs in f16 lies \
-         within it at {}, all runs in f16 at {}, and the two runs of a seed differ by less than it at {}.\n",
+         within it at {}, and all runs in f16 at {} (at {by_chance:.0} % by chance, if they were but other seeds in f32); the two \
+         runs of a seed differ by less than it at {}.\n",
         count(Comparison::mean_within),
         count(|at| at.f16_within_f32),
         count(|at| at.largest_difference_of_a_seed < at.f32_spread())

@@ -1,7 +1,7 @@
 //! Plots as SVG, in colours that follow the reader's theme: what every report draws with.
 //!
-//! plotters draws with stand-in colours; [`themed`] turns them into CSS variables, which the page defines with
-//! [`palette`], or which [`standalone`] puts into the file itself.
+//! plotters draws with stand-in colours; they become CSS variables, which a report's page defines, or which [`standalone`]
+//! puts into the file itself.
 
 mod histogram;
 mod ink;
