@@ -6,7 +6,7 @@ pub mod error;
 
 pub mod data;
 #[cfg(not(target_arch = "wasm32"))]
-mod plot;
+pub mod plot;
 pub mod reference;
 mod settings;
 

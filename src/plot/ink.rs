@@ -2,9 +2,9 @@
 
 use plotters::style::RGBColor;
 
-/// What a series is drawn with.
+/// What a series is drawn with: a colour, a dash pattern and a marker, by number.
 #[derive(Clone, Copy)]
-pub(crate) struct Ink(pub usize);
+pub struct Ink(pub usize);
 
 /// Colours of Okabe and Ito (2008), which people with any common colour blindness tell apart; the light theme's are
 /// darkened and the dark theme's lightened where the background would swallow them.

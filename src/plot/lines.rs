@@ -7,30 +7,37 @@ use plotters::prelude::*;
 use super::{Ink, NUMBERS, Ticks, chart, drawn, mark, mesh, padded, short};
 
 /// What the axes say.
-pub(crate) struct Axis {
+pub struct Axis {
+    /// The words below the plot.
     pub x: String,
+    /// The words beside it.
     pub y: String,
+    /// How the upright axis is spaced.
     pub scale: Scale,
 }
 
 /// How the upright axis is spaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scale {
+pub enum Scale {
+    /// Evenly.
     Linear,
     /// By the logarithm; what is not above 0 is left out.
     Log,
 }
 
 /// One curve.
-pub(crate) struct Series {
+pub struct Series {
+    /// What it is drawn with; several may share one.
     pub ink: Ink,
+    /// From left to right.
     pub points: Vec<(f64, f64)>,
     /// Whether every point has a mark.
     pub marked: bool,
 }
 
-/// Curves over one axis; what lies above `cap` is drawn at its height, so that one spike flattens nothing.
-pub(crate) fn lines(axis: &Axis, series: &[Series], cap: Option<f64>, n_inks: usize) -> String {
+/// Curves over one axis, as one SVG element of inks below `n_inks`; what lies above `cap` is drawn at its height, so that one
+/// spike flattens nothing.
+pub fn lines(axis: &Axis, series: &[Series], cap: Option<f64>, n_inks: usize) -> String {
     let place = |y: f64| {
         let y = cap.map_or(y, |cap| y.min(cap));
         match axis.scale {
@@ -51,12 +58,13 @@ pub(crate) fn lines(axis: &Axis, series: &[Series], cap: Option<f64>, n_inks: us
         Scale::Linear => even_ticks(&y, 0.0),
         Scale::Log => log_ticks(&y),
     };
+    let decimals = decimals(&at);
     drawn(n_inks, |area| {
         let mut chart =
             chart(area, NUMBERS).build_cartesian_2d(Ticks { range: x, at: x_at }, Ticks { range: y, at })?;
         let words = |value: &f64| short(*value);
         let digits = |value: &f64| match axis.scale {
-            Scale::Linear => format!("{value:.2}"),
+            Scale::Linear => format!("{value:.decimals$}"),
             Scale::Log => power_words(*value),
         };
         mesh!(chart).x_desc(&axis.x).y_desc(&axis.y).x_label_formatter(&words).y_label_formatter(&digits).draw()?;
@@ -80,9 +88,15 @@ fn even_ticks(range: &Range<f64>, least: f64) -> Vec<f64> {
     (first..=(range.end / step).floor() as i64).map(|at| at as f64 * step).collect()
 }
 
+/// Digits behind the point that tell neighbouring ticks apart, at least two.
+fn decimals(at: &[f64]) -> usize {
+    let nearest = at.windows(2).map(|pair| pair[1] - pair[0]).fold(1.0, f64::min);
+    (-nearest.log10() - 1e-6).ceil().clamp(2.0, 9.0) as usize
+}
+
 /// Powers of ten, at most nine of them; with less than two in sight 2 and 5 times them as well, and where even those are
 /// too few, round numbers at even distances.
-fn log_ticks(range: &Range<f64>) -> Vec<f64> {
+pub(super) fn log_ticks(range: &Range<f64>) -> Vec<f64> {
     let (low, high) = (range.start.floor() as i64, range.end.ceil() as i64);
     let within = |at: &f64| range.contains(at);
     let powers: Vec<f64> = (low..=high).map(|power| power as f64).filter(within).collect();
@@ -98,7 +112,7 @@ fn log_ticks(range: &Range<f64>) -> Vec<f64> {
 }
 
 /// The number whose logarithm this is: `1e-4`, `0.2`, `10`.
-fn power_words(log: f64) -> String {
+pub(super) fn power_words(log: f64) -> String {
     let value = 10f64.powf(log);
     match log {
         log if log < -2.5 => format!("{value:.0e}"),
@@ -128,6 +142,8 @@ mod tests {
         near(log_ticks(&(-0.5..0.4)), &[0.5f64.log10(), 0.0, 2f64.log10()]);
         near(log_ticks(&(0.26f64.log10()..0.42f64.log10())), &[0.3, 0.35, 0.4].map(f64::log10));
         assert!(log_ticks(&(-300.0..0.0)).len() <= 9);
+        let told = |ticks: [f64; 3]| decimals(&ticks);
+        assert_eq!([told([1.0, 2.0, 3.0]), told([0.29, 0.3, 0.31]), told([-0.002, 0.0, 0.002])], [2, 2, 3]);
         assert_eq!([-6.0, -1.0, 0.0, 2f64.log10(), 3.0].map(power_words), ["1e-6", "0.1", "1", "2", "1k"]);
     }
 

@@ -1,8 +1,9 @@
 //! Plots as SVG, in colours that follow the reader's theme: what every report draws with.
 //!
-//! plotters draws with stand-in colours; [`themed`] turns them into CSS variables, which the page defines with
-//! [`palette`], or which [`standalone`] puts into the file itself.
+//! plotters draws with stand-in colours; they become CSS variables, which a report's page defines, or which [`standalone`]
+//! puts into the file itself.
 
+mod histogram;
 mod ink;
 mod lines;
 
@@ -15,8 +16,10 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 use plotters::prelude::*;
 use plotters::style::FontTransform;
 
-pub(crate) use ink::{FOREGROUND, GRID, Ink, palette};
-pub(crate) use lines::{Axis, Scale, Series, lines};
+pub use histogram::{Bins, Bound, histogram};
+pub use ink::Ink;
+pub(crate) use ink::{FOREGROUND, GRID, palette};
+pub use lines::{Axis, Scale, Series, lines};
 
 use ink::{Marker, themed};
 
@@ -151,17 +154,17 @@ pub(crate) fn escape(text: &str) -> String {
 }
 
 /// One panel of a picture that stands on its own.
-pub(crate) struct Panel {
+pub struct Panel {
     /// What it shows; the words for those who do not see it.
     pub title: String,
-    /// A plot of [`SIZE`].
+    /// A plot: what [`lines`] or [`histogram`] gives.
     pub svg: String,
     /// The inks and what each stands for.
     pub legend: Vec<(Ink, String)>,
 }
 
 /// Panels below one another in a file that brings its colours for both themes, as an `<img>` needs it.
-pub(crate) fn standalone(title: &str, panels: &[Panel]) -> String {
+pub fn standalone(title: &str, panels: &[Panel]) -> String {
     const HEAD: u32 = 34;
     const LEGEND_ROW: u32 = 22;
     let (width, plot_height) = SIZE;

@@ -9,7 +9,8 @@ use multinorm::train::{StepReport, Trainer, record_training};
 use pollster::block_on;
 
 use crate::support::{
-    Form, every_other_step, everything, own_gpu, small_run, small_tokens, small_trainer, train_steps, web_profile,
+    FORMS, Form, every_other_step, everything, own_gpu, small_run, small_tokens, small_trainer, train_steps,
+    web_profile, widen,
 };
 
 fn config(sets: &[&str]) -> RunConfig {
@@ -144,6 +145,64 @@ fn an_overflow_under_the_least_scale_halts_the_run() {
     }
     let message = error.expect("it halts").to_string();
     assert!(message.contains("not finite") || message.contains("overflowed"), "{message}");
+}
+
+/// What half precision makes of gradients that are not zero in single precision: those that are zero in it.
+#[derive(Debug, Default)]
+struct Flushed {
+    nonzero: usize,
+    flushed: usize,
+    /// The largest of them in single precision, over the norm of its parameter's gradient.
+    largest: f64,
+}
+
+/// All parameters' gradients of the batch after the first `step`, at these weights.
+fn gradients(form: Form, sets: &[&str], step: u64, weights: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let mut trainer = trainer(form, sets);
+    let mut start = block_on(trainer.snapshot()).unwrap();
+    (start.step, start.parameters) = (step, weights.to_vec());
+    trainer.restore(&start).unwrap();
+    assert!(!train_steps(&mut trainer, 1)[0].skipped, "{sets:?}: nothing overflows");
+    let specs = trainer.config().model.parameters();
+    specs.iter().map(|spec| block_on(trainer.gradient(&spec.name)).unwrap()).collect()
+}
+
+fn flushed(form: Form, loss_scale: &str, step: u64, weights: &[Vec<f32>]) -> Flushed {
+    let single = gradients(form, &["train.precision=f32"], step, weights);
+    let half = gradients(form, &[loss_scale], step, weights);
+    let mut found = Flushed::default();
+    for (single, half) in single.iter().zip(&half) {
+        let norm = widen(single).iter().map(|g| g * g).sum::<f64>().sqrt();
+        assert!(norm > 0.0 && single.len() == half.len(), "a gradient that can be compared");
+        found.nonzero += single.iter().filter(|&&g| g != 0.0).count();
+        for (&single, _) in single.iter().zip(half).filter(|&(&single, &half)| single != 0.0 && half == 0.0) {
+            found.flushed += 1;
+            found.largest = found.largest.max(f64::from(single).abs() / norm);
+        }
+    }
+    // With --nocapture: what docs/half_precision.md tells.
+    println!("{form:?}, {loss_scale}, after step {step}: {found:?}");
+    found
+}
+
+#[test]
+fn no_gradient_above_a_thousandth_of_its_norm_becomes_zero() {
+    /// Of the norm of a parameter's gradient.
+    const LARGE: f64 = 1e-3;
+    for form in FORMS {
+        let mut run = trainer(form, &["train.precision=f32"]);
+        let first = block_on(run.snapshot()).unwrap().parameters;
+        train_steps(&mut run, 12);
+        let last = block_on(run.snapshot()).unwrap().parameters;
+        for (step, weights) in [(0, &first), (12, &last)] {
+            let under_the_default = flushed(form, "train.loss_scale=0", step, weights);
+            assert!(under_the_default.largest <= LARGE, "{form:?}, after step {step}: {under_the_default:?}");
+            assert!(under_the_default.nonzero > 10_000, "{under_the_default:?}");
+            // That this sees what is lost: under the least scale most of it is.
+            let under_the_least = flushed(form, &format!("train.loss_scale={}", LossScale::LEAST), step, weights);
+            assert!(under_the_least.largest > LARGE, "{form:?}, after step {step}: {under_the_least:?}");
+        }
+    }
 }
 
 #[test]
