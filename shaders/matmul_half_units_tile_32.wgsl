@@ -1,6 +1,6 @@
-// y (+)= factor a b on half-precision matrix units, a tile of 32x32 of y a workgroup of 8 subgroups, which share the depths: a
-// subgroup sums 16 of every 128, and what they have is added in their order. For products of few tiles, as a small batch makes
-// them: no part is written to memory and summed in a dispatch of its own, and many loads are under way at once.
+// y (+)= factor a b on half-precision matrix units, a tile of 32x32 of y a workgroup, whose subgroups share the depths: each
+// sums 16 of every DEPTH (lib/shared_*.wgsl), and what they have is added in their order. For products of few tiles, as a small
+// batch makes them: no part is written to memory and summed in a dispatch of its own, and many loads are under way at once.
 // Operands are staged in the order in which they lie in memory. An H100 runs two workgroups of up to 24 KiB at once, and one of
 // more. Sizes along which a matrix lies in memory are multiples of 4.
 override A_BY_DEPTH: bool;  // a is [M, K] in memory; else [K, M]
@@ -14,13 +14,14 @@ struct Params {
     parts: u32,   // of K
 }
 const TILE: u32 = 32u;
-const DEPTH: u32 = 128u;
-const LANES: u32 = 256u;
-// vec4s from one row of a staged operand to the next, 16 bytes from a multiple of 128 and 80: eight rows begin in different banks.
-const BY_DEPTH: u32 = 34u;  // a row or column of y, and its 128 depths
-const ALONG: u32 = 10u;     // a depth, and its 32 rows or columns
+const LANES: u32 = 2u * DEPTH;
+const DEPTH_VECS: u32 = DEPTH / 4u;
+// vec4s from one row of a staged operand to the next, odd multiples of 16 bytes: eight rows begin in different banks.
+const BY_DEPTH: u32 = DEPTH_VECS + 2u;  // a row or column of y, and its depths
+const ALONG: u32 = 10u;                 // a depth, and its 32 rows or columns
 const TILE_VECS: u32 = DEPTH * ALONG;
-const PITCH: u32 = 8u;      // the same of sums
+const PITCH: u32 = 8u;                  // the same of sums
+const STRIP: u32 = TILE * PITCH;
 @group(0) @binding(0) var<storage, read>       a:      array<TypeA>;   // [matrices, M, K] or [matrices, K, M]
 @group(0) @binding(1) var<storage, read>       b:      array<TypeB>;   // [matrices, N, K] or [matrices, K, N]
 @group(0) @binding(2) var<storage, read_write> y:      array<Stored>;  // [matrices, PARTS, M, N]
@@ -29,7 +30,7 @@ const PITCH: u32 = 8u;      // the same of sums
 
 var<workgroup> tile_a: array<vec4<f16>, TILE_VECS>;  // [32, BY_DEPTH] or [DEPTH, ALONG]
 var<workgroup> tile_b: array<vec4<f16>, TILE_VECS>;
-var<workgroup> strip: array<vec4<f32>, LANES>;       // [32, 32] a subgroup's sums on their way out
+var<workgroup> strip: array<vec4<f32>, STRIP>;       // [32, 32] a subgroup's sums on their way out
 var<private> next_a: array<vec4<f16>, 4>;  // this lane's share of the tiles that come next
 var<private> next_b: array<vec4<f16>, 4>;
 
@@ -75,8 +76,9 @@ fn matmul_half_units_tile_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(l
         y11 = coopMultiplyAdd(a1, b1, y11);
         workgroupBarrier();
     }
-    // One subgroup after the other leaves its sums, and each lane adds up its own four.
+    // One subgroup after the other leaves its sums, and each lane adds up its own four, or eight.
     var sum = vec4<f32>();
+    var other = vec4<f32>();
     for (var leaving = 0u; leaving < LANES / 32u; leaving++) {
         if (lane / 32u == leaving) {
             leave(y00, 0u);
@@ -86,11 +88,18 @@ fn matmul_half_units_tile_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(l
         }
         workgroupBarrier();
         sum += strip[lane];
+        if (LANES < STRIP) { other += strip[LANES + lane]; }
         workgroupBarrier();
     }
-    let of_y = vec2(row + lane / PITCH, col + 4u * (lane % PITCH));
+    put(sum, lane, group.z, row, col);
+    if (LANES < STRIP) { put(other, LANES + lane, group.z, row, col); }
+}
+
+// Vec4 i of the tile that begins at (row, col).
+fn put(sum: vec4<f32>, i: u32, part: u32, row: u32, col: u32) {
+    let of_y = vec2(row + i / PITCH, col + 4u * (i % PITCH));
     if (of_y.x < params.m && of_y.y < params.n) {
-        let at = ((group.z * params.m + of_y.x) * params.n + of_y.y) / 4u;
+        let at = ((part * params.m + of_y.x) * params.n + of_y.y) / 4u;
         y[at] = stored(select(Real(), Real(y[at]), ACCUMULATE) + factor[0] * sum);
     }
 }
@@ -110,15 +119,15 @@ fn fetch(matrix: u32, row: u32, col: u32, k: u32, end: u32, lane: u32) {
     next_b[3] = of_b(matrix, col, k, end, 3u, lane);
 }
 
-// Vec4 i of a lane's four: of every eighth row 128 depths side by side, or of every 32nd depth all 32.
+// Vec4 i of a lane's four: of every eighth row the depths side by side, or of a quarter of the depths all 32.
 fn of_a(matrix: u32, row: u32, k: u32, end: u32, i: u32, lane: u32) -> vec4<f16> {
     var value = vec4<f16>();
     if (A_BY_DEPTH) {
-        let depth = k + 4u * (lane % 32u);
-        let outer = matrix * params.m + min(row + lane / 32u + 8u * i, params.m - 1u);
+        let depth = k + 4u * (lane % DEPTH_VECS);
+        let outer = matrix * params.m + min(row + lane / DEPTH_VECS + 8u * i, params.m - 1u);
         if (depth < end) { value = vec4<f16>(a[(outer * params.k + depth) / 4u]); }
     } else {
-        let depth = k + lane / 8u + 32u * i;
+        let depth = k + lane / 8u + DEPTH_VECS * i;
         let along = min(row / 4u + lane % 8u, params.m / 4u - 1u);
         if (depth < end) { value = vec4<f16>(a[(matrix * params.k + depth) * (params.m / 4u) + along]); }
     }
@@ -128,11 +137,11 @@ fn of_a(matrix: u32, row: u32, k: u32, end: u32, i: u32, lane: u32) -> vec4<f16>
 fn of_b(matrix: u32, col: u32, k: u32, end: u32, i: u32, lane: u32) -> vec4<f16> {
     var value = vec4<f16>();
     if (B_BY_DEPTH) {
-        let depth = k + 4u * (lane % 32u);
-        let outer = matrix * params.n + min(col + lane / 32u + 8u * i, params.n - 1u);
+        let depth = k + 4u * (lane % DEPTH_VECS);
+        let outer = matrix * params.n + min(col + lane / DEPTH_VECS + 8u * i, params.n - 1u);
         if (depth < end) { value = vec4<f16>(b[(outer * params.k + depth) / 4u]); }
     } else {
-        let depth = k + lane / 8u + 32u * i;
+        let depth = k + lane / 8u + DEPTH_VECS * i;
         let along = min(col / 4u + lane % 8u, params.n / 4u - 1u);
         if (depth < end) { value = vec4<f16>(b[(matrix * params.k + depth) * (params.n / 4u) + along]); }
     }
@@ -142,8 +151,8 @@ fn of_b(matrix: u32, col: u32, k: u32, end: u32, i: u32, lane: u32) -> vec4<f16>
 fn stage(lane: u32) {
     let at_a = place(A_BY_DEPTH, lane);
     let at_b = place(B_BY_DEPTH, lane);
-    let pitch_a = select(32u * ALONG, 8u * BY_DEPTH, A_BY_DEPTH);
-    let pitch_b = select(32u * ALONG, 8u * BY_DEPTH, B_BY_DEPTH);
+    let pitch_a = select(DEPTH_VECS * ALONG, 8u * BY_DEPTH, A_BY_DEPTH);
+    let pitch_b = select(DEPTH_VECS * ALONG, 8u * BY_DEPTH, B_BY_DEPTH);
     tile_a[at_a] = next_a[0];
     tile_a[at_a + pitch_a] = next_a[1];
     tile_a[at_a + 2u * pitch_a] = next_a[2];
@@ -156,5 +165,5 @@ fn stage(lane: u32) {
 
 // Of the first of a lane's four.
 fn place(by_depth: bool, lane: u32) -> u32 {
-    return select(lane / 8u * ALONG + lane % 8u, lane / 32u * BY_DEPTH + lane % 32u, by_depth);
+    return select(lane / 8u * ALONG + lane % 8u, lane / DEPTH_VECS * BY_DEPTH + lane % DEPTH_VECS, by_depth);
 }

@@ -90,12 +90,12 @@ tiles! {
 /// The kernels of a tile on matrix units in half precision, each list a static: of the three layouts, then of parts for `nt`
 /// and `nn`. `LIST = "tile": "file" ["library"], bytes of workgroup memory`.
 macro_rules! half_units {
-    ($($id:ident = $tile:literal: $file:literal $libs:tt, $bytes:literal;)+) => {
+    ($($id:ident = $tile:literal: $file:literal $libs:tt $tn_libs:tt, $bytes:literal;)+) => {
         $(
             static $id: [Kernel; 5] = [
                 half_units!(@ concat!("matmul_nt_", $tile), $file $libs "half", $bytes, "vec4<f32>", Stored = "vec4<f16>"),
                 half_units!(@ concat!("matmul_nn_", $tile), $file $libs "half", $bytes, "vec4<f32>", Stored = "vec4<f16>"),
-                half_units!(@ concat!("matmul_tn_", $tile), $file $libs "single", $bytes, "vec4<f16>"),
+                half_units!(@ concat!("matmul_tn_", $tile), $file $tn_libs "single", $bytes, "vec4<f16>"),
                 half_units!(@ concat!("matmul_nt_", $tile, "_parts"), $file $libs "single", $bytes, "vec4<f32>"),
                 half_units!(@ concat!("matmul_nn_", $tile, "_parts"), $file $libs "single", $bytes, "vec4<f32>"),
             ];
@@ -111,9 +111,9 @@ macro_rules! half_units {
 }
 
 half_units! {
-    OF_HALF_UNITS_32 = "half_units_32": "matmul_half_units" ["units_32"], 24_576;
-    OF_HALF_UNITS_16 = "half_units_16": "matmul_half_units" ["units_16"], 16_384;
-    OF_HALF_UNITS_TILE_32 = "half_units_tile_32": "matmul_half_units_tile_32" [], 24_576;
+    OF_HALF_UNITS_32 = "half_units_32": "matmul_half_units" ["units_32"] ["units_32"], 24_576;
+    OF_HALF_UNITS_16 = "half_units_16": "matmul_half_units" ["units_16"] ["units_16"], 16_384;
+    OF_HALF_UNITS_TILE_32 = "half_units_tile_32": "matmul_half_units_tile_32" ["shared_128"] ["shared_64"], 24_576;
 }
 
 /// The kernels of a tile, for the layouts in the order of [`Layout::ALL`].
