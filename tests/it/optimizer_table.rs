@@ -124,7 +124,7 @@ fn measured(config: &OptimizerConfig) -> (f64, usize) {
     let shared = StepTensors { statistics: &statistics, step: &step };
     rec.begin("update");
     if config.zeroth_order().is_some() {
-        let parameter = Perturbed { name: "w", role: Role::Linear, weight: &weight, how: &how, step: shared };
+        let parameter = Perturbed { name: "w", role: Role::Linear, weight: &weight, first: 0, how: &how, step: shared };
         let states = record_directions(&mut rec, config, &parameter).unwrap();
         (0..3).for_each(|_| record_perturbation(&mut rec, config, &parameter, &states));
     } else {

@@ -20,7 +20,7 @@ fn look_up_is_exact() {
             let mut case = Case::new(form);
             let (table, values) = case.random(&[VOCAB, cols], 1);
             let (y, tokens) = (case.output(&[ids.len(), cols]), case.input(&[ids.len()], &ids));
-            embedding::embedding(&mut case.rec, &tokens, &table, &y);
+            embedding::embedding(&mut case.rec, &tokens, &table, None, &y);
             let want = reference::embedding::forward(&ids, &values, cols);
             assert_close(format!("{form:?} {} ids of {cols}", ids.len()), &case.run().read(&y), &want, 0.0);
         }
@@ -38,7 +38,7 @@ fn gradients_add_up_over_repeated_ids() {
             let tokens = TokenBatch::new(&mut case.rec, ids.len());
             let factor = case.input(&[1], &[0.5f32]);
             let target = Target { factor: Some(&factor), ..Target::new(&dtable, Output::Accumulate) };
-            embedding::embedding_backward(&mut case.rec, &tokens, &dy, target);
+            embedding::embedding_backward(&mut case.rec, &tokens, &dy, None, target);
             let done = case.allocate();
             let (order, starts) = TokenBatch::sorted(&ids);
             done.write(&tokens.ids, &ids);
