@@ -203,4 +203,28 @@ mod tests {
         profile.max_binding_bytes = 9 * 512 * 512 * 4;
         assert_eq!(sizes(&profile, Gradients::Kept).iter().filter(|&&n| n == 9).count(), 3);
     }
+
+    #[test]
+    fn a_matrix_beyond_a_binding_is_kept_in_as_few_parts_as_fit() {
+        let rows_of = |shape: &[usize], max_binding_bytes| {
+            let profile = Profile { max_binding_bytes, ..Profile::webgpu_default() };
+            let spec = ParameterSpec { name: "w".into(), shape: shape.to_vec(), role: Role::Head };
+            let parts = parts(&profile, spec);
+            let mut next = 0;
+            for (part, rows) in parts.iter().filter_map(|(part, rows)| Some((part, rows.clone()?))) {
+                assert_eq!((rows.start, &part.shape[..]), (next, &[rows.len(), shape[1]][..]));
+                next = rows.end;
+            }
+            assert!(parts.len() == 1 || next == shape[0]);
+            parts.into_iter().map(|(part, _)| part.shape[0]).collect::<Vec<_>>()
+        };
+        const MIB: u64 = 1 << 20;
+        assert_eq!(rows_of(&[32_000, 2048], 128 * MIB), [16_000; 2]);
+        assert_eq!(rows_of(&[32_000, 2048], 250 * MIB), [32_000]);
+        assert_eq!(rows_of(&[32_000, 2048], 250 * MIB - 1), [16_000; 2]);
+        assert_eq!(rows_of(&[128_256, 2048], 128 * MIB), [&[16_128; 7][..], &[15_360]].concat());
+        assert_eq!(rows_of(&[128_256, 2048], 1024 * MIB), [&[32_128; 3][..], &[31_872]].concat(), "buffers of 256 MiB");
+        assert_eq!(rows_of(&[300, 128], 76 << 10), [128, 128, 44]);
+        assert_eq!(rows_of(&[100, 128], 1 << 10), [100], "check_limits refuses it");
+    }
 }

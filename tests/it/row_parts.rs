@@ -24,7 +24,7 @@ struct Sizes {
 /// Embedding and head `[300, 128]` in parts of 128, 128 and 44 rows.
 const EDGES: Sizes = Sizes {
     sets: &["model.hidden_size=128", "model.intermediate_size=88"],
-    binding_bytes: 72 << 10,
+    binding_bytes: 76 << 10,
     parts: [3, 1, 1, 1, 1, 1, 3],
 };
 
@@ -74,16 +74,27 @@ fn numbers(reports: &[StepReport]) -> Vec<(f64, f64)> {
     reports.iter().map(|report| (report.loss, report.grad_norm)).collect()
 }
 
-/// Weights and states within `tolerance` of the root mean square of each.
+/// Weights and states within `tolerance` of their own size and of the root mean square of each: of squared gradients a few are
+/// far larger than the rest.
 fn assert_snapshots_close(what: &str, got: &Snapshot, want: &Snapshot, names: &[String], tolerance: f64) {
     for ((name, got), want) in names.iter().zip(&got.parameters).zip(&want.parameters) {
-        assert_close(format!("{what}: {name}"), got, &widen(want), tolerance);
+        assert_near(format!("{what}: {name}"), got, want, tolerance);
     }
     assert_eq!(got.states.len(), want.states.len(), "{what}");
     for ((name, shape, got), (other, other_shape, want)) in got.states.iter().zip(&want.states) {
         assert_eq!((name, shape), (other, other_shape), "{what}");
-        assert_close(format!("{what}: {name}"), got, &widen(want), tolerance);
+        assert_near(format!("{what}: {name}"), got, want, tolerance);
     }
+}
+
+#[track_caller]
+fn assert_near(what: String, got: &[f32], want: &[f32], tolerance: f64) {
+    let want = widen(want);
+    let rms = (want.iter().map(|x| x * x).sum::<f64>() / want.len() as f64).sqrt();
+    let off = got.iter().zip(&want).map(|(&got, want)| (f64::from(got) - want).abs() / (want.abs() + rms));
+    let worst = off.fold(0.0, f64::max);
+    println!("{worst:.1e} of {tolerance:.0e}: {what}");
+    assert!(got.len() == want.len() && worst <= tolerance, "{what}: off by {worst:.1e}");
 }
 
 #[test]
@@ -249,6 +260,8 @@ fn a_rule_that_reads_all_rows_is_refused_where_a_matrix_is_in_parts() {
 fn every_preset_trains_under_webgpus_default_limits() {
     for precision in [DType::F32, DType::F16] {
         let profile = Profile { f16: precision == DType::F16, ..Profile::webgpu_default() };
+        // A row of gate or up for each token is a binding, too.
+        let micro_batch = if precision == DType::F16 { 32 } else { 16 };
         for optimizer in ["sinkgd", "muon", "adamw"] {
             let sets = ["model.preset=1b".to_owned(), format!("optimizer.name={optimizer}")];
             let config = RunConfig::load(None, &sets, RunDefaults::Gpu).unwrap();
@@ -257,7 +270,7 @@ fn every_preset_trains_under_webgpus_default_limits() {
                 panic!("{optimizer} on 1b in 80 GiB")
             };
             let recorded = record_training(&fit.config, &profile).unwrap();
-            assert_eq!(recorded.recorder.memory(), fit.memory);
+            assert_eq!((recorded.recorder.memory(), fit.config.train.micro_batch_size), (fit.memory, micro_batch));
             let parts: Vec<_> = recorded.llama.by_name().filter(|parts| parts.len() > 1).collect();
             assert_eq!(parts.len(), 2, "embedding and head");
             assert!(parts.iter().flat_map(|parts| parts.iter()).all(|part| part.weight.shape == [16_000, 2048]));
