@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use multinorm::config::{RunConfig, RunDefaults};
-use multinorm::gpu::{DType, Gpu, Profile};
+use multinorm::gpu::{Gpu, Profile};
 use multinorm::train::{Search, Snapshot, StepReport, Trainer, Ways, record_training};
 use pollster::block_on;
 
@@ -12,6 +12,11 @@ use crate::support::{
 };
 
 const STEPS: u64 = 3;
+
+/// After some steps; the worst seen is 6.1e-6.
+const F32: f64 = 3e-5;
+/// The worst seen is 7.8e-3.
+const F16: f64 = 2e-2;
 
 /// A model and the largest binding of the adapter, under which it is split.
 struct Sizes {
@@ -123,12 +128,12 @@ fn models_are_split_as_these_tests_want() {
 #[test]
 fn parts_train_as_the_whole() {
     let cases: [(Form, Sizes, &[&str], f64); 6] = [
-        (Form::Software, EDGES, &["model.tie_word_embeddings=false", "optimizer.name=sinkgd"], 1e-5),
-        (Form::Gpu, EDGES, &["model.tie_word_embeddings=true", "optimizer.name=adamw", "optimizer.eps=0.01"], 1e-5),
-        (Form::Software, ALL, &["model.tie_word_embeddings=true", "optimizer.name=sgd"], 1e-5),
-        (Form::Gpu, ALL, &["model.tie_word_embeddings=false", "optimizer.name=sgd", "train.max_grad_norm=0.5"], 1e-5),
-        (Form::Gpu, EDGES, &["model.tie_word_embeddings=false", "optimizer.name=sgd", "train.precision=f16"], 1e-2),
-        (Form::Software, ALL, &["model.tie_word_embeddings=true", "optimizer.name=sgd", "train.precision=f16"], 1e-2),
+        (Form::Software, EDGES, &["model.tie_word_embeddings=false", "optimizer.name=sinkgd"], F32),
+        (Form::Gpu, EDGES, &["model.tie_word_embeddings=true", "optimizer.name=adamw", "optimizer.eps=0.01"], F32),
+        (Form::Software, ALL, &["model.tie_word_embeddings=true", "optimizer.name=sgd"], F32),
+        (Form::Gpu, ALL, &["model.tie_word_embeddings=false", "optimizer.name=sgd", "train.max_grad_norm=0.5"], F32),
+        (Form::Gpu, EDGES, &["model.tie_word_embeddings=false", "optimizer.name=sgd", "train.precision=f16"], F16),
+        (Form::Software, ALL, &["model.tie_word_embeddings=true", "optimizer.name=sgd", "train.precision=f16"], F16),
     ];
     for (form, sizes, sets, tolerance) in cases {
         let gpus = [Arc::new(own_gpu(form)), small_bindings(form, &sizes)];
@@ -152,7 +157,7 @@ fn parts_train_as_the_whole() {
         }
         for name in names(&whole) {
             let [of_whole, of_split] = [&whole, &split].map(|trainer| block_on(trainer.gradient(&name)).unwrap());
-            assert_close(format!("{what}: gradient of {name}"), &of_split, &widen(&of_whole), tolerance);
+            assert_near(format!("{what}: gradient of {name}"), &of_split, &of_whole, tolerance);
         }
         let [of_whole, of_split] = [&whole, &split].map(|trainer| block_on(trainer.snapshot()).unwrap());
         assert_snapshots_close(&what, &of_split, &of_whole, &names(&whole), tolerance);
@@ -189,7 +194,7 @@ fn a_run_goes_on_in_parts_and_whole() {
     };
     assert!(same(&resumed(split(Form::Software, &ALL, &sets)).1, &end));
     let (names, in_one) = resumed(whole(Form::Software, &ALL, &sets));
-    assert_snapshots_close("whole after parts", &in_one, &end, &names, 1e-5);
+    assert_snapshots_close("whole after parts", &in_one, &end, &names, F32);
 }
 
 #[test]
@@ -257,13 +262,17 @@ fn a_rule_that_reads_all_rows_is_refused_where_a_matrix_is_in_parts() {
 
 /// WebGPU's default limits: bindings of 128 MiB, and embedding and head of 1b have 250 MiB.
 #[test]
-fn every_preset_trains_under_webgpus_default_limits() {
-    for precision in [DType::F32, DType::F16] {
-        let profile = Profile { f16: precision == DType::F16, ..Profile::webgpu_default() };
-        // A row of gate or up for each token is a binding, too.
-        let micro_batch = if precision == DType::F16 { 32 } else { 16 };
+fn the_largest_preset_trains_under_webgpus_default_limits() {
+    // What gate and up make of a micro-batch must fit a binding, too.
+    for (precision, micro_batch) in [("f32", 16), ("f16", 32)] {
+        let profile = Profile { f16: precision == "f16", ..Profile::webgpu_default() };
         for optimizer in ["sinkgd", "muon", "adamw"] {
-            let sets = ["model.preset=1b".to_owned(), format!("optimizer.name={optimizer}")];
+            let sets = [
+                "model.preset=1b".to_owned(),
+                "eval.batch_size=16".into(),
+                format!("optimizer.name={optimizer}"),
+                format!("train.precision={precision}"),
+            ];
             let config = RunConfig::load(None, &sets, RunDefaults::Gpu).unwrap();
             let profile_of = |_: &RunConfig| Ok(profile.clone());
             let Search::Fits(fit) = Ways::new(config, &profile_of).largest(80 << 30) else {
