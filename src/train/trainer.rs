@@ -93,6 +93,8 @@ impl Trainer {
     }
 
     /// The same with an optimizer of the caller's: `record_update` records the update of each parameter.
+    ///
+    /// Errors: as [`Trainer::new`], and a matrix that does not fit one binding of the device.
     pub async fn with_optimizer(
         gpu: Arc<Gpu>,
         config: RunConfig,
