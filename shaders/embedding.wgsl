@@ -1,8 +1,10 @@
-// y[n, :] = table[ids[n], :].
+// y[n, :] = table[ids[n] - FIRST, :] for the ids that the table has; other rows of y stay as they are.
 override ROWS: u32;
 override COLS: u32;  // in Reals
+override FIRST: u32 = 0u;                // id of the table's first row
+override TABLE_ROWS: u32 = 0xffffffffu;  // where the table is a part of one
 @group(0) @binding(0) var<storage, read>       ids:   array<u32>;   // [ROWS]
-@group(0) @binding(1) var<storage, read>       table: array<Real>;  // [vocabulary, COLS]
+@group(0) @binding(1) var<storage, read>       table: array<Real>;  // [TABLE_ROWS, COLS]
 @group(0) @binding(2) var<storage, read_write> y:     array<Real>;  // [ROWS, COLS]
 
 @compute @workgroup_size(256)
@@ -12,5 +14,7 @@ fn embedding(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = (group.y * count.x + group.x) * 256u + lane;
-    if (at < ROWS * COLS) { y[at] = table[ids[at / COLS] * COLS + at % COLS]; }
+    if (at >= ROWS * COLS) { return; }
+    let row = ids[at / COLS] - FIRST;  // of an id below FIRST beyond every table
+    if (row < TABLE_ROWS) { y[at] = table[row * COLS + at % COLS]; }
 }

@@ -1,14 +1,16 @@
-// dtable[id, :] += factor times the sum of dy over the places of id, one workgroup per distinct id.
+// dtable[id - FIRST, :] += factor times the sum of dy over the places of id, one workgroup per distinct id that the table has.
 // The host sorts the places by id, so that no two workgroups write one row and no float atomics are needed.
 // ACROSS lanes lie side by side along a row; WG / ACROSS of them share the places of a frequent id, each every so many.
 override COLS: u32;  // in Reals
 override ACROSS: u32;
 override WG: u32;
+override FIRST: u32 = 0u;                // id of the table's first row
+override TABLE_ROWS: u32 = 0xffffffffu;  // where the table is a part of one
 @group(0) @binding(0) var<storage, read>       ids:    array<u32>;   // [ROWS]
 @group(0) @binding(1) var<storage, read>       order:  array<u32>;   // [ROWS] places, sorted by id
 @group(0) @binding(2) var<storage, read>       starts: array<u32>;   // [ROWS + 1] of each run of equal ids; then ROWS
 @group(0) @binding(3) var<storage, read>       dy:     array<Real>;  // [ROWS, COLS]
-@group(0) @binding(4) var<storage, read_write> dtable: array<Real>;  // [vocabulary, COLS]
+@group(0) @binding(4) var<storage, read_write> dtable: array<Real>;  // [TABLE_ROWS, COLS]
 @group(0) @binding(5) var<storage, read>       factor: array<f32>;   // [1]
 
 var<workgroup> shares: array<Real, WG>;
@@ -24,7 +26,8 @@ fn embedding_backward(
     let first = starts[run];
     let end = starts[run + 1u];
     if (first >= end) { return; }
-    let id = ids[order[first]];
+    let row = ids[order[first]] - FIRST;  // of an id below FIRST beyond every table
+    if (row >= TABLE_ROWS) { return; }
     let down = lane / ACROSS;
     for (var begin = 0u; begin < COLS; begin += ACROSS) {
         let col = begin + lane % ACROSS;
@@ -40,6 +43,6 @@ fn embedding_backward(
             }
             workgroupBarrier();
         }
-        if (down == 0u && col < COLS) { dtable[id * COLS + col] += factor[0] * sum; }
+        if (down == 0u && col < COLS) { dtable[row * COLS + col] += factor[0] * sum; }
     }
 }

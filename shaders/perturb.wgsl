@@ -1,6 +1,7 @@
 // Weights along a direction of standard normal numbers z, drawn anew wherever they are wanted: MeZO (arXiv 2305.17333).
 override LEN: u32;
 override STREAM: u32;
+override FIRST: u32 = 0u;  // number of the weight's first, where it is a part of a parameter
 @group(0) @binding(0) var<storage, read_write> weight: array<f32>;  // [LEN]
 @group(0) @binding(1) var<uniform>             how:    Move;
 @group(0) @binding(2) var<uniform>             step:   Step;
@@ -13,5 +14,5 @@ fn perturb(
 ) {
     let at = (group.y * count.x + group.x) * 64u + lane;
     if (at >= LEN) { return; }
-    weight[at] = moved(weight[at], normal(at, STREAM, step.number - 1u, step.seed), how, step.schedule);
+    weight[at] = moved(weight[at], normal(FIRST + at, STREAM, step.number - 1u, step.seed), how, step.schedule);
 }

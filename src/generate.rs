@@ -38,9 +38,7 @@ impl Generator {
         rec.begin(PLAN);
         let decoder = record_decode(&mut rec, &llama, positions);
         let workspace = rec.allocate(gpu).await?;
-        for (parameter, values) in llama.parameters.iter().zip(weights) {
-            workspace.write(gpu, &parameter.weight, values);
-        }
+        llama.write_weights(gpu, &workspace, weights);
         let (cos, sin) = decoder.rope.values();
         workspace.write(gpu, &decoder.rope.cos, &cos);
         workspace.write(gpu, &decoder.rope.sin, &sin);

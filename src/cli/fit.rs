@@ -63,7 +63,7 @@ const UNITS: [(&str, f64); 6] = [
 const LARGEST: f64 = 1024.0 * 1_099_511_627_776.0;
 
 /// A GPU as Vulkan and Direct3D 12 show most of today's: where there is no adapter, a table of large cards is wanted, and
-/// WebGPU's default limits would refuse the largest presets.
+/// WebGPU's default limits keep the micro-batches of the largest presets small.
 pub fn assumed_profile() -> Profile {
     const LARGEST_BINDING: u64 = (1 << 31) - 4; // what wgpu gives where a driver allows more
     Profile {

@@ -215,6 +215,19 @@ impl Workspace {
         self.write_bytes(gpu, tensor, bytemuck::cast_slice(values));
     }
 
+    /// Writes the elements of tensors that follow one another, as those of one matrix do that lies in several.
+    ///
+    /// Panics if the number of elements differs.
+    pub fn write_all<'a, T: Element>(&self, gpu: &Gpu, tensors: impl Iterator<Item = &'a Tensor>, values: &[T]) {
+        let mut rest = values;
+        for tensor in tensors {
+            let (own, after) = rest.split_at(tensor.len());
+            self.write(gpu, tensor, own);
+            rest = after;
+        }
+        assert!(rest.is_empty(), "{} of {} values are left", rest.len(), values.len());
+    }
+
     fn write_bytes(&self, gpu: &Gpu, tensor: &Tensor, bytes: &[u8]) {
         let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
         gpu.queue.write_buffer(self.buffer(tensor), tensor.offset_bytes(), words);
@@ -248,6 +261,19 @@ impl Workspace {
         let bytes = tensor.words_bytes();
         let mut values = read_bytes(gpu, self.buffer(tensor), tensor.offset_bytes(), bytes).await?;
         values.truncate(tensor.len());
+        Ok(values)
+    }
+
+    /// Reads the elements of tensors that follow one another: see [`Workspace::write_all`].
+    pub async fn read_all<'a, T: Element>(
+        &self,
+        gpu: &Gpu,
+        tensors: impl Iterator<Item = &'a Tensor>,
+    ) -> Result<Vec<T>> {
+        let mut values = Vec::new();
+        for tensor in tensors {
+            values.append(&mut self.read(gpu, tensor).await?);
+        }
         Ok(values)
     }
 }

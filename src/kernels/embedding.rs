@@ -1,5 +1,7 @@
 //! Embedding lookup and its gradient, without float atomics.
 
+use std::ops::Range;
+
 use super::{Output, REAL_LANES, Target, lanes_within, widest};
 use crate::gpu::{Class, DType, Profile, Recorder, Tensor, grid, kernels};
 
@@ -44,20 +46,28 @@ impl TokenBatch {
     }
 }
 
-/// y\[n, :\] = table\[ids\[n\], :\] for table `[V, C]` and y `[N, C]`.
-pub fn embedding(rec: &mut Recorder, ids: &Tensor, table: &Tensor, y: &Tensor) {
+/// y\[n, :\] = table\[ids\[n\], :\] for table `[V, C]` and y `[N, C]`. Of a table that has the rows of `some` ids alone,
+/// rows of y that are of other ids stay as they are.
+pub fn embedding(rec: &mut Recorder, ids: &Tensor, table: &Tensor, some: Option<&Range<usize>>, y: &Tensor) {
     let [rows, cols] = y.shape[..] else { panic!("embedding wants y [N, C], got {:?}", y.shape) };
     assert_eq!((ids.len(), table.shape[1]), (rows, cols), "embedding {:?} of {:?}", ids.shape, table.shape);
     let (kernel, cols) = widest([&EMBEDDING, &EMBEDDING_SCALAR], cols);
-    let constants = [("ROWS", rows as f64), ("COLS", cols as f64)];
+    let constants = [&[("ROWS", rows as f64), ("COLS", cols as f64)][..], &of_part(table, some)].concat();
     rec.dispatch(kernel, &[ids, table, y], &constants, grid((rows * cols).div_ceil(REAL_LANES)));
 }
 
-/// dtable\[id, :\] += factor · Σ dy\[n, :\] over the places n of id; rows of other ids stay as they are.
+/// dtable\[id, :\] += factor · Σ dy\[n, :\] over the places n of id; rows of other ids stay as they are. dtable may have the
+/// rows of `some` ids alone.
 ///
 /// # Panics
 /// On a target that is to be overwritten.
-pub fn embedding_backward(rec: &mut Recorder, tokens: &TokenBatch, dy: &Tensor, target: Target<'_>) {
+pub fn embedding_backward(
+    rec: &mut Recorder,
+    tokens: &TokenBatch,
+    dy: &Tensor,
+    some: Option<&Range<usize>>,
+    target: Target<'_>,
+) {
     let Target { tensor: dtable, output, .. } = target;
     assert_eq!(output, Output::Accumulate, "embedding_backward");
     let [rows, cols] = dy.shape[..] else { panic!("embedding_backward wants dy [N, C], got {:?}", dy.shape) };
@@ -67,7 +77,15 @@ pub fn embedding_backward(rec: &mut Recorder, tokens: &TokenBatch, dy: &Tensor, 
     let (kernel, cols) = widest([&EMBEDDING_BACKWARD, &EMBEDDING_BACKWARD_SCALAR], cols);
     let [across, lanes] = backward_lanes(&rec.profile, rows, cols);
     let constants = [("COLS", cols as f64), ("ACROSS", across as f64), ("WG", lanes as f64)];
+    let constants = [&constants[..], &of_part(dtable, some)].concat();
     rec.dispatch(kernel, &bindings, &constants, grid(rows));
+}
+
+/// What tells a kernel which ids the rows of a table are of, where it is a part of one.
+fn of_part(table: &Tensor, some: Option<&Range<usize>>) -> Vec<(&'static str, f64)> {
+    let Some(ids) = some else { return Vec::new() };
+    assert_eq!(table.shape[0], ids.len(), "a table of the ids {ids:?}");
+    vec![("FIRST", ids.start as f64), ("TABLE_ROWS", ids.len() as f64)]
 }
 
 /// Lanes beside each other along a row of so many `Real`s, and lanes of the workgroup: on a GPU several share the places of

@@ -10,6 +10,7 @@ pub mod apollo;
 pub mod attention;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
+pub mod columns;
 pub mod cross_entropy;
 pub mod embedding;
 pub mod extrapolated_sgd;
@@ -49,6 +50,7 @@ static FILES: &[&[&Kernel]] = &[
     attention::KERNELS,
     #[cfg(not(target_arch = "wasm32"))]
     bench::KERNELS,
+    columns::KERNELS,
     cross_entropy::KERNELS,
     embedding::KERNELS,
     extrapolated_sgd::KERNELS,

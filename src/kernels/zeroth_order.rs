@@ -80,16 +80,20 @@ impl PerturbConstants {
     }
 }
 
-/// Moves a weight as `how` says along a direction of standard normal numbers, others for each step, seed and stream.
+/// Moves a weight as `how` says along a direction of standard normal numbers, others for each step, seed and stream, of which
+/// it takes those from number `first` on.
 pub fn perturb(
     rec: &mut Recorder,
     weight: &Tensor,
     [how, step]: [&Tensor; 2],
-    stream: u32,
+    (stream, first): (u32, usize),
     constants: PerturbConstants,
 ) {
     let len = weight.len();
-    let constants = [&[("LEN", len as f64), ("STREAM", stream.into())][..], &constants.list()].concat();
+    let mut constants = [&[("LEN", len as f64), ("STREAM", stream.into())][..], &constants.list()].concat();
+    if first > 0 {
+        constants.push(("FIRST", first as f64));
+    }
     rec.dispatch(&PERTURB, &[weight, how, step], &constants, grid(len.div_ceil(LANES)));
 }
 

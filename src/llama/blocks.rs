@@ -13,7 +13,7 @@ use super::rms_norm::{ResidualGradient, RmsNorm};
 use crate::Result;
 use crate::gpu::{DType, Recorder, Tensor};
 use crate::kernels::Output;
-use crate::settings::{AdapterConfig, Recompute};
+use crate::settings::{AdapterConfig, Recompute, Role};
 
 /// Embedding, layers, the last norm, and the head, which reads the norm.
 pub(super) struct Blocks<'a> {
@@ -65,11 +65,12 @@ impl<'a> Blocks<'a> {
     pub fn of(llama: &'a Llama, activations: DType) -> Self {
         let config = &llama.config;
         let tied = config.tie_word_embeddings;
-        let norm = |weight: &'a Parameter| RmsNorm { weight, eps: config.rms_norm_eps, activations };
+        let norm = |weight: &'a [Parameter]| RmsNorm { weight: &weight[0], eps: config.rms_norm_eps, activations };
         // In the order of ModelConfig::parameters; adapters come after all others.
-        let (of_model, of_adapters) = llama.parameters.split_at(config.parameters_of_model().len());
+        let mut rest = llama.by_name();
+        let of_adapters = llama.parameters.iter().position(|parameter| parameter.spec.role == Role::Adapter);
+        let of_adapters = &llama.parameters[of_adapters.unwrap_or(llama.parameters.len())..];
         let of_block = AdapterConfig::PLACES.len() * AdapterConfig::PARAMETERS;
-        let mut rest = of_model.iter();
         let mut next = || rest.next().expect("as many parameters as the configuration has");
         let table = next();
         let layer = |index: usize| {

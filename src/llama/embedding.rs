@@ -10,8 +10,8 @@ use crate::kernels::{Output, Target};
 
 /// x = table[id].
 pub(super) struct Embedding<'a> {
-    /// `[V, C]`.
-    pub table: &'a Parameter,
+    /// `[V, C]`, by rows in one part or in several.
+    pub table: &'a [Parameter],
     /// Whether the table is the head's weight, too.
     pub tied: bool,
 }
@@ -19,9 +19,11 @@ pub(super) struct Embedding<'a> {
 impl Embedding<'_> {
     /// `[N, C]` of ids `[N]`.
     pub fn forward(&self, rec: &mut Recorder, ids: &Tensor) -> Tensor {
-        let shape = [ids.len(), self.table.weight.shape[1]];
+        let shape = [ids.len(), self.table[0].weight.shape[1]];
         let residual = rec.transient(Class::Activations, DType::F32, "residual", &shape);
-        embedding(rec, ids, &self.table.weight, &residual);
+        for part in self.table {
+            embedding(rec, ids, &part.weight, part.rows.as_ref(), &residual);
+        }
         residual
     }
 
@@ -33,11 +35,14 @@ impl Embedding<'_> {
         dresidual: &Tensor,
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
-        if sink.output == Output::Write && !self.tied {
-            fill(rec, self.table.gradient(), 0.0);
+        for part in self.table {
+            if sink.output == Output::Write && !self.tied {
+                fill(rec, part.gradient(), 0.0);
+            }
+            let target = Target { output: Output::Accumulate, ..sink.target(part) };
+            embedding_backward(rec, tokens, dresidual, part.rows.as_ref(), target);
+            sink.whole(rec, part)?;
         }
-        let target = Target { output: Output::Accumulate, ..sink.target(self.table) };
-        embedding_backward(rec, tokens, dresidual, target);
-        sink.whole(rec, self.table)
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use super::gradients::GradientSink;
 use super::linear::Linear;
 use crate::Result;
 use crate::gpu::{Class, DType, Profile, Recorder, Tensor};
-use crate::kernels::{Output, Target, cross_entropy, matmul};
+use crate::kernels::{Output, cross_entropy};
 
 /// Bytes of logits at a time.
 const LOGITS_BYTES: u64 = 64 << 20;
@@ -63,28 +63,24 @@ impl Head<'_> {
             let dlogits = logits; // made in their place
             self.weight.input_gradient(rec, &dlogits, &dnormed, Output::Write);
             let output = if chunk.start == 0 { sink.output } else { Output::Accumulate };
-            matmul::weight_gradient(rec, &dlogits, &normed, Target { output, ..sink.target(self.weight.0) });
+            self.weight.add_weight_gradient(rec, &dlogits, &normed, output, sink);
         }
         cross_entropy::sum(rec, &losses, sum, scale, output);
         if !self.tied {
-            sink.whole(rec, self.weight.0)?;
+            self.weight.whole(rec, sink)?;
         }
         Ok(dnormed)
     }
 
     fn logits(&self, rec: &mut Recorder, normed: &Tensor) -> Tensor {
-        let shape = [normed.shape[0], self.vocab()];
+        let shape = [normed.shape[0], self.weight.outputs()];
         let logits = rec.transient(Class::Activations, normed.dtype, "logits", &shape);
         self.weight.forward_to(rec, normed, &logits);
         logits
     }
 
     fn chunks(&self, rec: &Recorder, normed: &Tensor) -> Vec<Range<usize>> {
-        chunks(&rec.profile, normed.shape[0], self.vocab(), normed.dtype)
-    }
-
-    fn vocab(&self) -> usize {
-        self.weight.0.weight.shape[0]
+        chunks(&rec.profile, normed.shape[0], self.weight.outputs(), normed.dtype)
     }
 }
 

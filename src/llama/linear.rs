@@ -4,28 +4,44 @@ use super::gradients::GradientSink;
 use super::parameters::Parameter;
 use crate::Result;
 use crate::gpu::{Class, Recorder, Tensor};
-use crate::kernels::{Output, matmul};
+use crate::kernels::columns::{put_columns, take_columns};
+use crate::kernels::{Output, Target, matmul};
 
-/// y = x wᵀ, w `[out, in]`.
+/// y = x wᵀ, w `[out, in]` in one part, or by rows in several: then each makes columns of y.
 #[derive(Clone, Copy)]
-pub(super) struct Linear<'a>(pub &'a Parameter);
+pub(super) struct Linear<'a>(pub &'a [Parameter]);
 
 impl Linear<'_> {
     /// `[N, out]` of x `[N, in]`.
     pub fn forward(&self, rec: &mut Recorder, x: &Tensor) -> Tensor {
-        let y = rec.transient(Class::Activations, x.dtype, "linear", &[x.shape[0], self.0.weight.shape[0]]);
+        let y = rec.transient(Class::Activations, x.dtype, "linear", &[x.shape[0], self.outputs()]);
         self.forward_to(rec, x, &y);
         y
     }
 
     /// The same into a tensor that is there.
     pub fn forward_to(&self, rec: &mut Recorder, x: &Tensor, y: &Tensor) {
-        matmul::nt(rec, x, &self.0.weight, y, Output::Write);
+        for part in self.0 {
+            let own = part_of(rec, y, part);
+            matmul::nt(rec, x, &part.weight, &own, Output::Write);
+            if let Some(rows) = &part.rows {
+                put_columns(rec, &own, y, rows.start);
+            }
+        }
+    }
+
+    /// Columns of y.
+    pub fn outputs(&self) -> usize {
+        self.0.iter().map(|part| part.weight.shape[0]).sum()
     }
 
     /// dx (+)= dy w.
     pub fn input_gradient(&self, rec: &mut Recorder, dy: &Tensor, dx: &Tensor, output: Output) {
-        matmul::nn(rec, dy, &self.0.weight, dx, output);
+        for (index, part) in self.0.iter().enumerate() {
+            let output = if index == 0 { output } else { Output::Accumulate };
+            let dy = columns_of(rec, dy, part);
+            matmul::nn(rec, &dy, &part.weight, dx, output);
+        }
     }
 
     /// dw (+)= dyᵀ x, after which nothing reads w any more: the input's gradient comes first.
@@ -36,7 +52,44 @@ impl Linear<'_> {
         x: &Tensor,
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
-        matmul::weight_gradient(rec, dy, x, sink.target(self.0));
-        sink.whole(rec, self.0)
+        self.add_weight_gradient(rec, dy, x, sink.output, sink);
+        self.whole(rec, sink)
     }
+
+    /// The same of some of the rows of dy and x, after which it is not whole yet.
+    pub fn add_weight_gradient(
+        &self,
+        rec: &mut Recorder,
+        dy: &Tensor,
+        x: &Tensor,
+        output: Output,
+        sink: &mut GradientSink<'_, '_>,
+    ) {
+        for part in self.0 {
+            let dy = columns_of(rec, dy, part);
+            matmul::weight_gradient(rec, &dy, x, Target { output, ..sink.target(part) });
+        }
+    }
+
+    /// Tells that the weight's gradient is whole.
+    pub fn whole(&self, rec: &mut Recorder, sink: &mut GradientSink<'_, '_>) -> Result<()> {
+        self.0.iter().try_for_each(|part| sink.whole(rec, part))
+    }
+}
+
+/// Room for the columns of y that a part of the weight makes: y itself, where the part is all of it.
+fn part_of(rec: &mut Recorder, y: &Tensor, part: &Parameter) -> Tensor {
+    match &part.rows {
+        None => y.clone(),
+        Some(rows) => rec.transient(Class::Activations, y.dtype, "columns", &[y.shape[0], rows.len()]),
+    }
+}
+
+/// The columns of dy that a part of the weight has made.
+fn columns_of(rec: &mut Recorder, dy: &Tensor, part: &Parameter) -> Tensor {
+    let own = part_of(rec, dy, part);
+    if let Some(rows) = &part.rows {
+        take_columns(rec, dy, rows.start, &own);
+    }
+    own
 }

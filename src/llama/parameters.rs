@@ -1,13 +1,18 @@
 //! The parameter table: Hugging Face's names, roles, weights and gradients.
 
-use crate::gpu::{Class, DType, Recorder, Tensor};
+use std::ops::Range;
+
+use crate::gpu::{Class, DType, Gpu, Profile, Recorder, Tensor, Workspace};
 use crate::settings::{ModelConfig, ParameterSpec, Role};
 
-/// One parameter: what it is, its weight and, where it is trained, its gradient.
+/// One parameter: what it is, its weight and, where it is trained, its gradient. A matrix that does not fit one binding is kept
+/// by rows in several parts, each a `Parameter` of the same name.
 #[derive(Clone, Debug)]
 pub struct Parameter {
-    /// Name, shape and role.
+    /// Name, shape and role; of a part its own shape.
     pub spec: ParameterSpec,
+    /// Which rows of the matrix a part has; none where it is all of it.
+    pub rows: Option<Range<usize>>,
     /// The weight.
     pub weight: Tensor,
     gradient: Option<Tensor>,
@@ -35,7 +40,7 @@ pub enum Gradients {
 pub struct Llama {
     /// Its sizes.
     pub config: ModelConfig,
-    /// Its parameters, in the order of [`ModelConfig::parameters`].
+    /// Its parameters, in the order of [`ModelConfig::parameters`]; the parts of one follow one another.
     pub parameters: Vec<Parameter>,
     /// What can be updated together: every parameter with a gradient is in one of these. Their order does not depend on what
     /// becomes of gradients.
@@ -56,7 +61,8 @@ pub struct ParameterGroup {
 impl Llama {
     /// Tensors for the weights and, if it is to be trained, their gradients.
     pub fn new(rec: &mut Recorder, config: &ModelConfig, gradients: Gradients) -> Self {
-        let specs = config.parameters();
+        let (specs, rows): (Vec<_>, Vec<_>) =
+            config.parameters().into_iter().flat_map(|spec| parts(&rec.profile, spec)).unzip();
         let mut places = vec![None; specs.len()];
         let mut groups = Vec::new();
         let mut together = members(rec, &specs);
@@ -85,12 +91,29 @@ impl Llama {
             }
             groups.extend(gradient.map(|gradient| ParameterGroup { members, weight, gradient }));
         }
-        let parameter = |(spec, place): (ParameterSpec, Option<(Tensor, Option<Tensor>)>)| {
+        let parameter = |((spec, rows), place): ((ParameterSpec, _), Option<(Tensor, Option<Tensor>)>)| {
             let (weight, gradient) = place.expect("a parameter is in a group");
-            Parameter { spec, weight, gradient }
+            Parameter { spec, rows, weight, gradient }
         };
-        let parameters = specs.into_iter().zip(places).map(parameter).collect();
+        let parameters = specs.into_iter().zip(rows).zip(places).map(parameter).collect();
         Self { config: config.clone(), parameters, groups }
+    }
+
+    /// The parts of each parameter, in the order of [`ModelConfig::parameters`].
+    pub fn by_name(&self) -> impl Iterator<Item = &[Parameter]> {
+        self.parameters.chunk_by(|a, b| a.spec.name == b.spec.name)
+    }
+
+    /// Writes the weights of all parameters, in the order of [`ModelConfig::parameters`]; those that are not given stay.
+    pub fn write_weights<T: AsRef<[f32]>>(
+        &self,
+        gpu: &Gpu,
+        workspace: &Workspace,
+        weights: impl IntoIterator<Item = T>,
+    ) {
+        for (parts, values) in self.by_name().zip(weights) {
+            workspace.write_all(gpu, parts.iter().map(|part| &part.weight), values.as_ref());
+        }
     }
 
     /// What a run trains: the adapters where there are any, else the whole model.
@@ -98,6 +121,26 @@ impl Llama {
         let adapters = self.config.adapter.is_some();
         self.parameters.iter().filter(move |parameter| (parameter.spec.role == Role::Adapter) == adapters)
     }
+}
+
+/// A parameter in as few parts as fit a binding, by rows, with the rows of each: parts alike but for the last, which begin
+/// where tiles of the products do.
+fn parts(profile: &Profile, spec: ParameterSpec) -> Vec<(ParameterSpec, Option<Range<usize>>)> {
+    const STEP: usize = 128;
+    let reach = profile.max_binding_bytes.min(profile.max_buffer_bytes);
+    let bytes = spec.n_elements() as u64 * DType::F32.size();
+    let &[rows, cols] = &spec.shape[..] else { return vec![(spec, None)] };
+    if bytes <= reach || rows <= STEP {
+        return vec![(spec, None)];
+    }
+    // Rows too long for that are Recorder::check_limits' to refuse.
+    let most = (reach as usize / (cols * DType::F32.size() as usize) / STEP * STEP).max(STEP);
+    let len = rows.div_ceil(rows.div_ceil(most)).next_multiple_of(STEP);
+    let part = |start: usize| {
+        let range = start..rows.min(start + len);
+        (ParameterSpec { shape: vec![range.len(), cols], ..spec.clone() }, Some(range))
+    };
+    (0..rows).step_by(len).map(part).collect()
 }
 
 /// Which parameters can lie in one tensor, by number: those of one shape and role, as far as a binding reaches and where each
@@ -159,5 +202,29 @@ mod tests {
         assert_eq!(norms, 17 + 2);
         profile.max_binding_bytes = 9 * 512 * 512 * 4;
         assert_eq!(sizes(&profile, Gradients::Kept).iter().filter(|&&n| n == 9).count(), 3);
+    }
+
+    #[test]
+    fn a_matrix_beyond_a_binding_is_kept_in_as_few_parts_as_fit() {
+        let rows_of = |shape: &[usize], max_binding_bytes| {
+            let profile = Profile { max_binding_bytes, ..Profile::webgpu_default() };
+            let spec = ParameterSpec { name: "w".into(), shape: shape.to_vec(), role: Role::Head };
+            let parts = parts(&profile, spec);
+            let mut next = 0;
+            for (part, rows) in parts.iter().filter_map(|(part, rows)| Some((part, rows.clone()?))) {
+                assert_eq!((rows.start, &part.shape[..]), (next, &[rows.len(), shape[1]][..]));
+                next = rows.end;
+            }
+            assert!(parts.len() == 1 || next == shape[0]);
+            parts.into_iter().map(|(part, _)| part.shape[0]).collect::<Vec<_>>()
+        };
+        const MIB: u64 = 1 << 20;
+        assert_eq!(rows_of(&[32_000, 2048], 128 * MIB), [16_000; 2]);
+        assert_eq!(rows_of(&[32_000, 2048], 250 * MIB), [32_000]);
+        assert_eq!(rows_of(&[32_000, 2048], 250 * MIB - 1), [16_000; 2]);
+        assert_eq!(rows_of(&[128_256, 2048], 128 * MIB), [&[16_128; 7][..], &[15_360]].concat());
+        assert_eq!(rows_of(&[128_256, 2048], 1024 * MIB), [&[32_128; 3][..], &[31_872]].concat(), "buffers of 256 MiB");
+        assert_eq!(rows_of(&[300, 128], 76 << 10), [128, 128, 44]);
+        assert_eq!(rows_of(&[100, 128], 1 << 10), [100], "check_limits refuses it");
     }
 }

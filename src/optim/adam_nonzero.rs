@@ -114,6 +114,11 @@ impl Method for AdamNonzero {
         "2·m·n".into()
     }
 
+    /// A random start depends on the number of rows.
+    fn is_row_wise(&self) -> bool {
+        self.start == SecondMomentStart::Data
+    }
+
     fn record(
         &self,
         rec: &mut Recorder,

@@ -61,6 +61,10 @@ impl Method for Adamw {
         "2·m·n".into()
     }
 
+    fn is_row_wise(&self) -> bool {
+        true
+    }
+
     fn at_once(&self, count: usize, _: u64) -> usize {
         count
     }

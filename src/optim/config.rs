@@ -81,6 +81,11 @@ impl OptimizerConfig {
         }
     }
 
+    /// Whether a matrix of this role may be handed to its rule in parts, each some of the rows.
+    pub(crate) fn is_row_wise(&self, role: Role) -> bool {
+        self.recipe(role).rule.method().is_row_wise()
+    }
+
     /// Whether its updates are meant to be made inside the backward pass.
     pub(crate) fn is_fused(&self) -> bool {
         self.linear.rule.method().is_fused()

@@ -57,6 +57,10 @@ impl Method for ExtrapolatedSgd {
         "m·n".into()
     }
 
+    fn is_row_wise(&self) -> bool {
+        true
+    }
+
     fn at_once(&self, count: usize, _: u64) -> usize {
         count
     }

@@ -41,6 +41,12 @@ pub(super) trait Method {
         1
     }
 
+    /// Whether it moves each row of a matrix by what stands in that row alone, however many rows there are: a matrix that does
+    /// not fit one binding is then handed to it in parts.
+    fn is_row_wise(&self) -> bool {
+        false
+    }
+
     /// Whether its updates are meant to be made inside the backward pass.
     fn is_fused(&self) -> bool {
         false

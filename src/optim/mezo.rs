@@ -77,6 +77,10 @@ impl Method for Mezo {
         "0".into()
     }
 
+    fn is_row_wise(&self) -> bool {
+        true
+    }
+
     fn zeroth_order(&self) -> Option<&dyn ZerothOrder> {
         Some(self)
     }
@@ -90,7 +94,8 @@ impl ZerothOrder for Mezo {
     /// One read and one write of W.
     fn record_move(&self, rec: &mut Recorder, parameter: &Perturbed<'_>, _: &[State], lr: f64) {
         let constants = self.constants(lr, &parameter.weight.shape);
-        perturb(rec, parameter.weight, [parameter.how, parameter.step.step], stream(parameter.name), constants);
+        let place = (stream(parameter.name), parameter.first);
+        perturb(rec, parameter.weight, [parameter.how, parameter.step.step], place, constants);
     }
 }
 

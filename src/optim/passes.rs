@@ -199,6 +199,12 @@ impl Method for PassProgram {
         }
     }
 
+    fn is_row_wise(&self) -> bool {
+        let of_rows = |pass: &Pass| matches!(pass, Pass::Row | Pass::Standardize | Pass::Sign);
+        let scale_knows_no_rows = matches!(self.scale_rule, ScaleRule::Rms | ScaleRule::FanIn);
+        self.tolerance == 0.0 && self.row_threshold == 0.0 && scale_knows_no_rows && self.passes.iter().all(of_rows)
+    }
+
     fn at_once(&self, count: usize, bytes: u64) -> usize {
         // Each matrix settles in its own time.
         if self.tolerance > 0.0 {

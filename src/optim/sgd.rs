@@ -55,6 +55,10 @@ impl Method for Sgd {
         if self.momentum > 0.0 { "m·n" } else { "0" }.into()
     }
 
+    fn is_row_wise(&self) -> bool {
+        true
+    }
+
     fn at_once(&self, count: usize, _: u64) -> usize {
         count
     }

@@ -36,6 +36,8 @@ pub struct Perturbed<'a> {
     pub role: Role,
     /// The weight.
     pub weight: &'a Tensor,
+    /// Numbers of the parameter before the first of the weight, where that is a part of it.
+    pub first: usize,
     /// `[4]`: where it goes, as [`crate::kernels::zeroth_order::two_point`] says.
     pub how: &'a Tensor,
     /// What all parameters share.

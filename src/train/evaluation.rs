@@ -49,9 +49,7 @@ impl Evaluator {
         rec.begin(Plan::Evaluate);
         record_loss(&mut rec, &llama, &inputs, Loss { sum: &loss, scale: 1.0, output: Output::Write });
         let workspace = rec.allocate(gpu).await?;
-        for (parameter, values) in llama.parameters.iter().zip(weights) {
-            workspace.write(gpu, &parameter.weight, values);
-        }
+        llama.write_weights(gpu, &workspace, weights);
         write_tables(gpu, &workspace, &inputs);
         let ring = ReadbackRing::new(gpu, &loss, RING_SLOTS).await?;
         Ok(Self { workspace, inputs, ring })

@@ -3,8 +3,8 @@
 use super::plan::Plan;
 use super::samples::Watched;
 use crate::Result;
-use crate::config::{MatmulPrecision, Precision, Recompute, RunConfig, TrainConfig};
-use crate::gpu::{Class, DType, Profile, ReadbackRing, Recorder, Tensor};
+use crate::config::{MatmulPrecision, Precision, Recompute, Role, RunConfig, TrainConfig};
+use crate::gpu::{Class, DType, Profile, ReadbackRing, Recorder, Tensor, bytes_in_words};
 use crate::kernels::Output;
 use crate::kernels::loss_scale::LossScale;
 use crate::kernels::norms::{GradientNorms, Place};
@@ -71,10 +71,12 @@ pub fn record_training_recomputing(config: &RunConfig, profile: &Profile, recomp
     if let Some(hyper) = config.optimizer.zeroth_order() {
         return record_zeroth_order(config, profile, hyper);
     }
-    record_all(config, profile, recompute, &Rules { ahead: &ahead, update: &update })
+    let row_wise = |role| config.optimizer.is_row_wise(role);
+    record_all(config, profile, recompute, &Rules { ahead: &ahead, update: &update, row_wise: &row_wise })
 }
 
-/// The same with an optimizer of the caller's instead of the configuration's.
+/// The same with an optimizer of the caller's instead of the configuration's. It is given whole matrices: an adapter with
+/// bindings too small for one is refused.
 pub fn record_training_with(
     config: &RunConfig,
     profile: &Profile,
@@ -84,7 +86,7 @@ pub fn record_training_with(
     let update = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
         group.parts(1).map(|one| record_update(rec, &one.only(), step)).collect()
     };
-    record_all(config, profile, recompute, &Rules { ahead: &|_, _, _| None, update: &update })
+    record_all(config, profile, recompute, &Rules { ahead: &|_, _, _| None, update: &update, row_wise: &|_| false })
 }
 
 /// Records the updates of parameters of one shape.
@@ -96,6 +98,8 @@ struct Rules<'a> {
     ahead: &'a dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Option<GroupState>,
     /// When gradients are whole: the states of each parameter.
     update: &'a RecordGroup<'a>,
+    /// Whether those of a role may be recorded of a part of a matrix.
+    row_wise: &'a dyn Fn(Role) -> bool,
 }
 
 fn record_all(config: &RunConfig, profile: &Profile, recompute: Recompute, rules: &Rules<'_>) -> Result<Recorded> {
@@ -103,6 +107,7 @@ fn record_all(config: &RunConfig, profile: &Profile, recompute: Recompute, rules
     let precision = config.train.precision.on(profile)?;
     let mut recorded = Recorded::begin(config, profile, gradients, precision);
     let Recorded { recorder: rec, llama, inputs, statistics, step, norms, watched, .. } = &mut recorded;
+    refuse_parts(rec, llama, rules.row_wise);
     let loss_scale = (precision == Precision::F16).then(|| {
         let (initial, growth) = (config.train.first_loss_scale(), config.train.loss_scale_growth);
         LossScale::new(rec, initial, growth)
@@ -117,9 +122,8 @@ fn record_all(config: &RunConfig, profile: &Profile, recompute: Recompute, rules
     } else {
         record_separate(rec, &micro, shared, &config.train, rules)?
     };
-    // In the order of the parameters, so that a checkpoint does not show which way it was made.
-    let mut states: Vec<State> = states.into_iter().flatten().collect();
-    *watched = Watched::choose(rec, config, &llama.parameters, &states, statistics);
+    let mut states = in_order(llama, states);
+    *watched = Watched::choose(rec, config, llama, &states, statistics);
     let measured: Vec<usize> = llama.groups.iter().flat_map(|group| &group.members).copied().collect();
     let place = |number| measured.iter().position(|&other| other == number).expect("a group's member");
     *norms = order.into_iter().map(|number| (number, Place::GRADIENTS + place(number))).collect();
@@ -179,6 +183,7 @@ fn scale(config: &RunConfig) -> f64 {
 fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: Directions) -> Result<Recorded> {
     let mut recorded = Recorded::begin(config, profile, Gradients::None, Precision::F32);
     let Recorded { recorder: rec, llama, inputs, statistics, step, .. } = &mut recorded;
+    refuse_parts(rec, llama, |role| config.optimizer.is_row_wise(role));
     let [plus, minus] =
         ["loss at w + d", "loss at w - d"].map(|name| rec.persistent(Class::Scratch, DType::F32, name, &[1]));
     let along = rec.persistent(Class::Scratch, DType::F32, "gradients along directions", &[hyper.queries as usize]);
@@ -188,10 +193,11 @@ fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: Directions)
     let two = TwoPoint { losses: [&plus, &minus], along: &along, statistics, how: &how, eps, max_norm };
     let perturbed: Vec<Perturbed<'_>> = llama
         .trained()
-        .map(|Parameter { spec, weight, .. }| Perturbed {
+        .map(|Parameter { spec, rows, weight, .. }| Perturbed {
             name: &spec.name,
             role: spec.role,
             weight,
+            first: rows.as_ref().map_or(0, |rows| rows.start * spec.shape[1]),
             how: &how,
             step: shared,
         })
@@ -341,8 +347,38 @@ fn record_fused(
 }
 
 fn number(llama: &Llama, parameter: &Parameter) -> usize {
-    let number = llama.parameters.iter().position(|other| other.spec.name == parameter.spec.name);
+    let number = llama.parameters.iter().position(|other| other.weight == parameter.weight);
     number.expect("a parameter of this model")
+}
+
+/// Refuses a matrix in parts whose update must see all of its rows.
+fn refuse_parts(rec: &mut Recorder, llama: &Llama, row_wise: impl Fn(Role) -> bool) {
+    let mut parts = llama.trained().filter(|parameter| parameter.rows.is_some());
+    if let Some(Parameter { spec, .. }) = parts.find(|part| !row_wise(part.spec.role)) {
+        let (name, largest) = (&spec.name, bytes_in_words(rec.profile.max_binding_bytes));
+        let key = match spec.role {
+            Role::Embedding => "optimizer.embedding.name",
+            Role::Head => "optimizer.head.name",
+            _ => "optimizer.name",
+        };
+        rec.refuse(format!(
+            "bindings of {largest} hold a part of {name} at a time, and its update reads all rows: choose one that moves each \
+             row by itself (`--set {key}=adamw`)"
+        ));
+    }
+}
+
+/// The states in the order of the parameters, so that a checkpoint does not show which way it was made; the parts of each
+/// follow one another.
+fn in_order(llama: &Llama, states: Vec<Vec<State>>) -> Vec<State> {
+    let mut of_parts = states.into_iter().map(Vec::into_iter);
+    let mut all = Vec::new();
+    for parts in llama.by_name() {
+        let mut own: Vec<_> = of_parts.by_ref().take(parts.len()).flat_map(Iterator::enumerate).collect();
+        own.sort_by_key(|(which, _)| *which);
+        all.extend(own.into_iter().map(|(_, state)| state));
+    }
+    all
 }
 
 /// What is updated together.

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::config::{Rule, RunConfig};
 use crate::gpu::{Gpu, ReadbackRing, Recorder, Tensor, Workspace};
 use crate::kernels::norms::Place;
-use crate::llama::Parameter;
+use crate::llama::Llama;
 use crate::optim::State;
 
 /// Samples of one parameter that may be on their way at once.
@@ -35,8 +35,8 @@ pub(super) struct Watched {
     parameter: String,
     shape: [usize; 2],
     rule: Rule,
-    /// The gradient, then the states.
-    tensors: Vec<Tensor>,
+    /// The parts of the gradient, then those of each state.
+    tensors: Vec<Vec<Tensor>>,
 }
 
 impl Watched {
@@ -44,36 +44,44 @@ impl Watched {
     pub(super) fn choose(
         rec: &mut Recorder,
         config: &RunConfig,
-        parameters: &[Parameter],
+        llama: &Llama,
         states: &[State],
         statistics: &Tensor,
     ) -> Vec<Self> {
         if config.spectra.every == 0 {
             return Vec::new();
         }
-        let chosen = parameters.iter().filter(|p| config.spectra.watches(&p.spec));
+        let chosen = llama.by_name().filter(|parts| config.spectra.watches(&parts[0].spec));
         let watched: Vec<Self> = chosen
-            .map(|p| {
-                let states = state_tensors(states, &p.spec.name).cloned();
+            .map(|parts| {
+                let spec = &parts[0].spec;
+                let gradient: Vec<Tensor> = parts.iter().map(|part| part.gradient().clone()).collect();
+                let states =
+                    states_of(states, &spec.name).map(|parts| parts.iter().map(|part| part.tensor.clone()).collect());
                 Self {
-                    parameter: p.spec.name.clone(),
-                    shape: [p.spec.shape[0], p.spec.shape[1]],
-                    rule: config.optimizer.recipe(p.spec.role).rule.clone(),
-                    tensors: std::iter::once(p.gradient().clone()).chain(states).collect(),
+                    parameter: spec.name.clone(),
+                    shape: [gradient.iter().map(|part| part.shape[0]).sum(), spec.shape[1]],
+                    rule: config.optimizer.recipe(spec.role).rule.clone(),
+                    tensors: std::iter::once(gradient).chain(states).collect(),
                 }
             })
             .collect();
         let bytes = |tensor: &Tensor| ReadbackRing::bytes(tensor, SLOTS);
-        let of_parameters: u64 = watched.iter().flat_map(|w| &w.tensors).map(bytes).sum();
+        let of_parameters: u64 = watched.iter().flat_map(|w| w.tensors.iter().flatten()).map(bytes).sum();
         rec.reserve_staging(of_parameters + bytes(&clip_of(statistics)));
         watched
     }
 }
 
-/// What is carried from step to step for a parameter.
-pub(super) fn state_tensors<'a>(states: &'a [State], parameter: &str) -> impl Iterator<Item = &'a Tensor> {
-    let own = move |state: &&State| state.name.strip_prefix(parameter).is_some_and(|what| what.starts_with('.'));
-    states.iter().filter(own).map(|state| &state.tensor)
+/// What is carried from step to step for a parameter: the parts of each state.
+pub(super) fn states_of<'a>(states: &'a [State], parameter: &str) -> impl Iterator<Item = &'a [State]> {
+    let own = move |name: &str| name.strip_prefix(parameter).is_some_and(|what| what.starts_with('.'));
+    by_name(states).filter(move |parts| own(&parts[0].name))
+}
+
+/// The parts of each state, which follow one another.
+pub(super) fn by_name(states: &[State]) -> impl Iterator<Item = &[State]> {
+    states.chunk_by(|a, b| a.name == b.name)
 }
 
 fn clip_of(statistics: &Tensor) -> Tensor {
@@ -83,7 +91,7 @@ fn clip_of(statistics: &Tensor) -> Tensor {
 /// Sends samples to the host and hands them out when they have arrived.
 pub(super) struct Sampler {
     watched: Vec<Watched>,
-    /// One for each tensor of `watched`, in order.
+    /// One for each tensor of `watched`, in their order.
     rings: Vec<ReadbackRing>,
     /// Sent last, so that all of a sample is there when this is.
     clip: ReadbackRing,
@@ -92,7 +100,7 @@ pub(super) struct Sampler {
 impl Sampler {
     pub(super) async fn new(gpu: &Gpu, watched: Vec<Watched>, statistics: &Tensor) -> Result<Self> {
         let mut rings = Vec::new();
-        for tensor in watched.iter().flat_map(|w| &w.tensors) {
+        for tensor in watched.iter().flat_map(|w| w.tensors.iter().flatten()) {
             rings.push(ReadbackRing::new(gpu, tensor, SLOTS).await?);
         }
         Ok(Self { watched, rings, clip: ReadbackRing::new(gpu, &clip_of(statistics), SLOTS).await? })
@@ -136,9 +144,13 @@ impl Sampler {
         let mut rings = self.rings.iter_mut();
         for Watched { parameter, shape, rule, tensors } in &self.watched {
             let mut values = Vec::with_capacity(tensors.len());
-            for ring in rings.by_ref().take(tensors.len()) {
-                let (_, copy) = ring.take(gpu).await?.expect("sent before the clip factor");
-                values.push(copy);
+            for parts in tensors {
+                let mut whole = Vec::new();
+                for ring in rings.by_ref().take(parts.len()) {
+                    let (_, mut copy) = ring.take(gpu).await?.expect("sent before the clip factor");
+                    whole.append(&mut copy);
+                }
+                values.push(whole);
             }
             let mut values = values.into_iter();
             let gradient = values.next().expect("a gradient");

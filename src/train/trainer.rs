@@ -9,7 +9,7 @@ use super::parts::{Part, parts, queries, replays, step_words};
 use super::plan::Plan;
 use super::recording::{RING_SLOTS, Recorded, kinds, record_training_recomputing, record_training_with};
 use super::report::StepReport;
-use super::samples::{GradientSample, Sampler, state_tensors};
+use super::samples::{GradientSample, Sampler, by_name, states_of};
 use crate::config::{Precision, Recompute, RunConfig, ScheduleKind};
 use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
@@ -93,6 +93,8 @@ impl Trainer {
     }
 
     /// The same with an optimizer of the caller's: `record_update` records the update of each parameter.
+    ///
+    /// Errors: as [`Trainer::new`], and a matrix that does not fit one binding of the device.
     pub async fn with_optimizer(
         gpu: Arc<Gpu>,
         config: RunConfig,
@@ -121,10 +123,9 @@ impl Trainer {
         let ring = ReadbackRing::new(&gpu, &statistics, RING_SLOTS).await?;
         let eval_ring = ReadbackRing::new(&gpu, &eval_loss, RING_SLOTS).await?;
         let sampler = if watched.is_empty() { None } else { Some(Sampler::new(&gpu, watched, &statistics).await?) };
-        for parameter in &llama.parameters {
-            let values = initial_values(&config.model, &parameter.spec, config.train.seed);
-            workspace.write(&gpu, &parameter.weight, &values);
-        }
+        let specs = config.model.parameters();
+        let initial = specs.iter().map(|spec| initial_values(&config.model, spec, config.train.seed));
+        llama.write_weights(&gpu, &workspace, initial);
         for inputs in [&inputs, &eval_inputs] {
             write_tables(&gpu, &workspace, inputs);
         }
@@ -270,12 +271,12 @@ impl Trainer {
     /// Reads back everything that a step changes.
     pub async fn snapshot(&self) -> Result<Snapshot> {
         let mut snapshot = Snapshot { step: self.step, parameters: Vec::new(), states: Vec::new() };
-        for parameter in &self.llama.parameters {
-            snapshot.parameters.push(self.workspace.read(&self.gpu, &parameter.weight).await?);
+        for parts in self.llama.by_name() {
+            snapshot.parameters.push(self.weight(parts).await?);
         }
-        for state in &self.states {
-            let values = self.workspace.read(&self.gpu, &state.tensor).await?;
-            snapshot.states.push((state.name.clone(), state.tensor.shape.clone(), values));
+        for parts in by_name(&self.states) {
+            let values = self.workspace.read_all(&self.gpu, parts.iter().map(|part| &part.tensor)).await?;
+            snapshot.states.push((parts[0].name.clone(), whole_shape(parts), values));
         }
         Ok(snapshot)
     }
@@ -285,8 +286,8 @@ impl Trainer {
     ///
     /// Errors: a snapshot whose optimizer state is another's; nothing is changed then.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
-        let wanted: Vec<_> = self.states.iter().map(|state| (&state.name, &state.tensor.shape)).collect();
-        let found: Vec<_> = snapshot.states.iter().map(|(name, shape, _)| (name, shape)).collect();
+        let wanted: Vec<_> = by_name(&self.states).map(|parts| (&parts[0].name, whole_shape(parts))).collect();
+        let found: Vec<_> = snapshot.states.iter().map(|(name, shape, _)| (name, shape.clone())).collect();
         if wanted != found {
             let difference = wanted.iter().find(|w| !found.contains(w)).or(found.iter().find(|f| !wanted.contains(f)));
             return Err(Error::Data(format!(
@@ -294,11 +295,9 @@ impl Trainer {
                  with the optimizer that the run began with"
             )));
         }
-        for (parameter, values) in self.llama.parameters.iter().zip(&snapshot.parameters) {
-            self.workspace.write(&self.gpu, &parameter.weight, values);
-        }
-        for (state, (_, _, values)) in self.states.iter().zip(&snapshot.states) {
-            self.workspace.write(&self.gpu, &state.tensor, values);
+        self.set_weights(&snapshot.parameters);
+        for (parts, (_, _, values)) in by_name(&self.states).zip(&snapshot.states) {
+            self.workspace.write_all(&self.gpu, parts.iter().map(|part| &part.tensor), values);
         }
         self.step = snapshot.step;
         let counts = snapshot.states.iter().find(|(name, ..)| name == "loss_scale.counts");
@@ -310,9 +309,7 @@ impl Trainer {
 
     /// Starts from these weights instead of random ones.
     pub fn set_weights(&mut self, weights: &[Vec<f32>]) {
-        for (parameter, values) in self.llama.parameters.iter().zip(weights) {
-            self.workspace.write(&self.gpu, &parameter.weight, values);
-        }
+        self.llama.write_weights(&self.gpu, &self.workspace, weights);
     }
 
     /// Reads back one parameter's gradient of the last step.
@@ -321,7 +318,7 @@ impl Trainer {
     /// zeroth-order method, which has none.
     pub async fn gradient(&self, name: &str) -> Result<Vec<f32>> {
         self.check_gradients()?;
-        self.workspace.read(&self.gpu, self.parameter(name)?.gradient()).await
+        self.workspace.read_all(&self.gpu, self.parts(name)?.iter().map(Parameter::gradient)).await
     }
 
     /// Reads back one matrix's gradient of the last step, with what its rule carries to the next.
@@ -329,19 +326,19 @@ impl Trainer {
     /// Errors: as [`Trainer::gradient`], and a parameter that is no matrix.
     pub async fn sample(&self, name: &str) -> Result<GradientSample> {
         let gradient = self.gradient(name).await?;
-        let spec = &self.parameter(name)?.spec;
-        let &[m, n] = &spec.shape[..] else {
+        let spec = &self.parts(name)?[0].spec;
+        let &[_, n] = &spec.shape[..] else {
             return Err(Error::Data(format!("{name} of shape {:?} is no matrix", spec.shape)));
         };
         let mut states = Vec::new();
-        for tensor in state_tensors(&self.states, name) {
-            states.push(self.workspace.read(&self.gpu, tensor).await?);
+        for parts in states_of(&self.states, name) {
+            states.push(self.workspace.read_all(&self.gpu, parts.iter().map(|part| &part.tensor)).await?);
         }
         let statistics: Vec<f32> = self.workspace.read(&self.gpu, &self.statistics).await?;
         Ok(GradientSample {
             step: self.step,
             parameter: name.to_owned(),
-            shape: [m, n],
+            shape: [gradient.len() / n, n],
             rule: self.config.optimizer.recipe(spec.role).rule.clone(),
             gradient,
             clip: statistics[Place::CLIP],
@@ -355,11 +352,11 @@ impl Trainer {
     pub fn draw(&self, name: &str, drawing: &Drawing) -> Result<()> {
         self.check_gradients()?;
         let (workspace, targets) = drawing.targets();
-        let parameter = self.parameter(name)?;
+        let [parameter] = self.parts(name)? else { panic!("no drawing is as large as {name}") };
         workspace.copy_from(&self.gpu, targets.gradient, &self.workspace, parameter.gradient());
         if let Some((momentum, clip)) = targets.momentum_and_clip {
-            let state = state_tensors(&self.states, name).next().expect("a rule with momentum has a buffer");
-            workspace.copy_from(&self.gpu, momentum, &self.workspace, state);
+            let state = states_of(&self.states, name).next().expect("a rule with momentum has a buffer");
+            workspace.copy_from(&self.gpu, momentum, &self.workspace, &state[0].tensor);
             workspace.copy_from(&self.gpu, &clip, &self.workspace, &self.statistics.rows(Place::CLIP..Place::CLIP + 1));
         }
         Ok(())
@@ -381,9 +378,14 @@ impl Trainer {
         generator.restart_with(&self.gpu, &self.workspace, &weights);
     }
 
-    fn parameter(&self, name: &str) -> Result<&Parameter> {
-        let parameter = self.llama.parameters.iter().find(|p| p.spec.name == name);
-        parameter.ok_or_else(|| Error::Data(format!("the model has no parameter {name:?}")))
+    fn parts(&self, name: &str) -> Result<&[Parameter]> {
+        let parts = self.llama.by_name().find(|parts| parts[0].spec.name == name);
+        parts.ok_or_else(|| Error::Data(format!("the model has no parameter {name:?}")))
+    }
+
+    /// The weight of a parameter, given its parts.
+    async fn weight(&self, parts: &[Parameter]) -> Result<Vec<f32>> {
+        self.workspace.read_all(&self.gpu, parts.iter().map(|part| &part.weight)).await
     }
 
     /// Submits one step as [`Trainer::step`] does, to the same bits, with a time stamp around every dispatch: the time on
@@ -576,11 +578,11 @@ impl Trainer {
     /// for those that fused updates had moved by then.
     async fn diagnose(&self, step: u64, statistics: &[f32]) -> Result<String> {
         let loss = statistics[Place::LOSS];
-        for parameter in &self.llama.parameters {
-            let values: Vec<f32> = self.workspace.read(&self.gpu, &parameter.weight).await?;
+        for parts in self.llama.by_name() {
+            let values = self.weight(parts).await?;
             let bad = values.iter().filter(|value| !value.is_finite()).count();
             if bad > 0 {
-                let name = &parameter.spec.name;
+                let name = &parts[0].spec.name;
                 return Ok(format!("step {step}: {bad} of {} values of {name} are not finite", values.len()));
             }
         }
@@ -622,6 +624,13 @@ impl Trainer {
              backward pass: lower the learning rate{clip}{moved}"
         ))
     }
+}
+
+/// The shape of a state, given its parts.
+fn whole_shape(parts: &[State]) -> Vec<usize> {
+    let mut shape = parts[0].tensor.shape.clone();
+    shape[0] = parts.iter().map(|part| part.tensor.shape[0]).sum();
+    shape
 }
 
 /// What `attempt` makes with the first of these kinds of recomputation for which the device has memory.

@@ -20,6 +20,7 @@ mod parity;
 mod recompute;
 mod rivals;
 mod rounds;
+mod row_parts;
 mod shaders;
 mod spectra;
 mod support;

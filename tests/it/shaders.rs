@@ -155,11 +155,12 @@ fn record_rows(rec: &mut Recorder, rows: usize, cols: usize) {
     let [weight, dweight, loss, losses] = [cols, cols, 1, rows].map(|len| tensor(rec, &[len]));
     let tokens = embedding::TokenBatch::new(rec, rows);
     kernels::fill::fill(rec, &sum, 0.5);
-    embedding::embedding(rec, &tokens.ids, &sum, &residual);
-    embedding::embedding_backward(rec, &tokens, &residual, Target::new(&sum, Output::Accumulate));
+    embedding::embedding(rec, &tokens.ids, &sum, None, &residual);
+    embedding::embedding_backward(rec, &tokens, &residual, None, Target::new(&sum, Output::Accumulate));
     for &dtype in types(rec) {
         let [x, y, z] = [(); 3].map(|()| tensor_in(rec, dtype, &[rows, cols]));
         kernels::swiglu::swiglu(rec, &x, &y, &z);
+        kernels::columns::take_columns(rec, &x, 0, &y);
         kernels::swiglu::swiglu_backward(rec, &x, &y, &z);
         rms_norm::rms_norm(rec, &residual, &weight, &y, 1e-5);
         rms_norm::add_rms_norm(rec, &residual, &z, &weight, &sum, &y, 1e-5);
@@ -312,7 +313,7 @@ fn record_moves(rec: &mut Recorder, settings: &[String]) {
         for shape in [&[7, 13][..], &[13]] {
             let weight = tensor(rec, shape);
             let step = StepTensors { statistics: &statistics, step: &numbers };
-            let parameter = Perturbed { name: "any", role: Role::Linear, weight: &weight, how: &how, step };
+            let parameter = Perturbed { name: "any", role: Role::Linear, weight: &weight, first: 0, how: &how, step };
             let states = multinorm::optim::record_directions(rec, &config, &parameter).unwrap();
             multinorm::optim::record_perturbation(rec, &config, &parameter, &states);
         }

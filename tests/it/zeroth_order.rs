@@ -484,7 +484,7 @@ fn what_a_zeroth_order_rule_cannot_move_is_refused() {
         [&[8, 30][..], &[4], &[3], &[4]].map(|shape| rec.persistent(Class::Scratch, DType::F32, "any", shape));
     rec.begin("update");
     let shared = StepTensors { statistics: &statistics, step: &step };
-    let parameter = Perturbed { name: "w", role: Role::Linear, weight: &weight, how: &how, step: shared };
+    let parameter = Perturbed { name: "w", role: Role::Linear, weight: &weight, first: 0, how: &how, step: shared };
     let message = |rec: &mut Recorder, config: &OptimizerConfig| {
         record_directions(rec, config, &parameter).unwrap_err().to_string()
     };

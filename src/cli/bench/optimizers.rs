@@ -191,7 +191,7 @@ fn record_moves(
         eps: hyper.eps,
         max_norm: 0.0,
     };
-    let parameter = Perturbed { name: NAME, role: Role::Linear, weight, how: &how, step };
+    let parameter = Perturbed { name: NAME, role: Role::Linear, weight, first: 0, how: &how, step };
     let states = optim::record_directions(rec, config, &parameter)?;
     for stage in [Stage::Plus, Stage::Minus, Stage::Back] {
         two_point(rec, step.step, two, stage);

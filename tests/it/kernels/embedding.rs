@@ -20,7 +20,7 @@ fn look_up_is_exact() {
             let mut case = Case::new(form);
             let (table, values) = case.random(&[VOCAB, cols], 1);
             let (y, tokens) = (case.output(&[ids.len(), cols]), case.input(&[ids.len()], &ids));
-            embedding::embedding(&mut case.rec, &tokens, &table, &y);
+            embedding::embedding(&mut case.rec, &tokens, &table, None, &y);
             let want = reference::embedding::forward(&ids, &values, cols);
             assert_close(format!("{form:?} {} ids of {cols}", ids.len()), &case.run().read(&y), &want, 0.0);
         }
@@ -38,7 +38,7 @@ fn gradients_add_up_over_repeated_ids() {
             let tokens = TokenBatch::new(&mut case.rec, ids.len());
             let factor = case.input(&[1], &[0.5f32]);
             let target = Target { factor: Some(&factor), ..Target::new(&dtable, Output::Accumulate) };
-            embedding::embedding_backward(&mut case.rec, &tokens, &dy, target);
+            embedding::embedding_backward(&mut case.rec, &tokens, &dy, None, target);
             let done = case.allocate();
             let (order, starts) = TokenBatch::sorted(&ids);
             done.write(&tokens.ids, &ids);
@@ -49,6 +49,44 @@ fn gradients_add_up_over_repeated_ids() {
             let want = sum(&before, &found.iter().map(|x| 0.5 * x).collect::<Vec<_>>());
             assert_close(format!("{form:?} {} ids of {cols}", ids.len()), &done.read(&dtable), &want, TOLERANCE);
         }
+    }
+}
+
+#[test]
+fn a_table_in_parts_is_read_and_written_as_the_whole() {
+    let ids: Vec<u32> = (0..131).map(|place| place * place % 10).collect();
+    for (form, cols) in FORMS.into_iter().flat_map(|form| [5, 64].map(|cols| (form, cols))) {
+        let mut case = Case::new(form);
+        let (dy, dy_values) = case.random(&[ids.len(), cols], 1);
+        let y = case.output(&[ids.len(), cols]);
+        let tokens = TokenBatch::new(&mut case.rec, ids.len());
+        let (mut dtables, mut values, mut before) = (Vec::new(), Vec::new(), Vec::new());
+        // Ids of the last part occur nowhere.
+        for (part, rows) in [0..4, 4..10, 10..VOCAB].into_iter().enumerate() {
+            let (table, of_table) = case.random(&[rows.len(), cols], 2 + part as u64);
+            let (dtable, of_dtable) = case.random(&[rows.len(), cols], 7 + part as u64);
+            embedding::embedding(&mut case.rec, &tokens.ids, &table, Some(&rows), &y);
+            let target = Target::new(&dtable, Output::Accumulate);
+            embedding::embedding_backward(&mut case.rec, &tokens, &dy, Some(&rows), target);
+            values.extend(of_table);
+            before.extend(of_dtable);
+            dtables.push(dtable);
+        }
+        let done = case.allocate();
+        let (order, starts) = TokenBatch::sorted(&ids);
+        done.write(&tokens.ids, &ids);
+        done.write(&tokens.order, &order);
+        done.write(&tokens.starts, &starts);
+        done.run();
+        assert_close(
+            format!("{form:?} y of {cols}"),
+            &done.read(&y),
+            &reference::embedding::forward(&ids, &values, cols),
+            0.0,
+        );
+        let want = sum(&before, &reference::embedding::backward(&ids, &dy_values, VOCAB, cols));
+        let found: Vec<f32> = dtables.iter().flat_map(|part| done.read(part)).collect();
+        assert_close(format!("{form:?} table of {cols}"), &found, &want, TOLERANCE);
     }
 }
 

@@ -87,7 +87,7 @@ fn weights_go_along_normal_numbers_and_come_back_to_the_last_bit() {
             let len = shape.iter().product();
             let before = weights(len);
             let moves = Moves::new(Case::new(form), &before, shape, |case, weight, numbers| {
-                perturb(&mut case.rec, weight, numbers, STREAM, CONSTANTS);
+                perturb(&mut case.rec, weight, numbers, (STREAM, 0), CONSTANTS);
             });
             let z = zeroth_order::direction(len, NUMBER, [STREAM, SEED]);
             check(&format!("{form:?} {shape:?}"), &moves, &before, &z, 2e-6);
