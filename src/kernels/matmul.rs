@@ -410,7 +410,7 @@ pub static HALF_UNITS_TILE_32: Tile = Tile {
     extent: [32, 32],
     lanes: 256,
     aligned: Kernels::of_half_units(&OF_HALF_UNITS_TILE_32),
-    may_be_faster: |product| product.flops() < LEAST_UNITS_FLOPS,
+    may_be_faster: |product| product.flops() < 4 * LEAST_UNITS_FLOPS,
     rounds: |_, _, k| k.div_ceil(128),
     ..HALF_UNITS
 };
@@ -449,7 +449,10 @@ pub fn candidates(profile: &Profile, product: &Product) -> Vec<Variant> {
     let occupied = |tile: &Tile| {
         tile.lanes * product.mnk.iter().zip(tile.extent).map(|(n, side)| n.div_ceil(side)).product::<usize>()
     };
+    // No other tile is as fast as matrix units in half precision, and each takes time to compile.
+    let is_rival = |other: &Tile| !tile.is_of_half_units() || other.is_of_half_units();
     let others = TILES.iter().filter(|other| other.splits && **other != tile && (other.may_be_faster)(product));
+    let others = others.filter(|other| is_rival(other));
     let others = others.map(|other| Variant { tile: other, parts: (parts * occupied(tile) / occupied(other)).max(1) });
     for variant in halved.into_iter().chain(others) {
         if variant.serves(profile, product) && !candidates.contains(&variant) {
@@ -552,6 +555,11 @@ pub fn tiles(profile: &Profile, product: &Product) -> Vec<&'static Tile> {
 }
 
 impl Tile {
+    /// Whether it is for half precision alone, on matrix units.
+    fn is_of_half_units(&self) -> bool {
+        self.aligned.single.is_none()
+    }
+
     fn serves(&self, profile: &Profile, product: &Product) -> bool {
         let kernel = self.kernel(product, 1);
         kernel.is_some_and(|kernel| profile.runs(kernel)) && (self.fits)(product)

@@ -193,4 +193,13 @@ fn candidates_serve_and_the_first_is_the_one_by_rule() {
     let small = Product { mnk: [128, 576, 576], ..large };
     assert!(candidates(&units, &small).contains(&without_parts), "{:?}", candidates(&units, &small));
     assert!(candidates(&gpu, &large).iter().all(|variant| variant.tile != &matmul::UNITS), "no units, no candidate");
+    // In half precision nothing is as fast as matrix units where they serve.
+    for [m, n, k] in [[16384, 512, 512], [512, 576, 576], [128, 576, 576]] {
+        let product = Product { mnk: [m, n, k], numbers: Numbers::Half, ..large };
+        let all = candidates(&units, &product);
+        assert_eq!(all[0], select(&units, &product));
+        let known = [&matmul::HALF_UNITS, &matmul::HALF_UNITS_TILE_32];
+        assert!(all.len() > 1 && all.iter().all(|variant| known.contains(&variant.tile)), "{all:?}");
+        assert_eq!(all.iter().any(|variant| variant.tile == &matmul::HALF_UNITS_TILE_32), m < 16384, "{all:?}");
+    }
 }

@@ -231,6 +231,32 @@ fn the_choice_follows_the_adapter_and_the_shape() {
 }
 
 #[test]
+fn half_precision_takes_the_tile_on_matrix_units_that_fits_the_product_and_the_adapter() {
+    use Layout::{Nn, Nt, Tn};
+    let all = everything();
+    let small = Profile { max_workgroup_bytes: 16 << 10, ..everything() };
+    let without = Profile { matrix_units: false, ..everything() };
+    for (profile, layout, mnk, tile, parts) in [
+        (&all, Nt, [16384, 512, 512], &matmul::HALF_UNITS, 1),
+        (&all, Tn, [512, 512, 16384], &matmul::HALF_UNITS, 16),
+        (&all, Nt, [128, 49152, 576], &matmul::HALF_UNITS, 1),
+        // A small batch: one part, unless the sum is long.
+        (&all, Nt, [128, 576, 576], &matmul::HALF_UNITS_TILE_32, 1),
+        (&all, Nn, [128, 576, 1536], &matmul::HALF_UNITS_TILE_32, 1),
+        (&all, Tn, [576, 576, 128], &matmul::HALF_UNITS_TILE_32, 1),
+        (&all, Tn, [64, 64, 16384], &matmul::HALF_UNITS_TILE_32, 16),
+        (&all, Nt, [8, 576, 576], &matmul::TILE_64, 9),
+        (&small, Nt, [16384, 512, 512], &matmul::HALF_UNITS_16, 1),
+        (&small, Nt, [128, 576, 576], &matmul::TILE_64, 9),
+        (&without, Nt, [16384, 512, 512], &matmul::TILE_128, 1),
+        (&without, Nt, [128, 576, 576], &matmul::TILE_64, 9),
+    ] {
+        let chosen = select(profile, &Product { layout, mnk, matrices: 1, numbers: Numbers::Half });
+        assert_eq!(chosen, Variant { tile, parts }, "{layout:?} {mnk:?}");
+    }
+}
+
+#[test]
 fn the_largest_number_of_each_matrix_is_found() {
     for form in FORMS {
         for [matrices, rows, cols] in [[1, 1, 4], [3, 37, 20], [2, 512, 516]] {
