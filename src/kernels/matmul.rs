@@ -401,8 +401,12 @@ pub static HALF_UNITS: Tile = Tile {
 };
 
 /// The same in 16 KiB of workgroup memory.
-pub static HALF_UNITS_16: Tile =
-    Tile { name: "half_units_16", aligned: Kernels::of_half_units(&OF_HALF_UNITS_16), ..HALF_UNITS };
+pub static HALF_UNITS_16: Tile = Tile {
+    name: "half_units_16",
+    aligned: Kernels::of_half_units(&OF_HALF_UNITS_16),
+    may_be_faster: |_| false,
+    ..HALF_UNITS
+};
 
 /// 32×32 a workgroup, on f16 matrix units, whose subgroups share the depths: for products of few tiles.
 pub static HALF_UNITS_TILE_32: Tile = Tile {
