@@ -425,8 +425,6 @@ const BUSY: usize = 256;
 const MANY: usize = 4 * BUSY;
 /// Depths that a part has at least: fewer cost more in the sum of the parts than they gain.
 const LEAST_PART: usize = 64;
-/// The same of a small product on matrix units, which takes some microseconds, as a sum of parts does.
-const LEAST_PART_OF_UNITS: usize = 1024;
 /// Depths that matrix units sum at most: their sums lose digits as they grow, to 2e-5 of a product's size at 2048 depths and
 /// 6e-5 at 4096.
 const MOST_UNITS_PART: usize = 2048;
@@ -515,7 +513,8 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
     }
     #[cfg(not(target_arch = "wasm32"))]
     if m.min(n) >= 16 && HALF_UNITS_TILE_32.serves(profile, product) {
-        return Variant { tile: &HALF_UNITS_TILE_32, parts: (k / LEAST_PART_OF_UNITS).clamp(1, most_parts) };
+        // A small product takes some microseconds, as a sum of parts does.
+        return Variant { tile: &HALF_UNITS_TILE_32, parts: (k / 1024).clamp(1, most_parts) };
     }
     let large = split(&TILE_128);
     if large.parts * tiles(128) * 5 >= BUSY * 4 && k / large.parts >= 4 * LEAST_PART { large } else { split(&TILE_64) }
