@@ -453,8 +453,8 @@ pub fn candidates(profile: &Profile, product: &Product) -> Vec<Variant> {
     };
     // No other tile is as fast as matrix units in half precision, and each takes time to compile.
     let is_rival = |other: &Tile| !tile.is_of_half_units() || other.is_of_half_units();
-    let others = TILES.iter().filter(|other| other.splits && **other != tile && (other.may_be_faster)(product));
-    let others = others.filter(|other| is_rival(other));
+    let others = TILES.iter().filter(|other| other.splits && **other != tile);
+    let others = others.filter(|other| is_rival(other) && (other.may_be_faster)(product));
     let others = others.map(|other| Variant { tile: other, parts: (parts * occupied(tile) / occupied(other)).max(1) });
     for variant in halved.into_iter().chain(others) {
         if variant.serves(profile, product) && !candidates.contains(&variant) {
@@ -559,7 +559,7 @@ pub fn tiles(profile: &Profile, product: &Product) -> Vec<&'static Tile> {
 
 impl Tile {
     /// Whether it is for half precision alone, on matrix units.
-    fn is_of_half_units(&self) -> bool {
+    pub fn is_of_half_units(&self) -> bool {
         self.aligned.single.is_none()
     }
 

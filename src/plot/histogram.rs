@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plotters::prelude::*;
 
-use super::lines::{log_ticks, power_words};
+use super::lines::{even_ticks, log_ticks, power_words};
 use super::{Ink, NUMBERS, Ticks, chart, drawn, mesh, short};
 
 /// One outline.
@@ -34,10 +34,7 @@ pub fn histogram([x_words, y_words]: [&str; 2], series: &[Bins], bounds: &[Bound
     };
     let (low, high) = places().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), at| (low.min(at), high.max(at)));
     let x = if low > high { 0.0..1.0 } else { low - 1.0..high + 1.0 };
-    let stride = [1, 2, 5, 10, 20, 50].into_iter().find(|&stride| (x.end - x.start) / f64::from(stride) <= 10.0);
-    let stride = stride.unwrap_or(100);
-    let [first, last] = [x.start.ceil(), x.end.floor()].map(|end| end as i32);
-    let x_at = (first..=last).filter(|at| at % stride == 0).map(f64::from).collect();
+    let x_at = even_ticks(&x, 10.0, 1.0);
     let largest = series.iter().flat_map(|bins| bins.counts.values()).copied().max().unwrap_or(1);
     let y = NONE..(1.5 * largest.max(2) as f64).log10();
     let y_at = log_ticks(&y);

@@ -53,9 +53,9 @@ pub fn lines(axis: &Axis, series: &[Series], cap: Option<f64>, n_inks: usize) ->
     let whole = all().all(|point| point.0.fract() == 0.0);
     let x = 0.0..all().map(|point| point.0).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let y = padded(all().map(|point| point.1));
-    let x_at = even_ticks(&x, if whole { 1.0 } else { 0.0 });
+    let x_at = even_ticks(&x, 6.0, if whole { 1.0 } else { 0.0 });
     let at = match axis.scale {
-        Scale::Linear => even_ticks(&y, 0.0),
+        Scale::Linear => even_ticks(&y, 6.0, 0.0),
         Scale::Log => log_ticks(&y),
     };
     let decimals = decimals(&at);
@@ -79,9 +79,9 @@ pub fn lines(axis: &Axis, series: &[Series], cap: Option<f64>, n_inks: usize) ->
     })
 }
 
-/// Some three to seven places at 1, 2 or 5 times a power of ten, no nearer to one another than `least`.
-fn even_ticks(range: &Range<f64>, least: f64) -> Vec<f64> {
-    let step = ((range.end - range.start) / 6.0).max(least).max(1e-300);
+/// Places at 1, 2 or 5 times a power of ten, with at most `most` steps between them, of `least` or more.
+pub(super) fn even_ticks(range: &Range<f64>, most: f64, least: f64) -> Vec<f64> {
+    let step = ((range.end - range.start) / most).max(least).max(1e-300);
     let power = 10f64.powf(step.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|times| times * power).into_iter().find(|s| *s >= step).unwrap_or(step);
     let first = (range.start / step).ceil() as i64;
@@ -105,7 +105,7 @@ pub(super) fn log_ticks(range: &Range<f64>) -> Vec<f64> {
         let at: Vec<f64> =
             (low..=high).flat_map(|power| marks.map(|mark| power as f64 + mark)).filter(within).collect();
         let values = 10f64.powf(range.start)..10f64.powf(range.end);
-        return if at.len() < 2 { even_ticks(&values, 0.0).into_iter().map(f64::log10).collect() } else { at };
+        return if at.len() < 2 { even_ticks(&values, 6.0, 0.0).into_iter().map(f64::log10).collect() } else { at };
     }
     let stride = powers.len().div_ceil(9);
     powers.into_iter().step_by(stride).collect()
@@ -136,8 +136,8 @@ mod tests {
         let near = |got: Vec<f64>, want: &[f64]| {
             assert!(got.len() == want.len() && got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-9), "{got:?}");
         };
-        near(even_ticks(&(0.3..2.1), 0.0), &[0.5, 1.0, 1.5, 2.0]);
-        near(even_ticks(&(0.0..2.0), 1.0), &[0.0, 1.0, 2.0]);
+        near(even_ticks(&(0.3..2.1), 6.0, 0.0), &[0.5, 1.0, 1.5, 2.0]);
+        near(even_ticks(&(0.0..2.0), 6.0, 1.0), &[0.0, 1.0, 2.0]);
         near(log_ticks(&(-6.2..-2.9)), &[-6.0, -5.0, -4.0, -3.0]);
         near(log_ticks(&(-0.5..0.4)), &[0.5f64.log10(), 0.0, 2f64.log10()]);
         near(log_ticks(&(0.26f64.log10()..0.42f64.log10())), &[0.3, 0.35, 0.4].map(f64::log10));

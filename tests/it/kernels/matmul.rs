@@ -69,9 +69,8 @@ fn check_variants(new_case: &dyn Fn() -> Case, what: &str, product: Product, acc
                 matmul::record(&mut case.rec, &product, Variant { tile, parts }, [&a, &b], target);
                 let tolerance = if tile == &matmul::UNITS { SPLIT_TOLERANCE } else { TOLERANCE };
                 let what = format!("{what} {numbers:?} {layout:?} {tile:?} in {parts}, {output:?}, {mnk:?}");
-                let of_halves =
-                    [&matmul::HALF_UNITS, &matmul::HALF_UNITS_16, &matmul::HALF_UNITS_TILE_32].contains(&tile);
-                checks.push((what, y, sum(&before, if of_halves { &want_of_halves } else { &want }), tolerance));
+                let want = if tile.is_of_half_units() { &want_of_halves } else { &want };
+                checks.push((what, y, sum(&before, want), tolerance));
             }
         }
     }
