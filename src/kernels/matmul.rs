@@ -111,8 +111,8 @@ macro_rules! half_units {
 }
 
 half_units! {
-    OF_HALF_UNITS_32 = "half_units_32": "matmul_half_units" ["units_32"] ["units_32"], 24_576;
-    OF_HALF_UNITS_16 = "half_units_16": "matmul_half_units" ["units_16"] ["units_16"], 16_384;
+    OF_HALF_UNITS_32 = "half_units_32": "matmul_half_units" ["half_units", "units_32"] ["half_units", "units_32"], 24_576;
+    OF_HALF_UNITS_16 = "half_units_16": "matmul_half_units" ["half_units", "units_16"] ["half_units", "units_16"], 16_384;
     OF_HALF_UNITS_TILE_32 = "half_units_tile_32": "matmul_half_units_tile_32" ["shared_128"] ["shared_64"], 24_576;
 }
 
