@@ -12,6 +12,5 @@ fn swiglu(
 ) {
     let at = (group.y * count.x + group.x) * 256u + lane;
     if (at >= LEN) { return; }
-    let g = Real(gate[at]);
-    y[at] = stored(g / (1.0 + exp(-g)) * Real(up[at]));
+    y[at] = stored(silu(Real(gate[at])) * Real(up[at]));
 }

@@ -260,7 +260,7 @@ pub struct Tile {
     /// What choices, tables and files call it.
     pub name: &'static str,
     /// Rows and columns of the result that one workgroup makes.
-    extent: [usize; 2],
+    pub(super) extent: [usize; 2],
     /// Lanes of a workgroup.
     lanes: usize,
     /// Where vec4s span what is contiguous ([`Layout::is_aligned`]).
@@ -677,12 +677,12 @@ impl Product {
     }
 
     /// Multiplications and additions.
-    fn flops(&self) -> u64 {
+    pub(super) fn flops(&self) -> u64 {
         2 * self.matrices as u64 * self.mnk.map(|n| n as u64).iter().product::<u64>()
     }
 
     /// Panics on shapes and types that do not fit one another.
-    fn of(layout: Layout, [a, b]: [&Tensor; 2], y: &Tensor) -> Self {
+    pub(super) fn of(layout: Layout, [a, b]: [&Tensor; 2], y: &Tensor) -> Self {
         let ([matrices, a_rows, a_cols], [b_matrices, b_rows, b_cols]) = (matrices(a), matrices(b));
         let ([m, k], [n, k_of_b]) = match layout {
             Layout::Nt => ([a_rows, a_cols], [b_rows, b_cols]),

@@ -1,13 +1,18 @@
 //! SwiGLU (Shazeer, 2020): silu(gate) · up.
 
-use super::{REAL_LANES, of_type, widest};
-use crate::gpu::{Kernel, Need, Recorder, Tensor, grid, kernels};
+use super::matmul::{self, HALF_UNITS, Layout, Product, Variant};
+use super::{Output, REAL_LANES, of_type, widest};
+use crate::gpu::{Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
-    SWIGLU = "swiglu" + "vec4" + "single";
-    SWIGLU_SCALAR = "swiglu_scalar": "swiglu" + "scalar" + "single";
-    SWIGLU_HALF = "swiglu_half": "swiglu" + "vec4" + "half", with (Stored = "vec4<f16>"), needs Need::F16;
-    SWIGLU_HALF_SCALAR = "swiglu_half_scalar": "swiglu" + "scalar" + "half", with (Stored = "f16"), needs Need::F16;
+    SWIGLU = "swiglu" + "silu" + "vec4" + "single";
+    SWIGLU_SCALAR = "swiglu_scalar": "swiglu" + "silu" + "scalar" + "single";
+    SWIGLU_HALF = "swiglu_half": "swiglu" + "silu" + "vec4" + "half", with (Stored = "vec4<f16>"), needs Need::F16;
+    SWIGLU_HALF_SCALAR =
+        "swiglu_half_scalar": "swiglu" + "silu" + "scalar" + "half", with (Stored = "f16"), needs Need::F16;
+    MATMUL_SWIGLU_HALF_UNITS =
+        "matmul_swiglu_half_units" + "half_units" + "units_32" + "silu" + "vec4" + "half", with (Stored = "vec4<f16>"),
+        needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(24_576);
     SWIGLU_BACKWARD = "swiglu_backward" + "vec4" + "single";
     SWIGLU_BACKWARD_SCALAR = "swiglu_backward_scalar": "swiglu_backward" + "scalar" + "single";
     SWIGLU_BACKWARD_HALF =
@@ -20,6 +25,34 @@ kernels! {
 pub fn swiglu(rec: &mut Recorder, gate: &Tensor, up: &Tensor, y: &Tensor) {
     let forms = [[&SWIGLU, &SWIGLU_SCALAR], [&SWIGLU_HALF, &SWIGLU_HALF_SCALAR]];
     record(rec, forms, [gate, up, y]);
+}
+
+/// gate = x·w_gateᵀ, up = x·w_upᵀ and y = silu(gate) · up for x `[M, K]`, both weights `[N, K]`, and gate, up and y `[M, N]`.
+///
+/// One kernel makes all three where [`matmul::select`] would have each product made by [`HALF_UNITS`] in one part; else there
+/// are two products and [`swiglu`]. The bits are the same.
+pub fn swiglu_of_products(rec: &mut Recorder, x: &Tensor, weights: [&Tensor; 2], [gate, up, y]: [&Tensor; 3]) {
+    let [product, other] = [0, 1].map(|at| Product::of(Layout::Nt, [x, weights[at]], [gate, up][at]));
+    assert_eq!(product, other, "products of a SwiGLU");
+    assert_eq!((y.dtype, &y.shape), (gate.dtype, &gate.shape), "swiglu of products");
+    if !is_one_kernel(&rec.profile, &product) {
+        matmul::nt(rec, x, weights[0], gate, Output::Write);
+        matmul::nt(rec, x, weights[1], up, Output::Write);
+        return swiglu(rec, gate, up, y);
+    }
+    let (kernel, [m, n, k], flops) = (&MATMUL_SWIGLU_HALF_UNITS, product.mnk, 2 * product.flops());
+    // No product that is measured: it follows the choice for its two.
+    rec.chose(format!("swiglu of {}", product.what(&rec.profile)), kernel.name.into(), flops);
+    let constants = [("M", m as f64), ("N", n as f64), ("K", k as f64)];
+    let [rows, cols] = HALF_UNITS.extent;
+    let groups = [n.div_ceil(cols / 2) as u32, m.div_ceil(rows) as u32, 1];
+    rec.dispatch(kernel, &[x, weights[0], weights[1], gate, up, y], &constants, groups);
+    rec.flops(flops);
+}
+
+/// Whether one kernel makes two such products: it is of the same tile, and has no parts.
+fn is_one_kernel(profile: &Profile, product: &Product) -> bool {
+    product.matrices == 1 && matmul::select(profile, product) == Variant { tile: &HALF_UNITS, parts: 1 }
 }
 
 /// In place: gate becomes its gradient, up becomes its gradient, dy becomes y.

@@ -7,7 +7,7 @@ use super::rms_norm::{ResidualGradient, RmsNorm, Stream};
 use crate::Result;
 use crate::gpu::{Class, Recorder, Tensor};
 use crate::kernels::Output;
-use crate::kernels::swiglu::{swiglu, swiglu_backward};
+use crate::kernels::swiglu::{swiglu, swiglu_backward, swiglu_of_products};
 
 /// delta = down( silu(gate(h)) ⊙ up(h) ), h the norm of the residual stream.
 pub(super) struct FeedForward<'a> {
@@ -32,15 +32,30 @@ pub(super) struct Saved {
 impl FeedForward<'_> {
     /// What is to be added to the residual stream, `[N, C]`.
     pub fn forward(&self, rec: &mut Recorder, stream: &Stream) -> (Tensor, Saved) {
-        let saved = self.forward_saved(rec, stream);
-        let Saved { gate, up, .. } = &saved;
-        let activated = rec.transient(Class::Activations, gate.dtype, "activated", &gate.shape);
-        swiglu(rec, gate, up, &activated);
+        let (saved, activated) = self.activated(rec, stream);
         let mut delta = self.down.forward(rec, &activated);
         if let Some(adapters) = &self.adapters {
             delta = adapters.after_down.forward(rec, &delta);
         }
         (delta, saved)
+    }
+
+    /// silu(gate(h)) ⊙ up(h), `[N, F]`, with what it was made of.
+    fn activated(&self, rec: &mut Recorder, stream: &Stream) -> (Saved, Tensor) {
+        let like =
+            |rec: &mut Recorder, gate: &Tensor| rec.transient(Class::Activations, gate.dtype, "activated", &gate.shape);
+        // Gate and up read the same, and each weight is in one part: one kernel may make all.
+        if let (None, Some(to_gate), Some(to_up)) = (&self.adapters, self.gate.weight(), self.up.weight()) {
+            let x = &stream.normed;
+            let [gate, up] = [self.gate, self.up].map(|linear| linear.output(rec, x));
+            let activated = like(rec, &gate);
+            swiglu_of_products(rec, x, [to_gate, to_up], [&gate, &up, &activated]);
+            return (Saved { residual: stream.residual.clone(), gate, up }, activated);
+        }
+        let saved = self.forward_saved(rec, stream);
+        let activated = like(rec, &saved.gate);
+        swiglu(rec, &saved.gate, &saved.up, &activated);
+        (saved, activated)
     }
 
     /// The forward pass as far as the backward pass reads it.

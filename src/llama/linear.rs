@@ -14,9 +14,22 @@ pub(super) struct Linear<'a>(pub &'a [Parameter]);
 impl Linear<'_> {
     /// `[N, out]` of x `[N, in]`.
     pub fn forward(&self, rec: &mut Recorder, x: &Tensor) -> Tensor {
-        let y = rec.transient(Class::Activations, x.dtype, "linear", &[x.shape[0], self.outputs()]);
+        let y = self.output(rec, x);
         self.forward_to(rec, x, &y);
         y
+    }
+
+    /// A tensor for what becomes of x: `[N, out]`.
+    pub fn output(&self, rec: &mut Recorder, x: &Tensor) -> Tensor {
+        rec.transient(Class::Activations, x.dtype, "linear", &[x.shape[0], self.outputs()])
+    }
+
+    /// w, where it is in one part.
+    pub fn weight(&self) -> Option<&Tensor> {
+        match self.0 {
+            [Parameter { rows: None, weight, .. }] => Some(weight),
+            _ => None,
+        }
     }
 
     /// The same into a tensor that is there.

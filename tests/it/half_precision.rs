@@ -232,3 +232,25 @@ fn activations_take_about_half_the_memory() {
     let share = bytes("train.precision=f16") / bytes("train.precision=f32");
     assert!((0.5..0.7).contains(&share), "{share}");
 }
+
+#[test]
+fn gate_up_and_swiglu_are_one_dispatch_of_a_layer_and_computed_again_as_products() {
+    const NAMES: [&str; 3] = ["matmul_swiglu_half_units", "swiglu_half", "matmul_nt_half_units_32"];
+    let counts = |profile: &Profile, sets: &[&str]| {
+        let large = ["model.hidden_size=64", "model.intermediate_size=1024", "train.sequence_length=256"];
+        let batch = ["train.batch_size=64", "train.micro_batch_size=64", "eval.max_tokens=999"];
+        let config = config(&[&large[..], &batch, sets].concat());
+        let recorder = record_training(&config, profile).unwrap().recorder;
+        let dispatches = recorder.dispatches("first micro-batch");
+        NAMES.map(|name| dispatches.iter().filter(|(kernel, _)| *kernel == name).count())
+    };
+    let (all, layers) = (everything(), 2);
+    let [one, apart, products] = counts(&all, &["train.recompute=none"]);
+    assert_eq!([one, apart], [layers, 0]);
+    // By the kernel's own tile, and so to its bits.
+    assert_eq!(counts(&all, &["train.recompute=layer"]), [layers, 0, products + 2 * layers]);
+    assert_eq!(counts(&all, &["train.precision=f32"]), [0; 3]);
+    // Weights of 256 KiB, in two parts.
+    let [one, apart, _] = counts(&Profile { max_binding_bytes: 128 << 10, ..everything() }, &[]);
+    assert_eq!([one, apart], [0, layers]);
+}

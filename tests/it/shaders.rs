@@ -77,6 +77,11 @@ fn record_variants(mut rec: Recorder) -> Recorder {
             }
         }
     }
+    // Large enough that the rule takes the tile that both products of a SwiGLU share a kernel of.
+    let tensors = [(DType::F16, [4096, 64]), (DType::F32, [1024, 64]), (DType::F32, [1024, 64])];
+    let [x, gate_weight, up_weight] = tensors.map(|(dtype, shape)| tensor_in(&mut rec, dtype, &shape));
+    let [gate, up, y] = [(); 3].map(|()| tensor_in(&mut rec, DType::F16, &[4096, 1024]));
+    kernels::swiglu::swiglu_of_products(&mut rec, &x, [&gate_weight, &up_weight], [&gate, &up, &y]);
     rec
 }
 

@@ -1,4 +1,7 @@
+use half::f16;
+use multinorm::gpu::DType;
 use multinorm::kernels::matmul::{self, Layout, Numbers, Product, Tile, Variant};
+use multinorm::kernels::swiglu::{swiglu, swiglu_of_products};
 use multinorm::kernels::{Output, Target, bench};
 
 use super::{case, run};
@@ -141,5 +144,51 @@ fn half_precision_by_subgroups_that_share_the_depths() {
         check_half(&matmul::HALF_UNITS_TILE_32, layout, [36, 44, 300], 1, Output::Accumulate);
         check_half(&matmul::HALF_UNITS_TILE_32, layout, [68, 20, 292], 2, Output::Write);
         check_half(&matmul::HALF_UNITS_TILE_32, layout, [4, 4, 4], 1, Output::Write);
+    }
+}
+
+/// Gate, up and what SwiGLU makes of them in one kernel have the bits of two products and `swiglu`.
+fn check_swiglu(mnk: [usize; 3]) {
+    let [m, n, k] = mnk;
+    let mut case = case();
+    let product = Product { layout: Layout::Nt, mnk, matrices: 1, numbers: Numbers::Half };
+    let tile = Variant { tile: &matmul::HALF_UNITS, parts: 1 };
+    let what = product.what(&case.rec.profile);
+    case.rec.profile.choices.insert(what, tile.to_string());
+    let mut x_values = random(m * k, 1);
+    x_values[..k].iter_mut().for_each(|x| *x *= 2e4); // so large that gates and ups overflow
+    let (x, x_values) = case.numbers(DType::F16, &[m, k], &x_values);
+    let [(to_gate, gate_values), (to_up, up_values)] = [2, 3].map(|seed| case.random(&[n, k], seed));
+    let [one, apart] = [(); 2].map(|()| [(); 3].map(|()| case.output_in(DType::F16, &[m, n])));
+    swiglu_of_products(&mut case.rec, &x, [&to_gate, &to_up], one.each_ref());
+    let chosen: Vec<_> = case.rec.choices().values().map(|choice| choice.variant.as_str()).collect();
+    assert_eq!(chosen, ["matmul_swiglu_half_units"]);
+    for (weight, y) in [(&to_gate, &apart[0]), (&to_up, &apart[1])] {
+        matmul::record(&mut case.rec, &product, tile, [&x, weight], Target::new(y, Output::Write));
+    }
+    swiglu(&mut case.rec, &apart[0], &apart[1], &apart[2]);
+    let done = run(case);
+    // No two numbers that are none need have the same bits.
+    let bits = |x: f16| if x.is_nan() { None } else { Some(x.to_bits()) };
+    for (name, one, apart) in [("gate", 0), ("up", 1), ("activated", 2)].map(|(name, at)| (name, &one[at], &apart[at]))
+    {
+        let [one, apart] =
+            [one, apart].map(|tensor| done.read_as::<f16>(tensor).into_iter().map(bits).collect::<Vec<_>>());
+        let differ = one.iter().zip(&apart).position(|(one, apart)| one != apart);
+        assert_eq!(differ, None, "{name} of {mnk:?}: {} numbers a row", n);
+    }
+    // What overflows aside, gate and up are the products that they should be.
+    for (name, y, weight) in [("gate", &one[0], gate_values), ("up", &one[1], up_values)] {
+        let weight: Vec<f64> = weight.into_iter().map(|x| f64::from(f16::from_f64(x))).collect();
+        let want = reference_of(Layout::Nt, &x_values, &weight, mnk);
+        let what = format!("emulated {name} of {mnk:?}");
+        assert_close_in(DType::F16, what, &done.read(y)[n..], &want[n..], TOLERANCE);
+    }
+}
+
+#[test]
+fn swiglu_in_its_products_has_the_bits_of_three_kernels() {
+    for mnk in [[132, 148, 100], [260, 84, 36], [128, 64, 32], [20, 260, 212], [8, 4, 4]] {
+        check_swiglu(mnk);
     }
 }

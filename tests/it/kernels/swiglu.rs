@@ -1,7 +1,9 @@
+use multinorm::gpu::{Class, DType, Profile, Recorder};
+use multinorm::kernels::matmul::{Layout, Numbers, Product};
 use multinorm::kernels::swiglu;
 use multinorm::reference;
 
-use crate::support::{Case, assert_close_in, devices_and_types, random};
+use crate::support::{Case, assert_close_in, devices_and_types, everything, random};
 
 /// One exponential and one division; the worst seen is 1.3e-6.
 const TOLERANCE: f64 = 1e-5;
@@ -38,4 +40,68 @@ fn forward_and_gradients_agree_with_the_reference() {
             assert_close_in(dtype, what("dup"), &done.read(&up), &dup, TOLERANCE);
         }
     }
+}
+
+/// The products before a SwiGLU in the layers of `60m`, of 4096 tokens: their parts fit a binding.
+const LARGE: [usize; 3] = [4096, 1376, 512];
+
+fn product(mnk: [usize; 3], numbers: Numbers) -> Product {
+    Product { layout: Layout::Nt, mnk, matrices: 1, numbers }
+}
+
+/// A record of one SwiGLU and the products before it.
+fn recorded(profile: &Profile, [m, n, k]: [usize; 3], numbers: Numbers) -> Recorder {
+    let mut rec = Recorder::new(profile);
+    let [type_x, type_w, type_y] = numbers.dtypes(Layout::Nt);
+    let mut tensor = |dtype: DType, shape: [usize; 2]| rec.persistent(Class::Scratch, dtype, "any", &shape);
+    let (x, weights) = (tensor(type_x, [m, k]), [(); 2].map(|()| tensor(type_w, [n, k])));
+    let made = [(); 3].map(|()| tensor(type_y, [m, n]));
+    rec.begin("all");
+    swiglu::swiglu_of_products(&mut rec, &x, weights.each_ref(), made.each_ref());
+    rec
+}
+
+#[test]
+fn large_products_in_half_precision_on_matrix_units_share_a_kernel_with_swiglu() {
+    let kernels = |profile: &Profile, mnk, numbers| {
+        let rec = recorded(profile, mnk, numbers);
+        rec.dispatches("all").iter().map(|(kernel, _)| *kernel).collect::<Vec<_>>()
+    };
+    let (all, one) = (everything(), ["matmul_swiglu_half_units"]);
+    assert_eq!(kernels(&all, LARGE, Numbers::Half), one);
+    // As the two products are measured to be fastest.
+    let measured = |variant: &str| {
+        let mut profile = everything();
+        for mnk in [LARGE, [128, 576, 576]] {
+            let what = product(mnk, Numbers::Half).what(&profile);
+            profile.choices.insert(what, variant.into());
+        }
+        profile
+    };
+    assert_eq!(kernels(&measured("half_units"), [128, 576, 576], Numbers::Half), one);
+    let apart = |profile: &Profile, mnk, numbers| {
+        let found = kernels(profile, mnk, numbers);
+        assert!(found.len() >= 3 && !found.contains(&one[0]), "{found:?}");
+        assert!(found.last().unwrap().starts_with("swiglu"), "{found:?}");
+    };
+    apart(&measured("half_units in 2 parts"), LARGE, Numbers::Half);
+    apart(&measured("half_units_tile_32"), LARGE, Numbers::Half);
+    apart(&all, [128, 576, 576], Numbers::Half); // a smaller tile
+    apart(&all, [128, 2048, 2048], Numbers::Half); // parts
+    apart(&all, [4096, 1375, 512], Numbers::Half);
+    apart(&all, LARGE, Numbers::Single);
+    apart(&Profile { max_workgroup_bytes: 16 << 10, ..everything() }, LARGE, Numbers::Half);
+    apart(&Profile { matrix_units: false, ..everything() }, LARGE, Numbers::Half);
+}
+
+#[test]
+fn products_that_share_a_kernel_with_swiglu_are_counted_and_not_measured() {
+    let (all, rec) = (everything(), recorded(&everything(), LARGE, Numbers::Half));
+    let (words, choice) = rec.choices().iter().next().unwrap();
+    assert_eq!(rec.choices().len(), 1);
+    assert_eq!(*words, format!("swiglu of {}", product(LARGE, Numbers::Half).what(&all)));
+    assert_eq!(Product::of_words(words), None, "what is measured is a product");
+    assert_eq!(choice.flops, 2 * 2 * LARGE.map(|n| n as u64).iter().product::<u64>());
+    let apart = recorded(&Profile { matrix_units: false, ..all }, LARGE, Numbers::Half);
+    assert_eq!(apart.choices().values().map(|choice| choice.flops).sum::<u64>(), choice.flops);
 }
