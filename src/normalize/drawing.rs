@@ -108,6 +108,7 @@ impl Drawing {
     /// first. A momentum must be given anew before each call.
     pub fn draw(&self, half_steps: usize) {
         self.workspace.run(&self.gpu, &[GRADIENT]);
+        self.pictures[0].take(&self.gpu, &self.workspace, &self.pixels[0]);
         let mut half_steps = half_steps;
         if let Some(momentum) = &self.momentum
             && half_steps > 0
@@ -123,7 +124,6 @@ impl Drawing {
             }
         }
         let half_steps = half_steps.min(self.n_passes * self.iterations);
-        self.pictures[0].take(&self.gpu, &self.workspace, &self.pixels[0]);
         if half_steps == 0 {
             self.pictures[1].take(&self.gpu, &self.workspace, &self.pixels[0]);
             return;

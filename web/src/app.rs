@@ -275,12 +275,14 @@ fn save(lab: &mut Lab, name: &str, bytes: &[u8]) {
     lab.notice = platform::save(name, bytes).unwrap_or_else(|error| error.to_string());
 }
 
-/// Space trains and pauses, S steps, R resets, arrows walk the passes, 1 to 9 are the tabs.
+/// Space trains and pauses, S steps, R resets, arrows walk the passes, 1 to 9 are the tabs: wherever the focus is but in a
+/// text. What is pressed is taken from the widget that has the focus; arrows are left to it, and Enter is its own.
 fn keys(ui: &mut Ui, lab: &mut Lab) {
-    if ui.ctx().memory(|memory| memory.focused().is_some()) {
-        return; // somebody types
+    if ui.ctx().text_edit_focused() {
+        return;
     }
-    let pressed = |key: Key| ui.input(|input| input.key_pressed(key) && input.modifiers.is_none());
+    let has_focus = ui.ctx().memory(|memory| memory.focused().is_some());
+    let pressed = |key: Key| ui.input_mut(|input| input.consume_key(egui::Modifiers::NONE, key));
     if pressed(Key::Space) {
         lab.run(lab.status != Status::Running);
     }
@@ -294,14 +296,19 @@ fn keys(ui: &mut Ui, lab: &mut Lab) {
     if let Some((_, &panel)) = digits.into_iter().zip(Panel::ALL).find(|&(key, _)| pressed(key)) {
         lab.settings.panel = panel;
     }
-    let before = lab.settings.half_step;
-    if pressed(Key::ArrowRight) {
-        lab.settings.half_step += 1;
+    if has_focus {
+        return;
     }
-    if pressed(Key::ArrowLeft) {
-        lab.settings.half_step = before.saturating_sub(1);
-    }
-    if lab.settings.half_step != before {
+    // From what is shown: another optimizer may have fewer passes than were chosen before.
+    let last = lab.last_half_step();
+    let before = lab.settings.half_step.min(last);
+    let after = match (pressed(Key::ArrowLeft), pressed(Key::ArrowRight)) {
+        (true, false) => before.saturating_sub(1),
+        (false, true) => (before + 1).min(last),
+        _ => return,
+    };
+    if after != before {
+        lab.settings.half_step = after;
         lab.draw();
     }
 }

@@ -398,14 +398,17 @@ impl Engine {
             return Ok(());
         };
         let ids = tokenizer.encode(prompt)?;
-        let Some((last, before)) = ids.split_last() else { return Ok(()) };
         for (index, run) in self.runs.iter_mut().enumerate() {
-            let positions = (ids.len() + SAMPLE_TOKENS).min(run.trainer.config().model.max_position_embeddings);
-            let mut generator = match run.generator.take() {
-                Some(mut generator) => {
-                    run.trainer.update_generator(&mut generator);
-                    generator
-                }
+            let most = run.trainer.config().model.max_position_embeddings;
+            // Of a long prompt the end is what the text goes on from.
+            let read = &ids[ids.len().saturating_sub(most.saturating_sub(SAMPLE_TOKENS).max(1))..];
+            let Some((last, before)) = read.split_last() else { return Ok(()) };
+            let positions = (read.len() + SAMPLE_TOKENS).min(most);
+            if let Some(generator) = &mut run.generator {
+                run.trainer.update_generator(generator);
+            }
+            let mut generator = match run.generator.take().filter(|generator| generator.room() >= positions) {
+                Some(generator) => generator,
                 None => run.trainer.generator(positions).await?,
             };
             let mut sampler = Sampler::new(0.8, 0.95, run.trainer.step_number())?;
@@ -415,7 +418,7 @@ impl Engine {
                 generator.push(&self.gpu, id).await?;
             }
             let mut next = *last;
-            while generator.room() > 0 {
+            for _ in 0..positions - before.len() {
                 let logits = generator.push(&self.gpu, next).await?;
                 next = sampler.draw(&logits[..tokenizer.vocab_size().min(logits.len())])?;
                 if Some(next) == tokenizer.end_of_text() {

@@ -108,6 +108,11 @@ impl Handle {
     pub fn set(&self, key: &str, value: &str) -> Result<(), JsValue> {
         self.with(|lab| {
             let before = lab.settings.clone();
+            if key == "parameter" && !lab.matrices().iter().any(|name| name == value) {
+                let message =
+                    format!("parameter: the model has no matrix `{value}`; it has {}", lab.matrices().join(", "));
+                return Err(JsValue::from_str(&message));
+            }
             lab.settings.set(key, value).map_err(|error| JsValue::from_str(&error.to_string()))?;
             if lab.settings.parameter != before.parameter {
                 let parameter = lab.settings.parameter.clone();

@@ -183,14 +183,17 @@ impl Lab {
         platform::serve(gpu.clone(), to_engine, from_engine, wake);
         (self.gpu, self.commands, self.events) = (gpu, commands, events);
         let from: Vec<Snapshot> = self.runs.iter().filter_map(|run| run.snapshot.clone()).collect();
+        let from = if from.len() == self.runs.len() { from } else { Vec::new() };
         let step = from.first().map_or(0, |snapshot| snapshot.step);
         for run in &mut self.runs {
             run.steps.retain(|(report, _)| report.step <= step);
             run.evaluations.retain(|(at, ..)| *at <= step);
         }
-        let whole = from.len() == self.runs.len();
-        self.build(if whole { from } else { Vec::new() }, false);
-        self.notice = format!("the device was lost; the runs go on from step {step}");
+        self.notice = match step {
+            0 => "the device was lost before a first snapshot; the runs begin again at step 0".into(),
+            _ => format!("the device was lost; the runs go on from step {step}"),
+        };
+        self.build(from, false);
     }
 
     fn send(&self, command: Command) {
@@ -331,6 +334,12 @@ impl Lab {
         }
     }
 
+    /// The last half-step of what is seen; 0 before anything is.
+    pub fn last_half_step(&self) -> usize {
+        let looks = self.views().into_iter().filter_map(|run| run.look_at(self.frozen));
+        looks.map(|look| look.record.passes.len() - 1).max().unwrap_or(0)
+    }
+
     /// What is shown of each view: its newest look, or that of the frozen step.
     pub fn seen(&self) -> Vec<Followed> {
         self.views().iter().filter_map(|run| run.look_at(self.frozen).cloned()).collect()
@@ -359,6 +368,13 @@ impl Lab {
         for done in self.follower.take() {
             changed = true;
             self.looking = self.looking.saturating_sub(1);
+            let done = match done {
+                Ok(done) => done,
+                Err(message) => {
+                    self.notice = format!("a gradient could not be followed through its passes: {message}");
+                    continue;
+                }
+            };
             let (view, wanted) = match &mut self.opened {
                 Some(opened) if done.run == OPENED => (&mut opened.view, opened.matrices[opened.chosen].name()),
                 _ => match self.runs.get_mut(done.run) {

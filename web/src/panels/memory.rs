@@ -42,8 +42,8 @@ impl MemoryPanel {
         caption(
             ui,
             "One step of one sequence of 256 tokens in float32, as the trainer's own ledger plans it, to the byte. The part \
-             that an optimizer adds is its state; SinkGD, SWAN and signSGD keep none for the linear layers, and what takes \
-             no gradient keeps none.",
+             that an optimizer adds is its state; SinkGD, SWAN and signSGD keep none for the linear layers, and methods that need \
+             no gradient store none.",
         );
         table(ui, &rows);
         ui.add_space(6.0);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use eframe::egui::{self, RichText, Ui};
 use multinorm::gpu::bytes_in_words;
+use multinorm::train::Plan;
 
 use super::{caption, choice, columns, half_height, nothing_yet, reading};
 use crate::lab::{Lab, RunView, Status};
@@ -70,7 +71,7 @@ impl TrainPanel {
         caption(
             ui,
             "Lower is better. The thin line is each step's own batch, which is noisy; marks are text that the model never \
-             learns from. exp(loss) is how many tokens the model hesitates between.",
+             learns from. exp(loss) is perplexity: the model is as unsure as if it chose evenly among that many tokens.",
         );
     }
 
@@ -177,7 +178,8 @@ fn readings(ui: &mut Ui, lab: &Lab) {
         ui.horizontal_wrapped(|ui| {
             ui.strong(&run.optimizer);
             let Some(last) = run.last() else {
-                ui.weak("the first step is on its way");
+                let is_on_its_way = matches!(lab.status, Status::Building | Status::Running);
+                ui.weak(if is_on_its_way { "the first step is on its way" } else { "no step was made yet" });
                 return;
             };
             reading(
@@ -239,10 +241,11 @@ fn kernels(ui: &mut Ui, lab: &Lab) {
     }
     for run in measured {
         let mut parts: Vec<(&str, f64)> = Vec::new();
-        for (kernel, secs) in run.times.iter().flat_map(|(_, kernels)| kernels).map(|time| (time.kernel, time.secs)) {
-            match parts.iter_mut().find(|(part, _)| *part == part_of(kernel)) {
-                Some((_, sum)) => *sum += secs,
-                None => parts.push((part_of(kernel), secs)),
+        for (plan, time) in run.times.iter().flat_map(|(plan, times)| times.iter().map(move |time| (*plan, time))) {
+            let of_kernel = part_of(plan, time.kernel);
+            match parts.iter_mut().find(|(part, _)| *part == of_kernel) {
+                Some((_, sum)) => *sum += time.secs,
+                None => parts.push((of_kernel, time.secs)),
             }
         }
         let total: f64 = parts.iter().map(|(_, secs)| secs).sum();
@@ -259,8 +262,8 @@ fn kernels(ui: &mut Ui, lab: &Lab) {
     }
 }
 
-/// Which part of a step a kernel belongs to.
-fn part_of(kernel: &str) -> &'static str {
+/// Which part of a step a kernel belongs to: a product of an update is the optimizer's.
+fn part_of(plan: Plan, kernel: &str) -> &'static str {
     const PARTS: [(&str, &[&str]); 5] = [
         ("matrix products", &["matmul", "matvec"]),
         ("attention", &["attention", "rope"]),
@@ -269,7 +272,11 @@ fn part_of(kernel: &str) -> &'static str {
         ("gradient norms", &["squared_norm", "gradient_norms", "gradient_statistics", "gradient_check"]),
     ];
     let found = PARTS.iter().find(|(_, stems)| stems.iter().any(|stem| kernel.starts_with(stem)));
-    found.map_or("optimizer", |(part, _)| part)
+    match found.map_or("optimizer", |(part, _)| part) {
+        part @ "gradient norms" => part,
+        _ if plan == Plan::Update => "optimizer",
+        part => part,
+    }
 }
 
 /// What the models write by now.
@@ -301,8 +308,11 @@ mod tests {
     #[test]
     fn every_kernel_has_a_part_and_the_optimizers_kernels_are_theirs() {
         let kernels = multinorm::kernels::all();
-        let parts: Vec<(&str, &str)> = kernels.map(|kernel| (kernel.name, part_of(kernel.name))).collect();
+        let parts: Vec<(&str, &str)> =
+            kernels.map(|kernel| (kernel.name, part_of(Plan::FirstMicroBatch, kernel.name))).collect();
         let of = |kernel: &str| parts.iter().find(|(name, _)| *name == kernel).unwrap().1;
+        assert_eq!(part_of(Plan::Update, "matmul_nt_tile_64"), "optimizer", "Newton-Schulz");
+        assert_eq!(part_of(Plan::Update, "gradient_statistics"), "gradient norms");
         assert_eq!(of("scale_rows"), "optimizer");
         assert_eq!(of("gram_tile"), "optimizer");
         assert_eq!(of("matmul_nt_tile_64"), "matrix products");

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::thread;
 
 use eframe::egui::DroppedFileHandle;
+use multinorm::Error;
 use multinorm::gpu::Gpu;
 use multinorm::train::{Followed, History, PastRun};
-use multinorm::{Error, Result};
 
 use super::{Done, Job};
 use crate::engine::{self, Command, Event};
@@ -33,7 +33,7 @@ pub fn serve(
 /// A thread that follows samples, one after the other.
 pub struct Follower {
     jobs: flume::Sender<Job>,
-    done: flume::Receiver<Done>,
+    done: flume::Receiver<Result<Done, String>>,
 }
 
 impl Follower {
@@ -44,7 +44,7 @@ impl Follower {
         let follow = move || {
             for Job { run, sample, .. } in work {
                 let followed = Followed::of(&sample);
-                if results.send(Done { run, sample, followed }).is_err() {
+                if results.send(Ok(Done { run, sample, followed })).is_err() {
                     return;
                 }
                 wake();
@@ -59,8 +59,8 @@ impl Follower {
         let _ = self.jobs.send(job); // the thread ends with this object alone
     }
 
-    /// What is done since the last call.
-    pub fn take(&self) -> Vec<Done> {
+    /// What is done since the last call; a thread does not fail.
+    pub fn take(&self) -> Vec<Result<Done, String>> {
         self.done.try_iter().collect()
     }
 }
@@ -68,7 +68,7 @@ impl Follower {
 /// Writes a file into the current folder, under another name where there is one already; where it went, in words.
 ///
 /// Errors: a folder that cannot be written.
-pub fn save(name: &str, bytes: &[u8]) -> Result<String> {
+pub fn save(name: &str, bytes: &[u8]) -> multinorm::Result<String> {
     let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
     let numbered =
         (1..10_000).map(|n| PathBuf::from(if n == 1 { name.to_owned() } else { format!("{stem}-{n}.{ending}") }));

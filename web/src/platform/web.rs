@@ -12,6 +12,7 @@ use multinorm::gpu::Gpu;
 use multinorm::train::{Followed, GradientSample};
 use multinorm::{Error, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
@@ -56,12 +57,19 @@ struct Answer {
     followed: Followed,
 }
 
+/// What worker.js answers where that fails.
+#[derive(Deserialize)]
+struct Failure {
+    failed: String,
+}
+
 /// A worker with an instance of this module of its own.
 pub struct Follower {
     worker: web_sys::Worker,
     waiting: RefCell<Waiting>,
     answers: Rc<RefCell<Vec<String>>>,
     _on_message: Closure<dyn FnMut(web_sys::MessageEvent)>,
+    _on_error: Closure<dyn FnMut(web_sys::ErrorEvent)>,
 }
 
 /// Samples that the worker has, by the number that their answer will carry.
@@ -73,19 +81,25 @@ struct Waiting {
 
 impl Follower {
     /// Starts it; `wake` is called after every result.
-    pub fn new(wake: impl Fn() + 'static) -> Self {
+    pub fn new(wake: impl Fn() + Clone + 'static) -> Self {
         let options = web_sys::WorkerOptions::new();
         options.set_type(web_sys::WorkerType::Module);
         let worker =
             web_sys::Worker::new_with_options("./worker.js", &options).expect("WebGPU's browsers have workers");
         let answers: Rc<RefCell<Vec<String>>> = Rc::default();
-        let inbox = answers.clone();
+        let (inbox, failures, wake_failed) = (answers.clone(), answers.clone(), wake.clone());
+        // A worker that cannot even be loaded answers nothing.
+        let on_error = Closure::new(move |event: web_sys::ErrorEvent| {
+            failures.borrow_mut().push(json!({ "failed": event.message() }).to_string());
+            wake_failed();
+        });
+        worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
         let on_message = Closure::new(move |event: web_sys::MessageEvent| {
             inbox.borrow_mut().extend(event.data().as_string());
             wake();
         });
         worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
-        Self { worker, waiting: RefCell::default(), answers, _on_message: on_message }
+        Self { worker, waiting: RefCell::default(), answers, _on_message: on_message, _on_error: on_error }
     }
 
     /// Hands over a sample.
@@ -106,12 +120,18 @@ impl Follower {
     }
 
     /// What is done since the last call.
-    pub fn take(&self) -> Vec<Done> {
+    pub fn take(&self) -> Vec<std::result::Result<Done, String>> {
         let answers = std::mem::take(&mut *self.answers.borrow_mut());
         let done = |answer: String| {
-            let Answer { id, followed } = serde_json::from_str(&answer).ok()?;
+            if let Ok(Failure { failed }) = serde_json::from_str(&answer) {
+                return Some(Err(failed));
+            }
+            let Answer { id, followed } = match serde_json::from_str(&answer) {
+                Ok(answer) => answer,
+                Err(error) => return Some(Err(error.to_string())),
+            };
             let (run, sample) = self.waiting.borrow_mut().samples.remove(&id)?;
-            Some(Done { run, sample, followed })
+            Some(Ok(Done { run, sample, followed }))
         };
         answers.into_iter().filter_map(done).collect()
     }
