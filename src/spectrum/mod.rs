@@ -2,13 +2,21 @@
 //!
 //! Plain code on the CPU in f64; the matrices are what a device computed in f32, or anything else.
 
-mod balanced;
+mod balance;
+mod convergence;
+mod limit;
 mod newton_schulz;
 mod quantities;
 mod rate;
+mod rate_map;
 mod singular;
+mod summary;
 
+pub use balance::Balance;
+pub use convergence::{Convergence, converge};
 pub use newton_schulz::{Arithmetic, newton_schulz_path};
 pub use quantities::{Quantities, Spectrum, rms};
 pub use rate::{NOISE_FLOOR, observed_rate, predicted_rate};
+pub use rate_map::{Cell, Map, Synthetic, rate_of_independent, rate_of_rank, synthetic, with_heaviness};
 pub use singular::{effective_rank, map_singular_values, singular_values};
+pub use summary::Summary;

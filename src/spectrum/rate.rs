@@ -1,6 +1,6 @@
 //! How fast row and column passes converge: what theory says, and what was seen.
 
-use super::balanced::Balanced;
+use super::balance::{Balance, turns};
 use super::quantities::Quantities;
 use crate::settings::Pass;
 
@@ -17,15 +17,8 @@ pub const NOISE_FLOOR: f64 = 1e-6;
 /// None for a list with other passes, or without both; and for a matrix without a limit, as one with a zero block that
 /// is too large. Zero rows and columns are left out.
 pub fn predicted_rate(x: &[f32], shape: [usize; 2], passes: &[Pass]) -> Option<f64> {
-    let turns = turns(passes)?;
-    Some(Balanced::from(x, shape)?.second_singular_value().powi(turns))
-}
-
-/// How often a repeated list goes from rows to columns or back; none for a list with other passes or without both.
-fn turns(passes: &[Pass]) -> Option<i32> {
-    let next = passes.iter().cycle().skip(1);
-    let turns = passes.iter().zip(next).filter(|(pass, next)| pass != next).count() as i32;
-    (turns > 0 && passes.iter().all(|pass| matches!(pass, Pass::Row | Pass::Column))).then_some(turns)
+    turns(passes)?; // before anything is computed
+    Balance::of(x, shape)?.rate_of(passes)
 }
 
 /// The ratio of the deviations of successive iterations: the latest pair that is above [`NOISE_FLOOR`].
@@ -50,24 +43,6 @@ mod tests {
 
     fn list(words: &str) -> Vec<Pass> {
         Pass::parse_list(&[words.into()]).unwrap()
-    }
-
-    #[test]
-    fn turns_are_counted_round_the_list() {
-        let cases = [
-            ("row,column", Some(2)),
-            ("column,row", Some(2)),
-            ("row,column,row", Some(2)),
-            ("row,row,column,column", Some(2)),
-            ("row,column,row,column", Some(4)),
-            ("row", None),
-            ("row,row", None),
-            ("row,column,frobenius", None),
-            ("sign", None),
-        ];
-        for (words, expected) in cases {
-            assert_eq!(turns(&list(words)), expected, "{words}");
-        }
     }
 
     #[test]

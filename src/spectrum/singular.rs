@@ -29,6 +29,17 @@ pub fn map_singular_values(x: &[f64], m: usize, n: usize, f: impl Fn(f64) -> f64
     (0..m * n).map(|at| y[(at / n, at % n)]).collect()
 }
 
+/// The largest singular value of x (m×n, row after row) with its left `[m]` and its right vector `[n]`.
+///
+/// # Panics
+/// As [`singular_values`], and on an empty matrix.
+pub(super) fn largest_singular_triple(x: &[f64], m: usize, n: usize) -> (f64, Vec<f64>, Vec<f64>) {
+    assert_eq!(x.len(), m * n, "largest_singular_triple: x wants m·n = {m}·{n}");
+    let svd = MatRef::from_row_major_slice(x, m, n).thin_svd().expect("the decomposition of finite numbers converges");
+    let first = |vectors: MatRef<'_, f64>| vectors.col(0).iter().copied().collect();
+    (svd.S().column_vector()[0], first(svd.U()), first(svd.V()))
+}
+
 /// exp(H) for the entropy H of the singular values over their sum: from 1 for rank one to min(m, n) for a flat spectrum,
 /// and 0 for a zero matrix.
 ///

@@ -1,0 +1,374 @@
+//! The iteration itself: how far rows and columns are from balance, round after round.
+
+use serde::{Deserialize, Serialize};
+
+use super::balance::Balance;
+use super::limit::{Squares, product, scalings};
+use super::quantities::spread;
+use crate::settings::Pass;
+
+/// The deviation of rows and of columns at which no more rounds are made.
+const BALANCED: f64 = 1e-12;
+/// A deviation that is above f64's rounding in the sum of a row.
+const MEASURABLE: f64 = 1e-13;
+/// How far the logarithm of a measured factor may be from that of the rate, relative to it, where the prediction holds:
+/// the number of rounds that it gives is then right to the same share.
+const HOLDS: f64 = 0.1;
+/// Elements visited at most, but for [`LEAST_ROUNDS`]: about a second.
+const MOST_VISITS: usize = 1_000_000_000;
+const LEAST_ROUNDS: usize = 10;
+
+/// Deviations from balance along the rounds of a list of passes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Convergence {
+    /// How many passes a round has.
+    pub n_passes: usize,
+    /// Of rows and of columns, as [`Quantities::row_spread`](super::Quantities::row_spread) has it: the root mean square
+    /// of |length/ρ − 1|, ρ the root mean square of all lengths but zeros. Of the matrix itself, then after every pass.
+    pub deviations: Vec<[f32; 2]>,
+    /// What a round leaves of a small deviation ([`Balance::rate_of`]), `frobenius` and `max` left out of the list.
+    pub rate: Option<f64>,
+}
+
+/// Runs up to `rounds` rounds of `passes` on x `[m, n]` in f64, and fewer where rows and columns come within 10⁻¹² of
+/// balance before; `balance` is that of x, and gives the rate.
+///
+/// Only the squared scalings of rows and columns change: every pass reads X⊙X once. In a large matrix the rounds end when
+/// 10⁹ elements have been visited, but not before the tenth.
+///
+/// `frobenius` and `max` change no deviation. None for a list with passes beyond those, `row` and `column`, and for a
+/// matrix with a NaN or an infinity.
+///
+/// # Panics
+/// On an empty list, on an empty matrix, and on a length that is not m·n.
+pub fn converge(
+    x: &[f32],
+    shape @ [m, n]: [usize; 2],
+    passes: &[Pass],
+    rounds: usize,
+    balance: Option<&Balance>,
+) -> Option<Convergence> {
+    assert!(!passes.is_empty(), "a list of passes is not empty");
+    let scaling: Vec<Pass> = passes.iter().copied().filter(|pass| matches!(pass, Pass::Row | Pass::Column)).collect();
+    if passes.iter().any(|pass| !matches!(pass, Pass::Row | Pass::Column | Pass::Frobenius | Pass::Max)) {
+        return None;
+    }
+    let squares = Squares::of(x, shape)?;
+    let [mut u, mut v] = [m, n].map(|len| vec![1.0; len]);
+    // The squared length of a row is its u times its sum, and that of a column its v times its sum.
+    let (mut row_sums, mut column_sums) = (squares.times(&v), squares.transposed_times(&u));
+    let n_live = [live(&row_sums), live(&column_sums)];
+    let mut deviations = vec![[spread(&row_sums), spread(&column_sums)]];
+    for _ in 0..rounds.min(most_rounds(x.len() * scaling.len())) {
+        for pass in passes {
+            match pass {
+                Pass::Row => {
+                    u = scalings(n as f64, &row_sums);
+                    column_sums = squares.transposed_times(&u);
+                }
+                Pass::Column => {
+                    v = scalings(m as f64, &column_sums);
+                    row_sums = squares.times(&v);
+                }
+                _ => {}
+            }
+            deviations.push([spread(&product(&u, &row_sums)), spread(&product(&v, &column_sums))]);
+        }
+        // Without a limit scalings leave the range of f64 in the end.
+        if [live(&u), live(&v)] != n_live || !u.iter().chain(&v).all(|scaling| scaling.is_finite()) {
+            deviations.truncate(deviations.len() - passes.len());
+            break;
+        }
+        if deviations.last().is_some_and(|last| last.iter().all(|deviation| *deviation < BALANCED)) {
+            break;
+        }
+    }
+    let deviations = deviations.iter().map(|of| of.map(|deviation| deviation as f32)).collect();
+    let rate = balance.and_then(|balance| balance.rate_of(&scaling));
+    Some(Convergence { n_passes: passes.len(), deviations, rate })
+}
+
+fn live(x: &[f64]) -> usize {
+    x.iter().filter(|x| **x > 0.0).count()
+}
+
+/// Rounds that visit so many elements each.
+fn most_rounds(n_visits: usize) -> usize {
+    (MOST_VISITS / n_visits.max(1)).max(LEAST_ROUNDS)
+}
+
+impl Convergence {
+    /// How many rounds were made.
+    pub fn rounds(&self) -> usize {
+        (self.deviations.len() - 1) / self.n_passes
+    }
+
+    /// The deviation of the worse side after so many rounds, that of the matrix itself after 0; none if there were fewer.
+    pub fn after(&self, rounds: usize) -> Option<f64> {
+        let [rows, columns] = *self.deviations.get(rounds * self.n_passes)?;
+        Some(rows.max(columns).into())
+    }
+
+    /// The rounds after which rows and columns are within `threshold` of balance; none if those made were too few.
+    pub fn rounds_to(&self, threshold: f64) -> Option<usize> {
+        (0..=self.rounds()).find(|&rounds| self.after(rounds).is_some_and(|deviation| deviation <= threshold))
+    }
+
+    /// What round `round`, counted from 1, left of the deviation before it; none where that was rounding or 0.
+    pub fn factor(&self, round: usize) -> Option<f64> {
+        let [before, after] = [self.after(round.checked_sub(1)?)?, self.after(round)?];
+        (before > MEASURABLE && after > MEASURABLE).then(|| after / before)
+    }
+
+    /// The number of rounds from which on the prediction holds: the slope of the deviation on a logarithmic axis, ln of
+    /// [`Convergence::factor`], is that of [`Convergence::rate`] to within 10 % in every later round. None where it never
+    /// is, or no round can be measured.
+    ///
+    /// Slopes are compared, not factors, since the number of rounds goes by them: 0.90 for 0.98 is near as a factor, and
+    /// five times as fast.
+    pub fn prediction_from(&self) -> Option<usize> {
+        let rate = self.rate?;
+        let holds =
+            |round: &usize| self.factor(*round).is_none_or(|factor| (factor.ln() / rate.ln() - 1.0).abs() <= HOLDS);
+        let last = (1..=self.rounds()).rev().find(|round| self.factor(*round).is_some())?;
+        (1..=last).rev().take_while(holds).last().map(|round| round - 1)
+    }
+
+    /// How many more rounds the prediction gives to come within `threshold` after so many rounds; none without a rate,
+    /// where it says that nothing converges, and where fewer rounds were made.
+    ///
+    /// Before [`Convergence::prediction_from`] it is as a rule too many: most of the deviation then lies along directions
+    /// that vanish faster.
+    pub fn more_rounds(&self, after: usize, threshold: f64) -> Option<usize> {
+        let (rate, deviation) = (self.rate?, self.after(after)?);
+        if deviation <= threshold {
+            return Some(0);
+        }
+        let rounds = ((threshold / deviation).ln() / rate.ln()).max(1.0).ceil();
+        (rate < 1.0 && rounds.is_finite()).then_some(rounds as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rate_map::synthetic;
+    use super::super::{Quantities, limit::dot};
+    use super::*;
+    use crate::reference::passes::{column, column_norms, row, row_norms};
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+    use rand_distr::{Distribution, StandardNormal};
+
+    fn list(words: &str) -> Vec<Pass> {
+        Pass::parse_list(&[words.into()]).unwrap()
+    }
+
+    fn converge_for(x: &[f32], shape: [usize; 2], words: &str, rounds: usize) -> Convergence {
+        let balance = Balance::of(x, shape);
+        converge(x, shape, &list(words), rounds, balance.as_ref()).unwrap()
+    }
+
+    fn normal(len: usize, seed: u64) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        (0..len).map(|_| StandardNormal.sample(&mut rng)).collect()
+    }
+
+    /// Two blocks with little between them.
+    fn near_block(m: usize, n: usize) -> Vec<f32> {
+        let inside = |at: usize| (at / n < m / 2) == (at % n < n / 2);
+        synthetic([m, n], 2.5, 1).iter().enumerate().map(|(at, x)| if inside(at) { *x } else { 0.1 * x }).collect()
+    }
+
+    /// The factor that the iteration from x itself comes to, in f64.
+    ///
+    /// Rounding ends the plain iteration before its slowest part is alone. So it is gone on with in the logarithms of what
+    /// rows and columns must still be scaled by, which have all their digits however small they are: the same iteration,
+    /// and its first rounds are held to those of [`converge`].
+    fn own_rate(name: &str, x: &[f32], shape @ [m, n]: [usize; 2]) -> f64 {
+        let mut limit: Vec<f64> = x.iter().map(|&x| x.into()).collect();
+        let mut missing = vec![0.0; n];
+        for _ in 0..3000 {
+            limit = row(&limit, m, n);
+            missing
+                .iter_mut()
+                .zip(column_norms(&limit, m, n))
+                .for_each(|(c, norm)| *c += (norm / (m as f64).sqrt()).ln());
+            limit = column(&limit, m, n);
+        }
+        let [rows, columns] = [row_norms(&limit, m, n), column_norms(&limit, m, n)]
+            .map(|norms| (0..norms.len()).filter(|at| norms[*at] > 0.0).collect::<Vec<usize>>());
+        let mean = limit.iter().map(|x| x * x).sum::<f64>() / (rows.len() * columns.len()) as f64;
+        let p = |i: &usize, j: &usize| limit[i * n + j].powi(2) / mean;
+        let by_rows: Vec<Vec<f64>> = rows.iter().map(|i| columns.iter().map(|j| p(i, j)).collect()).collect();
+        let by_columns: Vec<Vec<f64>> = columns.iter().map(|j| rows.iter().map(|i| p(i, j)).collect()).collect();
+        // ln(length) of the lines of √P after the lines that cross them were scaled by exp(scaling).
+        let lengths = |lines: &[Vec<f64>], scaling: &[f64]| -> Vec<f64> {
+            let grown: Vec<f64> = scaling.iter().map(|x| (2.0 * x).exp_m1()).collect();
+            lines.iter().map(|line| (dot(line, &grown) / line.len() as f64).ln_1p() / 2.0).collect()
+        };
+        let plain = converge(x, shape, &list("row,column"), 100, None).unwrap();
+        let mut of_columns: Vec<f64> = columns.iter().map(|j| missing[*j]).collect();
+        let (mut before, mut factor) = (f64::NAN, f64::NAN);
+        for round in 1..=20_000 {
+            // A constant in one goes into the other, and means nothing.
+            let mean = of_columns.iter().sum::<f64>() / of_columns.len() as f64;
+            of_columns.iter_mut().for_each(|x| *x -= mean);
+            let of_rows: Vec<f64> = lengths(&by_rows, &of_columns).iter().map(|length| -length).collect();
+            of_columns = lengths(&by_columns, &of_rows).iter().map(|length| -length).collect();
+            let squares =
+                lengths(&by_rows, &of_columns).into_iter().zip(&of_rows).map(|(x, y)| (x + y).exp_m1().powi(2));
+            let deviation = (squares.sum::<f64>() / rows.len() as f64).sqrt();
+            if let Some(plain) = plain.after(round).filter(|plain| *plain > 1e-8) {
+                assert!((deviation / plain - 1.0).abs() < 1e-4, "{name}, round {round}: {deviation}, not {plain}");
+            }
+            let last = std::mem::replace(&mut factor, deviation / before);
+            before = deviation;
+            if deviation < 1e-140 || (factor - last).abs() < 1e-9 * factor {
+                break;
+            }
+        }
+        factor
+    }
+
+    #[test]
+    fn the_rate_is_the_iterations_own() {
+        let with_zeros = |mut x: Vec<f32>, [m, n]: [usize; 2]| {
+            x[3 * n..4 * n].fill(0.0);
+            (0..m).for_each(|i| x[i * n + 7] = 0.0);
+            x
+        };
+        let skewed = |x: Vec<f32>, n: usize| -> Vec<f32> {
+            x.iter().enumerate().map(|(at, x)| x * 1.3f32.powi((at / n) as i32 % 40 - at as i32 % 9)).collect()
+        };
+        let cases = [
+            ("normal", [64, 64], normal(64 * 64, 1)),
+            ("normal", [33, 70], normal(33 * 70, 2)),
+            ("normal, zeros", [50, 31], with_zeros(normal(50 * 31, 3), [50, 31])),
+            ("skewed", [45, 64], skewed(normal(45 * 64, 4), 64)),
+            ("heavy", [64, 64], synthetic([64, 64], 30.0, 5)),
+            ("heavy", [16, 100], synthetic([16, 100], 300.0, 6)),
+            ("very heavy", [40, 60], synthetic([40, 60], 1e5, 7)),
+            ("near-block", [40, 40], near_block(40, 40)),
+            ("near-block", [24, 60], near_block(24, 60)),
+            ("2×3", [2, 3], vec![3.0, -1.0, 0.5, 0.1, 0.2, -4.0]),
+            (
+                "blocks",
+                [4, 6],
+                (0..24).map(|at| if (at / 6 < 2) == (at % 6 < 3) { at as f32 + 1.0 } else { 0.0 }).collect(),
+            ),
+        ];
+        for (name, shape, x) in cases {
+            let (rate, own) = (Balance::of(&x, shape).unwrap().rate, own_rate(name, &x, shape));
+            println!("{name} {shape:?}: rate {rate:.6}, the iteration's own {own:.6}, off by {:.1e}", rate / own - 1.0);
+            assert!((rate / own - 1.0).abs() < 0.01, "{name} {shape:?}: {rate}, not {own}");
+        }
+    }
+
+    #[test]
+    fn deviations_are_those_of_the_passes() {
+        for (shape @ [m, n], words) in
+            [([7, 12], "row,column"), ([12, 7], "column,row"), ([9, 9], "row,row,column"), ([5, 8], "row")]
+        {
+            let mut x = synthetic(shape, 20.0, 3);
+            x[2 * n..3 * n].fill(0.0);
+            let told = converge_for(&x, shape, words, 5);
+            let mut wide: Vec<f64> = x.iter().map(|&x| x.into()).collect();
+            let spreads = |x: &[f64]| {
+                let squares = |norms: Vec<f64>| -> Vec<f64> { norms.iter().map(|norm| norm * norm).collect() };
+                [spread(&squares(row_norms(x, m, n))), spread(&squares(column_norms(x, m, n)))]
+            };
+            let near = |at: usize, got: [f32; 2], want: [f64; 2]| {
+                for (got, want) in got.into_iter().zip(want) {
+                    assert!((f64::from(got) - want).abs() < 1e-6 * want + 1e-14, "{words}, {at}: {got}, not {want}");
+                }
+            };
+            near(0, told.deviations[0], spreads(&wide));
+            let of_x = Quantities::of(&x, shape, None, &x);
+            near(0, told.deviations[0], [of_x.row_spread(), of_x.column_spread()]);
+            assert_eq!(told.deviations.len(), 1 + 5 * told.n_passes);
+            for (at, pass) in list(words).iter().cycle().enumerate().take(5 * told.n_passes) {
+                wide = if *pass == Pass::Row { row(&wide, m, n) } else { column(&wide, m, n) };
+                near(at + 1, told.deviations[at + 1], spreads(&wide));
+            }
+        }
+    }
+
+    #[test]
+    fn passes_that_scale_the_whole_change_nothing() {
+        let x = synthetic([9, 14], 8.0, 2);
+        let plain = converge_for(&x, [9, 14], "row,column", 30);
+        let told = converge_for(&x, [9, 14], "row,frobenius,column,max", 30);
+        assert_eq!((told.rate, told.n_passes, told.rounds()), (plain.rate, 4, plain.rounds()));
+        assert!(told.rate.is_some());
+        for round in 0..=plain.rounds() {
+            assert_eq!(told.after(round), plain.after(round));
+        }
+        assert_eq!(told.deviations[1], told.deviations[2]);
+        for words in ["sign", "row,column,sign", "standardize,row"] {
+            assert_eq!(converge(&x, [9, 14], &list(words), 5, None), None, "{words}");
+        }
+        assert_eq!(converge(&[1.0, f32::NAN], [1, 2], &list("row"), 5, None), None);
+    }
+
+    #[test]
+    fn rounds_are_told_ahead_and_as_they_were() {
+        let shape = [24, 60];
+        let x = near_block(24, 60);
+        let told = converge_for(&x, shape, "row,column", 1000);
+        let last = told.rounds();
+        assert!(last < 1000 && told.after(last).unwrap() < BALANCED && told.after(last + 1).is_none());
+        let factor = told.factor(last - 1).unwrap();
+        assert!((factor / told.rate.unwrap() - 1.0).abs() < 0.01, "{factor}, not {:?}", told.rate);
+        assert_eq!(told.factor(0), None);
+
+        let from = told.prediction_from().unwrap();
+        let slope = |round: usize| told.factor(round).unwrap().ln() / told.rate.unwrap().ln();
+        assert!(from > 0 && (slope(from) - 1.0).abs() > HOLDS, "{from} could be earlier");
+        for threshold in [1e-2, 1e-4, 1e-8] {
+            let rounds = told.rounds_to(threshold).unwrap();
+            assert!(told.after(rounds).unwrap() <= threshold && told.after(rounds - 1).unwrap() > threshold);
+            for after in from..rounds {
+                let (more, want) = (told.more_rounds(after, threshold).unwrap(), rounds - after);
+                let within = (HOLDS * want as f64).ceil() as usize;
+                assert!(more.abs_diff(want) <= within, "after {after}: {more}, not {want} for {threshold}");
+            }
+            assert_eq!(told.more_rounds(rounds, threshold), Some(0));
+        }
+        assert_eq!(told.rounds_to(0.0), None);
+        assert_eq!(told.more_rounds(last + 1, 0.01), None, "never made");
+        let json = serde_json::to_string(&told).unwrap();
+        assert_eq!(serde_json::from_str::<Convergence>(&json).unwrap(), told);
+    }
+
+    #[test]
+    fn what_never_ends_and_what_ends_at_once() {
+        // A 3×2 block of zeros in 4×4: no support.
+        let mut x = [1.0; 16];
+        [0, 1, 4, 5, 8, 9].into_iter().for_each(|at| x[at] = 0.0);
+        let told = converge_for(&x, [4, 4], "row,column", 100);
+        assert_eq!((told.rounds(), told.rate, told.rounds_to(0.1), told.prediction_from()), (100, None, None, None));
+        assert!(told.after(100).unwrap() > 0.1 && told.more_rounds(100, 0.1).is_none());
+        // One row holds what a thousand columns should: scalings run out of range within some hundred rounds.
+        let n = 1000;
+        let thin: Vec<f32> = (0..n * n).map(|at| if at / n == 0 || at % n == 0 { 1.0 } else { 0.0 }).collect();
+        let told = converge_for(&thin, [n, n], "row,column", 400);
+        assert!((20..400).contains(&told.rounds()) && told.rounds_to(0.1).is_none(), "{}", told.rounds());
+        assert!(told.deviations.as_flattened().iter().all(|deviation| deviation.is_finite()), "{}", told.rounds());
+        // Triangular: the error falls like 1/k, and no rate tells that.
+        let triangle: Vec<f32> = (0..36).map(|at| if at % 6 >= at / 6 { 1.0 } else { 0.0 }).collect();
+        let told = converge_for(&triangle, [6, 6], "row,column", 100);
+        assert!(told.rate.unwrap() > 0.99 && told.prediction_from().is_none(), "{:?}", told.rate);
+        // Rank one, and nothing at all.
+        let told = converge_for(&[1.0, 2.0, 3.0, 6.0], [2, 2], "row,column", 100);
+        assert_eq!((told.rounds(), told.rounds_to(1e-6), told.more_rounds(0, 1e-3)), (1, Some(1), Some(1)));
+        let told = converge_for(&[0.0; 6], [2, 3], "row,column", 100);
+        assert_eq!((told.rounds(), told.rounds_to(0.0)), (1, Some(0)));
+    }
+
+    #[test]
+    fn the_rounds_of_a_large_matrix_are_bounded() {
+        assert_eq!(most_rounds(2 * 64 * 64), 122_070);
+        assert_eq!(most_rounds(2 * 2048 * 5461), 44);
+        assert_eq!([most_rounds(usize::MAX), most_rounds(0)], [LEAST_ROUNDS, MOST_VISITS]);
+    }
+}
