@@ -341,6 +341,23 @@ mod tests {
     }
 
     #[test]
+    fn what_blocks_share_bounds_the_rate() {
+        let shape @ [m, n] = [24, 40];
+        let of = |entry: &dyn Fn(usize) -> f32| {
+            let inside = |at: usize| (at / n < m / 2) == (at % n < n / 2);
+            let x: Vec<f32> = (0..m * n).map(|at| entry(at) * if inside(at) { 1.0 } else { 0.1 }).collect();
+            let of = Balance::of(&x, shape).unwrap();
+            let outside = (0..m * n).filter(|at| !inside(*at)).map(|at| f64::from(of.squares[at])).sum::<f64>();
+            (of.rate, (1.0 - 2.0 * outside / (m * n) as f64).powi(2))
+        };
+        let (rate, bound) = of(&|_| 1.0);
+        assert!((rate - bound).abs() < 1e-6, "of one magnitude in each block: {rate}, not {bound}");
+        let entries = normal(m * n, 10);
+        let (rate, bound) = of(&|at| entries[at]);
+        assert!((0.9..rate).contains(&bound), "{rate}, at least {bound}");
+    }
+
+    #[test]
     fn heaviness_bounds_the_rate() {
         let shape @ [m, n] = [12, 30];
         for power in [0.2, 1.0, 2.0, 4.0] {
