@@ -40,6 +40,25 @@ pub(super) fn largest_singular_triple(x: &[f64], m: usize, n: usize) -> (f64, Ve
     (svd.S().column_vector()[0], first(svd.U()), first(svd.V()))
 }
 
+/// Singular value `index` of x (m×n, row after row), from 0 for the largest, with its left `[m]` and right `[n]` vector; the
+/// entry of largest magnitude of the right one is positive. None for an index of min(m, n) or more.
+///
+/// # Panics
+/// As [`singular_values`].
+pub fn singular_direction(x: &[f64], m: usize, n: usize, index: usize) -> Option<(f64, Vec<f64>, Vec<f64>)> {
+    assert_eq!(x.len(), m * n, "singular_direction: x wants m·n = {m}·{n}");
+    if index >= m.min(n) {
+        return None;
+    }
+    let svd = MatRef::from_row_major_slice(x, m, n).thin_svd().expect("the decomposition of finite numbers converges");
+    let column = |of: MatRef<'_, f64>| -> Vec<f64> { of.col(index).iter().copied().collect() };
+    let (left, right) = (column(svd.U()), column(svd.V()));
+    let largest = right.iter().fold(0.0_f64, |largest, x| if x.abs() > largest.abs() { *x } else { largest });
+    let sign = if largest < 0.0 { -1.0 } else { 1.0 };
+    let signed = |vector: Vec<f64>| vector.into_iter().map(|x| sign * x).collect();
+    Some((svd.S().column_vector()[index], signed(left), signed(right)))
+}
+
 /// exp(H) for the entropy H of the singular values over their sum: from 1 for rank one to min(m, n) for a flat spectrum,
 /// and 0 for a zero matrix.
 ///

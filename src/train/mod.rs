@@ -12,6 +12,7 @@ mod report;
 #[cfg(not(target_arch = "wasm32"))]
 mod run;
 mod samples;
+mod seen;
 mod spectra;
 #[cfg(not(target_arch = "wasm32"))]
 mod spectra_log;
@@ -31,7 +32,8 @@ pub use report::StepReport;
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{RunPlace, Summary, check_start, run};
 pub use samples::GradientSample;
-pub use spectra::{Followed, PassSeen, SpectrumRecord, follow_passes};
+pub use seen::{Direction, Tile};
+pub use spectra::{Followed, Frame, PassSeen, SpectrumRecord, follow_passes, thumbnail_shape};
 pub use trainer::{Snapshot, Trainer};
 #[cfg(not(target_arch = "wasm32"))]
 pub use variants::{

@@ -10,7 +10,9 @@ use crate::config::{MomentumPlacement, Pass, PassProgram, Rule};
 use crate::normalize::Entry;
 use crate::optim::{SeenStep, reference_pass, sequence};
 use crate::reference::passes::{column_norms, drop_rows, row_norms};
-use crate::spectrum::{Quantities, Spectrum, map_singular_values, observed_rate, predicted_rate};
+use crate::spectrum::{
+    Balance, Convergence, Quantities, Spectrum, converge, map_singular_values, observed_rate, predicted_rate,
+};
 
 /// One line of a run's spectra.jsonl.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,12 +40,90 @@ pub struct Followed {
     pub row_scaling: Vec<f64>,
     /// c, `[n]`; empty with it.
     pub column_scaling: Vec<f64>,
+    /// The iteration beyond the optimizer's own rounds; none where its passes do more than scale rows and columns, and where
+    /// no matrix was kept.
+    pub convergence: Option<Convergence>,
+    /// Where row and column passes lead from the gradient, as a picture ([`Balance::into_picture`]); none where they lead nowhere, and where no
+    /// matrix was kept.
+    pub balance: Option<Balance>,
+    /// What each entry of the record looks like; empty where no matrix was kept.
+    pub frames: Vec<Frame>,
+    /// Pictures of all frames, one after the other, as [`thumbnail`] makes them; on their way to a panel they travel as
+    /// bytes, beside the rest.
+    #[serde(skip)]
+    pub thumbnails: Vec<i8>,
+}
+
+/// A matrix X (m×n) as one looks at it: the lengths of its rows and columns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Frame {
+    /// ‖row‖/√n, `[m]`.
+    pub rows: Vec<f32>,
+    /// ‖column‖/√m, `[n]`.
+    pub columns: Vec<f32>,
+}
+
+impl Frame {
+    fn of(x: &[f64], [m, n]: [usize; 2]) -> Self {
+        let over = |norms: Vec<f64>, target: f64| norms.into_iter().map(|norm| (norm / target) as f32).collect();
+        Self {
+            rows: over(row_norms(x, m, n), (n as f64).sqrt()),
+            columns: over(column_norms(x, m, n), (m as f64).sqrt()),
+        }
+    }
+}
+
+impl Frame {
+    /// How far the worse side is from one length: the root mean square of |length/ρ − 1| over its rows or columns that are
+    /// not zero, ρ the root mean square of their lengths.
+    pub fn deviation(&self) -> f64 {
+        let spread = |lengths: &[f32]| {
+            let live: Vec<f64> =
+                lengths.iter().map(|length| f64::from(*length)).filter(|length| *length > 0.0).collect();
+            let mean = |values: &dyn Fn(f64) -> f64| live.iter().map(|x| values(*x)).sum::<f64>() / live.len() as f64;
+            if live.is_empty() {
+                return 0.0;
+            }
+            let target = mean(&|length| length * length).sqrt();
+            mean(&|length| (length / target - 1.0).powi(2)).sqrt()
+        };
+        spread(&self.rows).max(spread(&self.columns))
+    }
+}
+
+/// Rounds that the iteration is followed, wherever the optimizer stops.
+const ROUNDS: usize = 100;
+/// Rows and columns of a thumbnail at most.
+const THUMBNAIL: usize = 96;
+
+/// Rows and columns of the thumbnails of a matrix `[m, n]`.
+pub fn thumbnail_shape(shape: [usize; 2]) -> [usize; 2] {
+    shape.map(|size| size.min(THUMBNAIL))
+}
+
+/// x `[m, n]` as a small picture of [`thumbnail_shape`]: of each block of entries the largest by magnitude, over three times
+/// the root mean square of x, as −127 to 127.
+pub fn thumbnail(x: &[f64], shape @ [m, n]: [usize; 2]) -> Vec<i8> {
+    let [height, width] = thumbnail_shape(shape);
+    let mut largest = vec![0.0_f64; height * width];
+    for (row, values) in x.chunks_exact(n).enumerate() {
+        let line = &mut largest[row * height / m * width..][..width];
+        for (column, value) in values.iter().enumerate() {
+            let pixel = &mut line[column * width / n];
+            if value.abs() > pixel.abs() {
+                *pixel = *value;
+            }
+        }
+    }
+    let rms = (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64).sqrt();
+    let full = if rms > 0.0 { 127.0 / (3.0 * rms) } else { 0.0 };
+    largest.into_iter().map(|x| (x * full).round().clamp(-127.0, 127.0) as i8).collect()
 }
 
 impl Followed {
     /// Takes one singular value decomposition a pass, as [`SpectrumRecord::of`].
     pub fn of(sample: &GradientSample) -> Self {
-        let path = Path::through(sample);
+        let path = Path::through(sample, Detail::Every);
         let (rate_predicted, rate_observed) = match &sample.rule {
             Rule::Passes(program) => {
                 let ends: Vec<&Quantities> = (1..=program.iterations)
@@ -56,7 +136,28 @@ impl Followed {
             _ => (None, None),
         };
         let [row_scaling, column_scaling] = path.scalings.clone().unwrap_or_default();
-        Self { record: path.record(sample), rate_predicted, rate_observed, row_scaling, column_scaling }
+        let (frames, thumbnails) = (path.frames.clone(), path.thumbnails.clone());
+        let record = path.record(sample);
+        let balance = Balance::of(&sample.gradient, sample.shape);
+        let convergence = match &sample.rule {
+            // A momentum before the passes makes another matrix of the gradient.
+            Rule::Passes(program) if sample.states.is_empty() && program.row_threshold == 0.0 => {
+                converge(&sample.gradient, sample.shape, &program.passes, ROUNDS, balance.as_ref())
+            }
+            _ => None,
+        };
+        let balance = balance.map(Balance::into_picture);
+        Self {
+            record,
+            convergence,
+            balance,
+            rate_predicted,
+            rate_observed,
+            row_scaling,
+            column_scaling,
+            frames,
+            thumbnails,
+        }
     }
 }
 
@@ -64,8 +165,17 @@ impl Followed {
 /// rates.
 impl From<SpectrumRecord> for Followed {
     fn from(record: SpectrumRecord) -> Self {
-        let [row_scaling, column_scaling] = [Vec::new(), Vec::new()];
-        Self { record, rate_predicted: None, rate_observed: None, row_scaling, column_scaling }
+        Self {
+            record,
+            rate_predicted: None,
+            rate_observed: None,
+            row_scaling: Vec::new(),
+            column_scaling: Vec::new(),
+            convergence: None,
+            balance: None,
+            frames: Vec::new(),
+            thumbnails: Vec::new(),
+        }
     }
 }
 
@@ -76,26 +186,19 @@ pub struct PassSeen {
     pub entry: Entry,
     /// X, `[m, n]`.
     pub x: Vec<f64>,
-    /// ‖row‖/√n, `[m]`.
-    pub row_norms: Vec<f64>,
-    /// ‖column‖/√m, `[n]`.
-    pub column_norms: Vec<f64>,
+    /// The lengths of its rows and columns.
+    pub frame: Frame,
 }
 
 /// The gradient `[m, n]` itself, then X after each of `passes`, in f64 on the CPU: for matrices that one can look at.
 ///
 /// Panics on an empty matrix, and on a length that is not m·n.
-pub fn follow_passes(gradient: &[f32], shape @ [m, n]: [usize; 2], passes: &[Pass]) -> Vec<PassSeen> {
-    let mut path = Path::begin(gradient, shape);
+pub fn follow_passes(gradient: &[f32], shape: [usize; 2], passes: &[Pass]) -> Vec<PassSeen> {
+    let mut path = Path::begin(gradient, shape, Detail::Every);
     let mut seen = Vec::with_capacity(passes.len() + 1);
     let mut look = |path: &Path<'_>| {
-        let over = |norms: Vec<f64>, target: f64| norms.into_iter().map(|norm| norm / target).collect();
-        seen.push(PassSeen {
-            entry: path.entries.last().expect("the gradient's at least").clone(),
-            x: path.x.clone(),
-            row_norms: over(row_norms(&path.x, m, n), (n as f64).sqrt()),
-            column_norms: over(column_norms(&path.x, m, n), (m as f64).sqrt()),
-        });
+        let (entry, frame) = path.entries.last().zip(path.frames.last()).expect("the gradient's at least");
+        seen.push(PassSeen { entry: entry.clone(), x: path.x.clone(), frame: frame.clone() });
     };
     look(&path);
     for (at, pass) in (1..).zip(passes) {
@@ -108,27 +211,47 @@ pub fn follow_passes(gradient: &[f32], shape @ [m, n]: [usize; 2], passes: &[Pas
 impl SpectrumRecord {
     /// Follows a sample through its rule. Takes one singular value decomposition a pass: O(m·n·min(m, n)) each.
     pub fn of(sample: &GradientSample) -> Self {
-        Path::through(sample).record(sample)
+        Path::through(sample, Detail::Every).record(sample)
     }
 }
 
+/// Of which matrices on a path the singular values are wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Detail {
+    /// Of all.
+    Every,
+    /// Of none, and the path ends after so many entries beyond the gradient.
+    Until(usize),
+}
+
 /// A matrix on its way, and what was told of it.
-struct Path<'a> {
-    shape: [usize; 2],
+pub(super) struct Path<'a> {
+    pub shape: [usize; 2],
     gradient: &'a [f32],
-    x: Vec<f64>,
-    narrow: Vec<f32>,
-    entries: Vec<Entry>,
+    pub x: Vec<f64>,
+    pub narrow: Vec<f32>,
+    pub entries: Vec<Entry>,
+    frames: Vec<Frame>,
+    thumbnails: Vec<i8>,
     /// r and c as long as X is diag(r)·G·diag(c).
     scalings: Option<[Vec<f64>; 2]>,
+    detail: Detail,
 }
 
 impl<'a> Path<'a> {
-    fn begin(gradient: &'a [f32], shape @ [m, n]: [usize; 2]) -> Self {
+    fn begin(gradient: &'a [f32], shape @ [m, n]: [usize; 2], detail: Detail) -> Self {
         assert_eq!(gradient.len(), m * n, "a matrix {m}×{n}");
-        let x = gradient.iter().map(|&g| g.into()).collect();
-        let scalings = Some([vec![1.0; m], vec![1.0; n]]);
-        let mut path = Self { shape, gradient, x, narrow: gradient.to_vec(), entries: Vec::new(), scalings };
+        let mut path = Self {
+            shape,
+            gradient,
+            x: gradient.iter().map(|&g| g.into()).collect(),
+            narrow: gradient.to_vec(),
+            entries: Vec::new(),
+            frames: Vec::new(),
+            thumbnails: Vec::new(),
+            scalings: Some([vec![1.0; m], vec![1.0; n]]),
+            detail,
+        };
         path.tell("gradient", 0, None);
         path
     }
@@ -138,8 +261,8 @@ impl<'a> Path<'a> {
         SpectrumRecord { step: *step, parameter: parameter.clone(), shape: *shape, passes: self.entries }
     }
 
-    fn through(sample: &'a GradientSample) -> Self {
-        let mut path = Self::begin(&sample.gradient, sample.shape);
+    pub fn through(sample: &'a GradientSample, detail: Detail) -> Self {
+        let mut path = Self::begin(&sample.gradient, sample.shape, detail);
         match &sample.rule {
             Rule::Passes(program) => path.follow(program, sample),
             rule => {
@@ -155,11 +278,21 @@ impl<'a> Path<'a> {
 
     /// A step that is no pass: nothing is known of r and c after it.
     fn step(&mut self, name: &str, iteration: u32, x: Vec<f64>) {
+        if self.has_ended() {
+            return;
+        }
         self.scalings = None;
         self.become_x(name, iteration, x);
     }
 
+    fn has_ended(&self) -> bool {
+        matches!(self.detail, Detail::Until(entries) if self.entries.len() > entries)
+    }
+
     fn pass(&mut self, pass: Pass, iteration: u32) {
+        if self.has_ended() {
+            return;
+        }
         let x = self.after(pass);
         let [m, n] = self.shape;
         // A zero row stays zero, and its scaling counts as 0.
@@ -189,7 +322,9 @@ impl<'a> Path<'a> {
 
     fn tell(&mut self, name: &str, iteration: u32, before: Option<&[f32]>) {
         let mut quantities = Quantities::of(&self.narrow, self.shape, before, self.gradient);
-        quantities.spectrum = Some(Spectrum::of(&self.narrow, self.shape));
+        quantities.spectrum = (self.detail == Detail::Every).then(|| Spectrum::of(&self.narrow, self.shape));
+        self.frames.push(Frame::of(&self.x, self.shape));
+        self.thumbnails.extend(thumbnail(&self.x, self.shape));
         self.entries.push(Entry { pass: name.to_owned(), iteration, quantities });
     }
 
@@ -297,10 +432,21 @@ mod tests {
                 followed.row_scaling[at / n] * f64::from(sample.gradient[at]) * followed.column_scaling[at % n];
             assert!((scaled - x).abs() < 1e-12, "{at}: {scaled}, not {x}");
         }
+        for (frame, entry) in followed.frames.iter().zip(&followed.record.passes) {
+            let spread = entry.quantities.row_spread().max(entry.quantities.column_spread());
+            assert!((frame.deviation() - spread).abs() < 1e-6, "{}, {spread}", frame.deviation());
+        }
+        assert_eq!(followed.thumbnails.len(), 11 * 5 * 8);
+        let convergence = followed.convergence.as_ref().unwrap();
+        for (of, entry) in convergence.deviations.iter().zip(&followed.record.passes) {
+            let wanted = [entry.quantities.row_spread(), entry.quantities.column_spread()];
+            let off = of.iter().zip(wanted).fold(0.0_f64, |off, (of, wanted)| off.max((f64::from(*of) - wanted).abs()));
+            assert!(off < 1e-6, "{of:?}, {wanted:?}");
+        }
         for (entry, seen) in followed.record.passes.iter().zip(&seen) {
             assert_eq!((&entry.pass, &entry.quantities), (&seen.entry.pass, &seen.entry.quantities));
         }
-        assert!(seen[10].column_norms.iter().all(|norm| (norm - 1.0).abs() < 1e-12), "{:?}", seen[10].column_norms);
+        assert!(seen[10].frame.columns.iter().all(|norm| (norm - 1.0).abs() < 1e-6), "{:?}", seen[10].frame);
         assert!(followed.rate_predicted.is_some() && followed.rate_observed.is_some());
         let json = serde_json::to_string(&followed).unwrap();
         let back: Followed = serde_json::from_str(&json).unwrap();
@@ -312,11 +458,23 @@ mod tests {
     }
 
     #[test]
+    fn a_thumbnail_keeps_the_largest_entry_of_each_block_with_its_sign() {
+        let (m, n) = (150, 20);
+        let mut x = vec![0.01; m * n];
+        (x[0], x[n * 75 + 7]) = (-9.0, 4.0);
+        let small = thumbnail(&x, [m, n]);
+        assert_eq!((thumbnail_shape([m, n]), small.len()), ([96, 20], 96 * 20));
+        assert_eq!((small[0], small[75 * 96 / 150 * 20 + 7]), (-127, 127), "beyond three times the root mean square");
+        assert!(small.iter().filter(|pixel| pixel.abs() > 3).count() == 2);
+        assert_eq!(thumbnail(&[0.0; 6], [2, 3]), [0; 6]);
+    }
+
+    #[test]
     fn the_short_way_through_newton_schulz_is_the_long_one() {
         for name in ["muon", "swan", "balanced-momentum"] {
             let rule = OptimizerConfig::named(name).unwrap().linear.rule;
             let sample = sample(&rule, 1);
-            let path = Path::begin(&sample.gradient, sample.shape);
+            let path = Path::begin(&sample.gradient, sample.shape, Detail::Every);
             for pass in ["spectral:muon:5", "spectral:cubic:10", "spectral:polar-express:8"] {
                 let pass = pass.parse().unwrap();
                 let [short, long] = [path.after(pass), reference_pass(pass, &path.x, path.shape)];

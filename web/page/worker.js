@@ -8,6 +8,6 @@ onmessage = async (event) => {
     await ready;
     postMessage(follow(event.data));
   } catch (error) {
-    postMessage(JSON.stringify({ failed: String(error?.message ?? error) }));
+    postMessage([JSON.stringify({ failed: String(error?.message ?? error) })]);
   }
 };

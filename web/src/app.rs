@@ -13,9 +13,9 @@ use eframe::{CreationContext, Frame};
 use multinorm::data::dataset::Dataset;
 use multinorm::gpu::Gpu;
 
+use crate::chart::{self, Wish};
 use crate::lab::{Arrival, Lab, Picture, Status};
 use crate::panels::Views;
-use crate::plots::{self, Wish};
 use crate::settings::{Panel, Settings};
 use crate::{platform, theme};
 
@@ -134,17 +134,12 @@ impl App {
 }
 
 impl eframe::App for App {
-    fn logic(&mut self, ctx: &egui::Context, frame: &mut Frame) {
+    fn logic(&mut self, ctx: &egui::Context, _frame: &mut Frame) {
         let Some(lab) = &mut self.lab else { return };
         lab.poll();
         lab.take_picture(ctx);
         #[cfg(not(target_arch = "wasm32"))]
-        if !self.orders.follow(ctx, lab) {
-            return;
-        }
-        if let (Some(views), Some(state)) = (lab.pictures.take(), frame.wgpu_render_state()) {
-            self.views.fixed_point.heat_map.set(state, &views);
-        }
+        self.orders.follow(ctx, lab);
     }
 
     fn ui(&mut self, ui: &mut Ui, _frame: &mut Frame) {
@@ -157,13 +152,8 @@ impl eframe::App for App {
         let Self { lab: Some(lab), views, frame_ms, .. } = self else { return };
         keys(ui, lab);
         dropped(ui, lab);
-        egui::Frame::central_panel(ui.style()).show(ui, |ui| {
-            top(ui, lab);
-            ui.separator();
-            let panel = lab.settings.panel;
-            egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| views.show(panel, ui, lab));
-        });
-        for wish in plots::take_wishes(ui.ctx()) {
+        draw(ui, lab, views);
+        for wish in chart::take_wishes(ui.ctx()) {
             match wish {
                 Wish::Picture { name, place } => lab.picture(ui.ctx(), Picture::Plot { name, place }),
                 Wish::Csv { name, csv } => save(lab, &format!("{name}.csv"), csv.as_bytes()),
@@ -182,19 +172,17 @@ impl eframe::App for App {
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Orders {
-    /// Does what is due, and closes the window if its device is lost; whether it is still there.
-    fn follow(&mut self, ctx: &egui::Context, lab: &mut Lab) -> bool {
+    /// Does what is due, and closes the window if its device is lost.
+    fn follow(&mut self, ctx: &egui::Context, lab: &mut Lab) {
         if let Some((path, _)) = self.picture.take_if(|(_, steps)| lab.has_seen(*steps)) {
             lab.picture(ctx, Picture::File(path));
         }
         if self.lose_device.take_if(|steps| lab.has_seen(*steps)).is_some() {
             lab.gpu.destroy();
         }
-        let lost = lab.gpu.is_lost();
-        if lost {
+        if lab.gpu.is_lost() {
             ctx.send_viewport_cmd(egui::ViewportCommand::Close);
         }
-        !lost
     }
 }
 
@@ -207,35 +195,73 @@ impl Drop for App {
     }
 }
 
-/// Tabs, the state of things, and what can be saved.
+/// The whole window.
+fn draw(ui: &mut Ui, lab: &mut Lab, views: &mut Views) {
+    theme::scale_to_screen(ui);
+    egui::Frame::central_panel(ui.style()).show(ui, |ui| {
+        top(ui, lab);
+        let panel = lab.settings.panel;
+        // The first screen is laid out for the window as it is; the others are as long as they are.
+        if panel == Panel::Watch {
+            views.show(panel, ui, lab);
+        } else {
+            egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| views.show(panel, ui, lab));
+        }
+    });
+}
+
+/// Tabs, the one action, the state of things, and what can be saved.
 fn top(ui: &mut Ui, lab: &mut Lab) {
     ui.horizontal_wrapped(|ui| {
-        ui.strong("multinorm lab");
-        ui.separator();
-        for &panel in Panel::ALL {
-            if ui.selectable_label(lab.settings.panel == panel, panel.title()).clicked() {
+        let (first, more) = Panel::ALL.split_at(Panel::FIRST);
+        for &panel in first {
+            let words = RichText::new(panel.title()).strong();
+            if ui.selectable_label(lab.settings.panel == panel, words).clicked() {
                 lab.settings.panel = panel;
             }
         }
+        let behind = more.iter().find(|panel| **panel == lab.settings.panel);
+        ui.menu_button(behind.map_or("More", |panel| panel.title()), |ui| {
+            for &panel in more {
+                if ui.selectable_label(lab.settings.panel == panel, panel.title()).clicked() {
+                    lab.settings.panel = panel;
+                    ui.close();
+                }
+            }
+            ui.separator();
+            ui.menu_button("Save", |ui| saves(ui, lab));
+            ui.horizontal(theme::choice);
+        });
         ui.separator();
-        ui.menu_button("Save", |ui| saves(ui, lab));
-        theme::choice(ui);
+        let running = lab.status == Status::Running;
+        if theme::primary_button(ui, if running { "Pause" } else { "Train" }).on_hover_text("Space").clicked() {
+            lab.run(!running);
+        }
+        let step = lab.runs.first().and_then(|run| run.last()).map_or(0, |last| last.step);
+        let optimizers: Vec<&str> = lab.runs.iter().map(|run| run.optimizer.as_str()).collect();
+        ui.weak(format!("{} · step {step} · {}", optimizers.join(" and "), lab.status.words()))
+            .on_hover_text(adapter(lab));
     });
-    ui.horizontal_wrapped(|ui| {
-        let kind = if lab.gpu.profile.software { " (a program on the processor: slow)" } else { "" };
-        ui.weak(format!("{}{kind} · {} · {}", lab.gpu.adapter_name, lab.dataset.name, lab.status.words()));
-        if !lab.notice.is_empty() {
+    if !lab.notice.is_empty() {
+        ui.horizontal_wrapped(|ui| {
             ui.label(RichText::new(&lab.notice).strong());
-            if ui.small_button("dismiss").clicked() {
+            if ui.button("Dismiss").clicked() {
                 lab.notice.clear();
             }
-        }
-        if let Status::Failed { device_lost: false, .. } = lab.status
-            && ui.button("Start again").clicked()
-        {
-            lab.reset();
-        }
-    });
+        });
+    }
+    if let Status::Failed { device_lost: false, .. } = lab.status
+        && ui.button("Start again").clicked()
+    {
+        lab.reset();
+    }
+    ui.add_space(2.0);
+}
+
+/// What trains, and on which text.
+fn adapter(lab: &Lab) -> String {
+    let kind = if lab.gpu.profile.software { " (a software adapter: slow)" } else { "" };
+    format!("{}{kind}; text: {}", lab.gpu.adapter_name, lab.dataset.name)
 }
 
 fn saves(ui: &mut Ui, lab: &mut Lab) {
@@ -301,16 +327,13 @@ fn keys(ui: &mut Ui, lab: &mut Lab) {
     }
     // From what is shown: another optimizer may have fewer passes than were chosen before.
     let last = lab.last_half_step();
-    let before = lab.settings.half_step.min(last);
-    let after = match (pressed(Key::ArrowLeft), pressed(Key::ArrowRight)) {
-        (true, false) => before.saturating_sub(1),
-        (false, true) => (before + 1).min(last),
+    let now = ui.input(|input| input.time);
+    let before = lab.moment(now, false).pass.min(last);
+    lab.settings.half_step = match (pressed(Key::ArrowLeft), pressed(Key::ArrowRight)) {
+        (true, false) => Some(before.saturating_sub(1)),
+        (false, true) => Some((before + 1).min(last)),
         _ => return,
     };
-    if after != before {
-        lab.settings.half_step = after;
-        lab.draw();
-    }
 }
 
 /// A text file that is dropped becomes the corpus.

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use eframe::wgpu;
-use multinorm::config::{Rule, RunConfig};
+use multinorm::config::RunConfig;
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokenizer::StreamDecoder;
 use multinorm::generate::{Generator, Sampler};
 use multinorm::gpu::{Gpu, KernelTime, Memory};
-use multinorm::normalize::Drawing;
 use multinorm::train::{self, GradientSample, Plan, Snapshot, StepReport, Trainer};
 use multinorm::{Error, Result};
 use web_time::Instant;
@@ -17,8 +15,6 @@ use crate::platform;
 
 /// Work that may lie on the device at once: a frame at 60 a second, less what drawing takes.
 const BUDGET_SECS: f64 = 0.012;
-/// Height and width of a picture.
-const PICTURE: [usize; 2] = [256, 256];
 /// Tokens of a sample of text.
 const SAMPLE_TOKENS: usize = 48;
 
@@ -43,10 +39,8 @@ pub enum Command {
     Watch(Watch),
     /// One look at once.
     Look,
-    /// Draws the first run's watched gradient, or the matrix of a file, and what so many passes make of it.
-    Draw(usize),
-    /// Looks at a matrix of a file instead of the runs, or at the runs again.
-    Open(Option<Box<GradientSample>>),
+    /// Reads one matrix's gradient of every run, for the atlas.
+    Sample(String),
     /// Reads back everything that a step changes.
     Save,
     /// Times the kernels of the next step.
@@ -91,8 +85,13 @@ pub enum Event {
         /// What was read.
         sample: Box<GradientSample>,
     },
-    /// The textures that the engine paints from now on: the watched gradient, and what passes make of it.
-    Pictures([wgpu::TextureView; 2]),
+    /// A gradient for the atlas.
+    Sampled {
+        /// Which run.
+        run: usize,
+        /// What was read.
+        sample: Box<GradientSample>,
+    },
     /// Text that the model wrote.
     Wrote {
         /// Which run.
@@ -135,17 +134,7 @@ pub async fn serve(gpu: Arc<Gpu>, commands: flume::Receiver<Command>, events: fl
         let _ = events.send(event); // nobody listens any more: the commands end as well
         wake();
     };
-    let mut engine = Engine {
-        gpu,
-        runs: Vec::new(),
-        dataset: None,
-        running: false,
-        watch: None,
-        timing: false,
-        drawing: None,
-        half_step: 0,
-        opened: None,
-    };
+    let mut engine = Engine { gpu, runs: Vec::new(), dataset: None, running: false, watch: None, timing: false };
     loop {
         let command = if engine.running {
             match commands.try_recv() {
@@ -182,12 +171,6 @@ struct Engine {
     watch: Option<Watch>,
     /// Whether the next step is timed.
     timing: bool,
-    /// Paints the parameter of this name.
-    drawing: Option<(String, Drawing)>,
-    /// Passes that the picture shows.
-    half_step: usize,
-    /// A matrix of a file.
-    opened: Option<Box<GradientSample>>,
 }
 
 struct Run {
@@ -219,7 +202,6 @@ impl Engine {
             Command::Build { configs, dataset, from, peek } => {
                 self.running = false;
                 self.runs.clear(); // its memory first
-                self.drawing = None;
                 for (index, config) in configs.into_iter().enumerate() {
                     let mut trainer = Trainer::new(self.gpu.clone(), config, dataset.clone()).await?;
                     if let Some(snapshot) = from.get(index) {
@@ -249,13 +231,11 @@ impl Engine {
             }
             Command::Watch(watch) => self.watch = Some(watch),
             Command::Look => self.look(tell).await?,
-            Command::Open(opened) => {
-                (self.opened, self.drawing) = (opened, None);
-                self.draw(tell).await?;
-            }
-            Command::Draw(half_step) => {
-                self.half_step = half_step;
-                self.draw(tell).await?;
+            Command::Sample(parameter) => {
+                for (index, run) in self.runs.iter().enumerate() {
+                    let sample = Box::new(run.trainer.sample(&parameter).await?);
+                    tell(Event::Sampled { run: index, sample });
+                }
             }
             Command::Save => self.save(true, tell).await?,
             Command::Time => self.timing = self.gpu.profile.timestamps,
@@ -338,36 +318,6 @@ impl Engine {
                 tell(Event::Looked { run: index, sample });
             }
         }
-        self.draw(tell).await
-    }
-
-    /// Paints the first run's watched gradient from where it lies, or the matrix of a file.
-    async fn draw(&mut self, tell: &impl Fn(Event)) -> Result<()> {
-        if let Some(opened) = &self.opened {
-            if self.drawing.is_none() {
-                let drawing = drawing(&self.gpu, opened.shape, &opened.rule, tell).await?;
-                drawing.write(&opened.gradient);
-                self.drawing = Some((opened.parameter.clone(), drawing));
-            }
-            self.drawing.iter().for_each(|(_, drawing)| drawing.draw(self.half_step));
-            return Ok(());
-        }
-        let (Some(watch), Some(run)) = (&self.watch, self.runs.first()) else { return Ok(()) };
-        if run.trainer.step_number() == 0 {
-            return Ok(());
-        }
-        if self.drawing.as_ref().is_none_or(|(name, _)| *name != watch.parameter) {
-            let config = run.trainer.config();
-            let spec = config.model.parameters().into_iter().find(|spec| spec.name == watch.parameter);
-            let Some(spec) = spec else { return Ok(()) };
-            let &[m, n] = &spec.shape[..] else { return Ok(()) };
-            let drawing = drawing(&self.gpu, [m, n], &config.optimizer.recipe(spec.role).rule, tell).await?;
-            self.drawing = Some((watch.parameter.clone(), drawing));
-        }
-        if let Some((name, drawing)) = &self.drawing {
-            run.trainer.draw(name, drawing)?;
-            drawing.draw(self.half_step);
-        }
         Ok(())
     }
 
@@ -431,13 +381,6 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// Room for pictures of a matrix on its way through a rule's passes; tells of their textures.
-async fn drawing(gpu: &Arc<Gpu>, shape: [usize; 2], rule: &Rule, tell: &impl Fn(Event)) -> Result<Drawing> {
-    let drawing = Drawing::new(gpu.clone(), shape, rule, PICTURE).await?;
-    tell(Event::Pictures([0, 1].map(|which| drawing.pictures()[which].view())));
-    Ok(drawing)
 }
 
 fn tell_steps(run: usize, reports: Vec<StepReport>, secs: f64, tell: &impl Fn(Event)) {

@@ -10,17 +10,18 @@
 //! | `engine` | the task that trains: commands in, events out |
 //! | `lab` | what was seen of the runs |
 //! | `panels` | the views |
+//! | `chart`, `theme` | how plots and everything else look |
 //! | `platform` | threads or a worker, files or downloads |
 //! | `page` | the JavaScript interface (wasm alone) |
 
 mod app;
+mod chart;
 mod engine;
 mod lab;
 #[cfg(target_arch = "wasm32")]
 mod page;
 mod panels;
 mod platform;
-mod plots;
 pub mod settings;
 mod theme;
 

@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::HtmlCanvasElement;
 
 use crate::app::{App, Start};
-use crate::lab::{Arrival, Lab, Status, Text};
+use crate::lab::{Arrival, Lab, Look, Status, Text};
 use crate::{own_words, wgpu_configuration};
 
 thread_local! {
@@ -119,8 +119,6 @@ impl Handle {
                 lab.look_into(&parameter);
             } else if lab.settings.every != before.every {
                 lab.watch();
-            } else if lab.settings.half_step != before.half_step {
-                lab.draw();
             }
             Ok(())
         })
@@ -155,7 +153,7 @@ impl Handle {
     pub fn spectrum(&self, run: usize) -> Result<JsValue, JsValue> {
         self.with(|lab| match lab.views().get(run).and_then(|run| run.looks.back()) {
             None => Ok(JsValue::NULL),
-            Some(look) => parsed(&json!({
+            Some(Look { followed: look, .. }) => parsed(&json!({
                 "step": look.record.step,
                 "parameter": look.record.parameter,
                 "shape": look.record.shape,

@@ -37,18 +37,23 @@ macro_rules! panels {
 }
 
 panels! {
-    /// Loss curves, speed, text.
+    /// A gradient on its way through the passes, in the middle of its network and its training.
+    Watch = "Watch", "watch";
+    /// Why it converges as it does.
+    Why = "Why", "why";
+    /// The guided way.
+    Lesson = "Lesson", "lesson";
+    /// What is trained, speed, text.
     Train = "Train", "train";
-    /// Singular values before and after every pass.
-    Spectrum = "Spectrum", "spectrum";
-    /// How rows and columns come to balance.
-    FixedPoint = "Fixed point", "fixed-point";
     /// What the polynomials do to a singular value.
     NewtonSchulz = "Newton–Schulz", "newton-schulz";
     /// Bytes by class, optimizer and preset.
     Memory = "Memory", "memory";
-    /// The guided way.
-    Lesson = "Lesson", "lesson";
+}
+
+impl Panel {
+    /// The views that have a tab; the others stand in a menu.
+    pub const FIRST: usize = 4;
 }
 
 /// A model that trains while one watches.
@@ -95,8 +100,12 @@ pub struct Settings {
     pub parameter: String,
     /// Steps between two looks.
     pub every: u64,
-    /// Which half-step is drawn, 0 for the gradient.
-    pub half_step: usize,
+    /// The step whose gradient is seen; none for the newest.
+    pub step: Option<u64>,
+    /// Passes done in what is seen, 0 for the gradient; none while they play.
+    pub half_step: Option<usize>,
+    /// The singular value that is pointed at, 0 for the largest.
+    pub sigma: Option<usize>,
     /// Step of the lesson.
     pub lesson: usize,
 }
@@ -108,7 +117,7 @@ impl Settings {
     /// What a page opens with on this kind of adapter.
     pub fn default_for(software: bool) -> Self {
         Self {
-            panel: Panel::Train,
+            panel: Panel::Watch,
             optimizers: vec!["sinkgd".into()],
             lr_factor: 1.0,
             model: if software { "micro" } else { "tiny" }.into(),
@@ -119,13 +128,18 @@ impl Settings {
             steps: if software { 400 } else { 2000 },
             parameter: FIRST_PARAMETER.into(),
             every: 10,
-            half_step: 10,
+            step: None,
+            half_step: None,
+            sigma: None,
             lesson: 0,
         }
     }
 
     /// `panel=spectrum&optimizer=sinkgd,adam&seed=3`: what differs from `default`, in one order.
     pub fn to_query(&self, default: &Self) -> String {
+        fn word<T: ToString>(value: Option<T>) -> String {
+            value.map_or(String::new(), |value| value.to_string())
+        }
         let words = |settings: &Self| {
             [
                 ("panel", settings.panel.key().to_owned()),
@@ -139,7 +153,9 @@ impl Settings {
                 ("steps", settings.steps.to_string()),
                 ("parameter", settings.parameter.clone()),
                 ("every", settings.every.to_string()),
-                ("half_step", settings.half_step.to_string()),
+                ("step", word(settings.step)),
+                ("half_step", word(settings.half_step)),
+                ("sigma", word(settings.sigma)),
                 ("lesson", settings.lesson.to_string()),
             ]
         };
@@ -169,10 +185,15 @@ impl Settings {
             let wrong = format!("must be a number from {least} to {most}, got `{value}`");
             value.parse().ok().filter(|x| *x >= least && *x <= most).ok_or_else(|| Error::config(key, wrong))
         }
+        fn or_none<T: FromStr + PartialOrd + Display>(key: &str, value: &str, range: [T; 2]) -> Result<Option<T>> {
+            if value.is_empty() { Ok(None) } else { number(key, value, range).map(Some) }
+        }
         match key {
             "panel" => {
                 let keys: Vec<&str> = Panel::ALL.iter().map(|panel| panel.key()).collect();
-                let found = Panel::ALL.iter().copied().find(|panel| panel.key() == value);
+                // Links of earlier versions.
+                let key_now = if matches!(value, "spectrum" | "fixed-point") { "watch" } else { value };
+                let found = Panel::ALL.iter().copied().find(|panel| panel.key() == key_now);
                 let wrong = || Error::config(key, format!("must be one of {}, got `{value}`", keys.join(", ")));
                 self.panel = found.ok_or_else(wrong)?;
             }
@@ -211,7 +232,9 @@ impl Settings {
             "steps" => self.steps = number(key, value, [10, 1_000_000])?,
             "parameter" => self.parameter = value.into(),
             "every" => self.every = number(key, value, [1, 100_000])?,
-            "half_step" => self.half_step = number(key, value, [0, 100])?,
+            "step" => self.step = or_none(key, value, [1, 1_000_000])?,
+            "half_step" => self.half_step = or_none(key, value, [0, 200])?,
+            "sigma" => self.sigma = or_none(key, value, [0, 100_000])?,
             "lesson" => self.lesson = number(key, value, [0, 100])?,
             _ => return Err(Error::config(key, "is no setting of a link")),
         }
@@ -234,7 +257,9 @@ impl Settings {
             panel: Panel::Train,
             parameter: String::new(),
             every: 1,
-            half_step: 0,
+            step: None,
+            half_step: None,
+            sigma: None,
             lesson: 0,
             ..settings.clone()
         };
@@ -321,12 +346,15 @@ mod tests {
     #[test]
     fn a_link_repeats_the_settings_and_says_what_is_wrong_with_it() {
         let default = Settings::default_for(true);
-        let link = "#panel=fixed-point&optimizer=sinkgd%2Cadam&lr=0.5&model=mini&sequence=64&batch=8&precision=f16&seed=7&half_step=3";
+        let link = "#panel=why&optimizer=sinkgd%2Cadam&lr=0.5&model=mini&sequence=64&batch=8&precision=f16&seed=7&half_step=3&step=40&sigma=0";
         let (settings, complaints) = Settings::from_query(link, &default);
         assert_eq!(complaints, Vec::<String>::new());
-        assert_eq!((settings.panel, &settings.optimizers[1]), (Panel::FixedPoint, &"adam".to_owned()));
+        assert_eq!((settings.panel, &settings.optimizers[1]), (Panel::Why, &"adam".to_owned()));
         let query = settings.to_query(&default);
         assert_eq!(Settings::from_query(&query, &default).0, settings, "{query}");
+        assert_eq!((settings.step, settings.half_step, settings.sigma), (Some(40), Some(3), Some(0)));
+        let (plays, _) = Settings::from_query("panel=spectrum&half_step=", &settings);
+        assert_eq!((plays.panel, plays.half_step), (Panel::Watch, None), "an old link, and passes that play");
         assert_eq!(default.to_query(&default), "");
         let (same, complaints) =
             Settings::from_query("optimizer=sinkdg&seed=-1&colour=red&batch=9999&precision=f8", &default);
@@ -357,7 +385,13 @@ mod tests {
     #[test]
     fn a_look_is_no_new_run() {
         let settings = Settings::default_for(true);
-        let looked = Settings { half_step: 4, panel: Panel::Memory, parameter: "lm_head".into(), ..settings.clone() };
+        let looked = Settings {
+            half_step: Some(4),
+            step: Some(3),
+            panel: Panel::Memory,
+            parameter: "lm_head".into(),
+            ..settings.clone()
+        };
         assert!(settings.same_run(&looked));
         assert!(!settings.same_run(&Settings { seed: 1, ..settings.clone() }));
     }

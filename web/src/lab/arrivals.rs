@@ -10,9 +10,9 @@ use multinorm::normalize::Matrix;
 use multinorm::train::{GradientSample, Snapshot, SpectrumRecord, StepReport};
 use multinorm::{Error, Result};
 
-use super::{Lab, RunView, Status};
+use super::{Lab, Look, RunView, Status};
 use crate::engine::Command;
-use crate::platform::Job;
+use crate::platform::{Job, Wanted};
 use crate::settings::{FIRST_PARAMETER, Panel, matrices};
 
 /// Validation share of a text.
@@ -140,8 +140,7 @@ impl Lab {
             return;
         }
         self.opened = Some(Opened { file, matrices, chosen: 0, view: RunView::default() });
-        self.frozen = None;
-        self.settings.panel = Panel::Spectrum;
+        self.settings.panel = Panel::Watch;
         self.open_matrix(0);
     }
 
@@ -169,15 +168,16 @@ impl Lab {
             clip: 1.0,
             states: Vec::new(),
         };
-        self.send(Command::Open(Some(Box::new(sample.clone()))));
+        self.settings.step = None;
+        self.player.restart();
         self.looking += 1;
-        self.follower.send(Job { run: OPENED, sets, sample });
+        self.follower.send(Job::Sample { run: OPENED, sets, sample, wanted: Wanted::Followed });
     }
 
     /// Looks at the runs again.
     pub fn close_file(&mut self) {
         self.opened = None;
-        self.send(Command::Open(None));
+        self.player.restart();
     }
 
     /// Shows a run that was trained before, and goes on with it if its text and weights are there: paused, with the
@@ -186,7 +186,8 @@ impl Lab {
         let FolderRun { name, mut config, steps, evaluations, spectra, revived } = run;
         self.retire();
         self.close_file();
-        self.frozen = None;
+        self.settings.step = None;
+        self.forget_looks();
         // The lab keeps every gradient until the next step, and writes nothing; the bits are the same.
         (config.train.fused_update, config.spectra.every) = (false, 0);
         let known = matrices(&config);
@@ -227,7 +228,7 @@ impl Lab {
     pub(super) fn show_recorded(&mut self) {
         let Some(run) = self.runs.first_mut() else { return };
         for record in self.recorded.iter().filter(|record| record.parameter == self.settings.parameter) {
-            run.push_look(record.clone().into());
+            run.push_look(Look { followed: record.clone().into(), sample: None });
         }
     }
 }

@@ -1,27 +1,31 @@
 //! What the lab knows: the text, the runs, what was seen of them. No widgets here, and no mathematics.
 
 mod arrivals;
+mod player;
 mod run_view;
 mod saves;
 
 pub use arrivals::{Arrival, FolderRun, Text};
-pub use run_view::RunView;
+pub use player::{Moment, Player};
+pub use run_view::{Look, RunView};
 pub use saves::{Picture, is_taking};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use eframe::egui::{ColorImage, Context};
-use eframe::wgpu;
-use multinorm::config::RunConfig;
+use multinorm::config::{OptimizerConfig, Role, RunConfig};
 use multinorm::data::dataset::Dataset;
 use multinorm::gpu::Gpu;
-use multinorm::train::{Followed, Snapshot, SpectrumRecord};
+use multinorm::spectrum::{Cell, Map};
+use multinorm::train::{Direction, Followed, GradientSample, Snapshot, SpectrumRecord};
 use multinorm::{Error, Result};
 
 use self::arrivals::{OPENED, Opened};
 use crate::engine::{Command, Event, Watch};
-use crate::platform::{self, Follower, Job};
+use crate::platform::{self, Done, Follower, Found, Job, Plain, PlainFound, Wanted};
+
+pub use crate::platform::Made;
 use crate::settings::{FIRST_PARAMETER, Settings, matrices};
 
 /// Runs before this one that stay on the loss plot.
@@ -70,6 +74,19 @@ impl Status {
     }
 }
 
+/// A singular value of a matrix after a pass: of which look, and which.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pointed {
+    /// The look's step.
+    pub step: u64,
+    /// The look's matrix.
+    pub parameter: String,
+    /// Passes done.
+    pub half_step: usize,
+    /// From 0 for the largest.
+    pub sigma: usize,
+}
+
 /// A picture that was taken, and what it is for.
 type Screenshot = (Arc<ColorImage>, Picture, Context);
 
@@ -95,8 +112,23 @@ pub struct Lab {
     pub folder: Option<String>,
     /// What that run kept of its gradients.
     recorded: Vec<SpectrumRecord>,
-    /// The step whose look is shown while training goes on; none shows the newest.
-    pub frozen: Option<u64>,
+    /// The walk through the passes.
+    pub player: Player,
+    /// What is seen before a model has made its first step: a gradient of an earlier training.
+    pub recorded_look: Look,
+    /// The singular direction that is pointed at, of each view, with what it is of.
+    pub directions: Vec<Option<(Pointed, Direction)>>,
+    /// The one that was asked for last.
+    asked_direction: Option<Pointed>,
+    /// The fields of the map of rates, row after row, as far as they are computed.
+    pub map: Vec<Option<Cell>>,
+    cell_under_way: bool,
+    /// A matrix that was made on the map.
+    pub made: Option<Made>,
+    /// Tiles of the atlas that are on their way.
+    tiles_under_way: usize,
+    /// Which matrix the atlas looks at next, and after which step it looked last.
+    next_tile: (usize, u64),
     /// The text.
     pub dataset: Arc<Dataset>,
     /// The text that the lab began with.
@@ -115,8 +147,6 @@ pub struct Lab {
     link: String,
     /// Looks under way.
     pub looking: usize,
-    /// Textures that the engine paints, until the window has taken them.
-    pub pictures: Option<[wgpu::TextureView; 2]>,
     arrivals: (flume::Sender<Arrival>, flume::Receiver<Arrival>),
     wanted_picture: Option<Picture>,
     screenshots: (flume::Sender<Screenshot>, flume::Receiver<Screenshot>),
@@ -148,7 +178,15 @@ impl Lab {
             opened: None,
             folder: None,
             recorded: Vec::new(),
-            frozen: None,
+            player: Player::default(),
+            recorded_look: recorded_look(),
+            directions: Vec::new(),
+            asked_direction: None,
+            map: vec![None; Map::N_ASPECTS * Map::N_HEAVINESS],
+            cell_under_way: false,
+            made: None,
+            tiles_under_way: 0,
+            next_tile: (0, 0),
             own_text: dataset.clone(),
             dataset,
             notice: String::new(),
@@ -160,13 +198,11 @@ impl Lab {
             follower: Follower::new(wake),
             link: String::new(),
             looking: 0,
-            pictures: None,
             arrivals: flume::unbounded(),
             wanted_picture: None,
             screenshots: flume::unbounded(),
             saving: None,
         };
-        lab.draw();
         if !matches!(first, Some(Arrival::Run(_))) {
             lab.reset();
         }
@@ -208,7 +244,7 @@ impl Lab {
     /// New runs from the settings, from step 0 with the same seed; those that were stay on the plot.
     pub fn reset(&mut self) {
         self.retire();
-        (self.folder, self.frozen) = (None, None);
+        (self.folder, self.settings.step) = (None, None);
         self.recorded.clear();
         self.built = self.settings.clone();
         let vocab_size = self.dataset.vocab_size;
@@ -232,14 +268,26 @@ impl Lab {
             ..RunView::default()
         };
         self.runs = self.built.optimizers.iter().map(view).collect();
-        self.looking = 0;
+        self.forget_looks();
         self.build(Vec::new(), false);
+    }
+
+    /// What was asked for of runs or matrices before these does not count any more.
+    fn forget_looks(&mut self) {
+        (self.looking, self.tiles_under_way, self.next_tile) = (0, 0, (0, 0));
+        self.player.restart();
     }
 
     /// The runs become earlier ones.
     fn retire(&mut self) {
         let before = std::mem::take(&mut self.runs).into_iter().filter(|run| run.steps.len() > 1);
-        self.earlier.extend(before.map(|run| RunView { snapshot: None, sample: None, looks: VecDeque::new(), ..run }));
+        self.earlier.extend(before.map(|run| RunView {
+            snapshot: None,
+            looks: VecDeque::new(),
+            tiles: Vec::new(),
+            sweeps: VecDeque::new(),
+            ..run
+        }));
         let surplus = self.earlier.len().saturating_sub(EARLIER_KEPT);
         self.earlier.drain(..surplus);
     }
@@ -303,11 +351,6 @@ impl Lab {
         self.send(Command::Look);
     }
 
-    /// Draws the watched gradient after the chosen pass.
-    pub fn draw(&self) {
-        self.send(Command::Draw(self.settings.half_step));
-    }
-
     /// Times the kernels of the next step.
     pub fn time(&self) {
         self.send(Command::Time);
@@ -318,9 +361,9 @@ impl Lab {
         self.settings.parameter = parameter.into();
         for run in &mut self.runs {
             run.looks.clear();
-            run.sample = None;
         }
-        self.frozen = None;
+        self.settings.step = None;
+        self.player.restart();
         self.show_recorded();
         self.watch();
         self.send(Command::Look);
@@ -334,15 +377,119 @@ impl Lab {
         }
     }
 
-    /// The last half-step of what is seen; 0 before anything is.
+    /// The last half-step of what is seen.
     pub fn last_half_step(&self) -> usize {
-        let looks = self.views().into_iter().filter_map(|run| run.look_at(self.frozen));
-        looks.map(|look| look.record.passes.len() - 1).max().unwrap_or(0)
+        self.seen().iter().map(|look| look.followed.record.passes.len() - 1).max().unwrap_or(0)
     }
 
-    /// What is shown of each view: its newest look, or that of the frozen step.
-    pub fn seen(&self) -> Vec<Followed> {
-        self.views().iter().filter_map(|run| run.look_at(self.frozen).cloned()).collect()
+    /// What is shown of each view, by the cursor: the look at the chosen step, at that of the walk under way, or the newest.
+    /// Before anything was seen it is the recorded gradient.
+    pub fn seen(&self) -> Vec<&Look> {
+        let step = self.settings.step.or(match self.settings.half_step {
+            None => self.player.step,
+            Some(_) => None,
+        });
+        let seen: Vec<&Look> = self.views().into_iter().filter_map(|run| run.look_at(step)).collect();
+        if seen.is_empty() { vec![&self.recorded_look] } else { seen }
+    }
+
+    /// Whether what is seen is the recorded gradient, since no model has one yet.
+    pub fn shows_recorded(&self) -> bool {
+        self.views().iter().all(|run| run.looks.is_empty())
+    }
+
+    /// The names of the optimizers whose looks are seen.
+    pub fn seen_optimizers(&self) -> Vec<String> {
+        let seen = self.views().into_iter().filter(|run| !run.looks.is_empty());
+        let names: Vec<String> = seen.map(|run| run.optimizer.clone()).collect();
+        if names.is_empty() { vec!["sinkgd".into()] } else { names }
+    }
+
+    /// Where the walk through the passes is.
+    pub fn moment(&mut self, now: f64, motion: bool) -> Moment {
+        let (last, chosen) = (self.last_half_step(), self.settings.half_step);
+        let newest = self.views().first().and_then(|run| run.looks.back()).map(Look::step);
+        self.player.moment(now, chosen, last, newest, motion)
+    }
+
+    /// Asks for the vectors of the singular value that is pointed at, at these passes, unless they are known.
+    pub fn point_at(&mut self, half_step: usize) {
+        let Some(sigma) = self.settings.sigma else {
+            self.directions.clear();
+            self.asked_direction = None;
+            return;
+        };
+        let seen = self.seen();
+        let Some(first) = seen.first() else { return };
+        let record = &first.followed.record;
+        let pointed = Pointed { step: record.step, parameter: record.parameter.clone(), half_step, sigma };
+        if self.asked_direction.as_ref() == Some(&pointed) {
+            return;
+        }
+        let samples: Vec<(usize, GradientSample)> =
+            seen.iter().enumerate().filter_map(|(run, look)| Some((run, look.sample.clone()?))).collect();
+        for (run, sample) in samples {
+            let sets = self.sets_of(run);
+            self.follower.send(Job::Sample {
+                run,
+                sets,
+                sample,
+                wanted: Wanted::Direction { half_step, index: sigma },
+            });
+        }
+        self.asked_direction = Some(pointed);
+    }
+
+    /// From which a worker knows the rule of a run's optimizer; those of the first optimizer for what is no run.
+    fn sets_of(&self, run: usize) -> Vec<String> {
+        let optimizer = match (&self.opened, self.runs.get(run)) {
+            (Some(opened), _) => opened.view.optimizer.clone(),
+            (None, Some(run)) if !run.looks.is_empty() => run.optimizer.clone(),
+            _ => "sinkgd".into(),
+        };
+        self.built.sets(&optimizer, self.dataset.vocab_size)
+    }
+
+    /// Asks for the next field of the map, unless one is on its way: coarse ones first, so that the whole is soon in sight.
+    pub fn ask_for_map(&mut self) {
+        if self.cell_under_way {
+            return;
+        }
+        let missing = |stride: usize| {
+            let rows = (0..Map::N_HEAVINESS).step_by(stride);
+            let mut all =
+                rows.flat_map(move |row| (0..Map::N_ASPECTS).step_by(stride).map(move |aspect| (aspect, row)));
+            all.find(|(aspect, row)| self.map[row * Map::N_ASPECTS + aspect].is_none())
+        };
+        if let Some((aspect, row)) = [4, 2, 1].into_iter().find_map(missing) {
+            self.cell_under_way = true;
+            self.follower.send(Job::Plain(Plain::Cell { aspect, row }));
+        }
+    }
+
+    /// Makes a matrix of independent entries.
+    pub fn make(&self, shape: [usize; 2], heaviness: f64) {
+        self.follower.send(Job::Plain(Plain::Make { shape, heaviness }));
+    }
+
+    /// Asks for the next tile of the atlas, if none is on its way and a step was made since.
+    fn ask_for_tile(&mut self) {
+        let step = self.runs.first().and_then(RunView::last).map_or(0, |last| last.step);
+        let matrices = self.matrices();
+        let (at, last) = self.next_tile;
+        // A processor that plays a GPU makes its steps as fast as it can: one look in so many takes no time that counts.
+        let every = if self.gpu.profile.software { 4 } else { 1 };
+        let is_due = step > 0 && (step >= last + every || self.status != Status::Running);
+        if self.opened.is_some() || self.tiles_under_way > 0 || !is_due || at >= matrices.len() {
+            // Once all are there, a paused run has nothing new to tell.
+            if at >= matrices.len() && step > last {
+                self.next_tile = (0, last);
+            }
+            return;
+        }
+        self.tiles_under_way = self.runs.len();
+        self.next_tile = (at + 1, step);
+        self.send(Command::Sample(matrices[at].clone()));
     }
 
     /// Where a file that was dropped is to be sent.
@@ -354,7 +501,7 @@ impl Lab {
     pub fn has_seen(&self, steps: u64) -> bool {
         let is_record = matches!(self.status, Status::Record { .. });
         let seen =
-            |run: &RunView| run.last().is_some_and(|last| last.step >= steps) && (is_record || run.sample.is_some());
+            |run: &RunView| run.last().is_some_and(|last| last.step >= steps) && (is_record || !run.looks.is_empty());
         self.runs.iter().all(seen)
     }
 
@@ -367,27 +514,15 @@ impl Lab {
         }
         for done in self.follower.take() {
             changed = true;
-            self.looking = self.looking.saturating_sub(1);
-            let done = match done {
-                Ok(done) => done,
+            match done {
+                Ok(done) => self.take_done(done),
                 Err(message) => {
+                    (self.looking, self.tiles_under_way, self.cell_under_way) = (0, 0, false);
                     self.notice = format!("a gradient could not be followed through its passes: {message}");
-                    continue;
                 }
-            };
-            let (view, wanted) = match &mut self.opened {
-                Some(opened) if done.run == OPENED => (&mut opened.view, opened.matrices[opened.chosen].name()),
-                _ => match self.runs.get_mut(done.run) {
-                    Some(view) => (view, self.settings.parameter.as_str()),
-                    None => continue,
-                },
-            };
-            if done.followed.record.parameter != wanted {
-                continue;
             }
-            view.push_look(done.followed);
-            view.sample = Some(done.sample);
         }
+        self.ask_for_tile();
         // The browser may tell of a lost device later than of what it made impossible.
         if let (Status::Failed { device_lost: false, .. }, Err(error @ Error::DeviceLost { .. })) =
             (&self.status, self.gpu.check())
@@ -405,6 +540,50 @@ impl Lab {
             self.link = link;
         }
         changed
+    }
+
+    fn take_done(&mut self, done: Done) {
+        match done {
+            Done::Sample { run, sample, wanted, found } => self.take_found(run, sample, wanted, found),
+            Done::Plain(PlainFound::Made(made)) => self.made = Some(made),
+            Done::Plain(PlainFound::Cell { aspect, row, cell }) => {
+                self.map[row * Map::N_ASPECTS + aspect] = Some(cell);
+                self.cell_under_way = false;
+            }
+        }
+    }
+
+    fn take_found(&mut self, run: usize, sample: GradientSample, wanted: Wanted, found: Found) {
+        match found {
+            Found::Followed(followed) => {
+                self.looking = self.looking.saturating_sub(1);
+                let (view, chosen) = match &mut self.opened {
+                    Some(opened) if run == OPENED => (&mut opened.view, opened.matrices[opened.chosen].name()),
+                    _ => match self.runs.get_mut(run) {
+                        Some(view) => (view, self.settings.parameter.as_str()),
+                        None => return,
+                    },
+                };
+                if followed.record.parameter == chosen {
+                    view.push_look(Look { followed: *followed, sample: Some(sample) });
+                }
+            }
+            Found::Tile(tile) => {
+                self.tiles_under_way = self.tiles_under_way.saturating_sub(1);
+                let matrices = self.matrices();
+                if let Some(view) = self.runs.get_mut(run) {
+                    view.push_tile(tile, &matrices);
+                }
+            }
+            Found::Direction(direction) => {
+                let Wanted::Direction { half_step, index } = wanted else { return };
+                let pointed = Pointed { step: sample.step, parameter: sample.parameter, half_step, sigma: index };
+                if self.directions.len() <= run {
+                    self.directions.resize(run + 1, None);
+                }
+                self.directions[run] = direction.map(|direction| (pointed, direction));
+            }
+        }
     }
 
     fn take(&mut self, event: Event) {
@@ -429,10 +608,18 @@ impl Lab {
                 if self.looking < 2 * self.runs.len() {
                     self.looking += 1;
                     let sets = self.built.sets(&optimizer, self.dataset.vocab_size);
-                    self.follower.send(Job { run, sets, sample: *sample });
+                    self.follower.send(Job::Sample { run, sets, sample: *sample, wanted: Wanted::Followed });
                 }
             }
-            Event::Pictures(views) => self.pictures = Some(views),
+            Event::Sampled { run, sample } => {
+                let (Some(view), Some(config)) = (self.runs.get(run), self.configs.get(run)) else { return };
+                let sets = self.built.sets(&view.optimizer, self.dataset.vocab_size);
+                let specs = config.model.parameters();
+                let role =
+                    specs.iter().find(|spec| spec.name == sample.parameter).map_or(Role::Linear, |spec| spec.role);
+                let rate = config.optimizer.recipe(role).lr / config.optimizer.linear.lr;
+                self.follower.send(Job::Sample { run, sets, sample: *sample, wanted: Wanted::Tile { rate } });
+            }
             Event::Wrote { run, step, text } => {
                 view(&mut self.runs, run, &mut |view| view.texts.push((step, text.clone())));
             }
@@ -451,4 +638,16 @@ impl Lab {
             Event::Failed(error) => self.fail(error),
         }
     }
+}
+
+/// A gradient of a training that was made for it, so that there is something to see before a model has one: its way
+/// through SinkGD's passes is computed here and now.
+fn recorded_look() -> Look {
+    let name = "model.layers.0.mlp.down_proj.weight".to_owned();
+    let shape = [32, 88];
+    let bytes = include_bytes!("../../page/recorded.bin");
+    let gradient = bytes.as_chunks::<2>().0.iter().map(|pair| f32::from(i16::from_le_bytes(*pair)) / 32767.0).collect();
+    let rule = OptimizerConfig::named("sinkgd").expect("the catalog has SinkGD").linear.rule;
+    let sample = GradientSample { step: 60, parameter: name, shape, rule, gradient, clip: 1.0, states: Vec::new() };
+    Look { followed: Followed::of(&sample), sample: Some(sample) }
 }

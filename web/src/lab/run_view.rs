@@ -5,10 +5,33 @@ use std::collections::VecDeque;
 use multinorm::checkpoint::{NamedTensor, tensor_bytes};
 use multinorm::gpu::{KernelTime, Memory};
 use multinorm::normalize::Entry;
-use multinorm::train::{self, Followed, GradientSample, Plan, Snapshot, StepReport};
+use multinorm::train::{self, Followed, GradientSample, Plan, Snapshot, StepReport, Tile};
 
-/// Looks of one run that are kept: the history of a spectrum.
+/// Looks of one run that are kept.
 const LOOKS_KEPT: usize = 240;
+/// Bytes of gradients and states that are kept with them.
+const SAMPLE_BYTES_KEPT: usize = 64 << 20;
+/// Pictures of the whole network that are kept.
+const SWEEPS_KEPT: usize = 12;
+
+/// One look into a gradient.
+pub struct Look {
+    /// Its way through the optimizer's passes.
+    pub followed: Followed,
+    /// The numbers as they were read; not kept for ever, and a run's folder has none.
+    pub sample: Option<GradientSample>,
+}
+
+impl Look {
+    /// After this step.
+    pub fn step(&self) -> u64 {
+        self.followed.record.step
+    }
+
+    fn bytes(&self) -> usize {
+        self.sample.as_ref().map_or(0, |sample| 4 * sample.gradient.len() * (1 + sample.states.len()))
+    }
+}
 
 /// One run as it was seen.
 #[derive(Default)]
@@ -24,9 +47,11 @@ pub struct RunView {
     /// Step, seconds, loss on the held-out text.
     pub evaluations: Vec<(u64, f64, f64)>,
     /// Looks into the watched gradient, oldest first.
-    pub looks: VecDeque<Followed>,
-    /// The newest look's numbers as they were read.
-    pub sample: Option<GradientSample>,
+    pub looks: VecDeque<Look>,
+    /// The newest tile of every matrix that was looked at, in the order of the model.
+    pub tiles: Vec<Tile>,
+    /// The tiles as they were each time all had been made anew, oldest first.
+    pub sweeps: VecDeque<Vec<Tile>>,
     /// Step and text, newest last.
     pub texts: Vec<(u64, String)>,
     /// Time of each kernel of one step, by plan.
@@ -60,20 +85,54 @@ impl RunView {
         }
     }
 
-    /// Takes a look in; the oldest go.
-    pub fn push_look(&mut self, followed: Followed) {
-        self.looks.push_back(followed);
+    /// Takes a look in; the oldest go, and their numbers before them.
+    pub fn push_look(&mut self, look: Look) {
+        self.looks.push_back(look);
         if self.looks.len() > LOOKS_KEPT {
             self.looks.pop_front();
+        }
+        let mut bytes = 0;
+        for look in self.looks.iter_mut().rev() {
+            bytes += look.bytes();
+            if bytes > SAMPLE_BYTES_KEPT {
+                look.sample = None;
+            }
+        }
+    }
+
+    /// Takes a tile of a model with these matrices in; once the last of them comes, the whole is kept.
+    pub fn push_tile(&mut self, tile: Tile, matrices: &[String]) {
+        let is_last = matrices.last() == Some(&tile.parameter);
+        match self.tiles.iter_mut().find(|other| other.parameter == tile.parameter) {
+            Some(other) => *other = tile,
+            None => self.tiles.push(tile),
+        }
+        if is_last {
+            self.sweeps.push_back(self.tiles.clone());
+        }
+        if self.sweeps.len() > SWEEPS_KEPT {
+            // The first stays, and every other one after it: the whole training remains in sight.
+            let mut at = 0;
+            self.sweeps.retain(|_| {
+                at += 1;
+                at % 2 == 1
+            });
         }
     }
 
     /// The newest look, or the newest of those up to a step.
-    pub fn look_at(&self, step: Option<u64>) -> Option<&Followed> {
+    pub fn look_at(&self, step: Option<u64>) -> Option<&Look> {
         match step {
             None => self.looks.back(),
-            Some(step) => self.looks.iter().rfind(|look| look.record.step <= step).or(self.looks.front()),
+            Some(step) => self.looks.iter().rfind(|look| look.step() <= step).or(self.looks.front()),
         }
+    }
+
+    /// Tokens a second of training, looks, evaluations and the other run aside: over the last 20 steps.
+    pub fn tokens_per_sec(&self) -> Option<f64> {
+        let (last, before) = (self.steps.last()?, &self.steps[self.steps.len().saturating_sub(20)]);
+        let secs = last.1 - before.1;
+        (secs > 0.0).then(|| (last.0.tokens - before.0.tokens) as f64 / secs)
     }
 
     /// metrics.jsonl, a line a step, evaluations among them.
@@ -105,7 +164,7 @@ impl RunView {
 
     /// The newest look: a column a pass, a row a singular value.
     pub fn spectrum_csv(&self) -> String {
-        let Some(look) = self.looks.back() else { return String::new() };
+        let Some(Look { followed: look, .. }) = self.looks.back() else { return String::new() };
         let of = |entry: &Entry| entry.quantities.spectrum.as_ref().map(|spectrum| spectrum.singular_values.clone());
         let columns: Vec<Vec<f64>> = look.record.passes.iter().filter_map(of).collect();
         let head: Vec<String> =
@@ -120,7 +179,7 @@ impl RunView {
 
     /// The newest look's gradient as a safetensors file that `multinorm normalize` reads.
     pub fn gradient_file(&self) -> Option<Vec<u8>> {
-        let sample = self.sample.as_ref()?;
+        let sample = self.looks.back()?.sample.as_ref()?;
         let tensor = NamedTensor {
             name: sample.parameter.clone(),
             shape: sample.shape.to_vec(),

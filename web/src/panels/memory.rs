@@ -9,8 +9,8 @@ use multinorm::train::record_training;
 
 use super::{caption, choice};
 use crate::lab::Lab;
-use crate::plots::ink;
 use crate::settings::optimizers;
+use crate::theme::series;
 
 /// What was planned so far: planning the largest takes a moment.
 #[derive(Default)]
@@ -91,7 +91,7 @@ fn table(ui: &mut Ui, rows: &[(&str, &Memory)]) {
             for (index, class) in Class::ALL.into_iter().enumerate() {
                 ui.horizontal(|ui| {
                     let (square, _) = ui.allocate_exact_size(vec2(10.0, 10.0), Sense::hover());
-                    ui.painter().rect_filled(square, 0.0, ink(ui, index));
+                    ui.painter().rect_filled(square, 0.0, series(ui, index));
                     ui.strong(words(class));
                 });
             }
@@ -116,7 +116,7 @@ fn bar(ui: &mut Ui, memory: &Memory, width: f32, largest: u64) {
     for (index, class) in Class::ALL.into_iter().enumerate() {
         let length = width * (memory.bytes(class) as f64 / largest as f64) as f32;
         let part = Rect::from_min_size(pos2(left, room.top()), vec2(length, room.height()));
-        ui.painter().rect_filled(part, 0.0, ink(ui, index));
+        ui.painter().rect_filled(part, 0.0, series(ui, index));
         left += length;
     }
 }

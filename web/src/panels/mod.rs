@@ -1,20 +1,18 @@
 //! The views. Each draws what the lab knows and changes its settings; none computes.
 
-mod fixed_point;
 mod formula;
-mod heat_map;
 mod lesson;
 mod memory;
 mod newton_schulz;
-mod spectrum;
 mod train;
-
-pub use heat_map::HeatMap;
+mod watch;
+mod why;
 
 use eframe::egui::{self, RichText, Ui};
 
 use crate::lab::Lab;
 use crate::settings::Panel;
+use crate::theme::{SECTION, colors};
 
 /// The view of every panel.
 macro_rules! views {
@@ -37,18 +35,28 @@ macro_rules! views {
 }
 
 views! {
+    Watch: watch::WatchPanel;
+    Why: why::WhyPanel;
+    Lesson: lesson::LessonPanel;
     Train: train::TrainPanel;
-    Spectrum: spectrum::SpectrumPanel;
-    FixedPoint: fixed_point::FixedPointPanel;
     NewtonSchulz: newton_schulz::NewtonSchulzPanel;
     Memory: memory::MemoryPanel;
-    Lesson: lesson::LessonPanel;
 }
 
 /// What to look for in a plot: one or two sentences below it.
 pub fn caption(ui: &mut Ui, words: &str) {
-    ui.label(RichText::new(words).small().weak());
+    ui.label(RichText::new(words).small().color(colors(ui).secondary));
     ui.add_space(6.0);
+}
+
+/// A matrix's name as one says it: `down_proj of layer 0`.
+pub fn short_name(parameter: &str) -> String {
+    let bare = parameter.trim_end_matches(".weight");
+    let last = bare.rsplit('.').next().unwrap_or(bare);
+    match bare.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.')) {
+        Some((layer, _)) => format!("{last} of layer {layer}"),
+        None => last.to_owned(),
+    }
 }
 
 /// Several columns where there is room, one below the other on a phone.
@@ -65,8 +73,9 @@ pub fn columns(ui: &mut Ui, wanted: usize, mut draw: impl FnMut(&mut Ui, usize))
 /// A number with what it means, the meaning on hover.
 pub fn reading(ui: &mut Ui, name: &str, value: String, meaning: &str) {
     ui.vertical(|ui| {
-        ui.label(RichText::new(name).small().weak()).on_hover_text(meaning);
-        ui.label(RichText::new(value).monospace().strong()).on_hover_text(meaning);
+        ui.spacing_mut().item_spacing.y = 1.0;
+        ui.label(RichText::new(name).small().color(colors(ui).secondary)).on_hover_text(meaning);
+        ui.label(RichText::new(value).size(SECTION).strong()).on_hover_text(meaning);
     });
     ui.add_space(8.0);
 }
@@ -76,19 +85,41 @@ pub fn half_height(ui: &Ui) -> f32 {
     (0.42 * ui.ctx().content_rect().height()).clamp(180.0, 420.0)
 }
 
+/// Height between what was drawn so far and the lower edge of the window, less a chart's title and legend.
+pub fn rest_of_window(ui: &Ui) -> f32 {
+    ui.clip_rect().bottom() - ui.cursor().top() - 76.0
+}
+
 /// Words where there is nothing to show yet.
 pub fn nothing_yet(ui: &mut Ui, words: &str) {
     ui.add_space(24.0);
     ui.vertical_centered(|ui| ui.label(RichText::new(words).weak()));
 }
 
-/// A choice among words.
+/// A choice among words, its label before it.
 pub fn choice(ui: &mut Ui, label: &str, chosen: &mut String, options: &[String]) -> bool {
     let before = chosen.clone();
-    egui::ComboBox::from_label(label).selected_text(chosen.clone()).width(150.0).show_ui(ui, |ui| {
-        for option in options {
-            ui.selectable_value(chosen, option.clone(), option);
-        }
+    // A label and what it names stay on one line.
+    ui.horizontal(|ui| {
+        ui.label(label);
+        egui::ComboBox::from_id_salt(label).selected_text(chosen.clone()).width(120.0).show_ui(ui, |ui| {
+            for option in options {
+                ui.selectable_value(chosen, option.clone(), option);
+            }
+        });
     });
     *chosen != before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_name;
+
+    #[test]
+    fn matrices_are_called_as_one_says_it() {
+        assert_eq!(short_name("model.layers.3.mlp.down_proj.weight"), "down_proj of layer 3");
+        assert_eq!(short_name("model.embed_tokens.weight"), "embed_tokens");
+        assert_eq!(short_name("lm_head.weight"), "lm_head");
+        assert_eq!(short_name("mine"), "mine");
+    }
 }

@@ -6,8 +6,9 @@ use multinorm::optim::sequence;
 use multinorm::spectrum::{Arithmetic, newton_schulz_path};
 
 use super::{caption, columns, half_height, reading};
+use crate::chart::{Axis, Chart, Curve, Mark, Rule, Scale, short};
 use crate::lab::Lab;
-use crate::plots::{Axes, Series, curves, short};
+use crate::theme::{ramp, series};
 
 /// What is iterated on.
 pub struct NewtonSchulzPanel {
@@ -120,7 +121,7 @@ impl NewtonSchulzPanel {
         let gradient = lab
             .views()
             .into_iter()
-            .find_map(|run| run.looks.back()?.record.passes.first()?.quantities.spectrum.as_ref());
+            .find_map(|run| run.looks.back()?.followed.record.passes.first()?.quantities.spectrum.as_ref());
         let raw: Vec<f64> = match gradient.filter(|_| self.live) {
             Some(spectrum) => {
                 let all = &spectrum.singular_values;
@@ -135,7 +136,6 @@ impl NewtonSchulzPanel {
 
     /// The whole composition over [0, 1], and where each value lands.
     fn polynomial(&self, ui: &mut Ui, sigmas: &[f64], last: &[f64]) {
-        ui.strong("All steps as one function");
         let sequence = sequence(self.variant);
         let curve = (0..=400).map(|at| f64::from(at) / 400.0).map(|x| [x, sequence.of_value(x, self.steps)]).collect();
         let mut landed: Vec<[f64; 2]> = sigmas.iter().map(|&x| [x, sequence.of_value(x, self.steps)]).collect();
@@ -143,35 +143,30 @@ impl NewtonSchulzPanel {
             // Rounded values are known as a set alone: the largest belongs to none in particular.
             landed = last.iter().zip(sigmas).map(|(&y, &x)| [x, y]).collect();
         }
-        let series = [
-            Series::line("p after p after p …", 0, curve),
-            Series { loose: true, ..Series::marked("these singular values", 1, landed) },
-            Series { faint: true, ..Series::line("1", 5, vec![[0.0, 1.0], [1.0, 1.0]]) },
+        let drawn = [
+            Curve::line("the polynomials, one after the other", series(ui, 0), curve),
+            Curve::line("these singular values", series(ui, 1), landed).loose().marked(Mark::Diamond),
         ];
-        let axes = Axes {
-            id: "polynomial",
-            x: "σ before, over the norm",
-            y: "σ after all steps",
-            log: false,
-            whole: false,
-            height: half_height(ui),
-        };
-        curves(ui, axes, &series);
+        let (x, y) =
+            (Axis::new("σ before, over the norm", Scale::Linear), Axis::new("σ after all steps", Scale::Linear));
+        let chart = Chart::new("polynomial", "All steps as one function", x, y, half_height(ui));
+        Chart { rules: vec![Rule { y: 1.0, label: "1".into() }], ..chart }.show(ui, &drawn);
         caption(ui, "The height of the curve is where a singular value ends. Whitening wants it at 1 everywhere.");
     }
 }
 
 fn paths(ui: &mut Ui, path: &[Vec<f64>]) {
-    ui.strong("Step by step");
     let n = path.first().map_or(0, Vec::len);
-    let series: Vec<Series> = (0..n)
+    let curves: Vec<Curve> = (0..n)
         .map(|which| {
             let points = path.iter().enumerate().map(|(step, values)| [step as f64, values[which]]).collect();
-            Series::marked(format!("σ {}", which + 1), which, points)
+            let color = ramp(ui, 1.0 - which as f64 / (n.max(2) - 1) as f64);
+            Curve::line(format!("σ{}", which + 1), color, points).marked(Mark::Circle)
         })
         .collect();
-    let axes = Axes { id: "paths", x: "steps", y: "σ", log: true, whole: true, height: half_height(ui) };
-    crate::plots::unnamed(ui, axes, &series);
+    let (x, y) = (Axis::new("steps", Scale::Whole), Axis::new("σ", Scale::Log));
+    let chart = Chart::new("paths", "Step by step", x, y, half_height(ui));
+    Chart { legend: false, ..chart }.show(ui, &curves);
     caption(
         ui,
         "Each line is a singular value by its rank. In few digits the smallest stop at rounding noise, and what is lifted after that is noise as well.",

@@ -6,10 +6,12 @@ use eframe::egui::{self, RichText, Ui};
 use multinorm::gpu::bytes_in_words;
 use multinorm::train::Plan;
 
+use super::watch::centered_mean;
 use super::{caption, choice, columns, half_height, nothing_yet, reading};
+use crate::chart::{Axis, Chart, Curve, Dash, Mark, Scale, short};
 use crate::lab::{Lab, RunView, Status};
-use crate::plots::{Axes, Series, curves, short};
 use crate::settings::{SIZES, optimizers_with_gradients};
+use crate::theme::{optimizer, section, series};
 
 /// How the curves are drawn.
 #[derive(Default)]
@@ -41,33 +43,26 @@ impl TrainPanel {
             ui.checkbox(&mut self.by_second, "by second").on_hover_text("seconds of training instead of steps");
             ui.checkbox(&mut self.recent, "newest 200 steps").on_hover_text("an early peak then flattens nothing");
         });
-        let mut series = Vec::new();
+        let mut curves = Vec::new();
         for (index, run) in lab.earlier.iter().enumerate() {
-            let training = Series { faint: true, ..Series::line(&run.label, index + 2, self.training(run)) };
-            series.push(training);
+            let color = series(ui, index + 2);
+            curves.push(Curve::line(&run.label, color, self.training(run)).faint().dashed(Dash::of(index + 1)));
         }
         for (index, run) in lab.runs.iter().enumerate() {
-            series.push(Series {
-                faint: true,
-                ..Series::line(format!("{} training", run.optimizer), index, self.training(run))
-            });
-            series.push(Series::line(
-                format!("{} training, mean of 10", run.optimizer),
-                index,
-                smoothed(&self.training(run)),
-            ));
+            let (name, color) = (&run.optimizer, optimizer(ui, &run.optimizer));
+            curves.push(Curve::line("", color, self.training(run)).faint());
+            let mean = centered_mean(&self.training(run));
+            curves.push(Curve::line(format!("{name}: mean of 11"), color, mean));
             let held_out = run.evaluations.iter().map(|&(step, secs, loss)| [self.x(step, secs), loss]).collect();
-            series.push(Series::marked(format!("{} held-out text", run.optimizer), index, self.newest(held_out)));
+            let held_out = Curve::line(format!("{name}: held-out text"), color, self.newest(held_out));
+            curves.push(held_out.dashed(Dash::Long).marked(Mark::of(index)));
         }
-        let axes = Axes {
-            id: "losses",
-            x: if self.by_second { "seconds of training" } else { "steps" },
-            y: "loss (nats a token)",
-            log: self.log,
-            whole: !self.by_second,
-            height: half_height(ui),
+        let x = match self.by_second {
+            true => Axis::new("seconds of training", Scale::Linear),
+            false => Axis::new("steps", Scale::Whole),
         };
-        curves(ui, axes, &series);
+        let y = Axis::new("nats a token", Scale::log_if(self.log));
+        Chart::new("losses", "Loss", x, y, half_height(ui)).show(ui, &curves);
         caption(
             ui,
             "Lower is better. The thin line is each step's own batch, which is noisy; marks are text that the model never \
@@ -91,22 +86,9 @@ impl TrainPanel {
     }
 }
 
-fn smoothed(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
-    let mean = |end: usize| {
-        let window = &points[end.saturating_sub(9)..=end];
-        [points[end][0], window.iter().map(|point| point[1]).sum::<f64>() / window.len() as f64]
-    };
-    (0..points.len()).map(mean).collect()
-}
-
 /// What is trained, and the buttons that start and stop it.
 fn controls(ui: &mut Ui, lab: &mut Lab) {
     ui.horizontal_wrapped(|ui| {
-        let running = lab.status == Status::Running;
-        let word = if running { "Pause" } else { "Train" };
-        if ui.button(word).on_hover_text("Space").clicked() {
-            lab.run(!running);
-        }
         if ui.button("Step").on_hover_text("one step of every run, then pause (S)").clicked() {
             lab.step();
         }
@@ -156,18 +138,40 @@ fn controls(ui: &mut Ui, lab: &mut Lab) {
         let sizes: Vec<String> = SIZES.iter().map(|size| size.key.to_owned()).collect();
         choice(ui, "model", &mut lab.settings.model, &sizes);
     });
-    ui.horizontal_wrapped(|ui| {
-        let settings = &mut lab.settings;
-        let rate = egui::Slider::new(&mut settings.lr_factor, 0.1..=10.0).logarithmic(true).text("× learning rate");
-        ui.add(rate).on_hover_text("a factor on the optimizer's own learning rates");
-        ui.add(egui::DragValue::new(&mut settings.seed).prefix("seed "));
-        ui.add(egui::Slider::new(&mut settings.batch_size, 1..=32).text("sequences a step"));
-        ui.add(egui::Slider::new(&mut settings.sequence_length, 16..=256).step_by(16.0).text("tokens a sequence"));
-        let half = egui::Checkbox::new(&mut settings.half_precision, "half precision");
-        ui.add_enabled(lab.gpu.profile.f16, half)
+    egui::CollapsingHeader::new("More settings").show(ui, |ui| advanced(ui, lab));
+}
+
+/// What most readers leave as it is.
+fn advanced(ui: &mut Ui, lab: &mut Lab) {
+    let f16 = lab.gpu.profile.f16;
+    let settings = &mut lab.settings;
+    let before = settings.every;
+    egui::Grid::new("more settings").num_columns(2).spacing([16.0, 8.0]).show(ui, |ui| {
+        ui.label("learning rate, times the optimizer's own");
+        ui.add(egui::Slider::new(&mut settings.lr_factor, 0.1..=10.0).logarithmic(true));
+        ui.end_row();
+        ui.label("sequences a step");
+        ui.add(egui::Slider::new(&mut settings.batch_size, 1..=32));
+        ui.end_row();
+        ui.label("tokens a sequence");
+        ui.add(egui::Slider::new(&mut settings.sequence_length, 16..=256).step_by(16.0));
+        ui.end_row();
+        ui.label("seed");
+        ui.add(egui::DragValue::new(&mut settings.seed));
+        ui.end_row();
+        ui.label("half precision");
+        let half = egui::Checkbox::without_text(&mut settings.half_precision);
+        ui.add_enabled(f16, half)
             .on_hover_text("activations in 16 bits, under a loss scale that keeps their gradients in range")
             .on_disabled_hover_text("this adapter has no half precision (shader-f16)");
+        ui.end_row();
+        ui.label("steps between two looks");
+        ui.add(egui::DragValue::new(&mut settings.every).range(1..=1000));
+        ui.end_row();
     });
+    if lab.settings.every != before {
+        lab.watch();
+    }
 }
 
 const NOTHING: &str = "nothing";
@@ -176,7 +180,7 @@ const NOTHING: &str = "nothing";
 fn readings(ui: &mut Ui, lab: &Lab) {
     for run in &lab.runs {
         ui.horizontal_wrapped(|ui| {
-            ui.strong(&run.optimizer);
+            ui.label(RichText::new(&run.optimizer).color(optimizer(ui, &run.optimizer)).strong());
             let Some(last) = run.last() else {
                 let is_on_its_way = matches!(lab.status, Status::Building | Status::Running);
                 ui.weak(if is_on_its_way { "the first step is on its way" } else { "no step was made yet" });
@@ -193,9 +197,10 @@ fn readings(ui: &mut Ui, lab: &Lab) {
                 let words = format!("{loss:.3}");
                 reading(ui, "held-out loss", words, "nats a token, on text that is never learned from");
             }
-            let window = &run.steps[run.steps.len().saturating_sub(20)..];
-            let speed = window.iter().map(|(report, _)| report.tokens_per_sec).sum::<f64>() / window.len() as f64;
-            reading(ui, "tokens a second", short(speed), "the mean of 20 steps");
+            if let Some(speed) = run.tokens_per_sec() {
+                let what = "over 20 steps of this run's own; another run beside it does not count";
+                reading(ui, "tokens a second", short(speed), what);
+            }
             reading(ui, "learning rate", short(last.lr), "of the linear layers, by the schedule");
             reading(ui, "gradient norm", short(last.grad_norm), "L2 norm of all gradients together");
             if let (Some(scale), Some(skipped)) = (last.loss_scale, last.skipped_steps) {
@@ -219,7 +224,7 @@ fn readings(ui: &mut Ui, lab: &Lab) {
 /// Where a step's time goes on the device.
 fn kernels(ui: &mut Ui, lab: &Lab) {
     ui.horizontal(|ui| {
-        ui.strong("Time of a step on the device");
+        section(ui, "Time of a step on the device");
         let can = lab.gpu.profile.timestamps;
         if ui
             .add_enabled(can, egui::Button::new("Measure"))
@@ -282,7 +287,7 @@ fn part_of(plan: Plan, kernel: &str) -> &'static str {
 /// What the models write by now.
 fn texts(ui: &mut Ui, lab: &mut Lab) {
     ui.horizontal(|ui| {
-        ui.strong("Text");
+        section(ui, "Text");
         ui.label("beginning with");
         if ui.add(egui::TextEdit::singleline(&mut lab.prompt).desired_width(160.0)).lost_focus() {
             lab.watch();
@@ -318,11 +323,5 @@ mod tests {
         assert_eq!(of("matmul_nt_tile_64"), "matrix products");
         assert_eq!(of("embedding_backward"), "norms and activations");
         assert_eq!(of("gradient_statistics"), "gradient norms");
-    }
-
-    #[test]
-    fn smoothing_ends_where_the_curve_ends() {
-        let points: Vec<[f64; 2]> = (0..30).map(|at| [f64::from(at), 2.0]).collect();
-        assert_eq!(smoothed(&points), points);
     }
 }

@@ -6,29 +6,146 @@ mod native;
 mod web;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{Follower, breathe, open, read, save, serve, show_link};
+pub use native::{Follower, breathe, open, read, save, serve, show_link, wants_less_motion};
 #[cfg(target_arch = "wasm32")]
-pub use web::{Follower, breathe, read, save, serve, show_link};
+pub use web::{Follower, breathe, read, save, serve, show_link, wants_less_motion};
 
-use multinorm::train::{Followed, GradientSample};
+use multinorm::spectrum::{Balance, Cell, Map, with_heaviness};
+use multinorm::train::{Direction, Followed, GradientSample, Tile};
+use serde::{Deserialize, Serialize};
 
-/// A sample to be followed through its passes, away from the thread that draws.
-pub struct Job {
-    /// Whose it is.
-    pub run: usize,
-    #[cfg_attr(not(target_arch = "wasm32"), expect(dead_code, reason = "a thread is handed the rule itself"))]
-    /// The run's settings as `--set` words, from which a worker knows the rule again.
-    pub sets: Vec<String>,
-    /// What was read.
-    pub sample: GradientSample,
+/// What is computed away from the thread that draws.
+pub enum Job {
+    /// A sample is looked into.
+    Sample {
+        /// Whose it is.
+        run: usize,
+        #[cfg_attr(not(target_arch = "wasm32"), expect(dead_code, reason = "a thread is handed the rule itself"))]
+        /// The run's settings as `--set` words, from which a worker knows the rule again.
+        sets: Vec<String>,
+        /// What was read.
+        sample: GradientSample,
+        /// What is wanted of it.
+        wanted: Wanted,
+    },
+    /// Something that needs no sample.
+    Plain(Plain),
+}
+
+/// What needs no sample.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Plain {
+    /// A field of the map of rates.
+    Cell {
+        /// Its column.
+        aspect: usize,
+        /// Its row.
+        row: usize,
+    },
+    /// A matrix of independent entries.
+    Make {
+        /// [m, n].
+        shape: [usize; 2],
+        /// Of its balanced entries.
+        heaviness: f64,
+    },
+}
+
+/// A matrix of independent entries that was made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Made {
+    /// [m, n].
+    pub shape: [usize; 2],
+    /// Of its balanced entries.
+    pub heaviness: f64,
+    /// Where it leads; none if there is no such matrix.
+    pub balance: Option<Balance>,
+}
+
+/// What came of [`Plain`].
+#[derive(Debug, Serialize, Deserialize)]
+pub enum PlainFound {
+    /// See [`Plain::Cell`].
+    Cell {
+        /// Its column.
+        aspect: usize,
+        /// Its row.
+        row: usize,
+        /// What is known of it.
+        cell: Cell,
+    },
+    /// See [`Plain::Make`].
+    Made(Made),
+}
+
+impl Plain {
+    /// Computes it.
+    pub fn found(self) -> PlainFound {
+        match self {
+            Self::Cell { aspect, row } => PlainFound::Cell { aspect, row, cell: Map::default().cell(aspect, row) },
+            Self::Make { shape, heaviness } => {
+                let made = with_heaviness(shape, heaviness, 0);
+                let balance = made.and_then(|made| Balance::of(&made.x, shape)).map(Balance::into_picture);
+                PlainFound::Made(Made { shape, heaviness, balance })
+            }
+        }
+    }
+}
+
+/// What is wanted of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Wanted {
+    /// Its whole way through the optimizer's passes.
+    Followed,
+    /// A tile of the atlas; the parameter moves at `rate` times the learning rate of the linear layers.
+    Tile {
+        /// See [`Tile::of`].
+        rate: f64,
+    },
+    /// One singular value's vectors.
+    Direction {
+        /// Passes done.
+        half_step: usize,
+        /// From 0 for the largest.
+        index: usize,
+    },
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Found {
+    /// See [`Wanted::Followed`].
+    Followed(Box<Followed>),
+    /// See [`Wanted::Tile`].
+    Tile(Tile),
+    /// See [`Wanted::Direction`]; none where the matrix has not so many singular values.
+    Direction(Option<Direction>),
+}
+
+impl Found {
+    /// Computes it.
+    pub fn of(sample: &GradientSample, wanted: Wanted) -> Self {
+        match wanted {
+            Wanted::Followed => Self::Followed(Box::new(Followed::of(sample))),
+            Wanted::Tile { rate } => Self::Tile(Tile::of(sample, rate)),
+            Wanted::Direction { half_step, index } => Self::Direction(Direction::of(sample, half_step, index)),
+        }
+    }
 }
 
 /// What came of a [`Job`].
-pub struct Done {
-    /// Whose it is.
-    pub run: usize,
-    /// The sample itself, for saving and for pictures.
-    pub sample: GradientSample,
-    /// What was found.
-    pub followed: Followed,
+pub enum Done {
+    /// See [`Job::Sample`].
+    Sample {
+        /// Whose it is.
+        run: usize,
+        /// The sample itself, for saving and for directions.
+        sample: GradientSample,
+        /// What was wanted of it.
+        wanted: Wanted,
+        /// What was found.
+        found: Found,
+    },
+    /// See [`Job::Plain`].
+    Plain(PlainFound),
 }

@@ -7,9 +7,9 @@ use std::thread;
 use eframe::egui::DroppedFileHandle;
 use multinorm::Error;
 use multinorm::gpu::Gpu;
-use multinorm::train::{Followed, History, PastRun};
+use multinorm::train::{History, PastRun};
 
-use super::{Done, Job};
+use super::{Done, Found, Job};
 use crate::engine::{self, Command, Event};
 use crate::lab::{Arrival, FolderRun};
 
@@ -42,9 +42,15 @@ impl Follower {
         let (jobs, work) = flume::unbounded::<Job>();
         let (results, done) = flume::unbounded();
         let follow = move || {
-            for Job { run, sample, .. } in work {
-                let followed = Followed::of(&sample);
-                if results.send(Ok(Done { run, sample, followed })).is_err() {
+            for job in work {
+                let done = match job {
+                    Job::Sample { run, sample, wanted, .. } => {
+                        let found = Found::of(&sample, wanted);
+                        Done::Sample { run, sample, wanted, found }
+                    }
+                    Job::Plain(plain) => Done::Plain(plain.found()),
+                };
+                if results.send(Ok(done)).is_err() {
                     return;
                 }
                 wake();
@@ -118,3 +124,8 @@ pub fn open(path: &Path, progress: &mut dyn FnMut(&str)) -> Arrival {
 
 /// A window has no address line.
 pub fn show_link(_query: &str) {}
+
+/// Whether the system asks for less motion: no desktop tells winit, so that a variable of the environment stands in.
+pub fn wants_less_motion() -> bool {
+    std::env::var_os("MULTINORM_REDUCED_MOTION").is_some()
+}

@@ -6,17 +6,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use eframe::egui::DroppedFileHandle;
-use js_sys::{Array, Float32Array};
+use js_sys::{Array, Float32Array, Int8Array};
 use multinorm::config::{Role, RunConfig, RunDefaults};
 use multinorm::gpu::Gpu;
-use multinorm::train::{Followed, GradientSample};
+use multinorm::train::GradientSample;
 use multinorm::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
-use super::{Done, Job};
+use super::{Done, Found, Job, Plain, PlainFound, Wanted};
 use crate::engine::{self, Command, Event};
 use crate::lab::Arrival;
 
@@ -39,6 +39,14 @@ pub fn serve(
     spawn_local(engine::serve(gpu, commands, events, wake));
 }
 
+/// What a worker is asked.
+#[derive(Serialize, Deserialize)]
+enum Question {
+    /// Of a sample, whose numbers come beside it.
+    Sample(Header),
+    Plain(Plain),
+}
+
 /// What a worker must know of a sample beside its numbers.
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -48,13 +56,14 @@ struct Header {
     parameter: String,
     shape: [usize; 2],
     clip: f32,
+    wanted: Wanted,
 }
 
 /// What a worker answers.
 #[derive(Serialize, Deserialize)]
-struct Answer {
-    id: u32,
-    followed: Followed,
+enum Answer {
+    Sample { id: u32, found: Found },
+    Plain(PlainFound),
 }
 
 /// What worker.js answers where that fails.
@@ -67,7 +76,7 @@ struct Failure {
 pub struct Follower {
     worker: web_sys::Worker,
     waiting: RefCell<Waiting>,
-    answers: Rc<RefCell<Vec<String>>>,
+    answers: Rc<RefCell<Vec<Array>>>,
     _on_message: Closure<dyn FnMut(web_sys::MessageEvent)>,
     _on_error: Closure<dyn FnMut(web_sys::ErrorEvent)>,
 }
@@ -76,7 +85,7 @@ pub struct Follower {
 #[derive(Default)]
 struct Waiting {
     last_id: u32,
-    samples: HashMap<u32, (usize, GradientSample)>,
+    samples: HashMap<u32, (usize, GradientSample, Wanted)>,
 }
 
 impl Follower {
@@ -86,34 +95,42 @@ impl Follower {
         options.set_type(web_sys::WorkerType::Module);
         let worker =
             web_sys::Worker::new_with_options("./worker.js", &options).expect("WebGPU's browsers have workers");
-        let answers: Rc<RefCell<Vec<String>>> = Rc::default();
+        let answers: Rc<RefCell<Vec<Array>>> = Rc::default();
         let (inbox, failures, wake_failed) = (answers.clone(), answers.clone(), wake.clone());
         // A worker that cannot even be loaded answers nothing.
         let on_error = Closure::new(move |event: web_sys::ErrorEvent| {
-            failures.borrow_mut().push(json!({ "failed": event.message() }).to_string());
+            let failure = json!({ "failed": event.message() }).to_string();
+            failures.borrow_mut().push(Array::of1(&failure.into()));
             wake_failed();
         });
         worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
         let on_message = Closure::new(move |event: web_sys::MessageEvent| {
-            inbox.borrow_mut().extend(event.data().as_string());
+            inbox.borrow_mut().push(Array::from(&event.data()));
             wake();
         });
         worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         Self { worker, waiting: RefCell::default(), answers, _on_message: on_message, _on_error: on_error }
     }
 
-    /// Hands over a sample.
+    /// Hands over what is to be done.
     pub fn send(&self, job: Job) {
-        let Job { run, sets, sample } = job;
-        let mut waiting = self.waiting.borrow_mut();
-        waiting.last_id += 1;
-        let (id, step, shape, clip) = (waiting.last_id, sample.step, sample.shape, sample.clip);
-        let header = Header { id, sets, step, parameter: sample.parameter.clone(), shape, clip };
-        let message = Array::of1(&serde_json::to_string(&header).expect("plain data").into());
-        for values in std::iter::once(&sample.gradient).chain(&sample.states) {
-            message.push(&Float32Array::from(&values[..]));
+        let (question, sample) = match job {
+            Job::Plain(plain) => (Question::Plain(plain), None),
+            Job::Sample { run, sets, sample, wanted } => {
+                let mut waiting = self.waiting.borrow_mut();
+                waiting.last_id += 1;
+                let (id, step, shape, clip) = (waiting.last_id, sample.step, sample.shape, sample.clip);
+                let header = Header { id, sets, step, parameter: sample.parameter.clone(), shape, clip, wanted };
+                (Question::Sample(header), Some((id, run, sample, wanted)))
+            }
+        };
+        let message = Array::of1(&serde_json::to_string(&question).expect("plain data").into());
+        if let Some((id, run, sample, wanted)) = sample {
+            for values in std::iter::once(&sample.gradient).chain(&sample.states) {
+                message.push(&Float32Array::from(&values[..]));
+            }
+            self.waiting.borrow_mut().samples.insert(id, (run, sample, wanted));
         }
-        waiting.samples.insert(id, (run, sample));
         if let Err(error) = self.worker.post_message(&message) {
             log(&format!("the worker takes no message: {error:?}"));
         }
@@ -122,38 +139,59 @@ impl Follower {
     /// What is done since the last call.
     pub fn take(&self) -> Vec<std::result::Result<Done, String>> {
         let answers = std::mem::take(&mut *self.answers.borrow_mut());
-        let done = |answer: String| {
+        let done = |parts: Array| {
+            let answer = parts.get(0).as_string()?;
             if let Ok(Failure { failed }) = serde_json::from_str(&answer) {
                 return Some(Err(failed));
             }
-            let Answer { id, followed } = match serde_json::from_str(&answer) {
-                Ok(answer) => answer,
-                Err(error) => return Some(Err(error.to_string())),
-            };
-            let (run, sample) = self.waiting.borrow_mut().samples.remove(&id)?;
-            Some(Ok(Done { run, sample, followed }))
+            match serde_json::from_str(&answer) {
+                Err(error) => Some(Err(error.to_string())),
+                Ok(Answer::Plain(found)) => Some(Ok(Done::Plain(found))),
+                Ok(Answer::Sample { id, mut found }) => {
+                    if let Found::Followed(followed) = &mut found {
+                        followed.thumbnails = Int8Array::from(parts.get(1)).to_vec();
+                    }
+                    let (run, sample, wanted) = self.waiting.borrow_mut().samples.remove(&id)?;
+                    Some(Ok(Done::Sample { run, sample, wanted, found }))
+                }
+            }
         };
         answers.into_iter().filter_map(done).collect()
     }
 }
 
-/// The worker's side: follows what [`Follower::send`] sent.
+/// The worker's side: looks into what [`Follower::send`] sent. The answer's numbers as JSON, then pictures as bytes.
 #[wasm_bindgen]
-pub fn follow(message: Array) -> std::result::Result<String, JsValue> {
+pub fn follow(message: Array) -> std::result::Result<Array, JsValue> {
     let wrong = |error: String| JsValue::from_str(&error);
     let header = message.get(0).as_string().ok_or_else(|| wrong("no header".into()))?;
-    let header: Header = serde_json::from_str(&header).map_err(|error| wrong(error.to_string()))?;
+    let header = match serde_json::from_str(&header).map_err(|error| wrong(error.to_string()))? {
+        Question::Sample(header) => header,
+        Question::Plain(plain) => {
+            let answer = Answer::Plain(plain.found());
+            return Ok(Array::of1(&serde_json::to_string(&answer).expect("plain data").into()));
+        }
+    };
     let config =
         RunConfig::load(None, &header.sets, RunDefaults::Software).map_err(|error| wrong(error.to_string()))?;
     let role = config.model.parameters().into_iter().find(|spec| spec.name == header.parameter).map(|spec| spec.role);
     // A matrix of a file is followed as a linear layer's.
     let rule = config.optimizer.recipe(role.unwrap_or(Role::Linear)).rule.clone();
     let mut numbers = (1..message.length()).map(|at| Float32Array::from(message.get(at)).to_vec());
-    let Header { id, step, parameter, shape, clip, .. } = header;
+    let Header { id, step, parameter, shape, clip, wanted, .. } = header;
     let gradient = numbers.next().ok_or_else(|| wrong("no gradient".into()))?;
     let sample = GradientSample { step, parameter, shape, rule, gradient, clip, states: numbers.collect() };
-    let answer = Answer { id, followed: Followed::of(&sample) };
-    Ok(serde_json::to_string(&answer).expect("plain data"))
+    let found = Found::of(&sample, wanted);
+    let thumbnails = match &found {
+        Found::Followed(followed) => Some(Int8Array::from(&followed.thumbnails[..])),
+        _ => None,
+    };
+    let answer = Answer::Sample { id, found };
+    let parts = Array::of1(&serde_json::to_string(&answer).expect("plain data").into());
+    thumbnails.iter().for_each(|thumbnails| {
+        parts.push(thumbnails);
+    });
+    Ok(parts)
 }
 
 /// Offers a file for download; in words.
@@ -198,6 +236,13 @@ pub fn show_link(query: &str) {
     if let Ok(history) = window.history() {
         let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&link)); // a refused link is no loss
     }
+}
+
+/// Whether the system asks for less motion.
+pub fn wants_less_motion() -> bool {
+    let query =
+        web_sys::window().and_then(|window| window.match_media("(prefers-reduced-motion: reduce)").ok().flatten());
+    query.is_some_and(|query| query.matches())
 }
 
 fn log(message: &str) {

@@ -1,0 +1,315 @@
+//! The atlas: every matrix of the network as a tile, layer by kind. It is how one gets about.
+
+use std::collections::BTreeMap;
+
+use eframe::egui::{self, Align2, FontId, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
+use multinorm::train::Tile;
+
+use super::{Act, Scene};
+use crate::chart::short;
+use crate::panels::short_name;
+use crate::theme::{self, CAPTION, colors, is_narrow, ramp};
+
+/// What colours the tiles.
+#[derive(Clone, Copy, PartialEq)]
+enum Measure {
+    Rate,
+    Deviation,
+    EffectiveRank,
+    OperatorNorm,
+    Share,
+}
+
+impl Measure {
+    const ALL: [Self; 5] = [Self::Rate, Self::Deviation, Self::EffectiveRank, Self::OperatorNorm, Self::Share];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Deviation => "deviation left",
+            Self::EffectiveRank => "effective rank",
+            Self::OperatorNorm => "operator norm",
+            Self::Share => "share of the update",
+        }
+    }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Rate => "what one round of row and column passes leaves of the gradient's deviation: near 1 is slow",
+            Self::Deviation => "how far rows and columns of the step are from one length",
+            Self::EffectiveRank => "in how many directions the step moves, over the most there can be",
+            Self::OperatorNorm => "how far the step can stretch a vector, over the most there can be at its size",
+            Self::Share => "the step's length over that of the whole update",
+        }
+    }
+
+    /// Between 0 and 1 where the matrix's shape bounds it, so that tiles of different shapes compare.
+    fn of(self, tile: &Tile, whole: f64) -> Option<f64> {
+        let [m, n] = tile.shape.map(|size| size as f64);
+        match self {
+            Self::Rate => tile.rate,
+            Self::Deviation => Some(tile.deviation),
+            Self::EffectiveRank => Some(tile.effective_rank / m.min(n)),
+            Self::OperatorNorm => Some(tile.operator_norm / (m * n).sqrt()),
+            Self::Share => tile.length.filter(|_| whole > 0.0).map(|length| length / whole),
+        }
+    }
+
+    /// From and to of the colours: rates and shares span what there can be, others what there is.
+    fn range(self, values: impl Iterator<Item = f64>) -> [f64; 2] {
+        let [least, most] = values.fold([f64::MAX, f64::MIN], |[least, most], x| [least.min(x), most.max(x)]);
+        match self {
+            Self::Rate => [0.0, 1.0],
+            _ if least > most => [0.0, 1.0],
+            Self::EffectiveRank => [0.0, most.max(1e-12)],
+            _ => [0.0, most.max(1e-12)],
+        }
+    }
+}
+
+/// What is chosen of it.
+pub struct Atlas {
+    measure: Measure,
+    run: usize,
+}
+
+impl Default for Atlas {
+    fn default() -> Self {
+        Self { measure: Measure::Rate, run: 0 }
+    }
+}
+
+/// Where a matrix stands: its line, its column, and its name there.
+struct Place {
+    parameter: String,
+    line: usize,
+    column: usize,
+}
+
+/// The kinds of a layer's matrices, as columns.
+const KINDS: [(&str, &str); 7] = [
+    ("self_attn.q_proj", "q"),
+    ("self_attn.k_proj", "k"),
+    ("self_attn.v_proj", "v"),
+    ("self_attn.o_proj", "o"),
+    ("mlp.gate_proj", "gate"),
+    ("mlp.up_proj", "up"),
+    ("mlp.down_proj", "down"),
+];
+
+impl Atlas {
+    /// The tiles, their scale, and small pictures of the training before.
+    pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
+        self.head(ui, scene);
+        let Some(run) = scene.lab.runs.get(self.run) else { return };
+        let places = places(&scene.lab.matrices());
+        let lines = places.iter().map(|place| place.line).max().map_or(0, |line| line + 1);
+        if lines == 0 {
+            ui.weak("A file or a record has no network to show.");
+            return;
+        }
+        let whole = run.tiles.iter().filter_map(|tile| tile.length).map(|length| length * length).sum::<f64>().sqrt();
+        let tiles: BTreeMap<&str, &Tile> = run.tiles.iter().map(|tile| (tile.parameter.as_str(), tile)).collect();
+        let range = self.measure.range(run.tiles.iter().filter_map(|tile| self.measure.of(tile, whole)));
+        let labels = 92.0;
+        let room = if is_narrow(ui) { f32::INFINITY } else { (ui.available_height() - 66.0).max(60.0) };
+        let least = if is_narrow(ui) { theme::TOUCH } else { 12.0 };
+        let cell = vec2(
+            ((ui.available_width() - labels) / 7.0).clamp(16.0, 64.0),
+            (room / (lines as f32 + 1.0)).clamp(least, 40.0),
+        );
+        let size = vec2(labels + 7.0 * cell.x, CAPTION + 4.0 + lines as f32 * cell.y);
+        let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+        let font = FontId::proportional(CAPTION);
+        let secondary = colors(ui).secondary;
+        for (column, (_, word)) in KINDS.iter().enumerate() {
+            let at = rect.min + vec2(labels + (column as f32 + 0.5) * cell.x, 0.0);
+            ui.painter().text(at, Align2::CENTER_TOP, *word, font.clone(), secondary);
+        }
+        let corner = rect.min + vec2(labels, CAPTION + 4.0);
+        let newest = run.last().map_or(0, |last| last.step);
+        for place in &places {
+            let wide = place.parameter.contains("embed_tokens") || place.parameter.contains("lm_head");
+            let at = corner + vec2(place.column as f32 * cell.x, place.line as f32 * cell.y);
+            let size = if wide { vec2(7.0 * cell.x, cell.y) } else { cell };
+            let square = Rect::from_min_size(at, size).shrink(1.5);
+            let tile = tiles.get(place.parameter.as_str()).copied();
+            let value = tile.and_then(|tile| self.measure.of(tile, whole));
+            self.tile(ui, scene, place, square, (tile, value, newest), range, acts);
+            if place.column == 0 {
+                let words = if wide {
+                    short_name(&place.parameter)
+                } else {
+                    format!("layer {}", layer(&place.parameter).unwrap_or(0))
+                };
+                let left = pos2(rect.left(), square.center().y);
+                ui.painter().text(left, Align2::LEFT_CENTER, words, font.clone(), secondary);
+            }
+        }
+        self.scale(ui, range, run.tiles.iter().map(|tile| newest.saturating_sub(tile.step)).max());
+        self.history(ui, &run.sweeps, &places, lines, range);
+    }
+
+    fn head(&mut self, ui: &mut Ui, scene: &Scene<'_>) {
+        ui.horizontal_wrapped(|ui| {
+            theme::section(ui, "The network");
+            ui.weak("by");
+            egui::ComboBox::from_id_salt("measure").selected_text(self.measure.name()).show_ui(ui, |ui| {
+                for measure in Measure::ALL {
+                    ui.selectable_value(&mut self.measure, measure, measure.name()).on_hover_text(measure.meaning());
+                }
+            });
+            self.run = self.run.min(scene.lab.runs.len().saturating_sub(1));
+            if scene.lab.runs.len() > 1 {
+                for (index, run) in scene.lab.runs.iter().enumerate() {
+                    let words = RichText::new(&run.optimizer).color(theme::optimizer(ui, &run.optimizer));
+                    ui.selectable_value(&mut self.run, index, words);
+                }
+            }
+        });
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what one tile is drawn from")]
+    fn tile(
+        &self,
+        ui: &Ui,
+        scene: &Scene<'_>,
+        place: &Place,
+        square: Rect,
+        (tile, value, newest): (Option<&Tile>, Option<f64>, u64),
+        [from, to]: [f64; 2],
+        acts: &mut Vec<Act>,
+    ) {
+        let colors = colors(ui);
+        let fill = match value {
+            Some(value) => ramp(ui, (value - from) / (to - from)),
+            None => colors.panel,
+        };
+        ui.painter().rect_filled(square, 3.0, fill);
+        let is_chosen = scene.lab.opened.is_none() && scene.lab.settings.parameter == place.parameter;
+        let edge = if is_chosen { Stroke::new(2.5, colors.text) } else { Stroke::new(1.0, colors.grid) };
+        ui.painter().rect_stroke(square, 3.0, edge, egui::StrokeKind::Middle);
+        let response = ui.interact(square, ui.scope_id().with(&place.parameter), Sense::click());
+        let response = response.on_hover_ui(|ui| {
+            ui.strong(short_name(&place.parameter));
+            match tile {
+                Some(tile) => {
+                    ui.label(format!(
+                        "{}×{}, as of step {}, {} ago",
+                        tile.shape[0],
+                        tile.shape[1],
+                        tile.step,
+                        newest.saturating_sub(tile.step)
+                    ));
+                    let told = value.map_or("not known".into(), short);
+                    ui.label(format!("{}: {told}", self.measure.name()));
+                }
+                None => {
+                    ui.label("not looked at yet");
+                }
+            }
+        });
+        response.widget_info(|| {
+            let words = format!("{}, {}", short_name(&place.parameter), value.map_or("not known".into(), short));
+            egui::WidgetInfo::labeled(egui::Role::Button, true, words)
+        });
+        if response.clicked() {
+            acts.push(if scene.lab.opened.is_some() { Act::CloseFile } else { Act::Matrix(place.parameter.clone()) });
+        }
+    }
+
+    /// The colours with their numbers, and how old the oldest tile is.
+    fn scale(&self, ui: &mut Ui, [from, to]: [f64; 2], oldest: Option<u64>) {
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = 6.0;
+            ui.label(RichText::new(short(from)).small().color(colors(ui).secondary));
+            let (bar, _) = ui.allocate_exact_size(vec2(90.0, 10.0), Sense::hover());
+            for at in 0..30 {
+                let left = bar.left() + at as f32 * 3.0;
+                let stripe = Rect::from_min_size(pos2(left, bar.top()), vec2(3.0, bar.height()));
+                ui.painter().rect_filled(stripe, 0.0, ramp(ui, f64::from(at) / 29.0));
+            }
+            let age = oldest.map_or(String::new(), |steps| format!("; oldest tile: {steps} steps"));
+            ui.label(RichText::new(format!("{}{age}", short(to))).small().color(colors(ui).secondary))
+                .on_hover_text(self.measure.meaning());
+        });
+    }
+
+    /// The whole network as it was, in small, oldest first.
+    fn history(
+        &self,
+        ui: &mut Ui,
+        sweeps: &std::collections::VecDeque<Vec<Tile>>,
+        places: &[Place],
+        lines: usize,
+        [from, to]: [f64; 2],
+    ) {
+        if sweeps.len() < 2 {
+            return;
+        }
+        let dot = (26.0 / lines as f32).clamp(2.0, 5.0);
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = 8.0;
+            for sweep in sweeps {
+                let (rect, response) = ui.allocate_exact_size(vec2(7.0 * dot, lines as f32 * dot), Sense::hover());
+                if !ui.is_rect_visible(rect) {
+                    continue;
+                }
+                let whole = sweep.iter().filter_map(|tile| tile.length).map(|x| x * x).sum::<f64>().sqrt();
+                for tile in sweep {
+                    let Some(place) = places.iter().find(|place| place.parameter == tile.parameter) else { continue };
+                    let Some(value) = self.measure.of(tile, whole) else { continue };
+                    let wide = tile.parameter.contains("embed_tokens") || tile.parameter.contains("lm_head");
+                    let corner = rect.min + dot * vec2(place.column as f32, place.line as f32);
+                    let size = vec2(if wide { 7.0 * dot } else { dot }, dot);
+                    ui.painter().rect_filled(
+                        Rect::from_min_size(corner, size),
+                        0.0,
+                        ramp(ui, (value - from) / (to - from)),
+                    );
+                }
+                let step = sweep.iter().map(|tile| tile.step).max().unwrap_or(0);
+                response.on_hover_text(format!("as of step {step}"));
+            }
+        });
+    }
+}
+
+/// The layer in a name.
+fn layer(parameter: &str) -> Option<usize> {
+    parameter.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
+}
+
+/// The embedding on the first line, a line a layer, the head on the last.
+fn places(matrices: &[String]) -> Vec<Place> {
+    let layers = matrices.iter().filter_map(|name| layer(name)).max().map_or(0, |last| last + 1);
+    let place = |name: &String| {
+        let (line, column) = match layer(name) {
+            Some(layer) => (layer + 1, KINDS.iter().position(|(kind, _)| name.contains(kind))?),
+            None if name.contains("embed_tokens") => (0, 0),
+            None => (layers + 1, 0),
+        };
+        Some(Place { parameter: name.clone(), line, column })
+    };
+    matrices.iter().filter_map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::places;
+    use crate::settings::{Settings, matrices};
+
+    #[test]
+    fn every_matrix_of_a_model_has_a_place_of_its_own() {
+        for model in ["micro", "small"] {
+            let settings = Settings { model: model.into(), ..Settings::default_for(true) };
+            let names = matrices(&settings.config("sinkgd", 256).unwrap());
+            let found = places(&names);
+            assert_eq!(found.len(), names.len());
+            let mut at: Vec<[usize; 2]> = found.iter().map(|place| [place.line, place.column]).collect();
+            at.sort_unstable();
+            at.dedup();
+            assert_eq!(at.len(), names.len(), "{model}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! How rows and columns come to balance: what was measured, what theory predicts, and how many rounds are left.
+
+use eframe::egui::{RichText, Ui};
+use multinorm::spectrum::Convergence;
+
+use super::{Act, Scene, names_in_color};
+use crate::chart::{Axis, Band, Chart, Curve, Dash, Mark, Rule, Scale, short};
+use crate::theme::{self, colors};
+
+/// The deviation that counts as balanced.
+const THRESHOLD: f64 = 0.01;
+/// What float32 leaves of a deviation that is zero.
+const FLOOR: f64 = 1e-7;
+/// Rounds that can be looked at.
+const ROUNDS: [usize; 3] = [5, 20, 100];
+
+/// How far the iteration is followed.
+pub struct ConvergencePlot {
+    rounds: usize,
+}
+
+impl Default for ConvergencePlot {
+    fn default() -> Self {
+        Self { rounds: ROUNDS[0] }
+    }
+}
+
+impl ConvergencePlot {
+    /// The plot, and what it says in words.
+    pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<Act>) {
+        ui.horizontal(|ui| {
+            theme::section(ui, "Distance from balance");
+            ui.weak("rounds");
+            for rounds in ROUNDS {
+                let words = RichText::new(rounds.to_string()).small();
+                if ui.selectable_label(self.rounds == rounds, words).clicked() {
+                    self.rounds = rounds;
+                }
+            }
+        });
+        names_in_color(ui, &scene.names);
+        for run in 0..scene.looks.len() {
+            ui.label(RichText::new(words(scene, run)).small().color(colors(ui).secondary));
+        }
+        let mut curves = Vec::new();
+        let mut bands = Vec::new();
+        for run in 0..scene.looks.len() {
+            self.curves(ui, scene, run, &mut curves, &mut bands);
+        }
+        let position = scene.moment.position();
+        let last = curves.iter().flat_map(|curve| &curve.points).map(|point| point[0]).fold(1.0, f64::max);
+        let x = Axis { range: Some([0.0, last]), ..Axis::new("passes done", Scale::Whole) };
+        let y = Axis::new("|length/target − 1|, rms", Scale::Log);
+        let height = height.unwrap_or(f32::INFINITY);
+        let chart = Chart {
+            bands,
+            rules: vec![Rule { y: THRESHOLD, label: "1 %".into() }],
+            cursor: Some(position),
+            ..Chart::new("convergence", "", x, y, height)
+        };
+        if let Some(x) = chart.show(ui, &curves).chosen {
+            let last = scene.looks.iter().map(|look| look.followed.record.passes.len() - 1).max().unwrap_or(0);
+            acts.push(Act::Pass(Some((x.round().max(0.0) as usize).min(last))));
+        }
+    }
+
+    fn curves(&self, ui: &Ui, scene: &Scene<'_>, run: usize, curves: &mut Vec<Curve>, bands: &mut Vec<Band>) {
+        let look = &scene.looks[run].followed;
+        let name = &scene.names[run];
+        let color = theme::optimizer(ui, name);
+        let Some(convergence) = &look.convergence else {
+            // No list of row and column passes: how far its matrices are from balance, pass by pass.
+            let all = look.frames.iter().enumerate().map(|(at, frame)| [at as f64, frame.deviation()]);
+            let points: Vec<[f64; 2]> = all.filter(|[_, y]| *y > FLOOR).collect();
+            curves.push(Curve::line(name.clone(), color, points).marked(Mark::of(run)));
+            return;
+        };
+        let passes = (self.rounds * convergence.n_passes).min(convergence.deviations.len() - 1);
+        let side = |which: usize| -> Vec<[f64; 2]> {
+            let all = convergence.deviations[..=passes].iter().enumerate();
+            all.map(|(at, of)| [at as f64, f64::from(of[which])]).filter(|[_, y]| *y > FLOOR).collect()
+        };
+        if scene.looks.len() == 1 {
+            curves.push(Curve::line("rows", colors(ui).rows, side(0)).marked(Mark::Square));
+            curves.push(Curve::line("columns", colors(ui).columns, side(1)).marked(Mark::Triangle));
+        } else {
+            let worse = |at: usize| {
+                let [rows, columns] = convergence.deviations[at];
+                [at as f64, f64::from(rows.max(columns))]
+            };
+            let points = (0..=passes).map(worse).filter(|[_, y]| *y > FLOOR).collect();
+            curves.push(Curve::line(name.clone(), color, points).marked(Mark::of(run)));
+        }
+        let Some(rate) = convergence.rate else { return };
+        let from = convergence.prediction_from().unwrap_or(0);
+        if let Some(deviation) = convergence.after(from) {
+            let shown = passes / convergence.n_passes;
+            let at = |round: usize| {
+                [(round * convergence.n_passes) as f64, deviation * rate.powi(round as i32 - from as i32)]
+            };
+            let line = (from..=shown.max(from + 1)).map(at).filter(|[_, y]| *y > FLOOR).collect();
+            let named = format!("predicted: × {} a round", short(rate));
+            curves.push(Curve::line(named, colors(ui).accent, line).dashed(Dash::Long));
+        }
+        if from > 0 && scene.looks.len() == 1 {
+            let label = "not yet at its rate".to_owned();
+            bands.push(Band { x: [0.0, (from * convergence.n_passes) as f64], label });
+        }
+    }
+}
+
+/// Where the optimizer stops, and what is left to do.
+fn words(scene: &Scene<'_>, run: usize) -> String {
+    let (look, name) = (&scene.looks[run].followed, &scene.names[run]);
+    let Some(convergence) = &look.convergence else {
+        let Some(last) = look.frames.last() else { return String::new() };
+        return format!("{name} does not balance: rows or columns of its step are {} off.", percent(last.deviation()));
+    };
+    let rounds = (look.record.passes.len() - 1) / convergence.n_passes;
+    let Some(left) = convergence.after(rounds) else { return String::new() };
+    let stops = format!("{name} stops after {}, {} off", rounds_in_words(rounds), percent(left));
+    match still_needed(convergence, rounds) {
+        Some(0) => match convergence.rounds_to(THRESHOLD) {
+            Some(enough) => format!("{stops}; {} would do for 1 %.", rounds_in_words(enough)),
+            None => format!("{stops}."),
+        },
+        Some(more) => format!("{stops}; it needs {more} more for 1 %."),
+        None => format!("{stops}; at this rate 1 % is never reached."),
+    }
+}
+
+/// Rounds beyond those made until balance within [`THRESHOLD`]: counted where they were followed, predicted beyond.
+fn still_needed(convergence: &Convergence, rounds: usize) -> Option<usize> {
+    match convergence.rounds_to(THRESHOLD) {
+        Some(enough) => Some(enough.saturating_sub(rounds)),
+        None => {
+            convergence.more_rounds(convergence.rounds(), THRESHOLD).map(|more| convergence.rounds() + more - rounds)
+        }
+    }
+}
+
+fn rounds_in_words(rounds: usize) -> String {
+    if rounds == 1 { "1 round".into() } else { format!("{rounds} rounds") }
+}
+
+fn percent(share: f64) -> String {
+    match 100.0 * share {
+        percent if percent < 1e-3 => "less than 0.001 %".into(),
+        // Two digits: what is said is read, not computed with.
+        percent => {
+            let digits = (1 - percent.log10().floor() as i32).max(0) as usize;
+            format!("{percent:.digits$} %")
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The first screen: a gradient on its way through the passes, in the middle of its network and of its training.
+
+mod atlas;
+mod convergence;
+mod matrix;
+mod slopes;
+mod timeline;
+
+use std::time::Duration;
+
+use eframe::egui::{self, Rect, RichText, ScrollArea, Ui, UiBuilder, vec2};
+use multinorm::normalize::Entry;
+
+pub use self::timeline::centered_mean;
+
+use self::atlas::Atlas;
+use self::convergence::ConvergencePlot;
+use self::matrix::MatrixView;
+use self::slopes::Slopes;
+use super::{choice, short_name};
+use crate::lab::{Lab, Look, Moment};
+use crate::platform;
+use crate::theme::{self, TITLE, colors, is_narrow};
+
+/// Seconds between two frames of a pass that runs, where a processor draws them.
+const SLOW_FRAME: f64 = 0.08;
+/// The least height that the screen is laid out for; less is scrolled.
+const LEAST_HEIGHT: f32 = 560.0;
+/// Between the parts of the screen.
+const GAP: f32 = 14.0;
+
+/// What the view keeps from frame to frame.
+pub struct WatchPanel {
+    less_motion: bool,
+    matrix: MatrixView,
+    slopes: Slopes,
+    convergence: ConvergencePlot,
+    atlas: Atlas,
+}
+
+impl Default for WatchPanel {
+    fn default() -> Self {
+        Self {
+            less_motion: platform::wants_less_motion(),
+            matrix: MatrixView::default(),
+            slopes: Slopes::default(),
+            convergence: ConvergencePlot::default(),
+            atlas: Atlas::default(),
+        }
+    }
+}
+
+/// What is seen in one frame.
+struct Scene<'a> {
+    lab: &'a Lab,
+    /// One or two optimizers on one matrix.
+    looks: Vec<&'a Look>,
+    /// Their names.
+    names: Vec<String>,
+    moment: Moment,
+}
+
+impl Scene<'_> {
+    /// The passes of a look, the gradient first.
+    fn passes(&self, of: usize) -> &[Entry] {
+        &self.looks[of].followed.record.passes
+    }
+}
+
+/// What the reader asked for.
+enum Act {
+    /// The gradient of this step, or the newest.
+    Step(Option<u64>),
+    /// So many passes, or let them play.
+    Pass(Option<usize>),
+    /// Another matrix of the model.
+    Matrix(String),
+    /// Another matrix of the file that is open.
+    OfFile(usize),
+    /// A singular value, or none.
+    Sigma(Option<usize>),
+    /// Look at the runs again.
+    CloseFile,
+}
+
+impl Act {
+    fn apply(self, lab: &mut Lab) {
+        match self {
+            Self::Step(step) => lab.settings.step = step,
+            Self::Pass(pass) => lab.settings.half_step = pass,
+            Self::Matrix(parameter) => lab.look_into(&parameter),
+            Self::OfFile(chosen) => lab.open_matrix(chosen),
+            Self::Sigma(sigma) => lab.settings.sigma = sigma,
+            Self::CloseFile => lab.close_file(),
+        }
+    }
+}
+
+impl WatchPanel {
+    /// The view.
+    pub fn show(&mut self, ui: &mut Ui, lab: &mut Lab) {
+        let now = ui.input(|input| input.time);
+        let moment = lab.moment(now, !self.less_motion);
+        if let Some(next) = moment.next {
+            let least = if lab.gpu.profile.software { SLOW_FRAME } else { 0.0 };
+            ui.ctx().request_repaint_after(Duration::from_secs_f64(next.max(least)));
+        }
+        lab.point_at(moment.pass);
+        let mut acts = Vec::new();
+        let scene = Scene { lab, looks: lab.seen(), names: lab.seen_optimizers(), moment };
+        if is_narrow(ui) {
+            ScrollArea::vertical().auto_shrink(false).show(ui, |ui| self.one_column(ui, &scene, &mut acts));
+        } else {
+            ScrollArea::vertical().auto_shrink(false).show_viewport(ui, |ui, viewport| {
+                let size = vec2(ui.available_width(), viewport.height().max(LEAST_HEIGHT));
+                let (rect, _) = ui.allocate_exact_size(size, egui::Sense::hover());
+                self.side_by_side(ui, rect, &scene, &mut acts);
+            });
+        }
+        acts.into_iter().for_each(|act| act.apply(lab));
+    }
+
+    fn side_by_side(&mut self, ui: &mut Ui, rect: Rect, scene: &Scene<'_>, acts: &mut Vec<Act>) {
+        let head = Rect::from_min_size(rect.min, vec2(rect.width(), 54.0));
+        part(ui, "head", head, |ui| headline(ui, scene, acts));
+        let body = Rect::from_min_max(head.left_bottom(), rect.max);
+        let upper = 0.58 * body.height();
+        let widths = [0.38, 0.30, 0.32].map(|share| share * (body.width() - 2.0 * GAP));
+        let mut left = body.left();
+        let above = widths.map(|width| {
+            let cell = Rect::from_min_size(egui::pos2(left, body.top()), vec2(width, upper - GAP));
+            left += width + GAP;
+            cell
+        });
+        part(ui, "matrix", above[0], |ui| {
+            let height = ui.available_height();
+            self.matrix.show(ui, scene, height, acts);
+        });
+        part(ui, "spectrum", above[1], |ui| self.slopes.show(ui, scene, None, acts));
+        part(ui, "convergence", above[2], |ui| self.convergence.show(ui, scene, None, acts));
+        let below = Rect::from_min_max(egui::pos2(body.left(), body.top() + upper), body.max);
+        let atlas = Rect::from_min_size(below.min, vec2(widths[0], below.height()));
+        let loss = Rect::from_min_max(egui::pos2(atlas.right() + GAP, below.top()), below.max);
+        part(ui, "atlas", atlas, |ui| self.atlas.show(ui, scene, acts));
+        part(ui, "loss", loss, |ui| timeline::show(ui, scene, None, acts));
+    }
+
+    fn one_column(&mut self, ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
+        headline(ui, scene, acts);
+        self.matrix.show(ui, scene, 330.0, acts);
+        ui.add_space(GAP);
+        self.convergence.show(ui, scene, Some(220.0), acts);
+        ui.add_space(GAP);
+        self.slopes.show(ui, scene, Some(240.0), acts);
+        ui.add_space(GAP);
+        self.atlas.show(ui, scene, acts);
+        ui.add_space(GAP);
+        timeline::show(ui, scene, Some(200.0), acts);
+    }
+}
+
+/// A part of the screen with a layout of its own.
+fn part(ui: &mut Ui, name: &str, rect: Rect, draw: impl FnOnce(&mut Ui)) {
+    let mut child = ui.new_child(UiBuilder::new().max_rect(rect).id_salt(name));
+    child.set_clip_rect(rect.expand(4.0).intersect(ui.clip_rect()));
+    draw(&mut child);
+}
+
+/// What is seen, in a headline and a sentence.
+fn headline(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
+    ui.label(RichText::new("Watch a gradient become balanced").size(TITLE).strong());
+    let record = &scene.looks[0].followed.record;
+    let [m, n] = record.shape;
+    ui.horizontal_wrapped(|ui| {
+        if let Some(opened) = &scene.lab.opened {
+            ui.label(&opened.file);
+            let names: Vec<String> = opened.matrices.iter().map(|matrix| matrix.name().to_owned()).collect();
+            let mut name = names[opened.chosen].clone();
+            if choice(ui, "matrix", &mut name, &names) {
+                acts.push(Act::OfFile(names.iter().position(|other| *other == name).unwrap_or(0)));
+            }
+            ui.weak(format!("{m}×{n}"));
+            if ui.button("Back to the runs").clicked() {
+                acts.push(Act::CloseFile);
+            }
+            return;
+        }
+        let name = short_name(&record.parameter);
+        let words = if scene.lab.shows_recorded() {
+            format!("{name}, {m}×{n}: recorded from an earlier training, until your own model has made its first step.")
+        } else {
+            format!("The gradient of {name}, {m}×{n}, after {} steps of training.", record.step)
+        };
+        ui.label(RichText::new(words).color(colors(ui).secondary));
+        if scene.lab.settings.step.is_some() && ui.small_button("Follow the newest").clicked() {
+            acts.push(Act::Step(None));
+        }
+    });
+}
+
+/// What a pass is called: `row`, in round 2 of a list that is repeated.
+fn pass_name(entry: &Entry) -> String {
+    match entry.iteration {
+        0 => entry.pass.clone(),
+        round => format!("{} {round}", entry.pass),
+    }
+}
+
+/// The names of the optimizers, each in its colour, where there are two.
+fn names_in_color(ui: &mut Ui, names: &[String]) {
+    if names.len() > 1 {
+        ui.horizontal(|ui| {
+            for name in names {
+                ui.label(RichText::new(name).color(theme::optimizer(ui, name)).strong());
+            }
+        });
+    }
+}

@@ -1,0 +1,124 @@
+//! The spectrum as a slope chart: one line for each singular value over the passes.
+
+use eframe::egui::{RichText, Ui};
+
+use super::{Act, Scene};
+use crate::chart::{Axis, Chart, Curve, Mark, Scale, short};
+use crate::theme::{self, colors, ramp};
+
+/// Singular values that get a line of their own.
+const LINES: usize = 48;
+
+/// How spectra are drawn.
+#[derive(Default)]
+pub struct Slopes {
+    linear: bool,
+}
+
+impl Slopes {
+    /// One chart an optimizer, on one scale.
+    pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<Act>) {
+        ui.horizontal(|ui| {
+            theme::section(ui, "Singular values");
+            let word = if self.linear { "linear" } else { "log" };
+            if ui.small_button(word).on_hover_text("linear or logarithmic").clicked() {
+                self.linear = !self.linear;
+            }
+        });
+        self.words(ui, scene);
+        let n = scene.looks.len() as f32;
+        let height = height.unwrap_or_else(|| ui.available_height() - 4.0);
+        let each = (height - (n - 1.0) * 6.0) / n;
+        let range = self.range(scene);
+        for run in 0..scene.looks.len() {
+            self.one(ui, scene, run, each, range, acts);
+        }
+    }
+
+    /// What is pointed at, or how to read the chart.
+    fn words(&self, ui: &mut Ui, scene: &Scene<'_>) {
+        let words = match (scene.lab.settings.sigma, scene.lab.directions.first().and_then(Option::as_ref)) {
+            (Some(sigma), Some((pointed, direction))) if pointed.sigma == sigma => {
+                format!("σ{} = {}: its vectors are the strips along the matrix.", sigma + 1, short(direction.sigma))
+            }
+            _ => "Lines that draw together: every direction moves alike. Touch one to see it.".to_owned(),
+        };
+        ui.label(RichText::new(words).small().color(colors(ui).secondary));
+    }
+
+    fn one(&self, ui: &mut Ui, scene: &Scene<'_>, run: usize, height: f32, range: [f64; 2], acts: &mut Vec<Act>) {
+        let passes = scene.passes(run);
+        let spectra: Vec<Vec<f64>> = (0..passes.len()).map(|pass| spectrum(scene, run, pass)).collect();
+        let count = spectra.first().map_or(0, Vec::len);
+        let shown = chosen(count, scene.lab.settings.sigma);
+        let touched_color = colors(ui).text;
+        let mut curves: Vec<Curve> = shown
+            .iter()
+            .map(|&sigma| {
+                let points: Vec<[f64; 2]> = spectra
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(pass, values)| Some([pass as f64, *values.get(sigma)?]))
+                    .collect();
+                let share = 1.0 - sigma as f64 / (count.max(2) - 1) as f64;
+                let pointed = scene.lab.settings.sigma == Some(sigma);
+                let color = if pointed { touched_color } else { ramp(ui, share) };
+                Curve {
+                    width: if pointed { 3.0 } else { 1.4 },
+                    ..Curve::line(format!("σ{}", sigma + 1), color, points)
+                }
+            })
+            .collect();
+        // The gradient as a ghost where the cursor stands, to compare with.
+        let at = scene.moment.position().min((passes.len() - 1) as f64);
+        let ghost = shown.iter().filter_map(|&sigma| Some([at, *spectra.first()?.get(sigma)?])).collect();
+        let edge = colors(ui).edge;
+        curves.push(Curve::line("the gradient's", edge, ghost).loose().marked(Mark::Circle));
+        let id = format!("spectrum {run}");
+        let x = Axis { range: Some([0.0, (passes.len() - 1).max(1) as f64]), ..Axis::new("passes done", Scale::Whole) };
+        let y = Axis { range: Some(range), ..Axis::new("σ, matrix at rms 1", Scale::log_if(!self.linear)) };
+        let chart = Chart { cursor: Some(at), legend: false, ..Chart::new(&id, "", x, y, height) };
+        let seen = chart.show(ui, &curves);
+        if let Some(x) = seen.chosen {
+            acts.push(Act::Pass(Some(x.round().clamp(0.0, (passes.len() - 1) as f64) as usize)));
+        }
+        if let Some((curve, _)) = seen.touched.filter(|_| seen.clicked) {
+            let sigma = shown.get(curve).copied();
+            acts.push(Act::Sigma(if sigma == scene.lab.settings.sigma { None } else { sigma }));
+        }
+    }
+
+    /// Of all optimizers and passes: one scale for both charts.
+    fn range(&self, scene: &Scene<'_>) -> [f64; 2] {
+        let all = (0..scene.looks.len()).flat_map(|run| (0..scene.passes(run).len()).map(move |pass| (run, pass)));
+        let values = all.flat_map(|(run, pass)| spectrum(scene, run, pass));
+        let [least, most] =
+            values.filter(|sigma| *sigma > 0.0).fold([f64::MAX, 0.0_f64], |[a, b], x| [a.min(x), b.max(x)]);
+        if most == 0.0 {
+            return [0.1, 1.0];
+        }
+        if self.linear { [0.0, 1.04 * most] } else { [(0.8 * least).max(1e-6 * most), 1.2 * most] }
+    }
+}
+
+/// The singular values after so many passes, of a matrix at a root mean square of 1.
+fn spectrum(scene: &Scene<'_>, run: usize, pass: usize) -> Vec<f64> {
+    let of = &scene.passes(run)[pass].quantities;
+    let scale = if of.frobenius > 0.0 { of.frobenius.recip() } else { 1.0 };
+    of.spectrum
+        .as_ref()
+        .map_or(Vec::new(), |spectrum| spectrum.singular_values.iter().map(|sigma| scale * sigma).collect())
+}
+
+/// Which singular values have a line: all, or as many as can be told apart, the first, the last and `pointed` among them.
+fn chosen(count: usize, pointed: Option<usize>) -> Vec<usize> {
+    let mut shown: Vec<usize> = if count <= LINES {
+        (0..count).collect()
+    } else {
+        (0..LINES).map(|at| at * (count - 1) / (LINES - 1)).collect()
+    };
+    shown.extend(pointed.filter(|sigma| *sigma < count));
+    shown.sort_unstable();
+    shown.dedup();
+    shown
+}
