@@ -324,6 +324,7 @@ mod tests {
         let from = told.prediction_from().unwrap();
         let slope = |round: usize| told.factor(round).unwrap().ln() / told.rate.unwrap().ln();
         assert!(from > 0 && (slope(from) - 1.0).abs() > HOLDS, "{from} could be earlier");
+        assert!((from + 1..last).all(|round| (slope(round) - 1.0).abs() <= HOLDS), "{from} is too early");
         for threshold in [1e-2, 1e-4, 1e-8] {
             let rounds = told.rounds_to(threshold).unwrap();
             assert!(told.after(rounds).unwrap() <= threshold && told.after(rounds - 1).unwrap() > threshold);

@@ -53,6 +53,9 @@ mod tests {
         assert_eq!((of.rate, of.operator_norm), (balance.map(|balance| balance.rate), None));
         assert_eq!(of.deviation, step.row_spread().max(step.column_spread()));
         assert!(of.deviation > 0.3 && of.frobenius == 7.5f64.sqrt(), "{of:?}");
+        let transposed = Quantities::of(&[3.0, 1.0, -4.0, 2.0], [2, 2], None, &x);
+        assert!(step.row_spread() != step.column_spread());
+        assert!((Summary::of(&transposed, None).deviation - of.deviation).abs() < 1e-12, "{of:?}");
         step.spectrum = Some(Spectrum::of(&x, [2, 2]));
         let of = Summary::of(&step, None);
         assert_eq!((of.rate, of.heaviness), (None, None));
