@@ -7,38 +7,67 @@
 //   multinorm.run(bool), step(), reset()
 //   multinorm.spectrum(run)      the newest look into the watched gradient
 import init, { start } from './multinorm_lab.js';
+import { leave } from './intro.js';
 
 const byId = (id) => document.getElementById(id);
-const status = byId('status');
 let said = '';
 
+// For those who do not see the canvas, and for everybody while the page loads.
 function say(words) {
   if (words === said) { return; }
   said = words;
-  status.textContent = words;
+  byId('status').textContent = words;
+  byId('loading-words').textContent = words;
 }
+
+// What a person must know or do, above the canvas. `action` is a button's label and what it does.
+const banner = {
+  what: null,
+  show(what, words, action) {
+    if (this.what === what && byId('trouble').textContent === words) { return; }
+    this.what = what;
+    byId('trouble').textContent = words;
+    const [label, act] = action ?? ['', null];
+    byId('act').textContent = label;
+    byId('act').hidden = !action;
+    byId('act').onclick = act;
+    byId('dismiss').hidden = Boolean(action);
+    byId('banner').hidden = false;
+    if (action) { byId('act').focus(); }
+  },
+  // Does nothing where something else is told by now.
+  hide(what) {
+    if (this.what !== what) { return; }
+    this.what = null;
+    if (byId('banner').contains(document.activeElement)) { byId('lab').focus(); }
+    byId('banner').hidden = true;
+  },
+};
+byId('dismiss').addEventListener('click', () => banner.hide(banner.what));
 
 async function main() {
   const began = performance.now();
   if (!navigator.gpu || !(await navigator.gpu.requestAdapter().catch(() => null))) {
-    withoutWebGpu(navigator.gpu ? 'WebGPU is there, but it finds no adapter.' : 'WebGPU is not there.');
+    withoutWebGpu(navigator.gpu ? 'This browser has WebGPU, but finds no graphics adapter to use it with.' : 'This browser has no WebGPU.');
     return;
   }
   const about = await (await fetch('page.json')).json();
-  say('loading the program');
+  say('Loading the lab');
   await init({ module_or_path: await followed('multinorm_lab_bg.wasm', about.wasm_bytes) });
-  say('loading the text');
+  say('Loading the text');
   const text = about.corpus ? await (await fetch('corpus.txt')).text() : '';
   const corpus = about.corpus ?? { name: '', license: '' };
+  say('Starting');
   const begin = (link) => start(byId('lab'), text, corpus.name, corpus.license, link);
-  let handle = await begin(location.hash.slice(1));
-  byId('progress').hidden = true;
+  let handle = await begin(location.hash.slice(1)); // null between two devices
+  await drawn();
+  reveal();
   byId('file').addEventListener('change', async ({ target }) => {
     const [file] = target.files;
     if (!file) { return; }
     const bytes = new Uint8Array(await file.arrayBuffer());
     target.value = ''; // the same file may be chosen again
-    try { handle.open(file.name, bytes); } catch (error) { say(String(error)); }
+    try { handle.open(file.name, bytes); } catch (error) { banner.show('file', sentence(error)); }
   });
 
   const api = {
@@ -59,38 +88,42 @@ async function main() {
   let first;
   api.ready = new Promise((resolve) => { first = resolve; });
   window.multinorm = api;
+
+  // A key that is no longer in the address keeps its value.
   window.addEventListener('hashchange', () => {
+    const wrong = [];
     for (const [key, value] of new URLSearchParams(location.hash.slice(1))) {
-      try { handle.set(key, value); } catch (error) { say(String(error)); }
+      try { handle.set(key, value); } catch (error) { wrong.push(String(error)); }
     }
+    if (wrong.length > 0) { banner.show('address', `In the address, ${wrong.join('; ')}`); } else { banner.hide('address'); }
+    try { tellTruth(handle.state().settings); } catch { /* between two devices; the lab writes its address afterwards */ }
   });
 
-  byId('again').addEventListener('click', recover);
   let recovering = false;
   async function recover() {
     if (recovering) { return; }
     recovering = true;
-    byId('again').hidden = true;
-    say('asking for a new device');
-    handle.leave();
+    banner.hide('device');
+    say('Asking for a new device');
+    handle?.leave();
+    handle = null;
     // A canvas stays bound to the device that drew on it.
     const old = byId('lab');
     const fresh = old.cloneNode(false);
     old.replaceWith(fresh);
     try {
       handle = await begin('');
+      fresh.focus(); // the old one may have had it
     } catch (error) {
-      say(String(error));
-      byId('again').hidden = false;
+      banner.show('device', sentence(error), ['Try again', recover]);
     }
     recovering = false;
   }
 
-  let lost = false;
   setInterval(() => {
-    if (recovering) { return; }
+    if (!handle) { return; }
     const panic = handle.panic_message();
-    if (panic) { say(`the lab stopped: ${panic}. Reload the page to go on.`); return; }
+    if (panic) { banner.show('stopped', `The lab stopped. ${sentence(panic)}`, ['Reload the page', () => location.reload()]); return; }
     let state;
     try { state = handle.state(); } catch { return; }
     if (state.runs[0]?.step > 0 && api.secondsToFirstStep === null) {
@@ -100,17 +133,49 @@ async function main() {
     }
     table(state);
     if (state.device_lost) {
-      say(`${state.message} Press the button to go on from the last snapshot.`);
-      byId('again').hidden = false;
-      if (!lost) { lost = true; byId('again').focus(); }
+      say(state.message);
+      banner.show('device', `${sentence(state.message)} The runs can go on from their last snapshot.`, ['Go on with a new device', recover]);
       return;
     }
-    lost = false;
-    if (state.status === 'failed') { say(state.message); return; }
+    banner.hide('device');
+    if (state.status === 'failed') {
+      say(state.message);
+      banner.show('failed', sentence(state.message), ['Start again', () => handle.reset()]);
+      return;
+    }
+    banner.hide('failed');
     // Not every number: a screen reader would never end.
     const rounded = state.runs.map((run) => `${run.optimizer} ${Math.floor(run.step / 10) * 10} steps, loss ${run.loss?.toFixed(1) ?? '–'}`);
-    say(`${state.adapter}: ${state.status}; ${rounded.join('; ')}`);
+    say([state.notice, `${state.adapter}: ${state.status}`, ...rounded].filter(Boolean).join('; '));
   }, 500);
+}
+
+function sentence(words) {
+  const text = String(words?.message ?? words).trim();
+  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? '' : '.');
+}
+
+// A frame is on the screen when the next one but one begins.
+function drawn() {
+  return new Promise((resolve) => { requestAnimationFrame(() => requestAnimationFrame(resolve)); });
+}
+
+// The lab takes the place of what was shown while it was loading.
+function reveal() {
+  const intro = byId('intro');
+  const hadFocus = intro.contains(document.activeElement);
+  document.body.classList.add('ready');
+  byId('lab').inert = false;
+  intro.inert = true;
+  intro.classList.add('leaving');
+  if (hadFocus) { byId('lab').focus(); }
+  setTimeout(() => { intro.hidden = true; leave(); }, 700);
+}
+
+// What is shown, in the address line, whatever somebody wrote there.
+function tellTruth(link) {
+  const here = location.pathname + location.search;
+  history.replaceState(history.state, '', link ? `${here}#${link}` : here);
 }
 
 function table(state) {
@@ -141,17 +206,18 @@ async function followed(file, bytes) {
 }
 
 function withoutWebGpu(why) {
-  say('no WebGPU');
+  say('The lab needs WebGPU');
   byId('why').textContent = why;
   byId('progress').hidden = true;
   byId('lab').hidden = true;
-  byId('numbers').hidden = true;
-  byId('open').hidden = true;
+  byId('more').hidden = true;
   byId('without').hidden = false;
 }
 
 main().catch((error) => {
-  byId('progress').hidden = true;
   const words = String(error?.message ?? error);
-  if (/WebGPU|WebGL|adapter/i.test(words)) { withoutWebGpu(words); } else { say(`the lab cannot start: ${words}`); }
+  if (/WebGPU|WebGL|adapter/i.test(words)) { withoutWebGpu(words); return; }
+  byId('progress').hidden = true;
+  say('The lab cannot start');
+  banner.show('start', `The lab cannot start. ${sentence(words)}`, ['Reload the page', () => location.reload()]);
 });

@@ -25,7 +25,7 @@ export async function serve() {
   const { createServer } = await import('node:http');
   const { readFile } = await import('node:fs/promises');
   const { join, normalize, extname } = await import('node:path');
-  const types = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm', '.css': 'text/css', '.json': 'application/json', '.svg': 'image/svg+xml' };
+  const types = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm', '.css': 'text/css', '.json': 'application/json', '.bin': 'application/octet-stream', '.svg': 'image/svg+xml' };
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, 'http://here').pathname);
     if (!path.startsWith('/some/where/')) { response.writeHead(404).end(); return; }
@@ -45,9 +45,11 @@ export function browser(withWebGpu = true) {
   return chromium.launch({ executablePath, args: withWebGpu ? WITH_WEBGPU : WITHOUT_WEBGPU });
 }
 
-// A page on the lab, and everything that it said or asked for that it should not have.
-export async function open(instance, url, link = '', viewport = { width: 1280, height: 720 }) {
+// A page on the lab, and everything that it said or asked for that it should not have. `prepare` has the page before it
+// goes there.
+export async function open(instance, url, link = '', viewport = { width: 1280, height: 720 }, prepare = () => {}) {
   const page = await instance.newPage({ viewport });
+  await prepare(page);
   const complaints = [];
   page.on('console', (message) => { if (message.type() === 'error') { complaints.push(message.text()); } });
   page.on('pageerror', (error) => complaints.push(String(error)));

@@ -122,12 +122,14 @@ test('a lost device is told, and the runs go on', async () => {
   const { page } = await lab(`${SMALL}&steps=2000`);
   await until(page, 'three steps', (now) => now.runs[0]?.step >= 3);
   await page.evaluate(() => window.multinorm.loseDevice());
-  await page.locator('#again').waitFor({ state: 'visible', timeout: 60000 });
+  await page.locator('#act').waitFor({ state: 'visible', timeout: 60000 });
   assert.match(await page.locator('#status').textContent(), /device/);
-  await page.locator('#again').click();
+  assert.match(await page.locator('#banner').textContent(), /lost.*Go on with a new device/s);
+  await page.locator('#act').click();
   await until(page, 'steps on the new device', (now) => !now.device_lost && now.status === 'running' && now.runs[0]?.step >= 3);
   const png = await page.locator('#lab').screenshot();
   assert.ok((await colours(page, png)) > 30, 'the canvas is alive');
+  assert.equal(await page.locator('#banner').isVisible(), false);
   await page.close();
 });
 
@@ -149,6 +151,8 @@ test('a text of the reader is learned', async () => {
   await again('512');
   const failed = await until(page, 'a failure', (now) => now.status === 'failed');
   assert.match(failed.message, /token/);
+  await page.locator('#banner').waitFor({ state: 'visible' });
+  assert.match(await page.locator('#banner').textContent(), /token.*Start again/s);
   assert.equal(failed.device_lost, false);
   await again('16');
   await until(page, 'a step after it', (now) => now.status !== 'failed' && now.runs[0]?.step >= 1);
@@ -186,23 +190,159 @@ test('it fits a phone held upright', async () => {
   const { page } = await lab(`${SMALL}&panel=spectrum`, { width: 390, height: 844 });
   await until(page, 'a look', (now) => now.runs[0]?.looks > 0);
   await page.waitForTimeout(1000);
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-  assert.ok(wide <= 390, `the page is ${wide} wide`);
+  await fits(page, 390);
   const png = await page.locator('#lab').screenshot();
   if (process.env.MULTINORM_PICTURES) { await writeFile(join(process.env.MULTINORM_PICTURES, 'phone.png'), png); }
   assert.ok((await colours(page, png)) > 40);
   await page.close();
 });
 
-test('without WebGPU the page says so and shows pictures', async () => {
+// Nothing is wider than the page, or too small for a finger.
+async function fits(page, width) {
+  const faults = await page.evaluate((width) => {
+    const seen = [...document.querySelectorAll('main *')].filter((element) => element.checkVisibility());
+    const name = (element) => `${element.localName}#${element.id}.${element.className}`;
+    const wide = seen.filter((element) => element.getBoundingClientRect().right > width + 0.5);
+    // Beside the canvas egui keeps a field for keyboards that nobody sees.
+    const small = seen.filter((element) => element.matches('button, summary, input:not(#lab ~ *)') && element.getBoundingClientRect().height < 44);
+    return [...wide.map((element) => `${name(element)} is too wide`), ...small.map((element) => `${name(element)} is too small`)];
+  }, width);
+  assert.deepEqual(faults, []);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= width, `the page is ${wide} wide`);
+}
+
+const hasDone = (page, pass, seconds = 60) => page.waitForFunction((pass) => window.multinormIntro?.pass >= pass, pass, { timeout: 1000 * seconds });
+
+test('while the lab loads, a recorded gradient becomes balanced', async () => {
+  let arrive;
+  const arrived = new Promise((resolve) => { arrive = resolve; });
+  const holdBack = (page) => page.route('**/*.wasm', async (route) => { await arrived; await route.continue(); });
+  const { page, complaints } = await open(chromium, place.url, SMALL, undefined, holdBack);
+  await hasDone(page, 0, 5);
+  const first = await page.locator('#matrix').screenshot();
+  const spoken = page.locator('#caption');
+  await page.waitForFunction(() => document.getElementById('caption').textContent.startsWith('Pass 2'));
+  assert.match(await spoken.textContent(), /Pass 2 of 10\. Every column/);
+  await page.waitForFunction(() => /every row has the same length, and so does every column/.test(document.getElementById('caption').textContent));
+  const { deviation } = await page.evaluate(() => window.multinormIntro);
+  const last = await page.locator('#matrix').screenshot();
+  assert.ok(!first.equals(last), 'the picture changes');
+  for (const png of [first, last, await page.locator('#convergence').screenshot()]) { assert.ok((await colours(page, png)) > 40); }
+
+  // What the native program says of the same entries; the gradient's own scale is another one there.
+  const folder = await mkdtemp(join(tmpdir(), 'lab-'));
+  const { shape } = JSON.parse(await readFile(join(dist, 'recorded.json'), 'utf8'));
+  const integers = await readFile(join(dist, 'recorded.bin'));
+  const entries = Buffer.from(Float32Array.from({ length: integers.length / 2 }, (_, at) => integers.readInt16LE(2 * at)).buffer);
+  const header = JSON.stringify({ gradient: { dtype: 'F32', shape, data_offsets: [0, entries.length] } });
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(header.length));
+  const file = join(folder, 'recorded.safetensors');
+  await writeFile(file, Buffer.concat([length, Buffer.from(header), entries]));
+  const { passes } = await native('normalize', file, '--passes', 'row,column', '--iterations', '5', '--json');
+  assert.equal(deviation.length, 11);
+  for (const [at, entry] of passes.entries()) {
+    if (at === 0) { continue; }
+    const off = [deviation[at].rows - entry.row_deviation_max, deviation[at].columns - entry.column_deviation_max];
+    assert.ok(off.every((difference) => Math.abs(difference) < 1e-6), `pass ${at}: ${JSON.stringify([deviation[at], entry])}`);
+  }
+  for (let pass = 2; pass <= 10; pass += 1) {
+    const worst = (at) => Math.max(deviation[at].rows, deviation[at].columns);
+    assert.ok(worst(pass) < worst(pass - 1), `pass ${pass}: ${JSON.stringify(deviation)}`);
+  }
+  assert.ok(deviation[10].rows < 0.01 && deviation[10].columns < 0.01);
+
+  // The lab takes the whole screen when it is there.
+  arrive();
+  await page.locator('#intro').waitFor({ state: 'hidden', timeout: 120000 });
+  const [canvas, screen] = await page.evaluate(() => [document.getElementById('lab').getBoundingClientRect().toJSON(), [innerWidth, innerHeight]]);
+  assert.deepEqual([canvas.top, canvas.left, canvas.height], [0, 0, screen[1]]);
+  assert.ok(Math.abs(canvas.width - screen[0]) < 20, 'but for a scroll bar');
+  for (const below of ['#numbers', '#open', '#help']) {
+    await page.locator(`${below} summary`).scrollIntoViewIfNeeded();
+    assert.ok(await page.locator(`${below} summary`).isVisible(), below);
+  }
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
+test('a bad address is answered, and the address says what is shown', async () => {
+  const { page } = await lab(SMALL);
+  await until(page, 'the lab', (now) => now.runs.length === 1);
+  const banner = page.locator('#banner');
+  assert.equal(await banner.isVisible(), false);
+  await page.evaluate(() => { location.hash += '&optimizer=sinkdg&lesson=2'; });
+  await banner.waitFor({ state: 'visible' });
+  assert.match(await banner.textContent(), /no optimizer is called `sinkdg`.*did you mean `sinkgd`/);
+  assert.match(await page.evaluate(() => location.hash), /^#(?!.*sinkdg).*lesson=2/);
+  await page.locator('#dismiss').click();
+  assert.equal(await banner.isVisible(), false);
+  // A key that somebody took away is no mistake.
+  await page.evaluate(() => { location.hash = 'lesson=1'; });
+  await page.waitForFunction(() => /lesson=1/.test(location.hash) && /seed=3/.test(location.hash));
+  assert.equal(await banner.isVisible(), false);
+  await page.close();
+});
+
+test('without WebGPU the page says so, balances the recorded gradient and shows pictures', async () => {
   const plain = await browser(false);
-  const { page, complaints } = await open(plain, place.url);
+  const { page, complaints } = await open(plain, place.url, '', { width: 390, height: 844 });
   await page.locator('#without').waitFor({ state: 'visible', timeout: 30000 });
+  await hasDone(page, 1);
+  await fits(page, 390);
+  const button = page.locator('#play');
+  await button.focus();
+  await page.keyboard.press('Space');
+  assert.equal(await button.textContent(), 'Play');
+  const stopped = await page.evaluate(() => window.multinormIntro.pass);
+  await page.waitForTimeout(3000);
+  assert.equal(await page.evaluate(() => window.multinormIntro.pass), stopped);
+  await button.click();
+  await hasDone(page, 10);
   const words = await page.locator('#without').textContent();
+  assert.match(words, /The lab needs WebGPU; this part does not/);
   for (const name of ['WebGPU', 'Chrome', 'Firefox', 'Safari']) { assert.ok(words.includes(name), name); }
   await page.locator('figure img').last().scrollIntoViewIfNeeded();
   await page.waitForFunction(() => [...document.images].every((image) => image.complete && image.naturalWidth > 0), null, { timeout: 20000 });
   assert.deepEqual(complaints, []);
+  await plain.close();
+});
+
+test('nothing moves for those who do not want it', async () => {
+  const plain = await browser(false);
+  const { page } = await open(plain, place.url, '', undefined, (page) => page.emulateMedia({ reducedMotion: 'reduce' }));
+  // Every picture of the matrix on the way to the end: one for each pass, and the gradient.
+  const seen = await page.evaluate(() => new Promise((resolve) => {
+    const pictures = new Set();
+    const look = () => {
+      const { pass } = window.multinormIntro;
+      if (document.getElementById('pass').textContent) { pictures.add(document.getElementById('matrix').toDataURL()); }
+      if (pass === 10) { resolve(pictures.size); } else { setTimeout(look, 50); }
+    };
+    look();
+  }));
+  assert.equal(seen, 11);
+  await plain.close();
+});
+
+test('the words of the page stand out from what is behind them', async () => {
+  const plain = await browser(false);
+  for (const colorScheme of ['light', 'dark']) {
+    const { page } = await open(plain, place.url, '', undefined, (page) => page.emulateMedia({ colorScheme }));
+    const colour = (name) => page.evaluate((name) => getComputedStyle(document.documentElement).getPropertyValue(name), name);
+    // Relative luminance and contrast: WCAG 2.2.
+    const luminance = (hex) => [0.2126, 0.7152, 0.0722].reduce((sum, share, which) => {
+      const channel = parseInt(hex.slice(1 + 2 * which, 3 + 2 * which), 16) / 255;
+      return sum + share * (channel <= 0.04045 ? channel / 12.92 : ((channel + 0.055) / 1.055) ** 2.4);
+    }, 0);
+    for (const [words, behind] of [['--text', '--paper'], ['--quiet', '--paper'], ['--quiet', '--zone'], ['--text', '--warning']]) {
+      const [low, high] = [luminance(await colour(words)), luminance(await colour(behind))].sort((a, b) => a - b);
+      const contrast = (high + 0.05) / (low + 0.05);
+      assert.ok(contrast >= 4.5, `${colorScheme}: ${words} on ${behind} has ${contrast.toFixed(2)}`);
+    }
+    await page.close();
+  }
   await plain.close();
 });
 

@@ -44,6 +44,7 @@ fn mime(path: &Path) -> &'static str {
         Some("js") => "text/javascript",
         Some("json") => "application/json",
         Some("wasm") => "application/wasm",
+        Some("bin") => "application/octet-stream",
         Some("svg") => "image/svg+xml",
         _ => "text/plain; charset=utf-8",
     }
