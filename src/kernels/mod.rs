@@ -17,7 +17,6 @@ pub mod extrapolated_sgd;
 pub mod factored;
 pub mod fill;
 pub mod h_fac;
-pub mod heat_map;
 pub mod lion;
 pub mod loss_scale;
 pub mod matmul;
@@ -57,7 +56,6 @@ static FILES: &[&[&Kernel]] = &[
     factored::KERNELS,
     fill::KERNELS,
     h_fac::KERNELS,
-    heat_map::KERNELS,
     lion::KERNELS,
     loss_scale::KERNELS,
     matmul::KERNELS,

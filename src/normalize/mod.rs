@@ -3,7 +3,6 @@
 //! The passes are those of the optimizers: as long as they only scale rows and columns, X is held as two vectors beside
 //! the gradient, and the last X is to the bit what a training step would multiply by its learning rate.
 
-mod drawing;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
 mod matrix;
@@ -11,7 +10,6 @@ mod matrix;
 mod picture;
 mod report;
 
-pub use drawing::Drawing;
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{check_folder, check_out, read_matrix, write_matrix};
 pub use matrix::{Matrix, gaussian};

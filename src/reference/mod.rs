@@ -29,7 +29,6 @@ pub mod extrapolated_sgd;
 pub mod galore;
 pub mod gram_schmidt;
 pub mod h_fac;
-pub mod heat_map;
 pub mod lion;
 pub mod llama;
 pub mod loss_scale;

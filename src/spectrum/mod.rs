@@ -11,7 +11,6 @@ mod quantities;
 mod rate;
 mod rate_map;
 mod singular;
-mod summary;
 
 pub use balance::Balance;
 pub use convergence::{Convergence, converge};
@@ -20,4 +19,3 @@ pub use quantities::{Quantities, Spectrum, rms};
 pub use rate::{NOISE_FLOOR, observed_rate, predicted_rate};
 pub use rate_map::{Cell, Map, Synthetic, rate_of_independent, rate_of_rank, synthetic, with_heaviness};
 pub use singular::{effective_rank, map_singular_values, singular_direction, singular_values};
-pub use summary::Summary;

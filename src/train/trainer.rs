@@ -18,7 +18,6 @@ use crate::gpu::{Gpu, KernelTime, Memory, Pace, ReadbackRing, Span, Tensor, Work
 use crate::kernels::loss_scale::LossScale;
 use crate::kernels::norms::Place;
 use crate::llama::{BatchInputs, Llama, Parameter, initial_values};
-use crate::normalize::Drawing;
 use crate::optim::{RecordUpdate, State};
 use crate::reference::schedule::cosine_with_warmup;
 use crate::{Error, Result};
@@ -344,22 +343,6 @@ impl Trainer {
             clip: statistics[Place::CLIP],
             states,
         })
-    }
-
-    /// Gives a drawing one parameter's gradient of the last step and the momentum after it, without a way over the host.
-    ///
-    /// Errors: as [`Trainer::gradient`]. Panics on a drawing of another shape or rule.
-    pub fn draw(&self, name: &str, drawing: &Drawing) -> Result<()> {
-        self.check_gradients()?;
-        let (workspace, targets) = drawing.targets();
-        let [parameter] = self.parts(name)? else { panic!("no drawing is as large as {name}") };
-        workspace.copy_from(&self.gpu, targets.gradient, &self.workspace, parameter.gradient());
-        if let Some((momentum, clip)) = targets.momentum_and_clip {
-            let state = states_of(&self.states, name).next().expect("a rule with momentum has a buffer");
-            workspace.copy_from(&self.gpu, momentum, &self.workspace, &state[0].tensor);
-            workspace.copy_from(&self.gpu, &clip, &self.workspace, &self.statistics.rows(Place::CLIP..Place::CLIP + 1));
-        }
-        Ok(())
     }
 
     /// A generator with room for `positions` tokens, with the weights as they are now; [`Trainer::update_generator`]

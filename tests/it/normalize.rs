@@ -4,12 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use multinorm::Result;
-use multinorm::config::{OptimizerConfig, Pass, Rule};
-use multinorm::normalize::{
-    Drawing, HalfStep, HalfSteps, Matrix, Options, Report, normalize, read_matrix, write_matrix,
-};
+use multinorm::config::Pass;
+use multinorm::normalize::{HalfStep, HalfSteps, Matrix, Options, Report, normalize, read_matrix, write_matrix};
 use multinorm::optim::reference_pass;
-use multinorm::reference::{self, passes};
+use multinorm::reference::passes;
 use multinorm::spectrum::singular_values;
 use pollster::block_on;
 use rand::{RngExt, SeedableRng};
@@ -19,7 +17,7 @@ use serde_json::Value;
 use crate::command_line::{fails, json, program, stdout};
 use crate::kernels::newton_schulz::growth;
 use crate::kernels::scaled::{normalized, uneven};
-use crate::support::{FORMS, Form, assert_close, gpu, pixel_share, random, shared_gpu, widen};
+use crate::support::{FORMS, Form, assert_close, gpu, random, widen};
 
 /// Relative to the root mean square; the worst seen is 6.5e-6, in an element that is many times as large as that.
 const TOLERANCE: f64 = 1e-5;
@@ -385,39 +383,6 @@ fn example() -> (tempfile::TempDir, String) {
     write_matrix(&path, [2, 3], &G).unwrap();
     let text = path.to_str().unwrap().to_owned();
     (dir, text)
-}
-
-#[test]
-fn a_drawing_shows_the_gradient_and_what_the_passes_made_of_it() {
-    for form in FORMS {
-        for (words, iterations) in [("row,column", 5), ("standardize,spectral:cubic:10", 1), ("sign", 1), ("", 0)] {
-            let shape @ [m, n] = [7, 13];
-            let g = random(m * n, 21);
-            let mut rule = OptimizerConfig::named(if words.is_empty() { "sgd" } else { "sinkgd" }).unwrap().linear.rule;
-            if let Rule::Passes(program) = &mut rule {
-                (program.passes, program.iterations) = (list(words), iterations);
-            }
-            let drawing = block_on(Drawing::new(shared_gpu(form), shape, &rule, [28, 64])).unwrap();
-            let steps = half_steps_or_none(form, &g, shape, words, iterations);
-            for done in [0, 1, steps.len()] {
-                drawing.write(&g);
-                drawing.draw(done);
-                let x = done.min(steps.len()).checked_sub(1).map_or(&g[..], |last| &steps[last].x);
-                let [gradient, drawn] = block_on(drawing.pixels()).unwrap();
-                let shown = if done.min(steps.len()) == 0 { &gradient } else { &drawn };
-                for (what, pixels, values) in [("gradient", &gradient, &g[..]), (words, shown, x)] {
-                    let want = reference::heat_map::shares(&widen(values), shape, [28, 64], 3.0);
-                    for (pixel, want) in pixels.iter().zip(want) {
-                        assert!((pixel_share(*pixel) - want).abs() < 1.0 / 255.0, "{form:?} {what} after {done}");
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn half_steps_or_none(form: Form, g: &[f32], shape: [usize; 2], words: &str, iterations: u32) -> Vec<HalfStep> {
-    if words.is_empty() { Vec::new() } else { half_steps(form, g, shape, words, iterations).unwrap() }
 }
 
 #[test]

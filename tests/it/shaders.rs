@@ -141,8 +141,6 @@ fn record_layers(rec: &mut Recorder) {
         }
         kernels::matmul::nt(rec, &row_x, &x, &row_y, output);
     }
-    let pixels = rec.persistent(Class::Scratch, DType::U32, "pixels", &[16, 64]);
-    kernels::heat_map::heat_map(rec, &x, &pixels, 3.0);
     let bias = tensor(rec, &[16]);
     kernels::adapter::bias_relu(rec, &y, &bias);
     kernels::adapter::adapter_residual(rec, [&x, &y], &bias, &z, 2.0);

@@ -8,13 +8,11 @@ use multinorm::data::dataset::Dataset;
 use multinorm::data::tokens::Tokens;
 use multinorm::generate::Generator;
 use multinorm::gpu::Gpu;
-use multinorm::normalize::Drawing;
-use multinorm::reference;
 use multinorm::spectrum::singular_values;
 use multinorm::train::{GradientSample, SpectrumRecord, Trainer};
 use pollster::block_on;
 
-use crate::support::{FORMS, pixel_share, shared_gpu, timed_gpu, widen};
+use crate::support::{FORMS, shared_gpu, timed_gpu, widen};
 
 const STEPS: u64 = 3;
 const WATCHED: [&str; 2] = ["model.layers.1.mlp.down_proj.weight", "model.layers.0.self_attn.k_proj.weight"];
@@ -113,46 +111,6 @@ fn samples_are_the_gradients_and_states_of_their_step() {
             let (.., values) = states.iter().find(|(state, ..)| *state == name).unwrap();
             assert_eq!((sample.states.len(), &sample.states[0]), (1, values));
             assert!(sample.clip > 0.0 && sample.clip < 1.0, "clipping shows: {}", sample.clip);
-        }
-    }
-}
-
-#[test]
-fn a_drawing_of_a_run_shows_the_momentum_and_the_step() {
-    // With Nesterov's look-ahead, without it, and without a momentum before the passes.
-    for optimizer in ["muon", "muon without nesterov", "balanced-momentum", "swan"] {
-        let mut trainer = trainer(FORMS[0], &format!("optimizer.name={}", optimizer.split(' ').next().unwrap()));
-        if optimizer.ends_with("without nesterov") {
-            trainer = self::trainer_of(FORMS[0], &["optimizer.name=muon", "optimizer.nesterov=false"]);
-        }
-        for _ in 0..STEPS {
-            for (sample, moved) in step(&mut trainer) {
-                let (shape, size) = (sample.shape, [32, 64]);
-                let drawing = block_on(Drawing::new(shared_gpu(FORMS[0]), shape, &sample.rule, size)).unwrap();
-                let Rule::Passes(program) = &sample.rule else { panic!("{optimizer} is a list of passes") };
-                let path = |half_steps: usize| {
-                    trainer.draw(&sample.parameter, &drawing).unwrap();
-                    drawing.draw(half_steps);
-                    block_on(drawing.pixels()).unwrap()[1].clone()
-                };
-                let compare = |what: &str, pixels: &[u32], values: &[f64]| {
-                    let want = reference::heat_map::shares(values, shape, size, 3.0);
-                    for (pixel, want) in pixels.iter().zip(want) {
-                        // The sign of a colour this faint is lost.
-                        assert!((pixel_share(*pixel) - want).abs() < 2.5 / 255.0, "{optimizer}: {what}");
-                    }
-                };
-                if program.momentum > 0.0 {
-                    let rest = (1.0 - program.momentum) * f64::from(sample.clip);
-                    let ahead = |(m, g): (&f32, &f32)| match program.nesterov {
-                        true => program.momentum * f64::from(*m) + rest * f64::from(*g),
-                        false => f64::from(*m),
-                    };
-                    let ahead: Vec<f64> = sample.states[0].iter().zip(&sample.gradient).map(ahead).collect();
-                    compare("momentum", &path(1), &ahead);
-                }
-                compare("step", &path(100), &moved);
-            }
         }
     }
 }

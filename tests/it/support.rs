@@ -290,11 +290,6 @@ pub fn rounding_to_half(x: f64) -> f64 {
     (x.abs() * 2.0_f64.powi(-11)).max(2.0_f64.powi(-25))
 }
 
-/// How much of the full colour a heat map's pixel has, below 0 for the colour of negative numbers.
-pub fn pixel_share(pixel: u32) -> f64 {
-    f64::from(pixel >> 24) / 255.0 * if pixel & 0xff > (pixel >> 16) & 0xff { -1.0 } else { 1.0 }
-}
-
 /// The settings of a small model for tokens below [`SMALL_VOCABULARY`], with these over them.
 pub fn small_run(sets: &[&str]) -> multinorm::Result<RunConfig> {
     let small = [

@@ -400,7 +400,7 @@ impl<'a> Chart<'a> {
         let corner = Rect::from_min_size(place.right_top() - vec2(26.0, 0.0), vec2(24.0, 22.0));
         let mut over = ui.new_child(UiBuilder::new().max_rect(corner).id_salt(self.id));
         let name = format!("multinorm-{}", self.id.replace(' ', "-"));
-        let button = over.menu_button(RichText::new("⬇").small(), |ui| {
+        let button = over.menu_button(RichText::new("↓").small(), |ui| {
             let wish = if ui.button("This plot as PNG").clicked() {
                 Wish::Picture { name, place }
             } else if ui.button("Its numbers as CSV").clicked() {

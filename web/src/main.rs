@@ -14,7 +14,7 @@ const HELP: &str = "\
 multinorm-lab [LINK] [RUN | FILE] [--picture FILE.png --after STEPS] [--lose-device STEPS]
 
 Trains a small LLaMA in a window and shows what normalization does.
-LINK holds settings as the page's address does: 'panel=spectrum&optimizer=sinkgd,adam&seed=3'.
+LINK holds settings as the page's address does: 'panel=why&optimizer=sinkgd,adam&seed=3'.
 RUN is a folder of `multinorm train --out`: its curves and spectra are shown, the gradient of its next step can be
 looked into, and training goes on in the window alone. Nothing is written into the folder.
 FILE is a text to learn, or a .safetensors file whose matrices are looked into. Both may also be dropped on the window.

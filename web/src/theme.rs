@@ -1,9 +1,11 @@
 //! The look of the lab in one place: type scale, spacing, two themes, and what colour an optimizer has.
 
+use std::sync::Arc;
+
 use eframe::egui::style::WidgetVisuals;
 use eframe::egui::{
-    Color32, ComboBox, Context, CornerRadius, FontDefinitions, FontFamily, FontId, RichText, Stroke, TextStyle, Theme,
-    ThemePreference, Ui, Visuals, vec2,
+    Color32, ComboBox, Context, CornerRadius, FontData, FontDefinitions, FontFamily, FontId, RichText, Stroke,
+    TextStyle, Theme, ThemePreference, Ui, Visuals, vec2,
 };
 use multinorm::config::optimizer_names;
 
@@ -163,11 +165,7 @@ pub fn ramp(ui: &Ui, share: f64) -> Color32 {
 
 /// Follows the system's light or dark theme.
 pub fn apply(ctx: &Context) {
-    let mut fonts = FontDefinitions::default();
-    // Signs of mathematics stand in the monospaced font alone.
-    let monospace = fonts.families.get(&FontFamily::Monospace).cloned().unwrap_or_default();
-    fonts.families.entry(FontFamily::Proportional).or_default().extend(monospace);
-    ctx.set_fonts(fonts);
+    ctx.set_fonts(fonts());
     ctx.set_theme(ThemePreference::System);
     ctx.set_visuals_of(Theme::Light, visuals(Visuals::light(), &LIGHT));
     ctx.set_visuals_of(Theme::Dark, visuals(Visuals::dark(), &DARK));
@@ -204,6 +202,24 @@ pub fn scale_to_screen(ui: &mut Ui) {
 /// Whether the screen is a phone's, held upright: everything stands in one column then.
 pub fn is_narrow(ui: &Ui) -> bool {
     ui.ctx().content_rect().width() < 640.0
+}
+
+/// Letters, and signs of mathematics for both families from the monospaced font.
+fn fonts() -> FontDefinitions {
+    let fonts = [
+        ("Ubuntu-Light", epaint_default_fonts::UBUNTU_LIGHT),
+        ("Hack", include_bytes!("../fonts/Hack-Regular-subset.ttf")),
+        ("egui-icons", epaint_default_fonts::EGUI_ICONS),
+    ];
+    let family = |names: [&str; 3]| names.map(str::to_owned).to_vec();
+    FontDefinitions {
+        font_data: fonts.map(|(name, bytes)| (name.to_owned(), Arc::new(FontData::from_static(bytes)))).into(),
+        families: [
+            (FontFamily::Proportional, family(["Ubuntu-Light", "Hack", "egui-icons"])),
+            (FontFamily::Monospace, family(["Hack", "Ubuntu-Light", "egui-icons"])),
+        ]
+        .into(),
+    }
 }
 
 fn visuals(mut visuals: Visuals, colors: &Colors) -> Visuals {

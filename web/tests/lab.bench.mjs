@@ -14,7 +14,7 @@ const { page, complaints } = await open(chromium, place.url, 'model=micro&sequen
 await until(page, 'the first step', (now) => now.runs[0]?.step >= 1);
 const first = await page.evaluate(() => window.multinorm.ready);
 const shares = {};
-for (const panel of ['train', 'spectrum', 'fixed-point']) {
+for (const panel of ['watch', 'why', 'train']) {
   await page.evaluate((panel) => window.multinorm.set('panel', panel), panel);
   await page.waitForTimeout(1000 * SECONDS);
   const { frame_ms: frames, runs } = await page.evaluate(() => window.multinorm.state());

@@ -13,7 +13,7 @@ const { page } = await open(chromium, place.url, 'optimizer=sinkgd,adam&model=mi
 await until(page, `${STEPS} steps`, (now) => now.runs.length === 2 && now.runs.every((run) => run.step >= STEPS), 1200);
 await page.evaluate(() => window.multinorm.run(false));
 await until(page, 'a pause', (now) => now.status === 'paused');
-for (const panel of ['train', 'spectrum', 'fixed-point', 'newton-schulz', 'memory', 'lesson']) {
+for (const panel of ['watch', 'why', 'lesson', 'train', 'newton-schulz', 'memory']) {
   await page.evaluate((panel) => {
     window.multinorm.set('panel', panel);
     window.multinorm.set('lesson', 3);

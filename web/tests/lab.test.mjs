@@ -11,12 +11,15 @@ import { browser, colours, dist, native, open, serve, until } from './browser.mj
 
 let place;
 let chromium;
+let plain; // without WebGPU
 before(async () => {
   place = await serve();
   chromium = await browser();
+  plain = await browser(false);
 });
 after(async () => {
   await chromium?.close();
+  await plain?.close();
   place?.server.close();
 });
 
@@ -82,7 +85,7 @@ test('every view draws', async () => {
   await until(page, 'a pause', (now) => now.status === 'paused');
   const pictures = process.env.MULTINORM_PICTURES;
   const pages = [];
-  for (const panel of ['train', 'spectrum', 'fixed-point', 'newton-schulz', 'memory', 'lesson']) {
+  for (const panel of ['watch', 'why', 'lesson', 'train', 'newton-schulz', 'memory']) {
     await page.evaluate((panel) => window.multinorm.set('panel', panel), panel);
     await page.waitForTimeout(panel === 'memory' ? 4000 : 1200);
     const png = await page.locator('#lab').screenshot();
@@ -176,7 +179,7 @@ test('a file of matrices is looked into', async () => {
   });
   assert.equal(looked?.parameter, live.parameter);
   assert.equal(looked.passes.length, 11);
-  const seen = await until(page, 'the view', (now) => now.settings.includes('panel=spectrum'));
+  const seen = await until(page, 'the view', (now) => !now.settings.includes('panel='));
   assert.equal(seen.notice, '');
   await page.evaluate(() => window.multinorm.open('broken.safetensors', new Uint8Array([1, 2, 3])));
   const refused = await until(page, 'a refusal', (now) => now.notice !== '');
@@ -286,7 +289,6 @@ test('a bad address is answered, and the address says what is shown', async () =
 });
 
 test('without WebGPU the page says so, balances the recorded gradient and shows pictures', async () => {
-  const plain = await browser(false);
   const { page, complaints } = await open(plain, place.url, '', { width: 390, height: 844 });
   await page.locator('#without').waitFor({ state: 'visible', timeout: 30000 });
   await hasDone(page, 1);
@@ -306,11 +308,10 @@ test('without WebGPU the page says so, balances the recorded gradient and shows 
   await page.locator('figure img').last().scrollIntoViewIfNeeded();
   await page.waitForFunction(() => [...document.images].every((image) => image.complete && image.naturalWidth > 0), null, { timeout: 20000 });
   assert.deepEqual(complaints, []);
-  await plain.close();
+  await page.close();
 });
 
 test('nothing moves for those who do not want it', async () => {
-  const plain = await browser(false);
   const { page } = await open(plain, place.url, '', undefined, (page) => page.emulateMedia({ reducedMotion: 'reduce' }));
   // Every picture of the matrix on the way to the end: one for each pass, and the gradient.
   const seen = await page.evaluate(() => new Promise((resolve) => {
@@ -323,11 +324,10 @@ test('nothing moves for those who do not want it', async () => {
     look();
   }));
   assert.equal(seen, 11);
-  await plain.close();
+  await page.close();
 });
 
 test('the words of the page stand out from what is behind them', async () => {
-  const plain = await browser(false);
   for (const colorScheme of ['light', 'dark']) {
     const { page } = await open(plain, place.url, '', undefined, (page) => page.emulateMedia({ colorScheme }));
     const colour = (name) => page.evaluate((name) => getComputedStyle(document.documentElement).getPropertyValue(name), name);
@@ -343,7 +343,6 @@ test('the words of the page stand out from what is behind them', async () => {
     }
     await page.close();
   }
-  await plain.close();
 });
 
 // The desktop program on a virtual screen, until it has written its picture: that, and what it said.

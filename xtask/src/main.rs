@@ -38,7 +38,7 @@ cargo xtask lab [LINK] [RUN | FILE]
 
 Builds the lab and opens it in a window. LINK holds settings as the page's address does, RUN is a folder that
 `multinorm train` made, FILE a text to learn or a .safetensors file to look into:
-  cargo xtask lab 'panel=spectrum&optimizer=sinkgd,adam&seed=3'
+  cargo xtask lab 'panel=why&optimizer=sinkgd,adam&seed=3'
   cargo xtask lab runs/mine";
 
 const WEB_HELP: &str = "\

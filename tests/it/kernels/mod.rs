@@ -17,7 +17,6 @@ mod extrapolated_sgd;
 mod factored;
 mod fill;
 mod h_fac;
-mod heat_map;
 mod lion;
 mod loss_scale;
 pub mod matmul;

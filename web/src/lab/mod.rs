@@ -20,6 +20,7 @@ use multinorm::gpu::Gpu;
 use multinorm::spectrum::{Cell, Map};
 use multinorm::train::{Direction, Followed, GradientSample, Snapshot, SpectrumRecord};
 use multinorm::{Error, Result};
+use web_time::Instant;
 
 use self::arrivals::{OPENED, Opened};
 use crate::engine::{Command, Event, Watch};
@@ -28,6 +29,8 @@ use crate::platform::{self, Done, Follower, Found, Job, Plain, PlainFound, Wante
 pub use crate::platform::Made;
 use crate::settings::{FIRST_PARAMETER, Settings, matrices};
 
+/// Seconds between two fields of the map of rates where they take time from the training.
+const MAP_REST_SECS: f64 = 0.25;
 /// Runs before this one that stay on the loss plot.
 const EARLIER_KEPT: usize = 6;
 /// What the lab is doing.
@@ -123,6 +126,7 @@ pub struct Lab {
     /// The fields of the map of rates, row after row, as far as they are computed.
     pub map: Vec<Option<Cell>>,
     cell_under_way: bool,
+    cell_asked: Instant,
     /// A matrix that was made on the map.
     pub made: Option<Made>,
     /// Tiles of the atlas that are on their way.
@@ -184,6 +188,7 @@ impl Lab {
             asked_direction: None,
             map: vec![None; Map::N_ASPECTS * Map::N_HEAVINESS],
             cell_under_way: false,
+            cell_asked: Instant::now(),
             made: None,
             tiles_under_way: 0,
             next_tile: (0, 0),
@@ -452,9 +457,13 @@ impl Lab {
 
     /// Asks for the next field of the map, unless one is on its way: coarse ones first, so that the whole is soon in sight.
     pub fn ask_for_map(&mut self) {
-        if self.cell_under_way {
+        // The first step of a model comes first, and on a processor that plays a GPU every other step as well.
+        let is_busy = self.gpu.profile.software && self.status == Status::Running;
+        let rest = if is_busy { MAP_REST_SECS } else { 0.0 };
+        if self.cell_under_way || self.status == Status::Building || self.cell_asked.elapsed().as_secs_f64() < rest {
             return;
         }
+        self.cell_asked = Instant::now();
         let missing = |stride: usize| {
             let rows = (0..Map::N_HEAVINESS).step_by(stride);
             let mut all =

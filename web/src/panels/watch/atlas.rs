@@ -116,7 +116,7 @@ impl Atlas {
         let least = if is_narrow(ui) { theme::TOUCH } else { 12.0 };
         let cell = vec2(
             ((ui.available_width() - labels) / 7.0).clamp(16.0, 64.0),
-            (room / (lines as f32 + 1.0)).clamp(least, 40.0),
+            (room / (lines as f32 + 1.0)).clamp(least, least.max(40.0)),
         );
         let size = vec2(labels + 7.0 * cell.x, CAPTION + 4.0 + lines as f32 * cell.y);
         let (rect, _) = ui.allocate_exact_size(size, Sense::hover());

@@ -282,14 +282,8 @@ fn bars(painter: &Painter, matrix: Rect, old: &[f32], new: &[f32], sweep: Sweep,
         let above = matrix.right_top() + vec2(BARS, -4.0);
         painter.text(above, Align2::RIGHT_BOTTOM, "rows", font, colors.rows);
     } else {
-        let below = matrix.left_bottom() + vec2(0.0, BARS + 4.0);
-        painter.text(
-            below,
-            Align2::LEFT_BOTTOM,
-            "column lengths; line: target, grey: within 1 %",
-            font,
-            colors.columns,
-        );
+        let below = matrix.left_bottom() + vec2(0.0, BARS - 2.0);
+        painter.text(below, Align2::LEFT_BOTTOM, "columns", font, colors.columns);
     }
 }
 

@@ -18,12 +18,12 @@ use self::convergence::ConvergencePlot;
 use self::matrix::MatrixView;
 use self::slopes::Slopes;
 use super::{choice, short_name};
-use crate::lab::{Lab, Look, Moment};
+use crate::lab::{Lab, Look, Moment, Status};
 use crate::platform;
 use crate::theme::{self, TITLE, colors, is_narrow};
 
 /// Seconds between two frames of a pass that runs, where a processor draws them.
-const SLOW_FRAME: f64 = 0.08;
+const SLOW_FRAME: f64 = 0.15;
 /// The least height that the screen is laid out for; less is scrolled.
 const LEAST_HEIGHT: f32 = 560.0;
 /// Between the parts of the screen.
@@ -100,7 +100,9 @@ impl WatchPanel {
     /// The view.
     pub fn show(&mut self, ui: &mut Ui, lab: &mut Lab) {
         let now = ui.input(|input| input.time);
-        let moment = lab.moment(now, !self.less_motion);
+        // A processor that plays a GPU has the model's steps to make: the passes jump meanwhile.
+        let is_busy = lab.gpu.profile.software && matches!(lab.status, Status::Building | Status::Running);
+        let moment = lab.moment(now, !self.less_motion && !is_busy);
         if let Some(next) = moment.next {
             let least = if lab.gpu.profile.software { SLOW_FRAME } else { 0.0 };
             ui.ctx().request_repaint_after(Duration::from_secs_f64(next.max(least)));
