@@ -48,7 +48,7 @@ pub struct Followed {
     pub balance: Option<Balance>,
     /// What each entry of the record looks like; empty where no matrix was kept.
     pub frames: Vec<Frame>,
-    /// Pictures of all frames, one after the other, as [`thumbnail`] makes them; on their way to a panel they travel as
+    /// Pictures of all frames, one after the other, each of [`thumbnail_shape`]; on their way to a panel they travel as
     /// bytes, beside the rest.
     #[serde(skip)]
     pub thumbnails: Vec<i8>,

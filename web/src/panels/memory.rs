@@ -7,10 +7,10 @@ use multinorm::config::{PRESETS, RunConfig, RunDefaults};
 use multinorm::gpu::{Class, Memory, Profile, bytes_in_words};
 use multinorm::train::record_training;
 
-use super::{caption, choice};
+use super::{caption, choice, text_width, wrap_as_one};
 use crate::lab::Lab;
 use crate::settings::optimizers;
-use crate::theme::series;
+use crate::theme::{is_narrow, series};
 
 /// What was planned so far: planning the largest takes a moment.
 #[derive(Default)]
@@ -82,30 +82,43 @@ fn words(class: Class) -> String {
 /// A line an optimizer, the one that needs least first: a stacked bar, and its numbers.
 fn table(ui: &mut Ui, rows: &[(&str, &Memory)]) {
     let largest = rows.iter().map(|(_, memory)| memory.total()).max().unwrap_or(1);
-    let width = (0.4 * ui.available_width()).clamp(140.0, 560.0);
+    // A phone has room for the bars and their sums; the classes are told by the legend.
+    let narrow = is_narrow(ui);
+    let width = if narrow { 0.26 * ui.available_width() } else { (0.4 * ui.available_width()).clamp(140.0, 560.0) };
+    if narrow {
+        ui.horizontal_wrapped(|ui| {
+            Class::ALL.into_iter().enumerate().for_each(|(index, class)| named(ui, index, class))
+        });
+    }
     egui::ScrollArea::horizontal().show(ui, |ui| {
-        egui::Grid::new("memory table").striped(true).num_columns(Class::ALL.len() + 3).show(ui, |ui| {
+        egui::Grid::new("memory table").striped(true).show(ui, |ui| {
             ui.strong("optimizer");
-            ui.strong(format!("0 to {}", bytes_in_words(largest)));
+            ui.strong(format!("to {}", bytes_in_words(largest)));
             ui.strong("in all");
-            for (index, class) in Class::ALL.into_iter().enumerate() {
-                ui.horizontal(|ui| {
-                    let (square, _) = ui.allocate_exact_size(vec2(10.0, 10.0), Sense::hover());
-                    ui.painter().rect_filled(square, 0.0, series(ui, index));
-                    ui.strong(words(class));
-                });
+            if !narrow {
+                Class::ALL.into_iter().enumerate().for_each(|(index, class)| named(ui, index, class));
             }
             ui.end_row();
             for (name, memory) in rows {
                 ui.label(*name);
                 bar(ui, memory, width, largest);
                 ui.label(RichText::new(bytes_in_words(memory.total())).monospace().strong());
-                for class in Class::ALL {
+                for class in Class::ALL.into_iter().filter(|_| !narrow) {
                     ui.label(RichText::new(bytes_in_words(memory.bytes(class))).monospace());
                 }
                 ui.end_row();
             }
         });
+    });
+}
+
+/// A class with the colour that it has in the bars.
+fn named(ui: &mut Ui, index: usize, class: Class) {
+    wrap_as_one(ui, text_width(ui, &words(class), TextStyle::Body) + 24.0);
+    ui.horizontal(|ui| {
+        let (square, _) = ui.allocate_exact_size(vec2(10.0, 10.0), Sense::hover());
+        ui.painter().rect_filled(square, 0.0, series(ui, index));
+        ui.strong(words(class));
     });
 }
 

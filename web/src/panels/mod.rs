@@ -70,8 +70,21 @@ pub fn columns(ui: &mut Ui, wanted: usize, mut draw: impl FnMut(&mut Ui, usize))
     }
 }
 
+/// Begins another line of a wrapped row where a group of widgets of this width would not fit any more.
+fn wrap_as_one(ui: &mut Ui, width: f32) {
+    if ui.layout().main_wrap() && ui.available_size_before_wrap().x < width + 2.0 {
+        ui.end_row();
+    }
+}
+
+fn text_width(ui: &Ui, words: &str, style: egui::TextStyle) -> f32 {
+    let font = style.resolve(ui.style());
+    ui.painter().layout_no_wrap(words.to_owned(), font, egui::Color32::PLACEHOLDER).size().x
+}
+
 /// A number with what it means, the meaning on hover.
 pub fn reading(ui: &mut Ui, name: &str, value: String, meaning: &str) {
+    wrap_as_one(ui, text_width(ui, name, egui::TextStyle::Small));
     ui.vertical(|ui| {
         ui.spacing_mut().item_spacing.y = 1.0;
         ui.label(RichText::new(name).small().color(colors(ui).secondary)).on_hover_text(meaning);
@@ -96,10 +109,25 @@ pub fn nothing_yet(ui: &mut Ui, words: &str) {
     ui.vertical_centered(|ui| ui.label(RichText::new(words).weak()));
 }
 
+/// A slider, its label before it.
+pub fn slider(ui: &mut Ui, label: &str, enabled: bool, slider: egui::Slider<'_>) {
+    let width = text_width(ui, label, egui::TextStyle::Body) + ui.spacing().slider_width + 80.0;
+    wrap_as_one(ui, width);
+    ui.horizontal(|ui| {
+        if width > ui.available_width() {
+            ui.spacing_mut().slider_width = 80.0;
+        }
+        ui.label(label);
+        ui.add_enabled(enabled, slider);
+    });
+}
+
 /// A choice among words, its label before it.
 pub fn choice(ui: &mut Ui, label: &str, chosen: &mut String, options: &[String]) -> bool {
     let before = chosen.clone();
     // A label and what it names stay on one line.
+    let label_width = text_width(ui, label, egui::TextStyle::Body);
+    wrap_as_one(ui, label_width + 140.0 + ui.spacing().item_spacing.x);
     ui.horizontal(|ui| {
         ui.label(label);
         egui::ComboBox::from_id_salt(label).selected_text(chosen.clone()).width(120.0).show_ui(ui, |ui| {

@@ -5,7 +5,7 @@ use multinorm::config::SpectralVariant;
 use multinorm::optim::sequence;
 use multinorm::spectrum::{Arithmetic, newton_schulz_path};
 
-use super::{caption, columns, half_height, reading};
+use super::{caption, columns, half_height, reading, slider};
 use crate::chart::{Axis, Chart, Curve, Mark, Rule, Scale, short};
 use crate::lab::Lab;
 use crate::theme::{ramp, series};
@@ -105,9 +105,9 @@ impl NewtonSchulzPanel {
             }
         });
         ui.horizontal_wrapped(|ui| {
-            ui.add(egui::Slider::new(&mut self.steps, 1..=15).text("steps"));
-            let decades = egui::Slider::new(&mut self.decades, 0.0..=8.0).text("decades of singular values");
-            ui.add_enabled(!self.live, decades);
+            slider(ui, "steps", true, egui::Slider::new(&mut self.steps, 1..=15));
+            let decades = egui::Slider::new(&mut self.decades, 0.0..=8.0);
+            slider(ui, "decades of singular values", !self.live, decades);
             let has = lab.views().iter().any(|run| !run.looks.is_empty());
             ui.add_enabled(has, egui::Checkbox::new(&mut self.live, "the watched gradient's own"));
         });
