@@ -52,11 +52,17 @@ pub fn read_tensors(path: &Path) -> Result<Vec<NamedTensor>> {
     metadata.offset_keys().into_iter().map(|name| read_next(&mut file, &metadata, name, path)).collect()
 }
 
-/// As [`read_tensors`], of a file that is in memory; messages call it `name`.
-pub fn tensors_of_bytes(bytes: &[u8], name: &str) -> Result<Vec<NamedTensor>> {
+/// The tensors of a file that is in memory, one by one: each, or why it cannot be read; messages call the file `name`.
+///
+/// Errors: a header that cannot be read, or says more than the file holds.
+pub fn tensors_of_bytes(bytes: &[u8], name: &str) -> Result<Vec<Result<NamedTensor>>> {
     let (mut rest, path) = (bytes, Path::new(name));
     let metadata = read_header(&mut rest, bytes.len() as u64, path)?;
-    metadata.offset_keys().into_iter().map(|name| read_next(&mut rest, &metadata, name, path)).collect()
+    let read = |name: String| {
+        let (from, _) = metadata.info(&name).expect("the header's own name").data_offsets;
+        read_next(&mut &rest[from..], &metadata, name, path)
+    };
+    Ok(metadata.offset_keys().into_iter().map(read).collect())
 }
 
 /// Reads one tensor: the one that `choose` names of the names and shapes in the order of the file.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::files::{read_json, write_json};
-use crate::config::{Role, RunConfig};
+use crate::config::RunConfig;
 use crate::data::dataset::Dataset;
 use crate::gpu::{Class, Gpu};
 use crate::train::{Trainer, record_training, update_secs};
@@ -68,15 +68,7 @@ fn path(folder: &Path, name: &str) -> PathBuf {
 
 fn memory(gpu: &Gpu, config: &RunConfig) -> Result<Cost> {
     let recorded = record_training(config, &gpu.profile)?;
-    let specs = config.model.parameters();
-    let is_linear = |state: &str| {
-        // A state is called by its parameter's name and what it is.
-        specs
-            .iter()
-            .any(|spec| spec.role == Role::Linear && state.rsplit_once('.').is_some_and(|(of, _)| of == spec.name))
-    };
-    let linear = recorded.states.iter().filter(|state| is_linear(&state.name));
-    let state_bytes_linear = linear.map(|state| state.tensor.bytes()).sum();
+    let state_bytes_linear = recorded.linear_state_bytes(&config.model);
     let state_bytes = recorded.recorder.memory().bytes(Class::OptimizerState);
     let state_bytes_rest = state_bytes - state_bytes_linear;
     Ok(Cost { state_bytes, state_bytes_linear, state_bytes_rest, update_secs: None, update_share: None })

@@ -3,7 +3,7 @@
 use super::plan::Plan;
 use super::samples::Watched;
 use crate::Result;
-use crate::config::{MatmulPrecision, Precision, Recompute, Role, RunConfig, TrainConfig};
+use crate::config::{MatmulPrecision, ModelConfig, Precision, Recompute, Role, RunConfig, TrainConfig};
 use crate::gpu::{Class, DType, Profile, ReadbackRing, Recorder, Tensor, bytes_in_words};
 use crate::kernels::Output;
 use crate::kernels::loss_scale::LossScale;
@@ -41,6 +41,19 @@ pub struct Recorded {
     pub(super) eval_loss: Tensor,
     /// `[4]` the `Step` of shaders/lib/step.wgsl.
     pub(super) step: Tensor,
+}
+
+impl Recorded {
+    /// Bytes that the optimizer carries from step to step for the matrices of attention and feed-forward of this model.
+    pub fn linear_state_bytes(&self, model: &ModelConfig) -> u64 {
+        let specs = model.parameters();
+        // A state is called by its parameter's name and what it is.
+        let is_linear = |state: &str| {
+            let of = state.rsplit_once('.').map(|(of, _)| of);
+            specs.iter().any(|spec| spec.role == Role::Linear && of == Some(&spec.name))
+        };
+        self.states.iter().filter(|state| is_linear(&state.name)).map(|state| state.tensor.bytes()).sum()
+    }
 }
 
 /// Records training and evaluation for this configuration, with the least that its `train.recompute` allows to compute again.

@@ -123,7 +123,15 @@ pub fn thumbnail(x: &[f64], shape @ [m, n]: [usize; 2]) -> Vec<i8> {
 impl Followed {
     /// Takes one singular value decomposition a pass, as [`SpectrumRecord::of`].
     pub fn of(sample: &GradientSample) -> Self {
-        let path = Path::through(sample, Detail::Every);
+        Self::along(Path::through(sample, Detail::Every), sample)
+    }
+
+    /// The same without singular values: of a large matrix in seconds, where they take a minute.
+    pub fn without_spectra(sample: &GradientSample) -> Self {
+        Self::along(Path::through(sample, Detail::Until(usize::MAX)), sample)
+    }
+
+    fn along(path: Path<'_>, sample: &GradientSample) -> Self {
         let (rate_predicted, rate_observed) = match &sample.rule {
             Rule::Passes(program) => {
                 let ends: Vec<&Quantities> = (1..=program.iterations)
@@ -437,6 +445,9 @@ mod tests {
             assert!((frame.deviation() - spread).abs() < 1e-6, "{}, {spread}", frame.deviation());
         }
         assert_eq!(followed.thumbnails.len(), 11 * 5 * 8);
+        let without = Followed::without_spectra(&sample);
+        assert_eq!((&without.frames, &without.convergence), (&followed.frames, &followed.convergence));
+        assert!(without.record.passes.iter().all(|entry| entry.quantities.spectrum.is_none()));
         let convergence = followed.convergence.as_ref().unwrap();
         for (of, entry) in convergence.deviations.iter().zip(&followed.record.passes) {
             let wanted = [entry.quantities.row_spread(), entry.quantities.column_spread()];

@@ -82,6 +82,7 @@ async function main() {
     close: () => handle.close(),
     learn: (name, words) => handle.learn(name, words),
     loseDevice: () => handle.lose_device(),
+    shaders: () => handle.shaders(),
     panicMessage: () => handle.panic_message(),
     secondsToFirstStep: null,
   };

@@ -14,8 +14,8 @@ use multinorm::data::dataset::Dataset;
 use multinorm::gpu::Gpu;
 
 use crate::chart::{self, Wish};
-use crate::lab::{Arrival, Lab, Picture, Status};
-use crate::panels::Views;
+use crate::lab::{Arrival, Lab, Picture, Status, is_taking};
+use crate::panels::{Views, card_place};
 use crate::settings::{Panel, Settings};
 use crate::{platform, theme};
 
@@ -153,6 +153,7 @@ impl eframe::App for App {
         keys(ui, lab);
         dropped(ui, lab);
         draw(ui, lab, views);
+        card(ui, lab, views);
         for wish in chart::take_wishes(ui.ctx()) {
             match wish {
                 Wish::Picture { name, place } => lab.picture(ui.ctx(), Picture::Plot { name, place }),
@@ -208,6 +209,24 @@ fn draw(ui: &mut Ui, lab: &mut Lab, views: &mut Views) {
             egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| views.show(panel, ui, lab));
         }
     });
+}
+
+/// The card over the window, from the frame that was asked for it to the one that is its picture.
+fn card(ui: &mut Ui, lab: &mut Lab, views: &mut Views) {
+    if !lab.wants_card {
+        return;
+    }
+    let place = card_place(ui.ctx().content_rect());
+    egui::Area::new(egui::Id::unique("card")).order(egui::Order::Foreground).fixed_pos(place.min).show(
+        ui.ctx(),
+        |ui| {
+            ui.set_clip_rect(place);
+            views.watch.card(ui, lab, place);
+        },
+    );
+    if !is_taking(ui.ctx()) {
+        lab.picture(ui.ctx(), Picture::Card { place });
+    }
 }
 
 /// Tabs, the one action, the state of things, and what can be saved.
@@ -290,6 +309,10 @@ fn saves(ui: &mut Ui, lab: &mut Lab) {
             lab.save_weights(run);
             ui.close();
         }
+    }
+    if ui.button("A card of this gradient, 1200×630").clicked() {
+        ui.close();
+        lab.wants_card = true;
     }
     if ui.button("This view as PNG").clicked() {
         ui.close();

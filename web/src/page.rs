@@ -95,7 +95,7 @@ impl Handle {
             "software": lab.gpu.profile.software,
             "text": lab.dataset.name,
             "vocab_size": lab.dataset.vocab_size,
-            "settings": lab.settings.to_query(&lab.default),
+            "settings": lab.link(),
             "configuration": lab.configuration(),
             "runs": runs,
             "frame_ms": frame_ms,
@@ -204,6 +204,13 @@ impl Handle {
             lab.gpu.destroy();
             Ok(())
         })
+    }
+
+    /// Every kernel that needs nothing beyond WebGPU's default limits, as `name` and `code`: for tests of a browser's compiler.
+    pub fn shaders(&self) -> Result<JsValue, JsValue> {
+        let plain = multinorm::kernels::all().filter(|kernel| kernel.needs.is_empty());
+        let shaders = plain.map(|kernel| json!({ "name": kernel.name, "code": kernel.source() }));
+        parsed(&Value::Array(shaders.collect()))
     }
 
     /// Takes the lab off its canvas, so that the next `start` goes on with it on a new device.

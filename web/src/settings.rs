@@ -266,6 +266,12 @@ impl Settings {
         view(self) == view(other)
     }
 
+    /// The runs of `other`, seen as these settings have it.
+    pub fn with_runs_of(&self, other: &Self) -> Self {
+        let Self { panel, parameter, every, step, half_step, sigma, lesson, .. } = self.clone();
+        Self { panel, parameter, every, step, half_step, sigma, lesson, ..other.clone() }
+    }
+
     /// The run of one of the optimizers, as `--set` words for CONFIG.toml's keys.
     pub fn sets(&self, optimizer: &str, vocab_size: usize) -> Vec<String> {
         let Size { hidden, intermediate, layers, heads: [heads, kv_heads], .. } = self.size();
@@ -393,6 +399,8 @@ mod tests {
             ..settings.clone()
         };
         assert!(settings.same_run(&looked));
+        let other = Settings { seed: 9, ..settings.clone() };
+        assert_eq!(looked.with_runs_of(&other), Settings { seed: 9, ..looked.clone() });
         assert!(!settings.same_run(&Settings { seed: 1, ..settings.clone() }));
     }
 }

@@ -110,6 +110,9 @@ test('the address repeats the view', async () => {
   }
   assert.equal(words.get('panel'), 'newton-schulz');
   await page.evaluate(() => window.multinorm.set('seed', '11'));
+  await page.waitForTimeout(1000);
+  assert.match(await page.evaluate(() => location.hash), /seed=9/, 'a setting that waits for a new start is not claimed');
+  await page.evaluate(() => window.multinorm.reset());
   await page.waitForFunction(() => location.hash.includes('seed=11'), null, { timeout: 30000 });
   const [hash, address] = await page.evaluate(() => [location.hash.slice(1), location.href]);
   const again = await chromium.newPage();
@@ -133,6 +136,26 @@ test('a lost device is told, and the runs go on', async () => {
   const png = await page.locator('#lab').screenshot();
   assert.ok((await colours(page, png)) > 30, 'the canvas is alive');
   assert.equal(await page.locator('#banner').isVisible(), false);
+  await page.close();
+});
+
+test("every kernel within WebGPU's default limits compiles without a message", async () => {
+  const { page } = await lab(SMALL);
+  await until(page, 'the lab', (now) => now.runs.length === 1);
+  const { names, told } = await page.evaluate(async () => {
+    const device = await (await navigator.gpu.requestAdapter()).requestDevice();
+    const shaders = window.multinorm.shaders();
+    const told = [];
+    for (const { name, code } of shaders) {
+      const { messages } = await device.createShaderModule({ label: name, code }).getCompilationInfo();
+      told.push(...messages.map(({ type, message, lineNum }) => `${name}:${lineNum}: ${type}: ${message}`));
+    }
+    device.destroy();
+    return { names: shaders.map(({ name }) => name), told };
+  });
+  assert.deepEqual(told, []);
+  assert.ok(names.length > 80 && new Set(names).size === names.length, `${names.length} kernels`);
+  for (const name of ['matmul_nt', 'scale_rows', 'apply_scaled']) { assert.ok(names.some((other) => other.startsWith(name)), name); }
   await page.close();
 });
 

@@ -21,8 +21,10 @@ const VALIDATION: f64 = 0.05;
 const VOCABULARY: usize = 512;
 /// In place of a run's number: the file's.
 pub(super) const OPENED: usize = usize::MAX;
-/// The largest matrix that is looked into: its singular values take some seconds.
+/// The largest matrix that is looked into: its singular values take about a minute.
 const MOST_ELEMENTS: usize = 4 << 20;
+/// Elements times the shorter side, above which singular values take longer than one waits gladly.
+const MUCH_WORK: usize = 100 << 20;
 
 /// Something to open, as far as a thread of its own could prepare it.
 pub enum Arrival {
@@ -30,8 +32,8 @@ pub enum Arrival {
     Tensors {
         /// The file.
         name: String,
-        /// What it holds.
-        tensors: Vec<NamedTensor>,
+        /// What it holds, or why a tensor cannot be read.
+        tensors: Vec<Result<NamedTensor>>,
     },
     /// A text, cut into tokens.
     Text(Arc<Dataset>),
@@ -53,6 +55,21 @@ impl Arrival {
             }
         };
         found.unwrap_or_else(|error| Self::Refused(error.to_string()))
+    }
+}
+
+/// A tensor to look into.
+///
+/// Errors: what is no matrix of finite numbers, or is too large.
+fn matrix(tensor: NamedTensor) -> Result<Matrix> {
+    let NamedTensor { name, shape, values } = tensor;
+    match shape[..] {
+        [_, _] if values.len() > MOST_ELEMENTS => {
+            let message = format!("{name} has {} elements; the lab looks into {MOST_ELEMENTS} at most", values.len());
+            Err(Error::Data(message))
+        }
+        [_, _] => Matrix::new(name, &shape, values),
+        _ => Err(Error::Data(format!("{name} has shape {shape:?} and is no matrix"))),
     }
 }
 
@@ -128,15 +145,22 @@ impl Lab {
     }
 
     /// Looks into the matrices of a file instead of the runs.
-    fn open_tensors(&mut self, file: String, tensors: Vec<NamedTensor>) {
-        let fits = |tensor: &NamedTensor| tensor.shape.len() == 2 && tensor.values.len() <= MOST_ELEMENTS;
-        let matrices: Vec<Matrix> = tensors
-            .into_iter()
-            .filter(fits)
-            .filter_map(|tensor| Matrix::new(tensor.name, &tensor.shape, tensor.values).ok())
-            .collect();
+    fn open_tensors(&mut self, file: String, tensors: Vec<Result<NamedTensor>>) {
+        let (mut matrices, mut left_out) = (Vec::new(), Vec::new());
+        for tensor in tensors {
+            match tensor.and_then(matrix) {
+                Ok(matrix) => matrices.push(matrix),
+                Err(why) => left_out.push(why.to_string()),
+            }
+        }
+        self.notice = match (left_out.len(), left_out.first()) {
+            (0, _) | (_, None) => String::new(),
+            (1, Some(why)) => format!("one tensor is left out: {why}"),
+            (count, Some(why)) => format!("{count} tensors are left out; the first: {why}"),
+        };
         if matrices.is_empty() {
-            self.notice = format!("{file} holds no matrix of finite numbers with {MOST_ELEMENTS} elements or fewer");
+            let why = std::mem::take(&mut self.notice);
+            self.notice = format!("{file} holds no matrix that can be looked into; {why}");
             return;
         }
         self.opened = Some(Opened { file, matrices, chosen: 0, view: RunView::default() });
@@ -170,6 +194,12 @@ impl Lab {
         };
         self.settings.step = None;
         self.player.restart();
+        // Singular values of a large matrix take a minute; all else is seen at once.
+        if sample.gradient.len() * sample.shape[0].min(sample.shape[1]) > MUCH_WORK {
+            let (sets, sample) = (sets.clone(), sample.clone());
+            self.looking += 1;
+            self.follower.send(Job::Sample { run: OPENED, sets, sample, wanted: Wanted::WithoutSpectra });
+        }
         self.looking += 1;
         self.follower.send(Job::Sample { run: OPENED, sets, sample, wanted: Wanted::Followed });
     }

@@ -8,7 +8,7 @@ mod saves;
 pub use arrivals::{Arrival, FolderRun, Text};
 pub use player::{Moment, Player};
 pub use run_view::{Look, RunView};
-pub use saves::{Picture, is_taking};
+pub use saves::{CARD, Picture, is_taking};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -148,11 +148,13 @@ pub struct Lab {
     commands: flume::Sender<Command>,
     events: flume::Receiver<Event>,
     follower: Follower,
-    link: String,
+    told_link: String,
     /// Looks under way.
     pub looking: usize,
     arrivals: (flume::Sender<Arrival>, flume::Receiver<Arrival>),
     wanted_picture: Option<Picture>,
+    /// Whether a card is to be drawn, for its picture.
+    pub wants_card: bool,
     screenshots: (flume::Sender<Screenshot>, flume::Receiver<Screenshot>),
     /// Whether the next save is one that was asked for, and whose.
     saving: Option<usize>,
@@ -201,10 +203,11 @@ impl Lab {
             commands,
             events,
             follower: Follower::new(wake),
-            link: String::new(),
+            told_link: String::new(),
             looking: 0,
             arrivals: flume::unbounded(),
             wanted_picture: None,
+            wants_card: false,
             screenshots: flume::unbounded(),
             saving: None,
         };
@@ -320,6 +323,11 @@ impl Lab {
     /// CONFIG.toml of every run, as `multinorm train` reads it.
     pub fn configuration(&self) -> Vec<String> {
         self.configs.iter().map(RunConfig::to_toml).collect()
+    }
+
+    /// What is seen, as a link: a setting that waits for a new start is not claimed yet.
+    pub fn link(&self) -> String {
+        self.settings.with_runs_of(&self.built).to_query(&self.default)
     }
 
     /// Tells the engine what to look into.
@@ -543,10 +551,10 @@ impl Lab {
             changed = true;
             self.open(arrival);
         }
-        let link = self.settings.to_query(&self.default);
-        if link != self.link {
+        let link = self.link();
+        if link != self.told_link {
             platform::show_link(&link);
-            self.link = link;
+            self.told_link = link;
         }
         changed
     }

@@ -87,6 +87,8 @@ impl RunView {
 
     /// Takes a look in; the oldest go, and their numbers before them.
     pub fn push_look(&mut self, look: Look) {
+        // What was seen without singular values gives way to the whole.
+        self.looks.pop_back_if(|last| last.step() == look.step());
         self.looks.push_back(look);
         if self.looks.len() > LOOKS_KEPT {
             self.looks.pop_front();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use eframe::egui::{ColorImage, Context, Id, Rect, ScreenshotCallback, ViewportCommand};
+use eframe::egui::{Color32, ColorImage, Context, Id, Rect, ScreenshotCallback, ViewportCommand};
 use multinorm::checkpoint::model_files;
 use multinorm::train::Snapshot;
 use multinorm::{Error, Result};
@@ -10,6 +10,9 @@ use multinorm::{Error, Result};
 use super::Lab;
 use crate::engine::Command;
 use crate::platform;
+
+/// Width and height of a card, in pixels.
+pub const CARD: [usize; 2] = [1200, 630];
 
 /// Where a picture goes.
 #[derive(Clone, Debug)]
@@ -20,6 +23,11 @@ pub enum Picture {
     Plot {
         /// The file's name, without its ending.
         name: String,
+        /// Where it stands, in points.
+        place: Rect,
+    },
+    /// A card that was drawn for it, offered to the user at its size.
+    Card {
         /// Where it stands, in points.
         place: Rect,
     },
@@ -63,6 +71,11 @@ impl Lab {
                 Picture::Window => png(&image).and_then(|bytes| platform::save("multinorm-lab.png", &bytes)),
                 Picture::Plot { name, place } => png(&image.region(&place, Some(ctx.pixels_per_point())))
                     .and_then(|bytes| platform::save(&format!("{name}.png"), &bytes)),
+                Picture::Card { place } => {
+                    self.wants_card = false;
+                    let card = resized(&image.region(&place, Some(ctx.pixels_per_point())), CARD);
+                    png(&card).and_then(|bytes| platform::save("multinorm-card.png", &bytes))
+                }
                 Picture::File(path) => png(&image).and_then(|bytes| {
                     multinorm::checkpoint::write_atomic(&path, &bytes)?;
                     ctx.send_viewport_cmd(ViewportCommand::Close);
@@ -92,6 +105,27 @@ impl Lab {
     }
 }
 
+/// The image at another size: of each pixel the mean of what it covers, or the nearest where it covers less than one.
+fn resized(image: &ColorImage, [width, height]: [usize; 2]) -> ColorImage {
+    let [from_width, from_height] = image.size;
+    let span = |at: usize, to: usize, from: usize| {
+        let begin = at * from / to;
+        begin..((at + 1) * from).div_ceil(to).clamp(begin + 1, from.max(begin + 1))
+    };
+    let pixel = |at: usize| {
+        let (rows, columns) = (span(at / width, height, from_height), span(at % width, width, from_width));
+        let mut sums = [0_usize; 4];
+        let count = rows.len() * columns.len();
+        for (row, column) in rows.flat_map(|row| columns.clone().map(move |column| (row, column))) {
+            let color = image.pixels[row * from_width + column].to_array();
+            sums.iter_mut().zip(color).for_each(|(sum, part)| *sum += usize::from(part));
+        }
+        let [r, g, b, a] = sums.map(|sum| (sum / count) as u8);
+        Color32::from_rgba_premultiplied(r, g, b, a)
+    };
+    ColorImage::new([width, height], (0..width * height).map(pixel).collect())
+}
+
 fn png(image: &ColorImage) -> Result<Vec<u8>> {
     let [width, height] = image.size.map(|size| size as u32);
     let mut bytes = Vec::new();
@@ -103,4 +137,23 @@ fn png(image: &ColorImage) -> Result<Vec<u8>> {
     writer.write_image_data(&pixels).map_err(|error| Error::Data(format!("a picture cannot be written: {error}")))?;
     drop(writer);
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_resized_by_means() {
+        let checks = (0..16).map(|at| if (at / 4 + at % 4) % 2 == 0 { Color32::WHITE } else { Color32::BLACK });
+        let image = ColorImage::new([4, 4], checks.collect());
+        let small = resized(&image, [2, 2]);
+        assert!(small.pixels.iter().all(|pixel| pixel.r() == 127), "{:?}", small.pixels);
+        let large = resized(&image, [8, 8]);
+        assert_eq!(
+            (large.pixels[0], large.pixels[9], large.pixels[2]),
+            (Color32::WHITE, Color32::WHITE, Color32::BLACK)
+        );
+        assert_eq!(resized(&image, [3, 5]).pixels.len(), 15);
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use eframe::egui::{self, Rect, RichText, Sense, TextStyle, Ui, pos2, vec2};
 use multinorm::config::{PRESETS, RunConfig, RunDefaults};
-use multinorm::gpu::{Class, Memory, Profile, bytes_in_words};
+use multinorm::gpu::{Class, Profile, bytes_in_words};
 use multinorm::train::record_training;
 
 use super::{caption, choice, text_width, wrap_as_one};
@@ -16,8 +16,19 @@ use crate::theme::{is_narrow, series};
 #[derive(Default)]
 pub struct MemoryPanel {
     preset: Option<String>,
-    planned: BTreeMap<(String, &'static str), Memory>,
+    planned: BTreeMap<(String, &'static str), Planned>,
 }
+
+/// The ledger of a run that is not made.
+struct Planned {
+    total: u64,
+    /// In the order of [`PARTS`].
+    parts: [u64; 6],
+}
+
+/// What the bytes are for. State on the linear layers stands apart: there lies what "stateless" means.
+const PARTS: [&str; 6] =
+    ["parameters", "gradients", "state, linear layers", "state, embedding and head", "activations", "scratch"];
 
 impl MemoryPanel {
     /// The view.
@@ -29,20 +40,20 @@ impl MemoryPanel {
         // One plan a frame, so that the view never waits long.
         let missing = optimizers().into_iter().find(|name| !self.planned.contains_key(&(preset.clone(), *name)));
         if let Some(name) = missing {
-            if let Some(memory) = plan(&preset, name) {
-                self.planned.insert((preset.clone(), name), memory);
+            if let Some(planned) = plan(&preset, name) {
+                self.planned.insert((preset.clone(), name), planned);
             }
             ui.ctx().request_repaint();
         }
-        let mut rows: Vec<(&str, &Memory)> = optimizers()
+        let mut rows: Vec<(&str, &Planned)> = optimizers()
             .into_iter()
             .filter_map(|name| Some((name, self.planned.get(&(preset.clone(), name))?)))
             .collect();
-        rows.sort_by_key(|(_, memory)| memory.total());
+        rows.sort_by_key(|(_, planned)| planned.total);
         caption(
             ui,
             "One step of one sequence of 256 tokens in float32, as the trainer's own ledger plans it, to the byte. The part \
-             that an optimizer adds is its state; SinkGD, SWAN and signSGD keep none for the linear layers, and methods that need \
+             that an optimizer adds is its state, on the linear layers and on embedding and head apart; SinkGD, SWAN and signSGD keep none for the linear layers, and methods that need \
              no gradient store none.",
         );
         table(ui, &rows);
@@ -61,8 +72,7 @@ impl MemoryPanel {
     }
 }
 
-/// The ledger of a run that is not made.
-fn plan(preset: &str, optimizer: &str) -> Option<Memory> {
+fn plan(preset: &str, optimizer: &str) -> Option<Planned> {
     let sets = [
         format!("model.preset={preset}"),
         format!("optimizer.name={optimizer}"),
@@ -72,7 +82,14 @@ fn plan(preset: &str, optimizer: &str) -> Option<Memory> {
         "eval.batch_size=1".into(),
     ];
     let config = RunConfig::load(None, &sets, RunDefaults::Gpu).ok()?;
-    Some(record_training(&config, &Profile::webgpu_default()).ok()?.recorder.memory())
+    let recorded = record_training(&config, &Profile::webgpu_default()).ok()?;
+    let memory = recorded.recorder.memory();
+    let linear = recorded.linear_state_bytes(&config.model);
+    let [parameters, gradients, state, activations, scratch] = Class::ALL.map(|class| memory.bytes(class));
+    Some(Planned {
+        total: memory.total(),
+        parts: [parameters, gradients, linear, state - linear, activations, scratch],
+    })
 }
 
 fn words(class: Class) -> String {
@@ -80,15 +97,13 @@ fn words(class: Class) -> String {
 }
 
 /// A line an optimizer, the one that needs least first: a stacked bar, and its numbers.
-fn table(ui: &mut Ui, rows: &[(&str, &Memory)]) {
-    let largest = rows.iter().map(|(_, memory)| memory.total()).max().unwrap_or(1);
-    // A phone has room for the bars and their sums; the classes are told by the legend.
+fn table(ui: &mut Ui, rows: &[(&str, &Planned)]) {
+    let largest = rows.iter().map(|(_, planned)| planned.total).max().unwrap_or(1);
+    // A phone has room for the bars and their sums; the parts are told by the legend.
     let narrow = is_narrow(ui);
-    let width = if narrow { 0.26 * ui.available_width() } else { (0.4 * ui.available_width()).clamp(140.0, 560.0) };
+    let width = if narrow { 0.26 * ui.available_width() } else { (0.3 * ui.available_width()).clamp(140.0, 560.0) };
     if narrow {
-        ui.horizontal_wrapped(|ui| {
-            Class::ALL.into_iter().enumerate().for_each(|(index, class)| named(ui, index, class))
-        });
+        ui.horizontal_wrapped(|ui| (0..PARTS.len()).for_each(|part| named(ui, part)));
     }
     egui::ScrollArea::horizontal().show(ui, |ui| {
         egui::Grid::new("memory table").striped(true).show(ui, |ui| {
@@ -96,15 +111,15 @@ fn table(ui: &mut Ui, rows: &[(&str, &Memory)]) {
             ui.strong(format!("to {}", bytes_in_words(largest)));
             ui.strong("in all");
             if !narrow {
-                Class::ALL.into_iter().enumerate().for_each(|(index, class)| named(ui, index, class));
+                (0..PARTS.len()).for_each(|part| named(ui, part));
             }
             ui.end_row();
-            for (name, memory) in rows {
+            for (name, planned) in rows {
                 ui.label(*name);
-                bar(ui, memory, width, largest);
-                ui.label(RichText::new(bytes_in_words(memory.total())).monospace().strong());
-                for class in Class::ALL.into_iter().filter(|_| !narrow) {
-                    ui.label(RichText::new(bytes_in_words(memory.bytes(class))).monospace());
+                bar(ui, planned, width, largest);
+                ui.label(RichText::new(bytes_in_words(planned.total)).monospace().strong());
+                for bytes in planned.parts.into_iter().filter(|_| !narrow) {
+                    ui.label(RichText::new(bytes_in_words(bytes)).monospace());
                 }
                 ui.end_row();
             }
@@ -112,22 +127,22 @@ fn table(ui: &mut Ui, rows: &[(&str, &Memory)]) {
     });
 }
 
-/// A class with the colour that it has in the bars.
-fn named(ui: &mut Ui, index: usize, class: Class) {
-    wrap_as_one(ui, text_width(ui, &words(class), TextStyle::Body) + 24.0);
+/// A part with the colour that it has in the bars.
+fn named(ui: &mut Ui, part: usize) {
+    wrap_as_one(ui, text_width(ui, PARTS[part], TextStyle::Small) + 24.0);
     ui.horizontal(|ui| {
         let (square, _) = ui.allocate_exact_size(vec2(10.0, 10.0), Sense::hover());
-        ui.painter().rect_filled(square, 0.0, series(ui, index));
-        ui.strong(words(class));
+        ui.painter().rect_filled(square, 0.0, series(ui, part));
+        ui.label(RichText::new(PARTS[part]).small().strong());
     });
 }
 
-/// The classes side by side, `width` for `largest` bytes.
-fn bar(ui: &mut Ui, memory: &Memory, width: f32, largest: u64) {
+/// The parts side by side, `width` for `largest` bytes.
+fn bar(ui: &mut Ui, planned: &Planned, width: f32, largest: u64) {
     let (room, _) = ui.allocate_exact_size(vec2(width, ui.text_style_height(&TextStyle::Body)), Sense::hover());
     let mut left = room.left();
-    for (index, class) in Class::ALL.into_iter().enumerate() {
-        let length = width * (memory.bytes(class) as f64 / largest as f64) as f32;
+    for (index, bytes) in planned.parts.into_iter().enumerate() {
+        let length = width * (bytes as f64 / largest as f64) as f32;
         let part = Rect::from_min_size(pos2(left, room.top()), vec2(length, room.height()));
         ui.painter().rect_filled(part, 0.0, series(ui, index));
         left += length;

@@ -8,6 +8,8 @@ mod train;
 mod watch;
 mod why;
 
+pub use watch::card_place;
+
 use eframe::egui::{self, RichText, Ui};
 
 use crate::lab::Lab;

@@ -6,9 +6,9 @@ mod native;
 mod web;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{Follower, breathe, open, read, save, serve, show_link, wants_less_motion};
+pub use native::{Follower, address, breathe, open, read, save, serve, show_link, wants_less_motion};
 #[cfg(target_arch = "wasm32")]
-pub use web::{Follower, breathe, read, save, serve, show_link, wants_less_motion};
+pub use web::{Follower, address, breathe, read, save, serve, show_link, wants_less_motion};
 
 use multinorm::spectrum::{Balance, Cell, Map, with_heaviness};
 use multinorm::train::{Direction, Followed, GradientSample, Tile};
@@ -97,6 +97,8 @@ impl Plain {
 pub enum Wanted {
     /// Its whole way through the optimizer's passes.
     Followed,
+    /// The same without singular values.
+    WithoutSpectra,
     /// A tile of the atlas; the parameter moves at `rate` times the learning rate of the linear layers.
     Tile {
         /// See [`Tile::of`].
@@ -127,6 +129,7 @@ impl Found {
     pub fn of(sample: &GradientSample, wanted: Wanted) -> Self {
         match wanted {
             Wanted::Followed => Self::Followed(Box::new(Followed::of(sample))),
+            Wanted::WithoutSpectra => Self::Followed(Box::new(Followed::without_spectra(sample))),
             Wanted::Tile { rate } => Self::Tile(Tile::of(sample, rate)),
             Wanted::Direction { half_step, index } => Self::Direction(Direction::of(sample, half_step, index)),
         }

@@ -125,6 +125,11 @@ pub fn open(path: &Path, progress: &mut dyn FnMut(&str)) -> Arrival {
 /// A window has no address line.
 pub fn show_link(_query: &str) {}
 
+/// What shows the same to somebody else: the command.
+pub fn address(query: &str) -> String {
+    format!("cargo xtask lab '{query}'")
+}
+
 /// Whether the system asks for less motion: no desktop tells winit, so that a variable of the environment stands in.
 pub fn wants_less_motion() -> bool {
     std::env::var_os("MULTINORM_REDUCED_MOTION").is_some()

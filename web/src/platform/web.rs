@@ -238,6 +238,13 @@ pub fn show_link(query: &str) {
     }
 }
 
+/// What shows the same to somebody else: the page's address.
+pub fn address(query: &str) -> String {
+    let here = web_sys::window().and_then(|window| window.location().href().ok()).unwrap_or_default();
+    let page = here.split('#').next().unwrap_or_default();
+    if query.is_empty() { page.to_owned() } else { format!("{page}#{query}") }
+}
+
 /// Whether the system asks for less motion.
 pub fn wants_less_motion() -> bool {
     let query =

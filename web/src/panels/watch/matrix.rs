@@ -52,7 +52,8 @@ impl MatrixView {
         ui.label(RichText::new(words).small().color(colors(ui).secondary));
     }
 
-    fn one(&mut self, ui: &mut Ui, scene: &Scene<'_>, run: usize, size: egui::Vec2) {
+    /// One optimizer's matrix with its bars.
+    pub fn one(&mut self, ui: &mut Ui, scene: &Scene<'_>, run: usize, size: egui::Vec2) {
         let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
         let (look, colors) = (scene.looks[run], colors(ui));
         let passes = scene.passes(run);

@@ -1,6 +1,7 @@
 //! The first screen: a gradient on its way through the passes, in the middle of its network and of its training.
 
 mod atlas;
+mod card;
 mod convergence;
 mod matrix;
 mod slopes;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use eframe::egui::{self, Rect, RichText, ScrollArea, Ui, UiBuilder, vec2};
 use multinorm::normalize::Entry;
 
+pub use self::card::place as card_place;
 pub use self::timeline::centered_mean;
 
 use self::atlas::Atlas;
@@ -24,6 +26,8 @@ use crate::theme::{self, TITLE, colors, is_narrow};
 
 /// Seconds between two frames of a pass that runs, where a processor draws them.
 const SLOW_FRAME: f64 = 0.15;
+/// Seconds in which one gradient takes the place of another.
+const SOFTLY_SECS: f32 = 0.8;
 /// The least height that the screen is laid out for; less is scrolled.
 const LEAST_HEIGHT: f32 = 560.0;
 /// Between the parts of the screen.
@@ -108,6 +112,7 @@ impl WatchPanel {
             ui.ctx().request_repaint_after(Duration::from_secs_f64(next.max(least)));
         }
         lab.point_at(moment.pass);
+        self.soften(ui, lab);
         let mut acts = Vec::new();
         let scene = Scene { lab, looks: lab.seen(), names: lab.seen_optimizers(), moment };
         if is_narrow(ui) {
@@ -120,6 +125,23 @@ impl WatchPanel {
             });
         }
         acts.into_iter().for_each(|act| act.apply(lab));
+    }
+
+    /// The model's own gradient takes the place of the recorded one softly.
+    fn soften(&self, ui: &mut Ui, lab: &Lab) {
+        let id = egui::Id::unique("the model's own gradient");
+        let live = ui.ctx().animate_bool_with_time(id, !lab.shows_recorded(), SOFTLY_SECS);
+        if !self.less_motion {
+            ui.multiply_opacity(1.0 - 0.8 * (1.0 - (2.0 * live - 1.0).abs()));
+        }
+    }
+
+    /// Draws a card of what is seen over this place, for a picture.
+    pub fn card(&mut self, ui: &mut Ui, lab: &Lab, place: Rect) {
+        let last = lab.last_half_step();
+        let moment = Moment { pass: last, before: last, done: 1.0, next: None };
+        let scene = Scene { lab, looks: lab.seen(), names: lab.seen_optimizers(), moment };
+        card::show(ui, &scene, place, &mut self.matrix, &mut self.convergence);
     }
 
     fn side_by_side(&mut self, ui: &mut Ui, rect: Rect, scene: &Scene<'_>, acts: &mut Vec<Act>) {

@@ -4,6 +4,7 @@ use eframe::egui::{RichText, Ui};
 
 use super::{Act, Scene};
 use crate::chart::{Axis, Chart, Curve, Mark, Scale, short};
+use crate::panels::nothing_yet;
 use crate::theme::{self, colors, ramp};
 
 /// Singular values that get a line of their own.
@@ -26,6 +27,10 @@ impl Slopes {
             }
         });
         self.words(ui, scene);
+        if scene.passes(0)[0].quantities.spectrum.is_none() {
+            nothing_yet(ui, "The singular values of a matrix this large take a minute.");
+            return;
+        }
         let n = scene.looks.len() as f32;
         let height = height.unwrap_or_else(|| ui.available_height() - 4.0);
         let each = (height - (n - 1.0) * 6.0) / n;
