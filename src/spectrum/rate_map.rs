@@ -289,10 +289,7 @@ mod tests {
                 let formula = rate_of_independent(shape, balance.heaviness);
                 let largest = balance.squares.iter().fold(0.0_f32, |largest, p| largest.max(*p));
                 let least = (f64::from(largest) - 1.0).powi(2) / (m * n) as f64;
-                let (heaviness, rate) = (balance.heaviness, balance.rate);
-                println!(
-                    "{name}, {m}×{n}: heaviness {heaviness:.2}, rate {rate:.4}, formula {formula:.4}, at least {least:.4}"
-                );
+                let rate = balance.rate;
                 assert!(range.contains(&(rate / formula)), "{name} {shape:?}: {rate}, not {formula}");
                 assert!(rate > least, "{name} {shape:?}: {rate}, at least {least}");
             }
@@ -312,7 +309,6 @@ mod tests {
                 let x: Vec<f32> = (0..m * n).map(|at| dot(at / n, at % n) as f32).collect();
                 let Balance { rate, heaviness, .. } = Balance::of(&x, shape).unwrap();
                 let formula = rate_of_rank(rank);
-                println!("rank {rank}, {m}×{n}: heaviness {heaviness:.3}, rate {rate:.4}, formula {formula:.4}");
                 assert!((heaviness - 3.0 * rank as f64 / (rank + 2) as f64).abs() < 0.02, "{rank}: {heaviness}");
                 let range = 0.99 * formula..=(1.0 + excess) * formula + 1e-12;
                 assert!(range.contains(&rate), "{rank} {shape:?}: {rate}, not {formula}");

@@ -39,11 +39,10 @@ const banner = {
   hide(what) {
     if (this.what !== what) { return; }
     this.what = null;
-    if (byId('banner').contains(document.activeElement)) { byId('lab').focus(); }
     byId('banner').hidden = true;
   },
 };
-byId('dismiss').addEventListener('click', () => banner.hide(banner.what));
+byId('dismiss').addEventListener('click', () => { banner.hide(banner.what); byId('lab').focus(); });
 
 async function main() {
   const began = performance.now();
@@ -114,7 +113,7 @@ async function main() {
     old.replaceWith(fresh);
     try {
       handle = await begin('');
-      fresh.focus(); // the old one may have had it
+      fresh.focus(); // the old canvas must not have it: with a lost device it would draw, which can hang the browser
     } catch (error) {
       banner.show('device', sentence(error), ['Try again', recover]);
     }
@@ -141,7 +140,7 @@ async function main() {
     banner.hide('device');
     if (state.status === 'failed') {
       say(state.message);
-      banner.show('failed', sentence(state.message), ['Start again', () => handle.reset()]);
+      banner.show('failed', sentence(state.message), ['Start again', () => { handle.reset(); byId('lab').focus(); }]);
       return;
     }
     banner.hide('failed');
