@@ -279,7 +279,6 @@ mod tests {
             let a = dense(&x, shape);
             let svd = MatRef::from_row_major_slice(&a, m, n).thin_svd().unwrap();
             let sigma: Vec<f64> = svd.S().column_vector().iter().copied().collect();
-            println!("{m}x{n}: {:?}", &sigma[..3.min(sigma.len())]);
             assert!((sigma[0] - 1.0).abs() < 1e-10, "{m}x{n}: the first is {}", sigma[0]);
             assert!((of.sigma_2 - sigma[1]).abs() < 1e-6 * sigma[1], "{m}x{n}: {}, not {}", of.sigma_2, sigma[1]);
             assert_eq!(of.rate, of.sigma_2 * of.sigma_2);

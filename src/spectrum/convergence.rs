@@ -259,7 +259,6 @@ mod tests {
         ];
         for (name, shape, x) in cases {
             let (rate, own) = (Balance::of(&x, shape).unwrap().rate, own_rate(name, &x, shape));
-            println!("{name} {shape:?}: rate {rate:.6}, the iteration's own {own:.6}, off by {:.1e}", rate / own - 1.0);
             assert!((rate / own - 1.0).abs() < 0.01, "{name} {shape:?}: {rate}, not {own}");
         }
     }
