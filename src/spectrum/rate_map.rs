@@ -269,7 +269,7 @@ mod tests {
         assert!(with_heaviness([8, 8], 0.9, 0).is_none());
     }
 
-    /// Measures what docs/fixed_point.md says of independent entries.
+    /// docs/fixed_point.md has such numbers, from examples/rates.rs.
     #[test]
     fn independent_entries_have_the_rate_of_their_heaviness() {
         let uniform = |z: f64| if z > 0.0 { 1.0 - (-z).exp() } else { z.exp() - 1.0 };
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(rate_of_independent([4, 4], 30.0), 1.0);
     }
 
-    /// Measures what docs/fixed_point.md says of low rank.
+    /// docs/fixed_point.md has such numbers, from examples/rates.rs.
     #[test]
     fn low_rank_has_the_rate_of_its_rank() {
         for rank in [1, 2, 3, 4, 8] {
