@@ -113,7 +113,7 @@ async function main() {
     old.replaceWith(fresh);
     try {
       handle = await begin('');
-      fresh.focus(); // the old canvas must not have it: with a lost device it would draw, which can hang the browser
+      fresh.focus(); // keys go on working
     } catch (error) {
       banner.show('device', sentence(error), ['Try again', recover]);
     }
