@@ -14,7 +14,7 @@ use multinorm::data::dataset::Dataset;
 use multinorm::gpu::Gpu;
 
 use crate::chart::{self, Wish};
-use crate::lab::{Arrival, Lab, Picture, Status, is_taking};
+use crate::lab::{Arrival, Lab, Picture, Status, frame_rest, is_taking};
 use crate::panels::{Views, card_place};
 use crate::settings::{Panel, Settings};
 use crate::{platform, theme};
@@ -80,7 +80,8 @@ impl App {
         )]
         let gpu = Arc::new(Gpu::from_device(&info, state.device.clone(), state.queue.clone()));
         let ctx = context.egui_ctx.clone();
-        let wake = move || ctx.request_repaint();
+        let rest = frame_rest(&gpu.profile);
+        let wake = move || ctx.request_repaint_after(rest);
         let lab = match start {
             Start::New { dataset, link, first } => {
                 let (settings, complaints) = Settings::from_query(&link, &Settings::default_for(gpu.profile.software));
@@ -197,7 +198,7 @@ impl Drop for App {
 }
 
 /// The whole window.
-fn draw(ui: &mut Ui, lab: &mut Lab, views: &mut Views) {
+pub(crate) fn draw(ui: &mut Ui, lab: &mut Lab, views: &mut Views) {
     theme::scale_to_screen(ui);
     egui::Frame::central_panel(ui.style()).show(ui, |ui| {
         top(ui, lab);
@@ -364,82 +365,5 @@ fn dropped(ui: &mut Ui, lab: &mut Lab) {
     for file in ui.input(|input| input.raw.dropped_files.clone()) {
         let ctx = ui.ctx().clone();
         platform::read(file, lab.inbox(), move || ctx.request_repaint());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use eframe::egui::{Context, Pos2, RawInput, Rect, Shape, vec2};
-    use multinorm::gpu::GpuOptions;
-
-    use super::*;
-    use crate::own_words;
-
-    /// A lab whose two runs have been looked into, paused.
-    fn trained() -> Lab {
-        #[expect(clippy::disallowed_methods, reason = "a test may block")]
-        let gpu = Arc::new(pollster::block_on(Gpu::open(&GpuOptions::default())).expect("an adapter"));
-        let link = "model=micro&sequence=16&batch=2&steps=60&every=1&optimizer=sinkgd,muon";
-        let (settings, complaints) = Settings::from_query(link, &Settings::default_for(true));
-        assert_eq!(complaints, Vec::<String>::new());
-        let dataset = own_words().dataset().expect("enough words");
-        let mut lab = Lab::new(gpu, dataset, settings, None, || ());
-        let began = Instant::now();
-        while !(lab.has_seen(3) && lab.runs.iter().all(|run| run.tiles.len() > 2)) {
-            assert!(began.elapsed() < Duration::from_secs(300), "{:?}", lab.status);
-            lab.poll();
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        lab.run(false);
-        lab
-    }
-
-    /// Words that are cut off at the left or the right, or broken letter by letter, in a view of this size; at the upper and
-    /// the lower edge as well where nothing scrolls.
-    fn cut_off(ctx: &Context, views: &mut Views, lab: &mut Lab, size: [f32; 2]) -> Vec<String> {
-        let screen = Rect::from_min_size(Pos2::ZERO, size.into());
-        let mut output = None;
-        // What is laid out by what was measured in the frame before has settled in the fourth.
-        for frame in 0..4 {
-            let input = RawInput { screen_rect: Some(screen), time: Some(f64::from(frame)), ..RawInput::default() };
-            output = Some(ctx.run_ui(input, |ui| draw(ui, lab, views)));
-        }
-        let whole = lab.settings.panel == Panel::Watch && size[0] > 640.0;
-        let mut found = Vec::new();
-        for clipped in output.expect("four frames").shapes {
-            let Shape::Text(text) = &clipped.shape else { continue };
-            let (words, place) = (text.galley.text(), clipped.shape.visual_bounding_rect());
-            let seen = clipped.clip_rect.intersect(screen);
-            // What has been scrolled away is not cut off.
-            if words.trim().is_empty() || !place.is_positive() || !seen.intersects(place) {
-                continue;
-            }
-            let allowed = if whole { seen.expand(1.0) } else { seen.expand2(vec2(1.0, 1e6)) };
-            let letters = text.galley.rows.len() > 2 && text.galley.rows.len() * 3 > words.chars().count();
-            if !allowed.contains_rect(place) || letters {
-                found.push(format!("{words:?} at {place:?} in {seen:?}"));
-            }
-        }
-        found
-    }
-
-    #[test]
-    fn nothing_is_cut_off_in_any_view_of_any_size() {
-        let mut lab = trained();
-        let (ctx, mut views) = (Context::default(), Views::default());
-        theme::apply(&ctx);
-        for size in [[1280.0, 690.0], [1920.0, 1050.0], [390.0, 800.0]] {
-            for &panel in Panel::ALL {
-                lab.settings.panel = panel;
-                let steps = if panel == Panel::Lesson { 0..10 } else { 0..1 };
-                for lesson in steps {
-                    lab.settings.lesson = lesson;
-                    let found = cut_off(&ctx, &mut views, &mut lab, size);
-                    assert_eq!(found, Vec::<String>::new(), "{panel:?} {lesson} at {size:?}");
-                }
-            }
-        }
     }
 }

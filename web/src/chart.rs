@@ -2,8 +2,8 @@
 //! point nearest to the pointer, and a cursor that other plots share.
 
 use eframe::egui::{
-    self, Align2, Color32, Context, CursorIcon, FontId, Id, Pos2, Rect, Response, RichText, Sense, Shape, Stroke, Ui,
-    UiBuilder, pos2, vec2,
+    self, Align2, Color32, Context, CursorIcon, FontId, Id, Pos2, Rect, Response, RichText, Role, Sense, Shape,
+    Stroke, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 
 use crate::lab::is_taking;
@@ -248,6 +248,8 @@ impl<'a> Chart<'a> {
         // A finger that moves scrolls the view.
         let sense = if theme::is_narrow(ui) { Sense::click() } else { Sense::click_and_drag() };
         let (rect, response) = ui.allocate_exact_size(size, sense);
+        let name = if self.title.is_empty() { self.id } else { self.title };
+        response.widget_info(|| WidgetInfo::labeled(Role::Image, true, format!("{name}, plot")));
         let frame = self.frame(ui, rect, curves);
         let frame = self.zoomed(ui, &response, frame, curves);
         self.paint(ui, rect, frame, curves);

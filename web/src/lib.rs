@@ -23,6 +23,8 @@ mod page;
 mod panels;
 mod platform;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 mod theme;
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,4 +1,5 @@
-// The pictures of docs/lab: each view of a real run on Chromium's software adapter.
+// The pictures of docs/lab: each view of a real run on Chromium's software adapter, light and dark, at a desk and on a
+// phone held upright.
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,20 +7,54 @@ import { browser, open, serve, until } from './browser.mjs';
 
 const folder = process.env.MULTINORM_PICTURES;
 const STEPS = 100;
+const LESSON_STEPS = 10;
+const DESK = { width: 1280, height: 720 };
+const WIDE = { width: 1920, height: 1080 };
+const PHONE = { width: 390, height: 844 };
+const MODEL = 'model=micro&sequence=32&batch=4&steps=200&every=5';
 
 const place = await serve();
 const chromium = await browser();
-const { page } = await open(chromium, place.url, 'optimizer=sinkgd,adam&model=micro&sequence=32&batch=4&steps=200&every=5');
-await until(page, `${STEPS} steps`, (now) => now.runs.length === 2 && now.runs.every((run) => run.step >= STEPS), 1200);
-await page.evaluate(() => window.multinorm.run(false));
-await until(page, 'a pause', (now) => now.status === 'paused');
-for (const panel of ['watch', 'why', 'lesson', 'train', 'newton-schulz', 'memory']) {
-  await page.evaluate((panel) => {
-    window.multinorm.set('panel', panel);
-    window.multinorm.set('lesson', 3);
-  }, panel);
-  await page.waitForTimeout(panel === 'memory' ? 6000 : 2000);
-  await writeFile(join(folder, `${panel}.png`), await page.locator('#lab').screenshot());
+
+// A page whose runs have made their steps and wait.
+async function trained(link) {
+  const { page } = await open(chromium, place.url, link, DESK);
+  await until(page, `${STEPS} steps`, (now) => now.runs.length && now.runs.every((run) => run.step >= STEPS), 1200);
+  await page.evaluate(() => window.multinorm.run(false));
+  await until(page, 'a pause', (now) => now.status === 'paused');
+  return page;
 }
+
+// One view, as it is at the end of the passes.
+async function take(page, name, settings, { size = DESK, dark = false } = {}) {
+  await page.setViewportSize(size);
+  await page.emulateMedia({ colorScheme: dark ? 'dark' : 'light' });
+  await page.evaluate((settings) => {
+    for (const [key, value] of Object.entries(settings)) { window.multinorm.set(key, value); }
+  }, settings);
+  await page.waitForTimeout(settings.panel === 'memory' ? 6000 : 2500);
+  await writeFile(join(folder, `${name}.png`), await page.screenshot());
+}
+
+const one = await trained(`optimizer=sinkgd&${MODEL}`);
+for (const dark of [false, true]) {
+  const of = (name) => (dark ? `${name}-dark` : name);
+  for (const [panel, half_step] of [['watch', 3], ['why', 3], ['train', 3], ['newton-schulz', 3], ['memory', 3]]) {
+    await take(one, of(panel), { panel, half_step }, { dark });
+  }
+  for (let step = 1; step <= LESSON_STEPS; step += 1) {
+    await take(one, of(`lesson-${step}`), { panel: 'lesson', lesson: step - 1 }, { dark });
+  }
+  for (const panel of ['watch', 'why', 'lesson']) {
+    await take(one, of(`phone-${panel}`), { panel, lesson: 3 }, { size: PHONE, dark });
+  }
+}
+await take(one, 'watch-wide', { panel: 'watch' }, { size: WIDE });
+await one.close();
+
+const two = await trained(`optimizer=sinkgd,muon&${MODEL}`);
+await take(two, 'watch-two', { panel: 'watch', half_step: 10 });
+await take(two, 'train', { panel: 'train' });
+
 await chromium.close();
 place.server.close();

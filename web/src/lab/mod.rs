@@ -12,11 +12,12 @@ pub use saves::{CARD, Picture, is_taking};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use eframe::egui::{ColorImage, Context};
 use multinorm::config::{OptimizerConfig, Role, RunConfig};
 use multinorm::data::dataset::Dataset;
-use multinorm::gpu::Gpu;
+use multinorm::gpu::{Gpu, Profile};
 use multinorm::spectrum::{Cell, Map};
 use multinorm::train::{Direction, Followed, GradientSample, Snapshot, SpectrumRecord};
 use multinorm::{Error, Result};
@@ -31,8 +32,16 @@ use crate::settings::{FIRST_PARAMETER, Settings, matrices};
 
 /// Seconds between two fields of the map of rates where they take time from the training.
 const MAP_REST_SECS: f64 = 0.25;
+/// Between two frames on a software adapter, which has the model's steps to make as well.
+const SOFTWARE_FRAME_REST: Duration = Duration::from_millis(250);
 /// Runs before this one that stay on the loss plot.
 const EARLIER_KEPT: usize = 6;
+
+/// How long the screen stays as it is at the least while nobody touches it.
+pub fn frame_rest(profile: &Profile) -> Duration {
+    if profile.software { SOFTWARE_FRAME_REST } else { Duration::ZERO }
+}
+
 /// What the lab is doing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Status {

@@ -8,6 +8,8 @@ mod train;
 mod watch;
 mod why;
 
+#[cfg(test)]
+pub use lesson::tasks_and_answers;
 pub use watch::card_place;
 
 use eframe::egui::{self, RichText, Ui};

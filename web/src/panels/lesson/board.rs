@@ -1,6 +1,6 @@
 //! The learner's matrix: painted, edited and passed at will.
 
-use eframe::egui::{self, Align2, FontId, Rect, Sense, Stroke, Ui, pos2, vec2};
+use eframe::egui::{self, Align2, FontId, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 use multinorm::config::{OptimizerConfig, Pass, Rule};
 use multinorm::train::{PassSeen, follow_passes};
 
@@ -195,6 +195,7 @@ impl Board {
         let size = vec2(width * n as f32 + bars, height * m as f32 + 40.0);
         let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
         let matrix = Rect::from_min_size(rect.min, vec2(width * n as f32, height * m as f32));
+        response.widget_info(|| WidgetInfo::labeled(Role::Image, true, format!("matrix of {m} rows and {n} columns")));
         if let Some(at) = response.interact_pointer_pos().filter(|at| matrix.contains(*at)) {
             let (row, column) = (((at.y - matrix.top()) / height) as usize, ((at.x - matrix.left()) / width) as usize);
             self.paint_entry(ui, row.min(m - 1) * n + column.min(n - 1), response.drag_started() || response.clicked());

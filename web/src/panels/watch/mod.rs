@@ -20,12 +20,10 @@ use self::convergence::ConvergencePlot;
 use self::matrix::MatrixView;
 use self::slopes::Slopes;
 use super::{choice, short_name};
-use crate::lab::{Lab, Look, Moment, Status};
+use crate::lab::{Lab, Look, Moment, Status, frame_rest};
 use crate::platform;
 use crate::theme::{self, TITLE, colors, is_narrow};
 
-/// Seconds between two frames of a pass that runs, where a processor draws them.
-const SLOW_FRAME: f64 = 0.15;
 /// Seconds in which one gradient takes the place of another.
 const SOFTLY_SECS: f32 = 0.8;
 /// The least height that the screen is laid out for; less is scrolled.
@@ -108,8 +106,7 @@ impl WatchPanel {
         let is_busy = lab.gpu.profile.software && matches!(lab.status, Status::Building | Status::Running);
         let moment = lab.moment(now, !self.less_motion && !is_busy);
         if let Some(next) = moment.next {
-            let least = if lab.gpu.profile.software { SLOW_FRAME } else { 0.0 };
-            ui.ctx().request_repaint_after(Duration::from_secs_f64(next.max(least)));
+            ui.ctx().request_repaint_after(Duration::from_secs_f64(next).max(frame_rest(&lab.gpu.profile)));
         }
         lab.point_at(moment.pass);
         self.soften(ui, lab);
