@@ -181,9 +181,16 @@ impl Map {
         (aspect as f64 - (Self::N_ASPECTS / 2) as f64) / 2.0
     }
 
-    /// The heaviness of a row of the map.
-    pub fn heaviness(row: usize) -> f64 {
-        2f64.powf(row as f64 / 5.0)
+    const ROWS_PER_OCTAVE: f64 = 5.0;
+
+    /// The heaviness of a row of the map, counted from 0; rows may be fractions.
+    pub fn heaviness(row: f64) -> f64 {
+        2f64.powf(row / Self::ROWS_PER_OCTAVE)
+    }
+
+    /// The row of a heaviness of at least 1: the inverse of [`Map::heaviness`].
+    pub fn row(heaviness: f64) -> f64 {
+        Self::ROWS_PER_OCTAVE * heaviness.max(1.0).log2()
     }
 
     /// [m, n] in a column of the map.
@@ -202,7 +209,7 @@ impl Map {
     /// On a place that is not on the map.
     pub fn cell(&self, aspect: usize, row: usize) -> Cell {
         assert!(aspect < Self::N_ASPECTS && row < Self::N_HEAVINESS, "no cell {aspect}, {row}");
-        let (shape, heaviness) = (self.shape(aspect), Self::heaviness(row));
+        let (shape, heaviness) = (self.shape(aspect), Self::heaviness(row as f64));
         let mut wide = shape;
         wide.sort();
         let of_seed = |seed: u64| -> Option<(f64, f64)> {
@@ -321,7 +328,7 @@ mod tests {
         let map = Map::new(1024);
         assert_eq!([map.shape(0), map.shape(8), map.shape(16)], [[128, 8], [32, 32], [8, 128]]);
         assert_eq!([Map::log2_aspect(0), Map::log2_aspect(8), Map::log2_aspect(16)], [-4.0, 0.0, 4.0]);
-        assert_eq!([Map::heaviness(0), Map::heaviness(5), Map::heaviness(20)], [1.0, 2.0, 16.0]);
+        assert_eq!([Map::heaviness(0.0), Map::heaviness(5.0), Map::heaviness(20.0)], [1.0, 2.0, 16.0]);
         for aspect in 0..Map::N_ASPECTS {
             let [m, n] = map.shape(aspect);
             assert!((m * n).abs_diff(1024) <= m.max(n) / 2, "{aspect}: {m}×{n}");

@@ -25,7 +25,7 @@ pub enum Start {
     New {
         /// What is learned.
         dataset: Arc<Dataset>,
-        /// `panel=spectrum&seed=3`.
+        /// `panel=why&seed=3`.
         link: String,
         /// What is opened at once.
         first: Option<Arrival>,
@@ -42,6 +42,8 @@ pub struct App {
     views: Views,
     /// Milliseconds that the interface itself took of each of the newest frames.
     frame_ms: Vec<f64>,
+    /// What taking in news took before the frame that comes.
+    logic_secs: f64,
     /// What a window was asked for from outside.
     #[cfg(not(target_arch = "wasm32"))]
     orders: Orders,
@@ -101,6 +103,7 @@ impl App {
             lab: Some(lab),
             views: Views::default(),
             frame_ms: Vec::new(),
+            logic_secs: 0.0,
             #[cfg(not(target_arch = "wasm32"))]
             orders: Orders::default(),
         })
@@ -136,9 +139,11 @@ impl App {
 
 impl eframe::App for App {
     fn logic(&mut self, ctx: &egui::Context, _frame: &mut Frame) {
+        let began = web_time::Instant::now();
         let Some(lab) = &mut self.lab else { return };
         lab.poll();
         lab.take_picture(ctx);
+        self.logic_secs = began.elapsed().as_secs_f64();
         #[cfg(not(target_arch = "wasm32"))]
         self.orders.follow(ctx, lab);
     }
@@ -150,7 +155,7 @@ impl eframe::App for App {
         if self.lab.as_ref().is_some_and(|lab| lab.gpu.is_lost()) {
             return;
         }
-        let Self { lab: Some(lab), views, frame_ms, .. } = self else { return };
+        let Self { lab: Some(lab), views, frame_ms, logic_secs, .. } = self else { return };
         keys(ui, lab);
         dropped(ui, lab);
         draw(ui, lab, views);
@@ -161,7 +166,7 @@ impl eframe::App for App {
                 Wish::Csv { name, csv } => save(lab, &format!("{name}.csv"), csv.as_bytes()),
             }
         }
-        frame_ms.push(began.elapsed().as_secs_f64() * 1e3);
+        frame_ms.push((*logic_secs + began.elapsed().as_secs_f64()) * 1e3);
         let surplus = frame_ms.len().saturating_sub(FRAMES_KEPT);
         frame_ms.drain(..surplus);
     }
@@ -302,7 +307,7 @@ fn saves(ui: &mut Ui, lab: &mut Lab) {
         if ui.button(format!("{name}: watched gradient as safetensors")).clicked() {
             match lab.runs[run].gradient_file() {
                 Some(bytes) => save(lab, &format!("{name}-gradient.safetensors"), &bytes),
-                None => lab.notice = "no gradient was read yet".into(),
+                None => lab.notice = "no gradient has been read yet".into(),
             }
             ui.close();
         }
@@ -311,7 +316,7 @@ fn saves(ui: &mut Ui, lab: &mut Lab) {
             ui.close();
         }
     }
-    if ui.button("A card of this gradient, 1200×630").clicked() {
+    if ui.button("Share card (PNG, 1200×630)").clicked() {
         ui.close();
         lab.wants_card = true;
     }
@@ -325,8 +330,8 @@ fn save(lab: &mut Lab, name: &str, bytes: &[u8]) {
     lab.notice = platform::save(name, bytes).unwrap_or_else(|error| error.to_string());
 }
 
-/// Space trains and pauses, S steps, R resets, arrows walk the passes, 1 to 9 are the tabs: wherever the focus is but in a
-/// text. What is pressed is taken from the widget that has the focus; arrows are left to it, and Enter is its own.
+/// Space trains and pauses, S steps, R resets, arrows walk the passes, 1 to 9 are the tabs: unless a text field has
+/// the focus. What is pressed is taken from the widget that has the focus; arrows are left to it, and Enter is its own.
 fn keys(ui: &mut Ui, lab: &mut Lab) {
     if ui.ctx().text_edit_focused() {
         return;

@@ -2,8 +2,8 @@
 //! point nearest to the pointer, and a cursor that other plots share.
 
 use eframe::egui::{
-    self, Align2, Color32, Context, CursorIcon, FontId, Id, Pos2, Rect, Response, RichText, Role, Sense, Shape,
-    Stroke, Ui, UiBuilder, WidgetInfo, pos2, vec2,
+    self, Align2, Color32, Context, CursorIcon, FontId, Id, Pos2, Rect, Response, RichText, Role, Sense, Shape, Stroke,
+    Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 
 use crate::lab::is_taking;
@@ -396,7 +396,8 @@ impl<'a> Chart<'a> {
 
     /// A button at the upper right that saves picture or numbers.
     fn save_menu(&self, ui: &mut Ui, place: Rect, curves: &[Curve]) {
-        if is_taking(ui.ctx()) || self.title.is_empty() {
+        // On a phone it would be too small to tap; the view as a whole can be saved there.
+        if is_taking(ui.ctx()) || theme::is_narrow(ui) {
             return;
         }
         let corner = Rect::from_min_size(place.right_top() - vec2(26.0, 0.0), vec2(24.0, 22.0));

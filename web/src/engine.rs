@@ -1,5 +1,6 @@
 //! The task that trains: commands in, events out. The same in a thread of the window and on the page's event loop.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use multinorm::config::RunConfig;
@@ -30,6 +31,8 @@ pub enum Command {
         from: Vec<Snapshot>,
         /// Whether the next step is made at once, for its gradients alone: it is taken back before training goes on.
         peek: bool,
+        /// Stands beside every event of these trainers.
+        generation: u64,
     },
     /// Trains until it is told to pause.
     Run(bool),
@@ -129,9 +132,15 @@ const TIME_EVERY: u64 = 50;
 const KEEP_EVERY: u64 = 100;
 
 /// Serves commands until their sender is gone. `wake` is called after every event.
-pub async fn serve(gpu: Arc<Gpu>, commands: flume::Receiver<Command>, events: flume::Sender<Event>, wake: impl Fn()) {
+pub async fn serve(
+    gpu: Arc<Gpu>,
+    commands: flume::Receiver<Command>,
+    events: flume::Sender<(u64, Event)>,
+    wake: impl Fn(),
+) {
+    let generation = Cell::new(0);
     let tell = |event: Event| {
-        let _ = events.send(event); // nobody listens any more: the commands end as well
+        let _ = events.send((generation.get(), event)); // nobody listens any more: the commands end as well
         wake();
     };
     let mut engine = Engine { gpu, runs: Vec::new(), dataset: None, running: false, watch: None, timing: false };
@@ -149,7 +158,12 @@ pub async fn serve(gpu: Arc<Gpu>, commands: flume::Receiver<Command>, events: fl
             }
         };
         let done = match command {
-            Some(command) => engine.obey(command, &tell).await,
+            Some(command) => {
+                if let Command::Build { generation: newer, .. } = &command {
+                    generation.set(*newer);
+                }
+                engine.obey(command, &tell).await
+            }
             None => {
                 // The event loop of a page must have its turn even if nothing had to be waited for.
                 platform::breathe().await;
@@ -199,7 +213,7 @@ impl Run {
 impl Engine {
     async fn obey(&mut self, command: Command, tell: &impl Fn(Event)) -> Result<()> {
         match command {
-            Command::Build { configs, dataset, from, peek } => {
+            Command::Build { configs, dataset, from, peek, .. } => {
                 self.running = false;
                 self.runs.clear(); // its memory first
                 for (index, config) in configs.into_iter().enumerate() {

@@ -50,8 +50,8 @@ pub async fn start(
 
 #[wasm_bindgen]
 impl Handle {
-    /// What is going on, as an object: `status`, `message`, `device_lost`, `adapter`, `text` (its name), `settings` (a link), `runs` with
-    /// `optimizer`, `step`, `loss`, `losses`, `eval_loss`, `tokens_per_sec`, `state_bytes`, `looks`, and `text`; `frame_ms`.
+    /// What is going on, as an object: `status`, `message`, `device_lost`, `adapter`, `text` (its name), `settings` (a
+    /// link), `runs` with `optimizer`, `step`, `loss`, `losses`, `eval_loss`, `tokens_per_sec`, `state_bytes`, `looks`, and `text`; `frame_ms`.
     pub fn state(&self) -> Result<JsValue, JsValue> {
         let mut app = self.app()?;
         let frame_ms = app.frame_ms().to_vec();
@@ -79,7 +79,7 @@ impl Handle {
                     "loss": last.map(|last| last.loss),
                     "losses": run.steps.iter().map(|(report, _)| report.loss).collect::<Vec<_>>(),
                     "eval_loss": run.evaluations.last().map(|(.., loss)| *loss),
-                    "tokens_per_sec": last.map(|last| last.tokens_per_sec),
+                    "tokens_per_sec": run.tokens_per_sec(),
                     "state_bytes": run.memory.as_ref().map(|memory| memory.bytes(multinorm::gpu::Class::OptimizerState)),
                     "looks": run.looks.len(),
                     "text": run.texts.last().map(|(_, text)| text.clone()),
@@ -108,9 +108,9 @@ impl Handle {
     pub fn set(&self, key: &str, value: &str) -> Result<(), JsValue> {
         self.with(|lab| {
             let before = lab.settings.clone();
-            if key == "parameter" && !lab.matrices().iter().any(|name| name == value) {
+            if key == "parameter" && !lab.matrices.iter().any(|name| name == value) {
                 let message =
-                    format!("parameter: the model has no matrix `{value}`; it has {}", lab.matrices().join(", "));
+                    format!("parameter: the model has no matrix `{value}`; it has {}", lab.matrices.join(", "));
                 return Err(JsValue::from_str(&message));
             }
             lab.settings.set(key, value).map_err(|error| JsValue::from_str(&error.to_string()))?;

@@ -236,7 +236,7 @@ impl Settings {
             "half_step" => self.half_step = or_none(key, value, [0, 200])?,
             "sigma" => self.sigma = or_none(key, value, [0, 100_000])?,
             "lesson" => self.lesson = number(key, value, [0, 100])?,
-            _ => return Err(Error::config(key, "is no setting of a link")),
+            _ => return Err(Error::config(key, "is not a known setting")),
         }
         Ok(())
     }

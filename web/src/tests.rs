@@ -94,8 +94,7 @@ impl Learner {
                 is_themed = true;
             }
         };
-        let mut harness =
-            Harness::builder().with_size(Vec2::from(size)).build_ui_state(frame, (lab, Views::default()));
+        let mut harness = Harness::builder().with_size(Vec2::from(size)).build_ui_state(frame, (lab, Views::default()));
         harness.run_steps(3);
         Self(harness)
     }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use eframe::egui::style::WidgetVisuals;
+use eframe::egui::style::{Spacing, WidgetVisuals};
 use eframe::egui::{
-    Color32, ComboBox, Context, CornerRadius, FontData, FontDefinitions, FontFamily, FontId, RichText, Stroke,
-    TextStyle, Theme, ThemePreference, Ui, Visuals, vec2,
+    Color32, ComboBox, Context, CornerRadius, FontData, FontDefinitions, FontFamily, FontId, Id, Response, RichText,
+    Stroke, TextStyle, Theme, ThemePreference, Ui, Visuals, vec2,
 };
 use multinorm::config::optimizer_names;
 
@@ -158,8 +158,13 @@ fn oklch(lightness: f64, chroma: f64, hue: f64) -> Color32 {
 /// A ramp for what has an order: from `share` 0 to 1, dark violet over teal to yellow, as far as both themes show it
 /// (the shape of viridis, van der Walt & Smith 2015).
 pub fn ramp(ui: &Ui, share: f64) -> Color32 {
+    ramp_color(ui.visuals().dark_mode, share)
+}
+
+/// [`ramp`] by theme.
+pub fn ramp_color(dark: bool, share: f64) -> Color32 {
     let share = share.clamp(0.0, 1.0);
-    let (from, to) = if ui.visuals().dark_mode { (0.52, 0.90) } else { (0.36, 0.74) };
+    let (from, to) = if dark { (0.52, 0.90) } else { (0.36, 0.74) };
     oklch(from + (to - from) * share, 0.12, 300.0 - 215.0 * share)
 }
 
@@ -180,23 +185,31 @@ pub fn apply(ctx: &Context) {
         .into();
         let spacing = &mut style.spacing;
         spacing.item_spacing = vec2(8.0, 6.0);
-        spacing.button_padding = vec2(9.0, 4.0);
-        spacing.interact_size.y = CLICK;
         spacing.tooltip_width = 320.0;
+        set_sizes(spacing, false);
     });
 }
 
 /// Widgets as large as a finger wants them on a narrow screen, and as a pointer does elsewhere.
 pub fn scale_to_screen(ui: &mut Ui) {
-    let spacing = ui.spacing_mut();
-    spacing.interact_size.y = CLICK;
-    if is_narrow(ui) {
-        let spacing = ui.spacing_mut();
-        spacing.interact_size.y = TOUCH;
-        spacing.button_padding = vec2(12.0, 10.0);
-        spacing.combo_width = 120.0;
-        spacing.slider_width = 150.0;
+    let (id, narrow) = (Id::unique("scaled for a narrow screen"), is_narrow(ui));
+    // Menus and lists of choices take the context's own style.
+    if ui.data(|data| data.get_temp(id)) != Some(narrow) {
+        ui.data_mut(|data| data.insert_temp(id, narrow));
+        ui.ctx().all_styles_mut(|style| set_sizes(&mut style.spacing, narrow));
     }
+    set_sizes(ui.spacing_mut(), narrow);
+}
+
+fn set_sizes(spacing: &mut Spacing, narrow: bool) {
+    spacing.interact_size.y = if narrow { TOUCH } else { CLICK };
+    spacing.button_padding = if narrow { vec2(12.0, 10.0) } else { vec2(9.0, 4.0) };
+    spacing.slider_width = if narrow { 150.0 } else { 100.0 };
+}
+
+/// A button that stands in a line of text, as large as others on a phone.
+pub fn small_button(ui: &mut Ui, words: &str) -> Response {
+    if is_narrow(ui) { ui.button(words) } else { ui.small_button(words) }
 }
 
 /// Whether the screen is a phone's, held upright: everything stands in one column then.

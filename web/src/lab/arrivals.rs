@@ -12,18 +12,16 @@ use multinorm::{Error, Result};
 
 use super::{Lab, Look, RunView, Status};
 use crate::engine::Command;
-use crate::platform::{Job, Wanted};
+use crate::platform::{Job, Source, Wanted};
 use crate::settings::{FIRST_PARAMETER, Panel, matrices};
 
 /// Validation share of a text.
 const VALIDATION: f64 = 0.05;
 /// Entries of the tokenizer that a text gets where the program has one.
 const VOCABULARY: usize = 512;
-/// In place of a run's number: the file's.
-pub(super) const OPENED: usize = usize::MAX;
 /// The largest matrix that is looked into: its singular values take about a minute.
 const MOST_ELEMENTS: usize = 4 << 20;
-/// Elements times the shorter side, above which singular values take longer than one waits gladly.
+/// Elements times the shorter side, above which singular values take too long to wait for.
 const MUCH_WORK: usize = 100 << 20;
 
 /// Something to open, as far as a thread of its own could prepare it.
@@ -65,11 +63,11 @@ fn matrix(tensor: NamedTensor) -> Result<Matrix> {
     let NamedTensor { name, shape, values } = tensor;
     match shape[..] {
         [_, _] if values.len() > MOST_ELEMENTS => {
-            let message = format!("{name} has {} elements; the lab looks into {MOST_ELEMENTS} at most", values.len());
+            let message = format!("{name} has {} elements; the limit is {MOST_ELEMENTS}", values.len());
             Err(Error::Data(message))
         }
         [_, _] => Matrix::new(name, &shape, values),
-        _ => Err(Error::Data(format!("{name} has shape {shape:?} and is no matrix"))),
+        _ => Err(Error::Data(format!("{name} has shape {shape:?} and is not a matrix"))),
     }
 }
 
@@ -108,6 +106,8 @@ pub struct Opened {
     pub chosen: usize,
     /// What was seen of it, as if it were a gradient.
     pub view: RunView,
+    /// The number of this file.
+    pub generation: u64,
 }
 
 /// A run's folder as it was read; nothing is ever written into it.
@@ -122,7 +122,7 @@ pub struct FolderRun {
     pub evaluations: Vec<(u64, f64, f64)>,
     /// What the run itself kept of its gradients.
     pub spectra: Vec<SpectrumRecord>,
-    /// Its text and its newest weights, or why it cannot be gone on with.
+    /// Its text and its newest weights, or why it cannot be resumed.
     pub revived: std::result::Result<(Arc<Dataset>, Snapshot), String>,
 }
 
@@ -155,15 +155,16 @@ impl Lab {
         }
         self.notice = match (left_out.len(), left_out.first()) {
             (0, _) | (_, None) => String::new(),
-            (1, Some(why)) => format!("one tensor is left out: {why}"),
-            (count, Some(why)) => format!("{count} tensors are left out; the first: {why}"),
+            (1, Some(why)) => format!("one tensor was skipped: {why}"),
+            (count, Some(why)) => format!("{count} tensors were skipped; the first: {why}"),
         };
         if matrices.is_empty() {
             let why = std::mem::take(&mut self.notice);
-            self.notice = format!("{file} holds no matrix that can be looked into; {why}");
+            self.notice = format!("{file} has no usable matrix: {why}");
             return;
         }
-        self.opened = Some(Opened { file, matrices, chosen: 0, view: RunView::default() });
+        let generation = self.next_generation();
+        self.opened = Some(Opened { file, matrices, chosen: 0, view: RunView::default(), generation });
         self.settings.panel = Panel::Watch;
         self.open_matrix(0);
     }
@@ -181,7 +182,8 @@ impl Lab {
         let sets = self.settings.sets(&optimizer, self.dataset.vocab_size);
         let Some(opened) = &mut self.opened else { return };
         opened.chosen = chosen;
-        opened.view = RunView { label: opened.file.clone(), optimizer, ..RunView::default() };
+        (opened.view.label, opened.view.optimizer) = (opened.file.clone(), optimizer);
+        let of = Source { run: None, generation: opened.generation };
         let matrix = &opened.matrices[chosen];
         let sample = GradientSample {
             step: 0,
@@ -198,10 +200,10 @@ impl Lab {
         if sample.gradient.len() * sample.shape[0].min(sample.shape[1]) > MUCH_WORK {
             let (sets, sample) = (sets.clone(), sample.clone());
             self.looking += 1;
-            self.follower.send(Job::Sample { run: OPENED, sets, sample, wanted: Wanted::WithoutSpectra });
+            self.follower.send(Job::Sample { of, sets, sample, wanted: Wanted::WithoutSpectra });
         }
         self.looking += 1;
-        self.follower.send(Job::Sample { run: OPENED, sets, sample, wanted: Wanted::Followed });
+        self.follower.send(Job::Sample { of, sets, sample, wanted: Wanted::Followed });
     }
 
     /// Looks at the runs again.
@@ -217,7 +219,6 @@ impl Lab {
         self.retire();
         self.close_file();
         self.settings.step = None;
-        self.forget_looks();
         // The lab keeps every gradient until the next step, and writes nothing; the bits are the same.
         (config.train.fused_update, config.spectra.every) = (false, 0);
         let known = matrices(&config);
@@ -229,7 +230,7 @@ impl Lab {
             vec![RunView { optimizer: name.clone(), label: name.clone(), steps, evaluations, ..RunView::default() }];
         self.recorded = spectra;
         self.folder = Some(name);
-        self.configs = vec![config];
+        self.set_configs(vec![config]);
         self.show_recorded();
         self.goes = false;
         match revived {
@@ -240,7 +241,10 @@ impl Lab {
                 self.send(Command::Look);
             }
             Err(why) => {
-                self.send(Command::Build { configs: vec![], dataset: self.dataset.clone(), from: vec![], peek: false });
+                self.forget_questions();
+                self.generation_of_runs = self.next_generation();
+                let (dataset, generation) = (self.dataset.clone(), self.generation_of_runs);
+                self.send(Command::Build { configs: vec![], dataset, from: vec![], peek: false, generation });
                 self.status = Status::Record { why };
             }
         }
@@ -258,7 +262,7 @@ impl Lab {
     pub(super) fn show_recorded(&mut self) {
         let Some(run) = self.runs.first_mut() else { return };
         for record in self.recorded.iter().filter(|record| record.parameter == self.settings.parameter) {
-            run.push_look(Look { followed: record.clone().into(), sample: None });
+            run.push_look(Look::new(record.clone().into(), None));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the lab knows: the text, the runs, what was seen of them. No widgets here, and no mathematics.
 
 mod arrivals;
+mod background;
 mod player;
 mod run_view;
 mod saves;
@@ -10,6 +11,8 @@ pub use player::{Moment, Player};
 pub use run_view::{Look, RunView};
 pub use saves::{CARD, Picture, is_taking};
 
+pub use crate::platform::Made;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,20 +21,17 @@ use eframe::egui::{ColorImage, Context};
 use multinorm::config::{OptimizerConfig, Role, RunConfig};
 use multinorm::data::dataset::Dataset;
 use multinorm::gpu::{Gpu, Profile};
-use multinorm::spectrum::{Cell, Map};
 use multinorm::train::{Direction, Followed, GradientSample, Snapshot, SpectrumRecord};
 use multinorm::{Error, Result};
-use web_time::Instant;
 
-use self::arrivals::{OPENED, Opened};
+use self::arrivals::Opened;
+use self::background::{AtlasQueue, Directions, RateMap};
 use crate::engine::{Command, Event, Watch};
-use crate::platform::{self, Done, Follower, Found, Job, Plain, PlainFound, Wanted};
-
-pub use crate::platform::Made;
+use crate::platform::{self, Done, Follower, Found, Job, Plain, PlainFound, Pointed, Source, Wanted};
 use crate::settings::{FIRST_PARAMETER, Settings, matrices};
 
-/// Seconds between two fields of the map of rates where they take time from the training.
-const MAP_REST_SECS: f64 = 0.25;
+/// Between two cells of the map of rates where they take time from the training.
+const MAP_REST: Duration = Duration::from_millis(250);
 /// Between two frames on a software adapter, which has the model's steps to make as well.
 const SOFTWARE_FRAME_REST: Duration = Duration::from_millis(250);
 /// Runs before this one that stay on the loss plot.
@@ -47,13 +47,13 @@ pub fn frame_rest(profile: &Profile) -> Duration {
 pub enum Status {
     /// Trainers are being built.
     Building,
-    /// Waiting for a word.
+    /// Not training.
     Paused,
     /// Training.
     Running,
     /// All steps are done.
     Finished,
-    /// A run's folder is shown that cannot be gone on with.
+    /// A run's folder is shown that cannot be resumed.
     Record {
         /// What is missing.
         why: String,
@@ -74,8 +74,8 @@ impl Status {
             Self::Building => "preparing".into(),
             Self::Paused => "paused".into(),
             Self::Running => "training".into(),
-            Self::Finished => "all steps are done".into(),
-            Self::Record { why } => format!("a record: it cannot be gone on with, {why}"),
+            Self::Finished => "finished".into(),
+            Self::Record { why } => format!("recorded run; it cannot be resumed: {why}"),
             Self::Failed { message, .. } => message.clone(),
         }
     }
@@ -84,19 +84,6 @@ impl Status {
     fn is_stuck(&self) -> bool {
         matches!(self, Self::Record { .. } | Self::Failed { .. })
     }
-}
-
-/// A singular value of a matrix after a pass: of which look, and which.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pointed {
-    /// The look's step.
-    pub step: u64,
-    /// The look's matrix.
-    pub parameter: String,
-    /// Passes done.
-    pub half_step: usize,
-    /// From 0 for the largest.
-    pub sigma: usize,
 }
 
 /// A picture that was taken, and what it is for.
@@ -112,6 +99,8 @@ pub struct Lab {
     pub built: Settings,
     /// What each run was built with.
     pub configs: Vec<RunConfig>,
+    /// The names of their matrices.
+    pub matrices: Vec<String>,
     /// What is going on.
     pub status: Status,
     /// The runs side by side.
@@ -128,20 +117,23 @@ pub struct Lab {
     pub player: Player,
     /// What is seen before a model has made its first step: a gradient of an earlier training.
     pub recorded_look: Look,
-    /// The singular direction that is pointed at, of each view, with what it is of.
-    pub directions: Vec<Option<(Pointed, Direction)>>,
-    /// The one that was asked for last.
-    asked_direction: Option<Pointed>,
-    /// The fields of the map of rates, row after row, as far as they are computed.
-    pub map: Vec<Option<Cell>>,
-    cell_under_way: bool,
-    cell_asked: Instant,
-    /// A matrix that was made on the map.
+    directions: Directions,
+    /// The map of rates.
+    pub map: RateMap,
+    /// A matrix that was generated on the map.
     pub made: Option<Made>,
-    /// Tiles of the atlas that are on their way.
-    tiles_under_way: usize,
-    /// Which matrix the atlas looks at next, and after which step it looked last.
-    next_tile: (usize, u64),
+    /// Shape and heaviness of the one that was asked for last.
+    pub wanted_matrix: Option<([usize; 2], f64)>,
+    is_making: bool,
+    atlas: AtlasQueue,
+    /// The step that the trainers at work began at: before the next one they have no gradient.
+    built_at: u64,
+    /// Whether they made a step for its gradients alone.
+    has_peeked: bool,
+    /// The number of the newest beginning, of runs or of a file.
+    generation: u64,
+    /// That of the runs.
+    generation_of_runs: u64,
     /// The text.
     pub dataset: Arc<Dataset>,
     /// The text that the lab began with.
@@ -155,9 +147,10 @@ pub struct Lab {
     /// Whether runs are to train as soon as they are built.
     goes: bool,
     commands: flume::Sender<Command>,
-    events: flume::Receiver<Event>,
+    events: flume::Receiver<(u64, Event)>,
     follower: Follower,
-    told_link: String,
+    /// What the address was written from last.
+    shown_link: Option<(Settings, Settings)>,
     /// Looks under way.
     pub looking: usize,
     arrivals: (flume::Sender<Arrival>, flume::Receiver<Arrival>),
@@ -185,6 +178,7 @@ impl Lab {
         let mut lab = Self {
             built: settings.clone(),
             configs: Vec::new(),
+            matrices: Vec::new(),
             settings,
             default,
             status: Status::Building,
@@ -195,14 +189,16 @@ impl Lab {
             recorded: Vec::new(),
             player: Player::default(),
             recorded_look: recorded_look(),
-            directions: Vec::new(),
-            asked_direction: None,
-            map: vec![None; Map::N_ASPECTS * Map::N_HEAVINESS],
-            cell_under_way: false,
-            cell_asked: Instant::now(),
+            directions: Directions::default(),
+            map: RateMap::default(),
             made: None,
-            tiles_under_way: 0,
-            next_tile: (0, 0),
+            wanted_matrix: None,
+            is_making: false,
+            atlas: AtlasQueue::default(),
+            built_at: 0,
+            has_peeked: false,
+            generation: 0,
+            generation_of_runs: 0,
             own_text: dataset.clone(),
             dataset,
             notice: String::new(),
@@ -212,7 +208,7 @@ impl Lab {
             commands,
             events,
             follower: Follower::new(wake),
-            told_link: String::new(),
+            shown_link: None,
             looking: 0,
             arrivals: flume::unbounded(),
             wanted_picture: None,
@@ -221,7 +217,9 @@ impl Lab {
             saving: None,
         };
         if !matches!(first, Some(Arrival::Run(_))) {
+            let step = lab.settings.step;
             lab.reset();
+            lab.settings.step = step; // of these runs
         }
         if let Some(first) = first {
             lab.open(first);
@@ -233,7 +231,8 @@ impl Lab {
     pub fn move_to(&mut self, gpu: Arc<Gpu>, wake: impl Fn() + Clone + Send + 'static) {
         let (commands, to_engine) = flume::unbounded();
         let (from_engine, events) = flume::unbounded();
-        platform::serve(gpu.clone(), to_engine, from_engine, wake);
+        platform::serve(gpu.clone(), to_engine, from_engine, wake.clone());
+        self.follower = Follower::new(wake);
         (self.gpu, self.commands, self.events) = (gpu, commands, events);
         let from: Vec<Snapshot> = self.runs.iter().filter_map(|run| run.snapshot.clone()).collect();
         let from = if from.len() == self.runs.len() { from } else { Vec::new() };
@@ -241,11 +240,14 @@ impl Lab {
         for run in &mut self.runs {
             run.steps.retain(|(report, _)| report.step <= step);
             run.evaluations.retain(|(at, ..)| *at <= step);
+            run.looks.retain(|look| look.step() <= step);
         }
         self.notice = match step {
-            0 => "the device was lost before a first snapshot; the runs begin again at step 0".into(),
-            _ => format!("the device was lost; the runs go on from step {step}"),
+            0 => "the device was lost before the first snapshot; the runs restart from step 0".into(),
+            _ => format!("the device was lost; the runs continue from step {step}"),
         };
+        self.map.forget();
+        self.is_making = false;
         self.build(from, false);
     }
 
@@ -267,11 +269,12 @@ impl Lab {
         let vocab_size = self.dataset.vocab_size;
         let configs: Result<Vec<_>> =
             self.built.optimizers.iter().map(|optimizer| self.built.config(optimizer, vocab_size)).collect();
-        self.configs = match configs {
-            Ok(configs) => configs,
+        match configs {
+            Ok(configs) => self.set_configs(configs),
             Err(error) => return self.fail(error),
-        };
-        if !self.matrices().contains(&self.settings.parameter) {
+        }
+        if !self.matrices.contains(&self.settings.parameter) {
+            self.notice = format!("the model has no matrix {}; {FIRST_PARAMETER} is shown", self.settings.parameter);
             self.settings.parameter = FIRST_PARAMETER.into();
         }
         let label = |optimizer: &str| {
@@ -285,14 +288,25 @@ impl Lab {
             ..RunView::default()
         };
         self.runs = self.built.optimizers.iter().map(view).collect();
-        self.forget_looks();
+        self.player.restart();
         self.build(Vec::new(), false);
     }
 
-    /// What was asked for of runs or matrices before these does not count any more.
-    fn forget_looks(&mut self) {
-        (self.looking, self.tiles_under_way, self.next_tile) = (0, 0, (0, 0));
-        self.player.restart();
+    fn set_configs(&mut self, configs: Vec<RunConfig>) {
+        self.matrices = configs.first().map(matrices).unwrap_or_default();
+        self.configs = configs;
+    }
+
+    /// A number for new runs or a new file.
+    fn next_generation(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation
+    }
+
+    /// Answers that are still to come belong to what was before.
+    fn forget_questions(&mut self) {
+        self.looking = 0;
+        (self.atlas, self.directions) = (AtlasQueue::default(), Directions::default());
     }
 
     /// The runs become earlier ones.
@@ -315,13 +329,13 @@ impl Lab {
             run.secs_before = run.steps.last().map_or(0.0, |(_, secs)| *secs);
         }
         self.status = Status::Building;
-        self.send(Command::Build { configs: self.configs.clone(), dataset: self.dataset.clone(), from, peek });
+        self.forget_questions();
+        self.generation_of_runs = self.next_generation();
+        self.built_at = from.first().map_or(0, |snapshot| snapshot.step);
+        self.has_peeked = peek;
+        let (configs, dataset, generation) = (self.configs.clone(), self.dataset.clone(), self.generation_of_runs);
+        self.send(Command::Build { configs, dataset, from, peek, generation });
         self.watch();
-    }
-
-    /// Names of the matrices that can be looked into.
-    pub fn matrices(&self) -> Vec<String> {
-        self.configs.first().map(matrices).unwrap_or_default()
     }
 
     fn fail(&mut self, error: Error) {
@@ -380,11 +394,14 @@ impl Lab {
 
     /// Looks into another parameter, at once.
     pub fn look_into(&mut self, parameter: &str) {
-        self.settings.parameter = parameter.into();
-        for run in &mut self.runs {
-            run.looks.clear();
+        let is_kept = self.recorded.iter().any(|record| record.parameter == parameter);
+        if matches!(self.status, Status::Record { .. }) && !is_kept {
+            self.notice = format!("this run kept no gradient of {parameter}");
+            return;
         }
+        self.settings.parameter = parameter.into();
         self.settings.step = None;
+        self.made = None;
         self.player.restart();
         self.show_recorded();
         self.watch();
@@ -401,30 +418,53 @@ impl Lab {
 
     /// The last half-step of what is seen.
     pub fn last_half_step(&self) -> usize {
-        self.seen().iter().map(|look| look.followed.record.passes.len() - 1).max().unwrap_or(0)
+        self.seen().iter().map(|look| look.followed.record.passes.len().saturating_sub(1)).max().unwrap_or(0)
     }
 
     /// What is shown of each view, by the cursor: the look at the chosen step, at that of the walk under way, or the newest.
-    /// Before anything was seen it is the recorded gradient.
+    /// Until the first of a new file or of new runs is there it is what was shown before, and the recorded gradient at first.
     pub fn seen(&self) -> Vec<&Look> {
-        let step = self.settings.step.or(match self.settings.half_step {
-            None => self.player.step,
-            Some(_) => None,
-        });
-        let seen: Vec<&Look> = self.views().into_iter().filter_map(|run| run.look_at(step)).collect();
-        if seen.is_empty() { vec![&self.recorded_look] } else { seen }
+        self.seen_with_runs().into_iter().map(|(_, look)| look).collect()
     }
 
-    /// Whether what is seen is the recorded gradient, since no model has one yet.
+    /// The same with the run that each is of; none for a file's and for the recorded gradient.
+    fn seen_with_runs(&self) -> Vec<(Option<usize>, &Look)> {
+        // A walk through the passes keeps its gradient; a pass that is held shows the newest.
+        let of_walk = self.player.step.filter(|_| self.settings.half_step.is_none());
+        let step = self.settings.step.or(of_walk);
+        if let Some(look) = self.opened.as_ref().and_then(|opened| opened.view.looks.back()) {
+            return vec![(None, look)];
+        }
+        let of_runs = self.runs.iter().enumerate().filter_map(|(run, view)| Some((Some(run), view.look_at(step)?)));
+        let seen: Vec<_> = of_runs.collect();
+        if seen.is_empty() { vec![(None, &self.recorded_look)] } else { seen }
+    }
+
+    /// Whether what is seen is the recorded gradient, since there is no other yet.
     pub fn shows_recorded(&self) -> bool {
-        self.views().iter().all(|run| run.looks.is_empty())
+        std::ptr::eq(self.seen()[0], &self.recorded_look)
+    }
+
+    /// The matrix that is waited for, where another is still shown.
+    pub fn awaited(&self) -> Option<&str> {
+        let wanted = match &self.opened {
+            Some(opened) => opened.matrices[opened.chosen].name(),
+            None if self.shows_recorded() => return None,
+            None => &self.settings.parameter,
+        };
+        let shows_file = self.opened.as_ref().is_none_or(|opened| !opened.view.looks.is_empty());
+        let is_shown = self.seen().iter().all(|look| look.followed.record.parameter == wanted);
+        (!is_shown || !shows_file).then_some(wanted)
     }
 
     /// The names of the optimizers whose looks are seen.
     pub fn seen_optimizers(&self) -> Vec<String> {
-        let seen = self.views().into_iter().filter(|run| !run.looks.is_empty());
-        let names: Vec<String> = seen.map(|run| run.optimizer.clone()).collect();
-        if names.is_empty() { vec!["sinkgd".into()] } else { names }
+        let name = |(run, look): (Option<usize>, &Look)| match (run, &self.opened) {
+            (Some(run), _) => self.runs[run].optimizer.clone(),
+            (None, Some(opened)) if !std::ptr::eq(look, &self.recorded_look) => opened.view.optimizer.clone(),
+            (None, _) => "sinkgd".into(),
+        };
+        self.seen_with_runs().into_iter().map(name).collect()
     }
 
     /// Where the walk through the passes is.
@@ -436,86 +476,69 @@ impl Lab {
 
     /// Asks for the vectors of the singular value that is pointed at, at these passes, unless they are known.
     pub fn point_at(&mut self, half_step: usize) {
-        let Some(sigma) = self.settings.sigma else {
-            self.directions.clear();
-            self.asked_direction = None;
-            return;
-        };
-        let seen = self.seen();
-        let Some(first) = seen.first() else { return };
-        let record = &first.followed.record;
-        let pointed = Pointed { step: record.step, parameter: record.parameter.clone(), half_step, sigma };
-        if self.asked_direction.as_ref() == Some(&pointed) {
-            return;
+        let Some(sigma) = self.settings.sigma else { return };
+        let mut jobs = Vec::new();
+        let names = self.seen_optimizers();
+        let seen = self.seen_with_runs().into_iter().zip(names).enumerate();
+        let seen: Vec<_> = seen.map(|(slot, ((run, look), name))| (slot, run, look.id, name)).collect();
+        for (slot, run, look, name) in seen {
+            let pointed = Pointed { look, half_step, sigma };
+            if self.directions.wants(slot, pointed) {
+                jobs.push((slot, run, pointed, name));
+            }
         }
-        let samples: Vec<(usize, GradientSample)> =
-            seen.iter().enumerate().filter_map(|(run, look)| Some((run, look.sample.clone()?))).collect();
-        for (run, sample) in samples {
-            let sets = self.sets_of(run);
-            self.follower.send(Job::Sample {
-                run,
-                sets,
-                sample,
-                wanted: Wanted::Direction { half_step, index: sigma },
-            });
+        for (slot, run, pointed, name) in jobs {
+            let look = self.seen()[slot];
+            let Some(sample) = look.sample.clone() else {
+                self.directions.take(slot, pointed, None);
+                continue;
+            };
+            let sets = self.built.sets(&name, self.dataset.vocab_size);
+            let of = Source { run: Some(slot).filter(|_| run.is_some()), generation: self.generation };
+            self.follower.send(Job::Sample { of, sets, sample, wanted: Wanted::Direction(pointed) });
         }
-        self.asked_direction = Some(pointed);
     }
 
-    /// From which a worker knows the rule of a run's optimizer; those of the first optimizer for what is no run.
-    fn sets_of(&self, run: usize) -> Vec<String> {
-        let optimizer = match (&self.opened, self.runs.get(run)) {
-            (Some(opened), _) => opened.view.optimizer.clone(),
-            (None, Some(run)) if !run.looks.is_empty() => run.optimizer.clone(),
-            _ => "sinkgd".into(),
-        };
-        self.built.sets(&optimizer, self.dataset.vocab_size)
+    /// These vectors of what is shown in a place, if they are known.
+    pub fn direction(&self, slot: usize, half_step: usize) -> Option<&Direction> {
+        let (sigma, look) = (self.settings.sigma?, self.seen().get(slot)?.id);
+        self.directions.get(slot, Pointed { look, half_step, sigma })
     }
 
-    /// Asks for the next field of the map, unless one is on its way: coarse ones first, so that the whole is soon in sight.
+    /// Asks for the next cell of the map, unless one is on its way.
     pub fn ask_for_map(&mut self) {
-        // The first step of a model comes first, and on a processor that plays a GPU every other step as well.
-        let is_busy = self.gpu.profile.software && self.status == Status::Running;
-        let rest = if is_busy { MAP_REST_SECS } else { 0.0 };
-        if self.cell_under_way || self.status == Status::Building || self.cell_asked.elapsed().as_secs_f64() < rest {
+        // The first step of a model comes first, and on a software adapter every other step as well.
+        if self.status == Status::Building {
             return;
         }
-        self.cell_asked = Instant::now();
-        let missing = |stride: usize| {
-            let rows = (0..Map::N_HEAVINESS).step_by(stride);
-            let mut all =
-                rows.flat_map(move |row| (0..Map::N_ASPECTS).step_by(stride).map(move |aspect| (aspect, row)));
-            all.find(|(aspect, row)| self.map[row * Map::N_ASPECTS + aspect].is_none())
-        };
-        if let Some((aspect, row)) = [4, 2, 1].into_iter().find_map(missing) {
-            self.cell_under_way = true;
+        let is_busy = self.gpu.profile.software && self.status == Status::Running;
+        if let Some((aspect, row)) = self.map.next(if is_busy { MAP_REST } else { Duration::ZERO }) {
             self.follower.send(Job::Plain(Plain::Cell { aspect, row }));
         }
     }
 
-    /// Makes a matrix of independent entries.
-    pub fn make(&self, shape: [usize; 2], heaviness: f64) {
-        self.follower.send(Job::Plain(Plain::Make { shape, heaviness }));
+    /// Generates a matrix of independent entries, after the one that is under way if there is one.
+    pub fn make(&mut self, shape: [usize; 2], heaviness: f64) {
+        self.wanted_matrix = Some((shape, heaviness));
+        if !self.is_making {
+            self.is_making = true;
+            self.follower.send(Job::Plain(Plain::Make { shape, heaviness }));
+        }
     }
 
     /// Asks for the next tile of the atlas, if none is on its way and a step was made since.
     fn ask_for_tile(&mut self) {
         let step = self.runs.first().and_then(RunView::last).map_or(0, |last| last.step);
-        let matrices = self.matrices();
-        let (at, last) = self.next_tile;
-        // A processor that plays a GPU makes its steps as fast as it can: one look in so many takes no time that counts.
-        let every = if self.gpu.profile.software { 4 } else { 1 };
-        let is_due = step > 0 && (step >= last + every || self.status != Status::Running);
-        if self.opened.is_some() || self.tiles_under_way > 0 || !is_due || at >= matrices.len() {
-            // Once all are there, a paused run has nothing new to tell.
-            if at >= matrices.len() && step > last {
-                self.next_tile = (0, last);
-            }
+        let has_gradients = self.has_peeked || step > self.built_at;
+        if self.opened.is_some() || !has_gradients || self.status == Status::Building || self.status.is_stuck() {
             return;
         }
-        self.tiles_under_way = self.runs.len();
-        self.next_tile = (at + 1, step);
-        self.send(Command::Sample(matrices[at].clone()));
+        // A software adapter makes its steps as fast as it can: one tile in so many takes no time that counts.
+        let every = if self.gpu.profile.software { 4 } else { 1 };
+        let is_running = self.status == Status::Running;
+        if let Some(at) = self.atlas.next(step, every, is_running, self.matrices.len(), self.runs.len()) {
+            self.send(Command::Sample(self.matrices[at].clone()));
+        }
     }
 
     /// Where a file that was dropped is to be sent.
@@ -534,17 +557,23 @@ impl Lab {
     /// Takes in what has happened since the last call; whether anything did.
     pub fn poll(&mut self) -> bool {
         let mut changed = false;
-        while let Ok(event) = self.events.try_recv() {
+        while let Ok((generation, event)) = self.events.try_recv() {
             changed = true;
-            self.take(event);
+            if generation == self.generation_of_runs {
+                self.take(event);
+            }
         }
         for done in self.follower.take() {
             changed = true;
             match done {
                 Ok(done) => self.take_done(done),
                 Err(message) => {
-                    (self.looking, self.tiles_under_way, self.cell_under_way) = (0, 0, false);
-                    self.notice = format!("a gradient could not be followed through its passes: {message}");
+                    self.looking = 0;
+                    self.atlas.fail();
+                    self.directions.fail();
+                    self.map.fail();
+                    self.is_making = false;
+                    self.notice = format!("a computation in the background failed: {message}");
                 }
             }
         }
@@ -560,64 +589,67 @@ impl Lab {
             changed = true;
             self.open(arrival);
         }
-        let link = self.link();
-        if link != self.told_link {
-            platform::show_link(&link);
-            self.told_link = link;
+        let is_shown =
+            self.shown_link.as_ref().is_some_and(|(shown, built)| *shown == self.settings && *built == self.built);
+        if !is_shown {
+            platform::show_link(&self.link());
+            self.shown_link = Some((self.settings.clone(), self.built.clone()));
         }
         changed
     }
 
     fn take_done(&mut self, done: Done) {
         match done {
-            Done::Sample { run, sample, wanted, found } => self.take_found(run, sample, wanted, found),
-            Done::Plain(PlainFound::Made(made)) => self.made = Some(made),
+            Done::Sample { of, sample, wanted, found } => self.take_found(of, sample, wanted, found),
+            Done::Plain(PlainFound::Made(made)) => {
+                self.is_making = false;
+                // Meanwhile the ring may have been dragged on.
+                if let Some(wanted) = self.wanted_matrix.filter(|wanted| *wanted != (made.shape, made.heaviness)) {
+                    self.make(wanted.0, wanted.1);
+                }
+                self.made = Some(made);
+            }
             Done::Plain(PlainFound::Cell { aspect, row, cell }) => {
-                self.map[row * Map::N_ASPECTS + aspect] = Some(cell);
-                self.cell_under_way = false;
+                self.map.take(aspect, row, cell);
             }
         }
     }
 
-    fn take_found(&mut self, run: usize, sample: GradientSample, wanted: Wanted, found: Found) {
+    fn take_found(&mut self, of: Source, sample: GradientSample, wanted: Wanted, found: Found) {
+        let is_of_now = match (of.run, &self.opened) {
+            (Some(_), _) => of.generation == self.generation_of_runs,
+            (None, Some(opened)) => of.generation == opened.generation,
+            (None, None) => false,
+        };
+        if matches!(found, Found::Followed(_)) {
+            self.looking = self.looking.saturating_sub(1);
+        }
         match found {
+            Found::Direction(direction) => {
+                if let Wanted::Direction(pointed) = wanted {
+                    self.directions.take(of.run.unwrap_or(0), pointed, direction);
+                }
+            }
+            _ if !is_of_now => (),
             Found::Followed(followed) => {
-                self.looking = self.looking.saturating_sub(1);
-                let (view, chosen) = match &mut self.opened {
-                    Some(opened) if run == OPENED => (&mut opened.view, opened.matrices[opened.chosen].name()),
-                    _ => match self.runs.get_mut(run) {
-                        Some(view) => (view, self.settings.parameter.as_str()),
-                        None => return,
-                    },
+                let (view, wanted) = match (of.run, &mut self.opened) {
+                    (None, Some(opened)) => (Some(&mut opened.view), opened.matrices[opened.chosen].name()),
+                    (run, _) => (run.and_then(|run| self.runs.get_mut(run)), self.settings.parameter.as_str()),
                 };
-                if followed.record.parameter == chosen {
-                    view.push_look(Look { followed: *followed, sample: Some(sample) });
+                if let Some(view) = view.filter(|_| followed.record.parameter == wanted) {
+                    view.push_look(Look::new(*followed, Some(sample)));
                 }
             }
             Found::Tile(tile) => {
-                self.tiles_under_way = self.tiles_under_way.saturating_sub(1);
-                let matrices = self.matrices();
-                if let Some(view) = self.runs.get_mut(run) {
-                    view.push_tile(tile, &matrices);
+                self.atlas.take();
+                if let Some(view) = of.run.and_then(|run| self.runs.get_mut(run)) {
+                    view.push_tile(tile, &self.matrices);
                 }
-            }
-            Found::Direction(direction) => {
-                let Wanted::Direction { half_step, index } = wanted else { return };
-                let pointed = Pointed { step: sample.step, parameter: sample.parameter, half_step, sigma: index };
-                if self.directions.len() <= run {
-                    self.directions.resize(run + 1, None);
-                }
-                self.directions[run] = direction.map(|direction| (pointed, direction));
             }
         }
     }
 
     fn take(&mut self, event: Event) {
-        let view = |runs: &'_ mut Vec<RunView>, run: usize, with: &mut dyn FnMut(&mut RunView)| {
-            if let Some(view) = runs.get_mut(run) {
-                with(view);
-            }
-        };
         match event {
             Event::Ready { memory } => {
                 for (run, memory) in self.runs.iter_mut().zip(memory) {
@@ -627,14 +659,19 @@ impl Lab {
                     self.run(self.goes);
                 }
             }
-            Event::Run { run, event, secs } => view(&mut self.runs, run, &mut |view| view.take(&event, secs)),
+            Event::Run { run, event, secs } => {
+                if let Some(view) = self.runs.get_mut(run) {
+                    view.take(&event, secs);
+                }
+            }
             Event::Looked { run, sample } => {
                 let Some(optimizer) = self.runs.get(run).map(|run| run.optimizer.clone()) else { return };
                 // A follower that lags behind must not be buried: live views want the newest look.
                 if self.looking < 2 * self.runs.len() {
                     self.looking += 1;
                     let sets = self.built.sets(&optimizer, self.dataset.vocab_size);
-                    self.follower.send(Job::Sample { run, sets, sample: *sample, wanted: Wanted::Followed });
+                    let of = Source { run: Some(run), generation: self.generation_of_runs };
+                    self.follower.send(Job::Sample { of, sets, sample: *sample, wanted: Wanted::Followed });
                 }
             }
             Event::Sampled { run, sample } => {
@@ -644,12 +681,19 @@ impl Lab {
                 let role =
                     specs.iter().find(|spec| spec.name == sample.parameter).map_or(Role::Linear, |spec| spec.role);
                 let rate = config.optimizer.recipe(role).lr / config.optimizer.linear.lr;
-                self.follower.send(Job::Sample { run, sets, sample: *sample, wanted: Wanted::Tile { rate } });
+                let of = Source { run: Some(run), generation: self.generation_of_runs };
+                self.follower.send(Job::Sample { of, sets, sample: *sample, wanted: Wanted::Tile { rate } });
             }
             Event::Wrote { run, step, text } => {
-                view(&mut self.runs, run, &mut |view| view.texts.push((step, text.clone())));
+                if let Some(view) = self.runs.get_mut(run) {
+                    view.texts.push((step, text));
+                }
             }
-            Event::Timed { run, times } => view(&mut self.runs, run, &mut |view| view.times.clone_from(&times)),
+            Event::Timed { run, times } => {
+                if let Some(view) = self.runs.get_mut(run) {
+                    view.times = times;
+                }
+            }
             Event::Saved { run, snapshot, asked } => {
                 if asked && self.saving == Some(run) {
                     self.saving = None;
@@ -658,7 +702,9 @@ impl Lab {
                         Err(error) => error.to_string(),
                     };
                 }
-                view(&mut self.runs, run, &mut |view| view.snapshot = Some((*snapshot).clone()));
+                if let Some(view) = self.runs.get_mut(run) {
+                    view.snapshot = Some(*snapshot);
+                }
             }
             Event::Finished => self.status = Status::Finished,
             Event::Failed(error) => self.fail(error),
@@ -675,5 +721,5 @@ fn recorded_look() -> Look {
     let gradient = bytes.as_chunks::<2>().0.iter().map(|pair| f32::from(i16::from_le_bytes(*pair)) / 32767.0).collect();
     let rule = OptimizerConfig::named("sinkgd").expect("the catalog has SinkGD").linear.rule;
     let sample = GradientSample { step: 60, parameter: name, shape, rule, gradient, clip: 1.0, states: Vec::new() };
-    Look { followed: Followed::of(&sample), sample: Some(sample) }
+    Look::new(Followed::of(&sample), Some(sample))
 }

@@ -77,9 +77,12 @@ impl Player {
 
     fn playing(&mut self, now: f64, last: usize, newest: Option<u64>, motion: bool) -> Moment {
         let whole = last as f64 * PASS_SECS + HOLD_SECS;
-        let ended = self.chosen.take().is_some() || now - self.since >= whole || now < self.since;
+        let ended = now - self.since >= whole || now < self.since;
         // The first gradient of a run is taken at once; later ones when a walk is over.
-        if ended || (self.step.is_none() && newest.is_some()) {
+        if let Some(pass) = self.chosen.take() {
+            let from = if pass < last { pass } else { 0 };
+            (self.since, self.step) = (now - from as f64 * PASS_SECS, newest);
+        } else if ended || (self.step.is_none() && newest.is_some()) {
             (self.since, self.step) = (now, newest);
         }
         let phase = now - self.since;
@@ -135,6 +138,16 @@ mod tests {
         assert_eq!(player.moment(2.1, Some(9), 10, None, true), Moment::still(9, None));
         assert_eq!(player.moment(2.2, Some(8), 10, None, false), Moment::still(8, None), "less motion");
         assert_eq!(player.moment(2.3, Some(80), 2, None, true), Moment::still(2, None), "fewer passes");
+    }
+
+    #[test]
+    fn a_walk_goes_on_from_the_pass_that_was_held_and_from_the_gradient_after_the_last() {
+        let mut player = Player::default();
+        player.moment(5.0, Some(3), 10, Some(1), false);
+        assert_eq!(player.moment(6.0, None, 10, Some(2), false).pass, 3);
+        assert_eq!(player.moment(7.1, None, 10, Some(2), false).pass, 4);
+        player.moment(8.0, Some(10), 10, Some(3), false);
+        assert_eq!(player.moment(9.0, None, 10, Some(3), false).pass, 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One run as it was seen, and the files made of it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use multinorm::checkpoint::{NamedTensor, tensor_bytes};
 use multinorm::gpu::{KernelTime, Memory};
@@ -14,8 +15,13 @@ const SAMPLE_BYTES_KEPT: usize = 64 << 20;
 /// Pictures of the whole network that are kept.
 const SWEEPS_KEPT: usize = 12;
 
+/// The number of the newest look.
+static LOOKS: AtomicU64 = AtomicU64::new(0);
+
 /// One look into a gradient.
 pub struct Look {
+    /// Of this look alone, so that pictures and answers of another are never taken for its own.
+    pub id: u64,
     /// Its way through the optimizer's passes.
     pub followed: Followed,
     /// The numbers as they were read; not kept for ever, and a run's folder has none.
@@ -23,6 +29,11 @@ pub struct Look {
 }
 
 impl Look {
+    /// A look with a number of its own.
+    pub fn new(followed: Followed, sample: Option<GradientSample>) -> Self {
+        Self { id: LOOKS.fetch_add(1, Ordering::Relaxed), followed, sample }
+    }
+
     /// After this step.
     pub fn step(&self) -> u64 {
         self.followed.record.step
@@ -85,8 +96,13 @@ impl RunView {
         }
     }
 
-    /// Takes a look in; the oldest go, and their numbers before them.
+    /// Takes a look in; the oldest go, and their numbers before them. Those into another matrix go at once: until now there
+    /// was nothing else to show.
     pub fn push_look(&mut self, look: Look) {
+        let parameter = &look.followed.record.parameter;
+        if self.looks.back().is_some_and(|last| last.followed.record.parameter != *parameter) {
+            self.looks.clear();
+        }
         // What was seen without singular values gives way to the whole.
         self.looks.pop_back_if(|last| last.step() == look.step());
         self.looks.push_back(look);
@@ -168,9 +184,9 @@ impl RunView {
     pub fn spectrum_csv(&self) -> String {
         let Some(Look { followed: look, .. }) = self.looks.back() else { return String::new() };
         let of = |entry: &Entry| entry.quantities.spectrum.as_ref().map(|spectrum| spectrum.singular_values.clone());
-        let columns: Vec<Vec<f64>> = look.record.passes.iter().filter_map(of).collect();
-        let head: Vec<String> =
-            look.record.passes.iter().map(|entry| format!("{} {}", entry.pass, entry.iteration)).collect();
+        let known = look.record.passes.iter().filter_map(|entry| Some((entry, of(entry)?)));
+        let (head, columns): (Vec<String>, Vec<Vec<f64>>) =
+            known.map(|(entry, values)| (format!("{} {}", entry.pass, entry.iteration), values)).unzip();
         let mut csv = head.join(",") + "\n";
         for row in 0..columns.first().map_or(0, Vec::len) {
             let cells: Vec<String> = columns.iter().map(|column| column[row].to_string()).collect();

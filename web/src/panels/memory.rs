@@ -16,7 +16,7 @@ use crate::theme::{is_narrow, series};
 #[derive(Default)]
 pub struct MemoryPanel {
     preset: Option<String>,
-    planned: BTreeMap<(String, &'static str), Planned>,
+    planned: BTreeMap<(String, &'static str), Option<Planned>>,
 }
 
 /// The ledger of a run that is not made.
@@ -40,21 +40,19 @@ impl MemoryPanel {
         // One plan a frame, so that the view never waits long.
         let missing = optimizers().into_iter().find(|name| !self.planned.contains_key(&(preset.clone(), *name)));
         if let Some(name) = missing {
-            if let Some(planned) = plan(&preset, name) {
-                self.planned.insert((preset.clone(), name), planned);
-            }
+            self.planned.insert((preset.clone(), name), plan(&preset, name));
             ui.ctx().request_repaint();
         }
         let mut rows: Vec<(&str, &Planned)> = optimizers()
             .into_iter()
-            .filter_map(|name| Some((name, self.planned.get(&(preset.clone(), name))?)))
+            .filter_map(|name| Some((name, self.planned.get(&(preset.clone(), name))?.as_ref()?)))
             .collect();
         rows.sort_by_key(|(_, planned)| planned.total);
         caption(
             ui,
-            "One step of one sequence of 256 tokens in float32, as the trainer's own ledger plans it, to the byte. The part \
-             that an optimizer adds is its state, on the linear layers and on embedding and head apart; SinkGD, SWAN and signSGD keep none for the linear layers, and methods that need \
-             no gradient store none.",
+            "Memory of one step on one sequence of 256 tokens in float32, as the trainer plans it, exact to the byte. What \
+             differs is the optimizer's state, shown apart for linear layers and for embedding and head. SinkGD, SWAN and \
+             signSGD keep none for the linear layers; methods that need no gradient store none.",
         );
         table(ui, &rows);
         ui.add_space(6.0);
@@ -62,7 +60,7 @@ impl MemoryPanel {
             if let Some(memory) = &run.memory {
                 let parts = Class::ALL.map(|class| format!("{} {}", words(class), bytes_in_words(memory.bytes(class))));
                 ui.label(format!(
-                    "This run, {}: {}; in all {}",
+                    "This run, {}: {}; in total {}",
                     run.optimizer,
                     parts.join(", "),
                     bytes_in_words(memory.total())
@@ -108,8 +106,8 @@ fn table(ui: &mut Ui, rows: &[(&str, &Planned)]) {
     egui::ScrollArea::horizontal().show(ui, |ui| {
         egui::Grid::new("memory table").striped(true).show(ui, |ui| {
             ui.strong("optimizer");
-            ui.strong(format!("to {}", bytes_in_words(largest)));
-            ui.strong("in all");
+            ui.strong(format!("0 – {}", bytes_in_words(largest)));
+            ui.strong("total");
             if !narrow {
                 (0..PARTS.len()).for_each(|part| named(ui, part));
             }

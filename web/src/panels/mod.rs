@@ -12,7 +12,7 @@ mod why;
 pub use lesson::tasks_and_answers;
 pub use watch::card_place;
 
-use eframe::egui::{self, RichText, Ui};
+use eframe::egui::{self, Color32, Rect, RichText, Sense, Ui, pos2, vec2};
 
 use crate::lab::Lab;
 use crate::settings::Panel;
@@ -86,6 +86,27 @@ fn text_width(ui: &Ui, words: &str, style: egui::TextStyle) -> f32 {
     ui.painter().layout_no_wrap(words.to_owned(), font, egui::Color32::PLACEHOLDER).size().x
 }
 
+/// A bar that shows what colour a share from 0 to 1 has.
+pub fn color_bar(ui: &mut Ui, width: f32, color: impl Fn(f32) -> Color32) {
+    let (bar, _) = ui.allocate_exact_size(vec2(width, 10.0), Sense::hover());
+    let count = (width / 2.0) as usize;
+    for at in 0..count {
+        let left = bar.left() + 2.0 * at as f32;
+        let stripe = Rect::from_min_size(pos2(left, bar.top()), vec2(2.0, bar.height()));
+        ui.painter().rect_filled(stripe, 0.0, color(at as f32 / (count - 1).max(1) as f32));
+    }
+}
+
+/// As many values as there are points of the screen at the most: of those that share a point the one farthest from 0.
+pub fn extremes(values: &[f32], length: f32) -> Vec<f32> {
+    let count = values.len().min(length as usize).max(1);
+    let farthest = |at: usize| {
+        let part = &values[at * values.len() / count..(at + 1) * values.len() / count];
+        part.iter().copied().fold(0.0, |a: f32, b| if b.abs() > a.abs() { b } else { a })
+    };
+    (0..count).map(farthest).collect()
+}
+
 /// A number with what it means, the meaning on hover.
 pub fn reading(ui: &mut Ui, name: &str, value: String, meaning: &str) {
     wrap_as_one(ui, text_width(ui, name, egui::TextStyle::Small));
@@ -145,7 +166,7 @@ pub fn choice(ui: &mut Ui, label: &str, chosen: &mut String, options: &[String])
 
 #[cfg(test)]
 mod tests {
-    use super::short_name;
+    use super::{extremes, short_name};
 
     #[test]
     fn matrices_are_called_as_one_says_it() {
@@ -153,5 +174,12 @@ mod tests {
         assert_eq!(short_name("model.embed_tokens.weight"), "embed_tokens");
         assert_eq!(short_name("lm_head.weight"), "lm_head");
         assert_eq!(short_name("mine"), "mine");
+    }
+
+    #[test]
+    fn of_values_that_share_a_point_the_farthest_from_zero_is_drawn() {
+        assert_eq!(extremes(&[1.0, -3.0, 2.0, 0.5, 0.0, 0.1], 3.4), [-3.0, 2.0, 0.1]);
+        assert_eq!(extremes(&[1.0, 2.0], 100.0), [1.0, 2.0]);
+        assert_eq!(extremes(&[], 10.0), [0.0]);
     }
 }

@@ -43,12 +43,12 @@ const VARIANTS: [(SpectralVariant, &str, &str); 4] = [
     (
         SpectralVariant::Muon,
         "Muon's quintic",
-        "lifts small values fast and then wanders between about 0.68 and 1.13: it does not converge, by design",
+        "lifts small values fast, then keeps them between about 0.68 and 1.13; by design it does not converge",
     ),
     (
         SpectralVariant::PolarExpress,
         "Polar Express",
-        "other coefficients at every step, the best for each in the worst case",
+        "different coefficients at each step, each minimizing the worst-case error",
     ),
     (SpectralVariant::MuonRefined, "8 + 2", "Muon's steps, then two that converge to 1"),
 ];
@@ -77,12 +77,12 @@ impl NewtonSchulzPanel {
             let largest = last.first().copied().unwrap_or(0.0);
             let smallest = last.last().copied().unwrap_or(0.0);
             let off = last.iter().map(|sigma| (sigma - 1.0).abs()).fold(0.0, f64::max);
-            reading(ui, "largest at the end", short(largest), "1 is what every value should become");
+            reading(ui, "largest at the end", short(largest), "the target is 1");
             reading(
                 ui,
                 "smallest at the end",
                 short(smallest),
-                "what is far below 1 has not been lifted in so few steps",
+                "values far below 1 were not lifted enough in so few steps",
             );
             reading(ui, "farthest from 1", short(off), "over all singular values");
         });
@@ -109,7 +109,7 @@ impl NewtonSchulzPanel {
             let decades = egui::Slider::new(&mut self.decades, 0.0..=8.0);
             slider(ui, "decades of singular values", !self.live, decades);
             let has = lab.views().iter().any(|run| !run.looks.is_empty());
-            ui.add_enabled(has, egui::Checkbox::new(&mut self.live, "the watched gradient's own"));
+            ui.add_enabled(has, egui::Checkbox::new(&mut self.live, "use the watched gradient's singular values"));
         });
         if let Some((.., about)) = VARIANTS.iter().find(|(variant, ..)| *variant == self.variant) {
             ui.weak(*about);
@@ -147,8 +147,7 @@ impl NewtonSchulzPanel {
             Curve::line("the polynomials, one after the other", series(ui, 0), curve),
             Curve::line("these singular values", series(ui, 1), landed).loose().marked(Mark::Diamond),
         ];
-        let (x, y) =
-            (Axis::new("σ before, over the norm", Scale::Linear), Axis::new("σ after all steps", Scale::Linear));
+        let (x, y) = (Axis::new("σ before (÷ ‖X‖_F)", Scale::Linear), Axis::new("σ after all steps", Scale::Linear));
         let chart = Chart::new("polynomial", "All steps as one function", x, y, half_height(ui));
         Chart { rules: vec![Rule { y: 1.0, label: "1".into() }], ..chart }.show(ui, &drawn);
         caption(ui, "The height of the curve is where a singular value ends. Whitening wants it at 1 everywhere.");
@@ -169,6 +168,7 @@ fn paths(ui: &mut Ui, path: &[Vec<f64>]) {
     Chart { legend: false, ..chart }.show(ui, &curves);
     caption(
         ui,
-        "Each line is a singular value by its rank. In few digits the smallest stop at rounding noise, and what is lifted after that is noise as well.",
+        "Each line is a singular value by its rank. In low precision the smallest stop at rounding noise, and what is lifted \
+         after that is noise as well.",
     );
 }

@@ -40,8 +40,9 @@ impl TrainPanel {
     fn losses(&mut self, ui: &mut Ui, lab: &Lab) {
         ui.horizontal_wrapped(|ui| {
             ui.checkbox(&mut self.log, "logarithmic").on_hover_text("spaces the loss by its logarithm");
-            ui.checkbox(&mut self.by_second, "by second").on_hover_text("seconds of training instead of steps");
-            ui.checkbox(&mut self.recent, "newest 200 steps").on_hover_text("an early peak then flattens nothing");
+            ui.checkbox(&mut self.by_second, "by time").on_hover_text("seconds of training instead of steps");
+            ui.checkbox(&mut self.recent, "newest 200 steps")
+                .on_hover_text("so that high losses at the start do not flatten the curve");
         });
         let mut curves = Vec::new();
         for (index, run) in lab.earlier.iter().enumerate() {
@@ -61,12 +62,12 @@ impl TrainPanel {
             true => Axis::new("seconds of training", Scale::Linear),
             false => Axis::new("steps", Scale::Whole),
         };
-        let y = Axis::new("nats a token", Scale::log_if(self.log));
+        let y = Axis::new("nats per token", Scale::log_if(self.log));
         Chart::new("losses", "Loss", x, y, half_height(ui)).show(ui, &curves);
         caption(
             ui,
-            "Lower is better. The thin line is each step's own batch, which is noisy; marks are text that the model never \
-             learns from. exp(loss) is perplexity: the model is as unsure as if it chose evenly among that many tokens.",
+            "Lower is better. The thin line is each step's own batch, which is noisy; marks are text that is not used for \
+             training. exp(loss) is perplexity: the model is as unsure as if it chose evenly among that many tokens.",
         );
     }
 
@@ -101,7 +102,7 @@ fn controls(ui: &mut Ui, lab: &mut Lab) {
         }
         if lab.wants_reset() {
             let changed = ui.button(RichText::new("Start with the changed settings").strong());
-            if changed.on_hover_text("the runs on the plot were built with others").clicked() {
+            if changed.on_hover_text("the runs shown use the previous settings").clicked() {
                 lab.reset();
             }
         }
@@ -117,7 +118,7 @@ fn controls(ui: &mut Ui, lab: &mut Lab) {
     }
     if !Arc::ptr_eq(&lab.dataset, &lab.own_text) {
         ui.horizontal_wrapped(|ui| {
-            ui.label(format!("learning {}", lab.dataset.name));
+            ui.label(format!("training on {}", lab.dataset.name));
             if ui.button(format!("Back to {}", lab.own_text.name)).clicked() {
                 lab.learn(lab.own_text.clone());
             }
@@ -129,7 +130,7 @@ fn controls(ui: &mut Ui, lab: &mut Lab) {
         let mut beside = lab.settings.optimizers.get(1).cloned().unwrap_or_else(|| NOTHING.into());
         let mut options = vec![NOTHING.to_owned()];
         options.extend(names);
-        if choice(ui, "beside it", &mut beside, &options) {
+        if choice(ui, "compare with", &mut beside, &options) {
             lab.settings.optimizers.truncate(1);
             if beside != NOTHING {
                 lab.settings.optimizers.push(beside);
@@ -147,13 +148,13 @@ fn advanced(ui: &mut Ui, lab: &mut Lab) {
     let settings = &mut lab.settings;
     let before = settings.every;
     egui::Grid::new("more settings").num_columns(2).spacing([16.0, 8.0]).show(ui, |ui| {
-        ui.label("learning rate, times the optimizer's own");
+        ui.label("learning rate (× the optimizer's default)");
         ui.add(egui::Slider::new(&mut settings.lr_factor, 0.1..=10.0).logarithmic(true));
         ui.end_row();
-        ui.label("sequences a step");
+        ui.label("sequences per step");
         ui.add(egui::Slider::new(&mut settings.batch_size, 1..=32));
         ui.end_row();
-        ui.label("tokens a sequence");
+        ui.label("tokens per sequence");
         ui.add(egui::Slider::new(&mut settings.sequence_length, 16..=256).step_by(16.0));
         ui.end_row();
         ui.label("seed");
@@ -165,7 +166,7 @@ fn advanced(ui: &mut Ui, lab: &mut Lab) {
             .on_hover_text("activations in 16 bits, under a loss scale that keeps their gradients in range")
             .on_disabled_hover_text("this adapter has no half precision (shader-f16)");
         ui.end_row();
-        ui.label("steps between two looks");
+        ui.label("steps between gradient samples");
         ui.add(egui::DragValue::new(&mut settings.every).range(1..=1000));
         ui.end_row();
     });
@@ -174,7 +175,7 @@ fn advanced(ui: &mut Ui, lab: &mut Lab) {
     }
 }
 
-const NOTHING: &str = "nothing";
+const NOTHING: &str = "none";
 
 /// The newest numbers, run by run.
 fn readings(ui: &mut Ui, lab: &Lab) {
@@ -183,7 +184,7 @@ fn readings(ui: &mut Ui, lab: &Lab) {
             ui.label(RichText::new(&run.optimizer).color(optimizer(ui, &run.optimizer)).strong());
             let Some(last) = run.last() else {
                 let is_on_its_way = matches!(lab.status, Status::Building | Status::Running);
-                ui.weak(if is_on_its_way { "the first step is on its way" } else { "no step was made yet" });
+                ui.weak(if is_on_its_way { "waiting for the first step" } else { "no steps yet" });
                 return;
             };
             reading(
@@ -192,20 +193,19 @@ fn readings(ui: &mut Ui, lab: &Lab) {
                 format!("{} of {}", last.step, lab.configs.first().map_or(0, |config| config.train.steps)),
                 "updates of the weights so far",
             );
-            reading(ui, "training loss", format!("{:.3}", last.loss), "nats a token, of the newest batch");
+            reading(ui, "training loss", format!("{:.3}", last.loss), "nats per token, of the newest batch");
             if let Some((_, _, loss)) = run.evaluations.last() {
                 let words = format!("{loss:.3}");
-                reading(ui, "held-out loss", words, "nats a token, on text that is never learned from");
+                reading(ui, "held-out loss", words, "nats per token, on text that is not used for training");
             }
             if let Some(speed) = run.tokens_per_sec() {
-                let what = "over 20 steps of this run's own; another run beside it does not count";
-                reading(ui, "tokens a second", short(speed), what);
+                let what = "over this run's last 20 steps, without the other run's time";
+                reading(ui, "tokens per second", short(speed), what);
             }
             reading(ui, "learning rate", short(last.lr), "of the linear layers, by the schedule");
             reading(ui, "gradient norm", short(last.grad_norm), "L2 norm of all gradients together");
             if let (Some(scale), Some(skipped)) = (last.loss_scale, last.skipped_steps) {
-                let what = "what gradients of activations are multiplied by, so that 16 bits hold them; it halves where one is \
-                            too large for them, and that step is skipped";
+                let what = "gradients are multiplied by this to fit 16 bits; after an overflow it is halved and the step is skipped";
                 reading(ui, "loss scale", format!("2^{}, {skipped} skipped", scale.log2()), what);
             }
             if let Some(memory) = &run.memory {
@@ -234,7 +234,7 @@ fn kernels(ui: &mut Ui, lab: &Lab) {
             lab.time();
         }
         if !can {
-            ui.weak("this adapter has no time stamps");
+            ui.weak("this adapter has no timestamp queries");
         }
     });
     let measured: Vec<&RunView> = lab.runs.iter().filter(|run| !run.times.is_empty()).collect();
@@ -255,7 +255,7 @@ fn kernels(ui: &mut Ui, lab: &Lab) {
         }
         let total: f64 = parts.iter().map(|(_, secs)| secs).sum();
         parts.sort_by(|a, b| b.1.total_cmp(&a.1));
-        ui.label(format!("{}: {:.1} ms in all", run.optimizer, 1e3 * total));
+        ui.label(format!("{}: {:.1} ms in total", run.optimizer, 1e3 * total));
         for (part, secs) in parts {
             let share = if total > 0.0 { (secs / total) as f32 } else { 0.0 };
             ui.add(egui::ProgressBar::new(share).desired_width(ui.available_width().min(420.0)).text(format!(
@@ -288,7 +288,7 @@ fn part_of(plan: Plan, kernel: &str) -> &'static str {
 fn texts(ui: &mut Ui, lab: &mut Lab) {
     ui.horizontal(|ui| {
         section(ui, "Text");
-        ui.label("beginning with");
+        ui.label("prompt");
         if ui.add(egui::TextEdit::singleline(&mut lab.prompt).desired_width(160.0)).lost_focus() {
             lab.watch();
         }
@@ -296,7 +296,7 @@ fn texts(ui: &mut Ui, lab: &mut Lab) {
     let one = lab.runs.len() == 1;
     for run in &lab.runs {
         if run.texts.is_empty() {
-            nothing_yet(ui, "the model writes after a few steps, and again now and then");
+            nothing_yet(ui, "the model writes after a few steps, and regularly after that");
         }
         for (step, text) in run.texts.iter().rev().take(if one { 4 } else { 2 }) {
             ui.label(RichText::new(format!("{} after {step} steps", run.optimizer)).small().weak());

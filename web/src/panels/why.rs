@@ -6,19 +6,26 @@ use eframe::egui::{
 };
 use multinorm::spectrum::{Balance, Map};
 
-use super::{caption, columns, nothing_yet, short_name};
+use super::{caption, color_bar, columns, extremes, nothing_yet, rest_of_window, short_name};
 use crate::chart::short;
 use crate::lab::{Lab, Made};
-use crate::theme::{self, CAPTION, colors, ramp, section};
+use crate::theme::{self, CAPTION, Colors, colors, is_narrow, ramp, section};
 
 /// Room for the bars of the vectors.
 const BARS: f32 = 60.0;
 
+/// What P is of.
+#[derive(Clone, Copy, PartialEq)]
+enum Of {
+    Look(u64),
+    Made([usize; 2], f64),
+}
+
 /// What the view keeps from frame to frame.
 #[derive(Default)]
 pub struct WhyPanel {
-    /// The picture of P, and what it is of.
-    squares: Option<(String, TextureHandle)>,
+    /// The picture of P, and of which look or generated matrix, in which theme.
+    squares: Option<((Of, bool), TextureHandle)>,
     /// The picture of the map, and how many cells it has.
     map: Option<((usize, bool), TextureHandle)>,
 }
@@ -35,41 +42,38 @@ impl WhyPanel {
 
     /// P of the matrix that is watched, or of the one that was made on the map.
     fn balanced(&mut self, ui: &mut Ui, lab: &mut Lab) {
-        section(ui, "The pattern that dies out slowest");
-        let made = lab.made.as_ref().and_then(|made| Some((made, made.balance.as_ref()?)));
-        let (what, balance) = match made {
-            Some((Made { shape: [m, n], heaviness, .. }, balance)) => {
-                (format!("a matrix {m}×{n} of independent entries, heaviness {}", short(*heaviness)), balance)
+        section(ui, "The error pattern that decays slowest");
+        let (of, what, balance, words) = subject(lab);
+        ui.horizontal_wrapped(|ui| {
+            ui.label(RichText::new(what).color(colors(ui).secondary));
+            if matches!(of, Of::Made(..)) && theme::small_button(ui, "Back to the model's gradient").clicked() {
+                lab.made = None;
             }
-            None => {
-                let look = &lab.seen()[0].followed;
-                let [m, n] = look.record.shape;
-                let what = format!("{}, {m}×{n}, step {}", short_name(&look.record.parameter), look.record.step);
-                match &look.balance {
-                    Some(balance) => (what, balance),
-                    None => {
-                        nothing_yet(
-                            ui,
-                            "This gradient has no balanced form: it is zero, or a block of zeros is too large.",
-                        );
-                        return;
-                    }
-                }
-            }
+        });
+        let Some(balance) = balance else {
+            nothing_yet(ui, words);
+            return;
         };
-        ui.label(RichText::new(what.as_str()).color(colors(ui).secondary));
         ui.label(format!(
-            "σ₂² = {}: near the end, one round of row and column passes leaves {} % of what is wrong.",
+            "Rate σ₂² = {}: near balance, each round of row and column passes leaves {:.1} % of the remaining error.",
             short(balance.rate),
-            format_args!("{:.1}", 100.0 * balance.rate)
+            100.0 * balance.rate
         ));
         let width = ui.available_width();
-        let height = (width * 0.75).clamp(220.0, 460.0);
-        let (rect, _) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
+        let height = if is_narrow(ui) { 0.75 * width } else { (rest_of_window(ui) - 60.0).clamp(220.0, width) };
+        let (rect, response) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
         let matrix = Rect::from_min_max(rect.min, rect.max - vec2(BARS, BARS));
-        let key = format!("{what} {}", ui.visuals().dark_mode);
+        if let Some(pointer) = response.hover_pos().filter(|at| matrix.contains(*at)) {
+            let [rows, columns] = balance.squares_shape;
+            let row = ((pointer.y - matrix.top()) / matrix.height() * rows as f32) as usize;
+            let column = ((pointer.x - matrix.left()) / matrix.width() * columns as f32) as usize;
+            if let Some(p) = balance.squares.get(row.min(rows - 1) * columns + column.min(columns - 1)) {
+                response.on_hover_text_at_pointer(format!("{} × the mean of X⊙X", short(f64::from(*p))));
+            }
+        }
+        let key = (of, ui.visuals().dark_mode);
         if self.squares.as_ref().is_none_or(|(of, _)| *of != key) {
-            let texture = ui.ctx().load_texture("squares", picture(ui, balance), TextureOptions::NEAREST);
+            let texture = ui.ctx().load_texture("squares", picture(ui, &balance), TextureOptions::NEAREST);
             self.squares = Some((key, texture));
         }
         let painter = ui.painter_at(rect);
@@ -77,29 +81,34 @@ impl WhyPanel {
             let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
             painter.image(texture.id(), matrix, whole, Color32::WHITE);
         }
-        vector_bars(ui, &painter, matrix, balance);
+        vector_bars(ui, &painter, matrix, &balance);
+        ui.horizontal(|ui| {
+            ui.label(RichText::new("0").small().color(colors(ui).secondary));
+            let colors = colors(ui);
+            color_bar(ui, 90.0, |share| square_color(colors, 4.0 * share));
+            ui.label(RichText::new("4 × the mean of X⊙X").small().color(colors.secondary));
+        });
         caption(
             ui,
-            "Strong colour: entries of the balanced squares X⊙X above their mean. Rows and columns are sorted by the second singular vectors, the \
-             bars: rows with long bars to one side share their columns with one another and few with the rows of the other \
-             side, so that length passes between the two groups slowly. Where the picture has no blocks, it passes fast.",
+            "Rows and columns are sorted by the second singular vectors (bars). Rows whose bars point the same way mostly \
+             use the same columns; rows that point opposite ways share few, so length errors even out slowly between the \
+             two groups. Without visible blocks they even out fast.",
         );
-        if lab.made.is_some() && ui.button("Back to the model's gradient").clicked() {
-            lab.made = None;
-        }
     }
 
     fn rates(&mut self, ui: &mut Ui, lab: &mut Lab) {
-        section(ui, "The rate by shape and by heaviness");
+        section(ui, "Rate by shape and heaviness");
         ui.label(
-            RichText::new("Click anywhere to make such a matrix; dots are the matrices of your model.")
+            RichText::new("Drag the ring to generate a matrix of that kind. Dots are the matrices of your model.")
                 .color(colors(ui).secondary),
         );
-        let size = vec2(ui.available_width(), (ui.available_width() * 0.72).clamp(240.0, 440.0));
-        let sense = if theme::is_narrow(ui) { Sense::click() } else { Sense::click_and_drag() };
+        let width = ui.available_width();
+        let height = if is_narrow(ui) { 0.75 * width } else { (rest_of_window(ui) - 60.0).clamp(220.0, width) };
+        let size = vec2(width, height);
+        let sense = if is_narrow(ui) { Sense::click() } else { Sense::click_and_drag() };
         let (rect, response) = ui.allocate_exact_size(size, sense);
         let map = Rect::from_min_max(rect.min + vec2(34.0, 18.0), rect.max - vec2(12.0, 36.0));
-        let known = lab.map.iter().flatten().count();
+        let known = lab.map.n_known();
         let key = (known, ui.visuals().dark_mode);
         if self.map.as_ref().is_none_or(|(of, _)| *of != key) {
             let image = map_picture(ui, lab);
@@ -113,40 +122,58 @@ impl WhyPanel {
         }
         axes(ui, &painter, rect, map);
         dots(ui, &painter, map, lab);
-        if let Some(made) = &lab.made {
-            let at = place(map, made.shape, made.heaviness);
-            painter.circle(at, 6.0, Color32::TRANSPARENT, Stroke::new(2.5, colors(ui).text));
-        }
-        let pointer = response.interact_pointer_pos().filter(|_| response.clicked() || response.drag_stopped());
+        let pointer = response.interact_pointer_pos().filter(|_| response.clicked() || response.dragged());
         if let Some(pointer) = pointer.filter(|at| map.contains(*at)) {
             let (aspect, heaviness) = read(map, pointer);
             lab.make(Map::default().shape(aspect), heaviness);
         }
+        let (shape, heaviness) = lab.wanted_matrix.unwrap_or(([64, 64], 3.0));
+        let ring = place(map, shape, heaviness);
+        painter.circle(ring, 8.0, Color32::TRANSPARENT, Stroke::new(4.5, colors(ui).surface));
+        painter.circle(ring, 8.0, Color32::TRANSPARENT, Stroke::new(2.5, colors(ui).text));
         if let Some(pointer) = response.hover_pos().filter(|at| map.contains(*at)) {
             tell(lab, map, pointer, response);
         }
         legend(ui);
         let all = Map::N_ASPECTS * Map::N_HEAVINESS;
-        let progress =
-            if known < all { format!(" {known} of {all} fields are computed by now.") } else { String::new() };
+        let progress = if known < all { format!(" {known} of {all} cells computed.") } else { String::new() };
         caption(
             ui,
             &format!(
-                "Every field is the mean rate of three matrices of 4096 independent entries, balanced by this program. Heaviness \
-                 is the mean fourth power of the balanced entries over the square of their mean square: 1 for signs, 3 for \
-                 normal numbers. A dot whose colour differs from the field under it has a structure that heaviness does not \
-                 tell.{progress}"
+                "Each cell: mean rate of three matrices of 4096 independent entries. Heaviness is the kurtosis of the \
+                 balanced entries: 1 if all have one size, about 3 if they are normal. A dot that differs in colour from \
+                 its cell has structure that heaviness does not capture.{progress}"
             ),
         );
     }
 }
 
+/// What the left half shows: which matrix, in words, its balance, and why there is none.
+fn subject(lab: &Lab) -> (Of, String, Option<Balance>, &'static str) {
+    if let Some(Made { shape: [m, n], heaviness, balance }) = &lab.made {
+        let what = format!("a {m}×{n} matrix of independent entries, heaviness {}", short(*heaviness));
+        let words = "No matrix of independent entries of this shape is this heavy.";
+        return (Of::Made([*m, *n], *heaviness), what, balance.clone(), words);
+    }
+    let look = lab.seen()[0];
+    let record = &look.followed.record;
+    let [m, n] = record.shape;
+    let what = format!("{}, {m}×{n}, step {}", short_name(&record.parameter), record.step);
+    let words = "This gradient has no balanced form: it is zero, or a block of zeros is too large.";
+    (Of::Look(look.id), what, look.followed.balance.clone(), words)
+}
+
 /// P: the panel's colour for 0, full colour for four times the mean.
 fn picture(ui: &Ui, balance: &Balance) -> ColorImage {
     let colors = colors(ui);
-    let pixel = |p: &f32| colors.surface.lerp_to_gamma(colors.accent, (p / 4.0).sqrt().min(1.0));
+    let pixel = |p: &f32| square_color(colors, *p);
     let [height, width] = balance.squares_shape;
     ColorImage::new([width, height], balance.squares.iter().map(pixel).collect())
+}
+
+/// The colour of a balanced square, over the mean.
+fn square_color(colors: &Colors, p: f32) -> Color32 {
+    colors.surface.lerp_to_gamma(colors.accent, (p / 4.0).sqrt().min(1.0))
 }
 
 /// The second singular vectors as bars, along the rows at the right and along the columns below.
@@ -155,12 +182,14 @@ fn vector_bars(ui: &Ui, painter: &Painter, matrix: Rect, balance: &Balance) {
     let font = FontId::proportional(CAPTION);
     let half = (BARS - 16.0) / 2.0;
     for (vector, of_rows) in [(&balance.rows, true), (&balance.columns, false)] {
-        let largest = vector.iter().fold(f64::MIN_POSITIVE, |largest, x| largest.max(x.abs()));
         let length = if of_rows { matrix.height() } else { matrix.width() };
+        let vector: Vec<f32> = vector.iter().map(|x| *x as f32).collect();
+        let vector = extremes(&vector, length);
+        let largest = vector.iter().fold(f32::MIN_POSITIVE, |largest, x| largest.max(x.abs()));
         let middle = (if of_rows { matrix.right() } else { matrix.bottom() }) + 6.0 + half;
         let thick = length / vector.len().max(1) as f32;
         for (at, x) in vector.iter().enumerate() {
-            let reach = (x / largest) as f32 * half;
+            let reach = x / largest * half;
             let along = at as f32 * thick;
             let bar = if of_rows {
                 Rect::from_two_pos(
@@ -181,13 +210,13 @@ fn vector_bars(ui: &Ui, painter: &Painter, matrix: Rect, balance: &Balance) {
     painter.rect_stroke(matrix, 0.0, Stroke::new(1.0, colors.edge), egui::StrokeKind::Outside);
 }
 
-/// A pixel a field, the heaviest at the top.
+/// A pixel for each cell, the heaviest at the top.
 fn map_picture(ui: &Ui, lab: &Lab) -> ColorImage {
     let [width, height] = [Map::N_ASPECTS, Map::N_HEAVINESS];
     let pixel = |at: usize| {
         let (row, aspect) = (height - 1 - at / width, at % width);
-        // Where a field is not computed yet, a coarser one stands in.
-        let near = |stride: usize| lab.map[row / stride * stride * width + aspect / stride * stride].as_ref();
+        // Where a cell is not computed yet, a coarser one stands in.
+        let near = |stride: usize| lab.map.cells[row / stride * stride * width + aspect / stride * stride].as_ref();
         match [1, 2, 4].into_iter().find_map(near).map(|cell| cell.rate) {
             Some(Some(rate)) => ramp(ui, rate),
             // There are none so heavy.
@@ -202,7 +231,7 @@ fn map_picture(ui: &Ui, lab: &Lab) -> ColorImage {
 fn place(map: Rect, [m, n]: [usize; 2], heaviness: f64) -> egui::Pos2 {
     let share = |at: f64, count: usize| ((at + 0.5) / count as f64).clamp(0.0, 1.0) as f32;
     let aspect = 2.0 * (n as f64 / m as f64).log2() + (Map::N_ASPECTS / 2) as f64;
-    let row = 4.0 * heaviness.max(1.0).log2();
+    let row = Map::row(heaviness);
     pos2(
         map.left() + share(aspect, Map::N_ASPECTS) * map.width(),
         map.bottom() - share(row, Map::N_HEAVINESS) * map.height(),
@@ -213,14 +242,14 @@ fn place(map: Rect, [m, n]: [usize; 2], heaviness: f64) -> egui::Pos2 {
 fn read(map: Rect, at: egui::Pos2) -> (usize, f64) {
     let aspect = ((at.x - map.left()) / map.width() * Map::N_ASPECTS as f32) as usize;
     let row = f64::from((map.bottom() - at.y) / map.height()) * Map::N_HEAVINESS as f64 - 0.5;
-    (aspect.min(Map::N_ASPECTS - 1), 2f64.powf(row.max(0.0) / 4.0))
+    (aspect.min(Map::N_ASPECTS - 1), Map::heaviness(row.max(0.0)))
 }
 
 fn axes(ui: &Ui, painter: &Painter, rect: Rect, map: Rect) {
     let colors = colors(ui);
     let font = FontId::proportional(CAPTION);
     painter.text(rect.min, Align2::LEFT_TOP, "heaviness", font.clone(), colors.secondary);
-    for heaviness in [1, 2, 4, 8, 16, 32] {
+    for heaviness in [1, 2, 4, 8, 16] {
         let at = place(map, [1, 1], f64::from(heaviness));
         let left = pos2(map.left() - 6.0, at.y);
         painter.text(left, Align2::RIGHT_CENTER, heaviness.to_string(), font.clone(), colors.secondary);
@@ -245,7 +274,7 @@ fn dots(ui: &Ui, painter: &Painter, map: Rect, lab: &Lab) {
     }
 }
 
-/// What lies under the pointer: a matrix of the model, or a field.
+/// What lies under the pointer: a matrix of the model, or a cell.
 fn tell(lab: &Lab, map: Rect, pointer: egui::Pos2, response: egui::Response) {
     let tiles = lab.runs.first().map_or(&[][..], |run| &run.tiles[..]);
     let near = tiles
@@ -263,11 +292,11 @@ fn tell(lab: &Lab, map: Rect, pointer: egui::Pos2, response: egui::Response) {
         None => {
             let (aspect, heaviness) = read(map, pointer);
             let [m, n] = Map::default().shape(aspect);
-            let row = ((4.0 * heaviness.log2()).round() as usize).min(Map::N_HEAVINESS - 1);
-            let cell = lab.map.get(row * Map::N_ASPECTS + aspect).and_then(Option::as_ref);
+            let row = (Map::row(heaviness).round() as usize).min(Map::N_HEAVINESS - 1);
+            let cell = lab.map.cells.get(row * Map::N_ASPECTS + aspect).and_then(Option::as_ref);
             let rate = match cell.map(|cell| cell.rate) {
                 Some(Some(rate)) => format!("rate {}", short(rate)),
-                Some(None) => "no matrix of this size is so heavy".into(),
+                Some(None) => "no matrix of this shape is this heavy".into(),
                 None => "not computed yet".into(),
             };
             format!("{m}×{n}, heaviness {}\n{rate}", short(heaviness))
@@ -280,11 +309,30 @@ fn tell(lab: &Lab, map: Rect, pointer: egui::Pos2, response: egui::Response) {
 fn legend(ui: &mut Ui) {
     ui.horizontal(|ui| {
         ui.label(RichText::new("rate 0: done in one round").small().color(colors(ui).secondary));
-        let (bar, _) = ui.allocate_exact_size(vec2(120.0, 10.0), Sense::hover());
-        for at in 0..40 {
-            let stripe = Rect::from_min_size(pos2(bar.left() + 3.0 * at as f32, bar.top()), vec2(3.0, bar.height()));
-            ui.painter().rect_filled(stripe, 0.0, ramp(ui, f64::from(at) / 39.0));
-        }
+        let dark = ui.visuals().dark_mode;
+        color_bar(ui, 120.0, |share| theme::ramp_color(dark, f64::from(share)));
         ui.label(RichText::new("1: never").small().color(colors(ui).secondary));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_on_the_map_is_that_of_its_cell() {
+        let map = Rect::from_min_size(pos2(30.0, 20.0), vec2(340.0, 210.0));
+        for row in 0..Map::N_HEAVINESS {
+            for aspect in 0..Map::N_ASPECTS {
+                let (shape, heaviness) = (Map::default().shape(aspect), Map::heaviness(row as f64));
+                let at = place(map, shape, heaviness);
+                // The picture has a pixel for each cell, the heaviest at the top.
+                let pixel = [(at.x - map.left()) / 20.0, (map.bottom() - at.y) / 10.0].map(f32::floor);
+                assert_eq!(pixel, [aspect as f32, row as f32], "{shape:?} {heaviness}");
+                let (read_aspect, read_heaviness) = read(map, at);
+                assert_eq!(read_aspect, aspect);
+                assert!((read_heaviness / heaviness - 1.0).abs() < 1e-3, "{heaviness} {read_heaviness}");
+            }
+        }
+    }
 }

@@ -19,7 +19,7 @@ pub enum Job {
     /// A sample is looked into.
     Sample {
         /// Whose it is.
-        run: usize,
+        of: Source,
         #[cfg_attr(not(target_arch = "wasm32"), expect(dead_code, reason = "a thread is handed the rule itself"))]
         /// The run's settings as `--set` words, from which a worker knows the rule again.
         sets: Vec<String>,
@@ -30,6 +30,15 @@ pub enum Job {
     },
     /// Something that needs no sample.
     Plain(Plain),
+}
+
+/// Whose a sample is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Source {
+    /// The run, or the place on the screen that asks for a direction; none for a file that is open.
+    pub run: Option<usize>,
+    /// Counts new runs and new files: answers to questions about earlier ones are dropped.
+    pub generation: u64,
 }
 
 /// What needs no sample.
@@ -105,12 +114,18 @@ pub enum Wanted {
         rate: f64,
     },
     /// One singular value's vectors.
-    Direction {
-        /// Passes done.
-        half_step: usize,
-        /// From 0 for the largest.
-        index: usize,
-    },
+    Direction(Pointed),
+}
+
+/// A singular value of a matrix after some passes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pointed {
+    /// The look's number.
+    pub look: u64,
+    /// Passes done.
+    pub half_step: usize,
+    /// From 0 for the largest.
+    pub sigma: usize,
 }
 
 /// What came of it.
@@ -131,7 +146,9 @@ impl Found {
             Wanted::Followed => Self::Followed(Box::new(Followed::of(sample))),
             Wanted::WithoutSpectra => Self::Followed(Box::new(Followed::without_spectra(sample))),
             Wanted::Tile { rate } => Self::Tile(Tile::of(sample, rate)),
-            Wanted::Direction { half_step, index } => Self::Direction(Direction::of(sample, half_step, index)),
+            Wanted::Direction(Pointed { half_step, sigma, .. }) => {
+                Self::Direction(Direction::of(sample, half_step, sigma))
+            }
         }
     }
 }
@@ -141,7 +158,7 @@ pub enum Done {
     /// See [`Job::Sample`].
     Sample {
         /// Whose it is.
-        run: usize,
+        of: Source,
         /// The sample itself, for saving and for directions.
         sample: GradientSample,
         /// What was wanted of it.

@@ -1,5 +1,6 @@
 //! Threads and files.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -20,7 +21,7 @@ pub async fn breathe() {}
 pub fn serve(
     gpu: Arc<Gpu>,
     commands: flume::Receiver<Command>,
-    events: flume::Sender<Event>,
+    events: flume::Sender<(u64, Event)>,
     wake: impl Fn() + Send + 'static,
 ) {
     let work = move || {
@@ -43,14 +44,10 @@ impl Follower {
         let (results, done) = flume::unbounded();
         let follow = move || {
             for job in work {
-                let done = match job {
-                    Job::Sample { run, sample, wanted, .. } => {
-                        let found = Found::of(&sample, wanted);
-                        Done::Sample { run, sample, wanted, found }
-                    }
-                    Job::Plain(plain) => Done::Plain(plain.found()),
-                };
-                if results.send(Ok(done)).is_err() {
+                // A panic would end the thread, and everything that is asked later would be waited for in vain.
+                let done = catch_unwind(AssertUnwindSafe(|| answer(job)));
+                let done = done.map_err(|_| "it panicked; the terminal has its message".to_owned());
+                if results.send(done).is_err() {
                     return;
                 }
                 wake();
@@ -65,9 +62,19 @@ impl Follower {
         let _ = self.jobs.send(job); // the thread ends with this object alone
     }
 
-    /// What is done since the last call; a thread does not fail.
+    /// What is done since the last call, or why it failed.
     pub fn take(&self) -> Vec<Result<Done, String>> {
         self.done.try_iter().collect()
+    }
+}
+
+fn answer(job: Job) -> Done {
+    match job {
+        Job::Sample { of, sample, wanted, .. } => {
+            let found = Found::of(&sample, wanted);
+            Done::Sample { of, sample, wanted, found }
+        }
+        Job::Plain(plain) => Done::Plain(plain.found()),
     }
 }
 
@@ -127,7 +134,7 @@ pub fn show_link(_query: &str) {}
 
 /// What shows the same to somebody else: the command.
 pub fn address(query: &str) -> String {
-    format!("cargo xtask lab '{query}'")
+    if query.is_empty() { "cargo xtask lab".into() } else { format!("cargo xtask lab '{query}'") }
 }
 
 /// Whether the system asks for less motion: no desktop tells winit, so that a variable of the environment stands in.

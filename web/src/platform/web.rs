@@ -16,7 +16,7 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
-use super::{Done, Found, Job, Plain, PlainFound, Wanted};
+use super::{Done, Found, Job, Plain, PlainFound, Source, Wanted};
 use crate::engine::{self, Command, Event};
 use crate::lab::Arrival;
 
@@ -33,7 +33,7 @@ pub async fn breathe() {
 pub fn serve(
     gpu: Arc<Gpu>,
     commands: flume::Receiver<Command>,
-    events: flume::Sender<Event>,
+    events: flume::Sender<(u64, Event)>,
     wake: impl Fn() + 'static,
 ) {
     spawn_local(engine::serve(gpu, commands, events, wake));
@@ -56,6 +56,8 @@ struct Header {
     parameter: String,
     shape: [usize; 2],
     clip: f32,
+    /// Whether it is of a file, whose matrices are followed as linear layers whatever their names.
+    is_of_file: bool,
     wanted: Wanted,
 }
 
@@ -85,7 +87,7 @@ pub struct Follower {
 #[derive(Default)]
 struct Waiting {
     last_id: u32,
-    samples: HashMap<u32, (usize, GradientSample, Wanted)>,
+    samples: HashMap<u32, (Source, GradientSample, Wanted)>,
 }
 
 impl Follower {
@@ -116,23 +118,25 @@ impl Follower {
     pub fn send(&self, job: Job) {
         let (question, sample) = match job {
             Job::Plain(plain) => (Question::Plain(plain), None),
-            Job::Sample { run, sets, sample, wanted } => {
+            Job::Sample { of, sets, sample, wanted } => {
                 let mut waiting = self.waiting.borrow_mut();
                 waiting.last_id += 1;
                 let (id, step, shape, clip) = (waiting.last_id, sample.step, sample.shape, sample.clip);
-                let header = Header { id, sets, step, parameter: sample.parameter.clone(), shape, clip, wanted };
-                (Question::Sample(header), Some((id, run, sample, wanted)))
+                let (parameter, is_of_file) = (sample.parameter.clone(), of.run.is_none());
+                let header = Header { id, sets, step, parameter, shape, clip, is_of_file, wanted };
+                (Question::Sample(header), Some((id, of, sample, wanted)))
             }
         };
         let message = Array::of1(&serde_json::to_string(&question).expect("plain data").into());
-        if let Some((id, run, sample, wanted)) = sample {
+        if let Some((id, of, sample, wanted)) = sample {
             for values in std::iter::once(&sample.gradient).chain(&sample.states) {
                 message.push(&Float32Array::from(&values[..]));
             }
-            self.waiting.borrow_mut().samples.insert(id, (run, sample, wanted));
+            self.waiting.borrow_mut().samples.insert(id, (of, sample, wanted));
         }
         if let Err(error) = self.worker.post_message(&message) {
-            log(&format!("the worker takes no message: {error:?}"));
+            let failure = json!({ "failed": format!("the worker takes no message: {error:?}") }).to_string();
+            self.answers.borrow_mut().push(Array::of1(&failure.into()));
         }
     }
 
@@ -141,18 +145,20 @@ impl Follower {
         let answers = std::mem::take(&mut *self.answers.borrow_mut());
         let done = |parts: Array| {
             let answer = parts.get(0).as_string()?;
-            if let Ok(Failure { failed }) = serde_json::from_str(&answer) {
-                return Some(Err(failed));
-            }
             match serde_json::from_str(&answer) {
-                Err(error) => Some(Err(error.to_string())),
+                Err(error) => {
+                    // Which sample failed is not known: none is waited for any more.
+                    self.waiting.borrow_mut().samples.clear();
+                    let failure = serde_json::from_str(&answer);
+                    Some(Err(failure.map_or(error.to_string(), |Failure { failed }| failed)))
+                }
                 Ok(Answer::Plain(found)) => Some(Ok(Done::Plain(found))),
                 Ok(Answer::Sample { id, mut found }) => {
                     if let Found::Followed(followed) = &mut found {
                         followed.thumbnails = Int8Array::from(parts.get(1)).to_vec();
                     }
-                    let (run, sample, wanted) = self.waiting.borrow_mut().samples.remove(&id)?;
-                    Some(Ok(Done::Sample { run, sample, wanted, found }))
+                    let (of, sample, wanted) = self.waiting.borrow_mut().samples.remove(&id)?;
+                    Some(Ok(Done::Sample { of, sample, wanted, found }))
                 }
             }
         };
@@ -175,8 +181,8 @@ pub fn follow(message: Array) -> std::result::Result<Array, JsValue> {
     let config =
         RunConfig::load(None, &header.sets, RunDefaults::Software).map_err(|error| wrong(error.to_string()))?;
     let role = config.model.parameters().into_iter().find(|spec| spec.name == header.parameter).map(|spec| spec.role);
-    // A matrix of a file is followed as a linear layer's.
-    let rule = config.optimizer.recipe(role.unwrap_or(Role::Linear)).rule.clone();
+    let role = role.filter(|_| !header.is_of_file).unwrap_or(Role::Linear);
+    let rule = config.optimizer.recipe(role).rule.clone();
     let mut numbers = (1..message.length()).map(|at| Float32Array::from(message.get(at)).to_vec());
     let Header { id, step, parameter, shape, clip, wanted, .. } = header;
     let gradient = numbers.next().ok_or_else(|| wrong("no gradient".into()))?;
@@ -250,8 +256,4 @@ pub fn wants_less_motion() -> bool {
     let query =
         web_sys::window().and_then(|window| window.match_media("(prefers-reduced-motion: reduce)").ok().flatten());
     query.is_some_and(|query| query.matches())
-}
-
-fn log(message: &str) {
-    web_sys::console::warn_1(&message.into());
 }

@@ -94,6 +94,11 @@ impl Board {
         &self.seen().x
     }
 
+    /// The gradient.
+    pub fn x_of_gradient(&self) -> &[f64] {
+        &self.states[0].seen.x
+    }
+
     /// One pass.
     pub fn press(&mut self, pass: Pass) {
         let x: Vec<f32> = self.x().iter().map(|x| *x as f32).collect();
@@ -180,7 +185,7 @@ impl Board {
                     self.brush = brush;
                 }
             }
-            if ui.button("other numbers").clicked() {
+            if ui.button("new numbers").clicked() {
                 self.reseed();
             }
         });
@@ -193,15 +198,24 @@ impl Board {
         let width = ((ui.available_width() - bars) / n as f32).clamp(28.0, 66.0);
         let height = if is_narrow(ui) { 40.0 } else { (190.0 / m as f32).clamp(24.0, 40.0) };
         let size = vec2(width * n as f32 + bars, height * m as f32 + 40.0);
-        let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
+        // A finger that moves scrolls the view.
+        let sense = if is_narrow(ui) { Sense::click() } else { Sense::click_and_drag() };
+        let (rect, response) = ui.allocate_exact_size(size, sense);
         let matrix = Rect::from_min_size(rect.min, vec2(width * n as f32, height * m as f32));
         response.widget_info(|| WidgetInfo::labeled(Role::Image, true, format!("matrix of {m} rows and {n} columns")));
-        if let Some(at) = response.interact_pointer_pos().filter(|at| matrix.contains(*at)) {
+        // A pointer paints from the press on, a finger with a tap.
+        let begins = if is_narrow(ui) {
+            response.clicked()
+        } else {
+            response.is_pointer_button_down_on() && ui.input(|input| input.pointer.any_pressed())
+        };
+        let pointer = response.interact_pointer_pos().filter(|_| begins || response.dragged());
+        if let Some(at) = pointer.filter(|at| matrix.contains(*at)) {
             let (row, column) = (((at.y - matrix.top()) / height) as usize, ((at.x - matrix.left()) / width) as usize);
-            self.paint_entry(ui, row.min(m - 1) * n + column.min(n - 1), response.drag_started() || response.clicked());
+            self.paint_entry(ui, row.min(m - 1) * n + column.min(n - 1), begins);
         }
         self.draw(ui, matrix, [width, height]);
-        response.on_hover_text("press or drag to paint entries with the brush");
+        response.on_hover_text("click or drag to paint entries with the brush");
     }
 
     /// A multiplying brush acts once a press on each entry; one that sets may go over it again.
@@ -297,8 +311,12 @@ fn values(preset: &str, [m, n]: [usize; 2], seed: u64) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    use egui_kittest::Harness;
+    use egui_kittest::kittest::Queryable;
+
     use super::super::steps::presets;
     use super::*;
+    use crate::theme;
 
     #[test]
     fn every_preset_is_a_matrix_that_is_not_another() {
@@ -313,6 +331,34 @@ mod tests {
             }
         }
         assert_eq!(all.len(), 8, "gradient, huge, rank one, three rates, two that do not end");
+    }
+
+    #[test]
+    fn a_click_paints_once_and_a_drag_once_an_entry() {
+        let mut harness = Harness::new_ui_state(
+            |ui, board: &mut Board| {
+                theme::apply(ui.ctx());
+                board.show(ui);
+            },
+            Board::default(),
+        );
+        let before = harness.state().x().to_vec();
+        let place = harness.get_by_role(Role::Image).rect();
+        // A quarter of the way into the first two entries.
+        let at = |entry: f32| place.min + vec2((entry + 0.25) * (place.width() - 74.0) / 6.0, 10.0);
+        harness.hover_at(at(0.0));
+        harness.run_steps(1);
+        harness.drag_at(at(0.0));
+        harness.run_steps(3);
+        harness.hover_at(at(1.0));
+        harness.run_steps(3);
+        harness.drop_at(at(1.0));
+        harness.run_steps(3);
+        let factors: Vec<f64> =
+            harness.state().x()[..3].iter().zip(&before).map(|(now, before)| now / before).collect();
+        for (factor, wanted) in factors.iter().zip([10.0, 10.0, 1.0]) {
+            assert!((factor / wanted - 1.0).abs() < 1e-5, "{factors:?}");
+        }
     }
 
     #[test]

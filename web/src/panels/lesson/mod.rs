@@ -43,6 +43,8 @@ pub struct LessonPanel {
     tried: Vec<&'static str>,
     /// Their operator norms, in the order of running.
     norms: Vec<(&'static str, f64)>,
+    /// The gradient that they were run on.
+    ran_on: Option<Vec<f64>>,
     /// Whether Watch was opened from here.
     watched: bool,
     /// The step whose matrix is there.
@@ -60,6 +62,7 @@ impl Default for LessonPanel {
             long_runs: Vec::new(),
             tried: Vec::new(),
             norms: Vec::new(),
+            ran_on: None,
             watched: false,
             at: 0,
         }
@@ -82,6 +85,7 @@ impl LessonPanel {
             step.set_up(&mut self.board);
             if step.has(Tool::Guess) {
                 self.board.restart();
+                self.guess = Guess::default();
             }
         }
         self.way(ui, lab, at);
@@ -179,7 +183,7 @@ impl LessonPanel {
         ];
         let charts: Vec<_> = charts.into_iter().flatten().collect();
         let beside = !is_narrow(ui) && charts.len() > 1;
-        let height = rest_of_window(ui).clamp(150.0, 340.0) - if charts.len() > 1 && !beside { 90.0 } else { 0.0 };
+        let height = rest_of_window(ui).clamp(150.0, 640.0) - if charts.len() > 1 && !beside { 90.0 } else { 0.0 };
         if beside {
             ui.columns(charts.len(), |columns| {
                 columns.iter_mut().zip(charts).for_each(|(ui, chart)| chart(self, ui, step, height));
@@ -190,6 +194,7 @@ impl LessonPanel {
     }
 
     fn buttons(&mut self, ui: &mut Ui, step: &Step) {
+        let is_predicted = !step.has(Tool::Guess) || self.guess.is_made();
         ui.horizontal_wrapped(|ui| {
             let mut passes = vec![("row", Pass::Row), ("column", Pass::Column)];
             if step.has(Tool::MorePasses) {
@@ -197,12 +202,12 @@ impl LessonPanel {
                 passes.extend([("spectral", spectral), ("sign", Pass::Sign)]);
             }
             for (word, pass) in passes {
-                if ui.button(RichText::new(word).strong()).clicked() {
+                let button = ui.add_enabled(is_predicted, egui::Button::new(RichText::new(word).strong()));
+                if button.on_disabled_hover_text("predict first").clicked() {
                     self.board.press(pass);
                 }
             }
             if step.has(Tool::Convergence) && self.at > 2 {
-                let is_predicted = !step.has(Tool::Guess) || self.guess.is_made();
                 let button = egui::Button::new(RichText::new("5 rounds").strong());
                 let pressed = ui.add_enabled(is_predicted, button).on_disabled_hover_text("predict first");
                 if pressed.clicked() {
@@ -229,9 +234,11 @@ impl LessonPanel {
         }
         if step.has(Tool::RateGuess) {
             ui.horizontal_wrapped(|ui| {
-                ui.label("rate, I think");
+                ui.label("my guess");
                 ui.add(egui::Slider::new(&mut self.rate_guess, 0.0..=1.0));
-                if ui.button("Check").clicked() {
+                let is_known = !self.board.preset.is_empty();
+                let button = ui.add_enabled(is_known, egui::Button::new("Check"));
+                if button.on_disabled_hover_text("choose one of the three matrices").clicked() {
                     self.check_rate();
                 }
             });
@@ -239,6 +246,12 @@ impl LessonPanel {
     }
 
     fn run(&mut self, name: &'static str) {
+        // Norms are compared on one matrix.
+        if self.ran_on != Some(self.board.x_of_gradient().to_vec()) {
+            self.norms.clear();
+            self.tried.clear();
+            self.ran_on = Some(self.board.x_of_gradient().to_vec());
+        }
         if !self.board.optimize(name) {
             return;
         }
@@ -295,7 +308,8 @@ impl LessonPanel {
         let rules = vec![Rule { y: 0.01, label: "1 %".into() }];
         let chart = Chart { rules, ..Chart::new("lesson convergence", "Distance from balance", x, y, height) };
         let shown = chart.show(ui, &curves);
-        if let Some([passes, distance]) = shown.pressed.filter(|_| guesses) {
+        // What was run is not predicted any more.
+        if let Some([passes, distance]) = shown.pressed.filter(|_| guesses && self.board.passes().is_empty()) {
             self.guess.put(passes, distance);
         }
     }
@@ -307,7 +321,8 @@ impl LessonPanel {
             .enumerate()
             .filter_map(|(index, (name, seen))| {
                 let of = &seen.entry.quantities;
-                let scale = if index == 0 && of.frobenius > 0.0 { of.frobenius.recip() } else { 1.0 };
+                let is_gradient = index == 0 || self.board.passes().is_empty();
+                let scale = if is_gradient && of.frobenius > 0.0 { of.frobenius.recip() } else { 1.0 };
                 let values = &of.spectrum.as_ref()?.singular_values;
                 let points = values.iter().enumerate().map(|(at, sigma)| [(at + 1) as f64, scale * sigma]).collect();
                 Some(Curve::line(name, series(ui, index), points).marked(Mark::of(index)))

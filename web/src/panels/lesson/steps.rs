@@ -43,11 +43,11 @@ use Tool::{Convergence, Guess, MorePasses, Optimizers, RateGuess, Spectrum};
 /// In their order.
 pub const STEPS: [Step; 10] = [
     Step {
-        title: "A gradient has a size, and the size says little",
+        title: "A gradient's size means little",
         words: &[
             "This is the gradient of a small weight matrix: a row for each output, a column for each input.",
-            "Its numbers depend on the loss, the batch and the depth of the layer. The direction matters; the size is an \
-             accident.",
+            "Its numbers depend on the loss, the batch and the depth of the layer. The direction matters; the size is \
+             incidental.",
         ],
         formula: "W ← W − η · G",
         task: "Make one entry over 100 times larger than another. Choose a brush, then paint entries.",
@@ -95,7 +95,7 @@ pub const STEPS: [Step; 10] = [
         ],
         formula: "X = diag(r) · G · diag(c)",
         task: "Predict: drag the diamonds to the distance that you expect after each round. Then press “5 rounds”.",
-        answer: "After the first round or two the distance shrinks by the same factor every round: a straight line here.",
+        answer: "After the first round or two the distance shrinks by the same factor every round: a straight line on this logarithmic plot.",
         presets: &[],
         tools: &[Convergence, Guess],
         is_solved: |lesson| lesson.guess.is_made() && lesson.board.rounds() >= 5,
@@ -103,7 +103,7 @@ pub const STEPS: [Step; 10] = [
     Step {
         title: "Every pass ends at the same size",
         words: &[
-            "If every row has length √n, all squares sum to m·n. If every column has length √m, they do as well.",
+            "If every row has length √n, all squares sum to m·n. The same holds if every column has length √m.",
             "So after any pass the entries have a root mean square of exactly 1, whatever the gradient's size was, and a \
              learning rate means the same in every layer.",
         ],
@@ -153,14 +153,14 @@ pub const STEPS: [Step; 10] = [
         is_solved: |lesson| lesson.rates.len() >= 3,
     },
     Step {
-        title: "Where it never ends",
+        title: "When it never ends",
         words: &[
             "Three rows have entries in only two columns, and two columns cannot hold that much length.",
             "A triangular matrix does come to balance, but everything above its diagonal must vanish, ever more slowly.",
         ],
         formula: "3·n > 2·m  where m = n",
-        task: "Run at least 10 rounds with “no support”. Do rows and columns ever come right? Then 10 with “triangular”.",
-        answer: "The first swings between two matrices for ever. The second gets there like 1 over the number of rounds.",
+        task: "Run at least 10 rounds with “no support”. Do rows and columns ever reach their targets? Then 10 with “triangular”.",
+        answer: "The first alternates between two matrices forever. The second converges, but its error falls only like 1/k.",
         presets: &["no support", "triangular"],
         tools: &[Convergence],
         is_solved: |lesson| ["no support", "triangular"].iter().all(|preset| lesson.long_runs.contains(preset)),
@@ -174,10 +174,10 @@ pub const STEPS: [Step; 10] = [
              SinkGD takes none.",
         ],
         formula: "U·Σ·V^⊤ → √max(m, n) · U·V^⊤",
-        task: "Run SinkGD, SWAN and Muon on this one matrix. Whose operator norm is the least?",
+        task: "Run SinkGD, SWAN and Muon on this one matrix. Which has the smallest operator norm?",
         answer: "SWAN's and Muon's: their singular values are nearly equal. SinkGD's largest stays well above its smallest.",
         presets: &["two blocks"],
-        tools: &[Spectrum, MorePasses, Optimizers],
+        tools: &[Convergence, Spectrum, MorePasses, Optimizers],
         is_solved: |lesson| ["sinkgd", "swan", "muon"].iter().all(|name| lesson.tried.contains(name)),
     },
     Step {
@@ -185,11 +185,11 @@ pub const STEPS: [Step; 10] = [
         words: &[
             "A language model trains on this device. Watch shows the gradient of any of its matrices on its way through the \
              passes, step after step.",
-            "The network stands there as tiles: bright ones converge slowly.",
+            "Tiles show the network's matrices; bright ones converge slowly. X is the last matrix of the passes, η the learning rate, α the optimizer's own factor.",
         ],
         formula: "W ← W − η · α · X",
         task: "Open Watch, click a bright tile and then a dark one. How many rounds does each need for 1 %?",
-        answer: "You have seen what this project is for.",
+        answer: "Watch prints the number of rounds above its plot of the distance from balance.",
         presets: &[],
         tools: &[Convergence],
         is_solved: |lesson| lesson.watched,

@@ -1,13 +1,14 @@
-//! The atlas: every matrix of the network as a tile, layer by kind. It is how one gets about.
+//! The atlas: every matrix of the network as a tile, layer by kind. Clicking a tile inspects that matrix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use eframe::egui::{self, Align2, FontId, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
 use multinorm::train::Tile;
 
-use super::{Act, Scene};
+use super::{Act, Scene, steps_in_words};
 use crate::chart::short;
-use crate::panels::short_name;
+use crate::lab::Status;
+use crate::panels::{color_bar, short_name};
 use crate::theme::{self, CAPTION, colors, is_narrow, ramp};
 
 /// What colours the tiles.
@@ -35,11 +36,11 @@ impl Measure {
 
     fn meaning(self) -> &'static str {
         match self {
-            Self::Rate => "what one round of row and column passes leaves of the gradient's deviation: near 1 is slow",
-            Self::Deviation => "how far rows and columns of the step are from one length",
-            Self::EffectiveRank => "in how many directions the step moves, over the most there can be",
-            Self::OperatorNorm => "how far the step can stretch a vector, over the most there can be at its size",
-            Self::Share => "the step's length over that of the whole update",
+            Self::Rate => "fraction of the imbalance left after one round of row and column passes; near 1 is slow",
+            Self::Deviation => "how unequal the update's row or column lengths still are (rms)",
+            Self::EffectiveRank => "effective rank of the update, as a fraction of min(m, n)",
+            Self::OperatorNorm => "largest singular value of the update over its Frobenius norm",
+            Self::Share => "norm of this matrix's update over the norm of the whole update",
         }
     }
 
@@ -55,13 +56,12 @@ impl Measure {
         }
     }
 
-    /// From and to of the colours: rates and shares span what there can be, others what there is.
+    /// From and to of the colours: a rate's span what there can be, others what there is.
     fn range(self, values: impl Iterator<Item = f64>) -> [f64; 2] {
         let [least, most] = values.fold([f64::MAX, f64::MIN], |[least, most], x| [least.min(x), most.max(x)]);
         match self {
             Self::Rate => [0.0, 1.0],
             _ if least > most => [0.0, 1.0],
-            Self::EffectiveRank => [0.0, most.max(1e-12)],
             _ => [0.0, most.max(1e-12)],
         }
     }
@@ -102,18 +102,20 @@ impl Atlas {
     pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
         self.head(ui, scene);
         let Some(run) = scene.lab.runs.get(self.run) else { return };
-        let places = places(&scene.lab.matrices());
+        let places = places(&scene.lab.matrices);
         let lines = places.iter().map(|place| place.line).max().map_or(0, |line| line + 1);
-        if lines == 0 {
-            ui.weak("A file or a record has no network to show.");
+        if lines == 0 || matches!(scene.lab.status, Status::Record { .. }) {
+            ui.weak("Only a run that can train has a network to show.");
             return;
         }
-        let whole = run.tiles.iter().filter_map(|tile| tile.length).map(|length| length * length).sum::<f64>().sqrt();
+        // A share of the whole is known once the whole is.
+        let whole = if run.tiles.len() == places.len() { whole(&run.tiles) } else { 0.0 };
         let tiles: BTreeMap<&str, &Tile> = run.tiles.iter().map(|tile| (tile.parameter.as_str(), tile)).collect();
         let range = self.measure.range(run.tiles.iter().filter_map(|tile| self.measure.of(tile, whole)));
-        let labels = 92.0;
-        let room = if is_narrow(ui) { f32::INFINITY } else { (ui.available_height() - 66.0).max(60.0) };
-        let least = if is_narrow(ui) { theme::TOUCH } else { 12.0 };
+        let narrow = is_narrow(ui);
+        let labels = if narrow { 56.0 } else { 92.0 };
+        let room = if narrow { f32::INFINITY } else { (ui.available_height() - 66.0).max(60.0) };
+        let least = if narrow { theme::TOUCH } else { 12.0 };
         let cell = vec2(
             ((ui.available_width() - labels) / 7.0).clamp(16.0, 64.0),
             (room / (lines as f32 + 1.0)).clamp(least, least.max(40.0)),
@@ -129,7 +131,7 @@ impl Atlas {
         let corner = rect.min + vec2(labels, CAPTION + 4.0);
         let newest = run.last().map_or(0, |last| last.step);
         for place in &places {
-            let wide = place.parameter.contains("embed_tokens") || place.parameter.contains("lm_head");
+            let wide = is_wide(&place.parameter);
             let at = corner + vec2(place.column as f32 * cell.x, place.line as f32 * cell.y);
             let size = if wide { vec2(7.0 * cell.x, cell.y) } else { cell };
             let square = Rect::from_min_size(at, size).shrink(1.5);
@@ -137,23 +139,26 @@ impl Atlas {
             let value = tile.and_then(|tile| self.measure.of(tile, whole));
             self.tile(ui, scene, place, square, (tile, value, newest), range, acts);
             if place.column == 0 {
-                let words = if wide {
-                    short_name(&place.parameter)
-                } else {
-                    format!("layer {}", layer(&place.parameter).unwrap_or(0))
+                let words = match layer(&place.parameter) {
+                    Some(layer) => format!("layer {layer}"),
+                    None if narrow => short_name(&place.parameter).replace("_tokens", "").replace("lm_", ""),
+                    None => short_name(&place.parameter),
                 };
                 let left = pos2(rect.left(), square.center().y);
                 ui.painter().text(left, Align2::LEFT_CENTER, words, font.clone(), secondary);
             }
         }
         self.scale(ui, range, run.tiles.iter().map(|tile| newest.saturating_sub(tile.step)).max());
-        self.history(ui, &run.sweeps, &places, lines, range);
+        let chosen = history(ui, &run.sweeps, &places, lines, |tile, whole| {
+            Some(share_of(self.measure.of(tile, whole)?, range))
+        });
+        acts.extend(chosen.map(|step| Act::Step(Some(step))));
     }
 
     fn head(&mut self, ui: &mut Ui, scene: &Scene<'_>) {
         ui.horizontal_wrapped(|ui| {
             theme::section(ui, "The network");
-            ui.weak("by");
+            ui.weak("coloured by");
             egui::ComboBox::from_id_salt("measure").selected_text(self.measure.name()).show_ui(ui, |ui| {
                 for measure in Measure::ALL {
                     ui.selectable_value(&mut self.measure, measure, measure.name()).on_hover_text(measure.meaning());
@@ -177,12 +182,12 @@ impl Atlas {
         place: &Place,
         square: Rect,
         (tile, value, newest): (Option<&Tile>, Option<f64>, u64),
-        [from, to]: [f64; 2],
+        range: [f64; 2],
         acts: &mut Vec<Act>,
     ) {
         let colors = colors(ui);
         let fill = match value {
-            Some(value) => ramp(ui, (value - from) / (to - from)),
+            Some(value) => ramp(ui, share_of(value, range)),
             None => colors.panel,
         };
         ui.painter().rect_filled(square, 3.0, fill);
@@ -194,18 +199,14 @@ impl Atlas {
             ui.strong(short_name(&place.parameter));
             match tile {
                 Some(tile) => {
-                    ui.label(format!(
-                        "{}×{}, as of step {}, {} ago",
-                        tile.shape[0],
-                        tile.shape[1],
-                        tile.step,
-                        newest.saturating_sub(tile.step)
-                    ));
+                    let [m, n] = tile.shape;
+                    let age = steps_in_words(newest.saturating_sub(tile.step));
+                    ui.label(format!("{m}×{n}, measured at step {} ({age} ago)", tile.step));
                     let told = value.map_or("not known".into(), short);
                     ui.label(format!("{}: {told}", self.measure.name()));
                 }
                 None => {
-                    ui.label("not looked at yet");
+                    ui.label("not measured yet");
                 }
             }
         });
@@ -214,7 +215,10 @@ impl Atlas {
             egui::WidgetInfo::labeled(egui::Role::Button, true, words)
         });
         if response.clicked() {
-            acts.push(if scene.lab.opened.is_some() { Act::CloseFile } else { Act::Matrix(place.parameter.clone()) });
+            if scene.lab.opened.is_some() {
+                acts.push(Act::CloseFile);
+            }
+            acts.push(Act::Matrix(place.parameter.clone()));
         }
     }
 
@@ -223,56 +227,69 @@ impl Atlas {
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = 6.0;
             ui.label(RichText::new(short(from)).small().color(colors(ui).secondary));
-            let (bar, _) = ui.allocate_exact_size(vec2(90.0, 10.0), Sense::hover());
-            for at in 0..30 {
-                let left = bar.left() + at as f32 * 3.0;
-                let stripe = Rect::from_min_size(pos2(left, bar.top()), vec2(3.0, bar.height()));
-                ui.painter().rect_filled(stripe, 0.0, ramp(ui, f64::from(at) / 29.0));
-            }
-            let age = oldest.map_or(String::new(), |steps| format!("; oldest tile: {steps} steps"));
+            let is_dark = ui.visuals().dark_mode;
+            color_bar(ui, 90.0, |share| theme::ramp_color(is_dark, f64::from(share)));
+            let age = oldest.map_or(String::new(), |steps| format!("; oldest tile: {} ago", steps_in_words(steps)));
             ui.label(RichText::new(format!("{}{age}", short(to))).small().color(colors(ui).secondary))
                 .on_hover_text(self.measure.meaning());
         });
     }
+}
 
-    /// The whole network as it was, in small, oldest first.
-    fn history(
-        &self,
-        ui: &mut Ui,
-        sweeps: &std::collections::VecDeque<Vec<Tile>>,
-        places: &[Place],
-        lines: usize,
-        [from, to]: [f64; 2],
-    ) {
-        if sweeps.len() < 2 {
-            return;
-        }
-        let dot = (26.0 / lines as f32).clamp(2.0, 5.0);
-        ui.horizontal(|ui| {
-            ui.spacing_mut().item_spacing.x = 8.0;
-            for sweep in sweeps {
-                let (rect, response) = ui.allocate_exact_size(vec2(7.0 * dot, lines as f32 * dot), Sense::hover());
-                if !ui.is_rect_visible(rect) {
-                    continue;
-                }
-                let whole = sweep.iter().filter_map(|tile| tile.length).map(|x| x * x).sum::<f64>().sqrt();
-                for tile in sweep {
-                    let Some(place) = places.iter().find(|place| place.parameter == tile.parameter) else { continue };
-                    let Some(value) = self.measure.of(tile, whole) else { continue };
-                    let wide = tile.parameter.contains("embed_tokens") || tile.parameter.contains("lm_head");
-                    let corner = rect.min + dot * vec2(place.column as f32, place.line as f32);
-                    let size = vec2(if wide { 7.0 * dot } else { dot }, dot);
-                    ui.painter().rect_filled(
-                        Rect::from_min_size(corner, size),
-                        0.0,
-                        ramp(ui, (value - from) / (to - from)),
-                    );
-                }
-                let step = sweep.iter().map(|tile| tile.step).max().unwrap_or(0);
-                response.on_hover_text(format!("as of step {step}"));
-            }
-        });
+/// The whole network as it was, in small, oldest first; `share` places a tile on the ramp, given the norm of the whole
+/// update. The step of the one that is clicked.
+fn history(
+    ui: &mut Ui,
+    sweeps: &VecDeque<Vec<Tile>>,
+    places: &[Place],
+    lines: usize,
+    share: impl Fn(&Tile, f64) -> Option<f64>,
+) -> Option<u64> {
+    if sweeps.len() < 2 {
+        return None;
     }
+    let mut chosen = None;
+    let by_name: BTreeMap<&str, &Place> = places.iter().map(|place| (place.parameter.as_str(), place)).collect();
+    let dot = (26.0 / lines as f32).clamp(2.0, 5.0);
+    let size = vec2(KINDS.len() as f32 * dot, lines as f32 * dot);
+    let room = ((ui.available_width() + GAP) / (size.x + GAP)) as usize;
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = GAP;
+        // Where not all fit, the newest do.
+        for sweep in sweeps.iter().skip(sweeps.len().saturating_sub(room)) {
+            let (rect, response) = ui.allocate_exact_size(size, Sense::click());
+            let whole = whole(sweep);
+            for tile in sweep {
+                let Some(place) = by_name.get(tile.parameter.as_str()) else { continue };
+                let Some(share) = share(tile, whole) else { continue };
+                let corner = rect.min + dot * vec2(place.column as f32, place.line as f32);
+                let size = vec2(if is_wide(&tile.parameter) { size.x } else { dot }, dot);
+                ui.painter().rect_filled(Rect::from_min_size(corner, size), 0.0, ramp(ui, share));
+            }
+            let step = sweep.iter().map(|tile| tile.step).max().unwrap_or(0);
+            if response.on_hover_text(format!("at step {step}; click to go there")).clicked() {
+                chosen = Some(step);
+            }
+        }
+    });
+    chosen
+}
+
+/// Between two small pictures.
+const GAP: f32 = 8.0;
+
+/// The norm of the whole update, as far as its tiles are known.
+fn whole(tiles: &[Tile]) -> f64 {
+    tiles.iter().filter_map(|tile| tile.length).map(|length| length * length).sum::<f64>().sqrt()
+}
+
+fn share_of(value: f64, [from, to]: [f64; 2]) -> f64 {
+    (value - from) / (to - from)
+}
+
+/// Embedding and head have a line of their own.
+fn is_wide(parameter: &str) -> bool {
+    layer(parameter).is_none()
 }
 
 /// The layer in a name.

@@ -4,7 +4,7 @@ use eframe::egui::{Align2, Color32, FontId, Rect, Ui, pos2, vec2};
 
 use super::convergence::ConvergencePlot;
 use super::matrix::MatrixView;
-use super::{Scene, part};
+use super::{Scene, part, steps_in_words};
 use crate::lab::{CARD, Moment};
 use crate::panels::short_name;
 use crate::platform;
@@ -14,6 +14,17 @@ use crate::theme::colors;
 pub fn place(screen: Rect) -> Rect {
     let scale = (screen.width() / CARD[0] as f32).min(screen.height() / CARD[1] as f32).min(1.0);
     Rect::from_min_size(screen.min, scale * vec2(CARD[0] as f32, CARD[1] as f32))
+}
+
+/// Signs of a link for which there is room.
+const MOST_SIGNS: usize = 100;
+
+/// The beginning of what is too long.
+fn shortened(words: &str, most: usize) -> String {
+    if words.chars().count() <= most {
+        return words.to_owned();
+    }
+    words.chars().take(most - 1).chain(['…']).collect()
 }
 
 /// Draws the card over everything else.
@@ -34,10 +45,17 @@ pub(super) fn show(
     text(inside.min, Align2::LEFT_TOP, "Watch a gradient become balanced", 44.0, colors.text);
     let record = &scene.looks[0].followed.record;
     let [m, n] = record.shape;
-    let words = format!("{}, {m}×{n}, after {} steps of training", short_name(&record.parameter), record.step);
+    let name = short_name(&record.parameter);
+    let words = if scene.lab.opened.is_some() {
+        format!("{name}, {m}×{n}")
+    } else if scene.lab.shows_recorded() {
+        format!("a recorded gradient of {name}, {m}×{n}")
+    } else {
+        format!("{name}, {m}×{n}, after {} of training", steps_in_words(record.step))
+    };
     text(inside.min + vec2(0.0, 58.0 * unit), Align2::LEFT_TOP, &words, 24.0, colors.secondary);
     text(inside.left_bottom(), Align2::LEFT_BOTTOM, "multinorm lab", 22.0, colors.accent);
-    let link = platform::address(&scene.lab.link());
+    let link = shortened(&platform::address(&scene.lab.link()), MOST_SIGNS);
     text(inside.right_bottom(), Align2::RIGHT_BOTTOM, &link, 18.0, colors.secondary);
     let body = Rect::from_min_max(
         pos2(inside.left(), inside.top() + 100.0 * unit),
@@ -57,4 +75,15 @@ pub(super) fn show(
     let moment = Moment { pass: last, before: last, done: 1.0, next: None };
     let scene = Scene { lab: scene.lab, looks: scene.looks.clone(), names: scene.names.clone(), moment };
     part(ui, "card plot", plot, |ui| convergence.show(ui, &scene, None, &mut Vec::new()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortened;
+
+    #[test]
+    fn a_long_link_ends_in_dots() {
+        assert_eq!(shortened("panel=why", 9), "panel=why");
+        assert_eq!(shortened("panel=watch&step=3", 9), "panel=wa…");
+    }
 }

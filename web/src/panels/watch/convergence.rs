@@ -92,19 +92,21 @@ impl ConvergencePlot {
             curves.push(Curve::line(name.clone(), color, points).marked(Mark::of(run)));
         }
         let Some(rate) = convergence.rate else { return };
-        let from = convergence.prediction_from().unwrap_or(0);
-        if let Some(deviation) = convergence.after(from) {
+        let from = convergence.prediction_from();
+        if scene.looks.len() == 1 && from != Some(0) {
+            let until = from.map_or(passes, |from| from * convergence.n_passes);
+            let label = if from.is_some() { "prediction not valid yet" } else { "prediction not valid" };
+            bands.push(Band { x: [0.0, until as f64], label: label.to_owned() });
+        }
+        if let Some((from, deviation)) = from.and_then(|from| Some((from, convergence.after(from)?))) {
             let shown = passes / convergence.n_passes;
             let at = |round: usize| {
                 [(round * convergence.n_passes) as f64, deviation * rate.powi(round as i32 - from as i32)]
             };
             let line = (from..=shown.max(from + 1)).map(at).filter(|[_, y]| *y > FLOOR).collect();
-            let named = format!("predicted: × {} a round", short(rate));
-            curves.push(Curve::line(named, colors(ui).accent, line).dashed(Dash::Long));
-        }
-        if from > 0 && scene.looks.len() == 1 {
-            let label = "not yet at its rate".to_owned();
-            bands.push(Band { x: [0.0, (from * convergence.n_passes) as f64], label });
+            let named = format!("predicted: ×{} per round", short(rate));
+            let color = if scene.looks.len() == 1 { colors(ui).accent } else { color };
+            curves.push(Curve::line(named, color, line).dashed(Dash::Long));
         }
     }
 }
@@ -114,18 +116,19 @@ fn words(scene: &Scene<'_>, run: usize) -> String {
     let (look, name) = (&scene.looks[run].followed, &scene.names[run]);
     let Some(convergence) = &look.convergence else {
         let Some(last) = look.frames.last() else { return String::new() };
-        return format!("{name} does not balance: rows or columns of its step are {} off.", percent(last.deviation()));
+        let left = percent(last.deviation());
+        return format!("{name} has no rounds of row and column passes: rows or columns of its step are {left} off.");
     };
-    let rounds = (look.record.passes.len() - 1) / convergence.n_passes;
+    let rounds = look.record.passes.len().saturating_sub(1) / convergence.n_passes;
     let Some(left) = convergence.after(rounds) else { return String::new() };
     let stops = format!("{name} stops after {}, {} off", rounds_in_words(rounds), percent(left));
     match still_needed(convergence, rounds) {
         Some(0) => match convergence.rounds_to(THRESHOLD) {
-            Some(enough) => format!("{stops}; {} would do for 1 %.", rounds_in_words(enough)),
+            Some(enough) => format!("{stops}; {} are enough for 1 %.", rounds_in_words(enough)),
             None => format!("{stops}."),
         },
-        Some(more) => format!("{stops}; it needs {more} more for 1 %."),
-        None => format!("{stops}; at this rate 1 % is never reached."),
+        Some(more) => format!("{stops}; it needs {} for 1 %.", rounds_in_words(more).replace("round", "more round")),
+        None => format!("{stops}; 1 % is out of reach."),
     }
 }
 

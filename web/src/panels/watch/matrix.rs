@@ -13,6 +13,7 @@ use multinorm::train::{Direction, Frame, thumbnail_shape};
 use super::{Act, Scene, pass_name};
 use crate::chart::short;
 use crate::lab::{Look, Moment};
+use crate::panels::{color_bar, extremes};
 use crate::theme::{self, CAPTION, Colors, colors};
 
 /// Room for the bars of rows and of columns.
@@ -23,15 +24,18 @@ const STRIP: f32 = 12.0;
 const SETTLED: f32 = 0.01;
 /// How far an entry may be from a square.
 const STRETCH: f32 = 2.0;
-/// The value of a thumbnail that has full colour: two root mean squares.
-const FULL: f32 = 127.0 * 2.0 / 3.0;
+/// Root mean squares that have full colour.
+const FULL_RMS: f32 = 2.0;
+/// The value of a thumbnail that has.
+const FULL: f32 = 127.0 * FULL_RMS / 3.0;
 /// Textures that are kept.
 const KEPT: usize = 48;
 
 /// Pictures of matrices by what they are of.
 #[derive(Default)]
 pub struct MatrixView {
-    textures: HashMap<(usize, u64, String, usize, bool), TextureHandle>,
+    /// By the look's number, passes done, and whether the theme is dark.
+    textures: HashMap<(u64, usize, bool), TextureHandle>,
 }
 
 impl MatrixView {
@@ -47,9 +51,7 @@ impl MatrixView {
             }
         });
         walk(ui, scene, acts);
-        let words =
-            "Bars: lengths of rows and columns. Lines: their targets. A bar turns grey within 1 % of its target.";
-        ui.label(RichText::new(words).small().color(colors(ui).secondary));
+        legend(ui);
     }
 
     /// One optimizer's matrix with its bars.
@@ -64,7 +66,7 @@ impl MatrixView {
         let inside = Rect::from_min_max(pos2(rect.left() + STRIP, head.bottom() + STRIP), rect.max - vec2(BARS, BARS));
         let matrix = fitted(inside, [m, n]);
         if look.followed.frames.is_empty() {
-            let words = "The record of an earlier run keeps no matrix.";
+            let words = "This recorded run did not store its matrices.";
             ui.painter().text(
                 rect.center(),
                 Align2::CENTER_CENTER,
@@ -75,20 +77,14 @@ impl MatrixView {
             return;
         }
         let entry = &passes[moment.pass];
-        let dark = ui.visuals().dark_mode;
-        let [before, now] =
-            [moment.before, moment.pass].map(|pass| self.texture(ui, look, run, pass, dark, colors).id());
+        let [before, now] = [moment.before, moment.pass].map(|pass| self.texture(ui, look, pass).id());
         let painter = ui.painter_at(rect);
         let swept = Sweep::of(entry, moment.done);
         paint_picture(&painter, matrix, [before, now], swept, colors);
         let [old, new] = [moment.before, moment.pass].map(|pass| Lengths::of(look, pass));
         bars(&painter, matrix, &old.rows, &new.rows, swept, true, colors);
         bars(&painter, matrix, &old.columns, &new.columns, swept, false, colors);
-        let known = scene.lab.directions.get(run).and_then(Option::as_ref);
-        if let Some((pointed, direction)) = known
-            && scene.lab.settings.sigma == Some(pointed.sigma)
-            && pointed.parameter == look.followed.record.parameter
-        {
+        if let Some(direction) = scene.lab.direction(run, scene.moment.pass) {
             strips(&painter, matrix, direction, colors);
         }
         if let Some(pointer) = response.hover_pos().filter(|at| matrix.contains(*at)) {
@@ -97,8 +93,9 @@ impl MatrixView {
             let frame = Lengths::of(look, moment.pass);
             if let (Some(of_row), Some(of_column)) = (frame.rows.get(row), frame.columns.get(column)) {
                 let (of_row, of_column) = (short(f64::from(*of_row)), short(f64::from(*of_column)));
+                let entry = short(f64::from(entry_over_rms(look, moment.pass, [row, column])));
                 response.on_hover_text_at_pointer(format!(
-                    "row {}: length {of_row} of its target\ncolumn {}: length {of_column} of its target",
+                    "entry: {entry} × rms\nrow {}: {of_row} × its target length\ncolumn {}: {of_column} × its target length",
                     row + 1,
                     column + 1
                 ));
@@ -106,40 +103,53 @@ impl MatrixView {
         }
     }
 
-    fn texture(
-        &mut self,
-        ui: &Ui,
-        look: &Look,
-        run: usize,
-        pass: usize,
-        dark: bool,
-        colors: &Colors,
-    ) -> &TextureHandle {
+    fn texture(&mut self, ui: &Ui, look: &Look, pass: usize) -> &TextureHandle {
         if self.textures.len() > KEPT {
             self.textures.clear();
         }
-        let record = &look.followed.record;
-        self.textures.entry((run, record.step, record.parameter.clone(), pass, dark)).or_insert_with(|| {
-            let [height, width] = thumbnail_shape(record.shape);
+        self.textures.entry((look.id, pass, ui.visuals().dark_mode)).or_insert_with(|| {
+            let [height, width] = thumbnail_shape(look.followed.record.shape);
             let of_pass = &look.followed.thumbnails[pass * height * width..][..height * width];
-            let pixels = of_pass.iter().map(|value| {
-                let strong = if *value >= 0 { colors.positive } else { colors.negative };
-                colors.surface.lerp_to_gamma(strong, (f32::from(value.unsigned_abs()) / FULL).min(1.0))
-            });
+            let pixels = of_pass.iter().map(|value| entry_color(colors(ui), f32::from(*value) / FULL));
             let image = ColorImage::new([width, height], pixels.collect());
             ui.ctx().load_texture("matrix", image, TextureOptions::NEAREST)
         })
     }
 }
 
+/// The colour of an entry, in units of what has full colour.
+fn entry_color(colors: &Colors, entry: f32) -> Color32 {
+    colors.surface.lerp_to_gamma(if entry >= 0.0 { colors.positive } else { colors.negative }, entry.abs().min(1.0))
+}
+
+/// The entry of the picture at a row and a column of the matrix, over the root mean square.
+fn entry_over_rms(look: &Look, pass: usize, [row, column]: [usize; 2]) -> f32 {
+    let [m, n] = look.followed.record.shape;
+    let [height, width] = thumbnail_shape([m, n]);
+    let at = (pass * height + row * height / m) * width + column * width / n;
+    FULL_RMS * f32::from(look.followed.thumbnails[at]) / FULL
+}
+
+/// What the colours and the bars are.
+fn legend(ui: &mut Ui) {
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing.x = 4.0;
+        let colors = colors(ui);
+        let small = |words: &str| RichText::new(words).small().color(colors.secondary);
+        ui.label(small("−2"));
+        color_bar(ui, 60.0, |share| entry_color(colors, 2.0 * share - 1.0));
+        ui.label(small("+2 × rms. Bars: row and column lengths; line: target; grey: within 1 %."));
+    });
+}
+
 fn title(ui: &Ui, scene: &Scene<'_>, run: usize, rect: Rect, moment: Moment) {
     let colors = colors(ui);
     let font = FontId::proportional(CAPTION + 1.0);
-    let entry = &scene.passes(run)[moment.pass];
+    let name = pass_name(scene.passes(run), moment.pass);
     let words = match (moment.pass, moment.done < 1.0) {
-        (0, _) => "the gradient as it came".to_owned(),
-        (_, true) => format!("{} runs", pass_name(entry)),
-        (_, false) => format!("after {}", pass_name(entry)),
+        (0, _) => "the gradient".to_owned(),
+        (_, true) => name,
+        (_, false) => format!("after the {name}"),
     };
     let name = &scene.names[run];
     let name_color = theme::optimizer(ui, name);
@@ -297,12 +307,13 @@ fn strips(painter: &Painter, matrix: Rect, direction: &Direction, colors: &Color
         colors.surface.lerp_to_gamma(strong, x.abs())
     };
     let (of_rows, of_columns) = (largest(&direction.left), largest(&direction.right));
-    let (high, wide) = (matrix.height() / direction.left.len() as f32, matrix.width() / direction.right.len() as f32);
-    for (row, x) in direction.left.iter().enumerate() {
+    let (rows, columns) = (extremes(&direction.left, matrix.height()), extremes(&direction.right, matrix.width()));
+    let (high, wide) = (matrix.height() / rows.len() as f32, matrix.width() / columns.len() as f32);
+    for (row, x) in rows.iter().enumerate() {
         let corner = pos2(matrix.left() - STRIP, matrix.top() + row as f32 * high);
         painter.rect_filled(Rect::from_min_size(corner, vec2(STRIP - 4.0, high)), 0.0, fill(x / of_rows));
     }
-    for (column, x) in direction.right.iter().enumerate() {
+    for (column, x) in columns.iter().enumerate() {
         let corner = pos2(matrix.left() + column as f32 * wide, matrix.top() - STRIP);
         painter.rect_filled(Rect::from_min_size(corner, vec2(wide, STRIP - 4.0)), 0.0, fill(x / of_columns));
     }
@@ -314,18 +325,18 @@ fn walk(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
     let playing = scene.lab.settings.half_step.is_none();
     let pass = scene.moment.pass.min(last);
     ui.horizontal(|ui| {
-        let (word, meaning) = if playing { ("Hold", "stay at this pass") } else { ("Play", "let the passes run") };
+        let (word, meaning) = if playing { ("Pause", "stay at this pass") } else { ("Play", "play the passes") };
         if ui.button(RichText::new(word).strong()).on_hover_text(meaning).clicked() {
             acts.push(Act::Pass(playing.then_some(pass)));
         }
         if ui.add_enabled(pass > 0, egui::Button::new("◀")).on_hover_text("one pass back (←)").clicked() {
             acts.push(Act::Pass(Some(pass - 1)));
         }
-        if ui.add_enabled(pass < last, egui::Button::new("▶")).on_hover_text("one pass on (→)").clicked() {
+        if ui.add_enabled(pass < last, egui::Button::new("▶")).on_hover_text("one pass forward (→)").clicked() {
             acts.push(Act::Pass(Some(pass + 1)));
         }
         let mut chosen = pass;
-        let words = pass_name(&scene.passes(0)[pass.min(scene.passes(0).len() - 1)]);
+        let words = pass_name(scene.passes(0), pass.min(scene.passes(0).len() - 1));
         ui.spacing_mut().slider_width = (ui.available_width() - 120.0).clamp(60.0, 420.0);
         let slider = egui::Slider::new(&mut chosen, 0..=last).show_value(false);
         if ui.add(slider).on_hover_text("passes done").changed() {

@@ -22,12 +22,14 @@ use self::slopes::Slopes;
 use super::{choice, short_name};
 use crate::lab::{Lab, Look, Moment, Status, frame_rest};
 use crate::platform;
-use crate::theme::{self, TITLE, colors, is_narrow};
+use crate::theme::{self, TITLE, colors};
 
 /// Seconds in which one gradient takes the place of another.
 const SOFTLY_SECS: f32 = 0.8;
 /// The least height that the screen is laid out for; less is scrolled.
 const LEAST_HEIGHT: f32 = 560.0;
+/// The least width for parts that stand side by side.
+const LEAST_WIDTH: f32 = 900.0;
 /// Between the parts of the screen.
 const GAP: f32 = 14.0;
 
@@ -102,7 +104,7 @@ impl WatchPanel {
     /// The view.
     pub fn show(&mut self, ui: &mut Ui, lab: &mut Lab) {
         let now = ui.input(|input| input.time);
-        // A processor that plays a GPU has the model's steps to make: the passes jump meanwhile.
+        // A software adapter has the model's steps to make: the passes jump meanwhile.
         let is_busy = lab.gpu.profile.software && matches!(lab.status, Status::Building | Status::Running);
         let moment = lab.moment(now, !self.less_motion && !is_busy);
         if let Some(next) = moment.next {
@@ -112,7 +114,7 @@ impl WatchPanel {
         self.soften(ui, lab);
         let mut acts = Vec::new();
         let scene = Scene { lab, looks: lab.seen(), names: lab.seen_optimizers(), moment };
-        if is_narrow(ui) {
+        if ui.available_width() < LEAST_WIDTH {
             ScrollArea::vertical().auto_shrink(false).show(ui, |ui| self.one_column(ui, &scene, &mut acts));
         } else {
             ScrollArea::vertical().auto_shrink(false).show_viewport(ui, |ui, viewport| {
@@ -193,6 +195,10 @@ fn headline(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
     let record = &scene.looks[0].followed.record;
     let [m, n] = record.shape;
     ui.horizontal_wrapped(|ui| {
+        let awaited = scene.lab.awaited().map(|name| format!("reading {}…", short_name(name)));
+        if let Some(words) = awaited {
+            ui.label(RichText::new(words).color(colors(ui).accent));
+        }
         if let Some(opened) = &scene.lab.opened {
             ui.label(&opened.file);
             let names: Vec<String> = opened.matrices.iter().map(|matrix| matrix.name().to_owned()).collect();
@@ -200,31 +206,45 @@ fn headline(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
             if choice(ui, "matrix", &mut name, &names) {
                 acts.push(Act::OfFile(names.iter().position(|other| *other == name).unwrap_or(0)));
             }
-            ui.weak(format!("{m}×{n}"));
+            if scene.lab.awaited().is_none() {
+                ui.weak(format!("{m}×{n}"));
+            }
             if ui.button("Back to the runs").clicked() {
                 acts.push(Act::CloseFile);
             }
             return;
         }
         let name = short_name(&record.parameter);
-        let words = if scene.lab.shows_recorded() {
-            format!("{name}, {m}×{n}: recorded from an earlier training, until your own model has made its first step.")
+        let words = if scene.lab.shows_recorded() && matches!(scene.lab.status, Status::Record { .. }) {
+            format!("This run kept no gradients. Here is one of another training ({name}, {m}×{n}).")
+        } else if scene.lab.shows_recorded() {
+            format!("A recorded gradient ({name}, {m}×{n}). Yours replaces it after its first training step.")
         } else {
-            format!("The gradient of {name}, {m}×{n}, after {} steps of training.", record.step)
+            format!("The gradient of {name}, {m}×{n}, after {} of training.", steps_in_words(record.step))
         };
         ui.label(RichText::new(words).color(colors(ui).secondary));
-        if scene.lab.settings.step.is_some() && ui.small_button("Follow the newest").clicked() {
+        if scene.lab.settings.step.is_some() && theme::small_button(ui, "Follow the newest step").clicked() {
             acts.push(Act::Step(None));
         }
     });
 }
 
-/// What a pass is called: `row`, in round 2 of a list that is repeated.
-fn pass_name(entry: &Entry) -> String {
-    match entry.iteration {
-        0 => entry.pass.clone(),
-        round => format!("{} {round}", entry.pass),
+/// What `passes[at]` is called, without its parameters; with its round where there are several.
+fn pass_name(passes: &[Entry], at: usize) -> String {
+    let Entry { pass, iteration, .. } = &passes[at];
+    let kind = pass.split(':').next().unwrap_or(pass);
+    if at == 0 {
+        return kind.to_owned();
     }
+    if passes.iter().any(|entry| entry.iteration > 1) {
+        format!("{kind} pass, round {iteration}")
+    } else {
+        format!("{kind} pass")
+    }
+}
+
+fn steps_in_words(steps: u64) -> String {
+    if steps == 1 { "1 step".into() } else { format!("{steps} steps") }
 }
 
 /// The names of the optimizers, each in its colour, where there are two.

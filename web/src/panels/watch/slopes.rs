@@ -5,7 +5,7 @@ use eframe::egui::{RichText, Ui};
 use super::{Act, Scene};
 use crate::chart::{Axis, Chart, Curve, Mark, Scale, short};
 use crate::panels::nothing_yet;
-use crate::theme::{self, colors, ramp};
+use crate::theme::{self, CAPTION, colors, ramp};
 
 /// Singular values that get a line of their own.
 const LINES: usize = 48;
@@ -21,32 +21,40 @@ impl Slopes {
     pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<Act>) {
         ui.horizontal(|ui| {
             theme::section(ui, "Singular values");
-            let word = if self.linear { "linear" } else { "log" };
-            if ui.small_button(word).on_hover_text("linear or logarithmic").clicked() {
-                self.linear = !self.linear;
-            }
+            ui.selectable_value(&mut self.linear, false, RichText::new("log").small());
+            ui.selectable_value(&mut self.linear, true, RichText::new("linear").small());
         });
         self.words(ui, scene);
         if scene.passes(0)[0].quantities.spectrum.is_none() {
-            nothing_yet(ui, "The singular values of a matrix this large take a minute.");
+            nothing_yet(ui, "Computing the singular values of a matrix this large takes about a minute.");
             return;
         }
         let n = scene.looks.len() as f32;
         let height = height.unwrap_or_else(|| ui.available_height() - 4.0);
-        let each = (height - (n - 1.0) * 6.0) / n;
+        let names = if n > 1.0 { CAPTION + 6.0 } else { 0.0 };
+        let each = (height - (n - 1.0) * 6.0) / n - names;
         let range = self.range(scene);
         for run in 0..scene.looks.len() {
+            if n > 1.0 {
+                let name = &scene.names[run];
+                ui.label(RichText::new(name).small().strong().color(theme::optimizer(ui, name)));
+            }
             self.one(ui, scene, run, each, range, acts);
         }
     }
 
     /// What is pointed at, or how to read the chart.
     fn words(&self, ui: &mut Ui, scene: &Scene<'_>) {
-        let words = match (scene.lab.settings.sigma, scene.lab.directions.first().and_then(Option::as_ref)) {
-            (Some(sigma), Some((pointed, direction))) if pointed.sigma == sigma => {
-                format!("σ{} = {}: its vectors are the strips along the matrix.", sigma + 1, short(direction.sigma))
+        let pass = scene.moment.pass.min(scene.passes(0).len() - 1);
+        let known = scene.lab.settings.sigma.and_then(|sigma| Some((sigma, *spectrum(scene, 0, pass).get(sigma)?)));
+        let words = match known {
+            Some((sigma, value)) => {
+                format!("σ{} = {}; the strips along the matrix are its singular vectors.", sigma + 1, short(value))
             }
-            _ => "Lines that draw together: every direction moves alike. Touch one to see it.".to_owned(),
+            None => {
+                "Where lines come together, the step weights those directions alike. Click a line to see its direction."
+                    .to_owned()
+            }
         };
         ui.label(RichText::new(words).small().color(colors(ui).secondary));
     }
@@ -78,7 +86,7 @@ impl Slopes {
         let at = scene.moment.position().min((passes.len() - 1) as f64);
         let ghost = shown.iter().filter_map(|&sigma| Some([at, *spectra.first()?.get(sigma)?])).collect();
         let edge = colors(ui).edge;
-        curves.push(Curve::line("the gradient's", edge, ghost).loose().marked(Mark::Circle));
+        curves.push(Curve::line("the gradient", edge, ghost).loose().marked(Mark::Circle));
         let id = format!("spectrum {run}");
         let x = Axis { range: Some([0.0, (passes.len() - 1).max(1) as f64]), ..Axis::new("passes done", Scale::Whole) };
         let y = Axis { range: Some(range), ..Axis::new("σ, matrix at rms 1", Scale::log_if(!self.linear)) };

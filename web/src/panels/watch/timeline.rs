@@ -9,6 +9,8 @@ use crate::theme::{self, colors};
 
 /// Steps on each side of one whose mean is drawn.
 const HALF_WINDOW: usize = 5;
+/// Points of a curve at the most.
+const MOST_POINTS: usize = 2000;
 
 /// The losses of all runs by step.
 pub fn show(ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<Act>) {
@@ -16,17 +18,17 @@ pub fn show(ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<
     ui.horizontal_wrapped(|ui| {
         theme::section(ui, "Loss");
         let words = match &lab.status {
-            Status::Building => "the model is being prepared",
-            Status::Running if lab.settings.step.is_some() => "training goes on; the cursor stays at its step",
+            Status::Building => "preparing the model",
+            Status::Running if lab.settings.step.is_some() => "training continues; the cursor stays at this step",
             Status::Running => "training; the cursor follows the newest gradient",
-            _ => "drag the cursor to another step's gradient",
+            _ => "drag the cursor to see another step's gradient",
         };
         ui.label(RichText::new(words).small().color(colors(ui).secondary));
     });
     let curves = losses(ui, &lab.runs);
     let shown = scene.looks.first().filter(|_| !lab.shows_recorded()).map(|look| look.step() as f64);
     let x = Axis { range: Some([0.0, last_step(&lab.runs)]), ..Axis::new("training steps", Scale::Whole) };
-    let y = Axis::new("nats a token", Scale::Linear);
+    let y = Axis::new("nats per token", Scale::Linear);
     let height = height.unwrap_or(f32::INFINITY);
     let chart = Chart { cursor: shown, ..Chart::new("loss", "", x, y, height) };
     let chosen = chart.show(ui, &curves).chosen;
@@ -48,8 +50,10 @@ fn losses(ui: &Ui, runs: &[RunView]) -> Vec<Curve> {
     for (index, run) in runs.iter().enumerate() {
         let color = theme::optimizer(ui, &run.optimizer);
         let batches: Vec<[f64; 2]> = run.steps.iter().map(|(report, _)| [report.step as f64, report.loss]).collect();
+        let stride = batches.len().div_ceil(MOST_POINTS).max(1);
+        let thin = batches.iter().copied().step_by(stride).collect();
         let held_out = run.evaluations.iter().map(|(step, _, loss)| [*step as f64, *loss]).collect();
-        curves.push(Curve::line("", color, batches.clone()).faint());
+        curves.push(Curve::line("", color, thin).faint());
         curves.push(Curve::line(format!("{}: training", run.optimizer), color, centered_mean(&batches)));
         curves.push(
             Curve::line(format!("{}: held-out text", run.optimizer), color, held_out).loose().marked(Mark::of(index)),
@@ -65,12 +69,15 @@ pub fn centered_mean(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
         let window = &points[at - half..=at + half];
         [points[at][0], window.iter().map(|point| point[1]).sum::<f64>() / window.len() as f64]
     };
-    (0..points.len()).map(mean).collect()
+    // More points than pixels show nothing more.
+    let stride = points.len().div_ceil(MOST_POINTS).max(1);
+    let last = points.len().checked_sub(1).filter(|last| last % stride != 0);
+    (0..points.len()).step_by(stride).chain(last).map(mean).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::centered_mean;
+    use super::{MOST_POINTS, centered_mean};
 
     #[test]
     fn a_straight_line_stays_where_it_is() {
@@ -79,5 +86,8 @@ mod tests {
             assert!((mean[1] - point[1]).abs() < 1e-12, "{mean:?} {point:?}");
         }
         assert_eq!(centered_mean(&[]), Vec::<[f64; 2]>::new());
+        let long: Vec<[f64; 2]> = (0..10_001).map(|at| [f64::from(at), 1.0]).collect();
+        let thin = centered_mean(&long);
+        assert!(thin.len() <= MOST_POINTS + 1 && thin.last() == Some(&[10_000.0, 1.0]), "{}", thin.len());
     }
 }

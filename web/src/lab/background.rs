@@ -1,0 +1,216 @@
+//! What is computed away from the thread that draws: what was asked for, what is under way, and what came of it.
+
+use std::time::Duration;
+
+use multinorm::spectrum::{Cell, Map};
+use multinorm::train::Direction;
+use web_time::Instant;
+
+use crate::platform::Pointed;
+
+/// The singular vectors under the cursor, one slot for each optimizer that is shown.
+#[derive(Default)]
+pub struct Directions(Vec<Slot>);
+
+#[derive(Clone, Default)]
+struct Slot {
+    known: Option<(Pointed, Direction)>,
+    asked: Option<Pointed>,
+    is_under_way: bool,
+}
+
+impl Directions {
+    /// Whether these vectors are to be computed now: they are neither known nor asked for, and nothing is under way.
+    pub fn wants(&mut self, slot: usize, pointed: Pointed) -> bool {
+        if self.0.len() <= slot {
+            self.0.resize(slot + 1, Slot::default());
+        }
+        let slot = &mut self.0[slot];
+        if slot.is_under_way || slot.asked == Some(pointed) {
+            return false;
+        }
+        *slot = Slot { asked: Some(pointed), is_under_way: true, known: slot.known.take() };
+        true
+    }
+
+    /// Takes an answer in; none where the matrix has fewer singular values.
+    pub fn take(&mut self, slot: usize, pointed: Pointed, direction: Option<Direction>) {
+        if let Some(slot) = self.0.get_mut(slot) {
+            slot.is_under_way = false;
+            slot.known = direction.map(|direction| (pointed, direction));
+        }
+    }
+
+    /// Nothing that was asked for will come.
+    pub fn fail(&mut self) {
+        self.0.iter_mut().for_each(|slot| slot.is_under_way = false);
+    }
+
+    /// These vectors, if they are known.
+    pub fn get(&self, slot: usize, pointed: Pointed) -> Option<&Direction> {
+        let (known, direction) = self.0.get(slot)?.known.as_ref()?;
+        (*known == pointed).then_some(direction)
+    }
+}
+
+/// The map of rates, as far as its cells are computed.
+pub struct RateMap {
+    /// Row after row.
+    pub cells: Vec<Option<Cell>>,
+    is_under_way: bool,
+    has_failed: bool,
+    asked: Instant,
+}
+
+impl Default for RateMap {
+    fn default() -> Self {
+        let cells = vec![None; Map::N_ASPECTS * Map::N_HEAVINESS];
+        Self { cells, is_under_way: false, has_failed: false, asked: Instant::now() }
+    }
+}
+
+impl RateMap {
+    /// Column and row of the next cell to be computed, `rest` after the last: coarse ones first, so that the whole is soon
+    /// in sight.
+    pub fn next(&mut self, rest: Duration) -> Option<(usize, usize)> {
+        if self.is_under_way || self.has_failed || self.asked.elapsed() < rest {
+            return None;
+        }
+        let missing = |stride: usize| {
+            let rows = (0..Map::N_HEAVINESS).step_by(stride);
+            let mut all =
+                rows.flat_map(move |row| (0..Map::N_ASPECTS).step_by(stride).map(move |aspect| (aspect, row)));
+            all.find(|(aspect, row)| self.cells[row * Map::N_ASPECTS + aspect].is_none())
+        };
+        let next = [4, 2, 1].into_iter().find_map(missing)?;
+        (self.is_under_way, self.asked) = (true, Instant::now());
+        Some(next)
+    }
+
+    /// Takes a cell in.
+    pub fn take(&mut self, aspect: usize, row: usize, cell: Cell) {
+        // A matrix and its transpose have one rate.
+        let [m, n] = cell.shape;
+        self.cells[row * Map::N_ASPECTS + Map::N_ASPECTS - 1 - aspect] = Some(Cell { shape: [n, m], ..cell.clone() });
+        self.cells[row * Map::N_ASPECTS + aspect] = Some(cell);
+        self.is_under_way = false;
+    }
+
+    /// A cell that was asked for will not come: it would fail again.
+    pub fn fail(&mut self) {
+        self.has_failed |= self.is_under_way;
+        self.is_under_way = false;
+    }
+
+    /// A cell that was asked for will not come; it can be asked for again.
+    pub fn forget(&mut self) {
+        self.is_under_way = false;
+    }
+
+    /// How many cells are computed.
+    pub fn n_known(&self) -> usize {
+        self.cells.iter().flatten().count()
+    }
+}
+
+/// Which matrix the atlas takes next.
+#[derive(Default)]
+pub struct AtlasQueue {
+    under_way: usize,
+    next: usize,
+    /// The step after which it last took one.
+    step: u64,
+}
+
+impl AtlasQueue {
+    /// The next matrix of `n_matrices` to be sampled in each of `n_runs`, after `step` steps of which each `every`th has
+    /// one; a run that rests has them all at once.
+    pub fn next(&mut self, step: u64, every: u64, is_running: bool, n_matrices: usize, n_runs: usize) -> Option<usize> {
+        if self.under_way > 0 || (is_running && step < self.step + every) {
+            return None;
+        }
+        if self.next >= n_matrices {
+            // A run that rests has nothing new to show.
+            if step == self.step {
+                return None;
+            }
+            self.next = 0;
+        }
+        let next = self.next;
+        *self = Self { under_way: n_runs, next: next + 1, step };
+        (n_matrices > 0).then_some(next)
+    }
+
+    /// A tile has come.
+    pub fn take(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    /// Nothing that was asked for will come.
+    pub fn fail(&mut self) {
+        self.under_way = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pointed(look: u64) -> Pointed {
+        Pointed { look, half_step: 3, sigma: 0 }
+    }
+
+    #[test]
+    fn one_direction_is_under_way_and_an_answer_is_never_shown_for_another() {
+        let mut directions = Directions::default();
+        assert!(
+            directions.wants(1, pointed(7)) && !directions.wants(1, pointed(7)) && !directions.wants(1, pointed(8))
+        );
+        let found = Direction { sigma: 2.0, left: vec![1.0], right: vec![1.0] };
+        directions.take(1, pointed(7), Some(found));
+        assert!(directions.get(1, pointed(7)).is_some() && directions.get(1, pointed(8)).is_none());
+        assert!(directions.get(0, pointed(7)).is_none());
+        assert!(directions.wants(1, pointed(8)), "now the newer one");
+        directions.fail();
+        assert!(!directions.wants(1, pointed(8)), "what failed is not tried again and again");
+        assert!(directions.wants(1, pointed(9)));
+    }
+
+    #[test]
+    fn the_map_comes_coarse_first_and_a_failure_ends_it() {
+        let mut map = RateMap::default();
+        let cell = Map::default().cell(0, 0);
+        let mut order = Vec::new();
+        while let Some((aspect, row)) = map.next(Duration::ZERO) {
+            assert_eq!(map.next(Duration::ZERO), None, "one at a time");
+            order.push((aspect, row));
+            map.take(aspect, row, cell.clone());
+        }
+        assert_eq!(map.n_known(), Map::N_ASPECTS * Map::N_HEAVINESS);
+        assert_eq!(order.len(), Map::N_ASPECTS.div_ceil(2) * Map::N_HEAVINESS, "the other half is its mirror image");
+        assert_eq!(order[1], (4, 0));
+        let mut map = RateMap::default();
+        map.next(Duration::ZERO);
+        map.fail();
+        assert_eq!(map.next(Duration::ZERO), None);
+    }
+
+    #[test]
+    fn the_atlas_goes_round_while_steps_are_made_and_once_when_they_end() {
+        let mut queue = AtlasQueue::default();
+        let mut seen = Vec::new();
+        for step in 1..20 {
+            seen.extend(queue.next(step, 4, true, 3, 1));
+            queue.take();
+        }
+        assert_eq!(seen, [0, 1, 2, 0], "at steps 4, 8, 12 and 16");
+        let mut rest = Vec::new();
+        while let Some(next) = queue.next(19, 4, false, 3, 2) {
+            assert_eq!(queue.next(19, 4, false, 3, 2), None, "two runs answer");
+            (queue.take(), queue.take());
+            rest.push(next);
+        }
+        assert_eq!(rest, [1, 2]);
+        assert_eq!(AtlasQueue::default().next(5, 1, false, 0, 1), None, "no matrices");
+    }
+}
