@@ -207,7 +207,8 @@ mod tests {
         let mut rest = Vec::new();
         while let Some(next) = queue.next(19, 4, false, 3, 2) {
             assert_eq!(queue.next(19, 4, false, 3, 2), None, "two runs answer");
-            (queue.take(), queue.take());
+            queue.take();
+            queue.take();
             rest.push(next);
         }
         assert_eq!(rest, [1, 2]);

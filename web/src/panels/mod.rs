@@ -70,7 +70,13 @@ pub fn columns(ui: &mut Ui, wanted: usize, mut draw: impl FnMut(&mut Ui, usize))
             draw(ui, index);
         }
     } else {
-        ui.columns(wanted, |columns| columns.iter_mut().enumerate().for_each(|(index, ui)| draw(ui, index)));
+        // Columns of egui's are justified, and so would be the lines of text in them.
+        let mut draw = |(index, ui): (usize, &mut Ui)| ui.vertical(|ui| draw(ui, index));
+        ui.columns(wanted, |columns| {
+            columns.iter_mut().enumerate().for_each(|column| {
+                draw(column);
+            });
+        });
     }
 }
 

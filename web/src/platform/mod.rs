@@ -15,6 +15,7 @@ use multinorm::train::{Direction, Followed, GradientSample, Tile};
 use serde::{Deserialize, Serialize};
 
 /// What is computed away from the thread that draws.
+#[expect(clippy::large_enum_variant, reason = "a few in a second are moved, once each")]
 pub enum Job {
     /// A sample is looked into.
     Sample {

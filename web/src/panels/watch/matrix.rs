@@ -336,12 +336,11 @@ fn walk(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
             acts.push(Act::Pass(Some(pass + 1)));
         }
         let mut chosen = pass;
-        let words = pass_name(scene.passes(0), pass.min(scene.passes(0).len() - 1));
-        ui.spacing_mut().slider_width = (ui.available_width() - 120.0).clamp(60.0, 420.0);
+        ui.spacing_mut().slider_width = (ui.available_width() - 80.0).clamp(60.0, 420.0);
         let slider = egui::Slider::new(&mut chosen, 0..=last).show_value(false);
         if ui.add(slider).on_hover_text("passes done").changed() {
             acts.push(Act::Pass(Some(chosen)));
         }
-        ui.add(egui::Label::new(words).truncate());
+        ui.label(format!("{pass} of {last}"));
     });
 }
