@@ -2,9 +2,11 @@
 
 mod arrivals;
 mod background;
+mod news;
 mod player;
 mod run_view;
 mod saves;
+mod seen;
 
 pub use arrivals::{Arrival, FolderRun, Text};
 pub use player::{Moment, Player};
@@ -18,20 +20,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eframe::egui::{ColorImage, Context};
-use multinorm::config::{OptimizerConfig, Role, RunConfig};
+use multinorm::config::RunConfig;
 use multinorm::data::dataset::Dataset;
 use multinorm::gpu::{Gpu, Profile};
-use multinorm::train::{Direction, Followed, GradientSample, Snapshot, SpectrumRecord};
+use multinorm::train::{Snapshot, SpectrumRecord};
 use multinorm::{Error, Result};
 
 use self::arrivals::Opened;
 use self::background::{AtlasQueue, Directions, RateMap};
 use crate::engine::{Command, Event, Watch};
-use crate::platform::{self, Done, Follower, Found, Job, Plain, PlainFound, Pointed, Source, Wanted};
+use crate::platform::{self, Follower};
 use crate::settings::{FIRST_PARAMETER, Settings, matrices};
 
-/// Between two cells of the map of rates where they take time from the training.
-const MAP_REST: Duration = Duration::from_millis(250);
 /// Between two frames on a software adapter, which has the model's steps to make as well.
 const SOFTWARE_FRAME_REST: Duration = Duration::from_millis(250);
 /// Runs before this one that stay on the loss plot.
@@ -188,7 +188,7 @@ impl Lab {
             folder: None,
             recorded: Vec::new(),
             player: Player::default(),
-            recorded_look: recorded_look(),
+            recorded_look: seen::recorded_look(),
             directions: Directions::default(),
             map: RateMap::default(),
             made: None,
@@ -408,318 +408,8 @@ impl Lab {
         self.send(Command::Look);
     }
 
-    /// What is looked into: a file, or the runs.
-    pub fn views(&self) -> Vec<&RunView> {
-        match &self.opened {
-            Some(opened) => vec![&opened.view],
-            None => self.runs.iter().collect(),
-        }
-    }
-
-    /// The last half-step of what is seen.
-    pub fn last_half_step(&self) -> usize {
-        self.seen().iter().map(|look| look.followed.record.passes.len().saturating_sub(1)).max().unwrap_or(0)
-    }
-
-    /// What is shown of each view, by the cursor: the look at the chosen step, at that of the walk under way, or the newest.
-    /// Until the first of a new file or of new runs is there it is what was shown before, and the recorded gradient at first.
-    pub fn seen(&self) -> Vec<&Look> {
-        self.seen_with_runs().into_iter().map(|(_, look)| look).collect()
-    }
-
-    /// The same with the run that each is of; none for a file's and for the recorded gradient.
-    fn seen_with_runs(&self) -> Vec<(Option<usize>, &Look)> {
-        // A walk through the passes keeps its gradient; a pass that is held shows the newest.
-        let of_walk = self.player.step.filter(|_| self.settings.half_step.is_none());
-        let step = self.settings.step.or(of_walk);
-        if let Some(look) = self.opened.as_ref().and_then(|opened| opened.view.looks.back()) {
-            return vec![(None, look)];
-        }
-        let of_runs = self.runs.iter().enumerate().filter_map(|(run, view)| Some((Some(run), view.look_at(step)?)));
-        let seen: Vec<_> = of_runs.collect();
-        if seen.is_empty() { vec![(None, &self.recorded_look)] } else { seen }
-    }
-
-    /// Whether what is seen is the recorded gradient, since there is no other yet.
-    pub fn shows_recorded(&self) -> bool {
-        std::ptr::eq(self.seen()[0], &self.recorded_look)
-    }
-
-    /// The matrix that is waited for, where another is still shown.
-    pub fn awaited(&self) -> Option<&str> {
-        let wanted = match &self.opened {
-            Some(opened) => opened.matrices[opened.chosen].name(),
-            None if self.shows_recorded() => return None,
-            None => &self.settings.parameter,
-        };
-        let shows_file = self.opened.as_ref().is_none_or(|opened| !opened.view.looks.is_empty());
-        let is_shown = self.seen().iter().all(|look| look.followed.record.parameter == wanted);
-        (!is_shown || !shows_file).then_some(wanted)
-    }
-
-    /// The names of the optimizers whose looks are seen.
-    pub fn seen_optimizers(&self) -> Vec<String> {
-        let name = |(run, look): (Option<usize>, &Look)| match (run, &self.opened) {
-            (Some(run), _) => self.runs[run].optimizer.clone(),
-            (None, Some(opened)) if !std::ptr::eq(look, &self.recorded_look) => opened.view.optimizer.clone(),
-            (None, _) => "sinkgd".into(),
-        };
-        self.seen_with_runs().into_iter().map(name).collect()
-    }
-
-    /// Where the walk through the passes is.
-    pub fn moment(&mut self, now: f64, motion: bool) -> Moment {
-        let (last, chosen) = (self.last_half_step(), self.settings.half_step);
-        let newest = self.views().first().and_then(|run| run.looks.back()).map(Look::step);
-        self.player.moment(now, chosen, last, newest, motion)
-    }
-
-    /// Asks for the vectors of the singular value that is pointed at, at these passes, unless they are known.
-    pub fn point_at(&mut self, half_step: usize) {
-        let Some(sigma) = self.settings.sigma else { return };
-        let mut jobs = Vec::new();
-        let names = self.seen_optimizers();
-        let seen = self.seen_with_runs().into_iter().zip(names).enumerate();
-        let seen: Vec<_> = seen.map(|(slot, ((run, look), name))| (slot, run, look.id, name)).collect();
-        for (slot, run, look, name) in seen {
-            let pointed = Pointed { look, half_step, sigma };
-            if self.directions.wants(slot, pointed) {
-                jobs.push((slot, run, pointed, name));
-            }
-        }
-        for (slot, run, pointed, name) in jobs {
-            let look = self.seen()[slot];
-            let Some(sample) = look.sample.clone() else {
-                self.directions.take(slot, pointed, None);
-                continue;
-            };
-            let sets = self.built.sets(&name, self.dataset.vocab_size);
-            let of = Source { run: Some(slot).filter(|_| run.is_some()), generation: self.generation };
-            self.follower.send(Job::Sample { of, sets, sample, wanted: Wanted::Direction(pointed) });
-        }
-    }
-
-    /// These vectors of what is shown in a place, if they are known.
-    pub fn direction(&self, slot: usize, half_step: usize) -> Option<&Direction> {
-        let (sigma, look) = (self.settings.sigma?, self.seen().get(slot)?.id);
-        self.directions.get(slot, Pointed { look, half_step, sigma })
-    }
-
-    /// Asks for the next cell of the map, unless one is on its way.
-    pub fn ask_for_map(&mut self) {
-        // The first step of a model comes first, and on a software adapter every other step as well.
-        if self.status == Status::Building {
-            return;
-        }
-        let is_busy = self.gpu.profile.software && self.status == Status::Running;
-        if let Some((aspect, row)) = self.map.next(if is_busy { MAP_REST } else { Duration::ZERO }) {
-            self.follower.send(Job::Plain(Plain::Cell { aspect, row }));
-        }
-    }
-
-    /// Generates a matrix of independent entries, after the one that is under way if there is one.
-    pub fn make(&mut self, shape: [usize; 2], heaviness: f64) {
-        self.wanted_matrix = Some((shape, heaviness));
-        if !self.is_making {
-            self.is_making = true;
-            self.follower.send(Job::Plain(Plain::Make { shape, heaviness }));
-        }
-    }
-
-    /// Asks for the next tile of the atlas, if none is on its way and a step was made since.
-    fn ask_for_tile(&mut self) {
-        let step = self.runs.first().and_then(RunView::last).map_or(0, |last| last.step);
-        let has_gradients = self.has_peeked || step > self.built_at;
-        if self.opened.is_some() || !has_gradients || self.status == Status::Building || self.status.is_stuck() {
-            return;
-        }
-        // A software adapter makes its steps as fast as it can: one tile in so many takes no time that counts.
-        let every = if self.gpu.profile.software { 4 } else { 1 };
-        let is_running = self.status == Status::Running;
-        if let Some(at) = self.atlas.next(step, every, is_running, self.matrices.len(), self.runs.len()) {
-            self.send(Command::Sample(self.matrices[at].clone()));
-        }
-    }
-
     /// Where a file that was dropped is to be sent.
     pub fn inbox(&self) -> flume::Sender<Arrival> {
         self.arrivals.0.clone()
     }
-
-    /// Whether every run has made so many steps, and a gradient of each was followed, if there is one.
-    pub fn has_seen(&self, steps: u64) -> bool {
-        let is_record = matches!(self.status, Status::Record { .. });
-        let seen =
-            |run: &RunView| run.last().is_some_and(|last| last.step >= steps) && (is_record || !run.looks.is_empty());
-        self.runs.iter().all(seen)
-    }
-
-    /// Takes in what has happened since the last call; whether anything did.
-    pub fn poll(&mut self) -> bool {
-        let mut changed = false;
-        while let Ok((generation, event)) = self.events.try_recv() {
-            changed = true;
-            if generation == self.generation_of_runs {
-                self.take(event);
-            }
-        }
-        for done in self.follower.take() {
-            changed = true;
-            match done {
-                Ok(done) => self.take_done(done),
-                Err(message) => {
-                    self.looking = 0;
-                    self.atlas.fail();
-                    self.directions.fail();
-                    self.map.fail();
-                    self.is_making = false;
-                    self.notice = format!("a computation in the background failed: {message}");
-                }
-            }
-        }
-        self.ask_for_tile();
-        // The browser may tell of a lost device later than of what it made impossible.
-        if let (Status::Failed { device_lost: false, .. }, Err(error @ Error::DeviceLost { .. })) =
-            (&self.status, self.gpu.check())
-        {
-            self.fail(error);
-        }
-        changed |= self.save_pictures();
-        while let Ok(arrival) = self.arrivals.1.try_recv() {
-            changed = true;
-            self.open(arrival);
-        }
-        let is_shown =
-            self.shown_link.as_ref().is_some_and(|(shown, built)| *shown == self.settings && *built == self.built);
-        if !is_shown {
-            platform::show_link(&self.link());
-            self.shown_link = Some((self.settings.clone(), self.built.clone()));
-        }
-        changed
-    }
-
-    fn take_done(&mut self, done: Done) {
-        match done {
-            Done::Sample { of, sample, wanted, found } => self.take_found(of, sample, wanted, found),
-            Done::Plain(PlainFound::Made(made)) => {
-                self.is_making = false;
-                // Meanwhile the ring may have been dragged on.
-                if let Some(wanted) = self.wanted_matrix.filter(|wanted| *wanted != (made.shape, made.heaviness)) {
-                    self.make(wanted.0, wanted.1);
-                }
-                self.made = Some(made);
-            }
-            Done::Plain(PlainFound::Cell { aspect, row, cell }) => {
-                self.map.take(aspect, row, cell);
-            }
-        }
-    }
-
-    fn take_found(&mut self, of: Source, sample: GradientSample, wanted: Wanted, found: Found) {
-        let is_of_now = match (of.run, &self.opened) {
-            (Some(_), _) => of.generation == self.generation_of_runs,
-            (None, Some(opened)) => of.generation == opened.generation,
-            (None, None) => false,
-        };
-        if matches!(found, Found::Followed(_)) {
-            self.looking = self.looking.saturating_sub(1);
-        }
-        match found {
-            Found::Direction(direction) => {
-                if let Wanted::Direction(pointed) = wanted {
-                    self.directions.take(of.run.unwrap_or(0), pointed, direction);
-                }
-            }
-            _ if !is_of_now => (),
-            Found::Followed(followed) => {
-                let (view, wanted) = match (of.run, &mut self.opened) {
-                    (None, Some(opened)) => (Some(&mut opened.view), opened.matrices[opened.chosen].name()),
-                    (run, _) => (run.and_then(|run| self.runs.get_mut(run)), self.settings.parameter.as_str()),
-                };
-                if let Some(view) = view.filter(|_| followed.record.parameter == wanted) {
-                    view.push_look(Look::new(*followed, Some(sample)));
-                }
-            }
-            Found::Tile(tile) => {
-                self.atlas.take();
-                if let Some(view) = of.run.and_then(|run| self.runs.get_mut(run)) {
-                    view.push_tile(tile, &self.matrices);
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, event: Event) {
-        match event {
-            Event::Ready { memory } => {
-                for (run, memory) in self.runs.iter_mut().zip(memory) {
-                    run.memory = Some(memory);
-                }
-                if self.status == Status::Building {
-                    self.run(self.goes);
-                }
-            }
-            Event::Run { run, event, secs } => {
-                if let Some(view) = self.runs.get_mut(run) {
-                    view.take(&event, secs);
-                }
-            }
-            Event::Looked { run, sample } => {
-                let Some(optimizer) = self.runs.get(run).map(|run| run.optimizer.clone()) else { return };
-                // A follower that lags behind must not be buried: live views want the newest look.
-                if self.looking < 2 * self.runs.len() {
-                    self.looking += 1;
-                    let sets = self.built.sets(&optimizer, self.dataset.vocab_size);
-                    let of = Source { run: Some(run), generation: self.generation_of_runs };
-                    self.follower.send(Job::Sample { of, sets, sample: *sample, wanted: Wanted::Followed });
-                }
-            }
-            Event::Sampled { run, sample } => {
-                let (Some(view), Some(config)) = (self.runs.get(run), self.configs.get(run)) else { return };
-                let sets = self.built.sets(&view.optimizer, self.dataset.vocab_size);
-                let specs = config.model.parameters();
-                let role =
-                    specs.iter().find(|spec| spec.name == sample.parameter).map_or(Role::Linear, |spec| spec.role);
-                let rate = config.optimizer.recipe(role).lr / config.optimizer.linear.lr;
-                let of = Source { run: Some(run), generation: self.generation_of_runs };
-                self.follower.send(Job::Sample { of, sets, sample: *sample, wanted: Wanted::Tile { rate } });
-            }
-            Event::Wrote { run, step, text } => {
-                if let Some(view) = self.runs.get_mut(run) {
-                    view.texts.push((step, text));
-                }
-            }
-            Event::Timed { run, times } => {
-                if let Some(view) = self.runs.get_mut(run) {
-                    view.times = times;
-                }
-            }
-            Event::Saved { run, snapshot, asked } => {
-                if asked && self.saving == Some(run) {
-                    self.saving = None;
-                    self.notice = match self.offer(run, &snapshot) {
-                        Ok(words) => words,
-                        Err(error) => error.to_string(),
-                    };
-                }
-                if let Some(view) = self.runs.get_mut(run) {
-                    view.snapshot = Some(*snapshot);
-                }
-            }
-            Event::Finished => self.status = Status::Finished,
-            Event::Failed(error) => self.fail(error),
-        }
-    }
-}
-
-/// A gradient of a training that was made for it, so that there is something to see before a model has one: its way
-/// through SinkGD's passes is computed here and now.
-fn recorded_look() -> Look {
-    let name = "model.layers.0.mlp.down_proj.weight".to_owned();
-    let shape = [32, 88];
-    let bytes = include_bytes!("../../page/recorded.bin");
-    let gradient = bytes.as_chunks::<2>().0.iter().map(|pair| f32::from(i16::from_le_bytes(*pair)) / 32767.0).collect();
-    let rule = OptimizerConfig::named("sinkgd").expect("the catalog has SinkGD").linear.rule;
-    let sample = GradientSample { step: 60, parameter: name, shape, rule, gradient, clip: 1.0, states: Vec::new() };
-    Look::new(Followed::of(&sample), Some(sample))
 }

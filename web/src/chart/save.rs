@@ -1,0 +1,87 @@
+//! What a plot saves: its picture, or its numbers.
+
+use eframe::egui::{Context, Id, Rect, RichText, Ui, UiBuilder, vec2};
+
+use super::{Chart, Curve};
+use crate::lab::is_taking;
+use crate::theme;
+
+/// What a plot was asked for.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    /// A picture of it.
+    Picture {
+        /// The file's name, without its ending.
+        name: String,
+        /// Where it stands, in points.
+        place: Rect,
+    },
+    /// Its numbers.
+    Csv {
+        /// The file's name, without its ending.
+        name: String,
+        /// A line a point: curve, x, y.
+        csv: String,
+    },
+}
+
+/// What plots were asked for since the last call.
+pub fn take_wishes(ctx: &Context) -> Vec<Wish> {
+    ctx.data_mut(|data| data.remove_temp(Id::unique(WISHES))).unwrap_or_default()
+}
+
+const WISHES: &str = "wishes of plots";
+
+/// A line a point; what holds a comma or a quotation mark is quoted.
+fn csv(x: &str, y: &str, curves: &[Curve]) -> String {
+    let quoted = |words: &str| match words.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", words.replace('"', "\"\"")),
+        false => words.to_owned(),
+    };
+    let mut csv = format!("curve,{},{}\n", quoted(x), quoted(y));
+    for Curve { name, points, .. } in curves {
+        points.iter().for_each(|[x, y]| csv += &format!("{},{x},{y}\n", quoted(name)));
+    }
+    csv
+}
+
+impl Chart<'_> {
+    /// A button at the upper right that saves picture or numbers.
+    pub(super) fn save_menu(&self, ui: &mut Ui, place: Rect, curves: &[Curve]) {
+        // On a phone it would be too small to tap; the view as a whole can be saved there.
+        if is_taking(ui.ctx()) || theme::is_narrow(ui) {
+            return;
+        }
+        let corner = Rect::from_min_size(place.right_top() - vec2(26.0, 0.0), vec2(24.0, 22.0));
+        let mut over = ui.new_child(UiBuilder::new().max_rect(corner).id_salt(self.id));
+        let name = format!("multinorm-{}", self.id.replace(' ', "-"));
+        let button = over.menu_button(RichText::new("↓").small(), |ui| {
+            let wish = if ui.button("This plot as PNG").clicked() {
+                Wish::Picture { name, place }
+            } else if ui.button("Its numbers as CSV").clicked() {
+                Wish::Csv { name, csv: csv(self.x.label, self.y.label, curves) }
+            } else {
+                return;
+            };
+            ui.data_mut(|data| data.get_temp_mut_or_default::<Vec<Wish>>(Id::unique(WISHES)).push(wish));
+            ui.close();
+        });
+        button.response.on_hover_text("save this plot as PNG, or its numbers as CSV");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eframe::egui::Color32;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_saved_as_they_are() {
+        let color = Color32::BLACK;
+        let curves =
+            [Curve::line("adam", color, vec![[1.0, 5.5], [2.0, 0.0]]), Curve::line("a,b", color, vec![[0.5, 1e-7]])];
+        let lines = "curve,steps,\"loss, \"\"nats\"\"\"\nadam,1,5.5\nadam,2,0\n\"a,b\",0.5,0.0000001\n";
+        assert_eq!(csv("steps", "loss, \"nats\"", &curves), lines);
+    }
+}

@@ -1,0 +1,127 @@
+//! What is shown: whose gradient, at which step, after which pass.
+
+use multinorm::config::OptimizerConfig;
+use multinorm::train::{Direction, Followed, GradientSample};
+
+use super::run_view::{Look, RunView};
+use super::{Lab, Moment, Status};
+use crate::platform::{Job, Pointed, Source, Wanted};
+
+impl Lab {
+    /// What is looked into: a file, or the runs.
+    pub fn views(&self) -> Vec<&RunView> {
+        match &self.opened {
+            Some(opened) => vec![&opened.view],
+            None => self.runs.iter().collect(),
+        }
+    }
+
+    /// The last half-step of what is seen.
+    pub fn last_half_step(&self) -> usize {
+        self.seen().iter().map(|look| look.followed.record.passes.len().saturating_sub(1)).max().unwrap_or(0)
+    }
+
+    /// What is shown of each view, by the cursor: the look at the chosen step, at that of the walk under way, or the newest.
+    /// Until the first of a new file or of new runs is there it is what was shown before, and the recorded gradient at first.
+    pub fn seen(&self) -> Vec<&Look> {
+        self.seen_with_runs().into_iter().map(|(_, look)| look).collect()
+    }
+
+    /// The same with the run that each is of; none for a file's and for the recorded gradient.
+    fn seen_with_runs(&self) -> Vec<(Option<usize>, &Look)> {
+        // A walk through the passes keeps its gradient; a pass that is held shows the newest.
+        let of_walk = self.player.step.filter(|_| self.settings.half_step.is_none());
+        let step = self.settings.step.or(of_walk);
+        if let Some(look) = self.opened.as_ref().and_then(|opened| opened.view.looks.back()) {
+            return vec![(None, look)];
+        }
+        let of_runs = self.runs.iter().enumerate().filter_map(|(run, view)| Some((Some(run), view.look_at(step)?)));
+        let seen: Vec<_> = of_runs.collect();
+        if seen.is_empty() { vec![(None, &self.recorded_look)] } else { seen }
+    }
+
+    /// Whether what is seen is the recorded gradient, since there is no other yet.
+    pub fn shows_recorded(&self) -> bool {
+        std::ptr::eq(self.seen()[0], &self.recorded_look)
+    }
+
+    /// The matrix that is waited for, where another is still shown.
+    pub fn awaited(&self) -> Option<&str> {
+        let wanted = match &self.opened {
+            Some(opened) => opened.matrices[opened.chosen].name(),
+            None if self.shows_recorded() => return None,
+            None => &self.settings.parameter,
+        };
+        let shows_file = self.opened.as_ref().is_none_or(|opened| !opened.view.looks.is_empty());
+        let is_shown = self.seen().iter().all(|look| look.followed.record.parameter == wanted);
+        (!is_shown || !shows_file).then_some(wanted)
+    }
+
+    /// The names of the optimizers whose looks are seen.
+    pub fn seen_optimizers(&self) -> Vec<String> {
+        let name = |(run, look): (Option<usize>, &Look)| match (run, &self.opened) {
+            (Some(run), _) => self.runs[run].optimizer.clone(),
+            (None, Some(opened)) if !std::ptr::eq(look, &self.recorded_look) => opened.view.optimizer.clone(),
+            (None, _) => "sinkgd".into(),
+        };
+        self.seen_with_runs().into_iter().map(name).collect()
+    }
+
+    /// Where the walk through the passes is.
+    pub fn moment(&mut self, now: f64, motion: bool) -> Moment {
+        let (last, chosen) = (self.last_half_step(), self.settings.half_step);
+        let newest = self.views().first().and_then(|run| run.looks.back()).map(Look::step);
+        self.player.moment(now, chosen, last, newest, motion)
+    }
+
+    /// Asks for the vectors of the singular value that is pointed at, at these passes, unless they are known.
+    pub fn point_at(&mut self, half_step: usize) {
+        let Some(sigma) = self.settings.sigma else { return };
+        let mut jobs = Vec::new();
+        let names = self.seen_optimizers();
+        let seen = self.seen_with_runs().into_iter().zip(names).enumerate();
+        let seen: Vec<_> = seen.map(|(slot, ((run, look), name))| (slot, run, look.id, name)).collect();
+        for (slot, run, look, name) in seen {
+            let pointed = Pointed { look, half_step, sigma };
+            if self.directions.wants(slot, pointed) {
+                jobs.push((slot, run, pointed, name));
+            }
+        }
+        for (slot, run, pointed, name) in jobs {
+            let look = self.seen()[slot];
+            let Some(sample) = look.sample.clone() else {
+                self.directions.take(slot, pointed, None);
+                continue;
+            };
+            let sets = self.built.sets(&name, self.dataset.vocab_size);
+            let of = Source { run: Some(slot).filter(|_| run.is_some()), generation: self.generation };
+            self.follower.send(Job::Sample { of, sets, sample, wanted: Wanted::Direction(pointed) });
+        }
+    }
+
+    /// These vectors of what is shown in a place, if they are known.
+    pub fn direction(&self, slot: usize, half_step: usize) -> Option<&Direction> {
+        let (sigma, look) = (self.settings.sigma?, self.seen().get(slot)?.id);
+        self.directions.get(slot, Pointed { look, half_step, sigma })
+    }
+
+    /// Whether every run has made so many steps, and a gradient of each was followed, if there is one.
+    pub fn has_seen(&self, steps: u64) -> bool {
+        let is_record = matches!(self.status, Status::Record { .. });
+        let seen =
+            |run: &RunView| run.last().is_some_and(|last| last.step >= steps) && (is_record || !run.looks.is_empty());
+        self.runs.iter().all(seen)
+    }
+}
+
+/// A gradient of a training that was made for it, so that there is something to see before a model has one: its way
+/// through SinkGD's passes is computed here and now.
+pub(super) fn recorded_look() -> Look {
+    let name = "model.layers.0.mlp.down_proj.weight".to_owned();
+    let shape = [32, 88];
+    let bytes = include_bytes!("../../page/recorded.bin");
+    let gradient = bytes.as_chunks::<2>().0.iter().map(|pair| f32::from(i16::from_le_bytes(*pair)) / 32767.0).collect();
+    let rule = OptimizerConfig::named("sinkgd").expect("the catalog has SinkGD").linear.rule;
+    let sample = GradientSample { step: 60, parameter: name, shape, rule, gradient, clip: 1.0, states: Vec::new() };
+    Look::new(Followed::of(&sample), Some(sample))
+}
