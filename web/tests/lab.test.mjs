@@ -270,12 +270,12 @@ test('while the lab loads, a recorded gradient becomes balanced', async () => {
   assert.equal(deviation.length, 11);
   for (const [at, entry] of passes.entries()) {
     if (at === 0) { continue; }
-    const off = [deviation[at].rows - entry.row_deviation_max, deviation[at].columns - entry.column_deviation_max];
+    const off = [deviation[at].rows - entry.row_deviation_rms, deviation[at].columns - entry.column_deviation_rms];
     assert.ok(off.every((difference) => Math.abs(difference) < 1e-6), `pass ${at}: ${JSON.stringify([deviation[at], entry])}`);
   }
   for (let pass = 2; pass <= 10; pass += 1) {
-    const worst = (at) => Math.max(deviation[at].rows, deviation[at].columns);
-    assert.ok(worst(pass) < worst(pass - 1), `pass ${pass}: ${JSON.stringify(deviation)}`);
+    const larger = (at) => Math.max(deviation[at].rows, deviation[at].columns);
+    assert.ok(larger(pass) < larger(pass - 1), `pass ${pass}: ${JSON.stringify(deviation)}`);
   }
   assert.ok(deviation[10].rows < 0.01 && deviation[10].columns < 0.01);
 
@@ -359,7 +359,7 @@ test('the words of the page stand out from what is behind them', async () => {
       const channel = parseInt(hex.slice(1 + 2 * which, 3 + 2 * which), 16) / 255;
       return sum + share * (channel <= 0.04045 ? channel / 12.92 : ((channel + 0.055) / 1.055) ** 2.4);
     }, 0);
-    for (const [words, behind] of [['--text', '--paper'], ['--quiet', '--paper'], ['--quiet', '--zone'], ['--text', '--warning']]) {
+    for (const [words, behind] of [['--text', '--surface'], ['--secondary', '--surface'], ['--secondary', '--panel'], ['--text', '--warning']]) {
       const [low, high] = [luminance(await colour(words)), luminance(await colour(behind))].sort((a, b) => a - b);
       const contrast = (high + 0.05) / (low + 0.05);
       assert.ok(contrast >= 4.5, `${colorScheme}: ${words} on ${behind} has ${contrast.toFixed(2)}`);
