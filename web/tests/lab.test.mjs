@@ -130,7 +130,7 @@ test('a lost device is told, and the runs go on', async () => {
   await page.evaluate(() => window.multinorm.loseDevice());
   await page.locator('#act').waitFor({ state: 'visible', timeout: 60000 });
   assert.match(await page.locator('#status').textContent(), /device/);
-  assert.match(await page.locator('#banner').textContent(), /lost.*Go on with a new device/s);
+  assert.match(await page.locator('#banner').textContent(), /lost.*Continue on a new device/s);
   await page.locator('#act').click();
   await until(page, 'steps on the new device', (now) => !now.device_lost && now.status === 'running' && now.runs[0]?.step >= 3);
   const png = await page.locator('#lab').screenshot();
@@ -300,7 +300,7 @@ test('a bad address is answered, and the address says what is shown', async () =
   assert.equal(await banner.isVisible(), false);
   await page.evaluate(() => { location.hash += '&optimizer=sinkdg&lesson=2'; });
   await banner.waitFor({ state: 'visible' });
-  assert.match(await banner.textContent(), /no optimizer is called `sinkdg`.*did you mean `sinkgd`/);
+  assert.match(await banner.textContent(), /Problem in the address: .*no optimizer is called `sinkdg`.*did you mean `sinkgd`/);
   assert.match(await page.evaluate(() => location.hash), /^#(?!.*sinkdg).*lesson=2/);
   await page.locator('#dismiss').click();
   assert.equal(await banner.isVisible(), false);
