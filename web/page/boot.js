@@ -1,4 +1,4 @@
-// Loads the lab, shows how far that is, and carries its state into the page for those who do not see the canvas.
+// Loads the lab, shows its progress, and carries its state into the page for those who do not see the canvas.
 //
 // For pages that embed it and for tests there is an object `multinorm`, documented in docs/lab.md:
 //   multinorm.ready              a promise of the first step
@@ -9,15 +9,20 @@
 import init, { start } from './multinorm_lab.js';
 import { leave } from './intro.js';
 
+const POLL_MS = 500;
+const HIDDEN_POLL_MS = 5000;
+
 const byId = (id) => document.getElementById(id);
 let said = '';
+let revealed = false;
 
 // For those who do not see the canvas, and for everybody while the page loads.
 function say(words) {
   if (words === said) { return; }
   said = words;
   byId('status').textContent = words;
-  byId('loading-words').textContent = words;
+  // What fades away keeps its words: longer ones would move it.
+  if (!revealed) { byId('loading-words').textContent = words; }
 }
 
 // What a person must know or do, above the canvas. `action` is a button's label and what it does.
@@ -46,11 +51,12 @@ byId('dismiss').addEventListener('click', () => { banner.hide(banner.what); byId
 
 async function main() {
   const began = performance.now();
-  if (!navigator.gpu || !(await navigator.gpu.requestAdapter().catch(() => null))) {
-    withoutWebGpu(navigator.gpu ? 'This browser has WebGPU, but finds no graphics adapter to use it with.' : 'This browser has no WebGPU.');
-    return;
-  }
-  const about = await (await fetch('page.json')).json();
+  if (!navigator.gpu) { withoutWebGpu('This browser has no WebGPU.'); return; }
+  const page = fetch('page.json').then((response) => response.json());
+  page.catch(() => {}); // without an adapter it does not matter; with one it is awaited below
+  const adapter = await navigator.gpu.requestAdapter().catch(() => null);
+  if (!adapter) { withoutWebGpu('This browser has WebGPU but found no graphics adapter.'); return; }
+  const about = await page;
   say('Loading the lab');
   await init({ module_or_path: await followed('multinorm_lab_bg.wasm', about.wasm_bytes) });
   say('Loading the text');
@@ -59,6 +65,10 @@ async function main() {
   say('Starting');
   const begin = (link) => start(byId('lab'), text, corpus.name, corpus.license, link);
   let handle = await begin(location.hash.slice(1)); // null between two devices
+  const there = () => {
+    if (!handle) { throw new Error('The lab is moving to a new device.'); }
+    return handle;
+  };
   await drawn();
   reveal();
   byId('file').addEventListener('change', async ({ target }) => {
@@ -66,23 +76,23 @@ async function main() {
     if (!file) { return; }
     const bytes = new Uint8Array(await file.arrayBuffer());
     target.value = ''; // the same file may be chosen again
-    try { handle.open(file.name, bytes); } catch (error) { banner.show('file', sentence(error)); }
+    try { there().open(file.name, bytes); } catch (error) { banner.show('file', sentence(error)); }
   });
 
   const api = {
-    state: () => handle.state(),
-    set: (key, value) => handle.set(key, String(value)),
-    run: (running = true) => handle.run(running),
-    step: () => handle.step(),
-    reset: () => handle.reset(),
-    spectrum: (run = 0) => handle.spectrum(run),
-    gradient: (run = 0) => handle.gradient(run),
-    open: (name, bytes) => handle.open(name, bytes),
-    close: () => handle.close(),
-    learn: (name, words) => handle.learn(name, words),
-    loseDevice: () => handle.lose_device(),
-    shaders: () => handle.shaders(),
-    panicMessage: () => handle.panic_message(),
+    state: () => there().state(),
+    set: (key, value) => there().set(key, String(value)),
+    run: (running = true) => there().run(running),
+    step: () => there().step(),
+    reset: () => there().reset(),
+    spectrum: (run = 0) => there().spectrum(run),
+    gradient: (run = 0) => there().gradient(run),
+    open: (name, bytes) => there().open(name, bytes),
+    close: () => there().close(),
+    learn: (name, words) => there().learn(name, words),
+    loseDevice: () => there().lose_device(),
+    shaders: () => there().shaders(),
+    panicMessage: () => there().panic_message(),
     secondsToFirstStep: null,
   };
   let first;
@@ -90,13 +100,18 @@ async function main() {
   window.multinorm = api;
 
   // A key that is no longer in the address keeps its value.
-  window.addEventListener('hashchange', () => {
+  function follow(link) {
     const wrong = [];
-    for (const [key, value] of new URLSearchParams(location.hash.slice(1))) {
+    for (const [key, value] of new URLSearchParams(link)) {
       try { handle.set(key, value); } catch (error) { wrong.push(String(error)); }
     }
-    if (wrong.length > 0) { banner.show('address', `In the address, ${wrong.join('; ')}`); } else { banner.hide('address'); }
-    try { tellTruth(handle.state().settings); } catch { /* between two devices; the lab writes its address afterwards */ }
+    if (wrong.length > 0) { banner.show('address', `Problem in the address: ${wrong.join('; ')}`); } else { banner.hide('address'); }
+    try { tellTruth(handle.state().settings); } catch { /* the lab has stopped, which the page tells below */ }
+  }
+  let asked = null; // the address, if somebody edits it between two devices
+  window.addEventListener('hashchange', ({ newURL }) => {
+    const link = new URL(newURL).hash.slice(1); // the lab may have written its own by now
+    if (handle) { follow(link); } else { asked = link; }
   });
 
   let recovering = false;
@@ -104,24 +119,33 @@ async function main() {
     if (recovering) { return; }
     recovering = true;
     banner.hide('device');
-    say('Asking for a new device');
-    handle?.leave();
+    say('Requesting a new device');
+    const lost = handle;
     handle = null;
-    // A canvas stays bound to the device that drew on it.
-    const old = byId('lab');
-    const fresh = old.cloneNode(false);
-    old.replaceWith(fresh);
     try {
-      handle = await begin('');
+      lost?.leave();
+      // A canvas stays bound to the device that drew on it.
+      const old = byId('lab');
+      const fresh = old.cloneNode(false);
+      old.replaceWith(fresh);
+      handle = await begin(location.hash.slice(1)); // the address counts where no runs were saved
       fresh.focus(); // keys go on working
+      if (asked !== null) { follow(asked); }
+      asked = null;
     } catch (error) {
       banner.show('device', sentence(error), ['Try again', recover]);
+    } finally {
+      recovering = false;
     }
-    recovering = false;
   }
 
-  setInterval(() => {
+  let polled = -Infinity;
+  function poll() {
     if (!handle) { return; }
+    // What the state holds grows with the runs, and nobody reads a hidden page.
+    const now = performance.now();
+    if (document.hidden && api.secondsToFirstStep !== null && now - polled < HIDDEN_POLL_MS) { return; }
+    polled = now;
     const panic = handle.panic_message();
     if (panic) { banner.show('stopped', `The lab stopped. ${sentence(panic)}`, ['Reload the page', () => location.reload()]); return; }
     let state;
@@ -134,7 +158,7 @@ async function main() {
     table(state);
     if (state.device_lost) {
       say(state.message);
-      banner.show('device', `${sentence(state.message)} The runs can go on from their last snapshot.`, ['Go on with a new device', recover]);
+      banner.show('device', `${sentence(state.message)} The runs can continue from their last snapshot.`, ['Continue on a new device', recover]);
       return;
     }
     banner.hide('device');
@@ -147,7 +171,9 @@ async function main() {
     // Not every number: a screen reader would never end.
     const rounded = state.runs.map((run) => `${run.optimizer} ${Math.floor(run.step / 10) * 10} steps, loss ${run.loss?.toFixed(1) ?? '–'}`);
     say([state.notice, `${state.adapter}: ${state.status}`, ...rounded].filter(Boolean).join('; '));
-  }, 500);
+  }
+  setInterval(poll, POLL_MS);
+  document.addEventListener('visibilitychange', poll);
 }
 
 function sentence(words) {
@@ -162,12 +188,17 @@ function drawn() {
 
 // The lab takes the place of what was shown while it was loading.
 function reveal() {
+  revealed = true;
   const intro = byId('intro');
   const hadFocus = intro.contains(document.activeElement);
+  const scrolled = window.scrollY;
   document.body.classList.add('ready');
   byId('lab').inert = false;
   intro.inert = true;
   intro.classList.add('leaving');
+  // The whole lab is in view, and what fades stays where the reader has scrolled it to.
+  window.scrollTo(0, 0);
+  intro.style.translate = `0 ${-scrolled}px`;
   if (hadFocus) { byId('lab').focus(); }
   setTimeout(() => { intro.hidden = true; leave(); }, 700);
 }

@@ -6,7 +6,8 @@
 // each row and one for each column, and a tween is these factors on their way.
 //
 // For tests there is an object `multinormIntro`: `pass`, the number of passes done, and `deviation`, for 0 to `pass`
-// passes the largest distance of a row's length (`rows`) and a column's (`columns`) from its target, as a share of it.
+// passes the root mean square of |length/target − 1| over the rows (`rows`) and over the columns (`columns`), as the lab
+// has it.
 
 const PASSES = 10;
 const WITHIN = 0.01; // of its target, and a row or column counts as balanced
@@ -78,7 +79,8 @@ function balanced(matrix, scale, side) {
   return { ...scale, [side]: scale[side].map((factor, at) => (now[at] > 0 ? factor / now[at] : factor)) };
 }
 
-const furthest = (some) => some.reduce((most, length) => Math.max(most, Math.abs(length - 1)), 0);
+// The root mean square of |length/target − 1|.
+const deviation = (some) => Math.sqrt(some.reduce((sum, length) => sum + (length - 1) ** 2, 0) / some.length);
 
 // From one list of factors to another, evenly in their logarithms; `share(at)` is how far each has come.
 const between = (from, to, share) => from.map((factor, at) => factor * (to[at] / factor) ** share(at));
@@ -95,7 +97,7 @@ function* story(matrix, stage) {
     const done = (pass) => {
       const now = lengths(matrix, scaled(matrix, scale));
       watch.pass = pass;
-      watch.deviation = [...watch.deviation, { rows: furthest(now.rows), columns: furthest(now.columns) }];
+      watch.deviation = [...watch.deviation, { rows: deviation(now.rows), columns: deviation(now.columns) }];
       stage.show(scale);
       stage.chart(watch.deviation);
     };
@@ -117,7 +119,7 @@ function* story(matrix, stage) {
       done(pass);
       yield wait(calm.matches ? CALM_MS : restMs(pass));
     }
-    stage.say('Five rounds later, every row has the same length, and so does every column.');
+    stage.say('After five rounds, every row has the same length, and so does every column.');
     yield wait(LAST_MS);
     if (!calm.matches) {
       const end = scale;
@@ -156,7 +158,7 @@ function player(scenes) {
 
 function colours() {
   const style = getComputedStyle(document.documentElement);
-  const names = ['paper', 'text', 'quiet', 'grid', 'line', 'done', 'below', 'above', 'rows', 'columns', 'zone'];
+  const names = ['surface', 'panel', 'text', 'secondary', 'grid', 'accent', 'settled', 'rows', 'columns', 'positive', 'negative'];
   return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
@@ -177,8 +179,8 @@ function sized(canvas, width, height) {
 const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
 // Colours of −1, …, 1 in 511 steps, as bytes.
-function ramp({ below, paper, above }) {
-  const [low, zero, high] = [below, paper, above].map(channels);
+function ramp({ negative, surface, positive }) {
+  const [low, zero, high] = [negative, surface, positive].map(channels);
   return Array.from({ length: 511 }, (_, at) => {
     const value = at / 255 - 1;
     const end = value < 0 ? low : high;
@@ -242,10 +244,10 @@ class MatrixPicture {
       : context.fillRect(left + at * thick, top + from, breadth, to - from));
     const breadth = thick > 4 ? thick - 1 : thick * 0.8;
     some.forEach((length, at) => {
-      context.fillStyle = Math.abs(length - 1) < WITHIN ? palette.done : palette[side];
+      context.fillStyle = Math.abs(length - 1) < WITHIN ? palette.settled : palette[side];
       along(at, 0, Math.min(1, length / MOST) * space, breadth);
       if (length > MOST) {
-        context.fillStyle = palette.paper;
+        context.fillStyle = palette.surface;
         along(at, space - 7, space - 4, breadth);
       }
     });
@@ -287,53 +289,53 @@ class MatrixPicture {
   }
 }
 
-// Largest deviations of rows and columns by pass, on a logarithmic axis.
+// Deviations of rows and columns by pass, on a logarithmic axis, in the lab's colours and with its marks.
 class ConvergencePicture {
   constructor(canvas) {
     this.canvas = canvas;
     this.shown = [[]];
   }
 
-  show(deviation, running) {
-    this.shown = [deviation, running];
+  show(deviations, running) {
+    this.shown = [deviations, running];
     const { palette, height } = this;
     const width = this.canvas.parentElement.clientWidth;
     const context = sized(this.canvas, width, height);
     const [left, right, top, bottom] = [54, width - 8, 10, height - 40];
     const x = (pass) => left + 8 + (pass / PASSES) * (right - left - 16);
-    const [most, least] = [1, -4]; // powers of ten
+    const [most, least] = [0, -4]; // powers of ten
     const y = (value) => top + ((most - Math.log10(value)) / (most - least)) * (bottom - top);
 
     context.font = `12px ${getComputedStyle(document.body).fontFamily}`;
-    context.fillStyle = palette.zone;
-    context.fillRect(left, y(WITHIN), right - left, bottom - y(WITHIN));
+    context.fillStyle = palette.panel;
+    context.fillRect(left, top, right - left, bottom - top);
     context.textBaseline = 'middle';
     context.textAlign = 'center';
     for (let pass = 0; pass <= PASSES; pass += 1) {
-      const current = pass === (running ?? deviation.length - 1);
-      context.fillStyle = current ? palette.quiet : palette.grid;
+      const current = pass === (running ?? deviations.length - 1);
+      context.fillStyle = current ? palette.accent : palette.grid;
       context.fillRect(Math.round(x(pass)), top, 1, bottom - top);
-      context.fillStyle = current ? palette.text : palette.quiet;
+      context.fillStyle = current ? palette.text : palette.secondary;
       context.fillText(String(pass), x(pass), bottom + 13);
     }
-    context.fillStyle = palette.quiet;
+    context.fillStyle = palette.secondary;
     context.fillText('passes done', (left + right) / 2, bottom + 31);
     context.textAlign = 'right';
     for (let power = least; power <= most; power += 1) {
       const at = Math.round(y(10 ** power));
-      context.fillStyle = 10 ** power === WITHIN ? palette.quiet : palette.grid;
+      context.fillStyle = 10 ** power === WITHIN ? palette.secondary : palette.grid;
       context.fillRect(left, at, right - left, 1);
-      context.fillStyle = palette.quiet;
+      context.fillStyle = palette.secondary;
       context.fillText(`${Number((100 * 10 ** power).toPrecision(1))} %`, left - 8, at);
     }
     context.textAlign = 'left';
-    context.fillStyle = palette.zone;
+    context.fillStyle = palette.panel;
     context.fillRect(left + 8, y(WITHIN) + 3, context.measureText('within 1 %').width, 18);
-    context.fillStyle = palette.quiet;
+    context.fillStyle = palette.secondary;
     context.fillText('within 1 %', left + 8, y(WITHIN) + 13);
 
     // A side that a pass has just made exact has no place on the axis.
-    const drawn = (side) => deviation.map((point, pass) => [x(pass), point[side]]).filter(([, value]) => value >= 10 ** least);
+    const drawn = (side) => deviations.map((point, pass) => [x(pass), point[side]]).filter(([, value]) => value >= 10 ** least);
     for (const side of ['rows', 'columns']) {
       const points = drawn(side).map(([at, value]) => [at, y(value)]);
       context.strokeStyle = palette[side];
@@ -345,7 +347,7 @@ class ConvergencePicture {
       context.lineWidth = 1;
       for (const [across, down] of points) {
         context.beginPath();
-        if (side === 'rows') { context.arc(across, down, 4.5, 0, 2 * Math.PI); } else { triangle(context, across, down); }
+        if (side === 'rows') { context.rect(across - 4, down - 4, 8, 8); } else { triangle(context, across, down); }
         context.fill();
       }
     }
@@ -369,7 +371,7 @@ function triangle(context, x, y) {
 
 let running = null;
 
-/// Ends the demonstration: the lab takes its place.
+// Ends the demonstration: the lab takes its place.
 export function leave() {
   running?.pause();
   running = null;
@@ -386,7 +388,7 @@ async function begin() {
   byId('figure').classList.add('drawn');
   const stage = {
     show: (scale, active) => pictures.matrix.show(scale, active),
-    chart: (deviation, pass) => pictures.chart.show(deviation, pass),
+    chart: (deviations, pass) => pictures.chart.show(deviations, pass),
     say: (strong, rest = '') => { byId('pass').textContent = strong; byId('deed').textContent = rest; },
   };
   running = player(story(matrix, stage));
@@ -403,5 +405,5 @@ async function begin() {
   running.play();
 }
 
-// The lab does without.
+// The lab works without it.
 begin().catch((error) => { byId('figure').hidden = true; console.warn('the recorded gradient cannot be shown:', error); });

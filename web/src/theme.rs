@@ -336,6 +336,34 @@ mod tests {
     }
 
     #[test]
+    fn the_page_has_the_colours_of_the_lab() {
+        let sheet = include_str!("../page/page.css");
+        // The light theme's variables come first, the dark ones within the media query.
+        let (light, dark) = sheet.split_once("@media (prefers-color-scheme: dark)").unwrap();
+        for (variables, theme) in [(light, &LIGHT), (dark, &DARK)] {
+            let variables = variables.split_once(":root {").unwrap().1.split_once('}').unwrap().0;
+            for (name, color) in [
+                ("surface", theme.surface),
+                ("panel", theme.panel),
+                ("text", theme.text),
+                ("secondary", theme.secondary),
+                ("grid", theme.grid),
+                ("edge", theme.edge),
+                ("accent", theme.accent),
+                ("settled", theme.settled),
+                ("rows", theme.rows),
+                ("columns", theme.columns),
+                ("positive", theme.positive),
+                ("negative", theme.negative),
+            ] {
+                let of_page = variables.split_once(&format!("--{name}: ")).map(|(_, rest)| &rest[..7]);
+                let [r, g, b, _] = color.to_array();
+                assert_eq!(of_page, Some(format!("#{r:02x}{g:02x}{b:02x}").as_str()), "--{name}");
+            }
+        }
+    }
+
+    #[test]
     fn no_two_optimizers_share_a_colour() {
         for dark in [false, true] {
             let all: BTreeSet<[u8; 4]> =

@@ -1,33 +1,112 @@
-// The page on Chromium's software adapter: size, seconds to the first step, and what the interface itself takes of a frame
-// while a model trains.
+// The page on Chromium's software adapter, one measurement after the other: its size, seconds to the first step, what the
+// interface itself takes of a frame while a model trains, and tokens per second beside those of the native program on the
+// same adapter.
+//
+// Prints one JSON document and asserts nothing: times belong to the machine, which should be doing nothing else.
 
-import { readFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { browser, dist, open, serve, until } from './browser.mjs';
+import { browser, dist, open, program, serve, until } from './browser.mjs';
 
 const SECONDS = 20;
+const SEQUENCE = 32;
+const BATCH = 4;
+// More steps than are made here: nothing may end while it is measured.
+const LINK = `model=micro&sequence=${SEQUENCE}&batch=${BATCH}&steps=100000`;
+const PANELS = ['watch', 'why', 'train'];
+// The native program's first steps compile kernels; the page has long made its own.
+const WARM_UP = 20;
+const LEAST_STEPS = 100;
+// Chromium's own driver for Vulkan on the processor; loaders read the one variable or the other.
+const SWIFTSHADER = process.env.MULTINORM_SWIFTSHADER ?? '/usr/lib/chromium/vk_swiftshader_icd.json';
+const ON_SWIFTSHADER = { VK_ICD_FILENAMES: SWIFTSHADER, VK_DRIVER_FILES: SWIFTSHADER };
 
 const about = JSON.parse(await readFile(join(dist, 'page.json'), 'utf8'));
 const place = await serve();
 const chromium = await browser();
-const { page, complaints } = await open(chromium, place.url, 'model=micro&sequence=32&batch=4');
+const { page, complaints } = await open(chromium, place.url, LINK);
+const state = () => page.evaluate(() => window.multinorm.state());
 await until(page, 'the first step', (now) => now.runs[0]?.step >= 1);
-const first = await page.evaluate(() => window.multinorm.ready);
-const shares = {};
-for (const panel of ['watch', 'why', 'train']) {
+const seconds_to_first_step = await page.evaluate(() => window.multinorm.ready);
+
+const frames = {};
+for (const panel of PANELS) {
   await page.evaluate((panel) => window.multinorm.set('panel', panel), panel);
+  await page.waitForTimeout(1000); // the view's first frames make its textures
+  const { frame_ms: before } = await state();
   await page.waitForTimeout(1000 * SECONDS);
-  const { frame_ms: frames, runs } = await page.evaluate(() => window.multinorm.state());
-  const sorted = [...frames].sort((a, b) => a - b);
-  const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
-  shares[panel] = {
-    frames: frames.length, median_ms: at(0.5), p95_ms: at(0.95), longest_ms: sorted.at(-1),
-    over_50_ms: frames.filter((ms) => ms > 50).length / frames.length, steps: runs[0].step,
-  };
+  frames[panel] = distribution(newer(before, (await state()).frame_ms));
 }
+
+await page.evaluate(() => window.multinorm.set('panel', 'watch'));
+await page.waitForTimeout(1000);
+const [from, to] = [await moment(), await page.waitForTimeout(1000 * SECONDS).then(moment)];
+const steps = to.step - from.step;
+const of_page = (steps * SEQUENCE * BATCH) / (to.secs - from.secs);
+const { adapter, configuration } = await state();
 await chromium.close();
 place.server.close();
+
+const native = await trained(configuration[0], Math.max(LEAST_STEPS, steps) + WARM_UP);
 const told = {
-  wasm_bytes: about.wasm_bytes, wasm_gzip_bytes: about.wasm_gzip_bytes, seconds_to_first_step: first, interface: shares, complaints,
+  wasm_bytes: about.wasm_bytes,
+  wasm_gzip_bytes: about.wasm_gzip_bytes,
+  seconds_to_first_step,
+  interface: frames,
+  tokens_per_sec: { page: of_page, native: native.tokens_per_sec, page_to_native: of_page / native.tokens_per_sec },
+  steps: { page: steps, native: native.steps },
+  adapters: { page: adapter, native: native.adapter },
+  complaints,
 };
 console.log(JSON.stringify(told, null, 2));
+
+// The step that the first run has made, and when that was asked.
+async function moment() {
+  return page.evaluate(() => ({ step: window.multinorm.state().runs[0].step, secs: performance.now() / 1000 }));
+}
+
+// What has been added to a list that keeps its newest numbers.
+function newer(before, after) {
+  for (let kept = Math.min(before.length, after.length); kept > 0; kept -= 1) {
+    if (before.slice(-kept).every((value, at) => value === after[at])) { return after.slice(kept); }
+  }
+  return after;
+}
+
+function distribution(some) {
+  const sorted = [...some].sort((a, b) => a - b);
+  const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+  const over = sorted.filter((ms) => ms > 50).length;
+  return { frames: sorted.length, median_ms: at(0.5), p95_ms: at(0.95), longest_ms: sorted.at(-1), over_50_ms: over / sorted.length };
+}
+
+// The page's run in the native program on the page's driver, on the same text, without evaluations and checkpoints.
+async function trained(configuration, steps) {
+  const folder = await mkdtemp(join(tmpdir(), 'lab-'));
+  const [config, out] = [join(folder, 'config.toml'), join(folder, 'run')];
+  await writeFile(config, configuration);
+  const sets = [
+    `data.source=["${join(dist, 'corpus.txt')}"]`, 'data.tokenizer="bytes"', `data.cache_dir="${join(folder, 'cache')}"`,
+    `train.steps=${steps}`, 'eval.every=0', 'checkpoint.every=0',
+  ];
+  await ran('train', config, ...sets.flatMap((set) => ['--set', set]), '--out', out, '--json');
+  const lines = (await readFile(join(out, 'metrics.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line));
+  const speeds = lines.filter((line) => line.loss !== undefined).slice(WARM_UP).map((line) => line.tokens_per_sec);
+  const adapter = JSON.parse(await ran('devices', '--json')).find((of) => of.selected);
+  await rm(folder, { recursive: true });
+  const secs = speeds.reduce((sum, speed) => sum + 1 / speed, 0);
+  return { tokens_per_sec: speeds.length / secs, steps: speeds.length, adapter: adapter.name };
+}
+
+async function ran(...args) {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...ON_SWIFTSHADER } });
+  let [out, err] = ['', ''];
+  child.stdout.on('data', (data) => { out += data; });
+  child.stderr.on('data', (data) => { err += data; });
+  const [code] = await once(child, 'close');
+  if (code !== 0) { throw new Error(`multinorm ${args.join(' ')}: ${err}`); }
+  return out;
+}
