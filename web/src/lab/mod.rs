@@ -29,7 +29,7 @@ use multinorm::{Error, Result};
 use self::arrivals::Opened;
 use self::background::{AtlasQueue, Directions, RateMap};
 use crate::engine::{Command, Event, Watch};
-use crate::platform::{self, Follower};
+use crate::platform::{self, EngineThread, Follower};
 use crate::settings::{FIRST_PARAMETER, Settings, matrices};
 
 /// Between two frames on a software adapter, which has the model's steps to make as well.
@@ -147,6 +147,8 @@ pub struct Lab {
     /// Whether runs are to train as soon as they are built.
     goes: bool,
     commands: flume::Sender<Command>,
+    /// Ends once `commands`, which stands before it, is dropped.
+    engine: EngineThread,
     events: flume::Receiver<(u64, Event)>,
     follower: Follower,
     /// What the address was written from last.
@@ -174,7 +176,7 @@ impl Lab {
         let default = Settings::default_for(gpu.profile.software);
         let (commands, to_engine) = flume::unbounded();
         let (from_engine, events) = flume::unbounded();
-        platform::serve(gpu.clone(), to_engine, from_engine, wake.clone());
+        let engine = platform::serve(gpu.clone(), to_engine, from_engine, wake.clone());
         let mut lab = Self {
             built: settings.clone(),
             configs: Vec::new(),
@@ -206,6 +208,7 @@ impl Lab {
             prompt: "It was".into(),
             goes: true,
             commands,
+            engine,
             events,
             follower: Follower::new(wake),
             shown_link: None,
@@ -231,9 +234,11 @@ impl Lab {
     pub fn move_to(&mut self, gpu: Arc<Gpu>, wake: impl Fn() + Clone + Send + 'static) {
         let (commands, to_engine) = flume::unbounded();
         let (from_engine, events) = flume::unbounded();
-        platform::serve(gpu.clone(), to_engine, from_engine, wake.clone());
+        let engine = platform::serve(gpu.clone(), to_engine, from_engine, wake.clone());
         self.follower = Follower::new(wake);
+        // The old engine ends with its commands.
         (self.gpu, self.commands, self.events) = (gpu, commands, events);
+        self.engine = engine;
         let from: Vec<Snapshot> = self.runs.iter().filter_map(|run| run.snapshot.clone()).collect();
         let from = if from.len() == self.runs.len() { from } else { Vec::new() };
         let step = from.first().map_or(0, |snapshot| snapshot.step);

@@ -6,9 +6,9 @@ mod native;
 mod web;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{Follower, address, breathe, open, read, save, serve, show_link, wants_less_motion};
+pub use native::{EngineThread, Follower, address, breathe, open, read, save, serve, show_link, wants_less_motion};
 #[cfg(target_arch = "wasm32")]
-pub use web::{Follower, address, breathe, read, save, serve, show_link, wants_less_motion};
+pub use web::{EngineThread, Follower, address, breathe, read, save, serve, show_link, wants_less_motion};
 
 use multinorm::spectrum::{Balance, Cell, Map, with_heaviness};
 use multinorm::train::{Direction, Followed, GradientSample, Tile};

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use eframe::egui::DroppedFileHandle;
 use multinorm::Error;
@@ -17,18 +17,30 @@ use crate::lab::{Arrival, FolderRun};
 /// Lets others have their turn: a thread has nothing to do for that.
 pub async fn breathe() {}
 
+/// The engine's thread: whoever drops this waits for its end, which comes once nobody can send commands any more. A driver
+/// that is unloaded while a thread still uses it crashes.
+pub struct EngineThread(Option<JoinHandle<()>>);
+
+impl Drop for EngineThread {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join(); // a panic of its was reported by itself
+        }
+    }
+}
+
 /// Starts the engine.
 pub fn serve(
     gpu: Arc<Gpu>,
     commands: flume::Receiver<Command>,
     events: flume::Sender<(u64, Event)>,
     wake: impl Fn() + Send + 'static,
-) {
+) -> EngineThread {
     let work = move || {
         #[expect(clippy::disallowed_methods, reason = "a thread of its own may block")]
         pollster::block_on(engine::serve(gpu, commands, events, wake));
     };
-    thread::Builder::new().name("engine".into()).spawn(work).expect("the system has a thread left");
+    EngineThread(Some(thread::Builder::new().name("engine".into()).spawn(work).expect("the system has a thread left")))
 }
 
 /// A thread that follows samples, one after the other.

@@ -29,14 +29,18 @@ pub async fn breathe() {
     let _ = JsFuture::from(promise).await; // a timer does not fail
 }
 
+/// In the page the engine runs on the event loop, and ends with it.
+pub struct EngineThread;
+
 /// Starts the engine.
 pub fn serve(
     gpu: Arc<Gpu>,
     commands: flume::Receiver<Command>,
     events: flume::Sender<(u64, Event)>,
     wake: impl Fn() + 'static,
-) {
+) -> EngineThread {
     spawn_local(engine::serve(gpu, commands, events, wake));
+    EngineThread
 }
 
 /// What a worker is asked.
