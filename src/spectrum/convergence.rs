@@ -54,10 +54,12 @@ pub fn converge(
         return None;
     }
     let squares = Squares::of(x, shape)?;
-    let [mut u, mut v] = [m, n].map(|len| vec![1.0; len]);
-    // The squared length of a row is its u times its sum, and that of a column its v times its sum.
-    let (mut row_sums, mut column_sums) = (squares.times(&v), squares.transposed_times(&u));
+    let (mut row_sums, mut column_sums) = (squares.times(&vec![1.0; n]), squares.transposed_times(&vec![1.0; m]));
     let n_live = [live(&row_sums), live(&column_sums)];
+    // The squared length of a row is its u times its sum, and that of a column its v times its sum. Zero rows and columns
+    // have 0 from the start, for a one-sided list never visits the other side.
+    let [mut u, mut v] = [&row_sums, &column_sums]
+        .map(|sums| sums.iter().map(|sum| if *sum > 0.0 { 1.0 } else { 0.0 }).collect::<Vec<f64>>());
     let mut deviations = vec![[spread(&row_sums), spread(&column_sums)]];
     for _ in 0..rounds.min(most_rounds(x.len() * scaling.len())) {
         for pass in passes {
@@ -288,6 +290,21 @@ mod tests {
             for (at, pass) in list(words).iter().cycle().enumerate().take(5 * told.n_passes) {
                 wide = if *pass == Pass::Row { row(&wide, m, n) } else { column(&wide, m, n) };
                 near(at + 1, told.deviations[at + 1], spreads(&wide));
+            }
+        }
+    }
+
+    #[test]
+    fn zero_rows_and_columns_do_not_end_a_one_sided_list() {
+        let shape @ [m, n] = [7, 9];
+        let mut x = synthetic(shape, 8.0, 4);
+        x[2 * n..3 * n].fill(0.0);
+        (0..m).for_each(|i| x[i * n + 5] = 0.0);
+        for (words, exact) in [("row", 0), ("column", 1)] {
+            let told = converge_for(&x, shape, words, 5);
+            assert_eq!(told.rounds(), 5, "{words}");
+            for of in &told.deviations[1..] {
+                assert!(of[exact] < 1e-7 && of[1 - exact] > 0.01, "{words}: {of:?}");
             }
         }
     }
