@@ -6,7 +6,7 @@ use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::limit::{CONVERGED, Limit, Part, dot};
-use super::singular::largest_singular_triple;
+use super::singular::{largest_singular_triple, orient};
 use crate::settings::Pass;
 
 /// Steps of the Lanczos process at most; every one finds the value more closely.
@@ -163,10 +163,7 @@ impl Second {
             return Self { sigma, ..Self::default() };
         }
         let (mut rows, mut columns) = (combination(&left, &lefts, m), combination(&right, &rights, n));
-        let largest = columns.iter().fold(0.0_f64, |largest, x| if x.abs() > largest.abs() { *x } else { largest });
-        if largest < 0.0 {
-            [&mut rows, &mut columns].into_iter().flatten().for_each(|x| *x = -*x);
-        }
+        orient(&mut rows, &mut columns);
         Self { sigma, rows, columns }
     }
 }

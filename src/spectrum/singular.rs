@@ -52,11 +52,18 @@ pub fn singular_direction(x: &[f64], m: usize, n: usize, index: usize) -> Option
     }
     let svd = MatRef::from_row_major_slice(x, m, n).thin_svd().expect("the decomposition of finite numbers converges");
     let column = |of: MatRef<'_, f64>| -> Vec<f64> { of.col(index).iter().copied().collect() };
-    let (left, right) = (column(svd.U()), column(svd.V()));
+    let (mut left, mut right) = (column(svd.U()), column(svd.V()));
+    orient(&mut left, &mut right);
+    Some((svd.S().column_vector()[index], left, right))
+}
+
+/// Chooses between a pair of singular vectors and its negative: the entry of largest magnitude of the right one becomes
+/// positive.
+pub(super) fn orient(left: &mut [f64], right: &mut [f64]) {
     let largest = right.iter().fold(0.0_f64, |largest, x| if x.abs() > largest.abs() { *x } else { largest });
-    let sign = if largest < 0.0 { -1.0 } else { 1.0 };
-    let signed = |vector: Vec<f64>| vector.into_iter().map(|x| sign * x).collect();
-    Some((svd.S().column_vector()[index], signed(left), signed(right)))
+    if largest < 0.0 {
+        left.iter_mut().chain(right).for_each(|x| *x = -*x);
+    }
 }
 
 /// exp(H) for the entropy H of the singular values over their sum: from 1 for rank one to min(m, n) for a flat spectrum,
