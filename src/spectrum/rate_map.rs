@@ -152,10 +152,16 @@ pub struct Cell {
     pub shape: [usize; 2],
     /// That of the balanced entries, to within 0.5 %.
     pub heaviness: f64,
-    /// The geometric mean of what the matrices were drawn with ([`synthetic`]); none where there are none so heavy.
-    pub kappa: Option<f64>,
-    /// The mean of σ₂²; none with it.
+    /// The mean of σ₂² over the matrices; none where there are none so heavy.
     pub rate: Option<f64>,
+}
+
+impl Cell {
+    /// The cell of the transposed matrices.
+    pub fn transposed(&self) -> Self {
+        let [m, n] = self.shape;
+        Self { shape: [n, m], ..*self }
+    }
 }
 
 impl Default for Map {
@@ -174,6 +180,11 @@ impl Map {
     /// Of matrices with so many entries.
     pub fn new(n_entries: usize) -> Self {
         Self { n_entries, n_seeds: 3 }
+    }
+
+    /// The column of the map with the transposed shape.
+    pub fn mirrored(aspect: usize) -> usize {
+        Self::N_ASPECTS - 1 - aspect
     }
 
     /// log₂(n/m) of a column of the map.
@@ -196,7 +207,7 @@ impl Map {
 
     /// A cell: some milliseconds for the default number of entries, and in proportion to it.
     ///
-    /// A matrix and its transpose have one rate: columns that are as far from the middle differ in `shape` alone.
+    /// A matrix and its transpose have one rate: the cell of the [`Map::mirrored`] column is [`Cell::transposed`].
     ///
     /// # Panics
     /// On a place that is not on the map.
@@ -205,23 +216,13 @@ impl Map {
         let (shape, heaviness) = (self.shape(aspect), Self::heaviness(row));
         let mut wide = shape;
         wide.sort();
-        let of_seed = |seed: u64| -> Option<(f64, f64)> {
-            let Synthetic { x, kappa } = with_heaviness(wide, heaviness, seed)?;
+        let of_seed = |seed: u64| -> Option<f64> {
+            let Synthetic { x, .. } = with_heaviness(wide, heaviness, seed)?;
             let limit = Limit::within(CONVERGED, &x, wide)?;
-            Some((kappa.ln(), Second::of(&limit, wide).sigma.powi(2)))
+            Some(Second::of(&limit, wide).sigma.powi(2))
         };
-        let of_seeds: Option<Vec<(f64, f64)>> = (0..self.n_seeds).map(of_seed).collect();
-        let mean = |of: fn(&(f64, f64)) -> f64| {
-            of_seeds.as_ref().map(|all| all.iter().map(of).sum::<f64>() / all.len() as f64)
-        };
-        Cell { shape, heaviness, kappa: mean(|of| of.0).map(f64::exp), rate: mean(|of| of.1) }
-    }
-
-    /// All cells with their places, [aspect, row], row by row from the lightest entries: an iterator that a worker can go on
-    /// with piece by piece.
-    pub fn cells(&self) -> impl Iterator<Item = ([usize; 2], Cell)> {
-        let places = (0..Self::N_HEAVINESS).flat_map(|row| (0..Self::N_ASPECTS).map(move |aspect| [aspect, row]));
-        places.map(|[aspect, row]| ([aspect, row], self.cell(aspect, row)))
+        let sum: Option<f64> = (0..self.n_seeds).map(of_seed).sum();
+        Cell { shape, heaviness, rate: sum.map(|sum| sum / self.n_seeds as f64) }
     }
 }
 
@@ -329,17 +330,16 @@ mod tests {
             assert!(off.abs() < 0.15, "{aspect}: {m}×{n} is off by {off}");
         }
         let [tall, wide] = [map.cell(3, 7), map.cell(13, 7)];
-        assert_eq!((tall.rate, tall.kappa), (wide.rate, wide.kappa));
+        assert_eq!(Map::mirrored(3), 13);
         assert_eq!([wide.shape[1], wide.shape[0]], tall.shape);
+        assert_eq!(wide, tall.transposed());
         let signs = map.cell(8, 0);
-        assert!(signs.rate.unwrap() < 1e-12 && signs.kappa == Some(1.0), "{signs:?}");
+        assert!(signs.rate.unwrap() < 1e-12, "{signs:?}");
         assert_eq!(map.cell(16, 20).rate, None, "8 rows cannot be as heavy as 16");
         let mut column: Vec<f64> = (0..15).filter_map(|row| map.cell(8, row).rate).collect();
         assert!(column.is_sorted() && column.len() == 15, "{column:?}");
         column.dedup();
         assert_eq!(column.len(), 15);
-        let first: Vec<_> = map.cells().take(18).map(|(place, _)| place).collect();
-        assert_eq!([first[0], first[16], first[17]], [[0, 0], [16, 0], [0, 1]]);
     }
 
     #[test]

@@ -573,6 +573,7 @@ impl Lab {
             Done::Sample { run, sample, wanted, found } => self.take_found(run, sample, wanted, found),
             Done::Plain(PlainFound::Made(made)) => self.made = Some(made),
             Done::Plain(PlainFound::Cell { aspect, row, cell }) => {
+                self.map[row * Map::N_ASPECTS + Map::mirrored(aspect)] = Some(cell.transposed());
                 self.map[row * Map::N_ASPECTS + aspect] = Some(cell);
                 self.cell_under_way = false;
             }
