@@ -3,7 +3,6 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
-use serde::{Deserialize, Serialize};
 
 use super::limit::{CONVERGED, Limit, Part, dot};
 use super::singular::{largest_singular_triple, orient};
@@ -30,14 +29,12 @@ const RANK_ONE: f64 = 1e-6;
 /// Rows and columns may fall into parts that have no entry in common, as blocks on a diagonal have none. Each part is
 /// balanced for itself; its constant vectors have the singular value 1 and are left out with the first pair, so that σ₂
 /// is the largest of the others, and the rate is that of the slowest part.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Balance {
     /// [m, n].
     pub shape: [usize; 2],
-    /// P, row after row; means over blocks of it after [`Balance::shrink_squares`].
+    /// P, row after row.
     pub squares: Vec<f32>,
-    /// [m, n], or how many blocks there are.
-    pub squares_shape: [usize; 2],
     /// Σp²/(m′·n′): the mean fourth power of the balanced entries over the square of their mean square.
     ///
     /// 1 for signs, 3 for normal entries of a large matrix, min(m′, n′) at most. It is also the sum of the squares of all
@@ -74,30 +71,13 @@ impl Balance {
         let Second { sigma, rows, columns } = Second::of(limit, shape);
         let squares = limit.entries().map(|p| p as f32).collect();
         let heaviness = limit.heaviness();
-        Self { shape, squares, squares_shape: shape, heaviness, sigma_2: sigma, rate: sigma * sigma, rows, columns }
+        Self { shape, squares, heaviness, sigma_2: sigma, rate: sigma * sigma, rows, columns }
     }
 
     /// What a round of `passes` leaves of a small deviation: a power of σ₂ with as many factors as the list, repeated,
     /// goes from rows to columns or back. None for a list with other passes, or without both.
     pub fn rate_of(&self, passes: &[Pass]) -> Option<f64> {
         turns(passes).map(|turns| self.sigma_2.powi(turns))
-    }
-
-    /// Replaces P by its means over equal blocks of whole rows and columns, `most` by `most` blocks at most: what is to
-    /// be drawn of a matrix that has more entries than a picture has pixels.
-    pub fn shrink_squares(&mut self, most: usize) {
-        let [m, n] = self.squares_shape;
-        let [height, width] = [m, n].map(|len| len.div_ceil(most));
-        let blocks = [m.div_ceil(height), n.div_ceil(width)];
-        let mut sums = vec![0.0; blocks[0] * blocks[1]];
-        for (i, row) in self.squares.chunks_exact(n).enumerate() {
-            let line = &mut sums[i / height * blocks[1]..][..blocks[1]];
-            line.iter_mut().zip(row.chunks(width)).for_each(|(sum, chunk)| *sum += chunk.iter().sum::<f32>());
-        }
-        let count = |at: usize, size: usize, len: usize| size.min(len - at * size);
-        let entries = |at: usize| count(at / blocks[1], height, m) * count(at % blocks[1], width, n);
-        self.squares = sums.iter().enumerate().map(|(at, sum)| sum / entries(at) as f32).collect();
-        self.squares_shape = blocks;
     }
 }
 
@@ -391,24 +371,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn squares_shrink_to_the_means_of_blocks() {
-        let mut of = Balance::of(&[1.0, 0.5, 2.0, 3.0, 1.0, 1.0, 0.7, 0.1, 9.0, 2.0, 4.0, 1.0], [4, 3]).unwrap();
-        let p = of.squares.clone();
-        of.shrink_squares(2);
-        assert_eq!(of.squares_shape, [2, 2]);
-        let mean = |at: &[usize]| at.iter().map(|at| p[*at]).sum::<f32>() / at.len() as f32;
-        let want = [mean(&[0, 1, 3, 4]), mean(&[2, 5]), mean(&[6, 7, 9, 10]), mean(&[8, 11])];
-        for (got, want) in of.squares.iter().zip(want) {
-            assert!((got - want).abs() < 1e-6, "{:?}, not {want}", of.squares);
-        }
-        let before = of.clone();
-        of.shrink_squares(2);
-        assert_eq!(of, before);
-        let json = serde_json::to_string(&of).unwrap();
-        assert_eq!(serde_json::from_str::<Balance>(&json).unwrap(), of);
     }
 
     #[test]

@@ -122,7 +122,8 @@ fn deviations(squares: &[f64], target_square: f64) -> Vec<f64> {
     squares.iter().map(|square| ((square / target_square).sqrt() - 1.0).abs()).collect()
 }
 
-pub(super) fn spread(squares: &[f64]) -> f64 {
+/// The root mean square of |length/ρ − 1| over squared lengths, zeros left out, ρ the root mean square of the lengths.
+pub(crate) fn spread(squares: &[f64]) -> f64 {
     let live: Vec<f64> = squares.iter().copied().filter(|square| *square > 0.0).collect();
     if live.is_empty() {
         return 0.0;

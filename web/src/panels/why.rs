@@ -4,7 +4,7 @@ use eframe::egui::{
     self, Align2, Color32, ColorImage, FontId, Painter, Rect, RichText, Sense, Stroke, TextureHandle, TextureOptions,
     Ui, pos2, vec2,
 };
-use multinorm::spectrum::{Balance, Map};
+use multinorm::spectrum::{BalancePicture, Map};
 
 use super::{caption, columns, nothing_yet, short_name};
 use crate::chart::short;
@@ -141,26 +141,26 @@ impl WhyPanel {
     }
 }
 
-/// P: the panel's colour for 0, full colour for four times the mean.
-fn picture(ui: &Ui, balance: &Balance) -> ColorImage {
+/// P: the panel's colour for 0, full colour for [`BalancePicture::LIMIT`] times the mean.
+fn picture(ui: &Ui, balance: &BalancePicture) -> ColorImage {
     let colors = colors(ui);
-    let pixel = |p: &f32| colors.surface.lerp_to_gamma(colors.accent, (p / 4.0).sqrt().min(1.0));
+    let pixel = |p: &u8| colors.surface.lerp_to_gamma(colors.accent, f32::from(*p) / 255.0);
     let [height, width] = balance.squares_shape;
     ColorImage::new([width, height], balance.squares.iter().map(pixel).collect())
 }
 
 /// The second singular vectors as bars, along the rows at the right and along the columns below.
-fn vector_bars(ui: &Ui, painter: &Painter, matrix: Rect, balance: &Balance) {
+fn vector_bars(ui: &Ui, painter: &Painter, matrix: Rect, balance: &BalancePicture) {
     let colors = colors(ui);
     let font = FontId::proportional(CAPTION);
     let half = (BARS - 16.0) / 2.0;
     for (vector, of_rows) in [(&balance.rows, true), (&balance.columns, false)] {
-        let largest = vector.iter().fold(f64::MIN_POSITIVE, |largest, x| largest.max(x.abs()));
+        let largest = vector.iter().fold(f32::MIN_POSITIVE, |largest, x| largest.max(x.abs()));
         let length = if of_rows { matrix.height() } else { matrix.width() };
         let middle = (if of_rows { matrix.right() } else { matrix.bottom() }) + 6.0 + half;
         let thick = length / vector.len().max(1) as f32;
         for (at, x) in vector.iter().enumerate() {
-            let reach = (x / largest) as f32 * half;
+            let reach = x / largest * half;
             let along = at as f32 * thick;
             let bar = if of_rows {
                 Rect::from_two_pos(

@@ -8,7 +8,7 @@ use eframe::egui::{
 };
 use multinorm::config::Pass;
 use multinorm::normalize::Entry;
-use multinorm::train::{Direction, Frame, thumbnail_shape};
+use multinorm::train::{Direction, Frame, THUMBNAIL_LIMIT, thumbnail_shape};
 
 use super::{Act, Scene, pass_name};
 use crate::chart::short;
@@ -24,7 +24,7 @@ const SETTLED: f32 = 0.01;
 /// How far an entry may be from a square.
 const STRETCH: f32 = 2.0;
 /// The value of a thumbnail that has full colour: two root mean squares.
-const FULL: f32 = 127.0 * 2.0 / 3.0;
+const FULL: f32 = 127.0 * 2.0 / THUMBNAIL_LIMIT;
 /// Textures that are kept.
 const KEPT: usize = 48;
 
