@@ -1,6 +1,6 @@
 //! What passes do to a matrix, in numbers: norms, angles, singular values and the rate of convergence.
 //!
-//! Plain code on the CPU in f64; the matrices are what a device computed in f32, or anything else.
+//! Plain code on the CPU in f64, for matrices that a device computed in f32 or that come from anywhere else.
 
 mod balance;
 mod convergence;

@@ -9,8 +9,8 @@ const PICTURE: usize = 96;
 
 /// Where row and column passes lead from a matrix X (m×n), in a picture's size.
 ///
-/// Rows and columns are sorted by the second singular vectors, the largest entry first, so that groups of rows that share
-/// their columns stand together. A matrix of rank one has no such vectors, and keeps its order.
+/// Rows and columns are sorted by the second singular vectors, the largest entry first, so that groups of rows that
+/// share their columns stand together. A matrix of rank one has no such vectors, and keeps its order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BalancePicture {
     /// See [`Balance::rate`].
@@ -21,8 +21,8 @@ pub struct BalancePicture {
     pub columns: Vec<f32>,
     /// Rows and columns of the picture.
     pub squares_shape: [usize; 2],
-    /// P as bytes, row after row: [`BalancePicture::byte`] of its mean over each of `squares_shape` blocks of whole rows
-    /// and columns. They travel beside the rest.
+    /// P as bytes, row after row: [`BalancePicture::byte`] of its mean over each of `squares_shape` blocks of whole
+    /// rows and columns. They travel beside the rest.
     #[serde(skip)]
     pub squares: Vec<u8>,
 }
@@ -65,8 +65,8 @@ fn order(vector: &[f64], len: usize) -> Vec<usize> {
     order
 }
 
-/// The means of x `[m, n]` over equal blocks of whole rows and columns, `most` by `most` blocks at most, and how many there
-/// are.
+/// The means of x `[m, n]` over equal blocks of whole rows and columns, `most` by `most` blocks at most, and how many
+/// there are.
 fn block_means(x: &[f32], [m, n]: [usize; 2], most: usize) -> (Vec<f32>, [usize; 2]) {
     let [height, width] = [m, n].map(|len| len.div_ceil(most));
     let blocks = [m.div_ceil(height), n.div_ceil(width)];

@@ -18,26 +18,26 @@ pub struct Tile {
     pub parameter: String,
     /// [m, n].
     pub shape: [usize; 2],
-    /// σ₂² of the gradient's balanced squares: the factor on the deviation in one round of row and column passes, whatever
-    /// the optimizer does; none where there is no limit.
+    /// σ₂² of the gradient's balanced squares: the share of a small deviation that a round of row and column passes
+    /// leaves, whatever the optimizer does; none if there is no limit.
     pub rate: Option<f64>,
-    /// How heavy the gradient's balanced entries are ([`Balance::heaviness`]); none where there is no limit.
+    /// How heavy the gradient's balanced entries are ([`Balance::heaviness`]); none if there is no limit.
     pub heaviness: Option<f64>,
-    /// How far rows and columns of the step are from one length: the larger of [`Quantities::row_spread`] and
+    /// How far the rows and columns of the step are from equal lengths: the larger of [`Quantities::row_spread`] and
     /// [`Quantities::column_spread`].
     pub deviation: f64,
     /// Of the step: see [`effective_rank`](crate::spectrum::effective_rank).
     pub effective_rank: f64,
     /// The largest singular value of the step, at a root mean square of 1; 0 for a zero matrix.
     pub operator_norm: f64,
-    /// ‖ΔW‖_F over the learning rate of the linear layers, weight decay aside; none where the sample does not tell.
+    /// ‖ΔW‖_F over the learning rate of the linear layers, without weight decay; none if the sample does not tell.
     pub length: Option<f64>,
 }
 
 impl Tile {
     /// Of a sample whose rule moves it at `rate` times the learning rate of the linear layers.
     ///
-    /// Takes one singular value decomposition of the step, and what [`Balance::of`] takes.
+    /// Takes one singular value decomposition of the step, and a [`Balance::of`] the gradient.
     pub fn of(sample: &GradientSample, rate: f64) -> Self {
         let GradientSample { step, parameter, shape, rule, gradient, .. } = sample;
         let x = narrow(&walk(sample, |_| ControlFlow::Continue(())));
@@ -74,15 +74,15 @@ impl Tile {
 pub struct Direction {
     /// The singular value.
     pub sigma: f64,
-    /// What the matrix makes of `right`, over σ: `[m]`, one number a row.
+    /// The matrix times `right`, over σ: `[m]`, one number per row.
     pub left: Vec<f32>,
-    /// `[n]`, one number a column; its entry of largest magnitude is positive.
+    /// `[n]`, one number per column; its entry of largest magnitude is positive.
     pub right: Vec<f32>,
 }
 
 impl Direction {
-    /// Singular value `index`, from 0 for the largest, of a sample after so many half-steps, as
-    /// [`Followed::of`](super::Followed::of) counts them; none beyond the last.
+    /// Singular value `index`, from 0 for the largest, of a sample after `half_step` entries of its
+    /// [`SpectrumRecord`](super::SpectrumRecord) beyond the gradient; none for an index of min(m, n) or more.
     pub fn of(sample: &GradientSample, half_step: usize, index: usize) -> Option<Self> {
         let mut half_steps = 0..half_step;
         let x = walk(sample, |_| half_steps.next().map_or(ControlFlow::Break(()), |_| ControlFlow::Continue(())));

@@ -1,4 +1,4 @@
-//! What becomes of a sampled gradient in its optimizer's passes, singular value by singular value.
+//! What the passes of an optimizer make of a sampled gradient, singular value by singular value.
 //!
 //! The CPU repeats the passes in f64, from the gradient and the state that the device had; the kernels' tests hold the
 //! device to the same. So a run waits for nothing but the copy of what is sampled.
@@ -35,14 +35,14 @@ pub struct SpectrumRecord {
 pub struct Followed {
     /// The gradient, then every pass.
     pub record: SpectrumRecord,
-    /// What an iteration leaves of a small deviation ([`Balance::rate_of`]), for the matrix that enters the passes; none
-    /// where they are not lists of rows and columns, and where there is no limit.
+    /// What an iteration leaves of a small deviation ([`Balance::rate_of`]), for the matrix that enters the passes;
+    /// none where they are not lists of rows and columns, and where there is no limit.
     pub rate_predicted: Option<f64>,
     /// See [`observed_rate`]; here in f64, as far as it can be read off float32's matrices.
     pub rate_observed: Option<f64>,
     /// The iteration beyond the optimizer's own rounds, from the matrix that enters the passes: after a momentum before
-    /// them, and without the rows that the optimizer drops. None where its passes do more than scale rows and columns, and
-    /// where no matrix was kept.
+    /// them, and without the rows that the optimizer drops. None where its passes do more than scale rows and columns,
+    /// and where no matrix was kept.
     pub convergence: Option<Convergence>,
     /// Where row and column passes lead from the gradient; none if there is no limit, and where no matrix was kept. Its
     /// squares travel beside the rest.
@@ -75,10 +75,11 @@ impl Frame {
         }
     }
 
-    /// How far the worse side is from one length: the larger of [`Quantities::row_spread`] and
+    /// How far the worse side is from equal lengths: the larger of [`Quantities::row_spread`] and
     /// [`Quantities::column_spread`].
     pub fn deviation(&self) -> f64 {
-        let squares = |lengths: &[f32]| -> Vec<f64> { lengths.iter().map(|&length| f64::from(length).powi(2)).collect() };
+        let squares =
+            |lengths: &[f32]| -> Vec<f64> { lengths.iter().map(|&length| f64::from(length).powi(2)).collect() };
         spread(&squares(&self.rows)).max(spread(&squares(&self.columns)))
     }
 
@@ -94,7 +95,7 @@ impl Frame {
     }
 }
 
-/// Rounds that the iteration is followed, wherever the optimizer stops.
+/// For how many rounds the iteration is followed, wherever the optimizer stops.
 const ROUNDS: usize = 100;
 /// Rows and columns of a thumbnail at most.
 const THUMBNAIL: usize = 96;
@@ -106,8 +107,8 @@ pub fn thumbnail_shape(shape: [usize; 2]) -> [usize; 2] {
     shape.map(|size| size.min(THUMBNAIL))
 }
 
-/// x `[m, n]` as a small picture of [`thumbnail_shape`]: the entry of largest magnitude of each block, where −127 to 127
-/// stand for −[`THUMBNAIL_LIMIT`] to [`THUMBNAIL_LIMIT`] root mean squares of x.
+/// x `[m, n]` as a small picture of [`thumbnail_shape`]: the entry of largest magnitude of each block, where −127 to
+/// 127 stand for −[`THUMBNAIL_LIMIT`] to [`THUMBNAIL_LIMIT`] root mean squares of x.
 fn thumbnail(x: &[f64], shape @ [m, n]: [usize; 2]) -> Vec<i8> {
     let [height, width] = thumbnail_shape(shape);
     let mut largest = vec![0.0_f64; height * width];
@@ -126,7 +127,7 @@ fn thumbnail(x: &[f64], shape @ [m, n]: [usize; 2]) -> Vec<i8> {
 }
 
 impl Followed {
-    /// Takes one singular value decomposition a pass, as [`SpectrumRecord::of`].
+    /// Takes one singular value decomposition per pass, as [`SpectrumRecord::of`].
     pub fn of(sample: &GradientSample) -> Self {
         Self::along(sample, Teller::with_spectra(sample))
     }
@@ -176,7 +177,8 @@ impl Followed {
     }
 }
 
-/// What a line of an earlier run's spectra.jsonl still tells: the matrix was not kept, and without it there are no rates.
+/// What a line of an earlier run's spectra.jsonl still tells: the matrix was not kept, and without it there are no
+/// rates.
 impl From<SpectrumRecord> for Followed {
     fn from(record: SpectrumRecord) -> Self {
         Self {
@@ -221,7 +223,7 @@ pub fn follow_passes(gradient: &[f32], shape: [usize; 2], passes: &[Pass]) -> Ve
 }
 
 impl SpectrumRecord {
-    /// Follows a sample through its rule. Takes one singular value decomposition a pass: O(m·n·min(m, n)) each.
+    /// Follows a sample through its rule. Takes one singular value decomposition per pass: O(m·n·min(m, n)) each.
     pub fn of(sample: &GradientSample) -> Self {
         let mut teller = Teller::with_spectra(sample);
         walk(sample, |stop| {
