@@ -3,66 +3,64 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
-use serde::{Deserialize, Serialize};
 
 use super::limit::{CONVERGED, Limit, Part, dot};
-use super::singular::largest_singular_triple;
+use super::singular::{largest_singular_triple, orient};
 use crate::settings::Pass;
 
-/// Steps of the Lanczos process at most; every one finds the value more closely.
+/// At most this many Lanczos steps; each brings the value closer.
 const MOST_STEPS: usize = 200;
-/// A relative change of the singular value within [`CHECK_EVERY`] steps that counts as none.
+/// The singular value is accepted when it changes by no more than this, relatively, within [`CHECK_EVERY`] steps.
 const SETTLED: f64 = 1e-7;
-/// ‖Aᵀu − σv‖ over σ at which the vectors u and v will do.
+/// The vectors u and v are accepted at this ‖Aᵀu − σv‖/σ.
 const RESIDUAL: f64 = 1e-5;
 const CHECK_EVERY: usize = 8;
-/// A second singular value up to here is float32's rounding of the entries, and its vectors are noise.
+/// Up to here a second singular value is float32's rounding of the entries, and its vectors are noise.
 const RANK_ONE: f64 = 1e-6;
 
 /// Where row and column passes lead from a matrix X (m×n), and what decides how fast.
 ///
-/// P is X⊙X with rows and columns scaled so that all rows have one sum and all columns have one sum, and the mean of its
-/// entries is 1, over the m′ rows and n′ columns of X that are not zero. A = P/√(m′·n′) has the singular value 1, with
-/// vectors that are constant; the second is σ₂, and near the limit one round of `row, column` leaves the share σ₂² of
-/// what was wrong (Knight 2008, "The Sinkhorn–Knopp algorithm: convergence and applications", SIAM J. Matrix Anal. Appl.
-/// 30, section 4).
+/// P is X⊙X with rows and columns scaled so that all rows have the same sum, all columns have the same sum, and the
+/// mean of its entries is 1, over the m′ rows and n′ columns of X that are not zero. Let A = P/√(m′·n′). Its largest
+/// singular value is 1, with constant vectors. The second is σ₂: near the limit one round of `row, column` leaves the
+/// share σ₂² of the error (Knight 2008, "The Sinkhorn–Knopp algorithm: convergence and applications", SIAM J.
+/// Matrix Anal. Appl. 30, section 4).
 ///
-/// Rows and columns may fall into parts that have no entry in common, as blocks on a diagonal have none. Each part is
-/// balanced for itself; its constant vectors have the singular value 1 and are left out with the first pair, so that σ₂
-/// is the largest of the others, and the rate is that of the slowest part.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Rows and columns may fall into parts with no entries in common, like the blocks of a block-diagonal matrix. Each
+/// part is balanced for itself, and its own constant vectors have the singular value 1. All of these are left out: σ₂
+/// is the largest of the other singular values, and the rate is that of the slowest part.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Balance {
     /// [m, n].
     pub shape: [usize; 2],
-    /// P, row after row; means over blocks of it after [`Balance::shrink_squares`].
+    /// P, row after row.
     pub squares: Vec<f32>,
-    /// [m, n], or how many blocks there are.
-    pub squares_shape: [usize; 2],
     /// Σp²/(m′·n′): the mean fourth power of the balanced entries over the square of their mean square.
     ///
-    /// 1 for signs, 3 for normal entries of a large matrix, min(m′, n′) at most. It is also the sum of the squares of all
-    /// singular values of A, the first of which is 1: so σ₂² lies between (heaviness − 1)/(min(m′, n′) − 1) and
-    /// heaviness − 1 in a matrix of one part.
+    /// 1 for signs, 3 for normal entries of a large matrix, min(m′, n′) at most. It is also the sum of the squares of
+    /// all singular values of A, the first of which is 1. So σ₂² lies between (heaviness − 1)/(min(m′, n′) − 1) and
+    /// heaviness − 1 if the matrix is of one part.
     pub heaviness: f64,
     /// σ₂, to about seven digits; 0 for one row or column.
     pub sigma_2: f64,
-    /// σ₂²: what a round of `row, column` leaves of a small deviation.
+    /// σ₂²: the share of a small deviation that a round of `row, column` leaves.
     pub rate: f64,
-    /// The left singular vector of σ₂, `[m]`, of length 1 and 0 at zero rows: the logarithms of row lengths that a round
-    /// changes least, but for the factor σ₂². Empty for rank one, where all deviations are gone after a round.
+    /// The left singular vector of σ₂, `[m]`, of length 1 and 0 at zero rows: the pattern in the logarithms of row
+    /// lengths that dies out slowest, for a round only multiplies it by σ₂². Empty for rank one, where one round
+    /// removes all deviations.
     ///
-    /// With σ₃ next to σ₂ it is a mixture of both their vectors.
+    /// If σ₃ is close to σ₂, it is a mixture of the vectors of both.
     pub rows: Vec<f64>,
     /// The right one, `[n]`, the same for columns. Its entry of the largest magnitude is positive.
     pub columns: Vec<f64>,
 }
 
 impl Balance {
-    /// Of x `[m, n]`; none for a zero matrix, for one with a NaN or an infinity, and where there is no limit, since a
-    /// block of zeros is too large.
+    /// Of x `[m, n]`; none for a zero matrix, for one with a NaN or an infinity, and if a block of zeros is too large
+    /// for a limit to exist.
     ///
-    /// Takes a few hundred times m·n operations as a rule, and not much more than 2·10⁹ for the limit of a large matrix
-    /// that converges slowly.
+    /// Usually takes a few hundred times m·n operations; the limit of a large matrix that converges slowly takes some
+    /// 10⁹.
     ///
     /// # Panics
     /// On an empty matrix, and on a length that is not m·n.
@@ -74,54 +72,37 @@ impl Balance {
         let Second { sigma, rows, columns } = Second::of(limit, shape);
         let squares = limit.entries().map(|p| p as f32).collect();
         let heaviness = limit.heaviness();
-        Self { shape, squares, squares_shape: shape, heaviness, sigma_2: sigma, rate: sigma * sigma, rows, columns }
+        Self { shape, squares, heaviness, sigma_2: sigma, rate: sigma * sigma, rows, columns }
     }
 
-    /// What a round of `passes` leaves of a small deviation: a power of σ₂ with as many factors as the list, repeated,
-    /// goes from rows to columns or back. None for a list with other passes, or without both.
+    /// The share of a small deviation that a round of `passes` leaves: σ₂ to the power of how often the list, repeated,
+    /// switches between rows and columns. None for a list with other passes, and for one without both.
     pub fn rate_of(&self, passes: &[Pass]) -> Option<f64> {
         turns(passes).map(|turns| self.sigma_2.powi(turns))
     }
-
-    /// Replaces P by its means over equal blocks of whole rows and columns, `most` by `most` blocks at most: what is to
-    /// be drawn of a matrix that has more entries than a picture has pixels.
-    pub fn shrink_squares(&mut self, most: usize) {
-        let [m, n] = self.squares_shape;
-        let [height, width] = [m, n].map(|len| len.div_ceil(most));
-        let blocks = [m.div_ceil(height), n.div_ceil(width)];
-        let mut sums = vec![0.0; blocks[0] * blocks[1]];
-        for (i, row) in self.squares.chunks_exact(n).enumerate() {
-            let line = &mut sums[i / height * blocks[1]..][..blocks[1]];
-            line.iter_mut().zip(row.chunks(width)).for_each(|(sum, chunk)| *sum += chunk.iter().sum::<f32>());
-        }
-        let count = |at: usize, size: usize, len: usize| size.min(len - at * size);
-        let entries = |at: usize| count(at / blocks[1], height, m) * count(at % blocks[1], width, n);
-        self.squares = sums.iter().enumerate().map(|(at, sum)| sum / entries(at) as f32).collect();
-        self.squares_shape = blocks;
-    }
 }
 
-/// How often a repeated list goes from rows to columns or back; none for a list with other passes or without both.
+/// How often a repeated list switches between rows and columns; none for a list with other passes or without both.
 pub(super) fn turns(passes: &[Pass]) -> Option<i32> {
     let next = passes.iter().cycle().skip(1);
     let turns = passes.iter().zip(next).filter(|(pass, next)| pass != next).count() as i32;
     (turns > 0 && passes.iter().all(|pass| matches!(pass, Pass::Row | Pass::Column))).then_some(turns)
 }
 
-/// The largest singular value of A that is not one of its parts' own, with its vectors.
+/// The largest singular value of A that does not belong to the constant vectors of a part, with its vectors.
 #[derive(Default)]
 pub(super) struct Second {
-    /// 0 where a side has no more rows or columns than there are parts.
+    /// 0 if there are no more live rows, or no more live columns, than parts.
     pub sigma: f64,
-    /// `[m]`; empty where σ is 0 but for rounding.
+    /// `[m]`; empty if σ is only rounding.
     pub rows: Vec<f64>,
-    /// `[n]`; empty with it.
+    /// `[n]`; empty likewise.
     pub columns: Vec<f64>,
 }
 
 impl Second {
-    /// Golub–Kahan–Lanczos bidiagonalization with full reorthogonalization, on what is orthogonal to the constant vectors
-    /// of the parts (Golub & Van Loan, "Matrix Computations", 4th edition, section 10.4).
+    /// Golub–Kahan–Lanczos bidiagonalization with full reorthogonalization, in the space orthogonal to the constant
+    /// vectors of the parts (Golub & Van Loan, "Matrix Computations", 4th edition, section 10.4).
     pub fn of(limit: &Limit, [m, n]: [usize; 2]) -> Self {
         let parts = limit.parts();
         let [n_rows, n_columns] = limit.n_live();
@@ -135,7 +116,7 @@ impl Second {
         let mut right = random_on_live(&parts, n);
         let mut sigma = 0.0;
         for step in 0..MOST_STEPS {
-            // One side has no direction left after min(m′, n′) steps at most: what is then left of a vector is rounding.
+            // After at most min(m′, n′) steps one side has no direction left: what remains of a vector is rounding.
             let Some(beta) = orthonormalize(&mut right, &rights, &parts, |part| &part.columns) else { break };
             if step > 0 {
                 above.push(beta);
@@ -163,16 +144,13 @@ impl Second {
             return Self { sigma, ..Self::default() };
         }
         let (mut rows, mut columns) = (combination(&left, &lefts, m), combination(&right, &rights, n));
-        let largest = columns.iter().fold(0.0_f64, |largest, x| if x.abs() > largest.abs() { *x } else { largest });
-        if largest < 0.0 {
-            [&mut rows, &mut columns].into_iter().flatten().for_each(|x| *x = -*x);
-        }
+        orient(&mut rows, &mut columns);
         Self { sigma, rows, columns }
     }
 }
 
-/// x minus the constants of all parts and minus its parts along `basis`, to length 1: its length before that; none if
-/// nothing but rounding was left.
+/// Makes x orthogonal to the constants of all parts and to `basis`, and scales it to length 1. Returns its length
+/// before the scaling; none if only rounding was left.
 fn orthonormalize(
     x: &mut [f64],
     basis: &[Vec<f64>],
@@ -200,8 +178,8 @@ fn orthonormalize(
     Some(length)
 }
 
-/// The largest singular value of the matrix with this diagonal, and this above it, and its left and right vectors; 0 for
-/// an empty one.
+/// The largest singular value of the bidiagonal matrix with this diagonal and `above` it, with its left and right
+/// vector; 0 for an empty one.
 fn largest_of_bidiagonal(diagonal: &[f64], above: &[f64]) -> (f64, Vec<f64>, Vec<f64>) {
     let k = diagonal.len();
     if k == 0 {
@@ -213,7 +191,7 @@ fn largest_of_bidiagonal(diagonal: &[f64], above: &[f64]) -> (f64, Vec<f64>, Vec
     largest_singular_triple(&dense, k, k)
 }
 
-/// The sum of the vectors, each times its coefficient.
+/// The linear combination of the vectors with these coefficients.
 fn combination(coefficients: &[f64], vectors: &[Vec<f64>], len: usize) -> Vec<f64> {
     let mut sum = vec![0.0; len];
     for (coefficient, vector) in coefficients.iter().zip(vectors) {
@@ -222,7 +200,7 @@ fn combination(coefficients: &[f64], vectors: &[Vec<f64>], len: usize) -> Vec<f6
     sum
 }
 
-/// Normal numbers where columns are not zero: a vector `[n]` with a part along every singular vector.
+/// Normal numbers at columns that are not zero: a vector `[n]` with a component along every singular vector.
 fn random_on_live(parts: &[Part], n: usize) -> Vec<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut x = vec![0.0; n];
@@ -288,7 +266,7 @@ mod tests {
             assert_same_direction("columns", &of.columns, &vector(svd.V()), 2.0 * RESIDUAL / gap);
             let largest = of.columns.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
             assert!(of.columns.contains(&largest), "{m}x{n}: the largest is negative");
-            // Both signs belong together: rows = A·columns/σ.
+            // The signs belong together: rows = A·columns/σ.
             let other: f64 = (0..m).map(|i| of.rows[i] * dot(&a[i * n..][..n], &of.columns)).sum();
             assert!((other / sigma[1] - 1.0).abs() < 1e-6, "{m}x{n}: {other}");
             let count = (a.iter().sum::<f64>()).powi(2); // √(m′n′), for the mean of P is 1
@@ -367,8 +345,8 @@ mod tests {
         }
     }
 
-    /// What docs/fixed_point.md derives: a small scaling of rows along the second vector shrinks by σ₂² a round, and keeps
-    /// its direction; what shows of it in the lengths of rows is 1 − σ₂² of it.
+    /// What docs/fixed_point.md derives: a small scaling of rows along the second vector shrinks by σ₂² a round, and
+    /// keeps its direction; what shows of it in the lengths of rows is 1 − σ₂² of it.
     #[test]
     fn the_slowest_pattern_decays_by_the_rate() {
         const SMALL: f64 = 1e-6;
@@ -394,24 +372,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn squares_shrink_to_the_means_of_blocks() {
-        let mut of = Balance::of(&[1.0, 0.5, 2.0, 3.0, 1.0, 1.0, 0.7, 0.1, 9.0, 2.0, 4.0, 1.0], [4, 3]).unwrap();
-        let p = of.squares.clone();
-        of.shrink_squares(2);
-        assert_eq!(of.squares_shape, [2, 2]);
-        let mean = |at: &[usize]| at.iter().map(|at| p[*at]).sum::<f32>() / at.len() as f32;
-        let want = [mean(&[0, 1, 3, 4]), mean(&[2, 5]), mean(&[6, 7, 9, 10]), mean(&[8, 11])];
-        for (got, want) in of.squares.iter().zip(want) {
-            assert!((got - want).abs() < 1e-6, "{:?}, not {want}", of.squares);
-        }
-        let before = of.clone();
-        of.shrink_squares(2);
-        assert_eq!(of, before);
-        let json = serde_json::to_string(&of).unwrap();
-        assert_eq!(serde_json::from_str::<Balance>(&json).unwrap(), of);
     }
 
     #[test]

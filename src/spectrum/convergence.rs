@@ -1,4 +1,4 @@
-//! The iteration itself: how far rows and columns are from balance, round after round.
+//! The iteration itself: how far rows and columns are from balance after each round.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,37 +7,38 @@ use super::limit::{Squares, product, scalings};
 use super::quantities::spread;
 use crate::settings::Pass;
 
-/// The deviation of rows and of columns at which no more rounds are made.
+/// The rounds end when rows and columns both deviate by less than this.
 const BALANCED: f64 = 1e-12;
-/// A deviation that is above f64's rounding in the sum of a row.
+/// Deviations above this are more than f64's rounding in the sum of a row.
 const MEASURABLE: f64 = 1e-13;
-/// How far the logarithm of a measured factor may be from that of the rate, relative to it, where the prediction holds:
-/// the number of rounds that it gives is then right to the same share.
+/// The prediction holds if the logarithm of the measured factor is within this share of that of the rate. The number of
+/// rounds that it gives is then right to the same share.
 const HOLDS: f64 = 0.1;
-/// Elements visited at most, but for [`LEAST_ROUNDS`]: about a second.
+/// At most this many elements are visited, unless [`LEAST_ROUNDS`] take more: about a second.
 const MOST_VISITS: usize = 1_000_000_000;
 const LEAST_ROUNDS: usize = 10;
 
-/// Deviations from balance along the rounds of a list of passes.
+/// Deviations from balance over the rounds of a list of passes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Convergence {
     /// How many passes a round has.
     pub n_passes: usize,
-    /// Of rows and of columns, as [`Quantities::row_spread`](super::Quantities::row_spread) has it: the root mean square
-    /// of |length/ρ − 1|, ρ the root mean square of all lengths but zeros. Of the matrix itself, then after every pass.
+    /// Of rows and of columns, like [`Quantities::row_spread`](super::Quantities::row_spread): the root mean square of
+    /// |length/ρ − 1|, ρ the root mean square of all lengths that are not zero. First of the matrix itself, then after
+    /// every pass.
     pub deviations: Vec<[f32; 2]>,
-    /// What a round leaves of a small deviation ([`Balance::rate_of`]), `frobenius` and `max` left out of the list.
+    /// The share of a small deviation that a round leaves: [`Balance::rate_of`] the list without `frobenius` and `max`.
     pub rate: Option<f64>,
 }
 
-/// Runs up to `rounds` rounds of `passes` on x `[m, n]` in f64, and fewer where rows and columns come within 10⁻¹² of
-/// balance before; `balance` is that of x, and gives the rate.
+/// Runs `rounds` rounds of `passes` on x `[m, n]` in f64. `balance` is that of x, and gives the rate.
 ///
-/// Only the squared scalings of rows and columns change: every pass reads X⊙X once. In a large matrix the rounds end when
-/// 10⁹ elements have been visited, but not before the tenth.
+/// The rounds end earlier if rows and columns come within 10⁻¹² of balance, or if the scalings leave the range of f64.
+/// For a large matrix they end when 10⁹ elements have been visited, but not before the tenth: every pass reads X⊙X
+/// once, and changes only the squared scalings of rows or columns.
 ///
-/// `frobenius` and `max` change no deviation. None for a list with passes beyond those, `row` and `column`, and for a
-/// matrix with a NaN or an infinity.
+/// `frobenius` and `max` change no deviation. None for a list with any pass other than these, `row` and `column`, and
+/// for a matrix with a NaN or an infinity.
 ///
 /// # Panics
 /// On an empty list, on an empty matrix, and on a length that is not m·n.
@@ -54,10 +55,12 @@ pub fn converge(
         return None;
     }
     let squares = Squares::of(x, shape)?;
-    let [mut u, mut v] = [m, n].map(|len| vec![1.0; len]);
-    // The squared length of a row is its u times its sum, and that of a column its v times its sum.
-    let (mut row_sums, mut column_sums) = (squares.times(&v), squares.transposed_times(&u));
+    let (mut row_sums, mut column_sums) = (squares.times(&vec![1.0; n]), squares.transposed_times(&vec![1.0; m]));
     let n_live = [live(&row_sums), live(&column_sums)];
+    // The squared length of a row is its u times its sum, and that of a column its v times its sum. Zero rows and
+    // columns have 0 from the start, for a one-sided list never visits the other side.
+    let [mut u, mut v] = [&row_sums, &column_sums]
+        .map(|sums| sums.iter().map(|sum| if *sum > 0.0 { 1.0 } else { 0.0 }).collect::<Vec<f64>>());
     let mut deviations = vec![[spread(&row_sums), spread(&column_sums)]];
     for _ in 0..rounds.min(most_rounds(x.len() * scaling.len())) {
         for pass in passes {
@@ -74,7 +77,7 @@ pub fn converge(
             }
             deviations.push([spread(&product(&u, &row_sums)), spread(&product(&v, &column_sums))]);
         }
-        // Without a limit scalings leave the range of f64 in the end.
+        // Without a limit the scalings eventually leave the range of f64.
         if [live(&u), live(&v)] != n_live || !u.iter().chain(&v).all(|scaling| scaling.is_finite()) {
             deviations.truncate(deviations.len() - passes.len());
             break;
@@ -92,7 +95,7 @@ fn live(x: &[f64]) -> usize {
     x.iter().filter(|x| **x > 0.0).count()
 }
 
-/// Rounds that visit so many elements each.
+/// How many rounds are made at most if each visits `n_visits` elements.
 fn most_rounds(n_visits: usize) -> usize {
     (MOST_VISITS / n_visits.max(1)).max(LEAST_ROUNDS)
 }
@@ -103,29 +106,29 @@ impl Convergence {
         (self.deviations.len() - 1) / self.n_passes
     }
 
-    /// The deviation of the worse side after so many rounds, that of the matrix itself after 0; none if there were fewer.
+    /// The deviation of the worse side after `rounds` rounds, that of the matrix itself for 0; none if fewer were made.
     pub fn after(&self, rounds: usize) -> Option<f64> {
         let [rows, columns] = *self.deviations.get(rounds * self.n_passes)?;
         Some(rows.max(columns).into())
     }
 
-    /// The rounds after which rows and columns are within `threshold` of balance; none if those made were too few.
+    /// After how many rounds rows and columns are within `threshold` of balance; none if too few were made.
     pub fn rounds_to(&self, threshold: f64) -> Option<usize> {
         (0..=self.rounds()).find(|&rounds| self.after(rounds).is_some_and(|deviation| deviation <= threshold))
     }
 
-    /// What round `round`, counted from 1, left of the deviation before it; none where that was rounding or 0.
+    /// The share of the deviation that round `round`, counted from 1, left; none if either deviation is 0 or rounding.
     pub fn factor(&self, round: usize) -> Option<f64> {
         let [before, after] = [self.after(round.checked_sub(1)?)?, self.after(round)?];
         (before > MEASURABLE && after > MEASURABLE).then(|| after / before)
     }
 
-    /// The number of rounds from which on the prediction holds: the slope of the deviation on a logarithmic axis, ln of
-    /// [`Convergence::factor`], is that of [`Convergence::rate`] to within 10 % in every later round. None where it never
-    /// is, or no round can be measured.
+    /// After how many rounds the prediction holds: in every later round the slope of the deviation on a logarithmic
+    /// axis, ln of [`Convergence::factor`], is within 10 % of that of [`Convergence::rate`]. None if that is never so,
+    /// and if no round can be measured.
     ///
-    /// Slopes are compared, not factors, since the number of rounds goes by them: 0.90 for 0.98 is near as a factor, and
-    /// five times as fast.
+    /// Slopes are compared, not factors, because they decide the number of rounds: a factor of 0.90 is close to one of
+    /// 0.98, and five times as fast.
     pub fn prediction_from(&self) -> Option<usize> {
         let rate = self.rate?;
         let holds =
@@ -134,11 +137,11 @@ impl Convergence {
         (1..=last).rev().take_while(holds).last().map(|round| round - 1)
     }
 
-    /// How many more rounds the prediction gives to come within `threshold` after so many rounds; none without a rate,
-    /// where it says that nothing converges, and where fewer rounds were made.
+    /// How many rounds it takes, by the prediction, to come within `threshold` once `after` rounds are made. None
+    /// without a rate, for a rate of 1, and if fewer rounds were made.
     ///
-    /// Before [`Convergence::prediction_from`] it is as a rule too many: most of the deviation then lies along directions
-    /// that vanish faster.
+    /// Before [`Convergence::prediction_from`] that is usually too many: most of the deviation then lies along
+    /// directions that vanish faster.
     pub fn more_rounds(&self, after: usize, threshold: f64) -> Option<usize> {
         let (rate, deviation) = (self.rate?, self.after(after)?);
         if deviation <= threshold {
@@ -179,11 +182,11 @@ mod tests {
         synthetic([m, n], 2.5, 1).iter().enumerate().map(|(at, x)| if inside(at) { *x } else { 0.1 * x }).collect()
     }
 
-    /// The factor that the iteration from x itself comes to, in f64.
+    /// The factor that the iteration from x itself arrives at, in f64.
     ///
-    /// Rounding ends the plain iteration before its slowest part is alone. So it is gone on with in the logarithms of what
-    /// rows and columns must still be scaled by, which have all their digits however small they are: the same iteration,
-    /// and its first rounds are held to those of [`converge`].
+    /// Rounding ends the plain iteration before its slowest part is alone. So this one runs on the logarithms of what
+    /// rows and columns must still be scaled by, which keep all their digits however small they are. It is the same
+    /// iteration, and its first rounds are held to those of [`converge`].
     fn own_rate(name: &str, x: &[f32], shape @ [m, n]: [usize; 2]) -> f64 {
         let mut limit: Vec<f64> = x.iter().map(|&x| x.into()).collect();
         let mut missing = vec![0.0; n];
@@ -210,7 +213,7 @@ mod tests {
         let mut of_columns: Vec<f64> = columns.iter().map(|j| missing[*j]).collect();
         let (mut before, mut factor) = (f64::NAN, f64::NAN);
         for round in 1..=20_000 {
-            // A constant in one goes into the other, and means nothing.
+            // A constant moves from one to the other, and means nothing.
             let mean = of_columns.iter().sum::<f64>() / of_columns.len() as f64;
             of_columns.iter_mut().for_each(|x| *x -= mean);
             let of_rows: Vec<f64> = lengths(&by_rows, &of_columns).iter().map(|length| -length).collect();
@@ -288,6 +291,21 @@ mod tests {
             for (at, pass) in list(words).iter().cycle().enumerate().take(5 * told.n_passes) {
                 wide = if *pass == Pass::Row { row(&wide, m, n) } else { column(&wide, m, n) };
                 near(at + 1, told.deviations[at + 1], spreads(&wide));
+            }
+        }
+    }
+
+    #[test]
+    fn zero_rows_and_columns_do_not_end_a_one_sided_list() {
+        let shape @ [m, n] = [7, 9];
+        let mut x = synthetic(shape, 8.0, 4);
+        x[2 * n..3 * n].fill(0.0);
+        (0..m).for_each(|i| x[i * n + 5] = 0.0);
+        for (words, exact) in [("row", 0), ("column", 1)] {
+            let told = converge_for(&x, shape, words, 5);
+            assert_eq!(told.rounds(), 5, "{words}");
+            for of in &told.deviations[1..] {
+                assert!(of[exact] < 1e-7 && of[1 - exact] > 0.01, "{words}: {of:?}");
             }
         }
     }

@@ -1,15 +1,15 @@
 //! X⊙X with every row and every column brought to the same sum: where row and column passes lead.
 //!
-//! X⊙X is after each pass exactly the Sinkhorn–Knopp iterate of G⊙G, so that the limit is D₁·(X⊙X)·D₂ for any X on the
-//! way there, with positive diagonal D₁ and D₂ (Sinkhorn & Knopp 1967).
+//! After each pass X⊙X is exactly the Sinkhorn–Knopp iterate of G⊙G. So from any X on the way the limit is
+//! D₁·(X⊙X)·D₂, with positive diagonal D₁ and D₂ (Sinkhorn & Knopp 1967).
 
 /// The row deviation at which the iteration ends.
 pub(super) const CONVERGED: f64 = 1e-12;
-/// The row deviation that is near enough to a limit to speak of one, where the iteration is cut short.
+/// If the iteration is cut short, a smaller row deviation than this still counts as a limit.
 const NEAR: f64 = 1e-3;
-/// Iterations at most: a matrix that has support but not total support comes near its limit like 1/k.
+/// At most this many iterations: a matrix with support but not total support approaches its limit like 1/k.
 const MOST_ITERATIONS: usize = 10_000;
-/// Elements visited at most, for large matrices: some seconds.
+/// At most this many elements are visited, for large matrices: a few seconds.
 const MOST_VISITS: usize = 2_000_000_000;
 
 /// X⊙X in f64, m×n row after row.
@@ -43,13 +43,13 @@ impl Squares {
     }
 }
 
-/// target/sum for every sum, and 0 where the sum is 0: what a zero row or column is multiplied by.
+/// target/sum for every sum, and 0 for a sum of 0: the scaling of a zero row or column.
 pub(super) fn scalings(target: f64, sums: &[f64]) -> Vec<f64> {
     sums.iter().map(|&sum| if sum > 0.0 { target / sum } else { 0.0 }).collect()
 }
 
-/// P = diag(u)·(X⊙X)·diag(v) with rows that sum to n′ and columns that sum to m′, over the m′ rows and n′ columns that are
-/// not zero; u and v are 0 at the others.
+/// P = diag(u)·(X⊙X)·diag(v), whose rows sum to n′ and whose columns sum to m′, over the m′ rows and n′ columns that
+/// are not zero. u and v are 0 at the others.
 pub(super) struct Limit {
     squares: Squares,
     /// `[m]`.
@@ -60,15 +60,15 @@ pub(super) struct Limit {
     n_live: [usize; 2],
 }
 
-/// Rows and columns that have entries in common, and none with any other.
+/// Rows and columns that nonzero entries connect to one another, and to no others.
 pub(super) struct Part {
     pub rows: Vec<usize>,
     pub columns: Vec<usize>,
 }
 
 impl Limit {
-    /// The limit from x `[m, n]`, with lengths of rows that are off by `converged` at most; none for a zero matrix, for
-    /// one with a NaN or an infinity, and where there is no limit, since a zero block is too large.
+    /// The limit from x `[m, n]`, up to a row deviation of `converged`. None for a zero matrix, for one with a NaN or
+    /// an infinity, and if a block of zeros is too large for a limit to exist.
     ///
     /// # Panics
     /// As [`Squares::of`].
@@ -87,7 +87,7 @@ impl Limit {
             u = scalings(n_columns, &sums);
             v = scalings(n_rows, &squares.transposed_times(&u));
             if [live(&u), live(&v)] != n_live {
-                return None; // without a limit scalings leave the range of f64 in the end
+                return None; // without a limit the scalings eventually leave the range of f64
             }
             sums = squares.times(&v);
             deviation = row_deviation(&u, &sums, n_columns);
@@ -109,7 +109,8 @@ impl Limit {
         rows.flat_map(|(row, u)| row.iter().zip(&self.v).map(move |(x, v)| u * x * v))
     }
 
-    /// The mean of p² over the m′·n′ entries that lie in a row and a column that are not zero; the mean of p is 1 there.
+    /// The mean of p² over the m′·n′ entries that lie in a row and a column that are not zero; the mean of p is 1
+    /// there.
     pub fn heaviness(&self) -> f64 {
         let [n_rows, n_columns] = self.n_live;
         self.entries().map(|p| p * p).sum::<f64>() / (n_rows * n_columns) as f64
@@ -125,7 +126,7 @@ impl Limit {
         product(&self.v, &self.squares.transposed_times(&product(&self.u, y)))
     }
 
-    /// Whatever of the rows and columns that are not zero hangs together through nonzero entries.
+    /// The rows and columns that are not zero, by what is connected through nonzero entries.
     ///
     /// O(m + n) for a matrix without zeros, O(m·n) at most.
     pub fn parts(&self) -> Vec<Part> {
@@ -153,11 +154,11 @@ impl Limit {
     }
 }
 
-/// The largest |‖row‖/√target − 1| of √P, whose rows sum to u ∘ `sums`.
+/// The largest |‖row‖/√target − 1| of √P; the rows of P sum to u ∘ `sums`.
 fn row_deviation(u: &[f64], sums: &[f64], target: f64) -> f64 {
     let live = sums.iter().zip(u).filter(|(sum, _)| **sum != 0.0);
     let deviations = live.map(|(sum, u)| ((u * sum / target).sqrt() - 1.0).abs());
-    // A NaN, from scalings that ran out of range for want of a limit, is as far from one as can be.
+    // A NaN comes from scalings out of range, where there is no limit: it is the largest deviation.
     deviations.fold(0.0, |largest, deviation| if deviation <= largest { largest } else { deviation })
 }
 

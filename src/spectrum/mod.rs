@@ -1,6 +1,6 @@
 //! What passes do to a matrix, in numbers: norms, angles, singular values and the rate of convergence.
 //!
-//! Plain code on the CPU in f64; the matrices are what a device computed in f32, or anything else.
+//! Plain code on the CPU in f64, for matrices that a device computed in f32 or that come from anywhere else.
 
 mod balance;
 mod convergence;
@@ -15,6 +15,8 @@ mod singular;
 pub use balance::Balance;
 pub use convergence::{Convergence, converge};
 pub use newton_schulz::{Arithmetic, newton_schulz_path};
+pub use picture::BalancePicture;
+pub(crate) use quantities::spread;
 pub use quantities::{Quantities, Spectrum, rms};
 pub use rate::{NOISE_FLOOR, observed_rate, predicted_rate};
 pub use rate_map::{Cell, Map, Synthetic, rate_of_independent, rate_of_rank, synthetic, with_heaviness};

@@ -1,4 +1,4 @@
-//! Singular values on their way through Newton–Schulz steps, in the arithmetic of a device.
+//! Singular values through the steps of Newton–Schulz, in the arithmetic of a device.
 
 use half::{bf16, f16};
 use rand_chacha::ChaCha8Rng;
@@ -10,24 +10,24 @@ use crate::reference::gram_schmidt::orthonormalize;
 use crate::reference::matmul;
 use crate::reference::newton_schulz::Sequence;
 
-/// What a matrix's elements are rounded to after every product; sums are not.
+/// The format to which elements are rounded after every product; the sums inside a product are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arithmetic {
-    /// No rounding that one could see.
+    /// Double precision: no visible rounding.
     F64,
     /// Single precision.
     F32,
-    /// Half precision: 11 digits of two, 6e-5 to 65 504.
+    /// Half precision: 11 binary digits, 6e-5 to 65 504.
     F16,
-    /// Brain float: 8 digits of two, the range of single precision.
+    /// Brain float: 8 binary digits, the range of single precision.
     Bf16,
 }
 
 impl Arithmetic {
-    /// In the order of their precision.
+    /// The most precise first.
     pub const ALL: [Self; 4] = [Self::F64, Self::F32, Self::F16, Self::Bf16];
 
-    /// As types are called.
+    /// The name of the type.
     pub fn name(self) -> &'static str {
         match self {
             Self::F64 => "f64",
@@ -47,8 +47,8 @@ impl Arithmetic {
     }
 }
 
-/// The singular values, descending, before the first step and after every one, of a matrix k×2k that has `sigmas` (each
-/// at most 1: the matrix was divided by its norm) and singular vectors of no special direction.
+/// The singular values, descending, before the first step and after each, of a k×2k matrix with the singular values
+/// `sigmas` (each at most 1: the matrix was divided by its norm) and random singular vectors.
 ///
 /// The step is X ← aX + (bA + cA²)X with A = X·Xᵀ, every product rounded to `arithmetic`.
 ///

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::singular::{effective_rank, singular_values};
 
-/// What is told of a matrix X (m×n) after a half-step, that is, after one pass.
+/// What is reported of a matrix X (m×n) after a half-step, that is, after one pass.
 ///
 /// The keys of `multinorm normalize --json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,13 +19,13 @@ pub struct Quantities {
     pub column_deviation_max: f64,
     /// The root mean square of the same.
     pub column_deviation_rms: f64,
-    /// cos(X, the matrix before the pass); none for the gradient itself, and where one of the two is zero.
+    /// cos(X, the matrix before the pass); none for the gradient itself, and if one of the two is zero.
     ///
-    /// After a row pass it is the mean of the rows' ‖row‖/√n before it, if those had a root mean square of 1.
+    /// After a row pass it is the mean of ‖row‖/√n before the pass, if those had a root mean square of 1.
     pub cosine_to_previous: Option<f64>,
-    /// cos(X, G); none where one of the two is zero.
+    /// cos(X, G); none if one of the two is zero.
     pub cosine_to_gradient: Option<f64>,
-    /// The singular values, where they were asked for.
+    /// The singular values, if they were asked for.
     #[serde(flatten)]
     pub spectrum: Option<Spectrum>,
     /// See [`Quantities::row_spread`].
@@ -33,7 +33,7 @@ pub struct Quantities {
     spreads: [f64; 2],
 }
 
-/// The singular values of X, and what is read off them.
+/// The singular values of X, and what follows from them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spectrum {
     /// All min(m, n), descending.
@@ -70,7 +70,8 @@ impl Quantities {
     /// The root mean square of |‖row‖/ρ − 1| over the rows that are not zero, ρ the root mean square of their norms.
     ///
     /// After a column pass on a matrix without zero rows and columns ρ is √n, and this is `row_deviation_rms`. With
-    /// zero rows that one ends at a constant, and only this tells how far the others are from balance.
+    /// zero rows `row_deviation_rms` approaches a constant, and only this tells how far the other rows are from
+    /// balance.
     pub fn row_spread(&self) -> f64 {
         self.spreads[0]
     }
@@ -122,7 +123,9 @@ fn deviations(squares: &[f64], target_square: f64) -> Vec<f64> {
     squares.iter().map(|square| ((square / target_square).sqrt() - 1.0).abs()).collect()
 }
 
-pub(super) fn spread(squares: &[f64]) -> f64 {
+/// The root mean square of |length/ρ − 1|, from squared lengths: ρ is the root mean square of the lengths, and zeros
+/// are left out.
+pub(crate) fn spread(squares: &[f64]) -> f64 {
     let live: Vec<f64> = squares.iter().copied().filter(|square| *square > 0.0).collect();
     if live.is_empty() {
         return 0.0;

@@ -1,31 +1,29 @@
-//! How fast row and column passes converge: what theory says, and what was seen.
+//! How fast row and column passes converge: what theory says, and what was observed.
 
 use super::balance::{Balance, turns};
 use super::quantities::Quantities;
 use crate::settings::Pass;
 
-/// A spread of norms below which f32's rounding is a part of it that counts.
-///
-/// Norms of f32 elements that were scaled to be equal are so to about 1e-7.
+/// Below this spread of norms f32's rounding matters: norms of f32 rows that were scaled to be equal differ by about
+/// 1e-7.
 pub const NOISE_FLOOR: f64 = 1e-6;
 
-/// The factor by which one iteration of `passes` brings x `[m, n]` nearer to its limit, once it is near: σ₂² of the
+/// The share of a small deviation from its limit that one iteration of `passes` leaves to x `[m, n]`: σ₂² of the
 /// balanced X⊙X/√(m·n) for `row, column` (Knight 2008, "The Sinkhorn–Knopp algorithm: convergence and applications",
 /// SIAM J. Matrix Anal. Appl. 30, section 4).
 ///
-/// A power of σ₂ with as many factors as `passes`, repeated, goes from rows to columns or back.
-/// None for a list with other passes, or without both; and for a matrix without a limit, as one with a zero block that
-/// is too large. Zero rows and columns are left out.
+/// For other lists see [`Balance::rate_of`]. None where that is none, and for a matrix without a limit
+/// ([`Balance::of`]). Zero rows and columns are left out.
 pub fn predicted_rate(x: &[f32], shape: [usize; 2], passes: &[Pass]) -> Option<f64> {
-    turns(passes)?; // before anything is computed
+    turns(passes)?; // before anything expensive
     Balance::of(x, shape)?.rate_of(passes)
 }
 
-/// The ratio of the deviations of successive iterations: the latest pair that is above [`NOISE_FLOOR`].
+/// The ratio of the deviations after two successive iterations, the latest two that are above [`NOISE_FLOOR`].
 ///
-/// `ends` are the iterations' last half-steps. The deviation is [`Quantities::row_spread`], or that of columns where
-/// `passes` end on rows: the side that the last pass did not make exact. About 1 where nothing converges.
-/// None for fewer than two such iterations, and for passes without rows and columns.
+/// `ends` are the last half-steps of the iterations. The deviation is that of the side which the last pass did not make
+/// exact: [`Quantities::row_spread`], or [`Quantities::column_spread`] if `passes` end on rows. About 1 if nothing
+/// converges. None for fewer than two such iterations, and for passes without rows and columns.
 pub fn observed_rate(ends: &[&Quantities], passes: &[Pass]) -> Option<f64> {
     let deviation: fn(&Quantities) -> f64 =
         match passes.iter().rev().find(|pass| matches!(pass, Pass::Row | Pass::Column))? {

@@ -1,4 +1,4 @@
-//! The rate of matrices without structure, by their shape and by how heavy their entries are.
+//! The rate of matrices without structure, by their shape and the heaviness of their entries.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -11,10 +11,10 @@ use super::limit::{CONVERGED, Limit};
 /// σ₂² of the balanced squares of a large matrix of independent entries whose [`Balance::heaviness`](super::Balance) is
 /// `heaviness`: (heaviness − 1)·(1/√m + 1/√n)², and 1 at most.
 ///
-/// P is then 1 and noise of variance heaviness − 1, and the largest singular value of such noise is √variance·(√m + √n)
-/// as long as its fourth moment is finite (Bai & Yin 1993, "Limit of the smallest eigenvalue of a large dimensional
-/// sample covariance matrix", Annals of Probability 21), which is the eighth of X. A few entries that stand out of the
-/// noise make it more: one entry p of P alone makes it (p − 1)²/(m·n) at least.
+/// P is then 1 plus noise of variance heaviness − 1. The largest singular value of such noise is √variance·(√m + √n) if
+/// its fourth moment, the eighth of X, is finite (Bai & Yin 1993, "Limit of the smallest eigenvalue of a large
+/// dimensional sample covariance matrix", Annals of Probability 21). A few entries that stand out of the noise raise
+/// it: a single entry p of P makes it at least (p − 1)²/(m·n).
 pub fn rate_of_independent([m, n]: [usize; 2], heaviness: f64) -> f64 {
     let edge = (m as f64).sqrt().recip() + (n as f64).sqrt().recip();
     ((heaviness - 1.0) * edge.powi(2)).min(1.0)
@@ -23,20 +23,21 @@ pub fn rate_of_independent([m, n]: [usize; 2], heaviness: f64) -> f64 {
 /// σ₂² of the balanced squares of a large matrix Y·Zᵀ whose factors have `rank` columns and independent normal entries:
 /// 4/(rank + 2)², whatever its size, and 0 for rank one. Its heaviness is 3·rank/(rank + 2).
 ///
-/// Balanced, P is rank·cos² of the angle between a row of Y and a row of Z. Without its mean that is a quadratic form
-/// without trace, on a space of (rank − 1)·(rank + 2)/2 dimensions that no rotation tells apart: so many singular values
-/// are equal, and their squares sum to heaviness − 1 = 2·(rank − 1)/(rank + 2).
+/// Balanced, P is rank·cos² of the angle between a row of Y and a row of Z. Without its mean that is a traceless
+/// quadratic form in either row. Such forms span a space of (rank − 1)·(rank + 2)/2 dimensions, and rotations single
+/// none of them out: as many singular values are equal, and their squares sum to heaviness − 1 = 2·(rank − 1)/(rank +
+/// 2).
 pub fn rate_of_rank(rank: usize) -> f64 {
     if rank <= 1 { 0.0 } else { 4.0 / (rank as f64 + 2.0).powi(2) }
 }
 
-/// A matrix `[m, n]` of independent entries ±exp(s·z), z normal and the sign a coin's, with s = √(ln κ)/2.
+/// A matrix `[m, n]` of independent entries ±exp(s·z), z normal and the sign random, with s = √(ln `kappa`)/2.
 ///
-/// E x² = exp(2s²) and E x⁴ = exp(8s²), so that E x⁴/(E x²)² = exp(4s²) = `kappa`: 1 for signs alone. A matrix of finite
-/// size does not show a large `kappa`, which comes from entries so rare that there are none among m·n; balancing makes
-/// its heaviness smaller again. [`with_heaviness`] goes by what the matrix shows.
+/// E x² = exp(2s²) and E x⁴ = exp(8s²), so the kurtosis E x⁴/(E x²)² = exp(4s²) is `kappa`: 1 for signs alone. A finite
+/// matrix does not show a large `kappa`, which comes from entries so rare that there are none among m·n, and balancing
+/// lowers its heaviness further. [`with_heaviness`] goes by what the matrix shows.
 ///
-/// The draws follow from `seed` alone: the same seed with another `kappa` gives the same z and the same signs.
+/// The draws depend on `seed` alone: the same seed with another `kappa` gives the same z and the same signs.
 ///
 /// # Panics
 /// For a `kappa` below 1.
@@ -50,28 +51,28 @@ pub fn synthetic(shape: [usize; 2], kappa: f64, seed: u64) -> Vec<f32> {
 pub struct Synthetic {
     /// X, `[m, n]`.
     pub x: Vec<f32>,
-    /// What `synthetic` makes it with.
+    /// The kurtosis that [`synthetic`] draws it with.
     pub kappa: f64,
 }
 
-/// The matrix of a seed whose [`Balance::heaviness`](super::Balance) is `heaviness` to within 0.5 %: a real matrix
-/// shows only that, not from which kappa it was drawn.
+/// The matrix of a seed whose [`Balance::heaviness`](super::Balance) is `heaviness` to within 0.5 %. A real matrix
+/// shows only that, not the kappa from which it was drawn.
 ///
-/// None where no kappa comes to it: heaviness is at most min(m, n), and beyond a third of that a matrix of this kind is so
-/// sparse that little more than one entry a row or column counts.
+/// None if no kappa reaches it: heaviness is at most min(m, n), and beyond a third of that a matrix of this kind is so
+/// sparse that little more than one entry per row or column counts.
 ///
-/// Takes some ten balanced limits of m·n entries.
+/// Takes about as long as ten limits of m·n entries.
 pub fn with_heaviness(shape: [usize; 2], heaviness: f64, seed: u64) -> Option<Synthetic> {
     let draws = Draws::of(shape, seed);
     let s = draws.spread_for(heaviness)?;
     Some(Synthetic { x: draws.entries(s), kappa: (4.0 * s * s).exp() })
 }
 
-/// The largest s that is tried: kappa is 7·10¹⁰ there, and the passes converge slowly enough for a picture.
+/// The largest s that is tried: kappa is 7·10¹⁰ there, and the passes converge slowly enough for any picture.
 const MOST_SPREAD: f64 = 2.5;
-/// How near the logarithm of a heaviness comes to the one wanted.
+/// The logarithm of a heaviness comes this near to the one wanted.
 const NEAR: f64 = 2e-3;
-/// The deviation of row lengths at which a limit's heaviness is known well enough for that.
+/// The row deviation at which the heaviness of a limit is known well enough for that.
 const ROUGHLY: f64 = 1e-4;
 
 /// z and a sign for every entry.
@@ -101,7 +102,7 @@ impl Draws {
         if heaviness <= 1.0 {
             return (heaviness == 1.0).then_some(0.0);
         }
-        // Above the logarithm's own root, for balancing lowers heaviness: as a rule a bracket from below, and a near one.
+        // A kappa of that heaviness. Balancing lowers heaviness, so this is usually below the root, and near it.
         let [mut low, mut high] = [0.0, (heaviness.ln().sqrt() / 2.0).min(MOST_SPREAD)];
         let [mut off_low, mut off_high] = [-heaviness.ln(), off(high)?];
         while off_high < -NEAR {
@@ -112,7 +113,7 @@ impl Draws {
             high = (1.3 * high).min(MOST_SPREAD);
             off_high = off(high)?;
         }
-        // Regula falsi, whose older end counts half as soon as the newer has moved twice (the Illinois way).
+        // Regula falsi (Illinois variant): an end counts half when the other one has moved twice in a row.
         let mut at = high;
         let mut off_at = off_high;
         let mut last = 0.0;
@@ -134,28 +135,34 @@ impl Draws {
 
 /// Rates by aspect ratio and heaviness, at a fixed number of entries: a grid whose cells are computed one by one.
 ///
-/// Heaviness is that of the balanced entries, which a real matrix has as well: its place on the map needs nothing but its
-/// shape and its [`Balance`](super::Balance), and where its rate differs from the map's, there is more to it than heavy
-/// entries.
+/// Heaviness is that of the balanced entries. A real matrix has one as well, so its shape and its
+/// [`Balance`](super::Balance) give its place on the map. Where its rate differs from the map's, it has a structure that
+/// heaviness does not tell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Map {
-    /// How many entries a matrix has, but for rounding its sides.
+    /// About how many entries a matrix has: its sides are rounded.
     pub n_entries: usize,
     /// How many matrices a cell's rate is the mean of.
     pub n_seeds: u64,
 }
 
-/// What a cell of the map knows.
+/// A cell of the map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
     /// [m, n].
     pub shape: [usize; 2],
     /// That of the balanced entries, to within 0.5 %.
     pub heaviness: f64,
-    /// The geometric mean of what the matrices were drawn with ([`synthetic`]); none where there are none so heavy.
-    pub kappa: Option<f64>,
-    /// The mean of σ₂²; none with it.
+    /// The mean of σ₂² over the matrices; none if no matrix is so heavy.
     pub rate: Option<f64>,
+}
+
+impl Cell {
+    /// The cell of the transposed matrices.
+    pub fn transposed(&self) -> Self {
+        let [m, n] = self.shape;
+        Self { shape: [n, m], ..*self }
+    }
 }
 
 impl Default for Map {
@@ -171,9 +178,14 @@ impl Map {
     /// Heaviness from 1 to 16 in steps of ⁵√2.
     pub const N_HEAVINESS: usize = 21;
 
-    /// Of matrices with so many entries.
+    /// Of matrices with about `n_entries` entries.
     pub fn new(n_entries: usize) -> Self {
         Self { n_entries, n_seeds: 3 }
+    }
+
+    /// The column of the map with the transposed shape.
+    pub fn mirrored(aspect: usize) -> usize {
+        Self::N_ASPECTS - 1 - aspect
     }
 
     /// log₂(n/m) of a column of the map.
@@ -201,34 +213,24 @@ impl Map {
         if aspect < Self::N_ASPECTS / 2 { [long, short] } else { [short, long] }
     }
 
-    /// A cell: some milliseconds for the default number of entries, and in proportion to it.
+    /// Computes a cell: some milliseconds for the default number of entries, and in proportion to that number.
     ///
-    /// A matrix and its transpose have one rate: columns that are as far from the middle differ in `shape` alone.
+    /// A matrix and its transpose have one rate: the cell of the [`Map::mirrored`] column is [`Cell::transposed`].
     ///
     /// # Panics
-    /// On a place that is not on the map.
+    /// Outside the map.
     pub fn cell(&self, aspect: usize, row: usize) -> Cell {
         assert!(aspect < Self::N_ASPECTS && row < Self::N_HEAVINESS, "no cell {aspect}, {row}");
         let (shape, heaviness) = (self.shape(aspect), Self::heaviness(row as f64));
         let mut wide = shape;
         wide.sort();
-        let of_seed = |seed: u64| -> Option<(f64, f64)> {
-            let Synthetic { x, kappa } = with_heaviness(wide, heaviness, seed)?;
+        let of_seed = |seed: u64| -> Option<f64> {
+            let Synthetic { x, .. } = with_heaviness(wide, heaviness, seed)?;
             let limit = Limit::within(CONVERGED, &x, wide)?;
-            Some((kappa.ln(), Second::of(&limit, wide).sigma.powi(2)))
+            Some(Second::of(&limit, wide).sigma.powi(2))
         };
-        let of_seeds: Option<Vec<(f64, f64)>> = (0..self.n_seeds).map(of_seed).collect();
-        let mean = |of: fn(&(f64, f64)) -> f64| {
-            of_seeds.as_ref().map(|all| all.iter().map(of).sum::<f64>() / all.len() as f64)
-        };
-        Cell { shape, heaviness, kappa: mean(|of| of.0).map(f64::exp), rate: mean(|of| of.1) }
-    }
-
-    /// All cells with their places, [aspect, row], row by row from the lightest entries: an iterator that a worker can go on
-    /// with piece by piece.
-    pub fn cells(&self) -> impl Iterator<Item = ([usize; 2], Cell)> {
-        let places = (0..Self::N_HEAVINESS).flat_map(|row| (0..Self::N_ASPECTS).map(move |aspect| [aspect, row]));
-        places.map(|[aspect, row]| ([aspect, row], self.cell(aspect, row)))
+        let sum: Option<f64> = (0..self.n_seeds).map(of_seed).sum();
+        Cell { shape, heaviness, rate: sum.map(|sum| sum / self.n_seeds as f64) }
     }
 }
 
@@ -308,8 +310,8 @@ mod tests {
     #[test]
     fn low_rank_has_the_rate_of_its_rank() {
         for rank in [1, 2, 3, 4, 8] {
-            // Rates lie above the formula, less so as there are more rows for every direction: from 256 rows to 2048 the
-            // excess went from 0.06 to 0.03 for rank two, and from 0.79 to 0.29 for rank eight.
+            // Rates lie above the formula, less so as there are more rows for every direction: from 256 rows to 2048
+            // the excess went from 0.06 to 0.03 for rank two, and from 0.79 to 0.29 for rank eight.
             for (shape @ [m, n], excess) in [([256, 1024], 0.85), ([512, 512], 0.7), ([2048, 2048], 0.35)] {
                 let [y, z] = [normal(m * rank, 6), normal(n * rank, 7)];
                 let dot = |i: usize, j: usize| (0..rank).map(|k| y[i * rank + k] * z[j * rank + k]).sum::<f64>();
@@ -336,17 +338,16 @@ mod tests {
             assert!(off.abs() < 0.15, "{aspect}: {m}×{n} is off by {off}");
         }
         let [tall, wide] = [map.cell(3, 7), map.cell(13, 7)];
-        assert_eq!((tall.rate, tall.kappa), (wide.rate, wide.kappa));
+        assert_eq!(Map::mirrored(3), 13);
         assert_eq!([wide.shape[1], wide.shape[0]], tall.shape);
+        assert_eq!(wide, tall.transposed());
         let signs = map.cell(8, 0);
-        assert!(signs.rate.unwrap() < 1e-12 && signs.kappa == Some(1.0), "{signs:?}");
+        assert!(signs.rate.unwrap() < 1e-12, "{signs:?}");
         assert_eq!(map.cell(16, 20).rate, None, "8 rows cannot be as heavy as 16");
         let mut column: Vec<f64> = (0..15).filter_map(|row| map.cell(8, row).rate).collect();
         assert!(column.is_sorted() && column.len() == 15, "{column:?}");
         column.dedup();
         assert_eq!(column.len(), 15);
-        let first: Vec<_> = map.cells().take(18).map(|(place, _)| place).collect();
-        assert_eq!([first[0], first[16], first[17]], [[0, 0], [16, 0], [0, 1]]);
     }
 
     #[test]

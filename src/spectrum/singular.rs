@@ -1,10 +1,10 @@
-//! Singular values, and what is read off them.
+//! Singular values, and what follows from them.
 
 use faer::MatRef;
 
 /// The min(m, n) singular values of x (m×n, row after row), descending.
 ///
-/// Exact to about 1e-13 of the largest: smaller ones have no digits left.
+/// Exact to about 1e-13 of the largest; smaller ones have no correct digit.
 ///
 /// # Panics
 /// On a NaN or an infinity, and on a length that is not m·n.
@@ -40,8 +40,8 @@ pub(super) fn largest_singular_triple(x: &[f64], m: usize, n: usize) -> (f64, Ve
     (svd.S().column_vector()[0], first(svd.U()), first(svd.V()))
 }
 
-/// Singular value `index` of x (m×n, row after row), from 0 for the largest, with its left `[m]` and right `[n]` vector; the
-/// entry of largest magnitude of the right one is positive. None for an index of min(m, n) or more.
+/// Singular value `index` of x (m×n, row after row), from 0 for the largest, with its left `[m]` and right `[n]`
+/// vector; the entry of largest magnitude of the right one is positive. None for an index of min(m, n) or more.
 ///
 /// # Panics
 /// As [`singular_values`].
@@ -52,15 +52,22 @@ pub fn singular_direction(x: &[f64], m: usize, n: usize, index: usize) -> Option
     }
     let svd = MatRef::from_row_major_slice(x, m, n).thin_svd().expect("the decomposition of finite numbers converges");
     let column = |of: MatRef<'_, f64>| -> Vec<f64> { of.col(index).iter().copied().collect() };
-    let (left, right) = (column(svd.U()), column(svd.V()));
-    let largest = right.iter().fold(0.0_f64, |largest, x| if x.abs() > largest.abs() { *x } else { largest });
-    let sign = if largest < 0.0 { -1.0 } else { 1.0 };
-    let signed = |vector: Vec<f64>| vector.into_iter().map(|x| sign * x).collect();
-    Some((svd.S().column_vector()[index], signed(left), signed(right)))
+    let (mut left, mut right) = (column(svd.U()), column(svd.V()));
+    orient(&mut left, &mut right);
+    Some((svd.S().column_vector()[index], left, right))
 }
 
-/// exp(H) for the entropy H of the singular values over their sum: from 1 for rank one to min(m, n) for a flat spectrum,
-/// and 0 for a zero matrix.
+/// Chooses between a pair of singular vectors and its negative: the entry of largest magnitude of the right one becomes
+/// positive.
+pub(super) fn orient(left: &mut [f64], right: &mut [f64]) {
+    let largest = right.iter().fold(0.0_f64, |largest, x| if x.abs() > largest.abs() { *x } else { largest });
+    if largest < 0.0 {
+        left.iter_mut().chain(right).for_each(|x| *x = -*x);
+    }
+}
+
+/// exp(H) for the entropy H of the singular values over their sum: from 1 for rank one to min(m, n) for a flat
+/// spectrum, and 0 for a zero matrix.
 ///
 /// Roy & Vetterli 2007, "The effective rank: a measure of effective dimensionality", EUSIPCO, definition 1.
 pub fn effective_rank(singular_values: &[f64]) -> f64 {

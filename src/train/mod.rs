@@ -33,7 +33,7 @@ pub use report::StepReport;
 pub use run::{RunPlace, Summary, check_start, run};
 pub use samples::GradientSample;
 pub use seen::{Direction, Tile};
-pub use spectra::{Followed, Frame, PassSeen, SpectrumRecord, follow_passes, thumbnail_shape};
+pub use spectra::{Followed, Frame, PassSeen, SpectrumRecord, THUMBNAIL_LIMIT, follow_passes, thumbnail_shape};
 pub use trainer::{Snapshot, Trainer};
 #[cfg(not(target_arch = "wasm32"))]
 pub use variants::{

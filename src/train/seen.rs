@@ -1,11 +1,13 @@
 //! A sampled gradient in a few numbers, for a map of all matrices, and along one of its singular directions.
 
+use std::ops::ControlFlow;
+
 use serde::{Deserialize, Serialize};
 
 use super::samples::GradientSample;
-use super::spectra::{Detail, Path};
+use super::spectra::{narrow, walk};
 use crate::config::Rule;
-use crate::spectrum::{Balance, Spectrum, singular_direction};
+use crate::spectrum::{Balance, Quantities, Spectrum, singular_direction};
 
 /// One matrix of a network on a map of all of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,43 +18,40 @@ pub struct Tile {
     pub parameter: String,
     /// [m, n].
     pub shape: [usize; 2],
-    /// σ₂² of the gradient's balanced squares: the factor on the deviation in one round of row and column passes, whatever
-    /// the optimizer does; none where there is no limit.
+    /// σ₂² of the gradient's balanced squares: the share of a small deviation that a round of row and column passes
+    /// leaves, whatever the optimizer does; none if there is no limit.
     pub rate: Option<f64>,
-    /// How heavy the gradient's balanced entries are ([`Balance::heaviness`]); none where there is no limit.
+    /// How heavy the gradient's balanced entries are ([`Balance::heaviness`]); none if there is no limit.
     pub heaviness: Option<f64>,
-    /// How far rows and columns of the step are from one length: the larger of [`Quantities::row_spread`] and
+    /// How far the rows and columns of the step are from equal lengths: the larger of [`Quantities::row_spread`] and
     /// [`Quantities::column_spread`].
-    ///
-    /// [`Quantities::row_spread`]: crate::spectrum::Quantities::row_spread
-    /// [`Quantities::column_spread`]: crate::spectrum::Quantities::column_spread
     pub deviation: f64,
     /// Of the step: see [`effective_rank`](crate::spectrum::effective_rank).
     pub effective_rank: f64,
     /// The largest singular value of the step, at a root mean square of 1; 0 for a zero matrix.
     pub operator_norm: f64,
-    /// ‖ΔW‖_F over the learning rate of the linear layers, weight decay aside; none where the sample does not tell.
+    /// ‖ΔW‖_F over the learning rate of the linear layers, without weight decay; none if the sample does not tell.
     pub length: Option<f64>,
 }
 
 impl Tile {
     /// Of a sample whose rule moves it at `rate` times the learning rate of the linear layers.
     ///
-    /// Takes one singular value decomposition of the step, and what [`Balance::of`] takes.
+    /// Takes one singular value decomposition of the step, and a [`Balance::of`] the gradient.
     pub fn of(sample: &GradientSample, rate: f64) -> Self {
         let GradientSample { step, parameter, shape, rule, gradient, .. } = sample;
-        let path = Path::through(sample, Detail::Until(usize::MAX));
-        let last = &path.entries.last().expect("the gradient's at least").quantities;
-        let Spectrum { operator_norm, effective_rank, .. } = Spectrum::of(&path.narrow, *shape);
+        let x = narrow(&walk(sample, |_| ControlFlow::Continue(())));
+        let last = Quantities::of(&x, *shape, None, gradient);
+        let Spectrum { operator_norm, effective_rank, .. } = Spectrum::of(&x, *shape);
         let [m, n] = *shape;
         let norm = |x: &[f32]| x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
         let length = match rule {
             Rule::Passes(program) => {
                 let factor = program.passes.last().and_then(|last| program.scale_rule.factor(*last, m, n));
-                let length = factor.map_or_else(|| norm(gradient), |factor| factor * norm(&path.narrow));
+                let length = factor.map_or_else(|| norm(gradient), |factor| factor * norm(&x));
                 Some(program.scale * length)
             }
-            Rule::Adamw(_) | Rule::Lion(_) => Some(norm(&path.narrow)),
+            Rule::Adamw(_) | Rule::Lion(_) => Some(norm(&x)),
             _ => None,
         };
         let balance = Balance::of(gradient, *shape);
@@ -75,21 +74,21 @@ impl Tile {
 pub struct Direction {
     /// The singular value.
     pub sigma: f64,
-    /// What the matrix makes of `right`, over σ: `[m]`, one number a row.
+    /// The matrix times `right`, over σ: `[m]`, one number per row.
     pub left: Vec<f32>,
-    /// `[n]`, one number a column; its entry of largest magnitude is positive.
+    /// `[n]`, one number per column; its entry of largest magnitude is positive.
     pub right: Vec<f32>,
 }
 
 impl Direction {
-    /// Singular value `index`, from 0 for the largest, of a sample after so many half-steps, as
-    /// [`Followed::of`](super::Followed::of) counts them; none beyond the last.
+    /// Singular value `index`, from 0 for the largest, of a sample after `half_step` entries of its
+    /// [`SpectrumRecord`](super::SpectrumRecord) beyond the gradient; none for an index of min(m, n) or more.
     pub fn of(sample: &GradientSample, half_step: usize, index: usize) -> Option<Self> {
-        let path = Path::through(sample, Detail::Until(half_step));
+        let mut half_steps = 0..half_step;
+        let x = walk(sample, |_| half_steps.next().map_or(ControlFlow::Break(()), |_| ControlFlow::Continue(())));
         let [m, n] = sample.shape;
-        let (sigma, left, right) = singular_direction(&path.x, m, n, index)?;
-        let narrow = |x: Vec<f64>| x.into_iter().map(|x| x as f32).collect();
-        Some(Self { sigma, left: narrow(left), right: narrow(right) })
+        let (sigma, left, right) = singular_direction(&x, m, n, index)?;
+        Some(Self { sigma, left: narrow(&left), right: narrow(&right) })
     }
 }
 
@@ -158,6 +157,22 @@ mod tests {
         for (row, left) in sample.gradient.chunks_exact(SHAPE[1]).zip(left) {
             let along: f32 = row.iter().zip(&right).map(|(x, v)| x * v).sum();
             assert!((f64::from(along) - sigma * f64::from(left)).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn a_direction_before_the_passes_is_of_all_rows() {
+        let mut sample = sample("balanced-momentum", 1);
+        let n = SHAPE[1];
+        // One large row: the others are below the threshold.
+        for x in [&mut sample.gradient, &mut sample.states[0]] {
+            x[..n].iter_mut().for_each(|x| *x *= 1e5);
+        }
+        let followed = Followed::of(&sample);
+        for half_step in [0, 1] {
+            let values = &followed.record.passes[half_step].quantities.spectrum.as_ref().unwrap().singular_values;
+            let sigma = Direction::of(&sample, half_step, 1).unwrap().sigma;
+            assert!((sigma / values[1] - 1.0).abs() < 1e-4, "{half_step}: {sigma}, not {}", values[1]);
         }
     }
 }

@@ -1,7 +1,10 @@
-//! What becomes of a sampled gradient in its optimizer's passes, singular value by singular value.
+//! What the passes of an optimizer make of a sampled gradient, singular value by singular value.
 //!
-//! The passes are repeated on the CPU in f64, from the gradient and the state that the device had; the kernels' tests
-//! hold the device to the same. So a run waits for nothing but the copy of what is sampled.
+//! The CPU repeats the passes in f64, from the gradient and the state that the device had; the kernels' tests hold the
+//! device to the same. So a run waits for nothing but the copy of what is sampled.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +14,7 @@ use crate::normalize::Entry;
 use crate::optim::{SeenStep, reference_pass, sequence};
 use crate::reference::passes::{column_norms, drop_rows, row_norms};
 use crate::spectrum::{
-    Balance, Convergence, Quantities, Spectrum, converge, map_singular_values, observed_rate, predicted_rate,
+    Balance, BalancePicture, Convergence, Quantities, Spectrum, converge, map_singular_values, observed_rate, spread,
 };
 
 /// One line of a run's spectra.jsonl.
@@ -23,7 +26,7 @@ pub struct SpectrumRecord {
     pub parameter: String,
     /// [m, n].
     pub shape: [usize; 2],
-    /// The gradient, then every pass; a momentum is a step of its own, and so is a rule that is no list of passes.
+    /// The gradient, then every pass; a momentum is an entry of its own, and so is a rule that is not a list of passes.
     pub passes: Vec<Entry>,
 }
 
@@ -32,30 +35,30 @@ pub struct SpectrumRecord {
 pub struct Followed {
     /// The gradient, then every pass.
     pub record: SpectrumRecord,
-    /// See [`predicted_rate`]: of the last X, by iteration.
+    /// What an iteration leaves of a small deviation ([`Balance::rate_of`]), for the matrix that enters the passes;
+    /// none where they are not lists of rows and columns, and where there is no limit.
     pub rate_predicted: Option<f64>,
     /// See [`observed_rate`]; here in f64, as far as it can be read off float32's matrices.
     pub rate_observed: Option<f64>,
-    /// r of X = diag(r)·G·diag(c), `[m]`; empty where a pass did more than scale rows and columns.
-    pub row_scaling: Vec<f64>,
-    /// c, `[n]`; empty with it.
-    pub column_scaling: Vec<f64>,
-    /// The iteration beyond the optimizer's own rounds; none where its passes do more than scale rows and columns, and where
-    /// no matrix was kept.
+    /// The iteration beyond the optimizer's own rounds, from the matrix that enters the passes: after a momentum before
+    /// them, and without the rows that the optimizer drops. None where its passes do more than scale rows and columns,
+    /// and where no matrix was kept.
     pub convergence: Option<Convergence>,
-    /// Where row and column passes lead from the gradient, as a picture ([`Balance::into_picture`]); none where they lead nowhere, and where no
-    /// matrix was kept.
-    pub balance: Option<Balance>,
-    /// What each entry of the record looks like; empty where no matrix was kept.
+    /// Where row and column passes lead from the gradient; none if there is no limit, and where no matrix was kept. Its
+    /// squares travel beside the rest.
+    pub balance: Option<BalancePicture>,
+    /// The lengths at each entry of the record; empty where no matrix was kept. On their way to a panel they travel as
+    /// [`Frame::lengths`], beside the rest.
+    #[serde(skip)]
     pub frames: Vec<Frame>,
-    /// Pictures of all frames, one after the other, each of [`thumbnail_shape`]; on their way to a panel they travel as
-    /// bytes, beside the rest.
+    /// Pictures of X at each entry, one after the other, each of [`thumbnail_shape`]; they travel as bytes, beside the
+    /// rest.
     #[serde(skip)]
     pub thumbnails: Vec<i8>,
 }
 
-/// A matrix X (m×n) as one looks at it: the lengths of its rows and columns.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The lengths of the rows and columns of a matrix X (m×n).
+#[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     /// ‖row‖/√n, `[m]`.
     pub rows: Vec<f32>,
@@ -71,39 +74,42 @@ impl Frame {
             columns: over(column_norms(x, m, n), (m as f64).sqrt()),
         }
     }
-}
 
-impl Frame {
-    /// How far the worse side is from one length: the root mean square of |length/ρ − 1| over its rows or columns that are
-    /// not zero, ρ the root mean square of their lengths.
+    /// How far the worse side is from equal lengths: the larger of [`Quantities::row_spread`] and
+    /// [`Quantities::column_spread`].
     pub fn deviation(&self) -> f64 {
-        let spread = |lengths: &[f32]| {
-            let live: Vec<f64> =
-                lengths.iter().map(|length| f64::from(*length)).filter(|length| *length > 0.0).collect();
-            let mean = |values: &dyn Fn(f64) -> f64| live.iter().map(|x| values(*x)).sum::<f64>() / live.len() as f64;
-            if live.is_empty() {
-                return 0.0;
-            }
-            let target = mean(&|length| length * length).sqrt();
-            mean(&|length| (length / target - 1.0).powi(2)).sqrt()
-        };
-        spread(&self.rows).max(spread(&self.columns))
+        let squares =
+            |lengths: &[f32]| -> Vec<f64> { lengths.iter().map(|&length| f64::from(length).powi(2)).collect() };
+        spread(&squares(&self.rows)).max(spread(&squares(&self.columns)))
+    }
+
+    /// The numbers of all frames, one after the other: rows, then columns.
+    pub fn lengths(frames: &[Self]) -> Vec<f32> {
+        frames.iter().flat_map(|frame| [&frame.rows[..], &frame.columns]).flatten().copied().collect()
+    }
+
+    /// The frames of matrices `[m, n]` from [`Frame::lengths`].
+    pub fn from_lengths(lengths: &[f32], [m, n]: [usize; 2]) -> Vec<Self> {
+        let frame = |of: &[f32]| Self { rows: of[..m].to_vec(), columns: of[m..].to_vec() };
+        lengths.chunks_exact(m + n).map(frame).collect()
     }
 }
 
-/// Rounds that the iteration is followed, wherever the optimizer stops.
+/// For how many rounds the iteration is followed, wherever the optimizer stops.
 const ROUNDS: usize = 100;
 /// Rows and columns of a thumbnail at most.
 const THUMBNAIL: usize = 96;
+/// How many root mean squares of its matrix an entry must have to be ±127 in a thumbnail; larger entries are cut off.
+pub const THUMBNAIL_LIMIT: f32 = 3.0;
 
 /// Rows and columns of the thumbnails of a matrix `[m, n]`.
 pub fn thumbnail_shape(shape: [usize; 2]) -> [usize; 2] {
     shape.map(|size| size.min(THUMBNAIL))
 }
 
-/// x `[m, n]` as a small picture of [`thumbnail_shape`]: of each block of entries the largest by magnitude, over three times
-/// the root mean square of x, as −127 to 127.
-pub fn thumbnail(x: &[f64], shape @ [m, n]: [usize; 2]) -> Vec<i8> {
+/// x `[m, n]` as a small picture of [`thumbnail_shape`]: the entry of largest magnitude of each block, where −127 to
+/// 127 stand for −[`THUMBNAIL_LIMIT`] to [`THUMBNAIL_LIMIT`] root mean squares of x.
+fn thumbnail(x: &[f64], shape @ [m, n]: [usize; 2]) -> Vec<i8> {
     let [height, width] = thumbnail_shape(shape);
     let mut largest = vec![0.0_f64; height * width];
     for (row, values) in x.chunks_exact(n).enumerate() {
@@ -116,60 +122,62 @@ pub fn thumbnail(x: &[f64], shape @ [m, n]: [usize; 2]) -> Vec<i8> {
         }
     }
     let rms = (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64).sqrt();
-    let full = if rms > 0.0 { 127.0 / (3.0 * rms) } else { 0.0 };
+    let full = if rms > 0.0 { 127.0 / (f64::from(THUMBNAIL_LIMIT) * rms) } else { 0.0 };
     largest.into_iter().map(|x| (x * full).round().clamp(-127.0, 127.0) as i8).collect()
 }
 
 impl Followed {
-    /// Takes one singular value decomposition a pass, as [`SpectrumRecord::of`].
+    /// Takes one singular value decomposition per pass, as [`SpectrumRecord::of`].
     pub fn of(sample: &GradientSample) -> Self {
-        Self::along(Path::through(sample, Detail::Every), sample)
+        Self::along(sample, Teller::with_spectra(sample))
     }
 
     /// The same without singular values: of a large matrix in seconds, where they take a minute.
     pub fn without_spectra(sample: &GradientSample) -> Self {
-        Self::along(Path::through(sample, Detail::Until(usize::MAX)), sample)
+        Self::along(sample, Teller { spectrum: |_, _| None, ..Teller::with_spectra(sample) })
     }
 
-    fn along(path: Path<'_>, sample: &GradientSample) -> Self {
-        let (rate_predicted, rate_observed) = match &sample.rule {
-            Rule::Passes(program) => {
-                let ends: Vec<&Quantities> = (1..=program.iterations)
-                    .filter_map(|iteration| path.entries.iter().rfind(|entry| entry.iteration == iteration))
-                    .map(|entry| &entry.quantities)
-                    .collect();
-                let predicted = predicted_rate(&path.narrow, path.shape, &program.passes);
-                (predicted, observed_rate(&ends, &program.passes))
-            }
-            _ => (None, None),
-        };
-        let [row_scaling, column_scaling] = path.scalings.clone().unwrap_or_default();
-        let (frames, thumbnails) = (path.frames.clone(), path.thumbnails.clone());
-        let record = path.record(sample);
+    fn along(sample: &GradientSample, mut teller: Teller<'_>) -> Self {
+        let (mut frames, mut thumbnails) = (Vec::new(), Vec::new());
+        walk(sample, |stop| {
+            frames.push(Frame::of(stop.x, sample.shape));
+            thumbnails.extend(thumbnail(stop.x, sample.shape));
+            teller.tell(&stop);
+            ControlFlow::Continue(())
+        });
         let balance = Balance::of(&sample.gradient, sample.shape);
-        let convergence = match &sample.rule {
-            // A momentum before the passes makes another matrix of the gradient.
-            Rule::Passes(program) if sample.states.is_empty() && program.row_threshold == 0.0 => {
-                converge(&sample.gradient, sample.shape, &program.passes, ROUNDS, balance.as_ref())
-            }
-            _ => None,
-        };
-        let balance = balance.map(Balance::into_picture);
-        Self {
-            record,
-            convergence,
-            balance,
-            rate_predicted,
-            rate_observed,
-            row_scaling,
-            column_scaling,
-            frames,
-            thumbnails,
+        let mut followed = Self { frames, thumbnails, ..Self::from(teller.record(sample)) };
+        if let Rule::Passes(program) = &sample.rule {
+            followed.predict(program, sample, balance.as_ref());
         }
+        Self { balance: balance.map(BalancePicture::from), ..followed }
+    }
+
+    /// `balance` is that of the gradient.
+    fn predict(&mut self, program: &PassProgram, sample: &GradientSample, balance: Option<&Balance>) {
+        let ends: Vec<&Quantities> = (1..=program.iterations)
+            .filter_map(|iteration| {
+                self.record.passes.iter().rfind(|entry| entry.iteration == iteration && entry.pass != MOMENTUM)
+            })
+            .map(|entry| &entry.quantities)
+            .collect();
+        self.rate_observed = observed_rate(&ends, &program.passes);
+        let scales = |pass: &Pass| matches!(pass, Pass::Row | Pass::Column | Pass::Frobenius | Pass::Max);
+        if !program.passes.iter().all(scales) {
+            return;
+        }
+        let entering = entering(program, sample);
+        let own = match &entering {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(x) => Some(Balance::of(x, sample.shape)),
+        };
+        let balance = own.as_ref().map_or(balance, Option::as_ref);
+        self.rate_predicted = balance.and_then(|balance| balance.rate_of(&program.passes));
+        self.convergence = converge(&entering, sample.shape, &program.passes, ROUNDS, balance);
     }
 }
 
-/// What a line of an earlier run's spectra.jsonl still tells: the matrix was not kept, and with it neither scalings nor
+/// What a line of an earlier run's spectra.jsonl still tells: the matrix was not kept, and without it there are no
 /// rates.
 impl From<SpectrumRecord> for Followed {
     fn from(record: SpectrumRecord) -> Self {
@@ -177,8 +185,6 @@ impl From<SpectrumRecord> for Followed {
             record,
             rate_predicted: None,
             rate_observed: None,
-            row_scaling: Vec::new(),
-            column_scaling: Vec::new(),
             convergence: None,
             balance: None,
             frames: Vec::new(),
@@ -200,191 +206,201 @@ pub struct PassSeen {
 
 /// The gradient `[m, n]` itself, then X after each of `passes`, in f64 on the CPU: for matrices that one can look at.
 ///
-/// Panics on an empty matrix, and on a length that is not m·n.
+/// # Panics
+/// On an empty matrix, and on a length that is not m·n.
 pub fn follow_passes(gradient: &[f32], shape: [usize; 2], passes: &[Pass]) -> Vec<PassSeen> {
-    let mut path = Path::begin(gradient, shape, Detail::Every);
-    let mut seen = Vec::with_capacity(passes.len() + 1);
-    let mut look = |path: &Path<'_>| {
-        let (entry, frame) = path.entries.last().zip(path.frames.last()).expect("the gradient's at least");
-        seen.push(PassSeen { entry: entry.clone(), x: path.x.clone(), frame: frame.clone() });
+    let mut teller = Teller::new(gradient, shape);
+    let mut see = |name: &str, iteration: u32, x: &[f64]| {
+        let entry = teller.tell(&Stop { name, iteration, x }).clone();
+        PassSeen { entry, x: x.to_vec(), frame: Frame::of(x, shape) }
     };
-    look(&path);
-    for (at, pass) in (1..).zip(passes) {
-        path.pass(*pass, at);
-        look(&path);
+    let mut seen = vec![see("gradient", 0, &widen(gradient))];
+    for (at, pass) in passes.iter().enumerate() {
+        let x = after(*pass, &seen[at].x, shape);
+        seen.push(see(&pass.to_string(), at as u32 + 1, &x));
     }
     seen
 }
 
 impl SpectrumRecord {
-    /// Follows a sample through its rule. Takes one singular value decomposition a pass: O(m·n·min(m, n)) each.
+    /// Follows a sample through its rule. Takes one singular value decomposition per pass: O(m·n·min(m, n)) each.
     pub fn of(sample: &GradientSample) -> Self {
-        Path::through(sample, Detail::Every).record(sample)
+        let mut teller = Teller::with_spectra(sample);
+        walk(sample, |stop| {
+            teller.tell(&stop);
+            ControlFlow::Continue(())
+        });
+        teller.record(sample)
+    }
+
+    /// How often the list of passes ran.
+    pub fn rounds(&self) -> usize {
+        let passes = self.passes.iter().filter(|entry| entry.pass != MOMENTUM);
+        passes.map(|entry| entry.iteration as usize).max().unwrap_or(0)
+    }
+
+    /// How many entries stand between the gradient and the first pass: 1 for a momentum before the passes, else 0.
+    pub fn steps_before_passes(&self) -> usize {
+        self.passes.iter().skip(1).take_while(|entry| entry.iteration == 0).count()
     }
 }
 
-/// Of which matrices on a path the singular values are wanted.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Detail {
-    /// Of all.
-    Every,
-    /// Of none, and the path ends after so many entries beyond the gradient.
-    Until(usize),
-}
-
-/// A matrix on its way, and what was told of it.
-pub(super) struct Path<'a> {
-    pub shape: [usize; 2],
+/// Makes a record's entries.
+struct Teller<'a> {
     gradient: &'a [f32],
-    pub x: Vec<f64>,
-    pub narrow: Vec<f32>,
-    pub entries: Vec<Entry>,
-    frames: Vec<Frame>,
-    thumbnails: Vec<i8>,
-    /// r and c as long as X is diag(r)·G·diag(c).
-    scalings: Option<[Vec<f64>; 2]>,
-    detail: Detail,
+    shape: [usize; 2],
+    spectrum: fn(&[f32], [usize; 2]) -> Option<Spectrum>,
+    entries: Vec<Entry>,
+    /// X at the last entry.
+    narrow: Vec<f32>,
 }
 
-impl<'a> Path<'a> {
-    fn begin(gradient: &'a [f32], shape @ [m, n]: [usize; 2], detail: Detail) -> Self {
-        assert_eq!(gradient.len(), m * n, "a matrix {m}×{n}");
-        let mut path = Self {
-            shape,
-            gradient,
-            x: gradient.iter().map(|&g| g.into()).collect(),
-            narrow: gradient.to_vec(),
-            entries: Vec::new(),
-            frames: Vec::new(),
-            thumbnails: Vec::new(),
-            scalings: Some([vec![1.0; m], vec![1.0; n]]),
-            detail,
-        };
-        path.tell("gradient", 0, None);
-        path
+impl<'a> Teller<'a> {
+    fn new(gradient: &'a [f32], shape: [usize; 2]) -> Self {
+        let spectrum = |x: &[f32], shape| Some(Spectrum::of(x, shape));
+        Self { gradient, shape, spectrum, entries: Vec::new(), narrow: Vec::new() }
+    }
+
+    fn with_spectra(sample: &'a GradientSample) -> Self {
+        Self::new(&sample.gradient, sample.shape)
+    }
+
+    fn tell(&mut self, stop: &Stop<'_>) -> &Entry {
+        let before = std::mem::replace(&mut self.narrow, narrow(stop.x));
+        let previous = (!self.entries.is_empty()).then_some(&before[..]);
+        let mut quantities = Quantities::of(&self.narrow, self.shape, previous, self.gradient);
+        quantities.spectrum = (self.spectrum)(&self.narrow, self.shape);
+        self.entries.push(Entry { pass: stop.name.to_owned(), iteration: stop.iteration, quantities });
+        self.entries.last().expect("just pushed")
     }
 
     fn record(self, sample: &GradientSample) -> SpectrumRecord {
         let GradientSample { step, parameter, shape, .. } = sample;
         SpectrumRecord { step: *step, parameter: parameter.clone(), shape: *shape, passes: self.entries }
     }
+}
 
-    pub fn through(sample: &'a GradientSample, detail: Detail) -> Self {
-        let mut path = Self::begin(&sample.gradient, sample.shape, detail);
-        match &sample.rule {
-            Rule::Passes(program) => path.follow(program, sample),
-            rule => {
-                let GradientSample { step: number, gradient, clip, states, .. } = sample;
-                let seen = SeenStep { number: *number, gradient, clip: *clip, states };
-                if let Some((name, x)) = rule.seen_step(&seen) {
-                    path.step(name, 1, x);
-                }
-            }
+/// The entry of a momentum.
+const MOMENTUM: &str = "momentum";
+
+/// Where a matrix is on its way through a rule: at the gradient itself, or after a pass, a momentum, or a whole step.
+pub(super) struct Stop<'a> {
+    name: &'a str,
+    iteration: u32,
+    /// X, `[m, n]`.
+    x: &'a [f64],
+}
+
+/// Follows a sample through its rule, and shows `look` the gradient and then X after every half-step until it breaks;
+/// the last X.
+pub(super) fn walk(sample: &GradientSample, mut look: impl FnMut(Stop<'_>) -> ControlFlow<()>) -> Vec<f64> {
+    let [m, n] = sample.shape;
+    assert_eq!(sample.gradient.len(), m * n, "a matrix {m}×{n}");
+    let mut x = widen(&sample.gradient);
+    let show = |name: &str, iteration, x: &[f64]| look(Stop { name, iteration, x });
+    // Broken or not, x is where the walk ended.
+    let _ = walk_on(sample, &mut x, show);
+    x
+}
+
+fn walk_on(
+    sample: &GradientSample,
+    x: &mut Vec<f64>,
+    mut show: impl FnMut(&str, u32, &[f64]) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    show("gradient", 0, x)?;
+    let Rule::Passes(program) = &sample.rule else {
+        let GradientSample { step: number, gradient, clip, states, .. } = sample;
+        let seen = SeenStep { number: *number, gradient, clip: *clip, states };
+        if let Some((name, step)) = sample.rule.seen_step(&seen) {
+            *x = step;
+            show(name, 1, x)?;
         }
-        path
+        return ControlFlow::Continue(());
+    };
+    if let Some(averaged) = averaged_before(program, sample) {
+        *x = averaged;
+        show(MOMENTUM, 0, x)?;
     }
-
-    /// A step that is no pass: nothing is known of r and c after it.
-    fn step(&mut self, name: &str, iteration: u32, x: Vec<f64>) {
-        if self.has_ended() {
-            return;
+    drop_small_rows(program, x, sample.shape);
+    for iteration in 1..=program.iterations {
+        let before = x.clone();
+        for pass in &program.passes {
+            *x = after(*pass, x, sample.shape);
+            show(&pass.to_string(), iteration, x)?;
         }
-        self.scalings = None;
-        self.become_x(name, iteration, x);
-    }
-
-    fn has_ended(&self) -> bool {
-        matches!(self.detail, Detail::Until(entries) if self.entries.len() > entries)
-    }
-
-    fn pass(&mut self, pass: Pass, iteration: u32) {
-        if self.has_ended() {
-            return;
-        }
-        let x = self.after(pass);
-        let [m, n] = self.shape;
-        // A zero row stays zero, and its scaling counts as 0.
-        let multiply = |scaling: &mut Vec<f64>, before: Vec<f64>, after: Vec<f64>| {
-            for (scaling, (before, after)) in scaling.iter_mut().zip(before.into_iter().zip(after)) {
-                *scaling *= if before > 0.0 { after / before } else { 0.0 };
-            }
-        };
-        match (&mut self.scalings, pass) {
-            (Some([r, _]), Pass::Row) => multiply(r, row_norms(&self.x, m, n), row_norms(&x, m, n)),
-            (Some([_, c]), Pass::Column) => multiply(c, column_norms(&self.x, m, n), column_norms(&x, m, n)),
-            (Some([r, _]), Pass::Frobenius | Pass::Max) => {
-                let factor = self.x.iter().zip(&x).find(|(before, _)| **before != 0.0).map_or(0.0, |(b, a)| a / b);
-                r.iter_mut().for_each(|r| *r *= factor);
-            }
-            (scalings, _) => *scalings = None,
-        }
-        self.become_x(&pass.to_string(), iteration, x);
-    }
-
-    fn become_x(&mut self, name: &str, iteration: u32, x: Vec<f64>) {
-        let narrow = x.iter().map(|&x| x as f32).collect();
-        let before = std::mem::replace(&mut self.narrow, narrow);
-        self.x = x;
-        self.tell(name, iteration, Some(&before));
-    }
-
-    fn tell(&mut self, name: &str, iteration: u32, before: Option<&[f32]>) {
-        let mut quantities = Quantities::of(&self.narrow, self.shape, before, self.gradient);
-        quantities.spectrum = (self.detail == Detail::Every).then(|| Spectrum::of(&self.narrow, self.shape));
-        self.frames.push(Frame::of(&self.x, self.shape));
-        self.thumbnails.extend(thumbnail(&self.x, self.shape));
-        self.entries.push(Entry { pass: name.to_owned(), iteration, quantities });
-    }
-
-    fn follow(&mut self, program: &PassProgram, sample: &GradientSample) {
-        let momentum = sample.states.first().map(|buffer| (buffer, program.momentum_placement));
-        if let Some((buffer, MomentumPlacement::Before)) = momentum {
-            let rest = (1.0 - program.momentum) * f64::from(sample.clip);
-            let ahead = |(m, g): (&f32, &f32)| match program.nesterov {
-                true => program.momentum * f64::from(*m) + rest * f64::from(*g),
-                false => f64::from(*m),
-            };
-            self.step("momentum", 0, buffer.iter().zip(&sample.gradient).map(ahead).collect());
-        }
-        let [m, n] = self.shape;
-        if program.row_threshold > 0.0 {
-            self.x = drop_rows(&self.x, m, n, program.row_threshold);
-            self.scalings = None;
-        }
-        for iteration in 1..=program.iterations {
-            let before = self.x.clone();
-            for pass in &program.passes {
-                self.pass(*pass, iteration);
-            }
-            if iteration > 1 && program.tolerance > 0.0 && change(&self.x, &before) <= program.tolerance {
-                break;
-            }
-        }
-        if let Some((buffer, MomentumPlacement::After)) = momentum {
-            let ahead = |(m, x): (&f32, &f64)| match program.nesterov {
-                true => program.momentum * f64::from(*m) + (1.0 - program.momentum) * x,
-                false => f64::from(*m),
-            };
-            let averaged = buffer.iter().zip(&self.x).map(ahead).collect();
-            self.step("momentum", program.iterations, averaged);
+        if iteration > 1 && program.tolerance > 0.0 && change(x, &before) <= program.tolerance {
+            break;
         }
     }
-
-    fn after(&self, pass: Pass) -> Vec<f64> {
-        let Pass::Spectral(kind) = pass else { return reference_pass(pass, &self.x, self.shape) };
-        // Newton–Schulz moves every singular value by a polynomial: a decomposition and one product give the same.
-        let [m, n] = self.shape;
-        let (steps, norm) = (kind.steps as usize, self.x.iter().map(|x| x * x).sum::<f64>().sqrt());
-        if norm == 0.0 {
-            return self.x.clone();
-        }
-        let target = (m.max(n) as f64).sqrt();
-        map_singular_values(&self.x, m, n, |sigma| target * sequence(kind.variant).of_value(sigma / norm, steps))
+    if let Some(averaged) = averaged_after(program, sample, x) {
+        *x = averaged;
+        show(MOMENTUM, program.iterations, x)?;
     }
+    ControlFlow::Continue(())
+}
+
+/// The matrix that the passes of a program begin with: the gradient itself, or what a momentum and a threshold on rows
+/// make of it.
+fn entering<'a>(program: &PassProgram, sample: &'a GradientSample) -> Cow<'a, [f32]> {
+    let averaged = averaged_before(program, sample);
+    if averaged.is_none() && program.row_threshold == 0.0 {
+        return Cow::Borrowed(&sample.gradient);
+    }
+    let mut x = averaged.unwrap_or_else(|| widen(&sample.gradient));
+    drop_small_rows(program, &mut x, sample.shape);
+    Cow::Owned(narrow(&x))
+}
+
+/// What a momentum before the passes hands them; none without one.
+fn averaged_before(program: &PassProgram, sample: &GradientSample) -> Option<Vec<f64>> {
+    let buffer = sample.states.first().filter(|_| program.momentum_placement == MomentumPlacement::Before)?;
+    let rest = (1.0 - program.momentum) * f64::from(sample.clip);
+    let ahead = |(m, g): (&f32, &f32)| match program.nesterov {
+        true => program.momentum * f64::from(*m) + rest * f64::from(*g),
+        false => f64::from(*m),
+    };
+    Some(buffer.iter().zip(&sample.gradient).map(ahead).collect())
+}
+
+/// What a momentum after the passes makes of x; none without one.
+fn averaged_after(program: &PassProgram, sample: &GradientSample, x: &[f64]) -> Option<Vec<f64>> {
+    let buffer = sample.states.first().filter(|_| program.momentum_placement == MomentumPlacement::After)?;
+    let ahead = |(m, x): (&f32, &f64)| match program.nesterov {
+        true => program.momentum * f64::from(*m) + (1.0 - program.momentum) * x,
+        false => f64::from(*m),
+    };
+    Some(buffer.iter().zip(x).map(ahead).collect())
+}
+
+fn drop_small_rows(program: &PassProgram, x: &mut Vec<f64>, [m, n]: [usize; 2]) {
+    if program.row_threshold > 0.0 {
+        *x = drop_rows(x, m, n, program.row_threshold);
+    }
+}
+
+fn after(pass: Pass, x: &[f64], shape @ [m, n]: [usize; 2]) -> Vec<f64> {
+    let Pass::Spectral(kind) = pass else { return reference_pass(pass, x, shape) };
+    // Newton–Schulz moves every singular value by a polynomial: a decomposition and one product give the same.
+    let (steps, norm) = (kind.steps as usize, x.iter().map(|x| x * x).sum::<f64>().sqrt());
+    if norm == 0.0 {
+        return x.to_vec();
+    }
+    let target = (m.max(n) as f64).sqrt();
+    map_singular_values(x, m, n, |sigma| target * sequence(kind.variant).of_value(sigma / norm, steps))
 }
 
 fn change(x: &[f64], before: &[f64]) -> f64 {
     (x.iter().zip(before).map(|(x, y)| (x - y).powi(2)).sum::<f64>() / x.len() as f64).sqrt()
+}
+
+fn widen(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| x.into()).collect()
+}
+
+/// What a device would hold.
+pub(super) fn narrow(x: &[f64]) -> Vec<f32> {
+    x.iter().map(|&x| x as f32).collect()
 }
 
 #[cfg(test)]
@@ -429,17 +445,11 @@ mod tests {
     }
 
     #[test]
-    fn scalings_turn_the_gradient_into_the_step() {
+    fn all_that_is_told_of_a_sample_agrees() {
         let rule = |name| OptimizerConfig::named(name).unwrap().linear.rule;
         let sample = sample(&rule("sinkgd"), 0);
         let followed = Followed::of(&sample);
         let seen = follow_passes(&sample.gradient, sample.shape, &[Pass::Row, Pass::Column].repeat(5));
-        let n = sample.shape[1];
-        for (at, x) in seen[10].x.iter().enumerate() {
-            let scaled =
-                followed.row_scaling[at / n] * f64::from(sample.gradient[at]) * followed.column_scaling[at % n];
-            assert!((scaled - x).abs() < 1e-12, "{at}: {scaled}, not {x}");
-        }
         for (frame, entry) in followed.frames.iter().zip(&followed.record.passes) {
             let spread = entry.quantities.row_spread().max(entry.quantities.column_spread());
             assert!((frame.deviation() - spread).abs() < 1e-6, "{}, {spread}", frame.deviation());
@@ -461,10 +471,38 @@ mod tests {
         assert!(followed.rate_predicted.is_some() && followed.rate_observed.is_some());
         let json = serde_json::to_string(&followed).unwrap();
         let back: Followed = serde_json::from_str(&json).unwrap();
+        assert_eq!(Frame::from_lengths(&Frame::lengths(&followed.frames), sample.shape), followed.frames);
         assert_eq!(back.record.passes[10].quantities.spectrum, followed.record.passes[10].quantities.spectrum);
         for (name, n_states) in [("swan", 0), ("muon", 1), ("adam", 2), ("signsgd", 0)] {
             let other = Followed::of(&self::sample(&rule(name), n_states));
-            assert!(other.row_scaling.is_empty() && other.rate_predicted.is_none(), "{name}");
+            assert!(other.convergence.is_none() && other.rate_predicted.is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn convergence_is_that_of_the_matrix_that_enters_the_passes() {
+        let rule = |name| OptimizerConfig::named(name).unwrap().linear.rule;
+        let Rule::Passes(mut after) = rule("sinkgd") else { panic!("SinkGD is a list of passes") };
+        (after.momentum, after.momentum_placement) = (0.9, MomentumPlacement::After);
+        for (rule, first) in [(rule("balanced-momentum"), 2), (Rule::Passes(after), 1)] {
+            let mut sample = sample(&rule, 1);
+            let n = sample.shape[1];
+            // Below balanced-momentum's threshold.
+            for x in [&mut sample.gradient, &mut sample.states[0]] {
+                x[n..2 * n].iter_mut().for_each(|x| *x *= 1e-6);
+            }
+            let followed = Followed::of(&sample);
+            let rounds = if first == 2 { 1 } else { 5 };
+            assert_eq!((followed.record.steps_before_passes() + 1, followed.record.rounds()), (first, rounds));
+            let convergence = followed.convergence.as_ref().expect("rows and columns only");
+            let passes = followed.record.passes[first..].iter().filter(|entry| entry.pass != "momentum");
+            for (of, Entry { quantities, pass, .. }) in convergence.deviations[1..].iter().zip(passes) {
+                for (of, wanted) in of.iter().zip([quantities.row_spread(), quantities.column_spread()]) {
+                    assert!((f64::from(*of) - wanted).abs() < 1e-6, "{pass}: {of}, not {wanted}");
+                }
+            }
+            assert!(convergence.rate.is_some_and(|rate| rate > 0.0 && rate < 1.0));
+            assert_eq!(convergence.rate, followed.rate_predicted);
         }
     }
 
@@ -482,16 +520,13 @@ mod tests {
 
     #[test]
     fn the_short_way_through_newton_schulz_is_the_long_one() {
-        for name in ["muon", "swan", "balanced-momentum"] {
-            let rule = OptimizerConfig::named(name).unwrap().linear.rule;
-            let sample = sample(&rule, 1);
-            let path = Path::begin(&sample.gradient, sample.shape, Detail::Every);
-            for pass in ["spectral:muon:5", "spectral:cubic:10", "spectral:polar-express:8"] {
-                let pass = pass.parse().unwrap();
-                let [short, long] = [path.after(pass), reference_pass(pass, &path.x, path.shape)];
-                let error = short.iter().zip(&long).fold(0.0_f64, |e, (a, b)| e.max((a - b).abs()));
-                assert!(error < 1e-10, "{name} {pass}: {error}");
-            }
+        let sample = sample(&OptimizerConfig::named("swan").unwrap().linear.rule, 0);
+        let x = widen(&sample.gradient);
+        for pass in ["spectral:muon:5", "spectral:cubic:10", "spectral:polar-express:8"] {
+            let pass = pass.parse().unwrap();
+            let [short, long] = [after, reference_pass].map(|after| after(pass, &x, sample.shape));
+            let error = short.iter().zip(&long).fold(0.0_f64, |e, (a, b)| e.max((a - b).abs()));
+            assert!(error < 1e-10, "{pass}: {error}");
         }
     }
 }

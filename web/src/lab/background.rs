@@ -90,8 +90,7 @@ impl RateMap {
     /// Takes a cell in.
     pub fn take(&mut self, aspect: usize, row: usize, cell: Cell) {
         // A matrix and its transpose have one rate.
-        let [m, n] = cell.shape;
-        self.cells[row * Map::N_ASPECTS + Map::N_ASPECTS - 1 - aspect] = Some(Cell { shape: [n, m], ..cell.clone() });
+        self.cells[row * Map::N_ASPECTS + Map::mirrored(aspect)] = Some(cell.transposed());
         self.cells[row * Map::N_ASPECTS + aspect] = Some(cell);
         self.is_under_way = false;
     }

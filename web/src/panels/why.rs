@@ -4,7 +4,7 @@ use eframe::egui::{
     self, Align2, Color32, ColorImage, FontId, Painter, Rect, RichText, Sense, Stroke, TextureHandle, TextureOptions,
     Ui, pos2, vec2,
 };
-use multinorm::spectrum::{Balance, Map};
+use multinorm::spectrum::{BalancePicture, Map};
 
 use super::{caption, color_bar, columns, extremes, nothing_yet, rest_of_window, short_name};
 use crate::chart::short;
@@ -68,7 +68,7 @@ impl WhyPanel {
             let row = ((pointer.y - matrix.top()) / matrix.height() * rows as f32) as usize;
             let column = ((pointer.x - matrix.left()) / matrix.width() * columns as f32) as usize;
             if let Some(p) = balance.squares.get(row.min(rows - 1) * columns + column.min(columns - 1)) {
-                response.on_hover_text_at_pointer(format!("{} × the mean of X⊙X", short(f64::from(*p))));
+                response.on_hover_text_at_pointer(format!("{} × the mean of X⊙X", short(square(*p))));
             }
         }
         let key = (of, ui.visuals().dark_mode);
@@ -85,7 +85,7 @@ impl WhyPanel {
         ui.horizontal(|ui| {
             ui.label(RichText::new("0").small().color(colors(ui).secondary));
             let colors = colors(ui);
-            color_bar(ui, 90.0, |share| square_color(colors, 4.0 * share));
+            color_bar(ui, 90.0, |share| square_color(colors, share.sqrt()));
             ui.label(RichText::new("4 × the mean of X⊙X").small().color(colors.secondary));
         });
         caption(
@@ -149,7 +149,7 @@ impl WhyPanel {
 }
 
 /// What the left half shows: which matrix, in words, its balance, and why there is none.
-fn subject(lab: &Lab) -> (Of, String, Option<Balance>, &'static str) {
+fn subject(lab: &Lab) -> (Of, String, Option<BalancePicture>, &'static str) {
     if let Some(Made { shape: [m, n], heaviness, balance }) = &lab.made {
         let what = format!("a {m}×{n} matrix of independent entries, heaviness {}", short(*heaviness));
         let words = "No matrix of independent entries of this shape is this heavy.";
@@ -163,28 +163,32 @@ fn subject(lab: &Lab) -> (Of, String, Option<Balance>, &'static str) {
     (Of::Look(look.id), what, look.followed.balance.clone(), words)
 }
 
-/// P: the panel's colour for 0, full colour for four times the mean.
-fn picture(ui: &Ui, balance: &Balance) -> ColorImage {
+/// P: the panel's colour for 0, full colour for [`BalancePicture::LIMIT`] times the mean.
+fn picture(ui: &Ui, balance: &BalancePicture) -> ColorImage {
     let colors = colors(ui);
-    let pixel = |p: &f32| square_color(colors, *p);
+    let pixel = |p: &u8| square_color(colors, f32::from(*p) / 255.0);
     let [height, width] = balance.squares_shape;
     ColorImage::new([width, height], balance.squares.iter().map(pixel).collect())
 }
 
-/// The colour of a balanced square, over the mean.
-fn square_color(colors: &Colors, p: f32) -> Color32 {
-    colors.surface.lerp_to_gamma(colors.accent, (p / 4.0).sqrt().min(1.0))
+/// A balanced square over the mean, from its picture.
+fn square(p: u8) -> f64 {
+    f64::from(BalancePicture::LIMIT) * (f64::from(p) / 255.0).powi(2)
+}
+
+/// The colour of a balanced square by the root of its share of [`BalancePicture::LIMIT`].
+fn square_color(colors: &Colors, root: f32) -> Color32 {
+    colors.surface.lerp_to_gamma(colors.accent, root)
 }
 
 /// The second singular vectors as bars, along the rows at the right and along the columns below.
-fn vector_bars(ui: &Ui, painter: &Painter, matrix: Rect, balance: &Balance) {
+fn vector_bars(ui: &Ui, painter: &Painter, matrix: Rect, balance: &BalancePicture) {
     let colors = colors(ui);
     let font = FontId::proportional(CAPTION);
     let half = (BARS - 16.0) / 2.0;
     for (vector, of_rows) in [(&balance.rows, true), (&balance.columns, false)] {
         let length = if of_rows { matrix.height() } else { matrix.width() };
-        let vector: Vec<f32> = vector.iter().map(|x| *x as f32).collect();
-        let vector = extremes(&vector, length);
+        let vector = extremes(vector, length);
         let largest = vector.iter().fold(f32::MIN_POSITIVE, |largest, x| largest.max(x.abs()));
         let middle = (if of_rows { matrix.right() } else { matrix.bottom() }) + 6.0 + half;
         let thick = length / vector.len().max(1) as f32;

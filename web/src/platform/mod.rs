@@ -10,7 +10,7 @@ pub use native::{EngineThread, Follower, address, breathe, open, read, save, ser
 #[cfg(target_arch = "wasm32")]
 pub use web::{EngineThread, Follower, address, breathe, read, save, serve, show_link, wants_less_motion};
 
-use multinorm::spectrum::{Balance, Cell, Map, with_heaviness};
+use multinorm::spectrum::{Balance, BalancePicture, Cell, Map, with_heaviness};
 use multinorm::train::{Direction, Followed, GradientSample, Tile};
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +69,7 @@ pub struct Made {
     /// Of its balanced entries.
     pub heaviness: f64,
     /// Where it leads; none if there is no such matrix.
-    pub balance: Option<Balance>,
+    pub balance: Option<BalancePicture>,
 }
 
 /// What came of [`Plain`].
@@ -95,7 +95,7 @@ impl Plain {
             Self::Cell { aspect, row } => PlainFound::Cell { aspect, row, cell: Map::default().cell(aspect, row) },
             Self::Make { shape, heaviness } => {
                 let made = with_heaviness(shape, heaviness, 0);
-                let balance = made.and_then(|made| Balance::of(&made.x, shape)).map(Balance::into_picture);
+                let balance = made.and_then(|made| Balance::of(&made.x, shape)).map(BalancePicture::from);
                 PlainFound::Made(Made { shape, heaviness, balance })
             }
         }

@@ -6,10 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use eframe::egui::DroppedFileHandle;
-use js_sys::{Array, Float32Array, Int8Array};
+use js_sys::{Array, Float32Array, Int8Array, Uint8Array};
 use multinorm::config::{Role, RunConfig, RunDefaults};
 use multinorm::gpu::Gpu;
-use multinorm::train::GradientSample;
+use multinorm::spectrum::BalancePicture;
+use multinorm::train::{Frame, GradientSample};
 use multinorm::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -156,10 +157,18 @@ impl Follower {
                     let failure = serde_json::from_str(&answer);
                     Some(Err(failure.map_or(error.to_string(), |Failure { failed }| failed)))
                 }
-                Ok(Answer::Plain(found)) => Some(Ok(Done::Plain(found))),
+                Ok(Answer::Plain(mut found)) => {
+                    if let PlainFound::Made(made) = &mut found {
+                        take_squares(&mut made.balance, &parts, 1);
+                    }
+                    Some(Ok(Done::Plain(found)))
+                }
                 Ok(Answer::Sample { id, mut found }) => {
                     if let Found::Followed(followed) = &mut found {
                         followed.thumbnails = Int8Array::from(parts.get(1)).to_vec();
+                        let lengths = Float32Array::from(parts.get(2)).to_vec();
+                        followed.frames = Frame::from_lengths(&lengths, followed.record.shape);
+                        take_squares(&mut followed.balance, &parts, 3);
                     }
                     let (of, sample, wanted) = self.waiting.borrow_mut().samples.remove(&id)?;
                     Some(Ok(Done::Sample { of, sample, wanted, found }))
@@ -170,7 +179,19 @@ impl Follower {
     }
 }
 
-/// The worker's side: looks into what [`Follower::send`] sent. The answer's numbers as JSON, then pictures as bytes.
+/// Squares of a picture travel as bytes; none where there is no picture.
+fn squares(balance: Option<&BalancePicture>) -> Uint8Array {
+    Uint8Array::from(balance.map_or(&[][..], |balance| &balance.squares))
+}
+
+fn take_squares(balance: &mut Option<BalancePicture>, parts: &Array, at: u32) {
+    if let Some(balance) = balance {
+        balance.squares = Uint8Array::from(parts.get(at)).to_vec();
+    }
+}
+
+/// The worker's side: looks into what [`Follower::send`] sent. The answer's numbers as JSON, then what is skipped there as
+/// typed arrays: thumbnails, lengths and squares of a sample, squares of a matrix that was made.
 #[wasm_bindgen]
 pub fn follow(message: Array) -> std::result::Result<Array, JsValue> {
     let wrong = |error: String| JsValue::from_str(&error);
@@ -178,8 +199,13 @@ pub fn follow(message: Array) -> std::result::Result<Array, JsValue> {
     let header = match serde_json::from_str(&header).map_err(|error| wrong(error.to_string()))? {
         Question::Sample(header) => header,
         Question::Plain(plain) => {
-            let answer = Answer::Plain(plain.found());
-            return Ok(Array::of1(&serde_json::to_string(&answer).expect("plain data").into()));
+            let found = plain.found();
+            let beside = match &found {
+                PlainFound::Made(made) => Some(squares(made.balance.as_ref())),
+                PlainFound::Cell { .. } => None,
+            };
+            let answer = serde_json::to_string(&Answer::Plain(found)).expect("plain data");
+            return Ok(std::iter::once(answer.into()).chain(beside.map(JsValue::from)).collect());
         }
     };
     let config =
@@ -192,16 +218,16 @@ pub fn follow(message: Array) -> std::result::Result<Array, JsValue> {
     let gradient = numbers.next().ok_or_else(|| wrong("no gradient".into()))?;
     let sample = GradientSample { step, parameter, shape, rule, gradient, clip, states: numbers.collect() };
     let found = Found::of(&sample, wanted);
-    let thumbnails = match &found {
-        Found::Followed(followed) => Some(Int8Array::from(&followed.thumbnails[..])),
-        _ => None,
+    let beside: Vec<JsValue> = match &found {
+        Found::Followed(followed) => vec![
+            Int8Array::from(&followed.thumbnails[..]).into(),
+            Float32Array::from(&Frame::lengths(&followed.frames)[..]).into(),
+            squares(followed.balance.as_ref()).into(),
+        ],
+        _ => Vec::new(),
     };
-    let answer = Answer::Sample { id, found };
-    let parts = Array::of1(&serde_json::to_string(&answer).expect("plain data").into());
-    thumbnails.iter().for_each(|thumbnails| {
-        parts.push(thumbnails);
-    });
-    Ok(parts)
+    let answer = serde_json::to_string(&Answer::Sample { id, found }).expect("plain data");
+    Ok(std::iter::once(answer.into()).chain(beside).collect())
 }
 
 /// Offers a file for download; in words.

@@ -76,9 +76,11 @@ impl ConvergencePlot {
             return;
         };
         let passes = (self.rounds * convergence.n_passes).min(convergence.deviations.len() - 1);
+        // A momentum before the passes is a step of the walk, and the passes begin after it.
+        let place = |pass: usize| (look.record.steps_before_passes() + pass) as f64;
         let side = |which: usize| -> Vec<[f64; 2]> {
             let all = convergence.deviations[..=passes].iter().enumerate();
-            all.map(|(at, of)| [at as f64, f64::from(of[which])]).filter(|[_, y]| *y > FLOOR).collect()
+            all.map(|(at, of)| [place(at), f64::from(of[which])]).filter(|[_, y]| *y > FLOOR).collect()
         };
         if scene.looks.len() == 1 {
             curves.push(Curve::line("rows", colors(ui).rows, side(0)).marked(Mark::Square));
@@ -86,7 +88,7 @@ impl ConvergencePlot {
         } else {
             let worse = |at: usize| {
                 let [rows, columns] = convergence.deviations[at];
-                [at as f64, f64::from(rows.max(columns))]
+                [place(at), f64::from(rows.max(columns))]
             };
             let points = (0..=passes).map(worse).filter(|[_, y]| *y > FLOOR).collect();
             curves.push(Curve::line(name.clone(), color, points).marked(Mark::of(run)));
@@ -94,15 +96,14 @@ impl ConvergencePlot {
         let Some(rate) = convergence.rate else { return };
         let from = convergence.prediction_from();
         if scene.looks.len() == 1 && from != Some(0) {
-            let until = from.map_or(passes, |from| from * convergence.n_passes);
+            let until = place(from.map_or(passes, |from| from * convergence.n_passes));
             let label = if from.is_some() { "prediction not valid yet" } else { "prediction not valid" };
-            bands.push(Band { x: [0.0, until as f64], label: label.to_owned() });
+            bands.push(Band { x: [place(0), until], label: label.to_owned() });
         }
         if let Some((from, deviation)) = from.and_then(|from| Some((from, convergence.after(from)?))) {
             let shown = passes / convergence.n_passes;
-            let at = |round: usize| {
-                [(round * convergence.n_passes) as f64, deviation * rate.powi(round as i32 - from as i32)]
-            };
+            let at =
+                |round: usize| [place(round * convergence.n_passes), deviation * rate.powi(round as i32 - from as i32)];
             let line = (from..=shown.max(from + 1)).map(at).filter(|[_, y]| *y > FLOOR).collect();
             let named = format!("predicted: ×{} per round", short(rate));
             let color = if scene.looks.len() == 1 { colors(ui).accent } else { color };
@@ -119,7 +120,7 @@ fn words(scene: &Scene<'_>, run: usize) -> String {
         let left = percent(last.deviation());
         return format!("{name} has no rounds of row and column passes: rows or columns of its step are {left} off.");
     };
-    let rounds = look.record.passes.len().saturating_sub(1) / convergence.n_passes;
+    let rounds = look.record.rounds();
     let Some(left) = convergence.after(rounds) else { return String::new() };
     let stops = format!("{name} stops after {}, {} off", rounds_in_words(rounds), percent(left));
     match still_needed(convergence, rounds) {

@@ -8,7 +8,7 @@ use eframe::egui::{
 };
 use multinorm::config::Pass;
 use multinorm::normalize::Entry;
-use multinorm::train::{Direction, Frame, thumbnail_shape};
+use multinorm::train::{Direction, Frame, THUMBNAIL_LIMIT, thumbnail_shape};
 
 use super::{Act, Scene, pass_name};
 use crate::chart::short;
@@ -27,7 +27,7 @@ const STRETCH: f32 = 2.0;
 /// Root mean squares that have full colour.
 const FULL_RMS: f32 = 2.0;
 /// The value of a thumbnail that has.
-const FULL: f32 = 127.0 * FULL_RMS / 3.0;
+const FULL: f32 = 127.0 * FULL_RMS / THUMBNAIL_LIMIT;
 /// Textures that are kept.
 const KEPT: usize = 48;
 
