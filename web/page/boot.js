@@ -106,7 +106,7 @@ async function main() {
       try { handle.set(key, value); } catch (error) { wrong.push(String(error)); }
     }
     if (wrong.length > 0) { banner.show('address', `Problem in the address: ${wrong.join('; ')}`); } else { banner.hide('address'); }
-    try { tellTruth(handle.state().settings); } catch { /* the lab has stopped, which the page tells below */ }
+    try { tellTruth(handle.summary().settings); } catch { /* the lab has stopped, which the page tells below */ }
   }
   let asked = null; // the address, if somebody edits it between two devices
   window.addEventListener('hashchange', ({ newURL }) => {
@@ -149,7 +149,7 @@ async function main() {
     const panic = handle.panic_message();
     if (panic) { banner.show('stopped', `The lab stopped. ${sentence(panic)}`, ['Reload the page', () => location.reload()]); return; }
     let state;
-    try { state = handle.state(); } catch { return; }
+    try { state = handle.summary(); } catch { return; }
     if (state.runs[0]?.step > 0 && api.secondsToFirstStep === null) {
       api.secondsToFirstStep = (performance.now() - began) / 1000;
       document.title = `multinorm lab: ${state.runs.map((run) => run.optimizer).join(' and ')}`;

@@ -16,6 +16,8 @@ use crate::platform;
 
 /// Work that may lie on the device at once: a frame at 60 a second, less what drawing takes.
 const BUDGET_SECS: f64 = 0.012;
+/// Of the time of training, what evaluations and texts may take; the first of each are made in any case.
+const SHARE_BESIDE: f64 = 0.05;
 /// Tokens of a sample of text.
 const SAMPLE_TOKENS: usize = 48;
 
@@ -143,7 +145,8 @@ pub async fn serve(
         let _ = events.send((generation.get(), event)); // nobody listens any more: the commands end as well
         wake();
     };
-    let mut engine = Engine { gpu, runs: Vec::new(), dataset: None, running: false, watch: None, timing: false };
+    let mut engine =
+        Engine { gpu, runs: Vec::new(), dataset: None, running: false, watch: None, timing: false, beside_secs: 0.0 };
     loop {
         let command = if engine.running {
             match commands.try_recv() {
@@ -185,6 +188,8 @@ struct Engine {
     watch: Option<Watch>,
     /// Whether the next step is timed.
     timing: bool,
+    /// Seconds of evaluations and texts since the trainers were built.
+    beside_secs: f64,
 }
 
 struct Run {
@@ -216,6 +221,7 @@ impl Engine {
             Command::Build { configs, dataset, from, peek, .. } => {
                 self.running = false;
                 self.runs.clear(); // its memory first
+                self.beside_secs = 0.0;
                 for (index, config) in configs.into_iter().enumerate() {
                     let mut trainer = Trainer::new(self.gpu.clone(), config, dataset.clone()).await?;
                     if let Some(snapshot) = from.get(index) {
@@ -301,12 +307,19 @@ impl Engine {
         if step == 1 || due(watch.every) {
             self.look(tell).await?;
         }
-        if due(watch.evaluate_every) {
+        // Where they are expensive they come less often.
+        let affordable = |first: u64, beside_secs: f64, secs: f64| {
+            step == first || step == last || beside_secs <= SHARE_BESIDE * secs
+        };
+        let secs: f64 = self.runs.iter().map(|run| run.secs).sum();
+        let began = Instant::now();
+        if due(watch.evaluate_every) && affordable(watch.evaluate_every, self.beside_secs, secs) {
             self.evaluate(tell).await?;
         }
-        if due(watch.write_every) {
+        if due(watch.write_every) && affordable(watch.write_every, self.beside_secs, secs) {
             self.write(&watch.prompt, tell).await?;
         }
+        self.beside_secs += began.elapsed().as_secs_f64();
         if due(KEEP_EVERY) {
             self.save(false, tell).await?;
         }

@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::HtmlCanvasElement;
 
 use crate::app::{App, Start};
-use crate::lab::{Arrival, Lab, Look, Status, Text};
+use crate::lab::{Arrival, Lab, Look, RunView, Status, Text};
 use crate::{own_words, wgpu_configuration};
 
 thread_local! {
@@ -43,9 +43,52 @@ pub async fn start(
         }
     };
     let runner = eframe::WebRunner::new();
-    let options = eframe::WebOptions { wgpu_options: wgpu_configuration(), ..Default::default() };
+    // Flat colours need no dithering, which a software adapter computes for every pixel.
+    let options = eframe::WebOptions { wgpu_options: wgpu_configuration(), dithering: false, ..Default::default() };
     runner.start(canvas, options, Box::new(|context| Ok(Box::new(App::new(context, start)?)))).await?;
     Ok(Handle { runner })
+}
+
+/// Why a lab cannot be asked.
+const MOVED: &str = "the lab has moved to another device";
+
+/// What is going on, in little.
+fn summary(lab: &Lab) -> Value {
+    let (message, device_lost) = match &lab.status {
+        Status::Failed { message, device_lost } => (message.as_str(), *device_lost),
+        _ => ("", false),
+    };
+    let status = match lab.status {
+        Status::Building => "building",
+        Status::Paused => "paused",
+        Status::Running => "running",
+        Status::Finished => "finished",
+        Status::Record { .. } => "record",
+        Status::Failed { .. } => "failed",
+    };
+    let run = |run: &RunView| {
+        let last = run.last();
+        json!({
+            "optimizer": run.optimizer,
+            "step": last.map_or(0, |last| last.step),
+            "loss": last.map(|last| last.loss),
+            "eval_loss": run.evaluations.last().map(|(.., loss)| *loss),
+            "tokens_per_sec": run.tokens_per_sec(),
+            "state_bytes": run.memory.as_ref().map(|memory| memory.bytes(multinorm::gpu::Class::OptimizerState)),
+        })
+    };
+    json!({
+        "status": status,
+        "message": message,
+        "device_lost": device_lost,
+        "notice": lab.notice,
+        "adapter": lab.gpu.adapter_name,
+        "software": lab.gpu.profile.software,
+        "text": lab.dataset.name,
+        "vocab_size": lab.dataset.vocab_size,
+        "settings": lab.link(),
+        "runs": lab.runs.iter().map(run).collect::<Vec<_>>(),
+    })
 }
 
 #[wasm_bindgen]
@@ -55,52 +98,23 @@ impl Handle {
     pub fn state(&self) -> Result<JsValue, JsValue> {
         let mut app = self.app()?;
         let frame_ms = app.frame_ms().to_vec();
-        let Some(lab) = app.lab() else { return Err("the lab has moved to another device".into()) };
-        let (message, device_lost) = match &lab.status {
-            Status::Failed { message, device_lost } => (message.as_str(), *device_lost),
-            _ => ("", false),
-        };
-        let status = match lab.status {
-            Status::Building => "building",
-            Status::Paused => "paused",
-            Status::Running => "running",
-            Status::Finished => "finished",
-            Status::Record { .. } => "record",
-            Status::Failed { .. } => "failed",
-        };
-        let runs: Vec<Value> = lab
-            .runs
-            .iter()
-            .map(|run| {
-                let last = run.last();
-                json!({
-                    "optimizer": run.optimizer,
-                    "step": last.map_or(0, |last| last.step),
-                    "loss": last.map(|last| last.loss),
-                    "losses": run.steps.iter().map(|(report, _)| report.loss).collect::<Vec<_>>(),
-                    "eval_loss": run.evaluations.last().map(|(.., loss)| *loss),
-                    "tokens_per_sec": run.tokens_per_sec(),
-                    "state_bytes": run.memory.as_ref().map(|memory| memory.bytes(multinorm::gpu::Class::OptimizerState)),
-                    "looks": run.looks.len(),
-                    "text": run.texts.last().map(|(_, text)| text.clone()),
-                })
-            })
-            .collect();
-        let state = json!({
-            "status": status,
-            "message": message,
-            "device_lost": device_lost,
-            "notice": lab.notice,
-            "adapter": lab.gpu.adapter_name,
-            "software": lab.gpu.profile.software,
-            "text": lab.dataset.name,
-            "vocab_size": lab.dataset.vocab_size,
-            "settings": lab.link(),
-            "configuration": lab.configuration(),
-            "runs": runs,
-            "frame_ms": frame_ms,
-        });
+        let Some(lab) = app.lab() else { return Err(MOVED.into()) };
+        let mut state = summary(lab);
+        for (told, run) in state["runs"].as_array_mut().into_iter().flatten().zip(&lab.runs) {
+            told["losses"] = run.steps.iter().map(|(report, _)| report.loss).collect();
+            told["looks"] = run.looks.len().into();
+            told["text"] = run.texts.last().map(|(_, text)| text.clone()).into();
+        }
+        state["configuration"] = lab.configuration().into();
+        state["frame_ms"] = frame_ms.into();
         parsed(&state)
+    }
+
+    /// The same without what grows: `losses`, `looks`, `text`, `configuration` and `frame_ms`.
+    pub fn summary(&self) -> Result<JsValue, JsValue> {
+        let mut app = self.app()?;
+        let Some(lab) = app.lab() else { return Err(MOVED.into()) };
+        parsed(&summary(lab))
     }
 
     /// Sets one value by its key in a link: `set("optimizer", "sinkgd,adam")`. A setting of the runs counts from the next

@@ -185,7 +185,7 @@ impl Lab {
         (opened.view.label, opened.view.optimizer) = (opened.file.clone(), optimizer);
         let of = Source { run: None, generation: opened.generation };
         let matrix = &opened.matrices[chosen];
-        let sample = GradientSample {
+        let sample = Box::new(GradientSample {
             step: 0,
             parameter: matrix.name().to_owned(),
             shape: matrix.shape(),
@@ -193,7 +193,7 @@ impl Lab {
             gradient: matrix.values().to_vec(),
             clip: 1.0,
             states: Vec::new(),
-        };
+        });
         self.settings.step = None;
         self.player.restart();
         // Singular values of a large matrix take a minute; all else is seen at once.

@@ -33,7 +33,7 @@ use crate::platform::{self, EngineThread, Follower};
 use crate::settings::{FIRST_PARAMETER, Settings, matrices};
 
 /// Between two frames on a software adapter, which has the model's steps to make as well.
-const SOFTWARE_FRAME_REST: Duration = Duration::from_millis(250);
+const SOFTWARE_FRAME_REST: Duration = Duration::from_millis(500);
 /// Runs before this one that stay on the loss plot.
 const EARLIER_KEPT: usize = 6;
 

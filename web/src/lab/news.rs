@@ -96,7 +96,7 @@ impl Lab {
 
     fn take_done(&mut self, done: Done) {
         match done {
-            Done::Sample { of, sample, wanted, found } => self.take_found(of, sample, wanted, found),
+            Done::Sample { of, sample, wanted, found } => self.take_found(of, *sample, wanted, found),
             Done::Plain(PlainFound::Made(made)) => {
                 self.is_making = false;
                 // Meanwhile the ring may have been dragged on.
@@ -167,7 +167,7 @@ impl Lab {
                     self.looking += 1;
                     let sets = self.built.sets(&optimizer, self.dataset.vocab_size);
                     let of = Source { run: Some(run), generation: self.generation_of_runs };
-                    self.follower.send(Job::Sample { of, sets, sample: *sample, wanted: Wanted::Followed });
+                    self.follower.send(Job::Sample { of, sets, sample, wanted: Wanted::Followed });
                 }
             }
             Event::Sampled { run, sample } => {
@@ -178,7 +178,7 @@ impl Lab {
                     specs.iter().find(|spec| spec.name == sample.parameter).map_or(Role::Linear, |spec| spec.role);
                 let rate = config.optimizer.recipe(role).lr / config.optimizer.linear.lr;
                 let of = Source { run: Some(run), generation: self.generation_of_runs };
-                self.follower.send(Job::Sample { of, sets, sample: *sample, wanted: Wanted::Tile { rate } });
+                self.follower.send(Job::Sample { of, sets, sample, wanted: Wanted::Tile { rate } });
             }
             Event::Wrote { run, step, text } => {
                 if let Some(view) = self.runs.get_mut(run) {

@@ -95,7 +95,7 @@ impl Lab {
             };
             let sets = self.built.sets(&name, self.dataset.vocab_size);
             let of = Source { run: Some(slot).filter(|_| run.is_some()), generation: self.generation };
-            self.follower.send(Job::Sample { of, sets, sample, wanted: Wanted::Direction(pointed) });
+            self.follower.send(Job::Sample { of, sets, sample: Box::new(sample), wanted: Wanted::Direction(pointed) });
         }
     }
 

@@ -15,7 +15,6 @@ use multinorm::train::{Direction, Followed, GradientSample, Tile};
 use serde::{Deserialize, Serialize};
 
 /// What is computed away from the thread that draws.
-#[expect(clippy::large_enum_variant, reason = "a few in a second are moved, once each")]
 pub enum Job {
     /// A sample is looked into.
     Sample {
@@ -25,7 +24,7 @@ pub enum Job {
         /// The run's settings as `--set` words, from which a worker knows the rule again.
         sets: Vec<String>,
         /// What was read.
-        sample: GradientSample,
+        sample: Box<GradientSample>,
         /// What is wanted of it.
         wanted: Wanted,
     },
@@ -161,7 +160,7 @@ pub enum Done {
         /// Whose it is.
         of: Source,
         /// The sample itself, for saving and for directions.
-        sample: GradientSample,
+        sample: Box<GradientSample>,
         /// What was wanted of it.
         wanted: Wanted,
         /// What was found.

@@ -92,7 +92,7 @@ pub struct Follower {
 #[derive(Default)]
 struct Waiting {
     last_id: u32,
-    samples: HashMap<u32, (Source, GradientSample, Wanted)>,
+    samples: HashMap<u32, (Source, Box<GradientSample>, Wanted)>,
 }
 
 impl Follower {

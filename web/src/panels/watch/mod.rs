@@ -24,6 +24,8 @@ use crate::lab::{Lab, Look, Moment, Status, frame_rest};
 use crate::platform;
 use crate::theme::{self, TITLE, colors};
 
+/// Between two frames on a software adapter while a model is prepared.
+const BUILDING_REST: Duration = Duration::from_secs(2);
 /// Seconds in which one gradient takes the place of another.
 const SOFTLY_SECS: f32 = 0.8;
 /// The least height that the screen is laid out for; less is scrolled.
@@ -108,7 +110,10 @@ impl WatchPanel {
         let is_busy = lab.gpu.profile.software && matches!(lab.status, Status::Building | Status::Running);
         let moment = lab.moment(now, !self.less_motion && !is_busy);
         if let Some(next) = moment.next {
-            ui.ctx().request_repaint_after(Duration::from_secs_f64(next).max(frame_rest(&lab.gpu.profile)));
+            // The first step comes sooner where nothing else is drawn by the processor that makes it.
+            let waits = is_busy && lab.status == Status::Building;
+            let rest = if waits { BUILDING_REST } else { frame_rest(&lab.gpu.profile) };
+            ui.ctx().request_repaint_after(Duration::from_secs_f64(next).max(rest));
         }
         lab.point_at(moment.pass);
         self.soften(ui, lab);
