@@ -3,6 +3,7 @@
 // For pages that embed it and for tests there is an object `multinorm`, documented in docs/lab.md:
 //   multinorm.ready              a promise of the first step
 //   multinorm.state()            what is going on
+//   multinorm.summary()          the same in little
 //   multinorm.set(key, value)    one setting, by its key in a link
 //   multinorm.run(bool), step(), reset()
 //   multinorm.spectrum(run)      the newest look into the watched gradient
@@ -81,6 +82,7 @@ async function main() {
 
   const api = {
     state: () => there().state(),
+    summary: () => there().summary(),
     set: (key, value) => there().set(key, String(value)),
     run: (running = true) => there().run(running),
     step: () => there().step(),

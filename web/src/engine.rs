@@ -17,7 +17,7 @@ use crate::platform;
 /// Work that may lie on the device at once: a frame at 60 a second, less what drawing takes.
 const BUDGET_SECS: f64 = 0.012;
 /// Of the time of training, what evaluations and texts may take; the first of each are made in any case.
-const SHARE_BESIDE: f64 = 0.05;
+const SHARE_BESIDE: f64 = 0.1;
 /// Tokens of a sample of text.
 const SAMPLE_TOKENS: usize = 48;
 

@@ -55,6 +55,7 @@ await one.close();
 const two = await trained(`optimizer=sinkgd,muon&${MODEL}`);
 await take(two, 'watch-two', { panel: 'watch', half_step: 10 });
 await take(two, 'train', { panel: 'train' });
+await take(two, 'train-dark', { panel: 'train' }, { dark: true });
 
 await chromium.close();
 place.server.close();

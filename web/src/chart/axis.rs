@@ -64,8 +64,8 @@ pub(super) fn range(axis: Axis<'_>, values: impl Iterator<Item = f64>, margin: f
 }
 
 /// Values with their words, as many as there is room for: `range` in places, `length` in points of the screen.
-pub(super) fn ticks(scale: Scale, [from, to]: [f64; 2], length: f32) -> Vec<(f64, String)> {
-    let most = f64::from((length / 44.0).max(2.0));
+pub(super) fn ticks(scale: Scale, [from, to]: [f64; 2], length: f32, apart: f32) -> Vec<(f64, String)> {
+    let most = f64::from((length / apart).max(2.0));
     if scale == Scale::Log && to - from >= 1.0 {
         let stride = ((to - from) / most).ceil().max(1.0);
         let mut all: Vec<(f64, String)> = multiples(stride, from, to).map(|at| (10f64.powf(at), power(at))).collect();
@@ -151,7 +151,7 @@ mod tests {
         ];
         for (scale, range) in cases {
             for length in [90.0, 300.0, 1400.0] {
-                let found = ticks(scale, range, length);
+                let found = ticks(scale, range, length, 44.0);
                 assert!((1..=40).contains(&found.len()), "{scale:?} {range:?} {length}: {found:?}");
                 assert!(found.len() as f32 <= length / 22.0 + 2.0, "crowded: {scale:?} {range:?} {length}: {found:?}");
                 for pair in found.windows(2) {

@@ -22,7 +22,7 @@ use crate::theme::{self, CAPTION, colors};
 pub struct Band {
     /// From and to.
     pub x: [f64; 2],
-    /// At its top.
+    /// At its lower edge.
     pub label: String,
 }
 
@@ -96,6 +96,10 @@ impl Frame {
     }
 }
 
+/// The least distance of ticks on the y axis, and on the x axis, where words stand side by side.
+const ROWS_APART: f32 = 26.0;
+/// See [`ROWS_APART`].
+const COLUMNS_APART: f32 = 44.0;
 /// How near the pointer must be to a point, in points of the screen.
 const NEAR: f32 = 28.0;
 
@@ -154,7 +158,7 @@ impl<'a> Chart<'a> {
         let rules = self.rules.iter().map(|rule| rule.y);
         let y = range(self.y, curves.iter().flat_map(|curve| &curve.points).map(|point| point[1]).chain(rules), 0.06);
         let (above, below) = (CAPTION + 8.0, 2.0 * CAPTION + 10.0);
-        let words = ticks(self.y.scale, y, rect.height() - above - below);
+        let words = ticks(self.y.scale, y, rect.height() - above - below, ROWS_APART);
         let widest = words.iter().map(|(_, words)| text_width(ui, words)).fold(0.0, f32::max);
         let inner = Rect::from_min_max(rect.min + vec2(widest + 8.0, above), rect.max - vec2(10.0, below));
         Frame { rect: inner, scales, x, y }
@@ -219,14 +223,14 @@ impl<'a> Chart<'a> {
         let (colors, inner) = (colors(ui), frame.rect);
         let font = FontId::proportional(CAPTION);
         painter.rect_filled(inner, 3.0, colors.panel);
-        for (at, words) in ticks(self.y.scale, frame.y, inner.height()) {
+        for (at, words) in ticks(self.y.scale, frame.y, inner.height(), ROWS_APART) {
             let Some(place) = frame.at([self.x.scale.value(frame.x[0]), at]) else { continue };
             painter.hline(inner.x_range(), place.y, Stroke::new(1.0, colors.grid));
             let left = pos2(inner.left() - 6.0, place.y);
             painter.text(left, Align2::RIGHT_CENTER, words, font.clone(), colors.secondary);
         }
         let mut free = whole.left();
-        for (at, words) in ticks(self.x.scale, frame.x, inner.width()) {
+        for (at, words) in ticks(self.x.scale, frame.x, inner.width(), COLUMNS_APART) {
             let Some(place) = frame.at([at, self.y.scale.value(frame.y[0])]) else { continue };
             painter.vline(place.x, inner.y_range(), Stroke::new(1.0, colors.grid));
             let half = text_width(ui, &words) / 2.0;
@@ -257,8 +261,9 @@ impl<'a> Chart<'a> {
             let shaded = Rect::from_x_y_ranges(at(x[0])..=at(x[1]), inner.y_range());
             inside.with_clip_rect(inner).rect_filled(shaded, 0.0, colors.grid.gamma_multiply(0.8));
             if text_width(ui, label) < shaded.width() - 6.0 {
-                let top = shaded.left_top() + vec2(4.0, 3.0);
-                inside.text(top, Align2::LEFT_TOP, label, font.clone(), colors.secondary);
+                // Curves that fall leave the lower corner free.
+                let low = shaded.left_bottom() + vec2(4.0, -3.0);
+                inside.text(low, Align2::LEFT_BOTTOM, label, font.clone(), colors.secondary);
             }
         }
         for Rule { y, label } in &self.rules {

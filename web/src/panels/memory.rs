@@ -99,7 +99,7 @@ fn table(ui: &mut Ui, rows: &[(&str, &Planned)]) {
     let largest = rows.iter().map(|(_, planned)| planned.total).max().unwrap_or(1);
     // A phone has room for the bars and their sums; the parts are told by the legend.
     let narrow = is_narrow(ui);
-    let width = if narrow { 0.26 * ui.available_width() } else { (0.3 * ui.available_width()).clamp(140.0, 560.0) };
+    let width = if narrow { 0.26 * ui.available_width() } else { (0.26 * ui.available_width()).clamp(140.0, 560.0) };
     if narrow {
         ui.horizontal_wrapped(|ui| (0..PARTS.len()).for_each(|part| named(ui, part)));
     }

@@ -142,8 +142,8 @@ pub const STEPS: [Step; 10] = [
         words: &[
             "Near the end every round leaves the same share of the error: the rate, σ₂² of the balanced squares. It is near 0 \
              where all rows use all columns alike.",
-            "It is near 1 where rows fall into groups that use different columns: length then passes slowly from one group \
-             to the other. A few heavy entries do the same.",
+            "It is near 1 where rows fall into groups that use different columns: length errors even out slowly between the \
+             groups. A few heavy entries do the same.",
         ],
         formula: "error_{k+1} ≈ σ₂² · error_k",
         task: "Guess the rate of each of the three matrices: 0 is done at once, 1 is never. Then press Check.",

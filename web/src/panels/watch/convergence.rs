@@ -54,7 +54,7 @@ impl ConvergencePlot {
         let height = height.unwrap_or(f32::INFINITY);
         let chart = Chart {
             bands,
-            rules: vec![Rule { y: THRESHOLD, label: "1 %".into() }],
+            rules: vec![Rule { y: THRESHOLD, label: "1 %".into() }],
             cursor: Some(position),
             ..Chart::new("convergence", "", x, y, height)
         };
@@ -97,7 +97,7 @@ impl ConvergencePlot {
         let from = convergence.prediction_from();
         if scene.looks.len() == 1 && from != Some(0) {
             let until = place(from.map_or(passes, |from| from * convergence.n_passes));
-            let label = if from.is_some() { "prediction not valid yet" } else { "prediction not valid" };
+            let label = if from.is_some() { "not at the predicted rate yet" } else { "never at the predicted rate" };
             bands.push(Band { x: [place(0), until], label: label.to_owned() });
         }
         if let Some((from, deviation)) = from.and_then(|from| Some((from, convergence.after(from)?))) {
@@ -125,11 +125,11 @@ fn words(scene: &Scene<'_>, run: usize) -> String {
     let stops = format!("{name} stops after {}, {} off", rounds_in_words(rounds), percent(left));
     match still_needed(convergence, rounds) {
         Some(0) => match convergence.rounds_to(THRESHOLD) {
-            Some(enough) => format!("{stops}; {} are enough for 1 %.", rounds_in_words(enough)),
+            Some(enough) => format!("{stops}; {} are enough for 1 %.", rounds_in_words(enough)),
             None => format!("{stops}."),
         },
-        Some(more) => format!("{stops}; it needs {} for 1 %.", rounds_in_words(more).replace("round", "more round")),
-        None => format!("{stops}; 1 % is out of reach."),
+        Some(more) => format!("{stops}; it needs {} for 1 %.", rounds_in_words(more).replace("round", "more round")),
+        None => format!("{stops}; 1 % is out of reach."),
     }
 }
 
@@ -149,11 +149,11 @@ fn rounds_in_words(rounds: usize) -> String {
 
 fn percent(share: f64) -> String {
     match 100.0 * share {
-        percent if percent < 1e-3 => "less than 0.001 %".into(),
+        percent if percent < 1e-3 => "less than 0.001 %".into(),
         // Two digits: what is said is read, not computed with.
         percent => {
             let digits = (1 - percent.log10().floor() as i32).max(0) as usize;
-            format!("{percent:.digits$} %")
+            format!("{percent:.digits$} %")
         }
     }
 }

@@ -138,7 +138,7 @@ fn legend(ui: &mut Ui) {
         let small = |words: &str| RichText::new(words).small().color(colors.secondary);
         ui.label(small("−2"));
         color_bar(ui, 60.0, |share| entry_color(colors, 2.0 * share - 1.0));
-        ui.label(small("+2 × rms. Bars: row and column lengths; line: target; grey: within 1 %."));
+        ui.label(small("+2 × rms. Bars: row and column lengths; line: target; grey: within 1 %."));
     });
 }
 
