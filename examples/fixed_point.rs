@@ -1,4 +1,4 @@
-//! Where rows and columns by turns lead: five matrices, every half-step, and the rate predicted and observed.
+//! Where alternating row and column passes lead: five matrices, every half-step, and the rate predicted and observed.
 //! With a folder as its argument it draws each of them there.
 #![expect(clippy::disallowed_methods, reason = "a main may block")]
 

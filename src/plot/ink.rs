@@ -11,7 +11,7 @@ pub struct Ink(pub usize);
 const LIGHT: [&str; 7] = ["#0072b2", "#c04a00", "#007a59", "#a8508a", "#9a6a00", "#5c5c5c", "#2a8fc7"];
 const DARK: [&str; 7] = ["#4aa8e8", "#ff8a3d", "#2fc79a", "#e59ac8", "#f0b429", "#b8b8b8", "#8fd3ff"];
 
-/// Dash patterns, by turns with the colours: nine of them and seven colours meet again after sixty-three.
+/// Dash patterns, alternating with the colours: nine of them and seven colours meet again after sixty-three.
 const DASHES: [&str; 9] = ["", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "9 3 2 3 2 3", "1 2", "14 3 4 3"];
 
 /// The shape at an evaluation.

@@ -104,7 +104,7 @@ fn settings(config: &OptimizerConfig) -> String {
         toml::Value::Array(all) => {
             let all: Vec<&str> = all.iter().filter_map(|word| word.as_str()).collect();
             match all[..] {
-                // Rows and columns by turns.
+                // Alternating rows and columns.
                 [a, b, _, .., last] if all.len() > 4 => format!("({a},{b}) × {},{last}", all.len() / 2),
                 _ => all.join(","),
             }
