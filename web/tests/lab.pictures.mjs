@@ -7,6 +7,8 @@ import { browser, open, serve, until } from './browser.mjs';
 
 const folder = process.env.MULTINORM_PICTURES;
 const STEPS = 100;
+// Until a view has computed what it shows: the plans of all optimizers, the map of rates.
+const REST_MS = { memory: 6000, why: 45_000 };
 const LESSON_STEPS = 10;
 const DESK = { width: 1280, height: 720 };
 const WIDE = { width: 1920, height: 1080 };
@@ -32,7 +34,7 @@ async function take(page, name, settings, { size = DESK, dark = false } = {}) {
   await page.evaluate((settings) => {
     for (const [key, value] of Object.entries(settings)) { window.multinorm.set(key, value); }
   }, settings);
-  await page.waitForTimeout(settings.panel === 'memory' ? 6000 : 2500);
+  await page.waitForTimeout(REST_MS[settings.panel] ?? 2500);
   await writeFile(join(folder, `${name}.png`), await page.screenshot());
 }
 

@@ -311,11 +311,20 @@ fn tell(lab: &Lab, map: Rect, pointer: egui::Pos2, response: egui::Response) {
 
 /// The colours of rates.
 fn legend(ui: &mut Ui) {
-    ui.horizontal(|ui| {
-        ui.label(RichText::new("rate 0: done in one round").small().color(colors(ui).secondary));
-        let dark = ui.visuals().dark_mode;
-        color_bar(ui, 120.0, |share| theme::ramp_color(dark, f64::from(share)));
-        ui.label(RichText::new("1: never").small().color(colors(ui).secondary));
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing.x = 4.0;
+        let words = |words: String| RichText::new(words).small().color(colors(ui).secondary);
+        let [first, none] = ["rate", "none so heavy"].map(|text| words(text.to_owned()));
+        let values = [0.0, 0.25, 0.5, 0.75, 1.0].map(|rate| (rate, words(rate.to_string())));
+        let grid = colors(ui).grid;
+        ui.label(first);
+        for (rate, words) in values {
+            let color = ramp(ui, rate);
+            color_bar(ui, 20.0, |_| color);
+            ui.label(words);
+        }
+        color_bar(ui, 20.0, |_| grid);
+        ui.label(none);
     });
 }
 

@@ -249,18 +249,14 @@ impl Board {
             painter.rect_stroke(cell, 2.0, Stroke::new(1.0, colors.grid), egui::StrokeKind::Inside);
             painter.text(cell.center(), Align2::CENTER_CENTER, entry_words(*x), font.clone(), colors.text);
         }
-        // A gradient's lengths are of no size that means anything: they are compared at a root mean square of 1.
-        let factor = if self.last().pass.is_some() { 1.0 } else { rms.recip() as f32 };
         let fill = |length: f32, color| if (length - 1.0).abs() <= SETTLED { colors.settled } else { color };
         let reach = |length: f32, room: f32| (length / 2.5).min(1.0) * room;
-        for (row, length) in seen.frame.rows.iter().enumerate() {
-            let length = factor * length;
+        for (row, &length) in seen.frame.rows.iter().enumerate() {
             let corner = pos2(matrix.right() + 6.0, matrix.top() + height * row as f32 + 4.0);
             let bar = Rect::from_min_size(corner, vec2(reach(length, 60.0), height - 10.0));
             painter.rect_filled(bar, 2.0, fill(length, colors.rows));
         }
-        for (column, length) in seen.frame.columns.iter().enumerate() {
-            let length = factor * length;
+        for (column, &length) in seen.frame.columns.iter().enumerate() {
             let corner = pos2(matrix.left() + width * column as f32 + 4.0, matrix.bottom() + 4.0);
             let bar = Rect::from_min_size(corner, vec2(width - 10.0, reach(length, 30.0)));
             painter.rect_filled(bar, 2.0, fill(length, colors.columns));

@@ -291,12 +291,10 @@ impl LessonPanel {
             all.filter(|[_, y]| *y > FLOOR).collect()
         };
         let guesses = step.has(Tool::Guess);
-        let mut curves = Vec::new();
-        // What is to be predicted is not shown before it was.
-        if !guesses || self.guess.is_made() {
-            curves.push(Curve::line("rows", colors(ui).rows, side(0)).marked(Mark::Square));
-            curves.push(Curve::line("columns", colors(ui).columns, side(1)).marked(Mark::Triangle));
-        }
+        let mut curves = vec![
+            Curve::line("rows", colors(ui).rows, side(0)).marked(Mark::Square),
+            Curve::line("columns", colors(ui).columns, side(1)).marked(Mark::Triangle),
+        ];
         if guesses {
             let expected = Curve::line("your prediction", colors(ui).accent, self.guess.points());
             curves.push(expected.dashed(Dash::Long).marked(Mark::Diamond));
@@ -315,14 +313,16 @@ impl LessonPanel {
     }
 
     fn spectrum(&mut self, ui: &mut Ui, _step: &Step, height: f32) {
-        let first = &self.board.states[0].seen;
-        let curves: Vec<Curve> = [("gradient, at rms 1", first), ("now", self.board.seen())]
+        let edited = self.board.states.len() - 1 - self.board.passes().len();
+        let first = &self.board.states[edited].seen;
+        let n_shown = if self.board.passes().is_empty() { 1 } else { 2 };
+        let curves: Vec<Curve> = [("gradient, scaled to rms 1", first), ("now", self.board.seen())]
             .into_iter()
+            .take(n_shown)
             .enumerate()
             .filter_map(|(index, (name, seen))| {
                 let of = &seen.entry.quantities;
-                let is_gradient = index == 0 || self.board.passes().is_empty();
-                let scale = if is_gradient && of.frobenius > 0.0 { of.frobenius.recip() } else { 1.0 };
+                let scale = if index == 0 && of.frobenius > 0.0 { of.frobenius.recip() } else { 1.0 };
                 let values = &of.spectrum.as_ref()?.singular_values;
                 let points = values.iter().enumerate().map(|(at, sigma)| [(at + 1) as f64, scale * sigma]).collect();
                 Some(Curve::line(name, series(ui, index), points).marked(Mark::of(index)))

@@ -45,12 +45,14 @@ pub const STEPS: [Step; 10] = [
     Step {
         title: "A gradient's size means little",
         words: &[
-            "This is the gradient of a small weight matrix: a row for each output, a column for each input.",
-            "Its numbers depend on the loss, the batch and the depth of the layer. The direction matters; the size is \
-             incidental.",
+            "This is the gradient G of a small weight matrix W: a row for each output, a column for each input. Blue \
+             entries are positive, orange ones negative; the bars are the lengths of rows and columns.",
+            "How large its numbers are depends on the loss, the batch and the depth of the layer. That is incidental, \
+             and so, mostly, are the sizes of its rows and columns. η is the learning rate.",
         ],
         formula: "W ← W − η · G",
-        task: "Make one entry over 100 times larger than another. Choose a brush, then paint entries.",
+        task: "Make one entry over 100 times larger than another, whatever their signs. Choose a brush, then paint \
+         entries.",
         answer: "A plain step would move one weight over 100 times as far as the other.",
         presets: &["gradient"],
         tools: &[],
@@ -61,10 +63,11 @@ pub const STEPS: [Step; 10] = [
         },
     },
     Step {
-        title: "Rows: every output moves alike",
+        title: "Rows: every output's weights move equally far",
         words: &[
             "A row pass gives every row the same length, √n for n columns, and keeps its direction.",
-            "The bars at the right are the lengths of the rows; the line is where they should end.",
+            "The bars at the right are the lengths of the rows, those below of the columns. The lines are their \
+             targets; a bar turns grey within 1 % of its own.",
         ],
         formula: "x_{i,:} ← √n · x_{i,:} / ‖x_{i,:}‖₂",
         task: "Press row. Look at the bars at the right, then at those below.",
@@ -81,7 +84,8 @@ pub const STEPS: [Step; 10] = [
         ],
         formula: "x_{:,j} ← √m · x_{:,j} / ‖x_{:,j}‖₂",
         task: "Press row, then column. Which side is exact now?",
-        answer: "Always the side of the last pass. The other is off, but by less than before.",
+        answer: "Always the side of the last pass; a logarithmic plot cannot show its zero. The other side is off, \
+         but here by less than before.",
         presets: &[],
         tools: &[Convergence],
         is_solved: |lesson| lesson.board.passes().ends_with(&[Pass::Row, Pass::Column]),
@@ -89,13 +93,16 @@ pub const STEPS: [Step; 10] = [
     Step {
         title: "Take turns, and both sides settle",
         words: &[
-            "Alternate the passes: rows and columns both approach their target lengths. SinkGD makes five rounds and takes \
-             the result as its step.",
-            "Every pass only rescales rows or columns, so two vectors r and c describe the whole result.",
+            "A round is a row pass and then a column pass. From round to round, rows and columns both approach their \
+             targets. The optimizer SinkGD makes five rounds and takes the result as its step.",
+            "Every pass only rescales rows or columns, so two vectors r and c describe the whole result, and scaling \
+             a row or a column of G beforehand does not change where the passes end.",
         ],
         formula: "X = diag(r) · G · diag(c)",
-        task: "Predict: drag the diamonds to the distance that you expect after each round. Then press “5 rounds”.",
-        answer: "After the first round or two the distance shrinks by the same factor every round: a straight line on this logarithmic plot.",
+        task: "Predict: drag the diamonds to the distance of the rows that you expect after each round. Then press “5 \
+         rounds”.",
+        answer: "After a few rounds the distance shrinks by nearly the same factor every round: nearly a straight \
+         line on this logarithmic plot.",
         presets: &[],
         tools: &[Convergence, Guess],
         is_solved: |lesson| lesson.guess.is_made() && lesson.board.rounds() >= 5,
@@ -104,8 +111,8 @@ pub const STEPS: [Step; 10] = [
         title: "Every pass ends at the same size",
         words: &[
             "If every row has length √n, all squares sum to m·n. The same holds if every column has length √m.",
-            "So after any pass the entries have a root mean square of exactly 1, whatever the gradient's size was, and a \
-             learning rate means the same in every layer.",
+            "So after any pass the entries have a root mean square of exactly 1, whatever the gradient's size was: \
+             one learning rate moves the weights equally far in every layer.",
         ],
         formula: "‖X‖_F = √(m·n)",
         task: "Choose “one huge entry”. Press a pass, and watch size (rms).",
@@ -125,12 +132,13 @@ pub const STEPS: [Step; 10] = [
         title: "Rank one: only the signs are left",
         words: &[
             "Passes multiply by positive numbers: no sign ever changes, and a zero stays a zero.",
-            "A batch of a single token gives a gradient of rank one: a column times a row. All of its size sits in its rows \
-             and columns.",
+            "A batch of a single token gives a gradient of rank one: a column times a row. Each entry's size is then \
+             a factor of its row times one of its column, and the passes remove all of it.",
         ],
         formula: "u·v^⊤ → sign(u)·sign(v)^⊤",
         task: "Press row, then column. What is every entry now?",
-        answer: "Plus or minus one, after one round: on such gradients SinkGD is signSGD.",
+        answer: "Plus or minus one, after one round: on such gradients SinkGD is signSGD, which steps by the signs \
+         alone.",
         presets: &["rank one"],
         tools: &[Convergence, Spectrum],
         is_solved: |lesson| {
@@ -140,10 +148,13 @@ pub const STEPS: [Step; 10] = [
     Step {
         title: "Why some matrices are slow",
         words: &[
-            "Near the end every round leaves the same share of the error: the rate, σ₂² of the balanced squares. It is near 0 \
-             where all rows use all columns alike.",
-            "It is near 1 where rows fall into groups that use different columns: length errors even out slowly between the \
-             groups. A few heavy entries do the same.",
+            "Balance the matrix, square its entries, and scale them so that the largest singular value is 1. The \
+             second one, squared, is the rate: near balance, each round leaves that share of the distance. Signs play \
+             no part.",
+            "Rows that have their large entries in the same columns even out at once: near 0. Groups of rows with \
+             columns of their own are slow: for two equal groups the rate is about the square of the share of their \
+             squares inside the two blocks less that outside. A few entries far larger than the rest act like small, \
+             leaky groups.",
         ],
         formula: "error_{k+1} ≈ σ₂² · error_k",
         task: "Guess the rate of each of the three matrices: 0 is done at once, 1 is never. Then press Check.",
@@ -155,12 +166,16 @@ pub const STEPS: [Step; 10] = [
     Step {
         title: "When it never ends",
         words: &[
-            "Three rows have entries in only two columns, and two columns cannot hold that much length.",
-            "A triangular matrix does come to balance, but everything above its diagonal must vanish, ever more slowly.",
+            "Three rows have entries in only two columns. Their squares must sum to 3·n, but two columns hold only \
+             2·m.",
+            "An upper triangular matrix does come to balance, but everything above its diagonal must vanish, ever \
+             more slowly.",
         ],
         formula: "3·n > 2·m  where m = n",
-        task: "Run at least 10 rounds with “no support”. Do rows and columns ever reach their targets? Then 10 with “triangular”.",
-        answer: "The first alternates between two matrices forever. The second converges, but its error falls only like 1/k.",
+        task: "Run at least 10 rounds with “no support”. Do rows and columns ever reach their targets? Then 10 with \
+         “triangular”.",
+        answer: "The first alternates forever between a matrix after the row passes and another after the column \
+         passes. The second converges, but after k rounds its distance has fallen only like 1/k.",
         presets: &["no support", "triangular"],
         tools: &[Convergence],
         is_solved: |lesson| ["no support", "triangular"].iter().all(|preset| lesson.long_runs.contains(preset)),
@@ -168,14 +183,15 @@ pub const STEPS: [Step; 10] = [
     Step {
         title: "What balance does not do",
         words: &[
-            "Balance does not bound how far a step can stretch a vector: that is the operator norm, the largest singular \
-             value.",
-            "SWAN and Muon bound it. They replace every singular value by nearly the same one, which takes matrix products; \
-             SinkGD takes none.",
+            "Balance bounds only loosely how far a step can stretch a vector: that is the operator norm, the largest \
+             singular value.",
+            "Two other optimizers, SWAN and Muon, keep it small. They replace every singular value by nearly the same \
+             one, which takes matrix products; SinkGD takes none.",
         ],
         formula: "U·Σ·V^⊤ → √max(m, n) · U·V^⊤",
-        task: "Run SinkGD, SWAN and Muon on this one matrix. Which has the smallest operator norm?",
-        answer: "SWAN's and Muon's: their singular values are nearly equal. SinkGD's largest stays well above its smallest.",
+        task: "Run SinkGD, SWAN and Muon on this one matrix. Which keep the operator norm small?",
+        answer: "SWAN and Muon: their singular values are nearly equal. SinkGD's largest stays well above its \
+         smallest.",
         presets: &["two blocks"],
         tools: &[Convergence, Spectrum, MorePasses, Optimizers],
         is_solved: |lesson| ["sinkgd", "swan", "muon"].iter().all(|name| lesson.tried.contains(name)),
@@ -183,12 +199,13 @@ pub const STEPS: [Step; 10] = [
     Step {
         title: "Now watch a real one",
         words: &[
-            "A language model trains on this device. Watch shows the gradient of any of its matrices on its way through the \
-             passes, step after step.",
-            "Tiles show the network's matrices; bright ones converge slowly. X is the last matrix of the passes, η the learning rate, α the optimizer's own factor.",
+            "A language model trains on this device. Watch shows the gradient of any of its matrices on its way \
+             through the passes, step after step; Why shows what decides its rate.",
+            "Tiles show the network's matrices; the brighter one is, the slower it converges. X is the matrix after \
+             the last pass, η the learning rate, α a factor of the optimizer's own.",
         ],
         formula: "W ← W − η · α · X",
-        task: "Open Watch, click a bright tile and then a dark one. How many rounds does each need for 1 %?",
+        task: "Open Watch, click the brightest tile and then the darkest. How many rounds does each need for 1 %?",
         answer: "Watch prints the number of rounds above its plot of the distance from balance.",
         presets: &[],
         tools: &[Convergence],

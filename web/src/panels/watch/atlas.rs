@@ -229,7 +229,7 @@ impl Atlas {
             ui.label(RichText::new(short(from)).small().color(colors(ui).secondary));
             let is_dark = ui.visuals().dark_mode;
             color_bar(ui, 90.0, |share| theme::ramp_color(is_dark, f64::from(share)));
-            let age = oldest.map_or(String::new(), |steps| format!("; oldest tile: {} ago", steps_in_words(steps)));
+            let age = oldest.map_or(String::new(), |steps| format!("; up to {} old", steps_in_words(steps)));
             ui.label(RichText::new(format!("{}{age}", short(to))).small().color(colors(ui).secondary))
                 .on_hover_text(self.measure.meaning());
         });

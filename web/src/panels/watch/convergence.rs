@@ -104,7 +104,8 @@ impl ConvergencePlot {
             let shown = passes / convergence.n_passes;
             let at =
                 |round: usize| [place(round * convergence.n_passes), deviation * rate.powi(round as i32 - from as i32)];
-            let line = (from..=shown.max(from + 1)).map(at).filter(|[_, y]| *y > FLOOR).collect();
+            // Back over two rounds, to compare with what was measured.
+            let line = (from.saturating_sub(2)..=shown.max(from + 1)).map(at).filter(|[_, y]| *y > FLOOR).collect();
             let named = format!("predicted: ×{} per round", short(rate));
             let color = if scene.looks.len() == 1 { colors(ui).accent } else { color };
             curves.push(Curve::line(named, color, line).dashed(Dash::Long));

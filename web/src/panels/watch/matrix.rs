@@ -147,7 +147,7 @@ fn title(ui: &Ui, scene: &Scene<'_>, run: usize, rect: Rect, moment: Moment) {
     let font = FontId::proportional(CAPTION + 1.0);
     let name = pass_name(scene.passes(run), moment.pass);
     let words = match (moment.pass, moment.done < 1.0) {
-        (0, _) => "the gradient".to_owned(),
+        (0, _) => "the gradient, scaled to rms 1".to_owned(),
         (_, true) => name,
         (_, false) => format!("after the {name}"),
     };
