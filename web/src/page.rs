@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use eframe::CreationContext;
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 use web_sys::HtmlCanvasElement;
@@ -14,6 +15,9 @@ thread_local! {
     /// A lab between two devices.
     static SURVIVOR: RefCell<Option<Lab>> = const { RefCell::new(None) };
 }
+
+/// What makes an app, or why it cannot be made.
+type AppCreation = Result<Box<dyn eframe::App>, Box<dyn std::error::Error + Send + Sync>>;
 
 /// A lab on a canvas.
 #[wasm_bindgen]
@@ -34,18 +38,23 @@ pub async fn start(
     license: String,
     link: String,
 ) -> Result<Handle, JsValue> {
-    let start = match SURVIVOR.take() {
-        Some(lab) => Start::Survivor(Box::new(lab)),
-        None => {
-            let text = if text.is_empty() { own_words() } else { Text { name, license, text } };
-            let dataset = text.dataset().map_err(|error| JsValue::from_str(&error.to_string()))?;
-            Start::New { dataset, link, first: None }
-        }
+    let new = if SURVIVOR.with_borrow(Option::is_some) {
+        None
+    } else {
+        let text = if text.is_empty() { own_words() } else { Text { name, license, text } };
+        let dataset = text.dataset().map_err(|error| JsValue::from_str(&error.to_string()))?;
+        Some(Start::New { dataset, link, first: None })
+    };
+    let app = move |context: &CreationContext<'_>| -> AppCreation {
+        // The lab between two devices is taken now that there is one: else it stays for another attempt.
+        let survivor = SURVIVOR.take().map(|lab| Start::Survivor(Box::new(lab)));
+        let start = survivor.or(new).ok_or("the lab between two devices was taken by another canvas")?;
+        Ok(Box::new(App::new(context, start)?))
     };
     let runner = eframe::WebRunner::new();
     // Flat colours need no dithering, which a software adapter computes for every pixel.
     let options = eframe::WebOptions { wgpu_options: wgpu_configuration(), dithering: false, ..Default::default() };
-    runner.start(canvas, options, Box::new(|context| Ok(Box::new(App::new(context, start)?)))).await?;
+    runner.start(canvas, options, Box::new(app)).await?;
     Ok(Handle { runner })
 }
 
