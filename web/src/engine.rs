@@ -16,6 +16,8 @@ use crate::platform;
 
 /// Work that may lie on the device at once: a frame at 60 a second, less what drawing takes.
 const BUDGET_SECS: f64 = 0.012;
+/// The same on a software adapter, where every piece of work costs a round trip and frames are few.
+const SOFTWARE_BUDGET_SECS: f64 = 0.25;
 /// Of the time of training, what evaluations and texts may take; the first of each are made in any case.
 const SHARE_BESIDE: f64 = 0.1;
 /// Tokens of a sample of text.
@@ -227,7 +229,8 @@ impl Engine {
                     if let Some(snapshot) = from.get(index) {
                         trainer.restore(snapshot)?;
                     }
-                    trainer.set_pace(Some(BUDGET_SECS));
+                    let budget = if self.gpu.profile.software { SOFTWARE_BUDGET_SECS } else { BUDGET_SECS };
+                    trainer.set_pace(Some(budget));
                     let mut run = Run { trainer, generator: None, secs: 0.0, before_peek: None };
                     if let Some(snapshot) = from.get(index).filter(|_| peek) {
                         run.peek(snapshot.clone()).await?;
