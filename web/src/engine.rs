@@ -311,15 +311,13 @@ impl Engine {
             self.look(tell).await?;
         }
         // Where they are expensive they come less often.
-        let affordable = |first: u64, beside_secs: f64, secs: f64| {
-            step == first || step == last || beside_secs <= SHARE_BESIDE * secs
-        };
         let secs: f64 = self.runs.iter().map(|run| run.secs).sum();
+        let is_affordable = step == last || self.beside_secs <= SHARE_BESIDE * secs;
         let began = Instant::now();
-        if due(watch.evaluate_every) && affordable(watch.evaluate_every, self.beside_secs, secs) {
+        if due(watch.evaluate_every) && (is_affordable || step == watch.evaluate_every) {
             self.evaluate(tell).await?;
         }
-        if due(watch.write_every) && affordable(watch.write_every, self.beside_secs, secs) {
+        if due(watch.write_every) && (is_affordable || step == watch.write_every) {
             self.write(&watch.prompt, tell).await?;
         }
         self.beside_secs += began.elapsed().as_secs_f64();

@@ -33,9 +33,9 @@ impl Directions {
         true
     }
 
-    /// Takes an answer in; none where the matrix has fewer singular values.
-    pub fn take(&mut self, slot: usize, pointed: Pointed, direction: Option<Direction>) {
-        if let Some(slot) = self.0.get_mut(slot) {
+    /// Takes an answer in; none if the matrix has fewer singular values.
+    pub fn take(&mut self, pointed: Pointed, direction: Option<Direction>) {
+        if let Some(slot) = self.0.iter_mut().find(|slot| slot.asked == Some(pointed)) {
             slot.is_under_way = false;
             slot.known = direction.map(|direction| (pointed, direction));
         }
@@ -166,7 +166,7 @@ mod tests {
             directions.wants(1, pointed(7)) && !directions.wants(1, pointed(7)) && !directions.wants(1, pointed(8))
         );
         let found = Direction { sigma: 2.0, left: vec![1.0], right: vec![1.0] };
-        directions.take(1, pointed(7), Some(found));
+        directions.take(pointed(7), Some(found));
         assert!(directions.get(1, pointed(7)).is_some() && directions.get(1, pointed(8)).is_none());
         assert!(directions.get(0, pointed(7)).is_none());
         assert!(directions.wants(1, pointed(8)), "now the newer one");

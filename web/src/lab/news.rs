@@ -96,7 +96,7 @@ impl Lab {
 
     fn take_done(&mut self, done: Done) {
         match done {
-            Done::Sample { of, sample, wanted, found } => self.take_found(of, *sample, wanted, found),
+            Done::Sample { of, sample, found } => self.take_found(of, *sample, found),
             Done::Plain(PlainFound::Made(made)) => {
                 self.is_making = false;
                 // Meanwhile the ring may have been dragged on.
@@ -111,7 +111,7 @@ impl Lab {
         }
     }
 
-    fn take_found(&mut self, of: Source, sample: GradientSample, wanted: Wanted, found: Found) {
+    fn take_found(&mut self, of: Source, sample: GradientSample, found: Found) {
         let is_of_now = match (of.run, &self.opened) {
             (Some(_), _) => of.generation == self.generation_of_runs,
             (None, Some(opened)) => of.generation == opened.generation,
@@ -121,11 +121,7 @@ impl Lab {
             self.looking = self.looking.saturating_sub(1);
         }
         match found {
-            Found::Direction(direction) => {
-                if let Wanted::Direction(pointed) = wanted {
-                    self.directions.take(of.run.unwrap_or(0), pointed, direction);
-                }
-            }
+            Found::Direction(pointed, direction) => self.directions.take(pointed, direction),
             _ if !is_of_now => (),
             Found::Followed(followed) => {
                 let (view, wanted) = match (of.run, &mut self.opened) {

@@ -77,24 +77,18 @@ impl Lab {
     /// Asks for the vectors of the singular value that is pointed at, at these passes, unless they are known.
     pub fn point_at(&mut self, half_step: usize) {
         let Some(sigma) = self.settings.sigma else { return };
-        let mut jobs = Vec::new();
-        let names = self.seen_optimizers();
-        let seen = self.seen_with_runs().into_iter().zip(names).enumerate();
-        let seen: Vec<_> = seen.map(|(slot, ((run, look), name))| (slot, run, look.id, name)).collect();
-        for (slot, run, look, name) in seen {
-            let pointed = Pointed { look, half_step, sigma };
-            if self.directions.wants(slot, pointed) {
-                jobs.push((slot, run, pointed, name));
+        for slot in 0..self.seen().len() {
+            let (run, look) = self.seen_with_runs()[slot];
+            let pointed = Pointed { look: look.id, half_step, sigma };
+            if !self.directions.wants(slot, pointed) {
+                continue;
             }
-        }
-        for (slot, run, pointed, name) in jobs {
-            let look = self.seen()[slot];
-            let Some(sample) = look.sample.clone() else {
-                self.directions.take(slot, pointed, None);
+            let Some(sample) = self.seen()[slot].sample.clone() else {
+                self.directions.take(pointed, None);
                 continue;
             };
-            let sets = self.built.sets(&name, self.dataset.vocab_size);
-            let of = Source { run: Some(slot).filter(|_| run.is_some()), generation: self.generation };
+            let sets = self.built.sets(&self.seen_optimizers()[slot], self.dataset.vocab_size);
+            let of = Source { run, generation: self.generation };
             self.follower.send(Job::Sample { of, sets, sample: Box::new(sample), wanted: Wanted::Direction(pointed) });
         }
     }

@@ -44,16 +44,21 @@ impl WhyPanel {
     fn balanced(&mut self, ui: &mut Ui, lab: &mut Lab) {
         section(ui, "The error pattern that decays slowest");
         let (of, what, balance, words) = subject(lab);
-        ui.horizontal_wrapped(|ui| {
+        let back = ui.horizontal_wrapped(|ui| {
             ui.label(RichText::new(what).color(colors(ui).secondary));
-            if matches!(of, Of::Made(..)) && theme::small_button(ui, "Back to the model's gradient").clicked() {
-                lab.made = None;
-            }
+            matches!(of, Of::Made(..)) && theme::small_button(ui, "Back to the model's gradient").clicked()
         });
-        let Some(balance) = balance else {
-            nothing_yet(ui, words);
-            return;
-        };
+        match balance {
+            Some(balance) => self.squares(ui, of, balance),
+            None => nothing_yet(ui, words),
+        }
+        if back.inner {
+            lab.made = None;
+        }
+    }
+
+    /// The picture of P with its vectors, and how to read it.
+    fn squares(&mut self, ui: &mut Ui, of: Of, balance: &BalancePicture) {
         ui.label(format!(
             "Rate σ₂² = {}: near balance, each round of row and column passes leaves {:.1} % of the remaining error.",
             short(balance.rate),
@@ -73,7 +78,7 @@ impl WhyPanel {
         }
         let key = (of, ui.visuals().dark_mode);
         if self.squares.as_ref().is_none_or(|(of, _)| *of != key) {
-            let texture = ui.ctx().load_texture("squares", picture(ui, &balance), TextureOptions::NEAREST);
+            let texture = ui.ctx().load_texture("squares", picture(ui, balance), TextureOptions::NEAREST);
             self.squares = Some((key, texture));
         }
         let painter = ui.painter_at(rect);
@@ -81,7 +86,7 @@ impl WhyPanel {
             let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
             painter.image(texture.id(), matrix, whole, Color32::WHITE);
         }
-        vector_bars(ui, &painter, matrix, &balance);
+        vector_bars(ui, &painter, matrix, balance);
         ui.horizontal(|ui| {
             ui.label(RichText::new("0").small().color(colors(ui).secondary));
             let colors = colors(ui);
@@ -149,18 +154,18 @@ impl WhyPanel {
 }
 
 /// What the left half shows: which matrix, in words, its balance, and why there is none.
-fn subject(lab: &Lab) -> (Of, String, Option<BalancePicture>, &'static str) {
+fn subject(lab: &Lab) -> (Of, String, Option<&BalancePicture>, &'static str) {
     if let Some(Made { shape: [m, n], heaviness, balance }) = &lab.made {
         let what = format!("a {m}×{n} matrix of independent entries, heaviness {}", short(*heaviness));
         let words = "No matrix of independent entries of this shape is this heavy.";
-        return (Of::Made([*m, *n], *heaviness), what, balance.clone(), words);
+        return (Of::Made([*m, *n], *heaviness), what, balance.as_ref(), words);
     }
     let look = lab.seen()[0];
     let record = &look.followed.record;
     let [m, n] = record.shape;
     let what = format!("{}, {m}×{n}, step {}", short_name(&record.parameter), record.step);
     let words = "This gradient has no balanced form: it is zero, or a block of zeros is too large.";
-    (Of::Look(look.id), what, look.followed.balance.clone(), words)
+    (Of::Look(look.id), what, look.followed.balance.as_ref(), words)
 }
 
 /// P: the panel's colour for 0, full colour for [`BalancePicture::LIMIT`] times the mean.

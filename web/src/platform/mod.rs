@@ -35,7 +35,7 @@ pub enum Job {
 /// Whose a sample is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Source {
-    /// The run, or the place on the screen that asks for a direction; none for a file that is open.
+    /// The run; none for a file that is open and for the recorded gradient.
     pub run: Option<usize>,
     /// Counts new runs and new files: answers to questions about earlier ones are dropped.
     pub generation: u64,
@@ -135,8 +135,8 @@ pub enum Found {
     Followed(Box<Followed>),
     /// See [`Wanted::Tile`].
     Tile(Tile),
-    /// See [`Wanted::Direction`]; none where the matrix has not so many singular values.
-    Direction(Option<Direction>),
+    /// See [`Wanted::Direction`]; none if the matrix has fewer singular values.
+    Direction(Pointed, Option<Direction>),
 }
 
 impl Found {
@@ -146,8 +146,8 @@ impl Found {
             Wanted::Followed => Self::Followed(Box::new(Followed::of(sample))),
             Wanted::WithoutSpectra => Self::Followed(Box::new(Followed::without_spectra(sample))),
             Wanted::Tile { rate } => Self::Tile(Tile::of(sample, rate)),
-            Wanted::Direction(Pointed { half_step, sigma, .. }) => {
-                Self::Direction(Direction::of(sample, half_step, sigma))
+            Wanted::Direction(pointed) => {
+                Self::Direction(pointed, Direction::of(sample, pointed.half_step, pointed.sigma))
             }
         }
     }
@@ -161,8 +161,6 @@ pub enum Done {
         of: Source,
         /// The sample itself, for saving and for directions.
         sample: Box<GradientSample>,
-        /// What was wanted of it.
-        wanted: Wanted,
         /// What was found.
         found: Found,
     },

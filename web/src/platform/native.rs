@@ -84,7 +84,7 @@ fn answer(job: Job) -> Done {
     match job {
         Job::Sample { of, sample, wanted, .. } => {
             let found = Found::of(&sample, wanted);
-            Done::Sample { of, sample, wanted, found }
+            Done::Sample { of, sample, found }
         }
         Job::Plain(plain) => Done::Plain(plain.found()),
     }

@@ -92,7 +92,7 @@ pub struct Follower {
 #[derive(Default)]
 struct Waiting {
     last_id: u32,
-    samples: HashMap<u32, (Source, Box<GradientSample>, Wanted)>,
+    samples: HashMap<u32, (Source, Box<GradientSample>)>,
 }
 
 impl Follower {
@@ -129,15 +129,15 @@ impl Follower {
                 let (id, step, shape, clip) = (waiting.last_id, sample.step, sample.shape, sample.clip);
                 let (parameter, is_of_file) = (sample.parameter.clone(), of.run.is_none());
                 let header = Header { id, sets, step, parameter, shape, clip, is_of_file, wanted };
-                (Question::Sample(header), Some((id, of, sample, wanted)))
+                (Question::Sample(header), Some((id, of, sample)))
             }
         };
         let message = Array::of1(&serde_json::to_string(&question).expect("plain data").into());
-        if let Some((id, of, sample, wanted)) = sample {
+        if let Some((id, of, sample)) = sample {
             for values in std::iter::once(&sample.gradient).chain(&sample.states) {
                 message.push(&Float32Array::from(&values[..]));
             }
-            self.waiting.borrow_mut().samples.insert(id, (of, sample, wanted));
+            self.waiting.borrow_mut().samples.insert(id, (of, sample));
         }
         if let Err(error) = self.worker.post_message(&message) {
             let failure = json!({ "failed": format!("the worker takes no message: {error:?}") }).to_string();
@@ -170,8 +170,8 @@ impl Follower {
                         followed.frames = Frame::from_lengths(&lengths, followed.record.shape);
                         take_squares(&mut followed.balance, &parts, 3);
                     }
-                    let (of, sample, wanted) = self.waiting.borrow_mut().samples.remove(&id)?;
-                    Some(Ok(Done::Sample { of, sample, wanted, found }))
+                    let (of, sample) = self.waiting.borrow_mut().samples.remove(&id)?;
+                    Some(Ok(Done::Sample { of, sample, found }))
                 }
             }
         };

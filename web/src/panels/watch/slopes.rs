@@ -10,6 +10,9 @@ use crate::theme::{self, CAPTION, colors, ramp};
 /// Singular values that get a line of their own.
 const LINES: usize = 48;
 
+/// The singular values after each pass, of a matrix scaled to a root mean square of 1.
+type Spectra = Vec<Vec<f64>>;
+
 /// How spectra are drawn.
 #[derive(Default)]
 pub struct Slopes {
@@ -33,13 +36,16 @@ impl Slopes {
         let height = height.unwrap_or_else(|| ui.available_height() - 4.0);
         let names = if n > 1.0 { CAPTION + 6.0 } else { 0.0 };
         let each = (height - (n - 1.0) * 6.0) / n - names;
-        let range = self.range(scene);
-        for run in 0..scene.looks.len() {
+        let spectra: Vec<Spectra> = (0..scene.looks.len())
+            .map(|run| (0..scene.passes(run).len()).map(|pass| spectrum(scene, run, pass)).collect())
+            .collect();
+        let range = self.range(&spectra);
+        for (run, spectra) in spectra.iter().enumerate() {
             if n > 1.0 {
                 let name = &scene.names[run];
                 ui.label(RichText::new(name).small().strong().color(theme::optimizer(ui, name)));
             }
-            self.one(ui, scene, run, each, range, acts);
+            self.one(ui, scene, (run, spectra), each, range, acts);
         }
     }
 
@@ -59,9 +65,16 @@ impl Slopes {
         ui.label(RichText::new(words).small().color(colors(ui).secondary));
     }
 
-    fn one(&self, ui: &mut Ui, scene: &Scene<'_>, run: usize, height: f32, range: [f64; 2], acts: &mut Vec<Act>) {
+    fn one(
+        &self,
+        ui: &mut Ui,
+        scene: &Scene<'_>,
+        (run, spectra): (usize, &Spectra),
+        height: f32,
+        range: [f64; 2],
+        acts: &mut Vec<Act>,
+    ) {
         let passes = scene.passes(run);
-        let spectra: Vec<Vec<f64>> = (0..passes.len()).map(|pass| spectrum(scene, run, pass)).collect();
         let count = spectra.first().map_or(0, Vec::len);
         let shown = chosen(count, scene.lab.settings.sigma);
         let touched_color = colors(ui).text;
@@ -102,9 +115,8 @@ impl Slopes {
     }
 
     /// Of all optimizers and passes: one scale for both charts.
-    fn range(&self, scene: &Scene<'_>) -> [f64; 2] {
-        let all = (0..scene.looks.len()).flat_map(|run| (0..scene.passes(run).len()).map(move |pass| (run, pass)));
-        let values = all.flat_map(|(run, pass)| spectrum(scene, run, pass));
+    fn range(&self, spectra: &[Spectra]) -> [f64; 2] {
+        let values = spectra.iter().flatten().flatten().copied();
         let [least, most] =
             values.filter(|sigma| *sigma > 0.0).fold([f64::MAX, 0.0_f64], |[a, b], x| [a.min(x), b.max(x)]);
         if most == 0.0 {

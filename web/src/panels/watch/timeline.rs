@@ -50,11 +50,9 @@ fn losses(ui: &Ui, runs: &[RunView]) -> Vec<Curve> {
     for (index, run) in runs.iter().enumerate() {
         let color = theme::optimizer(ui, &run.optimizer);
         let batches: Vec<[f64; 2]> = run.steps.iter().map(|(report, _)| [report.step as f64, report.loss]).collect();
-        let stride = batches.len().div_ceil(MOST_POINTS).max(1);
-        let thin = batches.iter().copied().step_by(stride).collect();
         let held_out = run.evaluations.iter().map(|(step, _, loss)| [*step as f64, *loss]).collect();
         let each = if runs.len() == 1 { "each batch" } else { "" };
-        curves.push(Curve::line(each, color, thin).faint());
+        curves.push(Curve::line(each, color, batches.clone()).faint());
         curves.push(Curve::line(format!("{}: training", run.optimizer), color, centered_mean(&batches)));
         curves.push(
             Curve::line(format!("{}: held-out text", run.optimizer), color, held_out).loose().marked(Mark::of(index)),
