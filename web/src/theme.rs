@@ -212,6 +212,12 @@ pub fn small_button(ui: &mut Ui, words: &str) -> Response {
     if is_narrow(ui) { ui.button(words) } else { ui.small_button(words) }
 }
 
+/// Width of a line of text in points.
+pub fn text_width(ui: &Ui, words: &str, style: TextStyle) -> f32 {
+    let font = style.resolve(ui.style());
+    ui.painter().layout_no_wrap(words.to_owned(), font, Color32::PLACEHOLDER).size().x
+}
+
 /// Whether the screen is a phone's, held upright: everything stands in one column then.
 pub fn is_narrow(ui: &Ui) -> bool {
     ui.ctx().content_rect().width() < 640.0

@@ -20,7 +20,7 @@ const PANELS = ['watch', 'why', 'train'];
 // The native program's first steps compile kernels; the page has long made its own.
 const WARM_UP = 20;
 const LEAST_STEPS = 100;
-// Chromium's own driver for Vulkan on the processor; loaders read the one variable or the other.
+// SwiftShader, the CPU Vulkan driver that ships with Chromium. Which variable selects it depends on the loader's version.
 const SWIFTSHADER = process.env.MULTINORM_SWIFTSHADER ?? '/usr/lib/chromium/vk_swiftshader_icd.json';
 const ON_SWIFTSHADER = { VK_ICD_FILENAMES: SWIFTSHADER, VK_DRIVER_FILES: SWIFTSHADER };
 

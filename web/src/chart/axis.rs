@@ -1,23 +1,23 @@
-//! Axes: how they are spaced, what they span, where their ticks are.
+//! Axes: scale, range and ticks.
 
-/// How an axis is spaced.
+/// Scale of an axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scale {
-    /// By value.
+    /// Linear.
     Linear,
-    /// By value, with ticks at whole numbers alone: what counts something.
+    /// Linear with ticks at integers only, for counts.
     Whole,
-    /// By the logarithm; what is not above 0 is left out.
+    /// Logarithmic; values that are not positive are left out.
     Log,
 }
 
 impl Scale {
-    /// Logarithmic if asked for.
+    /// Logarithmic if `log`, else linear.
     pub fn log_if(log: bool) -> Self {
         if log { Self::Log } else { Self::Linear }
     }
 
-    /// Where a value stands; none for what the axis does not have.
+    /// Position of a value along the axis; none if it cannot be shown.
     pub(super) fn place(self, value: f64) -> Option<f64> {
         match self {
             Self::Log => (value > 0.0 && value.is_finite()).then(|| value.log10()),
@@ -35,9 +35,9 @@ impl Scale {
 pub struct Axis<'a> {
     /// What it measures, with its unit.
     pub label: &'a str,
-    /// How it is spaced.
+    /// Its scale.
     pub scale: Scale,
-    /// From and to; none fits the data.
+    /// Lower and upper end; none to fit the data.
     pub range: Option<[f64; 2]>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Axis<'a> {
     }
 }
 
-/// From and to along an axis, as places; with this share of the length as margin where the data decides.
+/// Both ends of an axis as positions; where the data decides, with `margin` as a share of the length on each side.
 pub(super) fn range(axis: Axis<'_>, values: impl Iterator<Item = f64>, margin: f64) -> [f64; 2] {
     if let Some([from, to]) = axis.range {
         return [from, to].map(|value| axis.scale.place(value).unwrap_or(0.0));
@@ -63,7 +63,7 @@ pub(super) fn range(axis: Axis<'_>, values: impl Iterator<Item = f64>, margin: f
     [from - half, to + half]
 }
 
-/// Values with their words, as many as there is room for: `range` in places, `length` in points of the screen.
+/// Tick values with their labels: the range in positions, `length` and the least distance `apart` in screen points.
 pub(super) fn ticks(scale: Scale, [from, to]: [f64; 2], length: f32, apart: f32) -> Vec<(f64, String)> {
     let most = f64::from((length / apart).max(2.0));
     if scale == Scale::Log && to - from >= 1.0 {
@@ -101,7 +101,7 @@ fn multiples(step: f64, from: f64, to: f64) -> impl Iterator<Item = f64> {
     (first..=last.min(first + 1000)).map(move |count| count as f64 * step)
 }
 
-/// A power of ten in few signs.
+/// A power of ten in few characters.
 fn power(exponent: f64) -> String {
     if (-3.0..=4.0).contains(&exponent) { short(10f64.powf(exponent)) } else { format!("1e{exponent}") }
 }

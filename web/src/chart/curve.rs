@@ -1,14 +1,14 @@
-//! Curves: what they look like in the plot and in the legend.
+//! Curves, in the plot and in the legend.
 
 use eframe::egui::{self, Color32, FontId, Pos2, Rect, Sense, Shape, Stroke, Ui, pos2, vec2};
 
 use super::Frame;
 use crate::theme::CAPTION;
 
-/// How a line is drawn, so that nobody needs the colours.
+/// Dash pattern, so that curves can be told apart without colour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Dash {
-    /// Without gaps.
+    /// No gaps.
     Solid,
     /// Long dashes.
     Long,
@@ -19,13 +19,13 @@ pub enum Dash {
 }
 
 impl Dash {
-    /// By turns.
+    /// Cycles through all.
     pub fn of(index: usize) -> Self {
         [Self::Solid, Self::Long, Self::Dots, Self::Short][index % 4]
     }
 }
 
-/// What stands at every point.
+/// Marker of a data point.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mark {
     /// A filled circle.
@@ -39,7 +39,7 @@ pub enum Mark {
 }
 
 impl Mark {
-    /// By turns.
+    /// Cycles through all.
     pub fn of(index: usize) -> Self {
         [Self::Circle, Self::Square, Self::Triangle, Self::Diamond][index % 4]
     }
@@ -48,17 +48,17 @@ impl Mark {
 /// Points, joined by a line or marked or both.
 #[derive(Clone)]
 pub struct Curve {
-    /// In the legend and at the pointer; one without a name has no line in the legend.
+    /// Shown in the legend and at the pointer; without a name, not in the legend.
     pub name: String,
-    /// x and y as they are.
+    /// x and y, unscaled.
     pub points: Vec<[f64; 2]>,
-    /// Of line and marks.
+    /// Color of line and markers.
     pub color: Color32,
-    /// Of the line.
+    /// Dash pattern of the line.
     pub dash: Dash,
-    /// At every point.
+    /// Marker of each point.
     pub mark: Option<Mark>,
-    /// Of the line, in points; 0 draws none.
+    /// Line width in points; 0 for no line.
     pub width: f32,
 }
 
@@ -160,10 +160,6 @@ fn thinned(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     let mut kept: Vec<[f64; 2]> = points.iter().rev().step_by(stride).copied().collect();
     kept.reverse();
     kept
-}
-
-pub(super) fn text_width(ui: &Ui, words: &str) -> f32 {
-    ui.painter().layout_no_wrap(words.to_owned(), FontId::proportional(CAPTION), Color32::PLACEHOLDER).size().x
 }
 
 #[cfg(test)]

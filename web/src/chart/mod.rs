@@ -1,5 +1,5 @@
-//! Plots: axes whose ticks fit their range, a light grid behind strong data, a legend with dash and mark, the value of the
-//! point nearest to the pointer, and a cursor that other plots share.
+//! Plots with ticks that fit the range, a light grid, a legend that shows dashes and markers, the value of the point nearest
+//! to the pointer, and a cursor shared with other plots.
 
 mod axis;
 mod curve;
@@ -10,65 +10,65 @@ pub use self::curve::{Curve, Dash, Mark};
 pub use self::save::{Wish, take_wishes};
 
 use eframe::egui::{
-    Align2, CursorIcon, FontId, Id, Painter, Pos2, Rect, Response, RichText, Role, Sense, Shape, Stroke, Ui,
+    Align2, CursorIcon, FontId, Id, Painter, Pos2, Rect, Response, RichText, Role, Sense, Shape, Stroke, TextStyle, Ui,
     WidgetInfo, pos2, vec2,
 };
 
 use self::axis::{range, ticks};
-use self::curve::{legend, paint_curve, text_width};
-use crate::theme::{self, CAPTION, colors};
+use self::curve::{legend, paint_curve};
+use crate::theme::{self, CAPTION, colors, text_width};
 
-/// A part of the x axis that is shaded, with words for it.
+/// A shaded interval of the x axis.
 pub struct Band {
-    /// From and to.
+    /// Lower and upper end.
     pub x: [f64; 2],
-    /// At its lower edge.
+    /// Text at the lower edge.
     pub label: String,
 }
 
-/// A height that matters, with words for it.
+/// A labelled horizontal line.
 pub struct Rule {
-    /// The height.
+    /// Its y value.
     pub y: f64,
-    /// At its right end.
+    /// Text at the right end.
     pub label: String,
 }
 
 /// A plot.
 pub struct Chart<'a> {
-    /// Tells plots apart, and names the files that are saved.
+    /// Unique name, also of saved files.
     pub id: &'a str,
-    /// Above it.
+    /// Heading; may be empty.
     pub title: &'a str,
-    /// Below it.
+    /// Horizontal axis.
     pub x: Axis<'a>,
-    /// At its left.
+    /// Vertical axis.
     pub y: Axis<'a>,
-    /// Of the plot with its axes, title and legend aside; infinite for all the room that there is.
+    /// Height of plot and axes in points, without title and legend; infinite to fill the available space.
     pub height: f32,
-    /// Shaded parts.
+    /// Shaded intervals.
     pub bands: Vec<Band>,
-    /// Heights that matter.
+    /// Horizontal lines.
     pub rules: Vec<Rule>,
-    /// What other plots point at; a plot with a cursor is told by `Shown::chosen` where it is put.
+    /// x of the cursor shared with other plots; `Shown::chosen` reports where the reader moves it.
     pub cursor: Option<f64>,
-    /// Whether there is a legend.
+    /// Whether to draw a legend.
     pub legend: bool,
 }
 
-/// What a plot was told.
+/// What the reader did with a plot in this frame.
 pub struct Shown {
-    /// Which curve, and which of its points, is nearest to the pointer.
+    /// Index of the curve nearest to the pointer, and its nearest point.
     pub touched: Option<(usize, [f64; 2])>,
-    /// Where on the x axis the reader put the cursor.
+    /// x where the reader put the cursor.
     pub chosen: Option<f64>,
-    /// x and y where the reader presses.
+    /// x and y under a pressed pointer.
     pub pressed: Option<[f64; 2]>,
     /// Whether the plot was clicked.
     pub clicked: bool,
 }
 
-/// From data to the screen.
+/// Maps data to the screen.
 #[derive(Clone, Copy)]
 struct Frame {
     rect: Rect,
@@ -87,7 +87,7 @@ impl Frame {
         ))
     }
 
-    /// x and y at a place on the screen.
+    /// x and y at a position on the screen.
     fn read(&self, at: Pos2) -> [f64; 2] {
         let x = f64::from((at.x - self.rect.left()) / self.rect.width().max(1.0));
         let y = f64::from((self.rect.bottom() - at.y) / self.rect.height().max(1.0));
@@ -96,20 +96,20 @@ impl Frame {
     }
 }
 
-/// The least distance of ticks on the y axis, and on the x axis, where words stand side by side.
+/// Least distance between ticks of the y axis, in points.
 const ROWS_APART: f32 = 26.0;
-/// See [`ROWS_APART`].
+/// The same for the x axis, where labels stand side by side.
 const COLUMNS_APART: f32 = 44.0;
-/// How near the pointer must be to a point, in points of the screen.
+/// The pointer picks a data point within this distance, in screen points.
 const NEAR: f32 = 28.0;
 
 impl<'a> Chart<'a> {
-    /// A plot with a legend, and nothing beside its curves.
+    /// A plot with a legend and without bands, rules and cursor.
     pub fn new(id: &'a str, title: &'a str, x: Axis<'a>, y: Axis<'a>, height: f32) -> Self {
         Self { id, title, x, y, height, bands: Vec::new(), rules: Vec::new(), cursor: None, legend: true }
     }
 
-    /// Draws it as wide as there is room.
+    /// Draws the plot across the available width.
     pub fn show(self, ui: &mut Ui, curves: &[Curve]) -> Shown {
         let mut shown = Shown { touched: None, chosen: None, pressed: None, clicked: false };
         let place = ui.vertical(|ui| self.draw(ui, curves, &mut shown)).response.rect;
@@ -151,7 +151,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// The axes' ranges, and the room that their words leave.
+    /// Chooses the range of each axis and the rectangle that tick labels leave for the data.
     fn frame(&self, ui: &Ui, rect: Rect, curves: &[Curve]) -> Frame {
         let scales = [self.x.scale, self.y.scale];
         let x = range(self.x, curves.iter().flat_map(|curve| &curve.points).map(|point| point[0]), 0.0);
@@ -159,12 +159,12 @@ impl<'a> Chart<'a> {
         let y = range(self.y, curves.iter().flat_map(|curve| &curve.points).map(|point| point[1]).chain(rules), 0.06);
         let (above, below) = (CAPTION + 8.0, 2.0 * CAPTION + 10.0);
         let words = ticks(self.y.scale, y, rect.height() - above - below, ROWS_APART);
-        let widest = words.iter().map(|(_, words)| text_width(ui, words)).fold(0.0, f32::max);
+        let widest = words.iter().map(|(_, words)| text_width(ui, words, TextStyle::Small)).fold(0.0, f32::max);
         let inner = Rect::from_min_max(rect.min + vec2(widest + 8.0, above), rect.max - vec2(10.0, below));
         Frame { rect: inner, scales, x, y }
     }
 
-    /// Ctrl and the wheel zoom along x, a drag moves what is zoomed where there is no cursor, a double click shows all.
+    /// Ctrl+wheel zooms along x, dragging pans a zoomed plot that has no cursor, a double click resets.
     fn zoomed(&self, ui: &Ui, response: &Response, frame: Frame, curves: &[Curve]) -> Frame {
         let id = Id::unique(("zoom", self.id));
         let whole = frame.x;
@@ -218,7 +218,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// Lines and words of both axes.
+    /// Grid lines and labels of both axes.
     fn paint_grid(&self, ui: &Ui, painter: &Painter, whole: Rect, frame: Frame) {
         let (colors, inner) = (colors(ui), frame.rect);
         let font = FontId::proportional(CAPTION);
@@ -233,7 +233,7 @@ impl<'a> Chart<'a> {
         for (at, words) in ticks(self.x.scale, frame.x, inner.width(), COLUMNS_APART) {
             let Some(place) = frame.at([at, self.y.scale.value(frame.y[0])]) else { continue };
             painter.vline(place.x, inner.y_range(), Stroke::new(1.0, colors.grid));
-            let half = text_width(ui, &words) / 2.0;
+            let half = text_width(ui, &words, TextStyle::Small) / 2.0;
             let center = place.x.min(whole.right() - half);
             // Words that would touch those before them stay away.
             if center - half > free {
@@ -253,14 +253,14 @@ impl<'a> Chart<'a> {
         );
     }
 
-    /// Shaded parts, and heights that matter.
+    /// Bands and rules.
     fn paint_marks(&self, ui: &Ui, inside: &Painter, frame: Frame) {
         let (colors, inner, font) = (colors(ui), frame.rect, FontId::proportional(CAPTION));
         for Band { x, label } in &self.bands {
             let at = |x: f64| frame.at([x, self.y.scale.value(frame.y[0])]).map_or(inner.left(), |place| place.x);
             let shaded = Rect::from_x_y_ranges(at(x[0])..=at(x[1]), inner.y_range());
             inside.with_clip_rect(inner).rect_filled(shaded, 0.0, colors.grid.gamma_multiply(0.8));
-            if text_width(ui, label) < shaded.width() - 6.0 {
+            if text_width(ui, label, TextStyle::Small) < shaded.width() - 6.0 {
                 // Curves that fall leave the lower corner free.
                 let low = shaded.left_bottom() + vec2(4.0, -3.0);
                 inside.text(low, Align2::LEFT_BOTTOM, label, font.clone(), colors.secondary);
@@ -275,7 +275,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// A ring round a point, and what it is.
+    /// Circles a point and shows its values.
     fn point_out(&self, ui: &Ui, response: &Response, frame: Frame, curve: &Curve, point: [f64; 2]) {
         let Some(place) = frame.at(point) else { return };
         ui.painter().circle_stroke(place, 5.0, Stroke::new(2.0, colors(ui).text));

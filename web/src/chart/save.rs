@@ -1,4 +1,4 @@
-//! What a plot saves: its picture, or its numbers.
+//! Saving a plot as a picture or as numbers.
 
 use eframe::egui::{Context, Id, Rect, RichText, Ui, UiBuilder, vec2};
 
@@ -13,14 +13,14 @@ pub enum Wish {
     Picture {
         /// The file's name, without its ending.
         name: String,
-        /// Where it stands, in points.
+        /// Its rectangle, in points.
         place: Rect,
     },
     /// Its numbers.
     Csv {
         /// The file's name, without its ending.
         name: String,
-        /// A line a point: curve, x, y.
+        /// One line per point: curve, x, y.
         csv: String,
     },
 }
@@ -32,7 +32,7 @@ pub fn take_wishes(ctx: &Context) -> Vec<Wish> {
 
 const WISHES: &str = "wishes of plots";
 
-/// A line a point; what holds a comma or a quotation mark is quoted.
+/// One line per point; what holds a comma or a quotation mark is quoted.
 fn csv(x: &str, y: &str, curves: &[Curve]) -> String {
     let quoted = |words: &str| match words.contains([',', '"', '\n']) {
         true => format!("\"{}\"", words.replace('"', "\"\"")),

@@ -16,7 +16,7 @@ use eframe::egui::{self, Color32, Rect, RichText, Sense, Ui, pos2, vec2};
 
 use crate::lab::Lab;
 use crate::settings::Panel;
-use crate::theme::{SECTION, colors};
+use crate::theme::{SECTION, colors, text_width};
 
 /// The view of every panel.
 macro_rules! views {
@@ -46,6 +46,11 @@ views! {
     NewtonSchulz: newton_schulz::NewtonSchulzPanel;
     Memory: memory::MemoryPanel;
 }
+
+/// Relative distance from its target within which a row or column length counts as balanced.
+const SETTLED: f32 = 0.01;
+/// The least deviation that is plotted: float32 rounds to less than that when a deviation is zero.
+const FLOOR: f64 = 1e-7;
 
 /// What to look for in a plot: one or two sentences below it.
 pub fn caption(ui: &mut Ui, words: &str) {
@@ -85,11 +90,6 @@ fn wrap_as_one(ui: &mut Ui, width: f32) {
     if ui.layout().main_wrap() && ui.available_size_before_wrap().x < width + 2.0 {
         ui.end_row();
     }
-}
-
-fn text_width(ui: &Ui, words: &str, style: egui::TextStyle) -> f32 {
-    let font = style.resolve(ui.style());
-    ui.painter().layout_no_wrap(words.to_owned(), font, egui::Color32::PLACEHOLDER).size().x
 }
 
 /// A bar that shows what colour a share from 0 to 1 has.

@@ -4,6 +4,7 @@ use eframe::egui::{self, Align2, FontId, Rect, Role, Sense, Stroke, Ui, WidgetIn
 use multinorm::config::{OptimizerConfig, Pass, Rule};
 use multinorm::train::{PassSeen, follow_passes};
 
+use crate::panels::SETTLED;
 use crate::theme::{colors, is_narrow};
 
 /// A matrix with the way that it came.
@@ -43,8 +44,6 @@ const BRUSHES: [(&str, Brush); 6] = [
 
 /// The largest entry that painting makes.
 const LARGEST: f64 = 1e6;
-/// How near to the target a length is as good as there.
-const SETTLED: f32 = 0.01;
 
 impl Default for Board {
     fn default() -> Self {
@@ -95,8 +94,13 @@ impl Board {
     }
 
     /// The gradient.
-    pub fn x_of_gradient(&self) -> &[f64] {
+    pub fn gradient(&self) -> &[f64] {
         &self.states[0].seen.x
+    }
+
+    /// The gradient or the last edit, then what each pass since made of it.
+    pub fn since_edit(&self) -> &[State] {
+        &self.states[self.states.len() - 1 - self.passes().len()..]
     }
 
     /// One pass.
@@ -152,12 +156,11 @@ impl Board {
 
     /// The distance from balance of rows and columns before the first of [`Board::passes`], then after each.
     pub fn deviations(&self) -> Vec<[f64; 2]> {
-        let from = self.states.len() - 1 - self.passes().len();
         let of = |state: &State| {
             let of = &state.seen.entry.quantities;
             [of.row_deviation_rms, of.column_deviation_rms]
         };
-        self.states[from..].iter().map(of).collect()
+        self.since_edit().iter().map(of).collect()
     }
 
     /// Sets entries of the matrix as it is now.

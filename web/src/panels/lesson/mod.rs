@@ -16,7 +16,7 @@ use self::board::Board;
 use self::guess::Guess;
 use self::steps::{STEPS, Step, Tool};
 use super::formula::formula;
-use super::{reading, rest_of_window};
+use super::{FLOOR, reading, rest_of_window};
 use crate::chart::{Axis, Chart, Curve, Dash, Mark, Rule, Scale, short};
 use crate::lab::Lab;
 use crate::settings::Panel;
@@ -24,8 +24,6 @@ use crate::theme::{TITLE, colors, is_narrow, optimizer, primary_button, series};
 
 /// Rounds that count as many, where nothing ends.
 const MANY: usize = 10;
-/// What float32 leaves of a deviation that is zero.
-const FLOOR: f64 = 1e-7;
 
 /// The learner's matrix and how far through the lesson they are.
 pub struct LessonPanel {
@@ -43,8 +41,8 @@ pub struct LessonPanel {
     tried: Vec<&'static str>,
     /// Their operator norms, in the order of running.
     norms: Vec<(&'static str, f64)>,
-    /// The gradient that they were run on.
-    ran_on: Option<Vec<f64>>,
+    /// The gradient that they were run on; empty before the first run.
+    ran_on: Vec<f64>,
     /// Whether Watch was opened from here.
     watched: bool,
     /// The step whose matrix is there.
@@ -62,7 +60,7 @@ impl Default for LessonPanel {
             long_runs: Vec::new(),
             tried: Vec::new(),
             norms: Vec::new(),
-            ran_on: None,
+            ran_on: Vec::new(),
             watched: false,
             at: 0,
         }
@@ -247,10 +245,10 @@ impl LessonPanel {
 
     fn run(&mut self, name: &'static str) {
         // Norms are compared on one matrix.
-        if self.ran_on != Some(self.board.x_of_gradient().to_vec()) {
+        if self.ran_on != self.board.gradient() {
             self.norms.clear();
             self.tried.clear();
-            self.ran_on = Some(self.board.x_of_gradient().to_vec());
+            self.ran_on = self.board.gradient().to_vec();
         }
         if !self.board.optimize(name) {
             return;
@@ -313,9 +311,8 @@ impl LessonPanel {
     }
 
     fn spectrum(&mut self, ui: &mut Ui, _step: &Step, height: f32) {
-        let edited = self.board.states.len() - 1 - self.board.passes().len();
-        let first = &self.board.states[edited].seen;
-        let n_shown = if self.board.passes().is_empty() { 1 } else { 2 };
+        let since_edit = self.board.since_edit();
+        let (first, n_shown) = (&since_edit[0].seen, since_edit.len().min(2));
         let curves: Vec<Curve> = [("gradient, scaled to rms 1", first), ("now", self.board.seen())]
             .into_iter()
             .take(n_shown)

@@ -5,12 +5,11 @@ use multinorm::spectrum::Convergence;
 
 use super::{Act, Scene, names_in_color};
 use crate::chart::{Axis, Band, Chart, Curve, Dash, Mark, Rule, Scale, short};
+use crate::panels::FLOOR;
 use crate::theme::{self, colors};
 
 /// The deviation that counts as balanced.
 const THRESHOLD: f64 = 0.01;
-/// What float32 leaves of a deviation that is zero.
-const FLOOR: f64 = 1e-7;
 /// Rounds that can be looked at.
 const ROUNDS: [usize; 3] = [5, 20, 100];
 

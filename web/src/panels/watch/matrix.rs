@@ -13,15 +13,13 @@ use multinorm::train::{Direction, Frame, THUMBNAIL_LIMIT, thumbnail_shape};
 use super::{Act, Scene, pass_name};
 use crate::chart::short;
 use crate::lab::{Look, Moment};
-use crate::panels::{color_bar, extremes};
+use crate::panels::{SETTLED, color_bar, extremes};
 use crate::theme::{self, CAPTION, Colors, colors};
 
 /// Room for the bars of rows and of columns.
 const BARS: f32 = 54.0;
 /// A strip beside the matrix that shows a singular vector.
 const STRIP: f32 = 12.0;
-/// How near to the target a length is as good as there.
-const SETTLED: f32 = 0.01;
 /// How far an entry may be from a square.
 const STRETCH: f32 = 2.0;
 /// Root mean squares that have full colour.
