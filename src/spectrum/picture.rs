@@ -35,6 +35,11 @@ impl BalancePicture {
     pub fn byte(p: f32) -> u8 {
         (255.0 * (p / Self::LIMIT).sqrt()).round() as u8
     }
+
+    /// The entry of P that a byte stands for: the inverse of [`BalancePicture::byte`] up to rounding.
+    pub fn entry(byte: u8) -> f32 {
+        Self::LIMIT * (f32::from(byte) / 255.0).powi(2)
+    }
 }
 
 impl From<Balance> for BalancePicture {
@@ -83,6 +88,12 @@ fn block_means(x: &[f32], [m, n]: [usize; 2], most: usize) -> (Vec<f32>, [usize;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_byte_stands_for_the_entry_that_it_was_made_of() {
+        assert!((0..=255).all(|byte| BalancePicture::byte(BalancePicture::entry(byte)) == byte));
+        assert_eq!(BalancePicture::byte(9.0), 255, "larger entries are cut off");
+    }
 
     #[test]
     fn groups_of_rows_and_columns_stand_together() {

@@ -73,7 +73,10 @@ impl WhyPanel {
             let row = ((pointer.y - matrix.top()) / matrix.height() * rows as f32) as usize;
             let column = ((pointer.x - matrix.left()) / matrix.width() * columns as f32) as usize;
             if let Some(p) = balance.squares.get(row.min(rows - 1) * columns + column.min(columns - 1)) {
-                response.on_hover_text_at_pointer(format!("{} × the mean of X⊙X", short(square(*p))));
+                response.on_hover_text_at_pointer(format!(
+                    "{} × the mean of X⊙X",
+                    short(f64::from(BalancePicture::entry(*p)))
+                ));
             }
         }
         let key = (of, ui.visuals().dark_mode);
@@ -174,11 +177,6 @@ fn picture(ui: &Ui, balance: &BalancePicture) -> ColorImage {
     let pixel = |p: &u8| square_color(colors, f32::from(*p) / 255.0);
     let [height, width] = balance.squares_shape;
     ColorImage::new([width, height], balance.squares.iter().map(pixel).collect())
-}
-
-/// A balanced square over the mean, from its picture.
-fn square(p: u8) -> f64 {
-    f64::from(BalancePicture::LIMIT) * (f64::from(p) / 255.0).powi(2)
 }
 
 /// The colour of a balanced square by the root of its share of [`BalancePicture::LIMIT`].
