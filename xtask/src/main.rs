@@ -30,7 +30,8 @@ cargo xtask train [ARGS…]
 cargo xtask bench [ARGS…]
 
 Builds the release program and becomes `multinorm train ARGS…` (or bench): its output, exit status and Ctrl-C are its own.
-Where `multinorm devices` finds no adapter, a software Vulkan driver is installed first (Debian, Ubuntu: by apt-get).
+Where `multinorm devices` finds no adapter, or only a software one through OpenGL, a software Vulkan driver is installed
+first (Debian, Ubuntu: by apt-get).
 The options of the program itself: cargo xtask train --help";
 
 const LAB_HELP: &str = "\

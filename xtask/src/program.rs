@@ -9,9 +9,8 @@ use crate::shell::{self, Result};
 pub fn run(command: &str, args: &[String]) -> Result<()> {
     shell::run(&mut cargo("build", &[]))?;
     let only_asks = args.iter().any(|arg| arg == "--help" || arg == "-h");
-    if !only_asks && !has_adapter()? {
-        eprintln!("xtask: no GPU adapter found, a software Vulkan driver is needed");
-        setup::vulkan()?;
+    if !only_asks {
+        provide_adapter(adapters()?)?;
     }
     become_program(cargo("run", &["--quiet"]).arg("--").arg(command).args(args))
 }
@@ -23,14 +22,40 @@ fn cargo(subcommand: &str, options: &[&str]) -> Command {
     cargo
 }
 
+/// What `multinorm devices` finds.
+#[derive(Debug, PartialEq, Clone, Copy)]
+enum Adapters {
+    None,
+    /// A software adapter through OpenGL, as Mesa installs it with any desktop, and no other.
+    SoftwareOpenGl,
+    Some,
+}
+
+fn provide_adapter(found: Adapters) -> Result<()> {
+    match found {
+        Adapters::Some => Ok(()),
+        Adapters::None => {
+            eprintln!("xtask: no GPU adapter found, a software Vulkan driver is needed");
+            setup::vulkan()
+        }
+        Adapters::SoftwareOpenGl => {
+            eprintln!(
+                "xtask: the only adapter is a software one through OpenGL; through Vulkan it has subgroups and half precision as well"
+            );
+            setup::vulkan().unwrap_or_else(|error| eprintln!("xtask: going on with OpenGL: {error}"));
+            Ok(())
+        }
+    }
+}
+
 /// Asks `multinorm devices --json`: exit status 1 and an empty list both mean that there is none.
-fn has_adapter() -> Result<bool> {
+fn adapters() -> Result<Adapters> {
     let mut devices = cargo("run", &["--quiet"]);
     devices.args(["--", "devices", "--json"]).stdin(Stdio::null());
     let output = devices.output().map_err(|error| shell::cannot_start(&devices, &error))?;
     match output.status.code() {
-        Some(0) => Ok(!is_empty_list(&output.stdout)),
-        Some(1) => Ok(false),
+        Some(0) => Ok(adapters_of(&String::from_utf8_lossy(&output.stdout))),
+        Some(1) => Ok(Adapters::None),
         _ => {
             let said = String::from_utf8_lossy(&output.stderr);
             Err(format!("`multinorm devices --json` failed ({})\n{said}", output.status))
@@ -38,9 +63,20 @@ fn has_adapter() -> Result<bool> {
     }
 }
 
-fn is_empty_list(json: &[u8]) -> bool {
-    let mut characters = json.iter().filter(|byte| !byte.is_ascii_whitespace());
-    [characters.next(), characters.next(), characters.next()] == [Some(&b'['), Some(&b']'), None]
+fn adapters_of(json: &str) -> Adapters {
+    let values = |key: &str| -> Vec<String> {
+        let name = format!("\"{key}\":");
+        let after_key = json.split(&name).skip(1);
+        after_key.filter_map(|rest| rest.split('"').nth(1).map(str::to_owned)).collect()
+    };
+    let (backends, kinds) = (values("backend"), values("device_type"));
+    if backends.is_empty() {
+        Adapters::None
+    } else if backends.iter().all(|backend| backend == "gl") && kinds.iter().all(|kind| kind == "software") {
+        Adapters::SoftwareOpenGl
+    } else {
+        Adapters::Some
+    }
 }
 
 /// By `exec`, so that Ctrl-C reaches the program itself, which then finishes its step and saves.
@@ -62,10 +98,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_list_is_no_adapter() {
-        assert!(is_empty_list(b"[]\n"));
-        assert!(is_empty_list(b"[\n]\n"));
-        assert!(!is_empty_list(b"[{\"index\": 0}]"));
-        assert!(!is_empty_list(b""));
+    fn a_software_adapter_through_opengl_alone_wants_a_vulkan_driver() {
+        let adapter =
+            |backend: &str, kind: &str| format!(r#"{{"name": "a", "backend": "{backend}", "device_type": "{kind}"}}"#);
+        let check = |adapters: &[String], expected| {
+            assert_eq!(adapters_of(&format!("[{}]", adapters.join(", "))), expected, "{adapters:?}");
+        };
+        check(&[], Adapters::None);
+        check(&[adapter("gl", "software")], Adapters::SoftwareOpenGl);
+        check(&[adapter("gl", "discrete")], Adapters::Some);
+        check(&[adapter("vulkan", "software"), adapter("gl", "software")], Adapters::Some);
+        check(&[adapter("metal", "integrated")], Adapters::Some);
+        assert_eq!(adapters_of("[\n]\n"), Adapters::None);
     }
 }
