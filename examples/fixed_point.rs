@@ -55,7 +55,7 @@ async fn main() -> multinorm::Result<()> {
         let rate = |rate: Option<f64>| rate.map_or("none".into(), |rate| format!("{rate:.4}"));
         if let Some(folder) = &folder {
             let file = std::path::Path::new(folder).join(format!("{}.svg", name.replace([' ', '×'], "-")));
-            multinorm::checkpoint::write_atomic(&file, picture(name, &report).as_bytes())?;
+            multinorm::files::write_atomic(&file, picture(name, &report).as_bytes())?;
         }
         println!("  rate predicted {}, observed {}\n", rate(report.rate_predicted), rate(report.rate_observed));
     }

@@ -5,6 +5,7 @@
 pub mod error;
 
 pub mod data;
+pub mod files;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod plot;
 pub mod reference;

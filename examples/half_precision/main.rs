@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
-use multinorm::checkpoint::write_atomic;
 use multinorm::config::{Precision, RunConfig, RunDefaults};
 use multinorm::data::dataset;
+use multinorm::files::write_atomic;
 use multinorm::gpu::{AdapterChoice, Gpu, GpuOptions};
 use multinorm::train::measure_variants;
 use multinorm::{Error, Result};

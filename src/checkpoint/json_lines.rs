@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::files::{io_error, write_atomic};
+use crate::files::{io_error, write_atomic};
 use crate::{Error, Result};
 
 /// Appends records to a file of lines.

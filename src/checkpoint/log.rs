@@ -11,8 +11,8 @@ use tfrecord::protobuf::{Event, SessionLog};
 use tfrecord::{EventMeta, EventWriter, EventWriterConfig};
 use web_time::SystemTime;
 
-use super::files::io_error;
 use super::json_lines::JsonLines;
+use crate::files::io_error;
 use crate::{Error, Result};
 
 /// Writes a line of metrics.jsonl and a point of every curve for each record.
@@ -124,8 +124,8 @@ mod tests {
     use tfrecord::protobuf::summary::value;
     use tfrecord::{EventIter, RecordReaderConfig};
 
-    use super::super::files::tests::names;
     use super::*;
+    use crate::files::tests::names;
 
     fn record(value: Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()

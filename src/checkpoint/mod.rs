@@ -4,7 +4,6 @@
 //! a crash at any instant leaves the last whole one.
 //! A name that starts with a dot is never read as a checkpoint, save the one case told at [`save_checkpoint`].
 
-mod files;
 #[cfg(not(target_arch = "wasm32"))]
 mod json_lines;
 #[cfg(not(target_arch = "wasm32"))]
@@ -13,14 +12,13 @@ mod model;
 mod run;
 mod tensors;
 
-pub use files::write_atomic;
 #[cfg(not(target_arch = "wasm32"))]
 pub use json_lines::JsonLines;
 #[cfg(not(target_arch = "wasm32"))]
 pub use log::MetricsLog;
 pub use model::{load_config, load_model, model_files, save_model};
 pub use run::{
-    Checkpoint, Resumed, TrainerState, latest_checkpoint, list_checkpoints, load_checkpoint, prune_checkpoints,
-    resolve_model_dir, save_checkpoint,
+    Checkpoint, Resumed, TrainerState, latest_checkpoint, list_checkpoints, load_checkpoint, load_newest_checkpoint,
+    load_state, prune_checkpoints, resolve_model_dir, run_of_checkpoint, save_checkpoint, set_aside_checkpoint,
 };
 pub use tensors::{NamedTensor, read_tensor, read_tensors, tensor_bytes, tensors_of_bytes, write_tensors};

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::files::write_atomic;
 use super::tensors::{NamedTensor, read_tensors, tensor_bytes, write_tensors};
 use crate::config::{AdapterConfig, ModelConfig, ParameterSpec};
 use crate::data::tokenizer::Tokenizer;
+use crate::files::{verify_checksums, write_atomic};
 use crate::{Error, Result};
 
 pub(super) const CONFIG: &str = "config.json";
@@ -126,8 +126,17 @@ fn read_adapter_config(dir: &Path) -> Result<Option<AdapterConfig>> {
 /// Reads config.json with model.safetensors, or with the shards of model.safetensors.index.json, and the adapters if there
 /// are any.
 ///
-/// The parameters come in the order of [`ModelConfig::parameters`], each with its shape.
+/// The parameters come in the order of [`ModelConfig::parameters`], each with its shape. Where the folder has checksums,
+/// those of the weights are verified; its texts may be edited.
 pub fn load_model(dir: &Path) -> Result<(ModelConfig, Vec<NamedTensor>)> {
+    let loaded = read_model(dir)?;
+    // Afterwards, for a file that cannot be read says better what is wrong with it.
+    verify_checksums(dir, |name| name == MODEL || name == ADAPTER)?;
+    Ok(loaded)
+}
+
+/// [`load_model`] without a look at checksums.
+pub(super) fn read_model(dir: &Path) -> Result<(ModelConfig, Vec<NamedTensor>)> {
     let config = load_config(dir)?;
     let (path, mut tensors) = read_model_files(dir)?;
     tensors.retain(|tensor| !is_superfluous(&config, &tensor.name));
@@ -262,8 +271,8 @@ fn is_file_name(name: &str) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::files::tests::names;
     use super::*;
+    use crate::files::tests::names;
 
     pub(in super::super) fn small() -> ModelConfig {
         let tiny = ModelConfig::preset("tiny").unwrap();

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{self, PARTIAL};
-use super::model::{self, load_model, save_model, write_json};
+use super::model::{self, read_model, save_model, write_json};
 use super::tensors::{NamedTensor, read_tensors, write_tensors};
 use crate::config::ModelConfig;
+use crate::data::dataset::DataIdentity;
+use crate::files::{self, PARTIAL, verify_checksums, write_checksums};
 use crate::{Error, Result};
 
 /// What exact resumption needs beside tensors: trainer.json.
@@ -29,8 +30,9 @@ pub struct TrainerState {
     pub last_loss: Option<f64>,
     /// The lowest evaluation loss so far, in nats a token.
     pub best_eval_loss: Option<f64>,
-    /// Tells another text or tokenizer from the run's own.
-    pub data_fingerprint: String,
+    /// What the run was trained on; nothing in checkpoints of earlier versions.
+    #[serde(default)]
+    pub data: Option<DataIdentity>,
 }
 
 /// Everything that a checkpoint holds, borrowed for saving.
@@ -73,17 +75,49 @@ pub fn save_checkpoint(run_dir: &Path, checkpoint: &Checkpoint) -> Result<PathBu
 }
 
 /// Reads what [`save_checkpoint`] wrote, from the checkpoint's own folder.
+///
+/// Errors: a file that its SHA-256 in the checkpoint's `SHA256SUMS` does not fit, and what cannot be read.
 pub fn load_checkpoint(dir: &Path) -> Result<Resumed> {
+    let state = load_state(dir)?;
+    let (config, parameters) = read_model(dir)?;
+    let optimizer_state = read_tensors(&dir.join(OPTIMIZER))?;
+    verify_checksums(dir, |_| true)?;
+    Ok(Resumed { config, parameters, optimizer_state, state })
+}
+
+/// Reads what a checkpoint has beside tensors.
+pub fn load_state(dir: &Path) -> Result<TrainerState> {
     let state_path = dir.join(STATE);
     let state = fs::read(&state_path).map_err(|source| match source.kind() {
         ErrorKind::NotFound => Error::checkpoint(dir, format!("has no {STATE}, so training cannot resume from it")),
         _ => Error::io("read", &state_path)(source),
     })?;
-    let state: TrainerState = serde_json::from_slice(&state)
-        .map_err(|e| Error::checkpoint(&state_path, format!("cannot be read, resume from another checkpoint: {e}")))?;
-    let (config, parameters) = load_model(dir)?;
-    let optimizer_state = read_tensors(&dir.join(OPTIMIZER))?;
-    Ok(Resumed { config, parameters, optimizer_state, state })
+    serde_json::from_slice(&state)
+        .map_err(|e| Error::checkpoint(&state_path, format!("cannot be read, resume from another checkpoint: {e}")))
+}
+
+/// Reads the newest checkpoint of a run that is not damaged; one that is, is named in a warning.
+///
+/// Errors: no checkpoint, or none that can be read.
+pub fn load_newest_checkpoint(run_dir: &Path) -> Result<Resumed> {
+    let newest = list_checkpoints(run_dir)?;
+    let n_checkpoints = newest.len();
+    let mut reason = String::new();
+    for (_, dir) in newest.into_iter().rev() {
+        match load_checkpoint(&dir) {
+            Err(error @ Error::Checkpoint { .. }) => {
+                log::warn!("the checkpoint {} cannot be used: {error}", dir.display());
+                reason = error.to_string();
+            }
+            loaded => return loaded,
+        }
+    }
+    let message = match n_checkpoints {
+        0 => "there is no checkpoint to resume from; start with `--out` instead".to_owned(),
+        1 => format!("its one checkpoint cannot be used: {reason}"),
+        n => format!("none of its {n} checkpoints can be used; the oldest: {reason}"),
+    };
+    Err(Error::checkpoint(run_dir, message))
 }
 
 /// The whole checkpoint of the highest step.
@@ -112,6 +146,37 @@ pub fn prune_checkpoints(run_dir: &Path, keep: usize) -> Result<()> {
     found[..found.len().saturating_sub(keep)].iter().try_for_each(|(_, dir)| remove_whole(dir, dir))
 }
 
+/// The folder of the run that a checkpoint belongs to; nothing where the path does not have a checkpoint's form.
+///
+/// Errors: a run without that checkpoint.
+pub fn run_of_checkpoint(path: &Path) -> Result<Option<PathBuf>> {
+    let path = std::path::absolute(path).map_err(Error::io("find", path))?;
+    let has_form = path.file_name().is_some_and(|name| name.to_str().is_some_and(|name| parsed(name).is_some()));
+    let checkpoints = path.parent().filter(|parent| has_form && parent.ends_with(CHECKPOINTS));
+    let Some(run) = checkpoints.and_then(Path::parent) else { return Ok(None) };
+    if path.is_dir() {
+        return Ok(Some(run.to_owned()));
+    }
+    let found = list_checkpoints(run)?;
+    let names: Vec<_> = found.iter().filter_map(|(_, dir)| dir.file_name()?.to_str()).collect();
+    let message = match &names[..] {
+        [] => "there is no such checkpoint, and the run has none".to_owned(),
+        names => format!("there is no such checkpoint; the run has {}", names.join(", ")),
+    };
+    Err(Error::checkpoint(path, message))
+}
+
+/// Renames a checkpoint to `step-00000200.set-aside`, under which it is kept and never read; replaces an earlier one.
+pub fn set_aside_checkpoint(dir: &Path) -> Result<PathBuf> {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let aside = dir.with_file_name(format!("{}{SET_ASIDE}", name.trim_start_matches('.').trim_end_matches(REPLACED)));
+    if aside.exists() {
+        remove_whole(&aside, &aside)?;
+    }
+    fs::rename(dir, &aside).map_err(|e| files::io_error("rename", dir, e))?;
+    Ok(aside)
+}
+
 /// The folder of a model: `path` itself where it has a config.json, else the newest checkpoint of the run `path`.
 pub fn resolve_model_dir(path: &Path) -> Result<PathBuf> {
     if path.join(model::CONFIG).is_file() {
@@ -136,6 +201,7 @@ const CHECKPOINTS: &str = "checkpoints";
 const STATE: &str = "trainer.json";
 const OPTIMIZER: &str = "trainer.safetensors";
 const REPLACED: &str = ".replaced";
+const SET_ASIDE: &str = ".set-aside";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -148,7 +214,8 @@ fn write_checkpoint(dir: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let Checkpoint { config, parameters, optimizer_state, state, tokenizer_files, eos } = *checkpoint;
     save_model(dir, config, parameters, tokenizer_files, eos)?;
     write_tensors(&dir.join(OPTIMIZER), optimizer_state)?;
-    write_json(&dir.join(STATE), state)
+    write_json(&dir.join(STATE), state)?;
+    write_checksums(dir)
 }
 
 fn save_folder(run_dir: &Path, step: u64, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
@@ -250,9 +317,9 @@ fn step_name(step: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::tests::names;
     use super::super::model::tests::{parameters_of, small};
     use super::*;
+    use crate::files::tests::names;
 
     struct Run {
         dir: tempfile::TempDir,
@@ -282,7 +349,12 @@ mod tests {
                 config_toml: "[model]\npreset = \"tiny\"\n".into(),
                 last_loss: Some(3.5),
                 best_eval_loss: Some(3.25),
-                data_fingerprint: "austen ü".into(),
+                data: Some(DataIdentity {
+                    name: "austen ü".into(),
+                    train_tokens: 9,
+                    validation_tokens: 1,
+                    sha256: "ab".into(),
+                }),
             };
             let parameters = parameters_of(&self.config, first);
             Resumed { config: self.config.clone(), parameters, optimizer_state: vec![momentum], state }
@@ -308,6 +380,7 @@ mod tests {
         let dir = run.save(200, 1.0);
         assert_eq!(dir, run.checkpoints().join("step-00000200"));
         let expected = [
+            "SHA256SUMS",
             "config.json",
             "generation_config.json",
             "model.safetensors",
@@ -317,7 +390,7 @@ mod tests {
         ];
         assert_eq!(names(&dir), expected);
         assert_eq!(load_checkpoint(&dir).unwrap(), run.expected(200, 1.0));
-        assert_eq!(load_model(&dir).unwrap().1, run.expected(200, 1.0).parameters);
+        assert_eq!(read_model(&dir).unwrap().1, run.expected(200, 1.0).parameters);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use super::files;
+use crate::files;
 use crate::{Error, Result};
 
 /// Values with a name and a shape.

@@ -9,17 +9,21 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use multinorm::checkpoint::resolve_model_dir;
 use multinorm::compare::{
-    Comparison, Event, LrSweep, OptimizerResult, Outcome, Place, Plan, ToReference, factor_words, run as run_comparison,
+    Comparison, ComparisonFolder, Event, LrSweep, OptimizerResult, Outcome, Plan, ToReference, factor_words,
+    run as run_comparison,
 };
 use multinorm::data::dataset;
-use multinorm::gpu::bytes_in_words;
-use multinorm::train::{self, check_start, record_training};
+use multinorm::gpu::{GpuHandle, bytes_in_words};
+use multinorm::train::{self, check_start};
 use multinorm::{Error, Result};
 use web_time::Instant;
 
 use super::DeviceArgs;
+use super::console::{note, out};
+use super::largest::check_run;
 use super::output::print_json;
-use super::train::{choose_variants, read_config, stop_on_interrupt};
+use super::stop;
+use super::train::{choose_variants, read_config};
 
 #[derive(Args)]
 pub struct CompareArgs {
@@ -61,6 +65,7 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
                        and --rest-lr-sweep";
         return Err(Error::config(format!("--set {set}"), message));
     }
+    stop::handle_signals();
     let mut gpu = device.open()?;
     let mut config = read_config(args.config.as_deref(), args.from.as_deref(), &args.sets, &gpu.profile)?;
     if let Some(model) = &mut config.train.init_from {
@@ -71,28 +76,27 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
     check_start(&config)?;
     let factors = LrSweep { linear: args.lr_sweep.clone(), rest: args.rest_lr_sweep.clone() };
     let plan = Plan::new(config, &args.optimizers, factors, args.seeds)?;
-    eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
+    note!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
     let runs = plan.sweep().map(|id| plan.run_config(&id)).collect::<Result<Vec<_>>>()?;
     choose_variants(&mut gpu, Some(&args.out), &runs)?;
     for run in &runs {
-        record_training(run, &gpu.profile)?.recorder.check_limits()?;
+        check_run(run, &gpu.profile)?;
     }
-    let gpu = Arc::new(gpu);
-    plan.check_folder(&args.out, &gpu.adapter_name)?; // before a tokenizer is trained for minutes
+    // Before a tokenizer is trained for minutes.
+    plan.check_folder(&args.out, &gpu.adapter_name)?;
+    let folder = ComparisonFolder::open(&args.out, command())?;
     let model = &plan.config.model;
-    let dataset =
-        Arc::new(dataset::load(&plan.config.data, model.vocab_size, &mut |line| eprintln!("data       {line}"))?);
-    eprintln!("compare    {} runs of {} steps in {}", plan.n_runs(), plan.config.train.steps, args.out.display());
-    eprintln!("search     {} an optimizer", plan.factors.words());
+    let dataset = Arc::new(dataset::load(&plan.config.data, model.vocab_size, &mut |line| note!("data       {line}"))?);
+    note!("compare    {} runs of {} steps in {}", plan.n_runs(), plan.config.train.steps, args.out.display());
+    note!("search     {} an optimizer", plan.factors.words());
 
-    let stop = stop_on_interrupt();
-    let place = Place { folder: args.out.clone(), command: command() };
+    let stop = stop::finish_step();
     let mut progress = Progress::new(&plan);
     let mut show = |event: Event<'_>| progress.show(&event);
-    let found = pollster::block_on(run_comparison(gpu, dataset, &plan, &place, stop, &mut show))?;
+    let found = pollster::block_on(run_comparison(&GpuHandle::new(gpu), dataset, &plan, &folder, stop, &mut show))?;
     progress.bar.finish_and_clear();
     if stop.load(Ordering::Relaxed) && !found.complete {
-        eprintln!("stopped; the same command goes on: {}", place.command);
+        note!("stopped; the same command goes on: {}", folder.command());
     }
     if args.json { print_json(&found) } else { print_table(&found, &args.out) }
 }
@@ -190,37 +194,48 @@ impl Progress {
                 self.bar.set_message(line.clone());
                 let due = self.last_line.is_none_or(|last| last.elapsed().as_secs_f64() >= LINE_SECS);
                 if !self.terminal && due {
-                    eprintln!("{line}");
+                    note!("{line}");
                     self.last_line = Some(Instant::now());
                 }
+            }
+            train::Event::DeviceLost { message, step } => {
+                self.line(&format!("{}: the device was lost ({message}); going on after step {step}", self.run));
             }
             train::Event::Evaluated { .. } | train::Event::Saved(_) | train::Event::Spectrum(_) => {}
         }
     }
 
     fn line(&self, text: &str) {
-        if self.terminal { self.bar.println(text) } else { eprintln!("{text}") }
+        if self.terminal { self.bar.println(text) } else { note!("{text}") }
     }
 }
 
 fn print_table(found: &Comparison, folder: &Path) -> Result<()> {
     let reference = &found.reference;
-    println!("{} of {} runs done; the reference is {reference}", found.runs_done, found.runs_planned);
-    println!("searched with seed {}: {} an optimizer", found.seeds[0], found.factors.words());
-    println!(
+    out!("{} of {} runs done; the reference is {reference}", found.runs_done, found.runs_planned);
+    out!("searched with seed {}: {} an optimizer", found.seeds[0], found.factors.words());
+    out!(
         "{:<18}{:>8}{:>8}{:>20}{:>14}{:>12}{:>12}{:>9}{:>10}",
-        "optimizer", "factor", "rest", "validation loss", "state", "tokens/s", "effective", "update", "steps to"
+        "optimizer",
+        "factor",
+        "rest",
+        "validation loss",
+        "state",
+        "tokens/s",
+        "effective",
+        "update",
+        "steps to"
     );
     for optimizer in &found.optimizers {
-        println!("{}", row(optimizer));
+        out!("{}", row(optimizer));
     }
     if let Some(start) = &found.fine_tuned_from {
-        println!("fine-tuned from {}, whose validation loss is {:.4}:", start.run, start.eval_loss);
+        out!("fine-tuned from {}, whose validation loss is {:.4}:", start.run, start.eval_loss);
     }
     for optimizer in &found.fine_tuned {
-        println!("{}", row(optimizer));
+        out!("{}", row(optimizer));
     }
-    println!(
+    out!(
         "effective tokens/s are all tokens of {reference}'s run over the seconds of training until its final validation \
          loss was first reached; steps to are those until then"
     );
@@ -232,9 +247,9 @@ fn print_table(found: &Comparison, folder: &Path) -> Result<()> {
         if let Some(by_seed) = optimizer.to_reference.as_ref().and_then(effective_by_seed) {
             text += &format!(" {by_seed}");
         }
-        println!("{text}");
+        out!("{text}");
     }
-    println!("report             {}", folder.join("report.html").display());
+    out!("report             {}", folder.join("report.html").display());
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use multinorm::train::kept_variants;
 use serde_json::json;
 
 use super::DeviceArgs;
+use super::console::out;
 use super::output::print_json;
 
 #[derive(Args)]
@@ -37,11 +38,11 @@ pub fn run(device: &DeviceArgs, args: &DevicesArgs) -> Result<()> {
     }
     for adapter in &adapters {
         let mark = if adapter.selected { "*" } else { " " };
-        println!("{mark} {}: {} ({}, {})", adapter.index, adapter.name, adapter.backend, adapter.device_type);
-        println!("     driver      {}", adapter.driver);
-        println!("     features    {}", adapter.features.join(", "));
+        out!("{mark} {}: {} ({}, {})", adapter.index, adapter.name, adapter.backend, adapter.device_type);
+        out!("     driver      {}", adapter.driver);
+        out!("     features    {}", adapter.features.join(", "));
         let limits = &adapter.limits;
-        println!(
+        out!(
             "     limits      buffer {}, binding {}, workgroup memory {}, {} invocations, {} storage buffers",
             bytes_in_words(limits.max_buffer_size),
             bytes_in_words(limits.max_storage_buffer_binding_size),
@@ -55,9 +56,9 @@ pub fn run(device: &DeviceArgs, args: &DevicesArgs) -> Result<()> {
             0 => format!("none was measured and kept in {}", cache.join("variants").display()),
             n => format!("{n} products measured and kept in {}:", cache.join("variants").display()),
         };
-        println!("     variants    a large product by {}, by rule; {measured}", by_rule(adapter));
+        out!("     variants    a large product by {}, by rule; {measured}", by_rule(adapter));
         for (what, variant) in kept {
-            println!("                 {what}: {variant}");
+            out!("                 {what}: {variant}");
         }
     }
     Ok(())

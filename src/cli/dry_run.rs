@@ -10,7 +10,9 @@ use multinorm::{Error, Result};
 use serde_json::json;
 
 use super::DeviceArgs;
+use super::console::out;
 use super::fit::{self, Size};
+use super::largest::check_run;
 use super::output::{memory_table, print_json, recompute_in_words, recompute_table, type_table};
 use super::planned::{Planned, begun_with};
 
@@ -56,7 +58,7 @@ fn print(planned: &Planned, config: &RunConfig, json: bool) -> Result<()> {
     let sinkgd = memory_of(OptimizerConfig::named("sinkgd")?)?;
     let adamw = memory_of(OptimizerConfig::named("adamw")?)?;
     let Recorded { recorder, recompute, precision, .. } = record_training(config, &profile)?;
-    let (this, by_type, fits) = (recorder.memory(), recorder.memory_by_type(), recorder.check_limits());
+    let (this, by_type, fits) = (recorder.memory(), recorder.memory_by_type(), check_run(config, &profile));
     // A zeroth-order method takes the difference of two losses, in single precision alone.
     let precisions = if config.optimizer.zeroth_order().is_some() { &BOTH[..1] } else { &BOTH[..] };
     let grid: Vec<(Precision, Vec<(Recompute, Memory)>)> = precisions
@@ -84,29 +86,29 @@ fn print(planned: &Planned, config: &RunConfig, json: bool) -> Result<()> {
             "fits": fits.is_ok(),
         }));
     }
-    println!("{}", config.to_toml());
-    println!("adapter       {}", planned.name);
-    println!("parameters    {}", config.model.n_parameters());
-    println!("tokens/step   {}", config.train.tokens_per_step());
-    println!("\n{}", memory_table(&[("this run", &this), ("with sinkgd", &sinkgd), ("with adamw", &adamw)]));
-    println!("\n{}", type_table(&by_type));
+    out!("{}", config.to_toml());
+    out!("adapter       {}", planned.name);
+    out!("parameters    {}", config.model.n_parameters());
+    out!("tokens/step   {}", config.train.tokens_per_step());
+    out!("\n{}", memory_table(&[("this run", &this), ("with sinkgd", &sinkgd), ("with adamw", &adamw)]));
+    out!("\n{}", type_table(&by_type));
     let kept = |memory: &Memory| memory.bytes(Class::Parameters) + memory.bytes(Class::OptimizerState);
-    println!(
+    out!(
         "\nweights and optimizer state, in f32: sinkgd {}, adamw {}; counted in bf16, as papers do: sinkgd {}, adamw {}",
         bytes_in_words(kept(&sinkgd)),
         bytes_in_words(kept(&adamw)),
         bytes_in_words(kept(&sinkgd) / 2),
         bytes_in_words(kept(&adamw) / 2)
     );
-    println!("\n{}", recompute_table(&grid));
+    out!("\n{}", recompute_table(&grid));
     if precisions.contains(&Precision::F16) && !planned.profile.f16 {
-        println!("this adapter has no half precision: the columns of f16 are for one that has");
+        out!("this adapter has no half precision: the columns of f16 are for one that has");
     }
-    println!("\nprecision     {}", precision.name());
-    println!("recompute     {}", recompute_in_words(config.train.recompute, recompute));
+    out!("\nprecision     {}", precision.name());
+    out!("recompute     {}", recompute_in_words(config.train.recompute, recompute));
     match fits {
-        Ok(()) => println!("every buffer fits this adapter's limits"),
-        Err(error) => println!("this adapter would refuse it: {error}"),
+        Ok(()) => out!("every buffer fits this adapter's limits"),
+        Err(error) => out!("this adapter would refuse it: {error}"),
     }
     Ok(())
 }

@@ -10,6 +10,8 @@ use multinorm::train::Evaluator;
 use multinorm::{Error, Result};
 
 use super::DeviceArgs;
+use super::console::{note, out};
+use super::largest::check_evaluation;
 use super::model::Model;
 use super::output::print_json;
 
@@ -47,7 +49,7 @@ pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
         }
         (_, Some(path), _) => from_npy(path)?,
         (None, None, Some(config)) => {
-            let mut progress = |line: &str| eprintln!("data       {line}");
+            let mut progress = |line: &str| note!("data       {line}");
             dataset::load(&config.data, config.model.vocab_size, &mut progress)?.validation
         }
         (None, None, None) => {
@@ -64,8 +66,10 @@ pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
             format!("{sequence_length} is not from 1 to the model's {positions} positions"),
         ));
     }
-    let batch_size = args.batch_size.or(trained.as_ref().map(|config| config.eval.batch_size)).unwrap_or(8);
-    if batch_size == 0 {
+    // There are no more windows at once than the tokens make.
+    let asked = args.batch_size.map(|windows| windows.min((tokens.len() / sequence_length).max(1)));
+    let batch_size = asked.or(trained.as_ref().map(|config| config.eval.batch_size)).unwrap_or(8);
+    if args.batch_size == Some(0) {
         return Err(Error::config("batch-size", "0 windows at a time are none: at least 1"));
     }
     let from_run =
@@ -74,6 +78,7 @@ pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
     tokens.check_ids(model.config.vocab_size)?;
 
     let gpu = device.open()?;
+    check_evaluation(&gpu.profile, &model.config, batch_size, sequence_length)?;
     let evaluation = pollster::block_on(async {
         let mut evaluator = Evaluator::new(&gpu, &model.config, &model.weights, batch_size, sequence_length).await?;
         evaluator.evaluate(&gpu, &tokens, max_tokens).await
@@ -81,9 +86,9 @@ pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
     if args.json {
         return print_json(&evaluation);
     }
-    println!("loss          {:.6} nats a token", evaluation.loss);
-    println!("perplexity    {:.4}", evaluation.perplexity);
-    println!("tokens        {} in windows of {sequence_length}", evaluation.tokens);
+    out!("loss          {:.6} nats a token", evaluation.loss);
+    out!("perplexity    {:.4}", evaluation.perplexity);
+    out!("tokens        {} in windows of {sequence_length}", evaluation.tokens);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use multinorm::train::{Fit, LargestPreset, Presets, Search, Ways};
 use multinorm::{Error, Result};
 use serde::Serialize;
 
+use super::console::out;
 use super::output::print_json;
 use super::planned::Planned;
 
@@ -156,16 +157,16 @@ pub fn print(planned: &Planned, config: &RunConfig, sizes: &[Size], json: bool) 
     if json {
         return print_json(&tables);
     }
-    println!("adapter       {}", tables.adapter);
-    println!("precision     {}", precision.name());
-    println!("batch         {} sequences of {} tokens", config.train.batch_size, config.train.sequence_length);
-    println!("\nthe largest preset, and its largest micro-batch, in so much memory\n{}", table(&tables.presets));
-    println!(
+    out!("adapter       {}", tables.adapter);
+    out!("precision     {}", precision.name());
+    out!("batch         {} sequences of {} tokens", config.train.batch_size, config.train.sequence_length);
+    out!("\nthe largest preset, and its largest micro-batch, in so much memory\n{}", table(&tables.presets));
+    out!(
         "\nthe model of this run ({own}, {} parameters), and its largest micro-batch\n{}",
         tables.parameters,
         table(&tables.this_model)
     );
-    println!("\n{NOTES}");
+    out!("\n{NOTES}");
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! `multinorm generate`.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,13 +9,14 @@ use multinorm::{Error, Result};
 use web_time::Instant;
 
 use super::DeviceArgs;
+use super::console::{is_closed, note, out, write_out};
 use super::model::Model;
 
 #[derive(Args)]
 pub struct GenerateArgs {
     /// A model, checkpoint or run folder
     model: PathBuf,
-    /// The text to go on from
+    /// The text to go on from; `-` reads it from standard input
     #[arg(long)]
     prompt: String,
     /// Tokens to write at most
@@ -35,9 +35,13 @@ pub struct GenerateArgs {
 
 pub fn run(device: &DeviceArgs, args: &GenerateArgs) -> Result<()> {
     let mut sampler = Sampler::new(args.temperature, args.top_p, args.seed)?;
+    let text = match args.prompt.as_str() {
+        "-" => std::io::read_to_string(std::io::stdin()).map_err(Error::io("read", "standard input"))?,
+        text => text.to_owned(),
+    };
     let model = Model::load(&args.model)?;
     let tokenizer = model.tokenizer()?;
-    let mut prompt = tokenizer.encode(&args.prompt)?;
+    let mut prompt = tokenizer.encode(&text)?;
     if prompt.is_empty() {
         let start = tokenizer.end_of_text();
         prompt.push(
@@ -55,7 +59,7 @@ pub fn run(device: &DeviceArgs, args: &GenerateArgs) -> Result<()> {
     let gpu = device.open()?;
     pollster::block_on(async {
         let mut generator = Generator::new(&gpu, &model.config, &model.weights, room).await?;
-        print(&args.prompt);
+        write_out(format_args!("{text}"));
         let mut logits = Vec::new();
         for &id in &prompt {
             logits = generator.push(&gpu, id).await?;
@@ -63,26 +67,31 @@ pub fn run(device: &DeviceArgs, args: &GenerateArgs) -> Result<()> {
         let began = Instant::now();
         let mut written = 0;
         let mut decoder = StreamDecoder::new(&tokenizer);
-        for _ in 0..args.max_tokens {
-            let id = sampler.draw(&logits)?;
-            if Some(id) == tokenizer.end_of_text() || id as usize >= tokenizer.vocab_size() {
-                break;
+        let end = loop {
+            if written == args.max_tokens {
+                break "as many as --max-tokens asks for".to_owned();
             }
-            print(&decoder.push(id)?);
+            if is_closed() {
+                break "nobody reads on".into();
+            }
+            let id = sampler.draw(&logits)?;
+            if Some(id) == tokenizer.end_of_text() {
+                break "the model ended its text".into();
+            }
+            if id as usize >= tokenizer.vocab_size() {
+                break format!("the model chose id {id}, which the tokenizer does not have");
+            }
+            let piece = decoder.push(id)?;
+            write_out(format_args!("{piece}"));
             written += 1;
             if generator.room() == 0 {
-                break;
+                break format!("the model has no more than {positions} positions");
             }
             logits = generator.push(&gpu, id).await?;
-        }
-        println!("{}", decoder.finish());
-        eprintln!("{written} tokens, {:.1} tokens/s", f64::from(written) / began.elapsed().as_secs_f64());
+        };
+        out!("{}", decoder.finish());
+        let secs = began.elapsed().as_secs_f64();
+        note!("{written} tokens, {:.1} tokens/s; stopped: {end}", written as f64 / secs);
         Ok(())
     })
-}
-
-fn print(text: &str) {
-    print!("{text}");
-    // A closed pipe shows at the next line break at the latest.
-    let _ = std::io::stdout().flush();
 }

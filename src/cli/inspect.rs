@@ -9,6 +9,7 @@ use multinorm::gpu::bytes_in_words;
 use multinorm::{Error, Result};
 use serde_json::Value;
 
+use super::console::out;
 use super::model::Model;
 
 #[derive(Args)]
@@ -23,29 +24,25 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         let text = std::fs::read_to_string(&metrics).map_err(Error::io("read", &metrics))?;
         let records: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let last = |key: &str| records.iter().rev().find(|record| record[key].is_number());
-        println!("run           {}", args.folder.display());
+        out!("run           {}", args.folder.display());
         if let Some(record) = last("loss") {
-            println!(
-                "last step     {}: training loss {:.4}",
-                record["step"],
-                record["loss"].as_f64().unwrap_or(f64::NAN)
-            );
+            out!("last step     {}: training loss {:.4}", record["step"], record["loss"].as_f64().unwrap_or(f64::NAN));
         }
         if let Some(record) = last("eval_loss") {
-            println!(
+            out!(
                 "evaluated     step {}: validation loss {:.4}",
                 record["step"],
                 record["eval_loss"].as_f64().unwrap_or(f64::NAN)
             );
         }
         for (_, path) in list_checkpoints(&args.folder)? {
-            println!("checkpoint    {}", path.display());
+            out!("checkpoint    {}", path.display());
         }
     }
     let model = Model::load(&args.folder)?;
     let config = &model.config;
-    println!("model         {}", model.folder.display());
-    println!(
+    out!("model         {}", model.folder.display());
+    out!(
         "sizes         hidden {}, intermediate {}, {} layers, {} heads ({} for keys and values), vocabulary {}",
         config.hidden_size,
         config.intermediate_size,
@@ -55,7 +52,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         config.vocab_size
     );
     let specs = config.parameters();
-    println!("parameters    {} ({} in f32)", config.n_parameters(), bytes_in_words(4 * config.n_parameters() as u64));
+    out!("parameters    {} ({} in f32)", config.n_parameters(), bytes_in_words(4 * config.n_parameters() as u64));
     for (role, name) in [
         (Role::Embedding, "embedding"),
         (Role::Linear, "linear"),
@@ -68,16 +65,16 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         if role == Role::Adapter && count == 0 {
             continue; // LLaMA itself has none
         }
-        println!("  {name:<12}{count:>5} tensors {elements:>14} parameters");
+        out!("  {name:<12}{count:>5} tensors {elements:>14} parameters");
     }
-    println!("{:<52}{:>16}{:>12}{:>12}{:>12}", "tensor", "shape", "mean", "std", "largest");
+    out!("{:<52}{:>16}{:>12}{:>12}{:>12}", "tensor", "shape", "mean", "std", "largest");
     for (spec, values) in specs.iter().zip(&model.weights) {
         let n = values.len() as f64;
         let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / n;
         let variance = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / n;
         let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
         let shape = format!("{:?}", spec.shape);
-        println!("{:<52}{shape:>16}{mean:>12.5}{:>12.5}{largest:>12.5}", spec.name, variance.sqrt());
+        out!("{:<52}{shape:>16}{mean:>12.5}{:>12.5}{largest:>12.5}", spec.name, variance.sqrt());
     }
     Ok(())
 }

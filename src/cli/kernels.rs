@@ -17,6 +17,7 @@ use naga::{Module, ShaderStage};
 use serde_json::{Value, json};
 
 use super::DeviceArgs;
+use super::console::out;
 use super::output::print_json;
 
 #[derive(Args)]
@@ -121,14 +122,14 @@ fn named(name: &str) -> Result<&'static Kernel> {
 
 fn print_all(listed: &[&'static Kernel], profile: &Profile, adapter: Option<&str>, used: &Uses) {
     match adapter {
-        Some(name) => println!("✓ and ✗: whether {name} has what a kernel needs\n"),
-        None => println!("no adapter is here to tell whether it has what a kernel needs\n"),
+        Some(name) => out!("✓ and ✗: whether {name} has what a kernel needs\n"),
+        None => out!("no adapter is here to tell whether it has what a kernel needs\n"),
     }
-    println!("{:<46}{:<18}{:<40}used by", "kernel", "translations", "needs");
+    out!("{:<46}{:<18}{:<40}used by", "kernel", "translations", "needs");
     for kernel in listed {
         let needs = needs_in_words(kernel, adapter.map(|_| profile));
         let used = used.get(kernel.name).map_or_else(|| "other shapes or settings".into(), uses_in_words);
-        println!("{:<46}{:<18}{needs:<40}{used}", kernel.name, names_of_translations(kernel).join(" "));
+        out!("{:<46}{:<18}{needs:<40}{used}", kernel.name, names_of_translations(kernel).join(" "));
     }
 }
 
@@ -162,25 +163,25 @@ impl Language {
 }
 
 fn print_one(kernel: &'static Kernel, profile: &Profile, adapter: Option<&str>, used: &Uses) {
-    println!("kernel     {}", kernel.name);
-    println!("file       shaders/{}.wgsl", kernel.file);
-    println!("libraries  {}", if kernel.libraries.is_empty() { "none".into() } else { kernel.libraries.join(", ") });
-    println!("module     {}", kernel.module);
-    println!("needs      {}", needs_in_words(kernel, adapter.map(|_| profile)));
+    out!("kernel     {}", kernel.name);
+    out!("file       shaders/{}.wgsl", kernel.file);
+    out!("libraries  {}", if kernel.libraries.is_empty() { "none".into() } else { kernel.libraries.join(", ") });
+    out!("module     {}", kernel.module);
+    out!("needs      {}", needs_in_words(kernel, adapter.map(|_| profile)));
     match used.get(kernel.name) {
-        Some(used) => println!("used by    {}", used.iter().cloned().collect::<Vec<_>>().join(", ")),
-        None => println!("used by    no part of a default run: other shapes or settings want it"),
+        Some(used) => out!("used by    {}", used.iter().cloned().collect::<Vec<_>>().join(", ")),
+        None => out!("used by    no part of a default run: other shapes or settings want it"),
     }
-    println!("bindings");
+    out!("bindings");
     for (number, binding) in kernel.bindings().enumerate() {
         let dtype = binding.dtype.map_or("struct", |dtype| dtype.name());
         let touched = touched_in_words(&binding);
-        println!("  {number}  {:<12}{dtype:<8}{touched:<34}{}", binding.name, binding.shape);
+        out!("  {number}  {:<12}{dtype:<8}{touched:<34}{}", binding.name, binding.shape);
     }
     if !kernel.params().is_empty() {
-        println!("parameters {}", names_of_params(kernel).join(", "));
+        out!("parameters {}", names_of_params(kernel).join(", "));
     }
-    println!("\n{}", kernel.source().trim_end());
+    out!("\n{}", kernel.source().trim_end());
 }
 
 fn as_json(kernel: &'static Kernel, profile: Option<&Profile>, used: &Uses) -> Value {

@@ -3,6 +3,7 @@
 
 mod bench;
 mod compare;
+mod console;
 mod devices;
 mod dry_run;
 mod eval;
@@ -10,10 +11,13 @@ mod fit;
 mod generate;
 mod inspect;
 mod kernels;
+mod largest;
+mod memory;
 mod model;
 mod normalize;
 mod output;
 mod planned;
+mod stop;
 mod train;
 
 use std::process::ExitCode;
@@ -21,6 +25,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use multinorm::gpu::{AdapterChoice, BackendName, Gpu, GpuOptions};
 use multinorm::{Error, Result};
+
+use console::note;
 
 #[derive(Parser)]
 #[command(name = "multinorm", version, about = "Trains small LLaMA models on any GPU with stateless optimizers")]
@@ -90,7 +96,6 @@ impl DeviceArgs {
 
 /// Runs the program. Exit status: 0 done, 1 the run failed, 2 the words were wrong.
 pub fn main() -> ExitCode {
-    sigpipe::reset();
     let quiet = "warn,wgpu_hal=error,wgpu_core=error,naga=error";
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(quiet)).format_timestamp(None).init();
     let cli = Cli::parse(); // exits with 2 by itself
@@ -106,18 +111,18 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(device, args),
         Command::Kernels(args) => kernels::run(device, args),
     };
-    match result {
+    console::exit_code(match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("multinorm: {error}");
+            note!("multinorm: {error}");
             let mut source = std::error::Error::source(&error);
             while let Some(cause) = source {
                 if !error.to_string().contains(&cause.to_string()) {
-                    eprintln!("  because: {cause}");
+                    note!("  because: {cause}");
                 }
                 source = cause.source();
             }
             ExitCode::from(if matches!(error, Error::Config { .. }) { 2 } else { 1 })
         }
-    }
+    })
 }

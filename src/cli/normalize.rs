@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use multinorm::checkpoint::write_atomic;
 use multinorm::config::Pass;
+use multinorm::files::write_atomic;
 use multinorm::normalize::{
     Entry, Matrix, Options, Report, check_folder, check_out, normalize, picture, read_matrix, write_matrix,
 };
@@ -12,6 +12,7 @@ use multinorm::spectrum::Spectrum;
 use multinorm::{Error, Result};
 
 use super::DeviceArgs;
+use super::console::out;
 use super::output::print_json;
 
 #[derive(Args)]
@@ -49,6 +50,14 @@ pub fn run(device: &DeviceArgs, args: &NormalizeArgs) -> Result<()> {
     let options = options(args)?;
     args.out.as_deref().map_or(Ok(()), check_out)?;
     args.plot.as_deref().map_or(Ok(()), check_plot)?;
+    for (option, path) in [("--out", &args.out), ("--plot", &args.plot)] {
+        if let Some(path) = path
+            && is_same_file(path, &args.file)
+        {
+            let message = format!("{} is the file that is read: choose another name", path.display());
+            return Err(Error::config(option, message));
+        }
+    }
     let matrix = read_matrix(&args.file, args.tensor.as_deref())?;
     let gpu = device.open()?;
     let mut last = Vec::new();
@@ -57,7 +66,7 @@ pub fn run(device: &DeviceArgs, args: &NormalizeArgs) -> Result<()> {
     }
     let report = pollster::block_on(normalize(&gpu, &matrix, &options, |entry, x| {
         if !args.json {
-            println!("{}", line(entry));
+            out!("{}", line(entry));
         }
         if args.out.is_some() {
             last = x.to_vec();
@@ -75,6 +84,11 @@ pub fn run(device: &DeviceArgs, args: &NormalizeArgs) -> Result<()> {
     }
     print_rates(&report, &options);
     Ok(())
+}
+
+/// By whatever names and links.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn options(args: &NormalizeArgs) -> Result<Options> {
@@ -102,8 +116,8 @@ fn check_plot(path: &Path) -> Result<()> {
 
 fn print_head(matrix: &Matrix, options: &Options) {
     let [m, n] = matrix.shape();
-    println!("{}, {m}×{n}", matrix.name());
-    println!("frobenius: ‖X‖_F/√(mn); rows: |norm/√n − 1|, largest and root mean square; columns: |norm/√m − 1|\n");
+    out!("{}, {m}×{n}", matrix.name());
+    out!("frobenius: ‖X‖_F/√(mn); rows: |norm/√n − 1|, largest and root mean square; columns: |norm/√m − 1|\n");
     let mut head = format!(
         "{:>4}  {:<24}{:>12}{:>11}{:>11}{:>13}{:>13}{:>14}{:>14}",
         "iter", "pass", "frobenius", "rows max", "rows rms", "columns max", "columns rms", "cos(X, last)", "cos(X, G)"
@@ -111,7 +125,7 @@ fn print_head(matrix: &Matrix, options: &Options) {
     if options.spectrum {
         head += &format!("{:>12}{:>12}{:>12}{:>10}", "σ largest", "σ median", "σ smallest", "eff. rank");
     }
-    println!("{head}");
+    out!("{head}");
 }
 
 fn line(Entry { pass, iteration, quantities: of }: &Entry) -> String {
@@ -140,20 +154,20 @@ fn are_rows_and_columns(passes: &[Pass]) -> bool {
 
 fn print_rates(report: &Report, options: &Options) {
     let last = report.passes.last().map_or(0, |entry| entry.iteration);
-    println!();
+    out!();
     if last < options.iterations {
-        println!("Ended after iteration {last} of {}: no pass of it changed X by more.", options.iterations);
+        out!("Ended after iteration {last} of {}: no pass of it changed X by more.", options.iterations);
     }
-    println!("The deviation after an iteration, over that before it:");
+    out!("The deviation after an iteration, over that before it:");
     let rate = |rate: Option<f64>, none: &str| rate.map_or(format!("none: {none}"), |rate| format!("{rate:.6}"));
     let without = if are_rows_and_columns(&options.passes) {
         "this matrix has no limit: it is zero, a block of zeros is too large, or only one side is scaled"
     } else {
         "the list is not of row and column passes"
     };
-    println!("predicted    {}", rate(report.rate_predicted, without));
+    out!("predicted    {}", rate(report.rate_predicted, without));
     let without = "no two iterations ended on a deviation above float32's rounding";
-    println!("observed     {}", rate(report.rate_observed, without));
+    out!("observed     {}", rate(report.rate_observed, without));
 }
 
 /// Seven characters where they say enough, else a power of ten.

@@ -7,10 +7,12 @@ use multinorm::config::{Precision, Recompute, RecomputePolicy};
 use multinorm::gpu::{Class, Memory, bytes_in_words};
 use serde::Serialize;
 
+use super::console::out;
+
 /// One JSON document on standard output.
 pub fn print_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).expect("our own values can be written as JSON");
-    println!("{text}");
+    out!("{text}");
     Ok(())
 }
 

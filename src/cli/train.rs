@@ -3,24 +3,27 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use multinorm::checkpoint::{load_config, resolve_model_dir};
+use multinorm::checkpoint::{latest_checkpoint, load_config, load_state, resolve_model_dir};
 use multinorm::config::{DataConfig, ModelConfig, Precision, RecomputePolicy, RunConfig, RunDefaults, TrainConfig};
 use multinorm::data::dataset;
-use multinorm::gpu::{Gpu, Profile, bytes_in_words};
+use multinorm::gpu::{Gpu, GpuHandle, Profile, bytes_in_words};
 use multinorm::train::{
-    Event, Measured, RunPlace, Summary, check_start, measure_variants, record_training, run as run_training,
+    Event, Measured, RunFolder, Summary, check_start, find_run, measure_variants, run as run_training,
 };
 use multinorm::{Error, Result};
 use web_time::Instant;
 
 use super::DeviceArgs;
+use super::console::{note, out};
 use super::dry_run::dry_run;
+use super::largest::check_run;
+use super::memory::{check_memory, with_remedies};
 use super::output::{memory_table, print_json, recompute_in_words};
 use super::planned::begun_with;
+use super::stop;
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -35,7 +38,8 @@ pub struct TrainArgs {
     /// The run's folder [default: the next free number under runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Goes on with the run in this folder, to the same bits as if it had not stopped
+    /// Goes on with the run in this folder, from its newest checkpoint, to the same bits as if it had not stopped; or
+    /// from one of its checkpoints: runs/0001/checkpoints/step-00000200
     #[arg(long, value_name = "DIR", conflicts_with = "out")]
     resume: Option<PathBuf>,
     /// Prints sizes and memory, and allocates nothing
@@ -45,6 +49,9 @@ pub struct TrainArgs {
     #[arg(long, value_name = "8GiB,24GiB", requires = "dry_run", num_args = 0..=1, value_delimiter = ',')]
     #[arg(default_missing_value = "")]
     fit: Option<Vec<String>>,
+    /// Loses the device after each of these steps (0: as soon as a device is ready), to see the run go on
+    #[arg(long, value_name = "STEPS", value_delimiter = ',', hide = true)]
+    lose_device: Vec<u64>,
     /// One JSON document on standard output
     #[arg(long)]
     json: bool,
@@ -52,23 +59,35 @@ pub struct TrainArgs {
 
 pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     if args.dry_run {
-        let settings = |profile: &Profile| settings(args, profile);
-        return dry_run(device, &settings, args.resume.as_deref(), args.fit.as_deref(), args.json);
+        let resumed = args.resume.as_deref().map(find_run).transpose()?;
+        let settings = |profile: &Profile| {
+            let state = match &resumed {
+                None => None,
+                Some((_, Some(checkpoint))) => Some(load_state(checkpoint)?),
+                Some((folder, None)) => latest_checkpoint(folder)?.as_deref().map(load_state).transpose()?,
+            };
+            settings(args, state.as_ref().map(|state| state.config_toml.as_str()), profile)
+        };
+        let folder = resumed.as_ref().map(|(folder, _)| folder.as_path());
+        return dry_run(device, &settings, folder, args.fit.as_deref(), args.json);
     }
+    stop::handle_signals();
+    let resumed = args.resume.as_deref().map(RunFolder::resume).transpose()?;
     let mut gpu = device.open()?;
-    let config = settings(args, &gpu.profile)?;
-    eprintln!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
-    choose_variants(&mut gpu, args.resume.as_deref(), std::slice::from_ref(&config))?;
-    let gpu = Arc::new(gpu);
-    record_training(&config, &gpu.profile)?.recorder.check_limits()?;
-    let place = match &args.resume {
-        Some(folder) => RunPlace { folder: folder.clone(), resume: true },
-        None => RunPlace { folder: args.out.clone().map_or_else(next_free_folder, Ok)?, resume: false },
+    let config = settings(args, resumed.as_ref().and_then(RunFolder::settings), &gpu.profile)?;
+    note!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
+    choose_variants(&mut gpu, resumed.as_ref().map(RunFolder::path), std::slice::from_ref(&config))?;
+    check_run(&config, &gpu.profile)?;
+    check_memory(&config, &gpu.profile)?;
+    // Before a tokenizer is trained for minutes.
+    let folder = match (resumed, &args.out) {
+        (Some(resumed), _) => resumed,
+        (None, Some(out)) => RunFolder::create(out)?,
+        (None, None) => RunFolder::create_next(Path::new("runs"))?,
     };
-    place.check()?; // before a tokenizer is trained for minutes
     let dataset =
-        Arc::new(dataset::load(&config.data, config.model.vocab_size, &mut |line| eprintln!("data       {line}"))?);
-    eprintln!(
+        Arc::new(dataset::load(&config.data, config.model.vocab_size, &mut |line| note!("data       {line}"))?);
+    note!(
         "data       {} ({} training and {} validation tokens; {}; license: {})",
         dataset.name,
         dataset.train.len(),
@@ -76,27 +95,39 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
         dataset.split,
         dataset.license.lines().next().unwrap_or("unknown")
     );
-    eprintln!("run        {}", place.folder.display());
+    let path = folder.path().to_owned();
+    note!("run        {}", path.display());
 
-    let stop = stop_on_interrupt();
+    let stop = stop::finish_step();
+    let gpu = GpuHandle::new(gpu);
     let mut progress = Progress::new(&config);
-    let mut show = |event: Event| progress.show(&event);
-    let summary = pollster::block_on(run_training(gpu, config, dataset, &place, stop, &mut show))?;
+    let mut to_lose = args.lose_device.clone();
+    let mut show = |event: Event| {
+        let step = match &event {
+            Event::Step(report) => Some(report.step),
+            Event::Ready { .. } | Event::DeviceLost { .. } => Some(0),
+            _ => None,
+        };
+        if let Some(index) = to_lose.iter().position(|lost| Some(*lost) == step) {
+            to_lose.remove(index);
+            gpu.get().destroy();
+        }
+        progress.show(&event);
+    };
+    let profile = gpu.get().profile.clone();
+    let summary = pollster::block_on(run_training(&gpu, config.clone(), dataset, folder, stop, &mut show))
+        .map_err(|error| with_remedies(error, &config, &profile))?;
     progress.bar.finish_and_clear();
-    if args.json { print_json(&summary) } else { print_summary(&summary, &place.folder) }
+    if args.json { print_json(&summary) } else { print_summary(&summary, &path) }
 }
 
-fn settings(args: &TrainArgs, profile: &Profile) -> Result<RunConfig> {
-    let resumed = args.resume.as_ref().map(|folder| folder.join("config.toml"));
-    if let (Some(folder), Some(path)) = (&args.resume, &resumed)
-        && !path.exists()
-    {
-        let message =
-            "holds no run to resume (there is no config.toml): name a run's folder, or start one with `--out`";
-        return Err(Error::checkpoint(folder, message));
-    }
-    let file = args.config.as_deref().or(resumed.as_deref());
-    let config = read_config(file, args.from.as_deref(), &args.sets, profile)?;
+/// `resumed` are the settings with which a run that goes on was trained until now.
+fn settings(args: &TrainArgs, resumed: Option<&str>, profile: &Profile) -> Result<RunConfig> {
+    let text = args.config.as_deref().map(|path| std::fs::read_to_string(path).map_err(Error::io("read", path)));
+    let text = text.transpose()?;
+    let file = args.config.as_deref().zip(text.as_deref());
+    let file = file.or(resumed.map(|text| (Path::new("config.toml"), text)));
+    let config = config_of(file, args.from.as_deref(), &args.sets, profile)?;
     // A run that goes on needs nothing of where it came from.
     if args.resume.is_none() {
         check_start(&config)?;
@@ -113,18 +144,28 @@ pub fn choose_variants(gpu: &mut Gpu, folder: Option<&Path>, runs: &[RunConfig])
     }
     let Measured { measured, overruled, by_rule, secs } = pollster::block_on(measure_variants(gpu, runs))?;
     if measured + by_rule > 0 {
-        eprintln!("variants   {measured} products measured in {secs:.1} s, {overruled} changed; {by_rule} go by rule");
+        note!("variants   {measured} products measured in {secs:.1} s, {overruled} changed; {by_rule} go by rule");
     }
     Ok(())
 }
 
 /// The settings of a file, of the model to begin with and of `--set` over the default run for the adapter.
 pub fn read_config(path: Option<&Path>, from: Option<&Path>, sets: &[String], profile: &Profile) -> Result<RunConfig> {
+    let text = path.map(|path| std::fs::read_to_string(path).map_err(Error::io("read", path))).transpose()?;
+    config_of(path.zip(text.as_deref()), from, sets, profile)
+}
+
+/// The same with a file that was read.
+fn config_of(
+    file: Option<(&Path, &str)>,
+    from: Option<&Path>,
+    sets: &[String],
+    profile: &Profile,
+) -> Result<RunConfig> {
     let mut all = from.map(sets_of_model).transpose()?.unwrap_or_default();
     all.extend_from_slice(sets);
-    let text = path.map(|path| std::fs::read_to_string(path).map_err(Error::io("read", path))).transpose()?;
     let defaults = if profile.software { RunDefaults::Software } else { RunDefaults::Gpu };
-    let mut config = RunConfig::load(path.zip(text.as_deref()), &all, defaults)?;
+    let mut config = RunConfig::load(file, &all, defaults)?;
     config.validate()?;
     config.make_paths_absolute()?;
     if let Some(model) = from.and(config.train.init_from.as_ref()) {
@@ -166,26 +207,6 @@ fn sets_of_model(from: &Path) -> Result<Vec<String>> {
     Ok(sets)
 }
 
-fn next_free_folder() -> Result<PathBuf> {
-    let free = (1..10_000).map(|n| Path::new("runs").join(format!("{n:04}"))).find(|folder| !folder.exists());
-    free.ok_or_else(|| Error::Data("runs/ is full: choose a folder with --out".into()))
-}
-
-/// Set by the first Ctrl-C; the second one ends the program.
-pub fn stop_on_interrupt() -> &'static AtomicBool {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    let handler = || {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping: finishing the step and saving (Ctrl-C again to abort without saving)");
-    };
-    if let Err(error) = ctrlc::set_handler(handler) {
-        eprintln!("Ctrl-C will end the run without saving: {error}");
-    }
-    &STOP
-}
-
 /// What activations are in, and why it is that where the user did not say.
 fn precision_in_words(wanted: Precision, found: Precision) -> String {
     match (wanted, found) {
@@ -222,15 +243,18 @@ impl Progress {
 
     fn show(&mut self, event: &Event) {
         match event {
-            Event::Ready { memory, recompute, precision, first_step, baseline_bigram_loss } => {
-                eprintln!("{}", memory_table(&[("this run", memory)]));
-                eprintln!("precision  {}", precision_in_words(self.precision, *precision));
-                eprintln!("recompute  {}", recompute_in_words(self.recompute, *recompute));
-                eprintln!(
+            Event::Ready { memory, recompute, precision, first_step, baseline_bigram_loss, changes } => {
+                for change in changes {
+                    note!("changed    {change}");
+                }
+                note!("{}", memory_table(&[("this run", memory)]));
+                note!("precision  {}", precision_in_words(self.precision, *precision));
+                note!("recompute  {}", recompute_in_words(self.recompute, *recompute));
+                note!(
                     "baseline   a bigram table reaches {baseline_bigram_loss:.4} nats a token on the validation tokens"
                 );
                 if *first_step > 0 {
-                    eprintln!("resuming after step {first_step}");
+                    note!("resuming after step {first_step}");
                 }
                 self.bar.set_position(*first_step);
                 self.bar.reset_eta();
@@ -247,7 +271,7 @@ impl Progress {
                 });
                 let due = self.last_line.is_none_or(|last| last.elapsed().as_secs_f64() >= LINE_SECS);
                 if !self.terminal && (due || report.step == self.steps) {
-                    eprintln!("step {}/{} · {line} · lr {:.3e}", report.step, self.steps, report.lr);
+                    note!("step {}/{} · {line} · lr {:.3e}", report.step, self.steps, report.lr);
                     self.last_line = Some(Instant::now());
                 }
             }
@@ -258,33 +282,43 @@ impl Progress {
                     evaluation.loss, evaluation.perplexity, evaluation.tokens
                 ));
             }
+            Event::DeviceLost { message, step } => {
+                self.line(&format!("the device was lost ({message}); going on after step {step} on a new one"));
+                self.bar.set_position(*step);
+            }
             Event::Spectrum(_) => {} // in spectra.jsonl
             Event::Saved(path) => self.line(&format!("saved {}", path.display())),
         }
     }
 
     fn line(&self, text: &str) {
-        if self.terminal { self.bar.println(text) } else { eprintln!("{text}") }
+        if self.terminal { self.bar.println(text) } else { note!("{text}") }
     }
 }
 
 fn print_summary(summary: &Summary, folder: &Path) -> Result<()> {
-    let verdict = if summary.eval_loss < summary.baseline_bigram_loss { "below" } else { "not below" };
-    println!("{}", if summary.stopped { "stopped early; the run can be resumed" } else { "done" });
-    println!("steps              {} ({} tokens)", summary.steps, summary.tokens);
-    println!("training loss      {:.4} (the last step's batch)", summary.final_loss);
-    println!("validation loss    {:.4} (perplexity {:.2})", summary.eval_loss, summary.eval_loss.exp());
-    println!("bigram baseline    {:.4}: the model is {verdict} it", summary.baseline_bigram_loss);
-    if summary.precision == Precision::F16 {
-        println!("skipped steps      {} (gradients overflowed under the loss scale)", summary.skipped_steps);
+    let baseline = summary.baseline_bigram_loss;
+    out!("{}", if summary.stopped { "stopped early; the run can be resumed" } else { "done" });
+    out!("steps              {} ({} tokens)", summary.steps, summary.tokens);
+    out!("training loss      {:.4} (the last step's batch)", summary.final_loss);
+    match summary.eval_loss {
+        Some(loss) => {
+            let verdict = if loss < baseline { "below" } else { "not below" };
+            out!("validation loss    {loss:.4} (perplexity {:.2})", loss.exp());
+            out!("bigram baseline    {baseline:.4}: the model is {verdict} it");
+        }
+        None => out!("bigram baseline    {baseline:.4}"),
     }
-    println!("speed              {:.0} tokens/s", summary.tokens_per_sec);
-    println!("device memory      {}", bytes_in_words(summary.peak_bytes));
-    println!("checkpoint         {}", summary.checkpoint.display());
+    if summary.precision == Precision::F16 {
+        out!("skipped steps      {} (gradients overflowed under the loss scale)", summary.skipped_steps);
+    }
+    out!("speed              {:.0} tokens/s", summary.tokens_per_sec);
+    out!("device memory      {}", bytes_in_words(summary.peak_bytes));
+    out!("checkpoint         {}", summary.checkpoint.display());
     if summary.stopped {
-        println!("go on with         multinorm train --resume {}", folder.display());
+        out!("go on with         multinorm train --resume {}", folder.display());
     } else {
-        println!("try                multinorm generate {} --prompt \"It was\"", folder.display());
+        out!("try                multinorm generate {} --prompt \"It was\"", folder.display());
     }
     Ok(())
 }

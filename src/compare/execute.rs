@@ -1,11 +1,9 @@
 //! Runs a plan: every run in its folder, each once, and what is known written after each.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use sha2::{Digest, Sha256};
 
 use super::cost::Cost;
 use super::files::write_json;
@@ -15,20 +13,38 @@ use super::report;
 use super::result::{About, Comparison, Corpus, best_factors, comparison};
 use super::spectra;
 use super::sweep::LrFactors;
-use crate::checkpoint::{latest_checkpoint, prune_checkpoints, write_atomic};
+use crate::checkpoint::prune_checkpoints;
 use crate::config::OptimizerConfig;
 use crate::data::dataset::Dataset;
-use crate::gpu::Gpu;
-use crate::train::{self, RunPlace, SpectrumRecord, keep_variants_of_run};
+use crate::files::{FolderLock, write_atomic};
+use crate::gpu::GpuHandle;
+use crate::train::{self, RunFolder, SpectrumRecord, keep_variants_of_run};
 use crate::{Error, Result};
 
-/// Where a comparison stands and how it was asked for.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// The comparison's folder.
-    pub folder: PathBuf,
-    /// The command as it was typed, for the report.
-    pub command: String,
+/// A comparison's folder, locked for as long as this is held: no second comparison writes there.
+#[derive(Debug)]
+pub struct ComparisonFolder {
+    lock: FolderLock,
+    command: String,
+}
+
+impl ComparisonFolder {
+    /// Locks the folder, and makes it where there is none; `command` as it was typed, for the report.
+    ///
+    /// Errors: a comparison that is being written; a folder that cannot be made or written.
+    pub fn open(folder: &Path, command: String) -> Result<Self> {
+        Ok(Self { lock: FolderLock::acquire(folder)?, command })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.lock.folder()
+    }
+
+    /// The command as it was typed.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
 }
 
 /// What happens during a comparison, in order.
@@ -66,17 +82,18 @@ pub enum Event<'a> {
 /// A run that diverges is a result and ends nothing. Errors: a folder that holds another comparison, a full disk,
 /// a device that fails.
 pub async fn run(
-    gpu: Arc<Gpu>,
+    gpu: &GpuHandle,
     dataset: Arc<Dataset>,
     plan: &Plan,
-    place: &Place,
+    place: &ComparisonFolder,
     stop: &AtomicBool,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Comparison> {
-    plan.claim(&place.folder, &gpu.adapter_name, described(&dataset)?)?;
-    keep_variants_of_run(&place.folder, &gpu.profile)?;
+    let opened = gpu.get();
+    plan.claim(place.path(), &opened.adapter_name, dataset.identity()?)?;
+    keep_variants_of_run(place.path(), &opened.profile)?;
     let mut execution = Execution {
-        gpu,
+        handle: gpu,
         dataset,
         plan,
         place,
@@ -91,10 +108,10 @@ pub async fn run(
 }
 
 struct Execution<'a> {
-    gpu: Arc<Gpu>,
+    handle: &'a GpuHandle,
     dataset: Arc<Dataset>,
     plan: &'a Plan,
-    place: &'a Place,
+    place: &'a ComparisonFolder,
     stop: &'a AtomicBool,
     /// Runs that have ended.
     records: Vec<RunRecord>,
@@ -137,7 +154,7 @@ impl Execution<'_> {
         on_event(Event::Measuring(optimizer));
         let id = RunId { optimizer: optimizer.to_owned(), factors: LrFactors::OWN, seed: self.plan.config.train.seed };
         let config = self.plan.run_config(&id)?;
-        let cost = Cost::measure(&self.gpu, &self.dataset, &config, &self.place.folder, optimizer).await?;
+        let cost = Cost::measure(&self.handle.get(), &self.dataset, &config, self.place.path(), optimizer).await?;
         self.costs.insert(optimizer.to_owned(), cost);
         Ok(())
     }
@@ -149,12 +166,12 @@ impl Execution<'_> {
             return Ok(()); // there are no gradients
         }
         let best = RunId { optimizer: optimizer.to_owned(), factors, seed: self.plan.config.train.seed };
-        let folder = &self.place.folder;
+        let folder = self.place.path();
         let mut record = spectra::known(folder, &best)?;
         if record.is_none() && !self.stopped() {
             on_event(Event::Following(optimizer));
             let config = self.plan.run_config(&best)?;
-            record = spectra::measure(&self.gpu, &self.dataset, config, folder, &best).await?;
+            record = spectra::measure(&self.handle.get(), &self.dataset, config, folder, &best).await?;
         }
         self.spectra.extend(record.map(|record| (optimizer.to_owned(), record)));
         Ok(())
@@ -166,7 +183,7 @@ impl Execution<'_> {
             return Ok(());
         }
         on_event(Event::Begins { run: id, number, of: self.plan.n_runs() });
-        let folder = id.folder(&self.place.folder);
+        let folder = id.folder(self.place.path());
         let Some(outcome) = self.train(id, &folder, on_event).await? else { return Ok(()) };
         outcome.write(&folder)?;
         // Only the last weights are worth their space once nothing is left to resume.
@@ -180,18 +197,18 @@ impl Execution<'_> {
 
     /// How the run ended; nothing where it was stopped.
     async fn train(&self, id: &RunId, folder: &Path, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Option<Outcome>> {
-        let place = RunPlace { folder: folder.to_owned(), resume: latest_checkpoint(folder)?.is_some() };
+        let run_folder = RunFolder::resume_or_create(folder)?;
         let mut forward = |event: train::Event| on_event(Event::Run { run: id, event });
-        let (gpu, dataset) = (self.gpu.clone(), self.dataset.clone());
+        let dataset = self.dataset.clone();
         let mut config = self.plan.run_config(id)?;
         if self.plan.fine_tunes(&id.optimizer) {
             // Where the reference has diverged there is nothing to begin with.
             let Some(start) = self.start()? else { return Ok(None) };
-            let from = start.folder(&self.place.folder);
+            let from = start.folder(self.place.path());
             config.train.init_from = Some(from.display().to_string());
             config.make_paths_absolute()?;
         }
-        match train::run(gpu, config, dataset, &place, self.stop, &mut forward).await {
+        match train::run(self.handle, config, dataset, run_folder, self.stop, &mut forward).await {
             Ok(summary) if summary.stopped => Ok(None),
             Ok(summary) => Ok(Some(Outcome::Finished {
                 baseline_bigram_loss: summary.baseline_bigram_loss,
@@ -204,24 +221,24 @@ impl Execution<'_> {
 
     /// The reference's best run at the first seed, as it was when the first fine-tuner began.
     fn start(&self) -> Result<Option<RunId>> {
-        let known = self.plan.start(&self.place.folder)?;
+        let known = self.plan.start(self.place.path())?;
         if known.is_some() {
             return Ok(known);
         }
         let optimizer = self.plan.reference();
         let Some(factors) = best_factors(self.plan, &self.records, optimizer) else { return Ok(None) };
         let start = RunId { optimizer: optimizer.to_owned(), factors, seed: self.plan.config.train.seed };
-        self.plan.choose_start(&self.place.folder, &start)?;
+        self.plan.choose_start(self.place.path(), &start)?;
         Ok(Some(start))
     }
 
     fn read_what_is_there(&mut self) -> Result<()> {
         for optimizer in self.plan.all() {
-            let known = Cost::known(&self.place.folder, optimizer)?;
+            let known = Cost::known(self.place.path(), optimizer)?;
             self.costs.extend(known.map(|cost| (optimizer.clone(), cost)));
             for factors in self.plan.factors_of(optimizer).points() {
                 for id in self.plan.seeds_at(optimizer, factors) {
-                    let folder = id.folder(&self.place.folder);
+                    let folder = id.folder(self.place.path());
                     self.records.extend(RunRecord::read(&id, &folder, &self.plan.run_config(&id)?)?);
                 }
             }
@@ -230,12 +247,13 @@ impl Execution<'_> {
     }
 
     fn report(&self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Comparison> {
+        let gpu = self.handle.get();
         let about = About {
             plan: self.plan,
-            command: &self.place.command,
-            adapter: &self.gpu.adapter_name,
-            driver: &self.gpu.driver,
-            software_adapter: self.gpu.profile.software,
+            command: self.place.command(),
+            adapter: &gpu.adapter_name,
+            driver: &gpu.driver,
+            software_adapter: gpu.profile.software,
             corpus: Corpus {
                 name: self.dataset.name.clone(),
                 license: self.dataset.license.clone(),
@@ -244,39 +262,18 @@ impl Execution<'_> {
                 split: self.dataset.split.clone(),
             },
         };
-        let start = self.plan.start(&self.place.folder)?;
+        let start = self.plan.start(self.place.path())?;
         let found = comparison(&about, &self.records, &self.costs, &self.spectra, start)?;
-        write_json(&self.place.folder.join("compare.json"), &found)?;
-        let page = self.place.folder.join("report.html");
+        write_json(&self.place.path().join("compare.json"), &found)?;
+        let page = self.place.path().join("report.html");
         write_atomic(&page, report::html(&found).as_bytes())?;
         if let Some(picture) = report::picture(&found) {
-            write_atomic(&self.place.folder.join("losses.svg"), picture.as_bytes())?;
+            write_atomic(&self.place.path().join("losses.svg"), picture.as_bytes())?;
         }
         if let Some(picture) = report::picture_of_state(&found) {
-            write_atomic(&self.place.folder.join("state.svg"), picture.as_bytes())?;
+            write_atomic(&self.place.path().join("state.svg"), picture.as_bytes())?;
         }
         on_event(Event::Reported(&page));
         Ok(found)
     }
 }
-
-/// Tells one text and tokenizer from another: sizes, and a hash of tokens all over both splits.
-///
-/// Errors: tokens that cannot be read.
-fn described(dataset: &Dataset) -> Result<String> {
-    let mut hash = Sha256::new();
-    for tokens in [&dataset.train, &dataset.validation] {
-        let n_probes = PROBES.min(tokens.len());
-        let mut id = [0];
-        for probe in 0..n_probes {
-            tokens.copy_to(probe * tokens.len() / n_probes, &mut id)?;
-            hash.update(id[0].to_le_bytes());
-        }
-    }
-    let digest: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let (n_train, n_validation) = (dataset.train.len(), dataset.validation.len());
-    Ok(format!("{} ({n_train} training and {n_validation} validation tokens, {digest})", dataset.name))
-}
-
-/// Tokens of a split that the hash looks at: shards may be larger than memory.
-const PROBES: usize = 4096;

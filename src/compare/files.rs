@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::checkpoint::write_atomic;
+use crate::files::write_atomic;
 use crate::{Error, Result};
 
 /// The document at this path; nothing where there is no such file.

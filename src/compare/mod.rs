@@ -33,7 +33,7 @@ mod sweep;
 mod throughput;
 
 pub use cost::Cost;
-pub use execute::{Event, Place, run};
+pub use execute::{ComparisonFolder, Event, run};
 pub use plan::{Plan, RunId};
 pub use record::{Curve, Outcome, RunRecord};
 pub use result::{Comparison, Corpus, Difference, OptimizerResult, Start, SweepPoint};

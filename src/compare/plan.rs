@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use super::files::{read_json, write_json};
 use super::sweep::{LrFactors, LrSweep, factor_words};
 use crate::config::{ModelConfig, OptimizerConfig, RunConfig, optimizer_names};
+use crate::data::dataset::DataIdentity;
+use crate::files::is_unused;
 use crate::{Error, Result};
 
 /// Optimizers, factors and seeds over one configuration.
@@ -174,9 +176,8 @@ impl Plan {
     pub fn check_folder(&self, folder: &Path, adapter: &str) -> Result<()> {
         let kept = PlanFile::of(self, adapter, None);
         let Some(found) = PlanFile::read(folder)? else {
-            let is_empty = !folder.exists() || folder.read_dir().is_ok_and(|mut entries| entries.next().is_none());
             let refuse = || Error::checkpoint(folder, "holds something else than a comparison: choose another `--out`");
-            return if is_empty { Ok(()) } else { Err(refuse()) };
+            return if is_unused(folder) { Ok(()) } else { Err(refuse()) };
         };
         kept.refuse_difference(&found, folder)
     }
@@ -184,24 +185,19 @@ impl Plan {
     /// Makes the folder this comparison's; `data` tells one text and tokenizer from another.
     ///
     /// Errors: as [`Plan::check_folder`], other data, and a folder that cannot be written.
-    pub(super) fn claim(&self, folder: &Path, adapter: &str, data: String) -> Result<()> {
+    pub(super) fn claim(&self, folder: &Path, adapter: &str, data: DataIdentity) -> Result<()> {
         self.check_folder(folder, adapter)?;
         let mut kept = PlanFile::of(self, adapter, Some(data));
         let found = PlanFile::read(folder)?;
         kept.start = found.as_ref().and_then(|found| found.start.clone());
-        if let Some(found) = found
-            && found.data.is_some()
-            && found.data != kept.data
+        if let (Some(then), Some(now)) = (found.and_then(|found| found.trained_on), &kept.trained_on)
+            && then != *now
         {
-            return Err(Error::checkpoint(
-                folder,
-                format!(
-                    "its runs were trained on {}, and the data is now {}: bring back that text and tokenizer, or choose \
-                     another `--out`",
-                    found.data.unwrap_or_default(),
-                    kept.data.unwrap_or_default()
-                ),
-            ));
+            let message = format!(
+                "its runs were trained on {then}, and the data is now {now}: bring back that text and tokenizer, or \
+                 choose another `--out`"
+            );
+            return Err(Error::checkpoint(folder, message));
         }
         write_json(&folder.join(PLAN), &kept)
     }
@@ -259,21 +255,23 @@ struct PlanFile {
     n_seeds: u64,
     /// The configuration, without what changes from run to run and what changes no number.
     settings: Value,
-    data: Option<String>,
+    /// What its runs are trained on; nothing in plans of earlier versions.
+    #[serde(default)]
+    trained_on: Option<DataIdentity>,
     /// Whose weights the fine-tuners begin with.
     #[serde(default)]
     start: Option<RunId>,
 }
 
 impl PlanFile {
-    fn of(plan: &Plan, adapter: &str, data: Option<String>) -> Self {
+    fn of(plan: &Plan, adapter: &str, trained_on: Option<DataIdentity>) -> Self {
         Self {
             adapter: adapter.to_owned(),
             optimizers: plan.all().cloned().collect(),
             lr_sweep: plan.factors.clone(),
             n_seeds: plan.n_seeds,
             settings: shared_settings(&plan.config),
-            data,
+            trained_on,
             start: None,
         }
     }
@@ -298,7 +296,13 @@ impl PlanFile {
             let missing = of.iter().find(|name| !now.contains(name))?;
             Some(format!("the command's {flag} leaves out {missing}, which it compares"))
         };
-        let difference = difference("", &found.settings, &self.settings)
+        // Tokens are compared with tokens, wherever their text lies.
+        let compared = |settings: &Value| {
+            let mut settings = settings.clone();
+            settings["data"].as_object_mut().map(|data| data.remove("source"));
+            settings
+        };
+        let difference = difference("", &compared(&found.settings), &compared(&self.settings))
             .or_else(|| left_out("--optimizers", &found.optimizers, &self.optimizers))
             .or_else(|| left_out("--lr-sweep", &words(&found.lr_sweep.linear), &words(&self.lr_sweep.linear)))
             .or_else(|| left_out("--rest-lr-sweep", &words(&found.lr_sweep.rest), &words(&self.lr_sweep.rest)))
@@ -418,23 +422,30 @@ mod tests {
         }
     }
 
+    fn data(name: &str) -> DataIdentity {
+        DataIdentity { name: name.into(), train_tokens: 9, validation_tokens: 1, sha256: name.into() }
+    }
+
     #[test]
     fn a_folder_is_gone_on_with_by_the_same_plan_or_a_larger_one() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("new");
         let begun = plan(&[], &["adam", "sgd"], &[1.0, 2.0], 2).unwrap();
-        begun.claim(&folder, "gpu", "text".into()).unwrap();
+        begun.claim(&folder, "gpu", data("text")).unwrap();
         begun.check_folder(&folder, "gpu").unwrap();
         let larger =
             plan_of_grid(&["checkpoint.every=7"], &["sinkgd", "sgd", "adam"], &[0.5, 1.0, 2.0], &[0.25, 1.0], 3)
                 .unwrap();
-        larger.claim(&folder, "gpu", "text".into()).unwrap();
+        larger.claim(&folder, "gpu", data("text")).unwrap();
         let all = ["adam", "sgd", "sinkgd"];
         let grid = |linear: &[f64], rest: &[f64]| plan_of_grid(&[], &all, linear, rest, 3).unwrap();
         let (linear, rest) = ([0.5, 1.0, 2.0], [0.25, 1.0]);
         let cases = [
             (larger.check_folder(&folder, "cpu"), "its runs are of the adapter gpu, this is cpu"),
-            (larger.claim(&folder, "gpu", "book".into()), "trained on text, and the data is now book"),
+            (
+                larger.claim(&folder, "gpu", data("book")),
+                "trained on text (9 training and 1 validation tokens, sha256 text), and the data is now book",
+            ),
             (begun.check_folder(&folder, "gpu"), "--optimizers leaves out sinkgd"),
             (grid(&[1.0], &rest).check_folder(&folder, "gpu"), "command's --lr-sweep leaves out 0.5"),
             (grid(&linear, &[1.0]).check_folder(&folder, "gpu"), "command's --rest-lr-sweep leaves out 0.25"),
@@ -455,7 +466,7 @@ mod tests {
     fn a_folder_of_one_factor_for_all_rates_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let plan = plan(&[], &["adam"], &[1.0], 1).unwrap();
-        plan.claim(dir.path(), "gpu", "text".into()).unwrap();
+        plan.claim(dir.path(), "gpu", data("text")).unwrap();
         let path = dir.path().join(PLAN);
         let mut kept: Value = read_json(&path).unwrap().unwrap();
         // As it was written before there were two.
@@ -466,7 +477,7 @@ mod tests {
         write_json(&path, &kept).unwrap();
         let refusals = [
             plan.check_folder(dir.path(), "gpu"),
-            plan.claim(dir.path(), "gpu", "text".into()),
+            plan.claim(dir.path(), "gpu", data("text")),
             Plan::first_model(dir.path()).map(drop),
         ];
         for refused in refusals {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{read_json, write_json};
 use super::plan::RunId;
 use crate::Result;
-use crate::checkpoint::{latest_checkpoint, load_checkpoint};
+use crate::checkpoint::{latest_checkpoint, load_newest_checkpoint};
 use crate::config::{Role, RunConfig};
 use crate::data::dataset::Dataset;
 use crate::gpu::Gpu;
@@ -38,14 +38,17 @@ pub(super) async fn measure(
     folder: &Path,
     run: &RunId,
 ) -> Result<Option<SpectrumRecord>> {
-    let Some(checkpoint) = latest_checkpoint(&run.folder(folder))? else { return Ok(None) };
+    let run_folder = run.folder(folder);
+    if latest_checkpoint(&run_folder)?.is_none() {
+        return Ok(None);
+    }
     let Some(parameter) = chosen(&config) else { return Ok(None) };
     // Fused updates give the same bits, and leave no gradient behind.
     config.train.fused_update = false;
     config.spectra.every = 1;
     config.spectra.parameters = vec![parameter];
     let mut trainer = Trainer::new(gpu.clone(), config, dataset.clone()).await?;
-    trainer.restore(&load_checkpoint(&checkpoint)?.into())?;
+    trainer.restore(&load_newest_checkpoint(&run_folder)?.into())?;
     trainer.step().await?;
     trainer.drain().await?;
     let sample = trainer.take_samples().pop().expect("a sample of every step");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::cache::{digest, workshop, write};
+use super::cache::{digest, set_aside, workshop, write};
 use super::corpus::Corpus;
 use super::{apt, rdata, rust_book, sword};
 use crate::{Error, Result};
@@ -95,10 +95,16 @@ pub(super) fn load(corpus: &str, cache_dir: &Path, progress: &mut dyn FnMut(&str
     let mut licenses: Vec<String> = Vec::new();
     for package in packages {
         let folder = cache_dir.join("corpora").join(package.folder);
-        if !folder.exists() {
-            fetch(package, &folder, cache_dir, progress)?;
-        }
-        documents.extend(read_cached(&folder)?);
+        let cached = if folder.exists() { read_cached(&folder, progress)? } else { None };
+        documents.extend(match cached {
+            Some(documents) => documents,
+            None => {
+                fetch(package, &folder, cache_dir, progress)?;
+                read_cached(&folder, progress)?.ok_or_else(|| {
+                    Error::Data(format!("{} does not hold what was just written there", folder.display()))
+                })?
+            }
+        });
         licenses.push(format!("{}: {}", package.folder, package.license));
     }
     Ok(Corpus {
@@ -160,23 +166,23 @@ fn check(package: &Package, version: &str, documents: &[(String, String)], sha25
     )))
 }
 
-fn read_cached(folder: &Path) -> Result<Vec<String>> {
+/// The documents; nothing where they are not what was written, which is told, and the folder set aside.
+fn read_cached(folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<Option<Vec<String>>> {
     let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "txt") && !path.ends_with(LICENSE_FILE));
     paths.sort();
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(Error::io("read", path));
-    let documents = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
-    let license = read(&folder.join(LICENSE_FILE))?;
-    let recorded = license.lines().find_map(|line| line.strip_prefix(SHA256_KEY));
-    if recorded != Some(digest(&documents).as_str()) {
-        return Err(Error::Data(format!(
-            "the cached corpus {} was changed since it was decoded: delete that folder to fetch it again, \
-             or copy it elsewhere and name the copy in data.source",
-            folder.display()
-        )));
+    let read = |path: &Path| std::fs::read_to_string(path);
+    let documents: std::io::Result<Vec<String>> = paths.iter().map(|path| read(path)).collect();
+    let license = read(&folder.join(LICENSE_FILE));
+    if let (Ok(documents), Ok(license)) = (documents, license) {
+        let recorded = license.lines().find_map(|line| line.strip_prefix(SHA256_KEY));
+        if recorded == Some(digest(&documents).as_str()) {
+            return Ok(Some(documents));
+        }
     }
-    Ok(documents)
+    set_aside(folder, &format!("the cached corpus {} was changed since it was decoded", folder.display()), progress)?;
+    Ok(None)
 }
 
 fn no_apt(corpus: &str, has_rust_book: bool) -> Error {
@@ -250,8 +256,9 @@ mod tests {
         assert_eq!(said, [""; 0], "the second time comes from the cache");
 
         write(&cache.path().join("corpora/austen/006-persuasion.txt"), "changed").unwrap();
-        let message = load("austen", cache.path(), &mut |_| ()).unwrap_err().to_string();
-        assert!(message.contains("was changed since it was decoded"), "{message}");
+        let again = load("austen", cache.path(), &mut |line| said.push(line.to_owned())).unwrap();
+        assert_eq!(again.documents, corpus.documents, "it was fetched again");
+        assert!(said[0].contains("was changed since it was decoded") && said[0].contains("austen.damaged"), "{said:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sha2::{Digest, Sha256};
 
+use crate::files::{verify_checksums, write_checksums};
 use crate::{Error, Result};
 
 /// The SHA-256 of `parts` with their boundaries, in hexadecimal.
@@ -15,6 +16,38 @@ pub(super) fn digest<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> Stri
         hash.update(part);
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A cached folder: the one that is there, if its files fit their checksums, else one that `fill` makes of files.
+pub(super) fn cached_folder(
+    folder: &Path,
+    progress: &mut dyn FnMut(&str),
+    fill: impl FnOnce(&Path, &mut dyn FnMut(&str)) -> Result<()>,
+) -> Result<()> {
+    if folder.exists() {
+        match verify_checksums(folder, |_| true) {
+            Ok(()) => return Ok(()),
+            Err(error @ Error::Checkpoint { .. }) => set_aside(folder, &error.to_string(), progress)?,
+            Err(error) => return Err(error),
+        }
+    }
+    let workshop = workshop(folder)?;
+    let part = workshop.folder.join("whole");
+    std::fs::create_dir(&part).map_err(Error::io("create", &part))?;
+    fill(&part, progress)?;
+    write_checksums(&part)?;
+    workshop.deliver(&part, folder)
+}
+
+/// Renames a cached folder that is not what was written to `NAME.damaged`, so that it is made again.
+pub(super) fn set_aside(folder: &Path, reason: &str, progress: &mut dyn FnMut(&str)) -> Result<()> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let aside = folder.with_file_name(format!("{name}.damaged"));
+    progress(&format!("{reason}; it is made again, and the old one kept as {}", aside.display()));
+    if aside.exists() {
+        std::fs::remove_dir_all(&aside).map_err(Error::io("remove", &aside))?;
+    }
+    std::fs::rename(folder, &aside).map_err(Error::io("rename", folder))
 }
 
 /// A fresh folder beside `path`, gone when dropped, for what is to become `path`.
@@ -65,6 +98,28 @@ mod tests {
         assert_ne!(digest(["ab", "c"]), digest(["a", "bc"]));
         // sha256 of nothing at all
         assert_eq!(digest::<&str>([]), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+
+    #[test]
+    fn a_damaged_folder_is_made_again() {
+        let cache = tempfile::tempdir().unwrap();
+        let folder = cache.path().join("tokens");
+        let mut said = Vec::new();
+        let mut fetch = |text: &str| {
+            let mut made = false;
+            let fill = |part: &Path, _: &mut dyn FnMut(&str)| {
+                made = true;
+                write(&part.join("a.bin"), text)
+            };
+            cached_folder(&folder, &mut |line| said.push(line.to_owned()), fill).unwrap();
+            (made, std::fs::read_to_string(folder.join("a.bin")).unwrap())
+        };
+        assert_eq!(fetch("one"), (true, "one".into()));
+        assert_eq!(fetch("two"), (false, "one".into()));
+        std::fs::write(folder.join("a.bin"), "ona").unwrap();
+        assert_eq!(fetch("three"), (true, "three".into()));
+        assert!(said[0].contains("a.bin: is damaged or was changed") && said[0].contains("is made again"), "{said:?}");
+        assert_eq!(std::fs::read_to_string(cache.path().join("tokens.damaged/a.bin")).unwrap(), "ona");
     }
 
     #[test]

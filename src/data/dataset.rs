@@ -1,5 +1,10 @@
 //! Everything a training run reads: text split, tokenized and cached, or ready-made token shards.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
 use super::split::{Split, split};
 use super::tokenizer::Tokenizer;
 use super::tokens::Tokens;
@@ -27,6 +32,35 @@ pub struct Dataset {
     pub documents: usize,
     /// How it was split, in words.
     pub split: String,
+}
+
+/// Tells one text, split and tokenizer from another by their contents, wherever they lie and whatever they are called.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DataIdentity {
+    /// The corpus, for messages alone.
+    pub name: String,
+    /// How many tokens the model learns from.
+    pub train_tokens: usize,
+    /// How many are held out.
+    pub validation_tokens: usize,
+    /// Of all token ids and of the tokenizer, in hexadecimal.
+    pub sha256: String,
+}
+
+impl PartialEq for DataIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        let contents = |of: &Self| (of.train_tokens, of.validation_tokens, of.sha256.clone());
+        contents(self) == contents(other)
+    }
+}
+
+/// `austen (1290296 training and 173944 validation tokens, sha256 0123456789abcdef)`.
+impl fmt::Display for DataIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, train_tokens, validation_tokens, sha256 } = self;
+        let short = sha256.get(..16).unwrap_or(sha256);
+        write!(f, "{name} ({train_tokens} training and {validation_tokens} validation tokens, sha256 {short})")
+    }
 }
 
 /// Where the tokenizer of a text comes from.
@@ -64,6 +98,25 @@ impl Dataset {
         let (train, validation) = encode_split(&tokenizer, &split)?;
         let (train, validation) = (Tokens::Owned(train), Tokens::Owned(validation));
         Ok(Self::new(train, validation, tokenizer, name, license, n_documents, split.words))
+    }
+
+    /// What tells this data from another; reads all of it once.
+    ///
+    /// # Errors
+    /// Tokens that cannot be read.
+    pub fn identity(&self) -> Result<DataIdentity> {
+        let mut hash = Sha256::new();
+        for tokens in [&self.train, &self.validation] {
+            hash.update((tokens.len() as u64).to_le_bytes());
+            tokens.for_each_piece(|ids| hash.update(bytemuck::cast_slice(ids)))?;
+        }
+        hash.update(self.tokenizer.as_ref().map(Tokenizer::to_json).unwrap_or_default());
+        Ok(DataIdentity {
+            name: self.name.clone(),
+            train_tokens: self.train.len(),
+            validation_tokens: self.validation.len(),
+            sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        })
     }
 
     /// The same tokens to learn from and to evaluate on, without text behind them: for benchmarks and overfitting.
@@ -130,7 +183,7 @@ mod load {
     use std::path::{Path, PathBuf};
 
     use super::{Dataset, check_vocab_size, encode_split};
-    use crate::data::cache::{digest, workshop, write};
+    use crate::data::cache::{cached_folder, digest, write};
     use crate::data::corpus::Corpus;
     use crate::data::sources;
     use crate::data::split::{Split, split};
@@ -185,17 +238,14 @@ mod load {
         progress: &mut dyn FnMut(&str),
     ) -> Result<Tokenizer> {
         let hash = digest(documents);
-        let path = cache_dir.join("tokenizers").join(format!("bpe-{vocab_size}-{}.json", &hash[..16]));
-        if path.exists() {
-            return Tokenizer::from_file(&path);
-        }
-        let tokenizer = Tokenizer::train_bpe(documents, vocab_size, progress)?;
-        let workshop = workshop(&path)?;
-        let part = workshop.folder.join("tokenizer.json");
-        write(&part, tokenizer.to_json())?;
-        workshop.deliver(&part, &path)?;
-        Ok(tokenizer)
+        let folder = cache_dir.join("tokenizers").join(format!("bpe-{vocab_size}-{}", &hash[..16]));
+        cached_folder(&folder, progress, |part, progress| {
+            write(&part.join(TOKENIZER), Tokenizer::train_bpe(documents, vocab_size, progress)?.to_json())
+        })?;
+        Tokenizer::from_file(folder.join(TOKENIZER))
     }
+
+    const TOKENIZER: &str = "tokenizer.json";
 
     /// Copies a tokenizer to where tokenizers stay, for the folder that it lies in may go: the copy's `tokenizer.json`.
     ///
@@ -205,14 +255,10 @@ mod load {
         let files = Tokenizer::from_file(path)?.files();
         let hash = digest(files.iter().map(|(_, text)| text));
         let folder = cache_dir.join("tokenizers").join(&hash[..16]);
-        if !folder.exists() {
-            let workshop = workshop(&folder)?;
-            let part = workshop.folder.join("tokenizer");
-            std::fs::create_dir(&part).map_err(Error::io("create", &part))?;
-            files.iter().try_for_each(|(name, text)| write(&part.join(name), text))?;
-            workshop.deliver(&part, &folder)?;
-        }
-        Ok(folder.join("tokenizer.json"))
+        cached_folder(&folder, &mut |line| log::warn!("{line}"), |part, _| {
+            files.iter().try_for_each(|(name, text)| write(&part.join(name), text))
+        })?;
+        Ok(folder.join(TOKENIZER))
     }
 
     /// The ids of both sides: from shards in the cache, except that bytes are made faster than they are read,
@@ -231,21 +277,18 @@ mod load {
         let key = [tokenizer.to_json(), format!("{:?}", (tokenizer.end_of_text(), split.cuts_a_document))];
         let hash = digest([digest(&key), digest(&split.train), digest(&split.validation)]);
         let folder = cache_dir.join("tokens").join(&hash[..32]);
-        if !folder.exists() {
+        cached_folder(&folder, progress, |part, progress| {
             let n_bytes: usize = split.train.iter().chain(&split.validation).map(String::len).sum();
             progress(&format!("tokenizing {:.1} MB of text", n_bytes as f64 / 1e6));
             let (train, validation) = encode_split(tokenizer, split)?;
-            let workshop = workshop(&folder)?;
-            let part = workshop.folder.join("tokens");
-            std::fs::create_dir(&part).map_err(Error::io("create", &part))?;
             for (name, ids) in [("train.bin", train), ("val.bin", validation)] {
                 let bytes: Vec<u8> = ids.iter().flat_map(|id| (*id as u16).to_le_bytes()).collect();
                 if !bytes.is_empty() {
                     write(&part.join(name), bytes)?;
                 }
             }
-            workshop.deliver(&part, &folder)?;
-        }
+            Ok(())
+        })?;
         let open = |name: &str| {
             let path = folder.join(name);
             let paths = if path.exists() { vec![path] } else { Vec::new() };

@@ -63,14 +63,19 @@ impl Tokens {
         }
     }
 
-    /// Calls `visit` with every id, in pieces of bounded size.
+    /// Calls `visit` with every id.
     pub(super) fn for_each(&self, mut visit: impl FnMut(u32)) -> Result<()> {
+        self.for_each_piece(|piece| piece.iter().for_each(|id| visit(*id)))
+    }
+
+    /// Calls `visit` with all ids in their order, in pieces of bounded size.
+    pub(super) fn for_each_piece(&self, mut visit: impl FnMut(&[u32])) -> Result<()> {
         let mut piece = vec![0; self.len().min(1 << 16)];
         let mut start = 0;
         while start < self.len() {
             let count = piece.len().min(self.len() - start);
             self.copy_to(start, &mut piece[..count])?;
-            piece[..count].iter().for_each(|id| visit(*id));
+            visit(&piece[..count]);
             start += count;
         }
         Ok(())

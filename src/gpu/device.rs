@@ -60,6 +60,8 @@ pub struct Gpu {
     /// `vulkan`, `metal`, `dx12`, `gl` or `webgpu`.
     pub backend: String,
     checked: bool,
+    /// How it was opened; the default of a device that somebody else made.
+    options: GpuOptions,
     modules: Mutex<HashMap<&'static Kernel, wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<PipelineKey, wgpu::ComputePipeline>>,
     failure: Arc<Mutex<Option<Failure>>>,
@@ -116,6 +118,7 @@ impl Gpu {
             features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) && has_matrix_units(&adapter);
         gpu.profile.software = options.software.unwrap_or(gpu.profile.software);
         gpu.checked = options.web_limits;
+        gpu.options = options.clone();
         Ok(gpu)
     }
 
@@ -147,6 +150,7 @@ impl Gpu {
             device,
             queue,
             checked: false,
+            options: GpuOptions::default(),
             modules: Mutex::default(),
             pipelines: Mutex::default(),
             failure,
@@ -162,6 +166,12 @@ impl Gpu {
                 Err(Error::DeviceLost { adapter: self.adapter_name.clone(), message: message.clone() })
             }
         }
+    }
+
+    /// How it was opened.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn options(&self) -> &GpuOptions {
+        &self.options
     }
 
     /// Whether the device is gone: [`Gpu::check`] is [`Error::DeviceLost`] from then on.

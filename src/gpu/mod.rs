@@ -9,6 +9,8 @@ mod adapter;
 mod device;
 mod dtype;
 mod embedded;
+#[cfg(not(target_arch = "wasm32"))]
+mod handle;
 mod kernel;
 mod layout;
 mod ledger;
@@ -30,6 +32,8 @@ pub use device::{Gpu, GpuOptions};
 pub use dtype::{DType, Element};
 pub(crate) use embedded::embedded;
 pub use embedded::strip;
+#[cfg(not(target_arch = "wasm32"))]
+pub use handle::GpuHandle;
 pub use kernel::{Access, Binding, Kernel, Need, Param};
 pub(crate) use kernel::{in_no_browser, kernel, kernel_file, kernels};
 pub use ledger::{Class, Memory, byte_unit, bytes_in_words};

@@ -133,8 +133,8 @@ impl Recorder {
     /// Records one dispatch. `bindings` are those of the kernel's group 0, in order; `constants` its overrides and its
     /// parameters.
     ///
-    /// Panics on a grid without workgroups or beyond WebGPU's limit, which would pass for work done, and on a parameter
-    /// that is not given.
+    /// A grid beyond WebGPU's limit is refused ([`Recorder::check_limits`]). Panics on one without workgroups, which would
+    /// pass for work done, and on a parameter that is not given.
     pub fn dispatch(
         &mut self,
         kernel: &'static Kernel,
@@ -142,7 +142,14 @@ impl Recorder {
         constants: &[(&'static str, f64)],
         groups: [u32; 3],
     ) {
-        assert!(groups.iter().all(|&n| (1..=MAX_GROUPS).contains(&n)), "{}: grid {groups:?}", kernel.name);
+        assert!(groups.iter().all(|&n| n >= 1), "{}: grid {groups:?}", kernel.name);
+        if let Some(most) = groups.into_iter().max().filter(|&most| most > MAX_GROUPS) {
+            self.refuse(format!(
+                "{} would need {most} workgroups in a row, and a dispatch has {MAX_GROUPS} at most: choose a smaller \
+                 micro-batch, batch of an evaluation, or sequence length",
+                kernel.name
+            ));
+        }
         assert!(self.profile.runs(kernel), "{} needs {:?} of the adapter", kernel.name, kernel.needs);
         let plan = self.plans.len().checked_sub(1).expect("a plan was begun");
         let mut declared = kernel.bindings();

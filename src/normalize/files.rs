@@ -8,7 +8,8 @@ use half::f16;
 use npyz::{DType, Deserialize, NpyFile, NpyHeader, Order, TypeChar, WriterBuilder};
 
 use super::Matrix;
-use crate::checkpoint::{NamedTensor, read_tensor, write_atomic, write_tensors};
+use crate::checkpoint::{NamedTensor, read_tensor, write_tensors};
+use crate::files::write_atomic;
 use crate::{Error, Result};
 
 /// How a matrix lies in a file, by the ending of its name.

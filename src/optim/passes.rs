@@ -162,7 +162,7 @@ impl Method for PassProgram {
         if self.passes.is_empty() {
             return Err(Error::config(key("passes"), format!("is empty; the passes are {}", Pass::list())));
         }
-        check::at_least_1(&key("iterations"), self.iterations.into())?;
+        check::iterations(&key("iterations"), self.iterations)?;
         check::not_negative(&key("tolerance"), self.tolerance)?;
         check::from_0_below_1(&key("momentum"), self.momentum)?;
         if self.nesterov && self.momentum == 0.0 {

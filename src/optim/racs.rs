@@ -56,7 +56,7 @@ impl Method for Racs {
     }
 
     fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {
-        check::at_least_1(&key("iterations"), self.iterations.into())?;
+        check::iterations(&key("iterations"), self.iterations)?;
         check::from_0_below_1(&key("beta"), self.beta)?;
         check::positive(&key("scale"), self.scale)?;
         check::above_1(&key("growth_limit"), self.growth_limit)?;

@@ -141,6 +141,13 @@ impl ModelConfig {
                 return refuse(key, format!("must be at most {LARGEST_SIZE}, got {size}"));
             }
         }
+        if self.num_hidden_layers > MOST_LAYERS {
+            let message = format!(
+                "must be at most {MOST_LAYERS}, for each is recorded by itself, got {}",
+                self.num_hidden_layers
+            );
+            return refuse("num_hidden_layers", message);
+        }
         check::at_least_1("model.max_position_embeddings", self.max_position_embeddings as u64)?;
         check::fits_toml("model.max_position_embeddings", self.max_position_embeddings as u64)?;
         let [hidden, heads, kv_heads] = [self.hidden_size, self.num_attention_heads, self.num_key_value_heads];
@@ -229,6 +236,7 @@ const REQUIRED: [&str; 5] =
 
 /// Past this a size is a slip of the keyboard; products of three still fit in 64 bits.
 const LARGEST_SIZE: usize = 1 << 20;
+const MOST_LAYERS: usize = 1000;
 
 fn unknown_preset(name: &str) -> String {
     format!("no preset is called `{name}`; the presets are {}", PRESETS.join(", "))

@@ -7,7 +7,7 @@ use super::recording::RING_SLOTS;
 use crate::config::ModelConfig;
 use crate::data::tokens::Tokens;
 use crate::data::windows::Windows;
-use crate::gpu::{Class, DType, Due, Gpu, Pace, ReadbackRing, Recorder, Workspace};
+use crate::gpu::{Class, DType, Due, Gpu, Pace, Profile, ReadbackRing, Recorder, Tensor, Workspace};
 use crate::kernels::Output;
 use crate::kernels::cross_entropy::IGNORE;
 use crate::kernels::embedding::TokenBatch;
@@ -41,13 +41,7 @@ impl Evaluator {
         batch_size: usize,
         sequence_length: usize,
     ) -> Result<Self> {
-        let mut rec = Recorder::new(&gpu.profile);
-        let llama = Llama::new(&mut rec, config, Gradients::None);
-        let inputs = BatchInputs::new(&mut rec, &llama, batch_size, sequence_length);
-        let loss = rec.persistent(Class::Scratch, DType::F32, "evaluation loss", &[1]);
-        rec.reserve_staging(ReadbackRing::bytes(&loss, RING_SLOTS));
-        rec.begin(Plan::Evaluate);
-        record_loss(&mut rec, &llama, &inputs, Loss { sum: &loss, scale: 1.0, output: Output::Write });
+        let Recorded { rec, llama, inputs, loss } = record(&gpu.profile, config, batch_size, sequence_length);
         let workspace = rec.allocate(gpu).await?;
         llama.write_weights(gpu, &workspace, weights);
         write_tables(gpu, &workspace, &inputs);
@@ -55,11 +49,37 @@ impl Evaluator {
         Ok(Self { workspace, inputs, ring })
     }
 
+    /// Whether an adapter can evaluate so many windows at once.
+    ///
+    /// Errors: [`Error::TooLarge`], with what does not fit.
+    pub fn check(profile: &Profile, config: &ModelConfig, batch_size: usize, sequence_length: usize) -> Result<()> {
+        record(profile, config, batch_size, sequence_length).rec.check_limits()
+    }
+
     /// The mean loss over the first `max_tokens` of `tokens`.
     pub async fn evaluate(&mut self, gpu: &Gpu, tokens: &Tokens, max_tokens: usize) -> Result<Evaluation> {
         let replay = Replay { gpu, workspace: &self.workspace, inputs: &self.inputs };
         evaluate(replay, None, &mut self.ring, tokens, max_tokens).await
     }
+}
+
+/// An evaluation before anything is allocated.
+struct Recorded {
+    rec: Recorder,
+    llama: Llama,
+    inputs: BatchInputs,
+    loss: Tensor,
+}
+
+fn record(profile: &Profile, config: &ModelConfig, batch_size: usize, sequence_length: usize) -> Recorded {
+    let mut rec = Recorder::new(profile);
+    let llama = Llama::new(&mut rec, config, Gradients::None);
+    let inputs = BatchInputs::new(&mut rec, &llama, batch_size, sequence_length);
+    let loss = rec.persistent(Class::Scratch, DType::F32, "evaluation loss", &[1]);
+    rec.reserve_staging(ReadbackRing::bytes(&loss, RING_SLOTS));
+    rec.begin(Plan::Evaluate);
+    record_loss(&mut rec, &llama, &inputs, Loss { sum: &loss, scale: 1.0, output: Output::Write });
+    Recorded { rec, llama, inputs, loss }
 }
 
 /// Where [`Plan::Evaluate`] is replayed over batches.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::changes::SettingChange;
 use super::evaluation::Evaluation;
 use super::report::StepReport;
 use super::spectra::SpectrumRecord;
@@ -23,6 +24,8 @@ pub enum Event {
         first_step: u64,
         /// Nats a token of a bigram table on the validation tokens.
         baseline_bigram_loss: f64,
+        /// Settings that are not those with which the run was trained until now.
+        changes: Vec<SettingChange>,
     },
     /// A step's numbers arrived.
     Step(StepReport),
@@ -35,6 +38,13 @@ pub enum Event {
     },
     /// A checkpoint was written.
     Saved(PathBuf),
+    /// The device was lost, and the run goes on with another of the same adapter.
+    DeviceLost {
+        /// What the driver said.
+        message: String,
+        /// The step after which it goes on: that of its last checkpoint.
+        step: u64,
+    },
     /// A gradient was followed through its passes; some steps after it was sampled.
     Spectrum(Box<SpectrumRecord>),
 }

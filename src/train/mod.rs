@@ -1,5 +1,6 @@
 //! The Trainer: the same for the command line, the window and the page. It never blocks and never prints.
 
+mod changes;
 mod evaluation;
 mod event;
 mod fit;
@@ -11,6 +12,8 @@ mod recording;
 mod report;
 #[cfg(not(target_arch = "wasm32"))]
 mod run;
+#[cfg(not(target_arch = "wasm32"))]
+mod run_folder;
 mod samples;
 mod seen;
 mod spectra;
@@ -20,6 +23,7 @@ mod trainer;
 #[cfg(not(target_arch = "wasm32"))]
 mod variants;
 
+pub use changes::SettingChange;
 pub use evaluation::{Evaluation, Evaluator};
 pub use event::Event;
 pub use fit::{Fit, LargestPreset, Presets, ProfileOf, Search, Ways};
@@ -30,7 +34,9 @@ pub use plan::Plan;
 pub use recording::{Recorded, record_training, record_training_recomputing, record_training_with};
 pub use report::StepReport;
 #[cfg(not(target_arch = "wasm32"))]
-pub use run::{RunPlace, Summary, check_start, run};
+pub use run::{Summary, check_start, run};
+#[cfg(not(target_arch = "wasm32"))]
+pub use run_folder::{RunFolder, find_run};
 pub use samples::GradientSample;
 pub use seen::{Direction, Tile};
 pub use spectra::{Followed, Frame, PassSeen, SpectrumRecord, THUMBNAIL_LIMIT, follow_passes, thumbnail_shape};

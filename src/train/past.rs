@@ -8,7 +8,7 @@ use super::report::StepReport;
 use super::run::checked_snapshot;
 use super::spectra::SpectrumRecord;
 use super::trainer::Snapshot;
-use crate::checkpoint::{latest_checkpoint, load_checkpoint};
+use crate::checkpoint::load_newest_checkpoint;
 use crate::config::{RunConfig, RunDefaults};
 use crate::data::dataset::{self, Dataset};
 use crate::{Error, Result};
@@ -94,11 +94,9 @@ impl PastRun {
     ///
     /// Errors: no checkpoint, a text that is not there any more or is another now.
     pub fn revive(&self, progress: &mut dyn FnMut(&str)) -> Result<(Dataset, Snapshot)> {
-        let last = latest_checkpoint(&self.folder)?;
-        let last = last.ok_or_else(|| Error::checkpoint(&self.folder, "holds no checkpoint to go on from"))?;
-        let resumed = load_checkpoint(&last)?;
+        let resumed = load_newest_checkpoint(&self.folder)?;
         let dataset = dataset::load(&self.config.data, self.config.model.vocab_size, progress)?;
-        let snapshot = checked_snapshot(resumed, &self.config, &dataset)?;
+        let snapshot = checked_snapshot(resumed, &self.config, &dataset.identity()?)?;
         Ok((dataset, snapshot))
     }
 }

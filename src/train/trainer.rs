@@ -285,13 +285,19 @@ impl Trainer {
     ///
     /// Errors: a snapshot whose optimizer state is another's; nothing is changed then.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
-        let wanted: Vec<_> = by_name(&self.states).map(|parts| (&parts[0].name, whole_shape(parts))).collect();
-        let found: Vec<_> = snapshot.states.iter().map(|(name, shape, _)| (name, shape.clone())).collect();
+        let wanted: Vec<_> = by_name(&self.states).map(|parts| (parts[0].name.clone(), whole_shape(parts))).collect();
+        let found: Vec<_> = snapshot.states.iter().map(|(name, shape, _)| (name.clone(), shape.clone())).collect();
         if wanted != found {
-            let difference = wanted.iter().find(|w| !found.contains(w)).or(found.iter().find(|f| !wanted.contains(f)));
+            let missing = wanted.iter().find(|state| !found.contains(state));
+            let superfluous = found.iter().find(|state| !wanted.contains(state));
+            let difference = match (missing, superfluous) {
+                (Some((name, shape)), _) => format!("{name} {shape:?} is missing"),
+                (None, Some((name, shape))) => format!("it does not keep {name} {shape:?}"),
+                (None, None) => "the tensors are in another order".into(),
+            };
             return Err(Error::Data(format!(
-                "the checkpoint's optimizer state is not this optimizer's (first difference: {difference:?}): resume \
-                 with the optimizer that the run began with"
+                "the checkpoint's optimizer state is not this optimizer's ({difference}): resume with the optimizer that \
+                 the run began with"
             )));
         }
         self.set_weights(&snapshot.parameters);

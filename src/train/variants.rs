@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use super::recording::record_training_recomputing;
-use crate::checkpoint::write_atomic;
 use crate::config::{Recompute, RunConfig};
+use crate::files::write_atomic;
 use crate::gpu::{Class, DType, Due, Gpu, Profile, Recorder};
 use crate::kernels::matmul::{self, Numbers, Product, Variant};
 use crate::kernels::{Output, Target, random};

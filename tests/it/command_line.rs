@@ -1,28 +1,14 @@
 //! The program as a user runs it: what it prints, what it leaves in folders, and how it fails.
 
-use std::fmt::Debug;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use multinorm::gpu::bytes_in_words;
 use serde_json::Value;
-use tempfile::TempDir;
-use web_time::{Instant, SystemTime};
+use web_time::Instant;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_multinorm");
-
-/// What a whole checkpoint holds, sorted.
-const CHECKPOINT_FILES: [&str; 7] = [
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "trainer.json",
-    "trainer.safetensors",
-];
+use super::program::*;
 
 const ADAMW: &[&str] = &["optimizer.name=adamw", "train.micro_batch_size=4"];
 
@@ -91,8 +77,13 @@ fn a_run_resumes_to_the_same_bits_whatever_is_computed_again() {
         let read = |run: &str| fs::read(place.path(run).join("checkpoints/step-00000012").join(file)).unwrap();
         assert!(read("whole") == read("resumed"), "{file} differs");
     }
-    let policy = |run: &str| fs::read_to_string(place.path(run).join("config.toml")).unwrap();
-    assert!(policy("whole").contains("recompute = \"auto\"") && policy("resumed").contains("recompute = \"layer\""));
+    // What it began with stays, and what changed is told.
+    let began_with = fs::read_to_string(place.path("resumed/config.toml")).unwrap();
+    assert!(began_with.contains("recompute = \"attention\""), "{began_with}");
+    let told = "changed    train.recompute is \"layer\", it was \"attention\"\n";
+    assert!(stderr(&output).contains(told), "{}", stderr(&output));
+    let changes = fs::read_to_string(place.path("resumed/changes.jsonl")).unwrap();
+    assert_eq!(changes, "{\"changed\":{\"train.recompute\":[\"attention\",\"layer\"]},\"step\":6}\n");
 }
 
 #[test]
@@ -104,62 +95,6 @@ fn a_run_without_json_prints_a_summary() {
     {
         assert!(words.contains(expected), "no {expected:?} in {words}");
     }
-}
-
-#[test]
-fn a_killed_run_resumes_to_the_same_bits() {
-    let galore: &[&str] = &[
-        "optimizer.name=galore",
-        "optimizer.update_interval=7",
-        "train.fused_update=true",
-        "train.micro_batch_size=4",
-    ];
-    for (rule, sets) in [("sinkgd", &["spectra.every=2"][..]), ("adamw", ADAMW), ("galore", galore)] {
-        let place = Place::new();
-        let sets = [sets, &["train.steps=40", "checkpoint.every=3", "eval.every=10"]].concat();
-        let whole = place.train("whole", &sets);
-        let delay = place.kill_after_a_checkpoint("killed", &sets);
-        let told = format!("{rule}, killed {delay:?} after its first checkpoint");
-        let killed = place.path("killed");
-        assert_only_whole_are_listed(&killed, &told);
-        let resumed = json(&program(&["train", "--resume", &place.text("killed"), "--json"]));
-        eprintln!("{told}");
-        assert_same_run(&whole, &place.path("whole"), &resumed, &killed);
-        // Nothing is left to do, and nothing is lost by asking.
-        let once_more = json(&program(&["train", "--resume", &place.text("killed"), "--json"]));
-        assert_same_run(&whole, &place.path("whole"), &once_more, &killed);
-    }
-}
-
-#[cfg(unix)]
-#[test]
-fn an_interrupted_run_saves_and_resumes_to_the_same_bits() {
-    let place = Place::new();
-    let sets = ["train.steps=40", "checkpoint.every=3", "eval.every=0"];
-    let whole = place.train("whole", &sets);
-    let mut halves = 200;
-    let stopped = loop {
-        let child = place.spawn_train("stopped", &sets);
-        place.await_first_checkpoint("stopped");
-        std::thread::sleep(random_millis(halves));
-        let status = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
-        assert!(status.success());
-        let output = child.wait_with_output().unwrap();
-        let summary = json(&output);
-        if summary["stopped"] == true {
-            assert!(stderr(&output).contains("stopping: finishing the step and saving"), "{}", stderr(&output));
-            break summary;
-        }
-        assert!(halves > 1, "the run is always done before it can be interrupted");
-        halves /= 2;
-        fs::remove_dir_all(place.path("stopped")).unwrap();
-    };
-    let (step, folder) = (stopped["steps"].as_u64().unwrap(), place.path("stopped"));
-    assert!(stopped["checkpoint"].as_str().unwrap().ends_with(&format!("step-{step:08}")), "{stopped}");
-    assert_whole_checkpoints(&folder);
-    let resumed = json(&program(&["train", "--resume", &place.text("stopped"), "--json"]));
-    assert_eq!(resumed["stopped"], false);
-    assert_same_run(&whole, &place.path("whole"), &resumed, &folder);
 }
 
 #[test]
@@ -444,6 +379,87 @@ fn a_model_beyond_the_adapter_fails_before_data_is_read() {
 }
 
 #[test]
+fn sizes_beyond_the_adapter_are_refused_with_the_largest_that_fits() {
+    let place = Place::new();
+    let run = |sets: &[&str]| program(&place.train_args("run", sets).iter().map(String::as_str).collect::<Vec<_>>());
+    for (key, sets) in [
+        (
+            "train.micro_batch_size",
+            &["train.sequence_length=128", "train.micro_batch_size=65535", "train.batch_size=65535"][..],
+        ),
+        ("eval.batch_size", &["train.sequence_length=128", "eval.batch_size=65535"]),
+    ] {
+        let output = run(sets);
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("workgroups in a row") && !told.contains("panicked"), "{told}");
+        let advice = told.split("the largest that fits is ").nth(1).unwrap_or_else(|| panic!("no advice in {told}"));
+        let advice = advice.split_whitespace().next().unwrap();
+        assert!(advice.starts_with(&format!("{key}=")), "{advice}");
+        // What is advised works, and one more does not.
+        let fits = |set: &str| {
+            let sets = [sets, &[set]].concat();
+            json(&place.dry_run(&sets, true))["fits"].as_bool().unwrap()
+        };
+        assert!(fits(advice), "{advice}");
+        if key == "eval.batch_size" {
+            let (key, n) = advice.split_once('=').unwrap();
+            assert!(!fits(&format!("{key}={}", n.parse::<usize>().unwrap() + 1)), "{advice}");
+        }
+    }
+    assert!(!place.path("run").exists());
+    for (set, expected) in [
+        ("optimizer.iterations=1000000", "optimizer.iterations: must be at most 1000, got 1000000"),
+        ("model.num_hidden_layers=10000", "model.num_hidden_layers: must be at most 1000"),
+    ] {
+        check_failure(&["train", "--set", set], &run(&[set]), 2, &[expected]);
+    }
+    let trained = place.train("run", &[]);
+    // No more windows at once than there are.
+    let all =
+        json(&program(&["eval", &place.text("run"), "--batch-size", "10000000", "--json"]))["loss"].as_f64().unwrap();
+    assert!((all - trained["eval_loss"].as_f64().unwrap()).abs() < 1e-5, "{all}");
+}
+
+/// On a software adapter, whose memory is the machine's.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_memory_cannot_hold_is_refused_with_what_would_take_less() {
+    let place = Place::new();
+    let sets = [
+        "model.num_hidden_layers=300",
+        "model.hidden_size=1024",
+        "model.intermediate_size=2048",
+        "model.num_attention_heads=16",
+        "model.num_key_value_heads=16",
+        "model.head_dim=64",
+        "train.sequence_length=1024",
+        "train.batch_size=16",
+        "train.micro_batch_size=16",
+        "train.precision=f32",
+    ];
+    let args = place.train_args("run", &sets);
+    let output = program(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let told = stderr(&output);
+    assert!(
+        output.status.code() == Some(1) && told.contains("the run needs ") && told.contains("of memory to spare"),
+        "{told}"
+    );
+    assert!(told.contains("activations") && told.contains("mildest first"), "{told}");
+    // Each takes less than the one before, and what is said of it is what a dry run says.
+    let mut before = u64::MAX;
+    for line in told.lines().filter_map(|line| line.trim().strip_prefix("--set ")) {
+        let changes: Vec<&str> = line.split("  ").next().unwrap().split(" --set ").map(str::trim).collect();
+        let all = [&sets[..], &changes].concat();
+        let memory = &json(&place.dry_run(&all, true))["memory"];
+        let total: u64 = memory.as_object().unwrap().values().map(|bytes| bytes.as_u64().unwrap()).sum();
+        assert!(total < before && line.ends_with(&bytes_in_words(total)), "{total}: {line}");
+        before = total;
+    }
+    assert!(before < u64::MAX && !place.path("run").exists(), "{told}");
+}
+
+#[test]
 fn broken_model_folders_are_refused() {
     let place = Place::new();
     place.train("run", &[]);
@@ -454,7 +470,7 @@ fn broken_model_folders_are_refused() {
     fs::write(model.join("model.safetensors"), &weights[..20_000]).unwrap();
     let wanted = weights.len().to_string();
     fails(&["eval", folder], 1, &["model.safetensors: holds 20000 bytes", &wanted, "truncated"]);
-    fails(&["train", "--resume", &place.text("run")], 1, &["model.safetensors: holds 20000 bytes", "truncated"]);
+    fails(&["train", "--resume", folder], 1, &["model.safetensors: holds 20000 bytes", "truncated"]);
     fs::write(model.join("model.safetensors"), weights).unwrap();
 
     fs::write(model.join("tokenizer.json"), word_tokenizer(300)).unwrap();
@@ -467,56 +483,6 @@ fn broken_model_folders_are_refused() {
     fs::write(place.path("high.npy"), ids).unwrap();
     fails(&["eval", folder, "--tokens", &place.text("high.npy")], 1, &["257", "256"]);
     fails(&["eval", folder, "--tokens", &place.text("text.txt")], 1, &["text.txt"]);
-}
-
-#[test]
-fn folders_that_cannot_be_gone_on_with_are_refused() {
-    let place = Place::new();
-    let trained = place.train("run", &[]);
-    fs::create_dir(place.path("nothing")).unwrap();
-    let (config, run, nothing) = (place.text("config.toml"), place.text("run"), place.text("nothing"));
-    fails(&["train", "--resume", &nothing], 1, &["nothing: holds no run to resume", "start one with `--out`"]);
-    let missing = place.text("missing");
-    fails(&["train", "--resume", &missing], 1, &["missing: holds no run to resume", "start one with `--out`"]);
-    assert!(names(&place.path("nothing")).is_empty() && !place.path("missing").exists());
-
-    let before = fs::read(place.path("run/metrics.jsonl")).unwrap();
-    let no_data = format!("data.source={}", place.text("missing.txt"));
-    let expected = ["run: holds a run already", "--resume", "another `--out`"];
-    fails(&["train", &config, "--out", &run, "--set", &no_data], 1, &expected);
-    fs::copy(place.path("config.toml"), place.path("nothing/config.toml")).unwrap();
-    let expected = ["nothing: there is no checkpoint to resume from", "start with `--out`"];
-    fails(&["train", "--resume", &nothing, "--set", &no_data], 1, &expected);
-    let resume = |set: &'static str| ["train", "--resume", &run, "--set", set].map(str::to_owned);
-    for (set, expected) in [
-        ("optimizer.name=adamw", "resume with the optimizer that the run began with"),
-        ("model.num_hidden_layers=1", "resume with the sizes that the run began with"),
-        ("data.validation_fraction=0.2", "resume with the same text and tokenizer"),
-    ] {
-        let args = resume(set);
-        fails(&args.each_ref().map(String::as_str), if set.starts_with("model") { 2 } else { 1 }, &[expected]);
-    }
-    assert_eq!(fs::read(place.path("run/metrics.jsonl")).unwrap(), before);
-    assert_eq!(json(&program(&["eval", &run, "--json"]))["loss"], trained["eval_loss"]);
-}
-
-/// The system's limit on a file's size takes the place of a full disk: it needs no privileges.
-#[cfg(unix)]
-#[test]
-fn a_disk_that_refuses_leaves_the_last_whole_checkpoint() {
-    let place = Place::new();
-    let trained = place.train("run", &["train.steps=3"]);
-    // 32 blocks of 512 bytes: less than the weights, more than the metrics.
-    let script = "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\"";
-    let run = place.text("run");
-    let args = ["-c", script, PROGRAM, "train", "--resume", &run, "--set", "train.steps=6"];
-    let output = Command::new("sh").args(args).output().unwrap();
-    check_failure(&args, &output, 1, &["cannot write", "model.safetensors", "File too large", "another folder"]);
-    assert_eq!(names(&place.path("run/checkpoints")), ["step-00000003"]);
-    assert_whole_checkpoints(&place.path("run"));
-    assert_eq!(json(&program(&["eval", &run, "--json"]))["loss"], trained["eval_loss"]);
-    // With room again it goes on.
-    assert_eq!(json(&program(&["train", "--resume", &run, "--set", "train.steps=6", "--json"]))["steps"], 6);
 }
 
 #[test]
@@ -714,103 +680,6 @@ fn kernels_are_listed_without_an_adapter() {
     }
 }
 
-/// A folder with a text and settings small enough for a run in well under a second.
-pub struct Place(TempDir);
-
-impl Place {
-    pub fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        place.write("text.txt", &text());
-        let config = format!(
-            "[model]\nvocab_size = 256\nhidden_size = 16\nintermediate_size = 20\nnum_hidden_layers = 2\n\
-             num_attention_heads = 2\nhead_dim = 8\n\
-             [data]\nsource = [{:?}]\ntokenizer = \"bytes\"\nvalidation_fraction = 0.1\ncache_dir = {:?}\n\
-             [optimizer]\nname = \"sinkgd\"\n\
-             [train]\nsteps = 12\nbatch_size = 4\nmicro_batch_size = 2\nsequence_length = 16\n\
-             [eval]\nevery = 6\nmax_tokens = 1024\nbatch_size = 4\n\
-             [checkpoint]\nevery = 6\nkeep = 3\n",
-            place.path("text.txt"),
-            place.path("cache"),
-        );
-        place.write("config.toml", &config);
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    pub fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
-    }
-
-    fn train_args(&self, out: &str, sets: &[&str]) -> Vec<String> {
-        let mut args =
-            ["train", &self.text("config.toml"), "--out", &self.text(out), "--json"].map(str::to_owned).to_vec();
-        args.extend(sets.iter().flat_map(|set| ["--set".to_owned(), (*set).to_owned()]));
-        args
-    }
-
-    /// The summary of a run into the folder `out`.
-    pub fn train(&self, out: &str, sets: &[&str]) -> Value {
-        let summary = json(&Command::new(PROGRAM).args(self.train_args(out, sets)).output().unwrap());
-        for key in
-            ["steps", "tokens", "final_loss", "eval_loss", "baseline_bigram_loss", "tokens_per_sec", "peak_bytes"]
-        {
-            assert!(summary[key].is_number(), "no {key} in {summary}");
-        }
-        assert!(summary["memory"].is_object() && summary["checkpoint"].is_string(), "{summary}");
-        summary
-    }
-
-    fn spawn_train(&self, out: &str, sets: &[&str]) -> Child {
-        let mut command = Command::new(PROGRAM);
-        command.args(self.train_args(out, sets)).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    }
-
-    fn await_first_checkpoint(&self, out: &str) {
-        let first = self.path(out).join("checkpoints/step-00000003");
-        let began = Instant::now();
-        while !first.exists() {
-            assert!(began.elapsed() < Duration::from_secs(60), "no {}", first.display());
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Kills a run, without a chance to react, at a random time after its first checkpoint; returns that time.
-    fn kill_after_a_checkpoint(&self, out: &str, sets: &[&str]) -> Duration {
-        let mut halves = 300;
-        loop {
-            let mut child = self.spawn_train(out, sets);
-            self.await_first_checkpoint(out);
-            let delay = random_millis(halves);
-            std::thread::sleep(delay);
-            let was_running = child.try_wait().unwrap().is_none();
-            child.kill().unwrap();
-            child.wait().unwrap();
-            if was_running {
-                return delay;
-            }
-            assert!(halves > 1, "the run is always done before it can be killed");
-            halves /= 2;
-            fs::remove_dir_all(self.path(out)).unwrap();
-        }
-    }
-
-    fn dry_run(&self, sets: &[&str], as_json: bool) -> Output {
-        let mut args = self.train_args("never", sets);
-        args.retain(|arg| as_json || arg != "--json");
-        args.push("--dry-run".into());
-        let output = Command::new(PROGRAM).args(args).output().unwrap();
-        assert!(!self.path("never").exists());
-        output
-    }
-}
-
 /// A dry run in a process that may hold 2 GiB: the large presets would not fit, were anything allocated.
 fn limited_dry_run(set: &str, as_json: bool) -> Output {
     let mut args = vec!["train", "--dry-run", "--set", set];
@@ -821,135 +690,4 @@ fn limited_dry_run(set: &str, as_json: bool) -> Output {
     } else {
         program(&args)
     }
-}
-
-pub fn program(args: &[&str]) -> Output {
-    Command::new(PROGRAM).args(args).output().unwrap()
-}
-
-pub fn fails(args: &[&str], status: i32, expected: &[&str]) {
-    check_failure(args, &program(args), status, expected);
-}
-
-/// The wanted status, one message that holds all of `expected`, and nothing on standard output.
-fn check_failure(args: &[&str], output: &Output, status: i32, expected: &[&str]) {
-    let told = stderr(output);
-    let context = format!("{args:?}: {}\n{told}", output.status);
-    assert_eq!(output.status.code(), Some(status), "{context}");
-    assert!(output.stdout.is_empty() && !told.contains("panicked"), "{context}");
-    let messages: Vec<_> =
-        told.match_indices("multinorm: ").filter(|(at, _)| *at == 0 || told.as_bytes()[at - 1] == b'\n').collect();
-    assert_eq!(messages.len(), 1, "one message: {context}");
-    let message = &told[messages[0].0..];
-    for part in expected {
-        assert!(message.contains(part), "no {part:?} in {context}");
-    }
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// Standard output of a command that must succeed.
-pub fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}: {}", output.status, stderr(output));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// The one document on standard output.
-pub fn json(output: &Output) -> Value {
-    let text = stdout(output);
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("not one JSON document: {error}\n{text}"))
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
-fn metrics(run: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
-}
-
-/// Two runs that did the same to the last bit: losses, weights, optimizer state.
-/// The lines of spectra.jsonl, if there is one.
-fn spectra(run: &Path) -> Option<String> {
-    fs::read_to_string(run.join("spectra.jsonl")).ok()
-}
-
-fn assert_same_run(a: &Value, a_folder: &Path, b: &Value, b_folder: &Path) {
-    assert_eq!(spectra(a_folder), spectra(b_folder), "spectra.jsonl");
-    for key in ["steps", "tokens", "final_loss", "eval_loss", "baseline_bigram_loss", "memory"] {
-        assert_eq!(a[key].to_string(), b[key].to_string(), "{key}");
-    }
-    let losses = |folder: &Path| -> Vec<String> {
-        let of_steps = metrics(folder).into_iter().filter(|record| record.get("loss").is_some());
-        of_steps.map(|record| format!("{} {} {}", record["step"], record["loss"], record["grad_norm"])).collect()
-    };
-    assert_eq!(losses(a_folder), losses(b_folder));
-    assert_whole_checkpoints(b_folder);
-    for file in ["model.safetensors", "trainer.safetensors"] {
-        let bytes = [a, b].map(|run| fs::read(Path::new(run["checkpoint"].as_str().unwrap()).join(file)).unwrap());
-        assert!(bytes[0] == bytes[1], "{file} differs");
-    }
-}
-
-/// No half-written checkpoint, and none that a crash would leave under a hidden name.
-fn assert_whole_checkpoints(run: &Path) {
-    for name in names(&run.join("checkpoints")) {
-        assert!(name.starts_with("step-"), "{name} is left over");
-        assert_eq!(names(&run.join("checkpoints").join(&name)), CHECKPOINT_FILES, "{name}");
-    }
-}
-
-/// After a kill a hidden folder may be half written; one with a checkpoint's name never is.
-fn assert_only_whole_are_listed(run: &Path, told: &impl Debug) {
-    for name in names(&run.join("checkpoints")).iter().filter(|name| name.starts_with("step-")) {
-        assert_eq!(names(&run.join("checkpoints").join(name)), CHECKPOINT_FILES, "{name}: {told:?}");
-    }
-}
-
-/// Below `end`, another one each time: a fixed instant would always cut the same thing short.
-fn random_millis(end: u64) -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    Duration::from_millis(u64::from(now.subsec_micros()) % end)
-}
-
-/// 20 kB of sentences, the same each time.
-fn text() -> String {
-    let words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "rain", "falls", "on"];
-    let (mut text, mut state) = (String::new(), 1_u64);
-    while text.len() < 20_000 {
-        for place in 0..9 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            text += words[(state >> 33) as usize % words.len()];
-            text += if place < 8 { " " } else { ".\n\n" };
-        }
-    }
-    text
-}
-
-/// NumPy's format, version 1: one row of little-endian u16.
-fn npy(ids: &[u8]) -> Vec<u8> {
-    let header = format!("{{'descr': '<u2', 'fortran_order': False, 'shape': ({},), }}", ids.len());
-    let header = format!("{header:<117}\n"); // with the 10 bytes before it a multiple of 64
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.bytes());
-    bytes.extend(ids.iter().flat_map(|&id| u16::from(id).to_le_bytes()));
-    bytes
-}
-
-/// A tokenizer.json of so many whole words.
-fn word_tokenizer(n_words: usize) -> String {
-    let vocab: serde_json::Map<String, Value> = (0..n_words).map(|id| (format!("w{id}"), id.into())).collect();
-    serde_json::json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
-        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "w0" },
-    })
-    .to_string()
 }

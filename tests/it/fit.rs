@@ -9,7 +9,7 @@ use multinorm::kernels::swiglu::swiglu;
 use multinorm::train::{Fit, LargestPreset, Presets, Search, Ways, record_training};
 use serde_json::Value;
 
-use crate::command_line::{Place, fails, json, program, stdout};
+use crate::program::{Place, fails, json, program, stdout};
 use crate::support::everything;
 
 const GIB: u64 = 1 << 30;

@@ -181,11 +181,18 @@ fn a_dispatch_without_workgroups_panics() {
 }
 
 #[test]
-#[should_panic(expected = "fill: grid [1, 65536, 1]")]
-fn a_dispatch_beyond_the_limit_panics() {
-    let mut rec = recorder();
-    let y = rec.persistent(Class::Scratch, DType::F32, "y", &[1]);
-    rec.dispatch(fill_kernel(), &[&y], &[], [1, 65_536, 1]);
+fn a_dispatch_beyond_the_limit_is_refused() {
+    for (groups, is_refused) in [(65_535, false), (65_536, true)] {
+        let mut rec = recorder();
+        let y = rec.persistent(Class::Scratch, DType::F32, "y", &[1]);
+        rec.dispatch(fill_kernel(), &[&y], &[], [1, groups, 1]);
+        assert_eq!(rec.check_limits().is_err(), is_refused);
+        if let Err(error) = rec.check_limits() {
+            let message = error.to_string();
+            assert!(message.starts_with("fill would need 65536 workgroups in a row"), "{message}");
+            assert!(block_on(rec.allocate(gpu(Form::Software))).is_err(), "it would pass for work done");
+        }
+    }
 }
 
 /// A kernel with the parameters `len` and `parts`, recorded with these constants.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Every top-level module and its layer: imports go down only.
 const LAYERS: &[(usize, &[&str])] = &[
-    (0, &["error", "settings", "reference", "data", "plot"]),
+    (0, &["error", "settings", "reference", "data", "files", "plot"]),
     (1, &["gpu"]),
     (2, &["kernels"]),
     (3, &["llama", "optim", "spectrum"]),

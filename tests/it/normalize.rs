@@ -14,9 +14,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use crate::command_line::{fails, json, program, stdout};
 use crate::kernels::newton_schulz::growth;
 use crate::kernels::scaled::{normalized, uneven};
+use crate::program::{fails, json, program, stdout};
 use crate::support::{FORMS, Form, assert_close, gpu, random, widen};
 
 /// Relative to the root mean square; the worst seen is 6.5e-6, in an element that is many times as large as that.

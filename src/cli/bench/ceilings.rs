@@ -6,6 +6,7 @@ use multinorm::{Error, Result};
 use serde::Serialize;
 
 use super::steady_secs;
+use crate::cli::console::out;
 
 /// Seconds that each is timed for.
 const BUDGET_SECS: f64 = 0.1;
@@ -63,7 +64,7 @@ impl Ceilings {
         if let Some(units) = self.matrix_units_flops_per_sec {
             words += &format!(", matrix units {:.1} GFLOP/s", units / 1e9);
         }
-        println!("ceilings       {words}");
+        out!("ceilings       {words}");
     }
 }
 

@@ -14,6 +14,7 @@ use super::ceilings::Ceilings;
 use super::products::{self, Product};
 use super::{Settings, clock, document, random_tokens, steady_secs, with_preset};
 use crate::cli::DeviceArgs;
+use crate::cli::console::out;
 use crate::cli::output::print_json;
 use crate::cli::train::{choose_variants, read_config};
 
@@ -73,16 +74,22 @@ pub fn run(device: &DeviceArgs, json: bool, args: &KernelsArgs) -> Result<()> {
 async fn measure(gpu: &Arc<Gpu>, json: bool, args: &KernelsArgs, configs: Vec<RunConfig>) -> Result<()> {
     let ceilings = Ceilings::measure(gpu).await?;
     if !json {
-        println!("adapter        {} ({}), timed by {}", gpu.adapter_name, gpu.driver, clock(gpu));
+        out!("adapter        {} ({}), timed by {}", gpu.adapter_name, gpu.driver, clock(gpu));
         ceilings.print();
     }
     let (mut all_products, mut models) = (Vec::new(), Vec::new());
     let wanted = |name: &str| args.filter.as_ref().is_none_or(|part| name.contains(part));
     for mut config in configs {
         if !json {
-            println!(
+            out!(
                 "\n{:<7}{:<22}{:>9}{:>12}{:>11}{:>7} {:<13}  kernels",
-                "", "product", "error", "ms", "GFLOP/s", "%", "of"
+                "",
+                "product",
+                "error",
+                "ms",
+                "GFLOP/s",
+                "%",
+                "of"
             );
         }
         for asked in products::of_run(&config, &gpu.profile)? {
@@ -109,7 +116,7 @@ async fn measure(gpu: &Arc<Gpu>, json: bool, args: &KernelsArgs, configs: Vec<Ru
         let figures = json!({ "ceilings": ceilings, "products": all_products, "models": models });
         return print_json(&document(gpu, figures));
     }
-    println!("\nabove 100 % of a copy: a cache held what was read");
+    out!("\nabove 100 % of a copy: a cache held what was read");
     Ok(())
 }
 
@@ -165,7 +172,7 @@ async fn of_step(gpu: &Arc<Gpu>, ceilings: &Ceilings, config: RunConfig, args: &
 }
 
 fn print_product(product: &Product) {
-    println!(
+    out!(
         "{:<7}{:<22}{:>9.1e}{:>12.4}{:>11.1}{:>6.1}% {:<13}  {}",
         product.layout,
         format!("{:?}", product.mnk),
@@ -181,21 +188,18 @@ fn print_product(product: &Product) {
 fn print_rows(config: &RunConfig, rows: &[Row]) {
     let step_secs: f64 = rows.iter().map(|row| row.secs * row.per_step as f64).sum();
     let (parameters, tokens) = (config.model.n_parameters(), config.train.tokens_per_step());
-    println!(
+    out!(
         "\na step of {parameters} parameters on {tokens} tokens: {:.2} ms of kernels, each timed alone",
         step_secs * 1e3
     );
-    println!(
-        "{:<32}{:>8}{:>9}{:>11}{:>16}{:>7} {:<13}  shapes",
-        "kernel", "of step", "x a step", "ms", "speed", "%", "of"
-    );
+    out!("{:<32}{:>8}{:>9}{:>11}{:>16}{:>7} {:<13}  shapes", "kernel", "of step", "x a step", "ms", "speed", "%", "of");
     for row in rows {
         let speed = match row.gflops.filter(|_| row.ceiling != "copy") {
             Some(gflops) => format!("{gflops:.1} GFLOP/s"),
             None => format!("{:.1} GB/s", row.gbytes_per_sec),
         };
         let shapes: Vec<String> = row.shapes.iter().map(|shape| format!("{shape:?}").replace(' ', "")).collect();
-        println!(
+        out!(
             "{:<32}{:>7.1}%{:>9}{:>11.4}{:>16}{:>6.1}% {:<13}  {}",
             row.kernel,
             row.share_of_step * 100.0,

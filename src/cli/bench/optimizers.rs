@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::{Settings, clock, document, model_update, steady_secs, with_preset};
 use crate::cli::DeviceArgs;
+use crate::cli::console::{note, out};
 use crate::cli::output::print_json;
 use crate::cli::train::read_config;
 
@@ -54,7 +55,7 @@ pub fn run(device: &DeviceArgs, json: bool, args: &OptimizersArgs) -> Result<()>
     let mut configs: Vec<_> =
         names.iter().map(|name| Ok((name, OptimizerConfig::named(name)?))).collect::<Result<Vec<_>>>()?;
     for (name, _) in configs.extract_if(.., |(_, config)| config.adapter().is_some()) {
-        eprintln!("{name} moves adapters and no matrix of the model: it is not timed");
+        note!("{name} moves adapters and no matrix of the model: it is not timed");
     }
     let shapes = shapes.iter().map(|shape| parse_shape(shape)).collect::<Result<Vec<_>>>()?;
     // A file says what its model is.
@@ -67,8 +68,8 @@ pub fn run(device: &DeviceArgs, json: bool, args: &OptimizersArgs) -> Result<()>
     for shape in shapes {
         let copy_secs = pollster::block_on(copy(&gpu, shape))?;
         if !json {
-            println!("{}x{}, f32, by {}: a copy takes {:.3} ms", shape[0], shape[1], clock(&gpu), copy_secs * 1e3);
-            println!(
+            out!("{}x{}, f32, by {}: a copy takes {:.3} ms", shape[0], shape[1], clock(&gpu), copy_secs * 1e3);
+            out!(
                 "{:<18}{:>8}{:>9}{:>12}{:>12}{:>12}{:>10}{:>13}{:>12}",
                 "optimizer",
                 "kernels",
@@ -90,20 +91,26 @@ pub fn run(device: &DeviceArgs, json: bool, args: &OptimizersArgs) -> Result<()>
         }
     }
     if !json {
-        println!(
+        out!(
             "kernels: in an ordinary step; moves: bytes that they read and write; copy: of as many bytes; renewal: a step that finds a new basis"
         );
-        println!("\nthe update of a model of {} parameters", model.model.n_parameters());
-        println!(
+        out!("\nthe update of a model of {} parameters", model.model.n_parameters());
+        out!(
             "{:<18}{:>8}{:>12}{:>12}{:>12}{:>12}{:>14}",
-            "optimizer", "kernels", "state", "at least", "moves", "update ms", "GB/s at least"
+            "optimizer",
+            "kernels",
+            "state",
+            "at least",
+            "moves",
+            "update ms",
+            "GB/s at least"
         );
     }
     let mut whole = Vec::new();
     for (name, config) in &configs {
         let update = pollster::block_on(model_update::measure(&gpu, &model, name, config))?;
         if !json {
-            println!(
+            out!(
                 "{:<18}{:>8}{:>12}{:>12}{:>12}{:>12.3}{:>14.1}",
                 update.optimizer,
                 update.kernels,
@@ -120,7 +127,7 @@ pub fn run(device: &DeviceArgs, json: bool, args: &OptimizersArgs) -> Result<()>
         let figures = json!({ "updates": rows, "model": model.model, "model_updates": whole });
         return print_json(&document(&gpu, figures));
     }
-    println!("at least: every gradient once, every weight and all state twice; both are those of an ordinary step");
+    out!("at least: every gradient once, every weight and all state twice; both are those of an ordinary step");
     Ok(())
 }
 
@@ -296,7 +303,7 @@ fn print_row(row: &Value) {
     let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
     let count = |key: &str| row[key].as_u64().unwrap_or_default();
     let size = |key: &str| bytes_in_words(count(key));
-    println!(
+    out!(
         "{:<18}{:>8}{:>9}{:>12}{:>12}{:>12.3}{:>10.3}{:>13.2}{:>12}",
         row["optimizer"].as_str().unwrap_or_default(),
         count("kernels"),

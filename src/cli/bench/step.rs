@@ -16,6 +16,7 @@ use super::ceilings::Ceilings;
 use super::trace::Trace;
 use super::{Settings, document, random_tokens};
 use crate::cli::DeviceArgs;
+use crate::cli::console::out;
 use crate::cli::output::{memory_table, print_json};
 use crate::cli::train::{choose_variants, read_config};
 
@@ -217,13 +218,13 @@ fn report(gpu: &Gpu, json: bool, config: &RunConfig, measured: &Measured) -> Res
             }),
         ));
     }
-    println!("adapter        {} ({})", gpu.adapter_name, gpu.driver);
+    out!("adapter        {} ({})", gpu.adapter_name, gpu.driver);
     ceilings.print();
-    println!("parameters     {}, {tokens_per_step} tokens a step", config.model.n_parameters());
+    out!("parameters     {}, {tokens_per_step} tokens a step", config.model.n_parameters());
     let starts: Vec<String> =
         trainer.spans().iter().map(|span| format!("{} {:.2} s", span.name, span.secs())).collect();
-    println!("first step     {first_secs:.2} s: {}, and the step itself", starts.join(", "));
-    println!(
+    out!("first step     {first_secs:.2} s: {}, and the step itself", starts.join(", "));
+    out!(
         "steady step    {:.1} ms of {} in a row, {:.0} tokens/s; {:.1} ms where each is waited for (median)",
         step_secs * 1e3,
         host_and_step_secs.len(),
@@ -231,26 +232,26 @@ fn report(gpu: &Gpu, json: bool, config: &RunConfig, measured: &Measured) -> Res
         secs_alone * 1e3
     );
     let device = device_secs.map_or_else(|| "not measured".into(), |secs| format!("{:.1} ms", secs * 1e3));
-    println!("host, device   {:.1} ms until all is submitted; {device} on the device", host_secs * 1e3);
+    out!("host, device   {:.1} ms until all is submitted; {device} on the device", host_secs * 1e3);
     let of_units = of_units.map_or_else(String::new, |share| format!(", {:.1} % of the matrix units'", share * 100.0));
-    println!(
+    out!(
         "utilisation    {:.1} GFLOP of the model a step: {:.1} % of the multiply-add ceiling{of_units}",
         flops / 1e9,
         utilisation * 100.0
     );
-    println!("ideal bytes    {} a step, {:.1} ms at the copy ceiling", bytes_in_words(*ideal_bytes), ideal_secs * 1e3);
-    println!("{}", memory_table(&[("bytes", memory)]));
-    println!("\nvariants");
+    out!("ideal bytes    {} a step, {:.1} ms at the copy ceiling", bytes_in_words(*ideal_bytes), ideal_secs * 1e3);
+    out!("{}", memory_table(&[("bytes", memory)]));
+    out!("\nvariants");
     for (what, choice) in &trainer.workspace().choices {
-        println!("  {what:<72} {}", choice.variant);
+        out!("  {what:<72} {}", choice.variant);
     }
     if rows.is_empty() {
-        println!("{} has no time stamps: kernels are not timed", gpu.adapter_name);
+        out!("{} has no time stamps: kernels are not timed", gpu.adapter_name);
         return Ok(());
     }
-    println!("\n{:<26}{:<34}{:>6}{:>13}{:>9}{:>13}", "plan", "kernel", "", "ms", "share", "ceiling ms");
+    out!("\n{:<26}{:<34}{:>6}{:>13}{:>9}{:>13}", "plan", "kernel", "", "ms", "share", "ceiling ms");
     for row in rows {
-        println!(
+        out!(
             "{:<26}{:<34}{:>6}{:>13.3}{:>8.1}%{:>13.3}",
             row.plan,
             row.kernel,

@@ -92,7 +92,10 @@ impl RunView {
                 self.evaluations.push((*step, secs, evaluation.loss));
             }
             // A run's in its folder: the lab keeps none.
-            train::Event::Ready { .. } | train::Event::Saved(_) | train::Event::Spectrum(_) => {}
+            train::Event::Ready { .. }
+            | train::Event::Saved(_)
+            | train::Event::Spectrum(_)
+            | train::Event::DeviceLost { .. } => {}
         }
     }
 

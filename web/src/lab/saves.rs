@@ -77,7 +77,7 @@ impl Lab {
                     png(&card).and_then(|bytes| platform::save("multinorm-card.png", &bytes))
                 }
                 Picture::File(path) => png(&image).and_then(|bytes| {
-                    multinorm::checkpoint::write_atomic(&path, &bytes)?;
+                    multinorm::files::write_atomic(&path, &bytes)?;
                     ctx.send_viewport_cmd(ViewportCommand::Close);
                     Ok(format!("saved {}", path.display()))
                 }),

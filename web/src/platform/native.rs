@@ -99,7 +99,7 @@ pub fn save(name: &str, bytes: &[u8]) -> multinorm::Result<String> {
         (1..10_000).map(|n| PathBuf::from(if n == 1 { name.to_owned() } else { format!("{stem}-{n}.{ending}") }));
     let free = numbered.into_iter().find(|path| !path.exists());
     let path = free.ok_or_else(|| Error::Data(format!("there are 10 000 files called {name} already")))?;
-    multinorm::checkpoint::write_atomic(&path, bytes)?;
+    multinorm::files::write_atomic(&path, bytes)?;
     let full = std::path::absolute(&path).unwrap_or(path);
     Ok(format!("saved {}", full.display()))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::{Error, Result};
 
 /// What the name of an unfinished file or folder ends in; it starts with a dot.
-pub(super) const PARTIAL: &str = ".partial";
+pub(crate) const PARTIAL: &str = ".partial";
 
 /// Writes a file so that a crash at any instant leaves the old one or the new one, never half of either.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -15,7 +15,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// As [`write_atomic`], with the bytes streamed by `fill`.
-pub(super) fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
+pub(crate) fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
     let partial = hidden(path, PARTIAL);
     write_and_sync(&partial, fill)
         .and_then(|()| fs::rename(&partial, path))
@@ -28,18 +28,18 @@ pub(super) fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) ->
 }
 
 /// `folder/.name.ending` beside `folder/name`.
-pub(super) fn hidden(path: &Path, ending: &str) -> PathBuf {
+pub(crate) fn hidden(path: &Path, ending: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}{ending}"))
 }
 
 /// Makes a folder's list of names survive a power cut. Only Unix can, and only Unix needs it.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
 /// [`Error::Io`] with the remedy where there is one.
-pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
+pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
     let remedy = match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
             "free some space there or choose another folder"
@@ -62,11 +62,11 @@ fn parent(path: &Path) -> PathBuf {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// The names in a folder, sorted.
-    pub(in super::super) fn names(dir: &Path) -> Vec<String> {
+    pub(crate) fn names(dir: &Path) -> Vec<String> {
         let entries = fs::read_dir(dir).unwrap();
         let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
         names.sort();
@@ -75,7 +75,7 @@ pub(super) mod tests {
 
     /// Whoever writes `path` next finds the disk full.
     #[cfg(target_os = "linux")]
-    pub(in super::super) fn fill_disk_for(path: &Path) {
+    pub(crate) fn fill_disk_for(path: &Path) {
         std::os::unix::fs::symlink("/dev/full", hidden(path, PARTIAL)).unwrap();
     }
 

@@ -1,0 +1,16 @@
+//! Files that a crash, a second process or a failing disk cannot spoil unseen: written whole or not at all, with
+//! checksums beside them, and one writer to a folder.
+
+mod atomic;
+mod checksums;
+#[cfg(not(target_arch = "wasm32"))]
+mod lock;
+
+pub use atomic::write_atomic;
+pub(crate) use atomic::{PARTIAL, hidden, io_error, sync_dir, write_with};
+pub use checksums::{CHECKSUMS, file_sha256, verify_checksums, write_checksums};
+#[cfg(not(target_arch = "wasm32"))]
+pub use lock::{FolderLock, is_unused};
+
+#[cfg(test)]
+pub(crate) use atomic::tests;

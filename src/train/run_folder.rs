@@ -1,0 +1,180 @@
+//! A run's folder, claimed by the process that writes there, and the checkpoint that the run goes on from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::{
+    Resumed, latest_checkpoint, list_checkpoints, load_checkpoint, load_newest_checkpoint, run_of_checkpoint,
+    set_aside_checkpoint,
+};
+use crate::files::{FolderLock, is_unused};
+use crate::{Error, Result};
+
+/// The folder of a run that begins or goes on, locked for as long as this is held: no second run writes there.
+#[derive(Debug)]
+pub struct RunFolder {
+    lock: FolderLock,
+    /// What the run goes on from; nothing for a new one.
+    resumed: Option<Resumed>,
+}
+
+impl RunFolder {
+    /// For a new run in `folder`, which is made where there is none.
+    ///
+    /// Errors: a folder with a run that has a checkpoint, or with other files; a run that is being written.
+    pub fn create(folder: &Path) -> Result<Self> {
+        refuse_used(folder)?; // before anything is written there
+        let lock = FolderLock::acquire(folder)?;
+        refuse_used(folder)?; // as it is now that nobody else writes
+        Ok(Self { lock, resumed: None })
+    }
+
+    /// For a new run in the first free one of `parent/0001`, `parent/0002`, …
+    pub fn create_next(parent: &Path) -> Result<Self> {
+        Ok(Self { lock: FolderLock::claim_next(parent)?, resumed: None })
+    }
+
+    /// For going on with a run: from its newest checkpoint that is not damaged where `path` is its folder, or from the
+    /// checkpoint that `path` is.
+    ///
+    /// Errors: no run there, a run that is being written, no checkpoint, or none that can be read.
+    pub fn resume(path: &Path) -> Result<Self> {
+        let (folder, checkpoint) = find_run(path)?;
+        let lock = FolderLock::acquire(&folder)?;
+        let resumed = match checkpoint {
+            Some(checkpoint) => load_checkpoint(&checkpoint)?,
+            None => load_newest_checkpoint(&folder)?,
+        };
+        Ok(Self { lock, resumed: Some(resumed) })
+    }
+
+    /// For going on with the run in `folder` if it has a checkpoint, else for a new one there.
+    pub fn resume_or_create(folder: &Path) -> Result<Self> {
+        if latest_checkpoint(folder)?.is_some() { Self::resume(folder) } else { Self::create(folder) }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.lock.folder()
+    }
+
+    /// The settings with which a run that goes on was last trained, as CONFIG.toml has them; nothing for a new one.
+    pub fn settings(&self) -> Option<&str> {
+        self.resumed.as_ref().map(|resumed| resumed.state.config_toml.as_str())
+    }
+
+    /// What the run goes on from; nothing for a new one.
+    pub(super) fn take_checkpoint(&mut self) -> Option<Resumed> {
+        self.resumed.take()
+    }
+
+    /// Gives checkpoints of later steps than the run goes on from another name: they are damaged, or of a run that
+    /// is now taken back, and would stand in the way of those that follow.
+    pub(super) fn set_aside_after(&self, step: u64) -> Result<()> {
+        for (later, checkpoint) in list_checkpoints(self.path())? {
+            if later > step {
+                set_aside_checkpoint(&checkpoint)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The folder of the run that `path` names, and the checkpoint if it names one.
+///
+/// Errors: no run there.
+pub fn find_run(path: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+    let run = run_of_checkpoint(path)?;
+    let folder = run.as_deref().unwrap_or(path);
+    if !folder.join(CONFIG).exists() {
+        let message =
+            "holds no run to resume (there is no config.toml): name a run's folder, or start one with `--out`";
+        return Err(Error::checkpoint(path, message));
+    }
+    Ok((folder.to_owned(), run.is_some().then(|| path.to_owned())))
+}
+
+pub(super) const CONFIG: &str = "config.toml";
+
+/// Refuses a folder with a run that can go on, and one that is not a run's.
+fn refuse_used(folder: &Path) -> Result<()> {
+    if let Some(last) = latest_checkpoint(folder)? {
+        let message =
+            format!("holds a run already ({}): go on with `--resume`, or choose another `--out`", last.display());
+        return Err(Error::checkpoint(folder, message));
+    }
+    if is_unused(folder) || folder.join(CONFIG).exists() {
+        return Ok(());
+    }
+    let message = match fs::read_dir(folder) {
+        Ok(entries) => {
+            let mut names: Vec<String> =
+                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            names.sort();
+            let more = if names.len() > 3 { ", …" } else { "" };
+            names.truncate(3);
+            format!("holds other files ({}{more}) and no run: choose a new or an empty folder", names.join(", "))
+        }
+        Err(_) => "is no folder: choose another".into(),
+    };
+    Err(Error::checkpoint(folder, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_run_takes_no_folder_of_others() {
+        let parent = tempfile::tempdir().unwrap();
+        let at = |name: &str| parent.path().join(name);
+        let refusal = |name: &str| RunFolder::create(&at(name)).unwrap_err().to_string();
+        for name in ["a", "b", "c", "d"] {
+            fs::create_dir_all(at("photos")).unwrap();
+            fs::write(at("photos").join(name), "").unwrap();
+        }
+        assert!(refusal("photos").contains("holds other files (a, b, c, …) and no run"), "{}", refusal("photos"));
+        assert!(!at("photos/.lock").exists());
+        fs::write(at("file"), "").unwrap();
+        assert!(refusal("file").contains("is no folder"), "{}", refusal("file"));
+        fs::create_dir_all(at("run/checkpoints/step-00000002")).unwrap();
+        assert!(refusal("run").contains("holds a run already"), "{}", refusal("run"));
+        // A run that was killed before its first checkpoint begins anew.
+        fs::create_dir(at("early")).unwrap();
+        fs::write(at("early/config.toml"), "").unwrap();
+        let folder = RunFolder::create(&at("early")).unwrap();
+        assert!(folder.settings().is_none());
+        assert!(refusal("early").contains("is being written by process"), "{}", refusal("early"));
+        RunFolder::create(&at("new")).unwrap();
+    }
+
+    #[test]
+    fn a_run_is_found_by_its_folder_and_by_its_checkpoint() {
+        let parent = tempfile::tempdir().unwrap();
+        let run = parent.path().join("run");
+        let checkpoint = run.join("checkpoints/step-00000002");
+        fs::create_dir_all(&checkpoint).unwrap();
+        let refusal = find_run(&run).unwrap_err().to_string();
+        assert!(refusal.contains("holds no run to resume"), "{refusal}");
+        fs::write(run.join("config.toml"), "").unwrap();
+        assert_eq!(find_run(&run).unwrap(), (run.clone(), None));
+        assert_eq!(find_run(&checkpoint).unwrap(), (run.clone(), Some(checkpoint.clone())));
+        let missing = run.join("checkpoints/step-00000004");
+        let refusal = find_run(&missing).unwrap_err().to_string();
+        assert!(refusal.contains("there is no such checkpoint; the run has step-00000002"), "{refusal}");
+    }
+
+    #[test]
+    fn later_checkpoints_are_set_aside() {
+        let run = tempfile::tempdir().unwrap();
+        fs::write(run.path().join("config.toml"), "").unwrap();
+        for step in 1..=3 {
+            fs::create_dir_all(run.path().join(format!("checkpoints/step-0000000{step}"))).unwrap();
+        }
+        let folder = RunFolder { lock: FolderLock::acquire(run.path()).unwrap(), resumed: None };
+        folder.set_aside_after(1).unwrap();
+        let steps: Vec<u64> = list_checkpoints(run.path()).unwrap().into_iter().map(|(step, _)| step).collect();
+        assert_eq!(steps, [1]);
+        assert!(run.path().join("checkpoints/step-00000002.set-aside").is_dir());
+    }
+}
