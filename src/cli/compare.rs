@@ -22,6 +22,7 @@ use super::DeviceArgs;
 use super::console::{note, out};
 use super::largest::check_run;
 use super::output::print_json;
+use super::speed::Speed;
 use super::stop;
 use super::train::{choose_variants, read_config};
 
@@ -141,6 +142,7 @@ struct Progress {
     before: u64,
     run: String,
     last_line: Option<Instant>,
+    speed: Speed,
 }
 
 /// Seconds between two plain lines.
@@ -153,7 +155,7 @@ impl Progress {
         let bar = if terminal { ProgressBar::new(steps * plan.n_runs() as u64) } else { ProgressBar::hidden() };
         let style = "[{bar:30}] {msg} · {eta} left over all";
         bar.set_style(ProgressStyle::with_template(style).expect("our own template").progress_chars("=> "));
-        Self { bar, terminal, steps, before: 0, run: String::new(), last_line: None }
+        Self { bar, terminal, steps, before: 0, run: String::new(), last_line: None, speed: Speed::default() }
     }
 
     fn show(&mut self, event: &Event<'_>) {
@@ -186,10 +188,10 @@ impl Progress {
                 self.bar.reset_eta();
             }
             train::Event::Step(report) => {
-                let line = format!(
-                    "{} · step {}/{} · loss {:.4} · {:.0} tokens/s",
-                    self.run, report.step, self.steps, report.loss, report.tokens_per_sec
-                );
+                let mut line = format!("{} · step {}/{} · loss {:.4}", self.run, report.step, self.steps, report.loss);
+                if let Some(speed) = self.speed.per_sec(report.tokens) {
+                    line += &format!(" · {speed:.0} tokens/s");
+                }
                 self.bar.set_position(self.before + report.step);
                 self.bar.set_message(line.clone());
                 let due = self.last_line.is_none_or(|last| last.elapsed().as_secs_f64() >= LINE_SECS);
@@ -201,7 +203,8 @@ impl Progress {
             train::Event::DeviceLost { message, step } => {
                 self.line(&format!("{}: the device was lost ({message}); going on after step {step}", self.run));
             }
-            train::Event::Evaluated { .. } | train::Event::Saved(_) | train::Event::Spectrum(_) => {}
+            train::Event::Evaluated { .. } => self.speed.restart(),
+            train::Event::Saved(_) | train::Event::Spectrum(_) => {}
         }
     }
 

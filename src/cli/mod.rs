@@ -17,6 +17,7 @@ mod model;
 mod normalize;
 mod output;
 mod planned;
+mod speed;
 mod stop;
 mod train;
 
@@ -94,8 +95,21 @@ impl DeviceArgs {
     }
 }
 
+/// Mesa's layer that chooses among Vulkan devices asks the desktop, and says so on standard error where there is none: the
+/// program chooses by itself.
+fn silence_device_layer() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        #[expect(unsafe_code, reason = "the layer is asked to stay out by a variable alone")]
+        // SAFETY: the program has no second thread yet.
+        unsafe {
+            std::env::set_var("NODEVICE_SELECT", "1");
+        }
+    }
+}
+
 /// Runs the program. Exit status: 0 done, 1 the run failed, 2 the words were wrong.
 pub fn main() -> ExitCode {
+    silence_device_layer();
     let quiet = "warn,wgpu_hal=error,wgpu_core=error,naga=error";
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(quiet)).format_timestamp(None).init();
     let cli = Cli::parse(); // exits with 2 by itself

@@ -23,6 +23,7 @@ use super::largest::check_run;
 use super::memory::{check_memory, with_remedies};
 use super::output::{memory_table, print_json, recompute_in_words};
 use super::planned::begun_with;
+use super::speed::Speed;
 use super::stop;
 
 #[derive(Args)]
@@ -226,6 +227,7 @@ struct Progress {
     precision: Precision,
     last_line: Option<Instant>,
     eval_loss: Option<f64>,
+    speed: Speed,
 }
 
 /// Seconds between two plain lines.
@@ -238,7 +240,7 @@ impl Progress {
         let style = "step {pos}/{len} [{bar:30}] {msg} · {eta} left";
         bar.set_style(ProgressStyle::with_template(style).expect("our own template").progress_chars("=> "));
         let TrainConfig { steps, recompute, precision, .. } = config.train;
-        Self { bar, terminal, steps, recompute, precision, last_line: None, eval_loss: None }
+        Self { bar, terminal, steps, recompute, precision, last_line: None, eval_loss: None, speed: Speed::default() }
     }
 
     fn show(&mut self, event: &Event) {
@@ -260,7 +262,10 @@ impl Progress {
                 self.bar.reset_eta();
             }
             Event::Step(report) => {
-                let mut line = format!("loss {:.4} · {:.0} tokens/s", report.loss, report.tokens_per_sec);
+                let mut line = format!("loss {:.4}", report.loss);
+                if let Some(speed) = self.speed.per_sec(report.tokens) {
+                    line += &format!(" · {speed:.0} tokens/s");
+                }
                 if let Some(skipped) = report.skipped_steps.filter(|&skipped| skipped > 0) {
                     line += &format!(" · {skipped} skipped");
                 }
@@ -276,6 +281,7 @@ impl Progress {
                 }
             }
             Event::Evaluated { step, evaluation } => {
+                self.speed.restart();
                 self.eval_loss = Some(evaluation.loss);
                 self.line(&format!(
                     "step {step}: validation loss {:.4}, perplexity {:.2}, over {} tokens",

@@ -1,6 +1,7 @@
 //! Training batches: every epoch takes each of its windows once, in an order that seed and epoch decide.
 
 use super::tokens::Tokens;
+use super::windows::shorter_windows;
 use crate::{Error, Result};
 
 /// Batches of windows of a token sequence, `[batch_size, sequence_length]` ids with the ids that follow them.
@@ -31,9 +32,9 @@ impl<'a> Batches<'a> {
         let len = tokens.len();
         if len <= sequence_length {
             return Err(Error::Data(format!(
-                "the training text has {len} tokens, but one window takes {}: \
-                 set train.sequence_length below {len}, or train on more text",
-                sequence_length + 1
+                "the training text has {len} tokens, but one window takes {}: {}train on more text",
+                sequence_length + 1,
+                if len < 2 { String::new() } else { shorter_windows(len) + "or " }
             )));
         }
         let n_windows = n_windows(len, sequence_length);
@@ -226,7 +227,7 @@ mod tests {
         assert_eq!(
             error,
             "the training text has 5 tokens, but one window takes 6: \
-             set train.sequence_length below 5, or train on more text"
+             set train.sequence_length to 4 or less, or train on more text"
         );
     }
 }

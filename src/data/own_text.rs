@@ -58,15 +58,34 @@ fn has_extension(path: &Path, extension: &str) -> bool {
 
 fn read_text(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    if let Some(kind) = kind_of(&bytes) {
+        return Err(Error::Data(format!("{} is {kind}", path.display())));
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         Error::Data(format!(
-            "{} is not UTF-8: byte {offset} is 0x{:02x}. Convert it, for example: iconv -f latin1 -t utf-8",
+            "{} is not UTF-8: byte {offset} is 0x{:02x}. If it is text in another encoding, convert it, for example: \
+             iconv -f latin1 -t utf-8",
             path.display(),
             error.as_bytes()[offset]
         ))
     })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// What a file is by its first bytes, if it is no UTF-8, and what to do about it.
+fn kind_of(bytes: &[u8]) -> Option<&'static str> {
+    const KINDS: [(&[u8], &str); 8] = [
+        (b"\xff\xfe", "UTF-16 text: convert it by `iconv -f utf-16 -t utf-8`"),
+        (b"\xfe\xff", "UTF-16 text: convert it by `iconv -f utf-16 -t utf-8`"),
+        (b"PAR1", "a Parquet file: write its text column as JSON Lines first"),
+        (b"\x1f\x8b", "compressed by gzip: unpack it first"),
+        (b"\x28\xb5\x2f\xfd", "compressed by zstd: unpack it first"),
+        (b"\xfd7zXZ\x00", "compressed by xz: unpack it first"),
+        (b"PK\x03\x04", "a ZIP archive: unpack it first"),
+        (b"%PDF", "a PDF: extract its text first"),
+    ];
+    KINDS.iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, kind)| *kind)
 }
 
 fn json_lines(text: &str, text_field: &str, path: &Path) -> Result<Vec<String>> {
@@ -139,5 +158,21 @@ mod tests {
         assert!(field.contains("field.jsonl:2: no text in the field \"text\" (its fields: body, id)"), "{field}");
         assert!(message(&folder, "broken.jsonl").contains("broken.jsonl:1: not JSON"));
         assert!(message(&folder, "list.jsonl").contains("it is not an object"));
+    }
+
+    #[test]
+    fn files_of_other_kinds_are_told_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        for (bytes, expected) in [
+            (&b"\xff\xfeh\0i\0"[..], "a.txt is UTF-16 text: convert it by `iconv -f utf-16"),
+            (b"PAR1\x15\x04", "a.txt is a Parquet file"),
+            (b"\x1f\x8b\x08", "a.txt is compressed by gzip"),
+            (b"caf\xe9", "a.txt is not UTF-8: byte 3 is 0xe9"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = load(&path, "text").unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

@@ -62,7 +62,7 @@ pub fn split(documents: Vec<String>, fraction: f64) -> Result<Split> {
     if split.train.is_empty() || split.validation.is_empty() {
         return Err(Error::Data(format!(
             "a corpus of {n_bytes} bytes is too short to hold out {fraction} of it: \
-             add text, or set data.validation_fraction=0"
+             add text, or raise data.validation_fraction"
         )));
     }
     Ok(split)

@@ -32,9 +32,10 @@ impl<'a> Windows<'a> {
         let len = tokens.len();
         if len <= sequence_length {
             return Err(Error::Data(format!(
-                "the held-out text has {len} tokens, but one window takes {}: set train.sequence_length below {len}, \
-                 raise data.validation_fraction, or evaluate on more text",
-                sequence_length + 1
+                "the held-out text has {len} tokens, but one window takes {}: {}raise data.validation_fraction, or \
+                 evaluate on more text",
+                sequence_length + 1,
+                shorter_windows(len)
             )));
         }
         let n_windows =
@@ -81,6 +82,11 @@ impl<'a> Windows<'a> {
     }
 }
 
+/// The advice to take shorter windows, where one of them would fit.
+pub(super) fn shorter_windows(len: usize) -> String {
+    if len < 2 { String::new() } else { format!("set train.sequence_length to {} or less, ", len - 1) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +121,8 @@ mod tests {
         let error = Windows::new(&tokens, 1, 8, None).unwrap_err().to_string();
         assert!(error.starts_with("the held-out text has 8 tokens, but one window takes 9: set"), "{error}");
         assert_eq!(Windows::new(&tokens, 1, 7, None).unwrap().count(), 1);
+        // No window is short enough for nothing.
+        let error = Windows::new(&Tokens::Owned(Vec::new()), 1, 8, None).unwrap_err().to_string();
+        assert!(error.contains("one window takes 9: raise data.validation_fraction"), "{error}");
     }
 }

@@ -124,7 +124,19 @@ pub async fn list_adapters(choice: &AdapterChoice) -> Result<Vec<AdapterReport>>
     Ok(adapters.iter().enumerate().map(|(index, adapter)| report(index, adapter, index == selected)).collect())
 }
 
+/// The adapters of some backends, best first. OpenGL, which shows the same hardware a second time and with fewer features,
+/// is asked only where nothing else has an adapter, or where it was asked for by name: its drivers take their time to load.
 async fn enumerate(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
+    if backends == wgpu::Backends::all() {
+        let without_gl = enumerate_of(backends - wgpu::Backends::GL).await;
+        if !without_gl.is_empty() {
+            return without_gl;
+        }
+    }
+    enumerate_of(backends).await
+}
+
+async fn enumerate_of(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,
         ..wgpu::InstanceDescriptor::new_without_display_handle()
@@ -135,17 +147,12 @@ async fn enumerate(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
         .into_iter()
         .filter(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
         .collect();
-    adapters.sort_by_key(|adapter| {
-        let info = adapter.get_info();
-        let kind = match info.device_type {
-            wgpu::DeviceType::DiscreteGpu => 0,
-            wgpu::DeviceType::IntegratedGpu => 1,
-            wgpu::DeviceType::VirtualGpu => 2,
-            wgpu::DeviceType::Other => 3,
-            wgpu::DeviceType::Cpu => 4,
-        };
-        // OpenGL shows the same hardware a second time, with fewer features.
-        (info.backend == wgpu::Backend::Gl, kind)
+    adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
     });
     adapters
 }

@@ -86,6 +86,14 @@ fn a_run_resumes_to_the_same_bits_whatever_is_computed_again() {
     assert_eq!(changes, "{\"changed\":{\"train.recompute\":[\"attention\",\"layer\"]},\"step\":6}\n");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn no_driver_speaks_before_the_program() {
+    let output = Command::new(PROGRAM).arg("devices").env_remove("XDG_RUNTIME_DIR").output().unwrap();
+    stdout(&output);
+    assert_eq!(stderr(&output), "");
+}
+
 #[test]
 fn a_run_without_json_prints_a_summary() {
     let place = Place::new();
@@ -328,11 +336,11 @@ fn wrong_data_and_settings_fail_before_anything_is_written() {
     let cases: [(&[&str], i32, &[&str]); 8] = [
         (&[&source(&missing)], 1, &["missing.txt, which does not exist", "built-in corpus: austen"]),
         (&[&source(&empty)], 1, &["empty.txt is empty"]),
-        (&[&source(&short)], 1, &["one window takes 17", "set train.sequence_length below"]),
+        (&[&source(&short)], 1, &["one window takes 17", "set train.sequence_length to"]),
         (
             &[&source(&lopsided), "data.validation_fraction=0.9", "train.sequence_length=64"],
             1,
-            &["the training text has", "one window takes 65", "set train.sequence_length below"],
+            &["the training text has", "one window takes 65", "set train.sequence_length to"],
         ),
         (
             &[&format!("data.tokenizer={words}")],
