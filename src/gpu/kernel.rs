@@ -103,6 +103,28 @@ impl Param {
     }
 }
 
+/// A shader's text as it stands.
+#[cfg(not(feature = "mutants"))]
+fn text_of<'a>(_stem: &str, _folder: &str, text: &'a str) -> std::borrow::Cow<'a, str> {
+    text.into()
+}
+
+/// A shader's text with the fault that the environment names: the stem, the byte, the text there and what takes its place,
+/// a line each.
+#[cfg(feature = "mutants")]
+fn text_of<'a>(stem: &str, folder: &str, text: &'a str) -> std::borrow::Cow<'a, str> {
+    let Ok(mutant) = std::env::var("MULTINORM_MUTANT") else { return text.into() };
+    let [of, at, old, new] = mutant.splitn(4, '\n').collect::<Vec<_>>()[..] else {
+        panic!("MULTINORM_MUTANT is {mutant:?}");
+    };
+    if of.strip_prefix(folder) != Some(stem) || folder.is_empty() && of.contains('/') {
+        return text.into();
+    }
+    let at: usize = at.parse().expect("a number of a byte");
+    assert!(text[at..].starts_with(old), "{stem}: {old:?} does not stand at byte {at}");
+    format!("{}{new}{}", &text[..at], &text[at + old.len()..]).into()
+}
+
 impl Kernel {
     /// A kernel of a caller's own: its entry point is called as it is, and WebGPU's default limits are enough for it.
     pub const fn new(name: &'static str, source: &'static str) -> Self {
@@ -124,10 +146,10 @@ impl Kernel {
     pub fn source(&self) -> String {
         let enabled = self.needs.iter().filter_map(|need| need.directive());
         let mut source: String = enabled.map(|name| format!("enable {name}; ")).collect();
-        source += self.own_text;
-        for library in self.library_texts {
+        source += &text_of(self.file, "", self.own_text);
+        for (name, library) in self.libraries.iter().zip(self.library_texts) {
             source += "\n";
-            source += library;
+            source += &text_of(name, "lib/", library);
         }
         for (name, ty) in self.types {
             source += &format!("\nalias {name} = {ty};\n");

@@ -12,6 +12,7 @@ mod half_precision;
 mod head;
 mod kernels;
 mod layers;
+mod mutants;
 mod normalize;
 mod optimizer_table;
 mod optimizers;

@@ -3,6 +3,7 @@
 //! Talks on standard error only, so that `cargo xtask train --json` still prints one JSON document.
 
 mod apt;
+mod mutants;
 mod program;
 mod setup;
 mod shell;
@@ -20,6 +21,7 @@ cargo xtask COMMAND
   web   [--serve]   build the lab's page into web/dist, and serve it at http://127.0.0.1:8080
   pictures          take the pictures of docs/lab anew
   test  [FILTER…]   install what the tests need, then check formatting, lints and documentation, and run every test
+  mutants [N [SEED]]  put N faults into the shaders, one at a time, and see whether the tests find them
   setup             only install what the tests need
   help  [COMMAND]   this text, or more about one command
 
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         "pictures" if args.is_empty() => web::pictures(),
         "test" if wants_help => help("test"),
         "test" => test::run(args),
+        "mutants" if !wants_help => mutants::run(args),
         "setup" if wants_help => help("setup"),
         "setup" if args.is_empty() => setup::for_tests().and_then(|_| setup::for_browser_tests()).map(|_| ()),
         "help" | "--help" | "-h" => help(args.first().map_or("", String::as_str)),
