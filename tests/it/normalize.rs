@@ -479,6 +479,18 @@ fn the_program_writes_the_last_matrix_whole() {
     assert_eq!(names.len(), 3, "nothing is left beside them: {names:?}");
 }
 
+#[test]
+fn the_program_does_not_write_over_what_it_reads() {
+    let (dir, file) = example();
+    let before = std::fs::read(&file).unwrap();
+    // By another name, too.
+    let around = dir.path().join("../").join(dir.path().file_name().unwrap()).join("g.npy").display().to_string();
+    for out in [&file, &around] {
+        fails(&["normalize", &file, "--passes", "row", "--out", out], 2, &["--out: ", "is the file that is read"]);
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
 /// A safetensors file of float32 tensors, as anyone's writer makes it.
 fn write_safetensors(path: &Path, tensors: &[(&str, &str, &str, Vec<u8>)]) {
     let (mut parts, mut values) = (Vec::new(), Vec::new());

@@ -153,6 +153,21 @@ fn latest_step(run: &std::path::Path) -> u64 {
 }
 
 #[test]
+fn a_comparison_that_is_being_written_is_left_alone() {
+    let place = Place::new();
+    let (config, out) = (place.text("config.toml"), place.text("cmp"));
+    let args = ["compare", &config, "--optimizers", "sgd", "--set", "train.steps=100000", "--out", &out];
+    let mut first = Command::new(PROGRAM).args(args).stderr(std::process::Stdio::null()).spawn().unwrap();
+    while !place.path("cmp/plan.json").exists() {
+        assert!(first.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    fails(&args, 1, &[&format!("cmp: is being written by process {}", first.id())]);
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
+#[test]
 fn a_folder_of_other_files_is_no_place_for_a_run() {
     let place = Place::new();
     fs::create_dir(place.path("photos")).unwrap();
