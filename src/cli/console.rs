@@ -4,7 +4,7 @@
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// `println!`, whose first failure is told at the program's end.
 macro_rules! out {
@@ -22,7 +22,7 @@ pub(super) use {note, out};
 static FAILURE: Mutex<Option<std::io::Error>> = Mutex::new(None);
 
 pub fn write_out(text: Arguments<'_>) {
-    let mut failure = FAILURE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut failure = failure();
     if failure.is_none() {
         let mut stdout = stdout().lock();
         *failure = stdout.write_fmt(text).and_then(|()| stdout.flush()).err();
@@ -35,13 +35,13 @@ pub fn write_note(text: Arguments<'_>) {
 
 /// Whether standard output takes no more: writing on would be in vain.
 pub fn is_closed() -> bool {
-    FAILURE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_some()
+    failure().is_some()
 }
 
 /// The exit status: a failure to write what a command found is one of the command, but for a reader who has seen enough
 /// (`multinorm inspect … | head`).
 pub fn exit_code(code: ExitCode) -> ExitCode {
-    let failure = FAILURE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let failure = failure();
     match failure.as_ref() {
         Some(error) if error.kind() != ErrorKind::BrokenPipe => {
             write_note(format_args!("multinorm: cannot write to standard output: {error}\n"));
@@ -49,4 +49,8 @@ pub fn exit_code(code: ExitCode) -> ExitCode {
         }
         _ => code,
     }
+}
+
+fn failure() -> MutexGuard<'static, Option<std::io::Error>> {
+    FAILURE.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -107,7 +107,7 @@ fn print(planned: &Planned, config: &RunConfig, json: bool) -> Result<()> {
     out!("\nprecision     {}", precision.name());
     out!("recompute     {}", recompute_in_words(config.train.recompute, recompute));
     match fits {
-        Ok(()) => out!("every buffer fits this adapter's limits"),
+        Ok(_) => out!("every buffer fits this adapter's limits"),
         Err(error) => out!("this adapter would refuse it: {error}"),
     }
     Ok(())

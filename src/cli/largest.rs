@@ -1,14 +1,15 @@
 //! What would fit an adapter where something does not.
 
 use multinorm::config::{ModelConfig, RunConfig};
-use multinorm::gpu::Profile;
+use multinorm::gpu::{Memory, Profile};
 use multinorm::train::{Evaluator, record_training};
 use multinorm::{Error, Result};
 
-/// Refuses a run that an adapter cannot run, whatever memory it has, and says which size would fit.
-pub fn check_run(config: &RunConfig, profile: &Profile) -> Result<()> {
+/// The memory of a run; refuses one that an adapter cannot run, whatever memory it has, and says which size would fit.
+pub fn check_run(config: &RunConfig, profile: &Profile) -> Result<Memory> {
+    let recorder = record_training(config, profile)?.recorder;
+    let Err(error) = recorder.check_limits() else { return Ok(recorder.memory()) };
     let check = |config: &RunConfig| record_training(config, profile)?.recorder.check_limits();
-    let Err(error) = check(config) else { return Ok(()) };
     let evaluating = |windows: usize| {
         let mut config = config.clone();
         config.eval.batch_size = windows;
@@ -21,7 +22,7 @@ pub fn check_run(config: &RunConfig, profile: &Profile) -> Result<()> {
     };
     // An evaluation that is too large is named first: a run without it would be refused for nothing.
     if let Some(windows) = largest(config.eval.batch_size, |windows| check(&evaluating(windows))) {
-        return with_advice(error, format!("the largest that fits is eval.batch_size={windows}"));
+        return Err(with_advice(error, format!("the largest that fits is eval.batch_size={windows}")));
     }
     let Some(sequences) = largest(config.train.micro_batch_size, |sequences| check(&training(sequences))) else {
         return Err(error);
@@ -32,17 +33,17 @@ pub fn check_run(config: &RunConfig, profile: &Profile) -> Result<()> {
         Some(windows) if windows < config.eval.batch_size => format!(" with eval.batch_size={windows}"),
         _ => String::new(),
     };
-    with_advice(error, format!("the largest that fits is train.micro_batch_size={micro}{also}"))
+    Err(with_advice(error, format!("the largest that fits is train.micro_batch_size={micro}{also}")))
 }
 
 /// Refuses an evaluation of so many windows at once that an adapter cannot run, and says how many it can.
 pub fn check_evaluation(profile: &Profile, config: &ModelConfig, windows: usize, sequence_length: usize) -> Result<()> {
     let check = |windows| Evaluator::check(profile, config, windows, sequence_length);
     let Err(error) = check(windows) else { return Ok(()) };
-    match largest(windows, check) {
+    Err(match largest(windows, check) {
         Some(windows) => with_advice(error, format!("the largest that fits is --batch-size {windows}")),
-        None => Err(error),
-    }
+        None => error,
+    })
 }
 
 /// The largest number below `refused` that is not refused; nothing where 1 is.
@@ -58,11 +59,11 @@ fn largest(refused: usize, check: impl Fn(usize) -> Result<()>) -> Option<usize>
     Some(fits)
 }
 
-fn with_advice(error: Error, advice: String) -> Result<()> {
-    Err(match error {
+fn with_advice(error: Error, advice: String) -> Error {
+    match error {
         Error::TooLarge(message) => Error::TooLarge(format!("{message}; {advice}")),
         other => other,
-    })
+    }
 }
 
 #[cfg(test)]

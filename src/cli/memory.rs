@@ -10,9 +10,9 @@ use super::output::memory_table;
 
 /// Refuses a run that the machine's memory cannot hold, where the adapter computes in that memory: nothing else would
 /// refuse it until the system ends the program.
-pub fn check_memory(config: &RunConfig, profile: &Profile) -> Result<()> {
+pub fn check_memory(needed: &Memory, config: &RunConfig, profile: &Profile) -> Result<()> {
     let Some(available) = available_bytes().filter(|_| profile.software) else { return Ok(()) };
-    let needed = memory_of(config, profile)?.total();
+    let needed = needed.total();
     if needed <= available {
         return Ok(());
     }
@@ -29,7 +29,7 @@ pub fn with_remedies(error: Error, config: &RunConfig, profile: &Profile) -> Err
     let Error::TooLarge(_) = &error else { return error };
     let Ok(memory) = memory_of(config, profile) else { return error };
     note!("{}", memory_table(&[("this run", &memory)]));
-    let remedies = remedies(config, profile);
+    let remedies = remedies(config, profile, memory.total());
     if !remedies.is_empty() {
         note!("this would take less, the mildest first:");
         let width = remedies.iter().map(|(settings, _)| settings.len()).max().unwrap_or_default();
@@ -45,12 +45,11 @@ fn memory_of(config: &RunConfig, profile: &Profile) -> Result<Memory> {
 }
 
 /// Up to three changes that take less memory each, and what they come to: to compute activations again, which changes no
-/// number; smaller micro-batches of the same batches; half precision.
-fn remedies(config: &RunConfig, profile: &Profile) -> Vec<(String, u64)> {
+/// number; smaller micro-batches of the same batches; half precision. `least` is what the run takes without any.
+fn remedies(config: &RunConfig, profile: &Profile, mut least: u64) -> Vec<(String, u64)> {
     let mut remedies = Vec::new();
     let mut config = config.clone();
     let mut settings = Vec::new();
-    let mut least = memory_of(&config, profile).map_or(u64::MAX, |memory| memory.total());
     let mut consider = |config: &RunConfig, setting: String| {
         let Ok(total) = memory_of(config, profile).map(|memory| memory.total()) else { return };
         if total < least {

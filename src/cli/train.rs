@@ -78,8 +78,7 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     let config = settings(args, resumed.as_ref().and_then(RunFolder::settings), &gpu.profile)?;
     note!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
     choose_variants(&mut gpu, resumed.as_ref().map(RunFolder::path), std::slice::from_ref(&config))?;
-    check_run(&config, &gpu.profile)?;
-    check_memory(&config, &gpu.profile)?;
+    check_memory(&check_run(&config, &gpu.profile)?, &config, &gpu.profile)?;
     // Before a tokenizer is trained for minutes.
     let folder = match (resumed, &args.out) {
         (Some(resumed), _) => resumed,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use crate::files::{verify_checksums, write_checksums};
+use crate::files::{hex, verify_checksums, write_checksums};
 use crate::{Error, Result};
 
 /// The SHA-256 of `parts` with their boundaries, in hexadecimal.
@@ -15,7 +15,7 @@ pub(super) fn digest<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> Stri
         hash.update((part.as_ref().len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 /// A cached folder: the one that is there, if its files fit their checksums, else one that `fill` makes of files.

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::split::{Split, split};
 use super::tokenizer::Tokenizer;
 use super::tokens::Tokens;
+use crate::files::hex;
 use crate::{Error, Result};
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -115,7 +116,7 @@ impl Dataset {
             name: self.name.clone(),
             train_tokens: self.train.len(),
             validation_tokens: self.validation.len(),
-            sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex(&hash.finalize()),
         })
     }
 

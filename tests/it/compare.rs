@@ -4,13 +4,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use web_time::SystemTime;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_multinorm");
+use crate::program::{PROGRAM, random_millis};
 
 const STEPS: usize = 6;
 
@@ -544,12 +543,6 @@ fn numbers(list: &Value) -> Vec<f64> {
 fn await_first_step(progress: &mut impl BufRead) -> bool {
     let mut lines = progress.lines().map(Result::unwrap);
     lines.any(|line| line.starts_with("run ") && line.contains(" · step "))
-}
-
-/// Below `end`, another one each time: a fixed instant would always cut the same thing short.
-fn random_millis(end: u64) -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    Duration::from_millis(u64::from(now.subsec_micros()) % end)
 }
 
 /// 20 kB of sentences, the same each time.
