@@ -20,6 +20,7 @@ use web_time::Instant;
 
 use super::DeviceArgs;
 use super::console::{note, out};
+use super::data::DataProgress;
 use super::largest::check_run;
 use super::output::print_json;
 use super::speed::Speed;
@@ -87,7 +88,7 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
     plan.check_folder(&args.out, &gpu.adapter_name)?;
     let folder = ComparisonFolder::open(&args.out, command())?;
     let model = &plan.config.model;
-    let dataset = Arc::new(dataset::load(&plan.config.data, model.vocab_size, &mut |line| note!("data       {line}"))?);
+    let dataset = Arc::new(dataset::load(&plan.config.data, model.vocab_size, &mut DataProgress::new())?);
     note!("compare    {} runs of {} steps in {}", plan.n_runs(), plan.config.train.steps, args.out.display());
     note!("search     {} an optimizer", plan.factors.words());
 

@@ -21,7 +21,7 @@ pub struct DevicesArgs {
 
 pub fn run(device: &DeviceArgs, args: &DevicesArgs) -> Result<()> {
     let adapters = pollster::block_on(list_adapters(&device.choice()))?;
-    let cache = RunConfig::load(None, &[], RunDefaults::Gpu)?.data.cache_dir;
+    let cache = RunConfig::load(None, &[], RunDefaults::Gpu)?.data.cache_dir();
     let by_rule = |adapter: &AdapterReport| {
         let profile = Profile { splits_f32: adapter.profile.matrix_units, ..adapter.profile.clone() };
         select(&profile, &Product { layout: Layout::Nt, mnk: [2048; 3], matrices: 1, numbers: Numbers::Single })

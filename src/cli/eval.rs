@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use multinorm::config::{RunConfig, RunDefaults};
 use multinorm::data::dataset;
-use multinorm::data::tokens::{Tokens, from_npy};
+use multinorm::data::npy::from_npy;
+use multinorm::data::tokens::Tokens;
 use multinorm::train::Evaluator;
 use multinorm::{Error, Result};
 
 use super::DeviceArgs;
-use super::console::{note, out};
+use super::console::out;
+use super::data::DataProgress;
 use super::largest::check_evaluation;
 use super::model::Model;
 use super::output::print_json;
@@ -49,8 +51,7 @@ pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
         }
         (_, Some(path), _) => from_npy(path)?,
         (None, None, Some(config)) => {
-            let mut progress = |line: &str| note!("data       {line}");
-            dataset::load(&config.data, config.model.vocab_size, &mut progress)?.validation
+            dataset::load(&config.data, config.model.vocab_size, &mut DataProgress::new())?.validation
         }
         (None, None, None) => {
             return Err(Error::Data("this folder names no text: give one with `--data` or `--tokens`".into()));

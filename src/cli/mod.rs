@@ -4,6 +4,7 @@
 mod bench;
 mod compare;
 mod console;
+mod data;
 mod devices;
 mod dry_run;
 mod eval;
@@ -19,6 +20,7 @@ mod output;
 mod planned;
 mod speed;
 mod stop;
+mod tokenize;
 mod train;
 
 use std::process::ExitCode;
@@ -48,6 +50,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Writes text with a model
     Generate(generate::GenerateArgs),
+    /// Makes token shards of texts that are larger than memory, or that are trained on again and again
+    Tokenize(tokenize::TokenizeArgs),
     /// Normalizes one matrix by a list of passes and tells what each pass did
     Normalize(normalize::NormalizeArgs),
     /// Shows what a run or model folder holds
@@ -119,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(device, args),
         Command::Eval(args) => eval::run(device, args),
         Command::Generate(args) => generate::run(device, args),
+        Command::Tokenize(args) => tokenize::run(args),
         Command::Normalize(args) => normalize::run(device, args),
         Command::Inspect(args) => inspect::run(args),
         Command::Compare(args) => compare::run(device, args),

@@ -18,6 +18,7 @@ use web_time::Instant;
 
 use super::DeviceArgs;
 use super::console::{note, out};
+use super::data::DataProgress;
 use super::dry_run::dry_run;
 use super::largest::check_run;
 use super::memory::{check_memory, with_remedies};
@@ -85,8 +86,7 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
         (None, Some(out)) => RunFolder::create(out)?,
         (None, None) => RunFolder::create_next(Path::new("runs"))?,
     };
-    let dataset =
-        Arc::new(dataset::load(&config.data, config.model.vocab_size, &mut |line| note!("data       {line}"))?);
+    let dataset = Arc::new(dataset::load(&config.data, config.model.vocab_size, &mut DataProgress::new())?);
     note!(
         "data       {} ({} training and {} validation tokens; {}; license: {})",
         dataset.name,
@@ -184,7 +184,7 @@ fn keep_tokenizer(data: &mut DataConfig, model: &Path) -> Result<()> {
         return Err(Error::config("data.tokenizer", message));
     }
     if Path::new(&data.tokenizer) == own {
-        data.tokenizer = dataset::keep_tokenizer(&own, &data.cache_dir)?.display().to_string();
+        data.tokenizer = dataset::keep_tokenizer(&own, &data.cache_dir())?.display().to_string();
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::progress::Progress;
 use crate::{Error, Result};
 
 /// A package's files and its version.
@@ -26,14 +27,14 @@ pub(super) fn is_available() -> bool {
 /// Downloads `package` into the empty folder `work` and unpacks it there.
 ///
 /// Package lists that are missing or out of date are fetched into `lists`, a folder of ours: the system's belong to root.
-pub(super) fn fetch(package: &str, work: &Path, lists: &Path, progress: &mut dyn FnMut(&str)) -> Result<Unpacked> {
-    progress(&format!("fetching the package {package}"));
+pub(super) fn fetch(package: &str, work: &Path, lists: &Path, progress: &mut dyn Progress) -> Result<Unpacked> {
+    progress.line(&format!("fetching the package {package}"));
     let mut apt = Apt { work: work.to_owned(), options: Vec::new() };
     if let Err(first) = apt.run(&["download", package]) {
         if !lists_are_to_blame(&first) {
             return Err(failed(package, &first));
         }
-        progress("fetching apt's package lists");
+        progress.line("fetching apt's package lists");
         apt.use_private_lists(lists)?;
         apt.run(&["update"]).map_err(|message| failed(package, &message))?;
         apt.run(&["download", package]).map_err(|message| failed(package, &message))?;

@@ -22,42 +22,52 @@ pub fn bigram_loss(
     vocab_size: usize,
     max_validation_tokens: Option<usize>,
 ) -> Result<f64> {
-    let counts = Counts::of(train, vocab_size)?;
     let n_predicted = validation.len().saturating_sub(1).min(max_validation_tokens.unwrap_or(usize::MAX));
-    let mut total = 0.0;
-    let mut previous = None;
-    validation.slice(0..validation.len().min(n_predicted + 1)).for_each(|id| {
-        if let Some(previous) = previous.replace(id) {
-            total -= counts.log_probability(previous, id);
-        }
+    let predicted = validation.slice(0..validation.len().min(n_predicted + 1));
+    let mut counts = Counts::of_none(vocab_size);
+    for_each_pair(&predicted, |pair| {
+        counts.pairs.insert(pair, 0);
     })?;
+    counts.count(train)?;
+    let mut total = 0.0;
+    for_each_pair(&predicted, |pair| total -= counts.log_probability(pair))?;
     Ok(total / n_predicted as f64)
 }
 
 struct Counts {
     vocab_size: usize,
     first: Vec<u64>,
-    /// Only the pairs that occur: a table for 50 000 entries would take 20 GB.
+    /// Only the pairs that are asked for: a table for 50 000 entries would take 20 GB.
     pairs: HashMap<(u32, u32), u32>,
 }
 
 impl Counts {
-    fn of(tokens: &Tokens, vocab_size: usize) -> Result<Self> {
-        let mut counts = Self { vocab_size, first: vec![0; vocab_size], pairs: HashMap::new() };
-        let mut previous = None;
-        tokens.for_each(|id| {
-            if let Some(previous) = previous.replace(id) {
-                counts.first[previous as usize] += 1;
-                *counts.pairs.entry((previous, id)).or_default() += 1;
-            }
-        })?;
-        Ok(counts)
+    fn of_none(vocab_size: usize) -> Self {
+        Self { vocab_size, first: vec![0; vocab_size], pairs: HashMap::new() }
     }
 
-    fn log_probability(&self, previous: u32, id: u32) -> f64 {
-        let pair = f64::from(self.pairs.get(&(previous, id)).copied().unwrap_or(0));
-        ((pair + 1.0) / (self.first[previous as usize] + self.vocab_size as u64) as f64).ln()
+    fn count(&mut self, tokens: &Tokens) -> Result<()> {
+        for_each_pair(tokens, |pair| {
+            self.first[pair.0 as usize] += 1;
+            if let Some(count) = self.pairs.get_mut(&pair) {
+                *count += 1;
+            }
+        })
     }
+
+    fn log_probability(&self, pair: (u32, u32)) -> f64 {
+        let count = f64::from(self.pairs.get(&pair).copied().unwrap_or(0));
+        ((count + 1.0) / (self.first[pair.0 as usize] + self.vocab_size as u64) as f64).ln()
+    }
+}
+
+fn for_each_pair(tokens: &Tokens, mut visit: impl FnMut((u32, u32))) -> Result<()> {
+    let mut previous = None;
+    tokens.for_each(|id| {
+        if let Some(previous) = previous.replace(id) {
+            visit((previous, id));
+        }
+    })
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::cache::{digest, set_aside, workshop, write};
+use super::cache::{digest, set_aside, unwritable, workshop, write};
 use super::corpus::Corpus;
+use super::progress::Progress;
 use super::{apt, rdata, rust_book, sword};
 use crate::{Error, Result};
 
@@ -89,7 +90,7 @@ pub(super) fn is_builtin(source: &str) -> bool {
 }
 
 /// A built-in corpus, from `cache_dir/corpora` or fetched into it.
-pub(super) fn load(corpus: &str, cache_dir: &Path, progress: &mut dyn FnMut(&str)) -> Result<Corpus> {
+pub(super) fn load(corpus: &str, cache_dir: &Path, progress: &mut dyn Progress) -> Result<Corpus> {
     let packages = packages(corpus).expect("the caller asked is_builtin");
     let mut documents = Vec::new();
     let mut licenses: Vec<String> = Vec::new();
@@ -109,23 +110,23 @@ pub(super) fn load(corpus: &str, cache_dir: &Path, progress: &mut dyn FnMut(&str
     }
     Ok(Corpus {
         name: corpus.to_owned(),
-        documents,
+        documents: documents.into(),
         license: licenses.join("; "),
         origin: packages.iter().map(|p| p.name).collect::<Vec<_>>().join(", "),
     })
 }
 
-fn fetch(package: &Package, folder: &Path, cache_dir: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
+fn fetch(package: &Package, folder: &Path, cache_dir: &Path, progress: &mut dyn Progress) -> Result<()> {
     if !apt::is_available() {
         return Err(no_apt(package.folder, rust_book::find().is_some()));
     }
-    let workshop = workshop(folder)?;
+    let workshop = workshop(folder).map_err(unwritable)?;
     let unpacked = apt::fetch(package.name, &workshop.folder, &cache_dir.join("apt"), progress)?;
-    progress(&format!("decoding {} {}", package.name, unpacked.version));
+    progress.line(&format!("decoding {} {}", package.name, unpacked.version));
     let documents = (package.decode)(&unpacked.root)?;
     let sha256 = digest(documents.iter().map(|(_, text)| text));
     if let Some(warning) = check(package, &unpacked.version, &documents, &sha256)? {
-        progress(&warning);
+        progress.line(&warning);
     }
     let whole = workshop.folder.join("corpus");
     std::fs::create_dir(&whole).map_err(Error::io("create", &whole))?;
@@ -167,7 +168,7 @@ fn check(package: &Package, version: &str, documents: &[(String, String)], sha25
 }
 
 /// The documents; nothing where they are not what was written, which is told, and the folder set aside.
-fn read_cached(folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<Option<Vec<String>>> {
+fn read_cached(folder: &Path, progress: &mut dyn Progress) -> Result<Option<Vec<String>>> {
     let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "txt") && !path.ends_with(LICENSE_FILE));
@@ -237,7 +238,7 @@ mod tests {
     fn austen_comes_out_of_its_package() {
         let cache = tempfile::tempdir().unwrap();
         let mut said = Vec::new();
-        let corpus = load("austen", cache.path(), &mut |line| said.push(line.to_owned()));
+        let corpus = load("austen", cache.path(), &mut |line: &str| said.push(line.to_owned()));
         if !apt::is_available() {
             let message = corpus.unwrap_err().to_string();
             assert!(message.contains("no apt-get") && message.contains("data.source"), "{message}");
@@ -245,19 +246,20 @@ mod tests {
         }
         let corpus = corpus.unwrap();
         assert!(said.iter().any(|line| line.contains("fetching the package r-cran-janeaustenr")), "{said:?}");
-        assert_eq!(corpus.documents.len(), 6);
-        assert!(corpus.documents[0].starts_with("SENSE AND SENSIBILITY\n\nby Jane Austen\n"));
-        assert!(corpus.documents[5].starts_with("Persuasion\n"));
+        let documents = corpus.documents.whole().unwrap();
+        assert_eq!(documents.len(), 6);
+        assert!(documents[0].starts_with("SENSE AND SENSIBILITY\n\nby Jane Austen\n"));
+        assert!(documents[5].starts_with("Persuasion\n"));
         assert!(corpus.license.contains("public domain"), "{}", corpus.license);
 
         said.clear();
-        let again = load("austen", cache.path(), &mut |line| said.push(line.to_owned())).unwrap();
-        assert_eq!(again.documents, corpus.documents);
+        let again = load("austen", cache.path(), &mut |line: &str| said.push(line.to_owned())).unwrap();
+        assert_eq!(again.documents.whole().unwrap(), documents);
         assert_eq!(said, [""; 0], "the second time comes from the cache");
 
         write(&cache.path().join("corpora/austen/006-persuasion.txt"), "changed").unwrap();
-        let again = load("austen", cache.path(), &mut |line| said.push(line.to_owned())).unwrap();
-        assert_eq!(again.documents, corpus.documents, "it was fetched again");
+        let again = load("austen", cache.path(), &mut |line: &str| said.push(line.to_owned())).unwrap();
+        assert_eq!(again.documents.whole().unwrap(), documents, "it was fetched again");
         assert!(said[0].contains("was changed since it was decoded") && said[0].contains("austen.damaged"), "{said:?}");
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sha2::{Digest, Sha256};
 
+use super::progress::Progress;
 use crate::files::{hex, verify_checksums, write_checksums};
 use crate::{Error, Result};
 
@@ -21,8 +22,8 @@ pub(super) fn digest<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> Stri
 /// A cached folder: the one that is there, if its files fit their checksums, else one that `fill` makes of files.
 pub(super) fn cached_folder(
     folder: &Path,
-    progress: &mut dyn FnMut(&str),
-    fill: impl FnOnce(&Path, &mut dyn FnMut(&str)) -> Result<()>,
+    progress: &mut dyn Progress,
+    fill: impl FnOnce(&Path, &mut dyn Progress) -> Result<()>,
 ) -> Result<()> {
     if folder.exists() {
         match verify_checksums(folder, |_| true) {
@@ -31,19 +32,36 @@ pub(super) fn cached_folder(
             Err(error) => return Err(error),
         }
     }
+    new_folder(folder, |part| fill(part, progress)).map_err(unwritable)
+}
+
+/// A folder that appears whole, with checksums, of files that `fill` makes.
+pub(super) fn new_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let workshop = workshop(folder)?;
     let part = workshop.folder.join("whole");
     std::fs::create_dir(&part).map_err(Error::io("create", &part))?;
-    fill(&part, progress)?;
+    fill(&part)?;
     write_checksums(&part)?;
     workshop.deliver(&part, folder)
 }
 
+/// Names the setting where the cache cannot be written.
+pub(super) fn unwritable(error: Error) -> Error {
+    match error {
+        Error::Io { action: action @ ("create" | "write" | "rename"), path, source } => {
+            let message =
+                format!("cannot {action} {}: {source}; set it to a folder that can be written", path.display());
+            Error::config("data.cache_dir", message)
+        }
+        other => other,
+    }
+}
+
 /// Renames a cached folder that is not what was written to `NAME.damaged`, so that it is made again.
-pub(super) fn set_aside(folder: &Path, reason: &str, progress: &mut dyn FnMut(&str)) -> Result<()> {
+pub(super) fn set_aside(folder: &Path, reason: &str, progress: &mut dyn Progress) -> Result<()> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let aside = folder.with_file_name(format!("{name}.damaged"));
-    progress(&format!("{reason}; it is made again, and the old one kept as {}", aside.display()));
+    progress.line(&format!("{reason}; it is made again, and the old one kept as {}", aside.display()));
     if aside.exists() {
         std::fs::remove_dir_all(&aside).map_err(Error::io("remove", &aside))?;
     }
@@ -107,11 +125,11 @@ mod tests {
         let mut said = Vec::new();
         let mut fetch = |text: &str| {
             let mut made = false;
-            let fill = |part: &Path, _: &mut dyn FnMut(&str)| {
+            let fill = |part: &Path, _: &mut dyn Progress| {
                 made = true;
                 write(&part.join("a.bin"), text)
             };
-            cached_folder(&folder, &mut |line| said.push(line.to_owned()), fill).unwrap();
+            cached_folder(&folder, &mut |line: &str| said.push(line.to_owned()), fill).unwrap();
             (made, std::fs::read_to_string(folder.join("a.bin")).unwrap())
         };
         assert_eq!(fetch("one"), (true, "one".into()));

@@ -5,14 +5,17 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::split::{Split, split};
+use super::documents::Documents;
+use super::encode::encode;
+use super::progress::Progress;
+use super::split::{Side, Split, split};
 use super::tokenizer::Tokenizer;
 use super::tokens::Tokens;
 use crate::files::hex;
 use crate::{Error, Result};
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use load::{keep_tokenizer, load};
+pub use load::{TokenizedFolder, keep_tokenizer, load, tokenize};
 
 /// Tokens to train on and tokens held out.
 #[derive(Debug, Clone)]
@@ -88,17 +91,22 @@ impl Dataset {
         vocab_size: usize,
         validation_fraction: f64,
     ) -> Result<Self> {
-        let n_documents = documents.len();
-        let split = split(documents, validation_fraction)?;
+        let split = split_documents(documents.into(), [&name, &name], validation_fraction, &mut |_: &str| ())?;
         let tokenizer = match choice {
             TokenizerChoice::Bytes => Tokenizer::bytes(),
-            TokenizerChoice::Bpe => Tokenizer::train_bpe(&split.train, vocab_size, &mut |_| ())?,
+            TokenizerChoice::Bpe => train_bpe(&split, vocab_size, &mut |_: &str| ())?,
             TokenizerChoice::Given(tokenizer) => *tokenizer,
         };
         check_vocab_size(&tokenizer, vocab_size)?;
-        let (train, validation) = encode_split(&tokenizer, &split)?;
-        let (train, validation) = (Tokens::Owned(train), Tokens::Owned(validation));
-        Ok(Self::new(train, validation, tokenizer, name, license, n_documents, split.words))
+        let (mut train, mut validation) = (Vec::new(), Vec::new());
+        encode(&tokenizer, &split, &mut |_: &str| (), &mut |side, ids| {
+            match side {
+                Side::Train => train.extend_from_slice(ids),
+                Side::Validation => validation.extend_from_slice(ids),
+            }
+            Ok(())
+        })?;
+        Ok(Self::new(Tokens::Owned(train), Tokens::Owned(validation), tokenizer, name, license, &split))
     }
 
     /// What tells this data from another; reads all of it once.
@@ -140,12 +148,41 @@ impl Dataset {
         tokenizer: Tokenizer,
         name: String,
         license: String,
-        documents: usize,
-        split: String,
+        split: &Split,
     ) -> Self {
-        let vocab_size = tokenizer.vocab_size();
+        let (vocab_size, documents) = (tokenizer.vocab_size(), split.n_documents());
+        let split = split.words.clone();
         Self { train, validation, tokenizer: Some(tokenizer), vocab_size, name, license, documents, split }
     }
+}
+
+/// Reads everything once, tells what is left out, and splits the rest.
+fn split_documents(
+    documents: Documents,
+    [name, origin]: [&str; 2],
+    fraction: f64,
+    progress: &mut dyn Progress,
+) -> Result<Split> {
+    let surveyed = documents.survey(progress)?;
+    if surveyed.lengths.is_empty() {
+        return Err(Error::Data(format!("{origin} is empty: there are no words in it")));
+    }
+    for (count, what) in [
+        (surveyed.n_blank, "have no text and are left out"),
+        (surveyed.n_twice, "are there more than once; each is used once"),
+    ] {
+        if count > 0 {
+            progress.line(&format!("{count} documents of {name} {what}"));
+        }
+    }
+    split(surveyed, fraction)
+}
+
+fn train_bpe(split: &Split, vocab_size: usize, progress: &mut dyn Progress) -> Result<Tokenizer> {
+    let is_train = |found: &Result<(Side, _)>| !matches!(found, Ok((Side::Validation, _)));
+    let chunks =
+        split.chunks().take_while(is_train).map(|found| found.map(|(_, chunk)| (chunk.text, chunk.ends_document)));
+    Tokenizer::train_bpe_on_chunks(chunks, split.train_bytes, vocab_size, progress)
 }
 
 fn check_vocab_size(tokenizer: &Tokenizer, vocab_size: usize) -> Result<()> {
@@ -157,193 +194,8 @@ fn check_vocab_size(tokenizer: &Tokenizer, vocab_size: usize) -> Result<()> {
     Err(Error::config("model.vocab_size", message))
 }
 
-fn encode_split(tokenizer: &Tokenizer, split: &Split) -> Result<(Vec<u32>, Vec<u32>)> {
-    let mut train = encode_documents(tokenizer, &split.train)?;
-    if split.cuts_a_document {
-        train.pop(); // the separator: that document does not end here
-    }
-    Ok((train, encode_documents(tokenizer, &split.validation)?))
-}
-
-/// The ids of all documents, each followed by the end of text, or by a line break where the tokenizer has none.
-fn encode_documents(tokenizer: &Tokenizer, documents: &[String]) -> Result<Vec<u32>> {
-    let separator = match tokenizer.end_of_text() {
-        Some(id) => vec![id],
-        None => tokenizer.encode("\n")?.last().map(|id| vec![*id]).unwrap_or_default(),
-    };
-    let mut ids = Vec::new();
-    for document in documents {
-        ids.extend(tokenizer.encode(document)?);
-        ids.extend(&separator);
-    }
-    Ok(ids)
-}
-
 #[cfg(not(target_arch = "wasm32"))]
-mod load {
-    use std::path::{Path, PathBuf};
-
-    use super::{Dataset, check_vocab_size, encode_split};
-    use crate::data::cache::{cached_folder, digest, write};
-    use crate::data::corpus::Corpus;
-    use crate::data::sources;
-    use crate::data::split::{Split, split};
-    use crate::data::tokenizer::Tokenizer;
-    use crate::data::tokens::{Shards, Tokens};
-    use crate::settings::DataConfig;
-    use crate::{Error, Result};
-
-    /// What `config` names, for a model of `vocab_size` entries.
-    ///
-    /// A trained tokenizer and the token ids are kept in `config.cache_dir`, under a hash of all they depend on.
-    ///
-    /// # Errors
-    /// As [`sources::load`], [`split()`] and [`Tokenizer`]; a tokenizer with more entries than the model;
-    /// shards beside texts.
-    pub fn load(config: &DataConfig, vocab_size: usize, progress: &mut dyn FnMut(&str)) -> Result<Dataset> {
-        let shards = config.source.iter().map(|source| shard_paths(Path::new(source))).collect::<Result<Vec<_>>>()?;
-        let n_sharded = shards.iter().filter(|paths| !paths.is_empty()).count();
-        if n_sharded == 0 {
-            return load_text(config, vocab_size, progress);
-        }
-        if n_sharded < shards.len() {
-            let message = "names token shards (.bin) and texts together; name one kind";
-            return Err(Error::config("data.source", message));
-        }
-        load_shards(config, shards.concat(), vocab_size)
-    }
-
-    fn load_text(config: &DataConfig, vocab_size: usize, progress: &mut dyn FnMut(&str)) -> Result<Dataset> {
-        let corpus = sources::load(&config.source, &config.text_field, &config.cache_dir, progress)?;
-        let Corpus { name, documents, license, .. } = corpus;
-        let n_documents = documents.len();
-        let split = split(documents, config.validation_fraction)?;
-        let tokenizer = match config.tokenizer.as_str() {
-            "bytes" => Tokenizer::bytes(),
-            "bpe" => trained_bpe(&split.train, vocab_size, &config.cache_dir, progress)?,
-            path if Path::new(path).exists() => Tokenizer::from_file(path)?,
-            other => {
-                let message = format!("is \"{other}\": neither \"bytes\" nor \"bpe\" nor a tokenizer.json that exists");
-                return Err(Error::config("data.tokenizer", message));
-            }
-        };
-        check_vocab_size(&tokenizer, vocab_size)?;
-        let (train, validation) = encoded(&tokenizer, &split, &config.cache_dir, progress)?;
-        Ok(Dataset::new(train, validation, tokenizer, name, license, n_documents, split.words))
-    }
-
-    fn trained_bpe(
-        documents: &[String],
-        vocab_size: usize,
-        cache_dir: &Path,
-        progress: &mut dyn FnMut(&str),
-    ) -> Result<Tokenizer> {
-        let hash = digest(documents);
-        let folder = cache_dir.join("tokenizers").join(format!("bpe-{vocab_size}-{}", &hash[..16]));
-        cached_folder(&folder, progress, |part, progress| {
-            write(&part.join(TOKENIZER), Tokenizer::train_bpe(documents, vocab_size, progress)?.to_json())
-        })?;
-        Tokenizer::from_file(folder.join(TOKENIZER))
-    }
-
-    const TOKENIZER: &str = "tokenizer.json";
-
-    /// Copies a tokenizer to where tokenizers stay, for the folder that it lies in may go: the copy's `tokenizer.json`.
-    ///
-    /// # Errors
-    /// No tokenizer there, or a cache that cannot be written.
-    pub fn keep_tokenizer(path: &Path, cache_dir: &Path) -> Result<PathBuf> {
-        let files = Tokenizer::from_file(path)?.files();
-        let hash = digest(files.iter().map(|(_, text)| text));
-        let folder = cache_dir.join("tokenizers").join(&hash[..16]);
-        cached_folder(&folder, &mut |line| log::warn!("{line}"), |part, _| {
-            files.iter().try_for_each(|(name, text)| write(&part.join(name), text))
-        })?;
-        Ok(folder.join(TOKENIZER))
-    }
-
-    /// The ids of both sides: from shards in the cache, except that bytes are made faster than they are read,
-    /// and that ids of large vocabularies do not fit a shard.
-    fn encoded(
-        tokenizer: &Tokenizer,
-        split: &Split,
-        cache_dir: &Path,
-        progress: &mut dyn FnMut(&str),
-    ) -> Result<(Tokens, Tokens)> {
-        let vocab_size = tokenizer.vocab_size();
-        if tokenizer.is_bytes() || vocab_size > usize::from(u16::MAX) + 1 {
-            let (train, validation) = encode_split(tokenizer, split)?;
-            return Ok((Tokens::Owned(train), Tokens::Owned(validation)));
-        }
-        let key = [tokenizer.to_json(), format!("{:?}", (tokenizer.end_of_text(), split.cuts_a_document))];
-        let hash = digest([digest(&key), digest(&split.train), digest(&split.validation)]);
-        let folder = cache_dir.join("tokens").join(&hash[..32]);
-        cached_folder(&folder, progress, |part, progress| {
-            let n_bytes: usize = split.train.iter().chain(&split.validation).map(String::len).sum();
-            progress(&format!("tokenizing {:.1} MB of text", n_bytes as f64 / 1e6));
-            let (train, validation) = encode_split(tokenizer, split)?;
-            for (name, ids) in [("train.bin", train), ("val.bin", validation)] {
-                let bytes: Vec<u8> = ids.iter().flat_map(|id| (*id as u16).to_le_bytes()).collect();
-                if !bytes.is_empty() {
-                    write(&part.join(name), bytes)?;
-                }
-            }
-            Ok(())
-        })?;
-        let open = |name: &str| {
-            let path = folder.join(name);
-            let paths = if path.exists() { vec![path] } else { Vec::new() };
-            Ok(Tokens::Mapped(Shards::open(&paths, vocab_size)?))
-        };
-        Ok((open("train.bin")?, open("val.bin")?))
-    }
-
-    /// The `.bin` files that a source names; none where it names text.
-    fn shard_paths(source: &Path) -> Result<Vec<PathBuf>> {
-        let is_shard = |path: &Path| path.extension().is_some_and(|extension| extension == "bin") && !path.is_dir();
-        if !source.is_dir() {
-            return Ok(if is_shard(source) { vec![source.to_owned()] } else { Vec::new() });
-        }
-        let mut paths = Vec::new();
-        for entry in std::fs::read_dir(source).map_err(Error::io("read", source))? {
-            let path = entry.map_err(Error::io("read", source))?.path();
-            paths.extend(is_shard(&path).then_some(path));
-        }
-        paths.sort();
-        Ok(paths)
-    }
-
-    /// Files with `val` in their names are held out; without one, the tail of the others is.
-    fn load_shards(config: &DataConfig, paths: Vec<PathBuf>, vocab_size: usize) -> Result<Dataset> {
-        let is_validation = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().contains("val");
-        let documents = paths.len();
-        let (validation, train): (Vec<_>, Vec<_>) = paths.into_iter().partition(is_validation);
-        if train.is_empty() {
-            return Err(Error::Data(format!("{} holds no shard to train on (train*.bin)", config.source.join(", "))));
-        }
-        let all = Tokens::Mapped(Shards::open(&train, vocab_size)?);
-        let (train, validation, split) = if validation.is_empty() {
-            let n_held_out = (all.len() as f64 * config.validation_fraction).round() as usize;
-            let cut = all.len() - n_held_out.min(all.len());
-            let words = format!("held out: the contiguous tail, {n_held_out} of {} tokens", all.len());
-            (all.slice(0..cut), all.slice(cut..all.len()), words)
-        } else {
-            let words = format!("held out: the {} shards named val", validation.len());
-            (all, Tokens::Mapped(Shards::open(&validation, vocab_size)?), words)
-        };
-        let stem = |source: &String| Path::new(source).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Dataset {
-            train,
-            validation,
-            tokenizer: None,
-            vocab_size,
-            name: config.source.iter().map(stem).collect::<Vec<_>>().join("+"),
-            license: "your own tokens, on their own terms".into(),
-            documents,
-            split,
-        })
-    }
-}
+mod load;
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
@@ -369,7 +221,7 @@ mod tests {
     }
 
     fn load_quietly(config: &DataConfig, vocab_size: usize) -> Result<Dataset> {
-        load(config, vocab_size, &mut |_| ())
+        load(config, vocab_size, &mut |_: &str| ())
     }
 
     /// Four documents of which the last is a quarter, with words of its own.
@@ -398,7 +250,7 @@ mod tests {
         texts(folder.path());
         let config = config(folder.path(), "texts", "bpe");
         let mut said = Vec::new();
-        let first = load(&config, 270, &mut |line| said.push(line.to_owned())).unwrap();
+        let first = load(&config, 270, &mut |line: &str| said.push(line.to_owned())).unwrap();
         assert_eq!(said.len(), 2 + usize::from(first.vocab_size < 270), "{said:?}");
         let tokenizer = first.tokenizer.as_ref().unwrap();
         assert!(tokenizer.encode("zygote").unwrap().len() >= 5, "the held-out word must not be merged");
@@ -406,7 +258,7 @@ mod tests {
         assert_eq!(read(&first.validation).last(), Some(&0), "a document ends with the end of text");
 
         said.clear();
-        let second = load(&config, 270, &mut |line| said.push(line.to_owned())).unwrap();
+        let second = load(&config, 270, &mut |line: &str| said.push(line.to_owned())).unwrap();
         assert_eq!(said, [""; 0], "the second time comes from the cache");
         assert_eq!((read(&second.train), read(&second.validation)), (read(&first.train), read(&first.validation)));
         assert_eq!(second.tokenizer.unwrap().to_json(), tokenizer.to_json());

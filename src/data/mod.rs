@@ -1,7 +1,8 @@
 //! Tokenizers, corpora, splits and batches: from somebody's text to `[batch, sequence]` token ids.
 //!
-//! The path of a text: `sources` fetches or reads documents, [`split`] holds some of them out,
-//! [`tokenizer`] turns them into ids, [`tokens`] stores those in memory or maps them from disk,
+//! The path of a text: `sources` finds [`documents`], which are read in chunks and as often as they are wanted, for they
+//! may be larger than memory; `split` holds some of them out, [`tokenizer`] turns them into ids,
+//! [`tokens`] keeps those in memory or maps them from shards on disk,
 //! [`batches`] cuts windows out of them, and [`baseline`] says what loss a bigram table would reach.
 //! [`dataset`] goes the whole path, with a cache.
 //!
@@ -11,17 +12,26 @@
 pub mod baseline;
 pub mod batches;
 mod byte_level;
+mod chunk;
 pub mod corpus;
 pub mod dataset;
+pub mod documents;
+mod encode;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod npy;
+pub mod progress;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod shards;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod sources;
-pub mod split;
+mod split;
 #[cfg(feature = "tokenizers")]
 pub mod tokenizer;
 #[cfg(not(feature = "tokenizers"))]
 #[path = "tokenizer_of_bytes.rs"]
 pub mod tokenizer;
 pub mod tokens;
+mod vocabulary;
 pub mod windows;
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -33,10 +43,10 @@ mod cache;
 #[cfg(not(target_arch = "wasm32"))]
 mod markup;
 #[cfg(not(target_arch = "wasm32"))]
-mod own_text;
-#[cfg(not(target_arch = "wasm32"))]
 mod rdata;
 #[cfg(not(target_arch = "wasm32"))]
 mod rust_book;
 #[cfg(not(target_arch = "wasm32"))]
 mod sword;
+#[cfg(not(target_arch = "wasm32"))]
+mod text_files;

@@ -33,7 +33,7 @@ pub(super) fn load() -> Result<Corpus> {
     let documents = chapters(&folder)?;
     Ok(Corpus {
         name: "rust-book".into(),
-        documents,
+        documents: documents.into(),
         license: "MIT OR Apache-2.0".into(),
         origin: folder.display().to_string(),
     })

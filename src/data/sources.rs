@@ -1,90 +1,160 @@
 //! The documents that `data.source` names: a built-in corpus, or files of the user's.
 
-use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::corpus::Corpus;
-use super::{builtin, own_text, rust_book};
+use super::documents::Documents;
+use super::progress::Progress;
+use super::text_files::{NamedSplit, TextFile, find};
+use super::{builtin, rust_book};
 use crate::{Error, Result};
 
 /// All documents of `sources`: `austen`, `public-domain`, `rust-book`, or paths of files and folders.
 ///
-/// Built-in corpora are fetched once and then read from `cache_dir/corpora`.
-/// A document that is there twice is kept once, or one copy could be held out and the other trained on.
+/// Built-in corpora are fetched once and then read from `cache_dir/corpora`; files are read when their documents are.
+/// Where some files are named as training text and others as validation text (`train-00000.parquet`,
+/// `validation.jsonl`), the latter are what is held out, and those named as tests are left out.
 ///
 /// # Errors
-/// A source that is missing, empty, not UTF-8, not JSON Lines, or cannot be fetched; the message says which.
-pub fn load(sources: &[String], text_field: &str, cache_dir: &Path, progress: &mut dyn FnMut(&str)) -> Result<Corpus> {
-    let parts = sources.iter().map(|source| load_one(source, text_field, cache_dir, progress));
-    let parts = parts.collect::<Result<Vec<_>>>()?;
-    if parts.is_empty() {
+/// A source that is missing, holds no text, or cannot be fetched; the message says which.
+pub fn load(sources: &[String], text_field: &str, cache_dir: &Path, progress: &mut dyn Progress) -> Result<Corpus> {
+    if sources.is_empty() {
         return Err(Error::config("data.source", "is empty: name a corpus (\"austen\") or a file (\"my.txt\")"));
     }
+    let mut parts = Vec::new();
+    let mut files = Vec::new();
+    for source in sources {
+        if let Some(corpus) = load_builtin(source, cache_dir, progress)? {
+            parts.push((corpus, 0));
+            continue;
+        }
+        let path = Path::new(source);
+        let found = find(path, text_field)?;
+        found.note(path).into_iter().for_each(|note| progress.line(&note));
+        if found.texts.is_empty() {
+            let kinds = ".txt, .md, .rst, .jsonl, .json, .csv, .tsv or .parquet, compressed or not";
+            return Err(Error::Data(format!("{} holds no text: no {kinds}", path.display())));
+        }
+        let corpus = Corpus {
+            documents: Documents::default(),
+            name: path.file_stem().map_or(source.into(), |stem| stem.to_string_lossy().into_owned()),
+            license: "your own text, on its own terms".into(),
+            origin: source.clone(),
+        };
+        parts.push((corpus, found.texts.len()));
+        files.extend(found.texts);
+    }
+    let has = |wanted| files.iter().any(|(_, role)| *role == Some(wanted));
+    let is_split = has(NamedSplit::Train) && has(NamedSplit::Validation);
+    let n_tests = files.iter().filter(|(_, role)| *role == Some(NamedSplit::Test)).count();
+    if is_split && n_tests > 0 {
+        progress.line(&format!("{n_tests} files are named as tests and are left out"));
+    }
+    let mut files = files.into_iter();
+    let documents = parts.iter_mut().map(|(corpus, n_files)| {
+        let own = files.by_ref().take(*n_files);
+        std::mem::take(&mut corpus.documents).and(of_files(own, is_split))
+    });
+    let documents = documents.reduce(Documents::and).unwrap_or_default();
     let join = |of: fn(&Corpus) -> &str, with: &str| {
-        let mut words: Vec<&str> = parts.iter().map(of).collect();
+        let mut words: Vec<&str> = parts.iter().map(|(part, _)| of(part)).collect();
         words.dedup();
         words.join(with)
     };
-    let name = join(|part| &part.name, "+");
-    let license = join(|part| &part.license, "; ");
-    let origin = join(|part| &part.origin, ", ");
-    let mut documents: Vec<String> = parts.into_iter().flat_map(|part| part.documents).collect();
-    let n_dropped = drop_duplicates(&mut documents);
-    if n_dropped > 0 {
-        progress(&format!("{n_dropped} documents of {name} are there more than once; each is used once"));
-    }
-    Ok(Corpus { name, documents, license, origin })
-}
-
-fn load_one(source: &str, text_field: &str, cache_dir: &Path, progress: &mut dyn FnMut(&str)) -> Result<Corpus> {
-    if builtin::is_builtin(source) {
-        return builtin::load(source, cache_dir, progress);
-    }
-    if source == "rust-book" {
-        return rust_book::load();
-    }
-    let path = Path::new(source);
     Ok(Corpus {
-        documents: own_text::load(path, text_field)?,
-        name: path.file_stem().map_or(source.into(), |stem| stem.to_string_lossy().into_owned()),
-        license: "your own text, on its own terms".into(),
-        origin: source.into(),
+        name: join(|part| &part.name, "+"),
+        license: join(|part| &part.license, "; "),
+        origin: join(|part| &part.origin, ", "),
+        documents,
     })
 }
 
-fn drop_duplicates(documents: &mut Vec<String>) -> usize {
-    let n_before = documents.len();
-    let mut seen = HashSet::new();
-    let is_first: Vec<bool> = documents.iter().map(|document| seen.insert(document.as_str())).collect();
-    let mut is_first = is_first.into_iter();
-    documents.retain(|_| is_first.next().unwrap_or(true));
-    n_before - documents.len()
+/// The token shards that `source` names; none where it names texts.
+pub(super) fn shards(source: &str, text_field: &str) -> Result<Vec<PathBuf>> {
+    let is_text = builtin::is_builtin(source) || source == RUST_BOOK;
+    Ok(if is_text { Vec::new() } else { find(Path::new(source), text_field)?.shards })
+}
+
+const RUST_BOOK: &str = "rust-book";
+
+fn load_builtin(source: &str, cache_dir: &Path, progress: &mut dyn Progress) -> Result<Option<Corpus>> {
+    if builtin::is_builtin(source) {
+        return builtin::load(source, cache_dir, progress).map(Some);
+    }
+    if source == RUST_BOOK { rust_book::load().map(Some) } else { Ok(None) }
+}
+
+fn of_files(files: impl Iterator<Item = (TextFile, Option<NamedSplit>)>, is_split: bool) -> Documents {
+    let (mut train, mut held_out) = (Vec::new(), Vec::new());
+    for (file, role) in files {
+        match role.filter(|_| is_split) {
+            Some(NamedSplit::Test) => {}
+            Some(NamedSplit::Validation) => held_out.push(file),
+            Some(NamedSplit::Train) | None => train.push(file),
+        }
+    }
+    Documents::of_files(train, held_out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn sources_are_joined_and_duplicates_dropped() {
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        for (name, text) in [("a.txt", "one"), ("b.txt", "two"), ("c.txt", "one")] {
-            std::fs::write(path(name), text).unwrap();
+        for (name, text) in files {
+            std::fs::create_dir_all(folder.path().join(name).parent().unwrap()).unwrap();
+            std::fs::write(folder.path().join(name), text).unwrap();
         }
+        folder
+    }
+
+    fn load_quietly(sources: &[String]) -> (Corpus, Vec<String>) {
         let mut said = Vec::new();
-        let sources = [path("b.txt"), path("a.txt"), path("c.txt")];
-        let corpus = load(&sources, "text", folder.path(), &mut |line| said.push(line.to_owned())).unwrap();
-        assert_eq!(corpus.name, "b+a+c");
-        assert_eq!(corpus.documents, ["two", "one"]);
+        let corpus = load(sources, "text", Path::new("."), &mut |line: &str| said.push(line.to_owned())).unwrap();
+        (corpus, said)
+    }
+
+    #[test]
+    fn sources_are_joined() {
+        let folder = folder(&[("a.txt", "one"), ("b.txt", "two")]);
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let (corpus, _) = load_quietly(&[path("b.txt"), path("a.txt")]);
+        assert_eq!(corpus.name, "b+a");
+        assert_eq!(corpus.documents.whole().unwrap(), ["two", "one"]);
         assert_eq!(corpus.license, "your own text, on its own terms");
         assert!(corpus.origin.contains("a.txt"));
-        assert!(said[0].contains("1 documents of b+a+c"), "{said:?}");
+    }
+
+    #[test]
+    fn files_that_are_named_as_validation_text_are_held_out() {
+        let files =
+            [("train-00000.txt", "one"), ("validation.txt", "two"), ("test.txt", "three"), ("train-00001.txt", "four")];
+        let whole = folder(&files);
+        let (corpus, said) = load_quietly(&[whole.path().display().to_string()]);
+        assert_eq!(corpus.documents.whole().unwrap(), ["one", "four", "two"]);
+        assert_eq!(corpus.documents.survey(&mut |_: &str| ()).unwrap().first_held_out, Some(2));
+        assert_eq!(said, ["1 files are named as tests and are left out"]);
+
+        // Only where there is something named to train on: else the words are words.
+        let without = folder(&files[1..3]);
+        let (corpus, said) = load_quietly(&[without.path().display().to_string()]);
+        assert_eq!(corpus.documents.whole().unwrap(), ["three", "two"]);
+        assert_eq!((corpus.documents.survey(&mut |_: &str| ()).unwrap().first_held_out, said.len()), (None, 0));
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted() {
+        let folder =
+            folder(&[("a.txt", "one"), ("x.png", ""), ("deep/y.png", ""), ("weights.bin", ""), ("LICENSE", "")]);
+        let (corpus, said) = load_quietly(&[folder.path().display().to_string()]);
+        assert_eq!(corpus.documents.whole().unwrap(), ["one"]);
+        assert!(said[0].ends_with("4 files are no text and left out: 1 .bin, 2 .png, 1 without an ending"), "{said:?}");
     }
 
     #[test]
     fn no_source_is_an_error_of_the_setting() {
-        let error = load(&[], "text", std::path::Path::new("."), &mut |_| ()).unwrap_err();
+        let error = load(&[], "text", Path::new("."), &mut |_: &str| ()).unwrap_err();
         assert!(error.to_string().starts_with("data.source: is empty"), "{error}");
     }
 }

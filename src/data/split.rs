@@ -2,19 +2,31 @@
 //!
 //! Never shuffled windows: neighbouring windows share sentences, and the validation loss would flatter the model.
 
+use std::borrow::Cow;
+
+use super::chunk::Chunk;
+use super::documents::Surveyed;
 use crate::{Error, Result};
 
-/// Documents to train on and documents held out.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Split {
-    /// The beginning of the corpus.
-    pub train: Vec<String>,
-    /// Its end.
-    pub validation: Vec<String>,
-    /// Whether the last document of `train` is continued by the first of `validation`.
-    pub cuts_a_document: bool,
+/// Documents to train on, and after them documents held out.
+#[derive(Debug, Clone)]
+pub(super) struct Split {
+    documents: Surveyed,
+    /// The document that holds the first byte of validation, and which of its bytes that is.
+    cut: (usize, u64),
     /// How it was split, in words, for a person.
     pub words: String,
+    /// Bytes of text.
+    pub train_bytes: u64,
+    /// Bytes of text.
+    pub validation_bytes: u64,
+}
+
+/// Which part of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Train,
+    Validation,
 }
 
 /// Whole documents are only held out of at least this many.
@@ -24,103 +36,163 @@ const LARGEST_EXCESS: f64 = 3.0;
 /// … and leave at least this part of what training was to have.
 const SMALLEST_REST: f64 = 0.5;
 
-/// Holds out the end of `documents`, about `fraction` of their bytes.
+/// Holds out the end of `documents`, about `fraction` of their bytes, or those files that are named as held out.
 ///
 /// # Errors
 /// A fraction outside [0, 1), no text, or too little text to leave something on both sides.
-pub fn split(documents: Vec<String>, fraction: f64) -> Result<Split> {
+pub(super) fn split(documents: Surveyed, fraction: f64) -> Result<Split> {
     if !(0.0..1.0).contains(&fraction) {
         let message = format!("is {fraction}, but must be at least 0 and below 1: 0.05 holds out a twentieth");
         return Err(Error::config("data.validation_fraction", message));
     }
-    let n_bytes: usize = documents.iter().map(String::len).sum();
+    let n_bytes = documents.n_bytes();
+    let n_documents = documents.lengths.len();
     if n_bytes == 0 {
         return Err(Error::Data("the corpus is empty: name a text in data.source".into()));
     }
-    if fraction == 0.0 {
-        let words = "nothing held out".to_owned();
-        return Ok(Split { train: documents, validation: Vec::new(), cuts_a_document: false, words });
-    }
-    let wanted = fraction * n_bytes as f64;
-    let (n_held_out, held_out_bytes) = documents_from_the_end(&documents, wanted);
-    let n_rest_bytes = n_bytes - held_out_bytes;
-    let fits = documents.len() >= FEWEST_DOCUMENTS
-        && held_out_bytes as f64 <= LARGEST_EXCESS * wanted
-        && n_rest_bytes as f64 >= SMALLEST_REST * (n_bytes as f64 - wanted);
-    let split = if fits {
-        let words = format!(
-            "held out whole: the last {n_held_out} of {} documents, {} of the bytes",
-            documents.len(),
-            percent(held_out_bytes, n_bytes)
-        );
-        let mut train = documents;
-        let validation = train.split_off(train.len() - n_held_out);
-        Split { train, validation, cuts_a_document: false, words }
+    let (cut, words) = if let Some(first) = documents.first_held_out {
+        let held_out: u64 = documents.lengths[first..].iter().sum();
+        let words = format!("held out: the files that are named so, {} of the bytes", percent(held_out, n_bytes));
+        ((first, 0), words)
+    } else if fraction == 0.0 {
+        ((n_documents, 0), "nothing held out".to_owned())
     } else {
-        split_tail(documents, n_bytes, n_bytes - wanted.round() as usize)
+        let wanted = fraction * n_bytes as f64;
+        let (n_held_out, held_out_bytes) = documents_from_the_end(&documents.lengths, wanted);
+        let n_rest_bytes = n_bytes - held_out_bytes;
+        let fits = n_documents >= FEWEST_DOCUMENTS
+            && held_out_bytes as f64 <= LARGEST_EXCESS * wanted
+            && n_rest_bytes as f64 >= SMALLEST_REST * (n_bytes as f64 - wanted);
+        if fits {
+            let share = percent(held_out_bytes, n_bytes);
+            let words =
+                format!("held out whole: the last {n_held_out} of {n_documents} documents, {share} of the bytes");
+            ((n_documents - n_held_out, 0), words)
+        } else {
+            let cut = cut_near(&documents, n_bytes - wanted.round() as u64)?;
+            let tail = documents.lengths[cut.0..].iter().sum::<u64>() - cut.1;
+            (cut, format!("held out: the contiguous tail, {} of the bytes", percent(tail, n_bytes)))
+        }
     };
-    if split.train.is_empty() || split.validation.is_empty() {
+    let train_bytes = documents.lengths[..cut.0].iter().sum::<u64>() + cut.1;
+    let validation_bytes = n_bytes - train_bytes;
+    let nothing_held_out = cut.0 == n_documents && fraction == 0.0;
+    if train_bytes == 0 || validation_bytes == 0 && !nothing_held_out {
         return Err(Error::Data(format!(
             "a corpus of {n_bytes} bytes is too short to hold out {fraction} of it: \
              add text, or raise data.validation_fraction"
         )));
     }
-    Ok(split)
+    Ok(Split { documents, cut, words, train_bytes, validation_bytes })
+}
+
+impl Split {
+    /// How many documents there are.
+    pub fn n_documents(&self) -> usize {
+        self.documents.lengths.len()
+    }
+
+    /// What tells this text and split from another.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn key(&self) -> String {
+        format!("{} {} {}", self.documents.sha256(), self.cut.0, self.cut.1)
+    }
+
+    /// All text in its order; a document that is cut ends on neither side of the cut.
+    pub fn chunks(&self) -> impl Iterator<Item = Result<(Side, Chunk<'_>)>> + Send {
+        let (last, at) = self.cut;
+        let mut start = 0;
+        let mut rest = None;
+        let mut chunks = self.documents.chunks();
+        std::iter::from_fn(move || {
+            if let Some(rest) = rest.take() {
+                return Some(Ok((Side::Validation, rest)));
+            }
+            let (document, mut chunk) = match chunks.next()? {
+                Ok(found) => found,
+                Err(error) => return Some(Err(error)),
+            };
+            if document != last {
+                return Some(Ok((if document < last { Side::Train } else { Side::Validation }, chunk)));
+            }
+            let here = (at - start.min(at)).min(chunk.text.len() as u64) as usize;
+            start += chunk.text.len() as u64;
+            if here == 0 {
+                return Some(Ok((Side::Validation, chunk)));
+            }
+            if here < chunk.text.len() || chunk.ends_document {
+                let after = Cow::Owned(chunk.text[here..].to_owned());
+                rest = Some(Chunk { text: after, ends_document: chunk.ends_document });
+                chunk = Chunk { text: Cow::Owned(chunk.text[..here].to_owned()), ends_document: false };
+            }
+            Some(Ok((Side::Train, chunk)))
+        })
+    }
 }
 
 /// The fewest documents from the end with at least `wanted` bytes, and their bytes.
-fn documents_from_the_end(documents: &[String], wanted: f64) -> (usize, usize) {
+fn documents_from_the_end(lengths: &[u64], wanted: f64) -> (usize, u64) {
     let (mut count, mut n_bytes) = (0, 0);
-    for document in documents.iter().rev() {
+    for length in lengths.iter().rev() {
         if count > 0 && n_bytes as f64 >= wanted {
             break;
         }
         count += 1;
-        n_bytes += document.len();
+        n_bytes += length;
     }
     (count, n_bytes)
 }
 
-fn split_tail(documents: Vec<String>, n_bytes: usize, cut: usize) -> Split {
-    let mut train = Vec::new();
-    let mut validation = Vec::new();
-    let mut cuts_a_document = false;
-    let mut start = 0;
-    for document in documents {
-        let end = start + document.len();
-        if end <= cut {
-            train.push(document);
-        } else if start >= cut {
-            validation.push(document);
-        } else {
-            let at = cut_position(&document, cut - start);
-            let (before, after) = document.split_at(at);
-            cuts_a_document = !before.is_empty() && !after.is_empty();
-            train.extend((!before.is_empty()).then(|| before.to_owned()));
-            validation.extend((!after.is_empty()).then(|| after.to_owned()));
+/// Where to cut near byte `at` of all documents: between two of them, or after the line that holds that byte, if it
+/// ends soon; else at a character boundary.
+fn cut_near(documents: &Surveyed, at: u64) -> Result<(usize, u64)> {
+    const FARTHEST: usize = 200;
+    if at == 0 {
+        return Ok((0, 0));
+    }
+    let (mut document, mut start) = (0, 0);
+    while start + documents.lengths[document] < at {
+        start += documents.lengths[document];
+        document += 1;
+    }
+    let (length, at) = (documents.lengths[document], at - start);
+    if at == length {
+        return Ok((document + 1, 0));
+    }
+    // The text from the byte on, far enough to see the end of a line.
+    let mut ahead = String::new();
+    let mut position = 0;
+    let mut first = at;
+    for chunk in documents.chunks() {
+        let (number, chunk) = chunk?;
+        if number != document {
+            continue;
         }
-        start = end;
+        let end = position + chunk.text.len() as u64;
+        if end > at && ahead.len() <= FARTHEST {
+            let from = chunk.text.ceil_char_boundary((at - position.min(at)) as usize);
+            if ahead.is_empty() {
+                first = position + from as u64;
+            }
+            ahead += &chunk.text[from..];
+        }
+        position = end;
+        if ahead.len() > FARTHEST || chunk.ends_document {
+            break;
+        }
     }
-    let tail: usize = validation.iter().map(String::len).sum();
-    let words = format!("held out: the contiguous tail, {} of the bytes", percent(tail, n_bytes));
-    Split { train, validation, cuts_a_document, words }
+    let distance = ahead.find('\n').filter(|distance| *distance <= FARTHEST).map_or(0, |distance| distance as u64 + 1);
+    let cut = if first + distance < length { first + distance } else { first };
+    Ok(if cut == length { (document + 1, 0) } else { (document, cut) })
 }
 
-/// After the line that holds byte `at`, if that ends soon; else at a character boundary.
-fn cut_position(text: &str, at: usize) -> usize {
-    let at = text.ceil_char_boundary(at);
-    match text[at..].find('\n') {
-        Some(distance) if distance <= 200 && at + distance + 1 < text.len() => at + distance + 1,
-        _ => at,
-    }
-}
-
-fn percent(part: usize, whole: usize) -> String {
+fn percent(part: u64, whole: u64) -> String {
     format!("{:.1} %", 100.0 * part as f64 / whole as f64)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::documents::Documents;
     use super::*;
 
     fn documents(lengths: &[usize]) -> Vec<String> {
@@ -128,44 +200,78 @@ mod tests {
         lengths.iter().zip(letters).map(|(length, letter)| letter.to_string().repeat(*length)).collect()
     }
 
+    fn split_of(documents: Vec<String>, fraction: f64) -> Result<Split> {
+        split(Documents::from(documents).survey(&mut |_: &str| ())?, fraction)
+    }
+
+    /// The texts of one side, a document each.
+    fn texts(split: &Split, wanted: Side) -> Vec<String> {
+        let mut texts = vec![String::new()];
+        for found in split.chunks() {
+            let (side, chunk) = found.unwrap();
+            if side == wanted {
+                *texts.last_mut().unwrap() += &chunk.text;
+                texts.extend(chunk.ends_document.then(String::new));
+            }
+        }
+        texts.retain(|text| !text.is_empty());
+        texts
+    }
+
     #[test]
     fn whole_documents_from_the_end_when_they_fit() {
-        let split = split(documents(&[40, 30, 20, 10, 5]), 0.1).unwrap();
-        assert_eq!(split.validation, documents(&[40, 30, 20, 10, 5])[3..]);
-        assert_eq!(split.train.len(), 3);
+        let all = documents(&[40, 30, 20, 10, 5]);
+        let split = split_of(all.clone(), 0.1).unwrap();
+        assert_eq!(
+            (texts(&split, Side::Train), texts(&split, Side::Validation)),
+            (all[..3].to_vec(), all[3..].to_vec())
+        );
         assert_eq!(split.words, "held out whole: the last 2 of 5 documents, 14.3 % of the bytes");
-        assert!(!split.cuts_a_document);
+        assert_eq!((split.train_bytes, split.validation_bytes), (90, 15));
+        assert_eq!(split.cut, (3, 0));
     }
 
     #[test]
     fn a_tail_when_documents_are_few_or_large() {
         for (lengths, fraction) in [(vec![50, 50], 0.1), (vec![10, 10, 10, 70], 0.1), (vec![1, 1, 1, 97], 0.5)] {
             let all = documents(&lengths).concat();
-            let split = split(documents(&lengths), fraction).unwrap();
-            let tail: usize = split.validation.iter().map(String::len).sum();
-            assert_eq!(tail, (all.len() as f64 * fraction) as usize, "{lengths:?}");
-            assert_eq!([split.train.concat(), split.validation.concat()].concat(), all);
-            assert!(split.cuts_a_document && split.words.contains("contiguous tail"), "{}", split.words);
+            let split = split_of(documents(&lengths), fraction).unwrap();
+            let (train, validation) = (texts(&split, Side::Train).concat(), texts(&split, Side::Validation).concat());
+            assert_eq!(validation.len(), (all.len() as f64 * fraction) as usize, "{lengths:?}");
+            assert_eq!(train + &validation, all);
+            assert!(split.cut.1 > 0 && split.words.contains("contiguous tail"), "{}", split.words);
         }
     }
 
     #[test]
     fn a_tail_starts_on_a_line_and_never_inside_a_character() {
         let text = "first line\nsecond line\nthird line\n".to_owned();
-        let halves = split(vec![text], 0.5).unwrap();
-        assert_eq!(halves.validation, ["third line\n"]);
-        let halves = split(vec!["é".repeat(9)], 0.5).unwrap();
-        assert_eq!((halves.train.concat().len(), halves.validation.concat().len()), (10, 8));
+        let halves = split_of(vec![text], 0.5).unwrap();
+        assert_eq!(texts(&halves, Side::Validation), ["third line\n"]);
+        let halves = split_of(vec!["é".repeat(9)], 0.5).unwrap();
+        assert_eq!((halves.train_bytes, halves.validation_bytes), (10, 8));
+        // A cut that falls between two documents cuts none.
+        let halves = split_of(documents(&[5, 5]), 0.5).unwrap();
+        assert_eq!((texts(&halves, Side::Train), halves.cut.1 > 0), (documents(&[5]), false));
+    }
+
+    #[test]
+    fn documents_are_used_once_and_those_without_words_never() {
+        let all = ["one", " \n", "two", "one", "", "three"].map(str::to_owned).to_vec();
+        let surveyed = Documents::from(all).survey(&mut |_: &str| ()).unwrap();
+        assert_eq!((surveyed.n_blank, surveyed.n_twice, &surveyed.lengths[..]), (2, 1, &[3, 3, 5][..]));
+        let kept: Vec<_> = surveyed.chunks().map(|chunk| chunk.unwrap().1.text.into_owned()).collect();
+        assert_eq!(kept, ["one", "two", "three"]);
     }
 
     #[test]
     fn bad_fractions_and_short_texts_are_errors() {
         for fraction in [1.0, -0.1, f64::NAN] {
-            let error = split(documents(&[10]), fraction).unwrap_err().to_string();
+            let error = split_of(documents(&[10]), fraction).unwrap_err().to_string();
             assert!(error.starts_with("data.validation_fraction: is "), "{error}");
         }
-        assert!(split(Vec::new(), 0.1).unwrap_err().to_string().contains("corpus is empty"));
-        assert!(split(documents(&[1]), 0.1).unwrap_err().to_string().contains("1 bytes is too short"));
-        assert!(split(documents(&[10]), 0.0).unwrap().validation.is_empty());
+        assert!(split_of(Vec::new(), 0.1).unwrap_err().to_string().contains("corpus is empty"));
+        assert!(split_of(documents(&[1]), 0.1).unwrap_err().to_string().contains("1 bytes is too short"));
+        assert_eq!(split_of(documents(&[10]), 0.0).unwrap().validation_bytes, 0);
     }
 }

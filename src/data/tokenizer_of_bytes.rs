@@ -4,6 +4,7 @@ use serde_json::Value;
 
 pub use super::byte_level::END_OF_TEXT;
 use super::byte_level::{CONFIG_FILE, byte_characters, bytes_file, default_config, take_characters};
+use super::progress::Progress;
 use crate::{Error, Result};
 
 /// 256 ids, each a byte's value; Hugging Face's `AutoTokenizer` can load its files.
@@ -20,7 +21,16 @@ impl Tokenizer {
 
     /// # Errors
     /// Always: this build has no such tokenizer.
-    pub fn train_bpe(_documents: &[String], _vocab_size: usize, _progress: &mut dyn FnMut(&str)) -> Result<Self> {
+    pub fn train_bpe(_documents: &[String], _vocab_size: usize, _progress: &mut dyn Progress) -> Result<Self> {
+        Err(without())
+    }
+
+    pub(super) fn train_bpe_on_chunks<T>(
+        _chunks: impl Iterator<Item = Result<(T, bool)>>,
+        _n_bytes: u64,
+        _vocab_size: usize,
+        _progress: &mut dyn Progress,
+    ) -> Result<Self> {
         Err(without())
     }
 
@@ -52,6 +62,14 @@ impl Tokenizer {
     /// None.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         Ok(text.bytes().map(u32::from).collect())
+    }
+
+    pub(super) fn cutter(&self) -> Cutter {
+        Cutter
+    }
+
+    pub(super) fn encode_pieces(&self, pieces: &[String]) -> Result<Vec<Vec<u32>>> {
+        pieces.iter().map(|piece| self.encode(piece)).collect()
     }
 
     /// The text of `ids`; bytes that are not UTF-8 become U+FFFD.
@@ -92,6 +110,21 @@ impl Tokenizer {
     fn no_such_id(&self, id: u32) -> Error {
         Error::Tokenizer(format!("id {id} is outside the tokenizer's vocabulary of {VOCAB_SIZE}"))
     }
+}
+
+/// Bytes may be cut anywhere.
+pub(super) struct Cutter;
+
+impl Cutter {
+    pub fn push(&mut self, text: &str, pieces: &mut Vec<String>) {
+        pieces.push(text.to_owned());
+    }
+
+    pub fn finish(&mut self, _pieces: &mut Vec<String>) {}
+}
+
+pub(super) fn batch_bytes() -> usize {
+    1 << 20
 }
 
 fn without() -> Error {

@@ -13,13 +13,14 @@ use crate::{Error, Result};
 pub struct DataConfig {
     /// Named corpora (`austen`, `public-domain`) and paths of files or folders, read in this order.
     pub source: Vec<String>,
-    /// The field of a JSON line that holds the text.
+    /// The field or column that holds the text, in JSON Lines, JSON, CSV and Parquet.
     pub text_field: String,
     /// `bytes`, `bpe` (trained on the source), or the path of a tokenizer.json.
     pub tokenizer: String,
     /// The share of the text that is kept for evaluation.
     pub validation_fraction: f64,
-    /// Where tokenized text and trained tokenizers stay.
+    /// Where tokenized text and trained tokenizers stay; empty for the folder that the system has for such things:
+    /// see [`DataConfig::cache_dir`].
     pub cache_dir: PathBuf,
 }
 
@@ -36,8 +37,20 @@ impl DataConfig {
         if !["bytes", "bpe"].contains(&self.tokenizer.as_str()) {
             self.tokenizer = absolute(&self.tokenizer)?.display().to_string();
         }
-        self.cache_dir = std::path::absolute(&self.cache_dir).map_err(Error::io("find", &self.cache_dir))?;
+        if !self.cache_dir.as_os_str().is_empty() {
+            self.cache_dir = std::path::absolute(&self.cache_dir).map_err(Error::io("find", &self.cache_dir))?;
+        }
         Ok(())
+    }
+
+    /// Where tokenized text and trained tokenizers stay: `data.cache_dir`, else `multinorm` in the user's cache
+    /// (`$XDG_CACHE_HOME` or `~/.cache`; `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows), else `.multinorm`.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn cache_dir(&self) -> PathBuf {
+        if !self.cache_dir.as_os_str().is_empty() {
+            return self.cache_dir.clone();
+        }
+        dirs::cache_dir().map_or_else(|| ".multinorm".into(), |cache| cache.join("multinorm"))
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
@@ -48,7 +61,7 @@ impl DataConfig {
             return Err(Error::config("data.tokenizer", "must be bytes, bpe or the path of a tokenizer.json"));
         }
         if self.text_field.is_empty() {
-            return Err(Error::config("data.text_field", "must name the field of a JSON line that holds the text"));
+            return Err(Error::config("data.text_field", "must name the field or column that holds the text"));
         }
         check::between_0_and_1("data.validation_fraction", self.validation_fraction)
     }

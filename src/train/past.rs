@@ -11,6 +11,7 @@ use super::trainer::Snapshot;
 use crate::checkpoint::load_newest_checkpoint;
 use crate::config::{RunConfig, RunDefaults};
 use crate::data::dataset::{self, Dataset};
+use crate::data::progress::Progress;
 use crate::{Error, Result};
 
 /// What metrics.jsonl says of a run.
@@ -93,7 +94,7 @@ impl PastRun {
     /// The text that it was trained on, and the weights and state of its newest checkpoint.
     ///
     /// Errors: no checkpoint, a text that is not there any more or is another now.
-    pub fn revive(&self, progress: &mut dyn FnMut(&str)) -> Result<(Dataset, Snapshot)> {
+    pub fn revive(&self, progress: &mut dyn Progress) -> Result<(Dataset, Snapshot)> {
         let resumed = load_newest_checkpoint(&self.folder)?;
         let dataset = dataset::load(&self.config.data, self.config.model.vocab_size, progress)?;
         let snapshot = checked_snapshot(resumed, &self.config, &dataset.identity()?)?;

@@ -52,7 +52,7 @@ struct Chosen {
 }
 
 /// Gives the profile of `gpu` the variants that are the fastest for the products of these runs: those that an earlier run
-/// measured and kept in `data.cache_dir`, and, for products that none has met, those that are measured now.
+/// measured and kept in the cache, and, for products that none has met, those that are measured now.
 ///
 /// What is kept stays: runs of one program on one adapter and driver choose alike, and so end in the same bits. Where time
 /// runs out the variant by rule is kept. A software adapter always goes by rule, and so do runs of which the first has
@@ -70,7 +70,7 @@ pub async fn measure_variants_within(gpu: &mut Gpu, runs: &[RunConfig], budget_s
     let Some(first) = runs.first().filter(|first| first.train.measure_variants && !gpu.profile.software) else {
         return Ok(Measured::default());
     };
-    let path = place(&gpu.adapter_name, &gpu.driver, &first.data.cache_dir);
+    let path = place(&gpu.adapter_name, &gpu.driver, &first.data.cache_dir());
     gpu.profile.choices = BTreeMap::new();
     let wanted = wanted(runs, &gpu.profile)?;
     gpu.profile.choices = read(gpu, &path).of(&wanted);
@@ -159,7 +159,7 @@ pub fn kept_variants(profile: &Profile, adapter: &str, driver: &str, cache_dir: 
 /// Errors: a run that cannot be recorded.
 pub fn kept_variants_of(run: &RunConfig, gpu: &Gpu) -> Result<BTreeMap<String, String>> {
     let by_rule = Profile { choices: BTreeMap::new(), ..gpu.profile.clone() };
-    let path = place(&gpu.adapter_name, &gpu.driver, &run.data.cache_dir);
+    let path = place(&gpu.adapter_name, &gpu.driver, &run.data.cache_dir());
     Ok(read(gpu, &path).of(&wanted(std::slice::from_ref(run), &by_rule)?))
 }
 

@@ -4,12 +4,14 @@
 mod command_line;
 mod compare;
 mod configs;
+mod corpora;
 mod emulated_units;
 mod fit;
 mod fused_update;
 mod gpu;
 mod half_precision;
 mod head;
+mod hostile;
 mod kernels;
 mod layers;
 mod mutants;

@@ -102,7 +102,7 @@ fn ten_losses_under_lion() {
 
 #[test]
 fn transformers_loads_what_is_saved() {
-    let bpe = Tokenizer::train_bpe(&prose(), 300, &mut |_| ()).unwrap();
+    let bpe = Tokenizer::train_bpe(&prose(), 300, &mut |_: &str| ()).unwrap();
     for (tokenizer, tied) in [(bpe, true), (Tokenizer::bytes(), false)] {
         let name = format!("saved with {} entries, tied {tied}", tokenizer.vocab_size());
         let vocab_size = tokenizer.vocab_size();

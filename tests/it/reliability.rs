@@ -36,7 +36,7 @@ fn a_killed_run_resumes_to_the_same_bits() {
 #[test]
 fn a_signal_saves_the_run_and_it_resumes_to_the_same_bits() {
     let place = Place::new();
-    let sets = ["train.steps=40", "checkpoint.every=3", "eval.every=0"];
+    let sets = ["train.steps=150", "checkpoint.every=3", "eval.every=0"];
     let whole = place.train("whole", &sets);
     for signal in ["INT", "TERM", "HUP"] {
         let mut halves = 200;
@@ -283,7 +283,7 @@ fn a_damaged_cache_is_made_again() {
     let sets = ["data.tokenizer=bpe", "model.vocab_size=300"];
     let whole = place.train("whole", &sets);
     let cache = place.path("cache");
-    for (folder, file) in [("tokens", "val.bin"), ("tokens", "train.bin"), ("tokenizers", "tokenizer.json")] {
+    for (folder, file) in [("tokens", "val_000000.bin"), ("tokens", "train_000000.bin"), ("tokenizers", "tokenizer.json")] {
         let [entry] = &names(&cache.join(folder))[..] else { panic!("{:?}", names(&cache.join(folder))) };
         let path = cache.join(folder).join(entry).join(file);
         let mut bytes = fs::read(&path).unwrap();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use multinorm::config::{RunConfig, RunDefaults};
 use multinorm::data::dataset::{self, Dataset};
+use multinorm::data::progress::Progress;
 use multinorm_lab::{App, Arrival, Orders, Start, open, own_words, wgpu_configuration};
 
 const HELP: &str = "\
@@ -128,7 +129,7 @@ impl Words {
 
 /// The text that the lab learns: what is opened, else Jane Austen's novels with a tokenizer of their own, or what is at
 /// hand where they cannot be fetched.
-fn corpus(first: &Option<Arrival>, progress: &mut dyn FnMut(&str)) -> Arc<Dataset> {
+fn corpus(first: &Option<Arrival>, progress: &mut dyn Progress) -> Arc<Dataset> {
     match first {
         Some(Arrival::Text(dataset)) => return dataset.clone(),
         Some(Arrival::Run(run)) => {

@@ -3,6 +3,7 @@
 //! Talks on standard error only, so that `cargo xtask train --json` still prints one JSON document.
 
 mod apt;
+mod fuzz;
 mod mutants;
 mod program;
 mod setup;
@@ -22,6 +23,7 @@ cargo xtask COMMAND
   pictures          take the pictures of docs/lab anew
   test  [FILTER…]   install what the tests need, then check formatting, lints and documentation, and run every test
   mutants [N [SEED]]  put N faults into the shaders, one at a time, and see whether the tests find them
+  fuzz [N [TARGET…]]  give N spoiled files of every kind to what reads them, and see that nothing panics or hangs
   setup             only install what the tests need
   help  [COMMAND]   this text, or more about one command
 
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
         "test" if wants_help => help("test"),
         "test" => test::run(args),
         "mutants" if !wants_help => mutants::run(args),
+        "fuzz" if !wants_help => fuzz::run(args),
         "setup" if wants_help => help("setup"),
         "setup" if args.is_empty() => setup::for_tests().and_then(|_| setup::for_browser_tests()).map(|_| ()),
         "help" | "--help" | "-h" => help(args.first().map_or("", String::as_str)),

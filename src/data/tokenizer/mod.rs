@@ -1,19 +1,26 @@
 //! Text to token ids and back, with Hugging Face's `tokenizers` and its file format.
 
+mod pieces;
 mod stream_decoder;
 
 use std::collections::HashSet;
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 
 use serde_json::Value;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::utils::parallelism::MaybeParallelIterator;
 use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper};
 
+use super::progress::Progress;
 use crate::{Error, Result};
 
 pub use super::byte_level::END_OF_TEXT;
 use super::byte_level::{CONFIG_FILE, byte_characters, bytes_file, default_config};
+use pieces::{Cutter, PIECE_BYTES, Rule};
 pub use stream_decoder::StreamDecoder;
 
 /// A tokenizer that Hugging Face's `AutoTokenizer` can load as well.
@@ -31,7 +38,7 @@ pub struct Tokenizer {
 enum Kind {
     /// Ids are byte values; neither way needs the library.
     Bytes,
-    /// GPT-2's pre-tokenizer, which lets a text be cut at lines without changing its ids.
+    /// GPT-2's pre-tokenizer, which lets a text be cut before a space without changing its ids.
     GptByteLevel,
     Other,
 }
@@ -51,7 +58,19 @@ impl Tokenizer {
     ///
     /// # Errors
     /// A `vocab_size` below 257.
-    pub fn train_bpe(documents: &[String], vocab_size: usize, progress: &mut dyn FnMut(&str)) -> Result<Self> {
+    pub fn train_bpe(documents: &[String], vocab_size: usize, progress: &mut dyn Progress) -> Result<Self> {
+        let n_bytes: usize = documents.iter().map(String::len).sum();
+        let chunks = documents.iter().map(|document| Ok((document.as_str(), true)));
+        Self::train_bpe_on_chunks(chunks, n_bytes as u64, vocab_size, progress)
+    }
+
+    /// As [`Tokenizer::train_bpe`], on `n_bytes` of text in chunks, each with whether it ends its document.
+    pub(super) fn train_bpe_on_chunks<T: AsRef<str> + Send>(
+        chunks: impl Iterator<Item = Result<(T, bool)>> + Send,
+        n_bytes: u64,
+        vocab_size: usize,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
         if vocab_size < 257 {
             let message = format!(
                 "is {vocab_size}, but the tokenizer \"bpe\" needs 257 at least, for every byte and the end of text; \
@@ -59,8 +78,8 @@ impl Tokenizer {
             );
             return Err(Error::config("model.vocab_size", message));
         }
-        let n_bytes: usize = documents.iter().map(String::len).sum();
-        progress(&format!("training a tokenizer of {vocab_size} entries on {:.1} MB of text", n_bytes as f64 / 1e6));
+        progress
+            .line(&format!("training a tokenizer of {vocab_size} entries on {:.1} MB of text", n_bytes as f64 / 1e6));
         keep_to_one_thread_in_a_browser();
         let mut inner = tokenizers::Tokenizer::new(BPE::default());
         let gpt2 = ByteLevel::default().add_prefix_space(false);
@@ -72,12 +91,16 @@ impl Tokenizer {
             .initial_alphabet(byte_characters().into_iter().collect::<HashSet<char>>())
             .special_tokens(vec![AddedToken::from(END_OF_TEXT, true)])
             .build();
-        let pieces = documents.iter().flat_map(|document| pieces(document));
-        inner.train(&mut TrainerWrapper::from(trainer), pieces).map_err(failed("train the tokenizer"))?;
+        let failure = Mutex::new(None);
+        let pieces = training_pieces(chunks, n_bytes, &failure, progress);
+        guarded("train the tokenizer", || inner.train(&mut TrainerWrapper::from(trainer), pieces).map(|_| ()))?;
+        if let Some(error) = failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            return Err(error);
+        }
         let file = inner.to_string(false).map_err(failed("write the trained tokenizer"))?;
         let trained = Self::from_json(&file)?;
         if trained.vocab_size < vocab_size {
-            progress(&format!(
+            progress.line(&format!(
                 "the text is too short for {vocab_size} entries: the tokenizer has {}, the other ids stay unused",
                 trained.vocab_size
             ));
@@ -111,7 +134,7 @@ impl Tokenizer {
     /// It is none of Hugging Face's tokenizers.
     pub fn from_json(json: &str) -> Result<Self> {
         keep_to_one_thread_in_a_browser();
-        let inner = tokenizers::Tokenizer::from_bytes(json).map_err(failed("read it as a tokenizer.json"))?;
+        let inner = guarded("read it as a tokenizer.json", || tokenizers::Tokenizer::from_bytes(json))?;
         let vocab = inner.get_vocab(true);
         let vocab_size = vocab.values().max().map_or(0, |id| *id as usize + 1);
         let is_bytes =
@@ -133,16 +156,38 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer has no id for a part of the text and no token for unknown ones.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let pieces = match self.kind {
-            Kind::Bytes => return Ok(text.bytes().map(u32::from).collect()),
-            Kind::GptByteLevel => pieces(text).collect(),
-            Kind::Other => vec![text],
-        };
-        let encodings = self.inner.encode_batch_fast(pieces, false).map_err(failed("encode the text"))?;
-        let n_ids = encodings.iter().map(|encoding| encoding.get_ids().len()).sum();
-        let mut ids = Vec::with_capacity(n_ids);
-        encodings.iter().for_each(|encoding| ids.extend_from_slice(encoding.get_ids()));
+        if self.kind == Kind::Bytes {
+            return Ok(text.bytes().map(u32::from).collect());
+        }
+        let (mut cutter, mut pieces) = (self.cutter(), Vec::new());
+        cutter.push(text, &mut pieces);
+        cutter.finish(&mut pieces);
+        let mut ids = Vec::new();
+        for batch in pieces.chunks(batch_bytes() / PIECE_BYTES) {
+            self.encode_pieces(batch)?.iter().for_each(|piece| ids.extend_from_slice(piece));
+        }
         Ok(ids)
+    }
+
+    /// What cuts a text that comes in chunks into pieces for [`Tokenizer::encode_pieces`].
+    pub(super) fn cutter(&self) -> Cutter<'_> {
+        Cutter::new(match self.kind {
+            Kind::Bytes => Rule::Anywhere,
+            Kind::GptByteLevel => Rule::BeforeSpace,
+            Kind::Other => Rule::Asked(&self.inner),
+        })
+    }
+
+    /// The ids of every piece, encoded side by side.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub(super) fn encode_pieces(&self, pieces: &[String]) -> Result<Vec<Vec<u32>>> {
+        if self.kind == Kind::Bytes {
+            return Ok(pieces.iter().map(|piece| piece.bytes().map(u32::from).collect()).collect());
+        }
+        let encode = |piece: &String| Ok(self.inner.encode_fast(piece.as_str(), false)?.get_ids().to_vec());
+        guarded("encode the text", || pieces.into_maybe_par_iter().map(encode).collect())
     }
 
     /// The text of `ids`, special tokens included; bytes that are not UTF-8 become U+FFFD.
@@ -157,7 +202,7 @@ impl Tokenizer {
             let bytes: Vec<u8> = ids.iter().map(|id| *id as u8).collect();
             return Ok(String::from_utf8_lossy(&bytes).into_owned());
         }
-        self.inner.decode(ids, false).map_err(failed("decode"))
+        guarded("decode", || self.inner.decode(ids, false))
     }
 
     /// One more than the largest id: what a model's `vocab_size` must reach.
@@ -224,23 +269,74 @@ fn has_byte_level_decoder(tokenizer: &tokenizers::Tokenizer) -> bool {
     matches!(tokenizer.get_decoder(), Some(DecoderWrapper::ByteLevel(_)))
 }
 
-/// Cuts a long text where GPT-2's pre-tokenizer cuts in any case, so that pieces can be encoded side by side:
-/// before a letter that follows a line break that follows something that is no space.
-fn pieces(text: &str) -> impl Iterator<Item = &str> {
-    const PIECE_BYTES: usize = 1 << 16;
-    let mut rest = text;
+/// How much text is encoded at a time: enough for all cores. The library needs a hundred times as much memory.
+pub(super) fn batch_bytes() -> usize {
+    let n_threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    PIECE_BYTES * (4 * n_threads).max(16)
+}
+
+/// Pieces of a text for the trainer, who counts their words; a failure to read ends them, and is kept.
+fn training_pieces<'a, T: AsRef<str> + Send>(
+    mut chunks: impl Iterator<Item = Result<(T, bool)>> + Send + 'a,
+    n_bytes: u64,
+    failure: &'a Mutex<Option<Error>>,
+    progress: &'a mut dyn Progress,
+) -> impl Iterator<Item = String> + Send + 'a {
+    let mut cutter = Cutter::new(Rule::BeforeSpace);
+    let (mut done, mut is_over) = (0, false);
+    let mut pieces = Vec::new();
     std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
+        while pieces.is_empty() && !is_over {
+            match chunks.next() {
+                Some(Ok((text, ends_document))) => {
+                    done += text.as_ref().len() as u64;
+                    progress.bytes("learning words", done, Some(n_bytes));
+                    cutter.push(text.as_ref(), &mut pieces);
+                    if ends_document {
+                        cutter.finish(&mut pieces);
+                    }
+                }
+                Some(Err(error)) => {
+                    *failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(error);
+                    is_over = true;
+                }
+                None => {
+                    cutter.finish(&mut pieces);
+                    is_over = true;
+                }
+            }
         }
-        let bytes = rest.as_bytes();
-        let is_cut =
-            |at: &usize| bytes[at - 1] == b'\n' && bytes[at - 2].is_ascii_graphic() && bytes[*at].is_ascii_alphabetic();
-        let cut = (PIECE_BYTES..bytes.len()).find(is_cut).unwrap_or(bytes.len());
-        let (piece, after) = rest.split_at(cut);
-        rest = after;
-        Some(piece)
+        // Whatever their order, the trainer counts the same words.
+        pieces.pop().map(|piece| without_long_words(&piece))
     })
+}
+
+/// Every word of more than a few hundred bytes cut apart: a merge is looked for in all of a word, and a megabyte of
+/// base64 would be one.
+fn without_long_words(text: &str) -> String {
+    const LONGEST_WORD: usize = 256;
+    let mut cut = String::with_capacity(text.len());
+    let (mut length, mut kind) = (0, None);
+    for c in text.chars() {
+        // GPT-2's words are all of letters, all of digits, or all of neither.
+        let own = (!c.is_whitespace()).then(|| (c.is_alphabetic(), c.is_numeric()));
+        length = if own == kind { length + c.len_utf8() } else { c.len_utf8() };
+        kind = own;
+        if own.is_some() && length > LONGEST_WORD {
+            cut.push('\n');
+            length = c.len_utf8();
+        }
+        cut.push(c);
+    }
+    cut
+}
+
+/// Calls the library, which panics where some files are not what it expects.
+fn guarded<T>(what: &str, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(failed(what)),
+        Err(_) => Err(Error::Tokenizer(format!("cannot {what}: the library that reads tokenizer.json gave up on it"))),
+    }
 }
 
 fn keep_to_one_thread_in_a_browser() {
@@ -265,7 +361,7 @@ mod tests {
     }
 
     fn trained(vocab_size: usize) -> Tokenizer {
-        Tokenizer::train_bpe(&prose(), vocab_size, &mut |_| ()).unwrap()
+        Tokenizer::train_bpe(&prose(), vocab_size, &mut |_: &str| ()).unwrap()
     }
 
     #[test]
@@ -304,19 +400,103 @@ mod tests {
         }
     }
 
+    /// Pieces, and the ids of all of them beside those that the library gives the whole text.
+    fn cut(tokenizer: &Tokenizer, text: &str) -> (Vec<String>, Vec<u32>, Vec<u32>) {
+        let (mut cutter, mut pieces) = (tokenizer.cutter(), Vec::new());
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(rest.ceil_char_boundary(rest.len().min(10_007)));
+            cutter.push(chunk, &mut pieces);
+            rest = after;
+        }
+        cutter.finish(&mut pieces);
+        let ids = tokenizer.encode_pieces(&pieces).unwrap().concat();
+        assert_eq!(ids, tokenizer.encode(text).unwrap(), "however it comes");
+        (pieces, ids, tokenizer.inner.encode(text, false).unwrap().get_ids().to_vec())
+    }
+
     #[test]
     fn a_text_cut_into_pieces_has_the_same_ids() {
-        let text = prose()[0].repeat(8) + ODD;
-        assert!(pieces(&text).count() > 2);
-        assert_eq!(pieces(&text).collect::<String>(), text);
         let tokenizer = trained(400);
-        assert_eq!(tokenizer.encode(&text).unwrap(), tokenizer.inner.encode(text, false).unwrap().get_ids());
+        let texts = [
+            prose()[0].repeat(8) + ODD,
+            "word\n\n".repeat(20_000),
+            "one two  three\t four \n ".repeat(9_000),
+            "no line ends here ".repeat(9_000),
+            format!("{ODD}\n").repeat(3_000),
+        ];
+        for text in texts {
+            let (pieces, ids, expected) = cut(&tokenizer, &text);
+            assert!(pieces.len() > 1 && pieces.iter().all(|piece| piece.len() < 70_000), "{}", pieces.len());
+            assert_eq!(pieces.concat(), text);
+            assert_eq!(ids, expected);
+        }
         // "\n\n" is one entry only at the end of a text: no piece may end there.
         let ends = ["x\n\n".to_owned(), "y\n\n".to_owned()];
-        let tokenizer = Tokenizer::train_bpe(&ends, 258, &mut |_| ()).unwrap();
+        let tokenizer = Tokenizer::train_bpe(&ends, 258, &mut |_: &str| ()).unwrap();
         assert_eq!(tokenizer.encode("x\n\n").unwrap().len(), 2);
-        let text = "word\n\n".repeat(20_000);
-        assert_eq!(tokenizer.encode(&text).unwrap(), tokenizer.inner.encode(text, false).unwrap().get_ids());
+        let (_, ids, expected) = cut(&tokenizer, &"word\n\n".repeat(20_000));
+        assert_eq!(ids, expected);
+    }
+
+    /// LLaMA 3's pre-tokenizer keeps line breaks with what stands before them, LLaMA 2's tokenizer has none and puts a
+    /// space before every text.
+    #[test]
+    fn other_tokenizers_are_asked_where_a_text_may_be_cut() {
+        let mut llama3: Value = serde_json::from_str(&trained(400).to_json()).unwrap();
+        llama3["pre_tokenizer"] = serde_json::json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "behavior": "Isolated", "invert": false, "pattern": {"Regex":
+                "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+        ]});
+        let mut llama2 = llama3.clone();
+        llama2["pre_tokenizer"] = Value::Null;
+        llama2["decoder"] = serde_json::json!({"type": "ByteFallback"});
+        llama2["normalizer"] = serde_json::json!({"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "\u{2581}"}, {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"},
+        ]});
+        let vocab = [
+            "\u{2581}",
+            "\n",
+            "t",
+            "h",
+            "e",
+            "c",
+            "a",
+            "\u{2581}t",
+            "he",
+            "\u{2581}the",
+            "at",
+            "\u{2581}c",
+            "\u{2581}cat",
+        ];
+        let ids: serde_json::Map<String, Value> =
+            vocab.iter().zip(0..).map(|(entry, id)| ((*entry).into(), Value::from(id))).collect();
+        llama2["model"]["vocab"] = ids.into();
+        llama2["model"]["merges"] = serde_json::json!([
+            ["\u{2581}", "t"],
+            ["h", "e"],
+            ["\u{2581}t", "he"],
+            ["a", "t"],
+            ["\u{2581}", "c"],
+            ["\u{2581}c", "at"]
+        ]);
+        llama2["added_tokens"] = serde_json::json!([]);
+        for (file, text) in [(llama3, "The cat, the hat!\n\nA man (12345 men)\n"), (llama2, "the cat the cat\nthe\n")] {
+            let tokenizer = Tokenizer::from_json(&file.to_string()).unwrap();
+            assert_eq!(tokenizer.kind, Kind::Other);
+            let (pieces, ids, expected) = cut(&tokenizer, &text.repeat(200_000 / text.len()));
+            assert!(pieces.len() > 1, "{}", pieces.len());
+            assert_eq!(ids, expected);
+        }
+    }
+
+    #[test]
+    fn a_text_without_a_space_ends() {
+        let letters: String = (0..3_000_000u64).map(|i| char::from(b'a' + (i * i % 23) as u8)).collect();
+        let tokenizer = Tokenizer::train_bpe(&[letters.clone(), letters.clone()], 300, &mut |_: &str| ()).unwrap();
+        let ids = tokenizer.encode(&letters).unwrap();
+        assert_eq!(tokenizer.decode(&ids).unwrap(), letters);
     }
 
     #[test]
@@ -337,10 +517,10 @@ mod tests {
 
     #[test]
     fn messages() {
-        let small = Tokenizer::train_bpe(&prose(), 256, &mut |_| ()).unwrap_err().to_string();
+        let small = Tokenizer::train_bpe(&prose(), 256, &mut |_: &str| ()).unwrap_err().to_string();
         assert!(small.starts_with("model.vocab_size: is 256, but"), "{small}");
         let mut said = Vec::new();
-        Tokenizer::train_bpe(&["abab".into()], 400, &mut |line| said.push(line.to_owned())).unwrap();
+        Tokenizer::train_bpe(&["abab".into()], 400, &mut |line: &str| said.push(line.to_owned())).unwrap();
         assert!(said[1].contains("too short for 400 entries: the tokenizer has 258,"), "{said:?}");
         let id = Tokenizer::bytes().decode(&[256]).unwrap_err().to_string();
         assert_eq!(id, "id 256 is outside the tokenizer's vocabulary of 256");

@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_parts_together_are_what_decode_gives() {
-        let bpe = Tokenizer::train_bpe(&prose(), 300, &mut |_| ()).unwrap();
+        let bpe = Tokenizer::train_bpe(&prose(), 300, &mut |_: &str| ()).unwrap();
         for tokenizer in [&Tokenizer::bytes(), &bpe] {
             let ids = tokenizer.encode(ODD).unwrap();
             assert_eq!(stream(tokenizer, &ids).concat(), ODD);

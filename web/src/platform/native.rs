@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use eframe::egui::DroppedFileHandle;
 use multinorm::Error;
+use multinorm::data::progress::Progress;
 use multinorm::gpu::Gpu;
 use multinorm::train::{History, PastRun};
 
@@ -108,14 +109,14 @@ pub fn save(name: &str, bytes: &[u8]) -> multinorm::Result<String> {
 pub fn read(file: DroppedFileHandle, inbox: flume::Sender<Arrival>, wake: impl Fn() + Send + 'static) {
     let path = file.path().to_owned();
     let work = move || {
-        let _ = inbox.send(open(&path, &mut |_| ())); // the lab is gone with its window
+        let _ = inbox.send(open(&path, &mut |_: &str| ())); // the lab is gone with its window
         wake();
     };
     thread::Builder::new().name("reader".into()).spawn(work).expect("the system has a thread left");
 }
 
 /// A run's folder, a safetensors file or a text.
-pub fn open(path: &Path, progress: &mut dyn FnMut(&str)) -> Arrival {
+pub fn open(path: &Path, progress: &mut dyn Progress) -> Arrival {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     if !path.is_dir() {
         return match std::fs::read(path) {

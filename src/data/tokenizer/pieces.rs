@@ -1,0 +1,102 @@
+//! Where a long text may be cut so that its pieces, encoded side by side, have the ids of the whole.
+
+/// What a piece is at least long, before the end of the text.
+pub(super) const PIECE_BYTES: usize = 1 << 16;
+
+/// How a text may be cut.
+pub(super) enum Rule<'a> {
+    /// Anywhere: every byte is an id.
+    Anywhere,
+    /// Before a space or line break with a word after it: GPT-2's pre-tokenizer cuts there in any case, for it leaves
+    /// the last space of several to what follows.
+    BeforeSpace,
+    /// Where the tokenizer itself, asked for the ids of a short text, gives the same ids to its two parts.
+    Asked(&'a tokenizers::Tokenizer),
+}
+
+/// Cuts a text that comes in chunks.
+pub(in crate::data) struct Cutter<'a> {
+    rule: Rule<'a>,
+    /// What has come and is not yet a piece.
+    held: String,
+}
+
+/// A piece ends before byte `end`, the next begins at byte `start`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Cut {
+    end: usize,
+    start: usize,
+}
+
+impl Cut {
+    fn at(place: usize) -> Self {
+        Self { end: place, start: place }
+    }
+}
+
+impl<'a> Cutter<'a> {
+    pub(super) fn new(rule: Rule<'a>) -> Self {
+        Self { rule, held: String::new() }
+    }
+
+    /// Adds text, and hands out the pieces that are whole.
+    pub fn push(&mut self, text: &str, pieces: &mut Vec<String>) {
+        self.held += text;
+        while let Some(Cut { end, start }) = self.cut() {
+            let after = self.held.split_off(start);
+            let mut piece = std::mem::replace(&mut self.held, after);
+            piece.truncate(end);
+            pieces.push(piece);
+        }
+    }
+
+    /// The end of the text.
+    pub fn finish(&mut self, pieces: &mut Vec<String>) {
+        let last = std::mem::take(&mut self.held);
+        pieces.extend((!last.is_empty()).then_some(last));
+    }
+
+    fn cut(&self) -> Option<Cut> {
+        let text = self.held.as_str();
+        if text.len() <= PIECE_BYTES {
+            return None;
+        }
+        let (found, longest) = match &self.rule {
+            Rule::Anywhere => (Some(Cut::at(text.ceil_char_boundary(PIECE_BYTES))), PIECE_BYTES),
+            Rule::BeforeSpace => (gaps(text).map(|gap| Cut::at(gap.end)).next(), 2 * PIECE_BYTES),
+            Rule::Asked(tokenizer) => {
+                (gaps(text).take(32).find_map(|gap| allowed(text, gap, tokenizer)), 16 * PIECE_BYTES)
+            }
+        };
+        // Without a place, as in a megabyte of base64, the ids at one cut are others than they would be: it is that, or
+        // memory without a bound.
+        let anywhere = || Cut::at(text.floor_char_boundary(longest));
+        found.or_else(|| (text.len() >= longest + PIECE_BYTES).then(anywhere))
+    }
+}
+
+/// The spaces and line breaks behind the first [`PIECE_BYTES`] that have something else after them, as cuts that leave
+/// them out.
+fn gaps(text: &str) -> impl Iterator<Item = Cut> {
+    let from = text.ceil_char_boundary(PIECE_BYTES);
+    text[from..].match_indices([' ', '\n']).filter_map(move |(at, _)| {
+        let cut = Cut { end: from + at, start: from + at + 1 };
+        let next = text[cut.start..].chars().next();
+        next.is_some_and(|next| !next.is_whitespace()).then_some(cut)
+    })
+}
+
+/// The way of cutting at `gap` that changes no id, if there is one: with the space in the next piece, in this one, or in
+/// neither, where the tokenizer puts one before every text.
+fn allowed(text: &str, gap: Cut, tokenizer: &tokenizers::Tokenizer) -> Option<Cut> {
+    const SIDE_BYTES: usize = 200;
+    let ids = |text: &str| Some(tokenizer.encode_fast(text, false).ok()?.get_ids().to_vec());
+    let from = text.floor_char_boundary(gap.end - SIDE_BYTES);
+    let to = text.ceil_char_boundary((gap.start + SIDE_BYTES).min(text.len()));
+    let whole = ids(&text[from..to])?;
+    let cuts = [Cut::at(gap.end), Cut::at(gap.start), gap];
+    cuts.into_iter().find(|cut| {
+        let parts = ids(&text[from..cut.end]).zip(ids(&text[cut.start..to]));
+        parts.is_some_and(|(before, after)| [before, after].concat() == whole)
+    })
+}
