@@ -5,9 +5,9 @@ override COLS: u32;  // in Reals
 override ACROSS: u32;
 override WG: u32;
 override ACCUMULATE: bool = false;
-@group(0) @binding(0) var<storage, read>       x:      array<Real>;  // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read_write> y:      array<Real>;  // [COLS]
-@group(0) @binding(2) var<storage, read>       factor: array<f32>;   // [1]
+@group(0) @binding(0) var<storage, read>       x:      array<Stored>;  // [ROWS, COLS]
+@group(0) @binding(1) var<storage, read_write> y:      array<Real>;    // [COLS]
+@group(0) @binding(2) var<storage, read>       factor: array<f32>;     // [1]
 
 var<workgroup> shares: array<Real, WG>;
 
@@ -16,7 +16,7 @@ fn column_sum(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     let col = group.x * ACROSS + lane % ACROSS;
     var sum = Real(0.0);
     if (col < COLS) {
-        for (var row = lane / ACROSS; row < ROWS; row += WG / ACROSS) { sum += x[row * COLS + col]; }
+        for (var row = lane / ACROSS; row < ROWS; row += WG / ACROSS) { sum += Real(x[row * COLS + col]); }
     }
     shares[lane] = sum;
     workgroupBarrier();

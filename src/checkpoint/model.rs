@@ -451,8 +451,8 @@ pub(super) mod tests {
         let path = dir.path().join(CONFIG);
         let refusal = || load_config(dir.path()).unwrap_err().to_string();
         assert!(refusal().starts_with(&format!("cannot read {}", path.display())), "{}", refusal());
-        fs::write(&path, r#"{"model_type": "mistral"}"#).unwrap();
-        let expected = format!("{}: model_type: only `llama` is supported, got `mistral`", path.display());
+        fs::write(&path, r#"{"model_type": "gpt2"}"#).unwrap();
+        let expected = format!("{}: model_type: llama, mistral and qwen2 are supported, got `gpt2`", path.display());
         assert_eq!(refusal(), expected);
         fs::write(&path, r#"{"model_type": "#).unwrap();
         assert!(refusal().starts_with(&format!("{}: EOF while parsing", path.display())), "{}", refusal());

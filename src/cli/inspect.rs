@@ -57,13 +57,14 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         (Role::Embedding, "embedding"),
         (Role::Linear, "linear"),
         (Role::Norm, "norm"),
+        (Role::Bias, "biases"),
         (Role::Head, "head"),
         (Role::Adapter, "adapters"),
     ] {
         let of_role = specs.iter().filter(|spec| spec.role == role);
         let (count, elements) = of_role.fold((0, 0), |(count, sum), spec| (count + 1, sum + spec.n_elements()));
-        if role == Role::Adapter && count == 0 {
-            continue; // LLaMA itself has none
+        if [Role::Bias, Role::Adapter].contains(&role) && count == 0 {
+            continue; // most models have none
         }
         out!("  {name:<12}{count:>5} tensors {elements:>14} parameters");
     }

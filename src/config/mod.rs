@@ -14,8 +14,8 @@ pub use crate::optim::{
     Subzero, optimizer_names, rank_for,
 };
 pub use crate::settings::{
-    AdapterConfig, CORPORA, DataConfig, ModelConfig, PRESETS, ParameterSpec, Pass, Recompute, Role, Spectral,
-    SpectralVariant, TensorTrain,
+    AdapterConfig, AttentionBias, CORPORA, DataConfig, ModelConfig, PRESETS, ParameterSpec, Pass, Recompute, Role,
+    RopeScaling, Spectral, SpectralVariant, TensorTrain, rotary_frequencies,
 };
 pub use load::RunDefaults;
 pub use run::{

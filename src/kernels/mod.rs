@@ -10,6 +10,7 @@ pub mod apollo;
 pub mod attention;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
+pub mod bias;
 pub mod columns;
 pub mod cross_entropy;
 pub mod embedding;
@@ -49,6 +50,7 @@ static FILES: &[&[&Kernel]] = &[
     attention::KERNELS,
     #[cfg(not(target_arch = "wasm32"))]
     bench::KERNELS,
+    bias::KERNELS,
     columns::KERNELS,
     cross_entropy::KERNELS,
     embedding::KERNELS,

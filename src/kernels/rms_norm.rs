@@ -1,5 +1,6 @@
 //! RMSNorm (Zhang & Sennrich, 2019), alone and fused with the residual add before it, and its gradients.
 
+use super::bias::column_sum;
 use super::{Output, Target, flag, kept, of_type, widest};
 use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
 
@@ -22,8 +23,6 @@ kernels! {
         with (Stored = "vec4<f16>"), needs Need::F16;
     RMS_NORM_BACKWARD_HALF_SCALAR = "rms_norm_backward_half_scalar": "rms_norm_backward" + "scalar" + "half" + "reduce_pair",
         with (Stored = "f16"), needs Need::F16;
-    COLUMN_SUM = "column_sum" + "vec4";
-    COLUMN_SUM_SCALAR = "column_sum_scalar": "column_sum" + "scalar";
 }
 
 /// `Real`s of a row that one lane keeps in registers at most: MOST_KEPT of the kernels.
@@ -87,22 +86,6 @@ pub fn rms_norm_backward(
     let bindings = [x, weight, dy, dx.tensor, &partial, dx.copy.unwrap_or(&nothing)];
     rec.dispatch(kernel, &bindings, &constants, [blocks as u32, 1, 1]);
     column_sum(rec, &partial, dweight);
-}
-
-/// y (+)= factor · the sum over the rows of x, for x `[rows, cols]` and y `[cols]`.
-fn column_sum(rec: &mut Recorder, x: &Tensor, y: Target<'_>) {
-    let (kernel, cols) = widest([&COLUMN_SUM, &COLUMN_SUM_SCALAR], x.shape[1]);
-    // 64 bytes of a row beside each other are enough for memory; the more lanes share a column, the shorter the wait.
-    let (across, lanes) = if rec.profile.software { (8, 8) } else { (4, 256) };
-    let constants = [
-        ("ROWS", x.shape[0] as f64),
-        ("COLS", cols as f64),
-        ("ACROSS", f64::from(across)),
-        ("WG", f64::from(lanes)),
-        y.output.constant(),
-    ];
-    let factor = y.factor(rec);
-    rec.dispatch(kernel, &[x, y.tensor, &factor], &constants, [(cols as u32).div_ceil(across), 1, 1]);
 }
 
 /// Rows that one workgroup of the backward pass goes through: on a GPU as few as leave about a thousand workgroups.

@@ -19,7 +19,8 @@ pub struct RopeTables {
     pub sin: Tensor,
     /// `[1]` position of the first row: zero in training, the token's place while generating.
     pub start: Tensor,
-    theta: f64,
+    /// Radians a position, `[head_dim / 2]`.
+    frequencies: Vec<f64>,
 }
 
 /// Which way to turn.
@@ -32,23 +33,21 @@ pub enum Turn {
 }
 
 impl RopeTables {
-    /// Room for the tables of `positions` positions.
-    pub fn new(rec: &mut Recorder, positions: usize, head_dim: usize, theta: f64) -> Self {
+    /// Room for the tables of `positions` positions; pairs of channels turn by `frequencies`, `[head_dim / 2]`, a position.
+    pub fn new(rec: &mut Recorder, positions: usize, frequencies: Vec<f64>) -> Self {
+        let shape = [positions, frequencies.len()];
         Self {
-            cos: rec.persistent(Class::Scratch, DType::F32, "rotary cosines", &[positions, head_dim / 2]),
-            sin: rec.persistent(Class::Scratch, DType::F32, "rotary sines", &[positions, head_dim / 2]),
+            cos: rec.persistent(Class::Scratch, DType::F32, "rotary cosines", &shape),
+            sin: rec.persistent(Class::Scratch, DType::F32, "rotary sines", &shape),
             start: rec.persistent(Class::Scratch, DType::U32, "first position", &[1]),
-            theta,
+            frequencies,
         }
     }
 
     /// The contents of `cos` and `sin`.
     pub fn values(&self) -> (Vec<f32>, Vec<f32>) {
         let [positions, half] = self.cos.shape[..] else { unreachable!("made by new") };
-        let angle = |at: usize| {
-            let frequency = self.theta.powf(-((at % half) as f64) / half as f64);
-            (at / half) as f64 * frequency
-        };
+        let angle = |at: usize| (at / half) as f64 * self.frequencies[at % half];
         let angles = (0..positions * half).map(angle);
         angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip()
     }

@@ -8,7 +8,7 @@ use super::gradients::GradientSink;
 use super::head::Head;
 use super::inputs::BatchInputs;
 use super::linear::Linear;
-use super::parameters::{Llama, Parameter};
+use super::parameters::Llama;
 use super::rms_norm::{ResidualGradient, RmsNorm};
 use crate::Result;
 use crate::gpu::{DType, Recorder, Tensor};
@@ -65,17 +65,20 @@ impl<'a> Blocks<'a> {
     pub fn of(llama: &'a Llama, activations: DType) -> Self {
         let config = &llama.config;
         let tied = config.tie_word_embeddings;
-        let norm = |weight: &'a [Parameter]| RmsNorm { weight: &weight[0], eps: config.rms_norm_eps, activations };
-        // In the order of ModelConfig::parameters; adapters come after all others.
-        let mut rest = llama.by_name();
+        // In the order of ModelConfig::parameters: a bias follows its weight, adapters come after all others.
+        let mut rest = llama.by_name().peekable();
         let of_adapters = llama.parameters.iter().position(|parameter| parameter.spec.role == Role::Adapter);
         let of_adapters = &llama.parameters[of_adapters.unwrap_or(llama.parameters.len())..];
         let of_block = AdapterConfig::PLACES.len() * AdapterConfig::PARAMETERS;
-        let mut next = || rest.next().expect("as many parameters as the configuration has");
+        let mut next = || {
+            let weight = rest.next().expect("as many parameters as the configuration has");
+            let bias = rest.next_if(|parameter| parameter[0].spec.role == Role::Bias).map(|bias| &bias[0]);
+            Linear { weight, bias }
+        };
+        let norm = |of: Linear<'a>| RmsNorm { weight: &of.weight[0], eps: config.rms_norm_eps, activations };
         let table = next();
         let layer = |index: usize| {
             let [input_norm, q, k, v, o, post_norm, gate, up, down] = std::array::from_fn(|_| next());
-            let [q, k, v, o, gate, up, down] = [q, k, v, o, gate, up, down].map(Linear);
             let adapters = config.adapter.map(|adapter| Adapters::new(adapter, &of_adapters[index * of_block..]));
             Layer {
                 attention: Attention { config, norm: norm(input_norm), q, k, v, o },
@@ -84,8 +87,8 @@ impl<'a> Blocks<'a> {
         };
         let layers = (0..config.num_hidden_layers).map(layer).collect();
         let last_norm = norm(next());
-        let head = Head { weight: Linear(if tied { table } else { next() }), tied };
-        Self { embedding: Embedding { table, tied }, layers, norm: last_norm, head }
+        let head = Head { weight: if tied { table } else { next() }, tied };
+        Self { embedding: Embedding { table: table.weight, tied }, layers, norm: last_norm, head }
     }
 
     /// From ids `[N]` to the last norm's output `[N, C]`; `contexts` tells of each layer which tokens attend to which.

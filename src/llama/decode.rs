@@ -22,7 +22,7 @@ pub fn record_decode(rec: &mut Recorder, llama: &Llama, positions: usize) -> Dec
     let config = &llama.config;
     let blocks = Blocks::of(llama, DType::F32);
     let id = rec.persistent(Class::Scratch, DType::U32, "token id", &[1]);
-    let rope = RopeTables::new(rec, positions, config.head_dim, config.rope_theta);
+    let rope = RopeTables::new(rec, positions, config.rotary_frequencies());
     let mut cached = |what: &str, layer: usize| {
         let name = format!("cached {what} of layer {layer}");
         let shape = [positions, config.num_key_value_heads * config.head_dim];

@@ -44,8 +44,8 @@ impl FeedForward<'_> {
     fn activated(&self, rec: &mut Recorder, stream: &Stream) -> (Saved, Tensor) {
         let like =
             |rec: &mut Recorder, gate: &Tensor| rec.transient(Class::Activations, gate.dtype, "activated", &gate.shape);
-        // Gate and up read the same, and each weight is in one part: one kernel may make all.
-        if let (None, Some(to_gate), Some(to_up)) = (&self.adapters, self.gate.weight(), self.up.weight()) {
+        // Gate and up read the same, and each is one product: one kernel may make all.
+        if let (None, Some(to_gate), Some(to_up)) = (&self.adapters, self.gate.only_weight(), self.up.only_weight()) {
             let x = &stream.normed;
             let [gate, up] = [self.gate, self.up].map(|linear| linear.output(rec, x));
             let activated = like(rec, &gate);

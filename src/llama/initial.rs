@@ -6,12 +6,14 @@ use rand_distr::{Distribution, Normal, Uniform};
 
 use crate::settings::{ModelConfig, ParameterSpec, Role, TensorTrain};
 
-/// The initial values of one parameter: ones for norms, else normal with standard deviation `initializer_range`.
+/// The initial values of one parameter: ones for norms, zeros for biases, else normal with standard deviation `initializer_range`.
 ///
 /// Each parameter has a random stream of its own, so that adding one changes no other.
 pub fn initial_values(config: &ModelConfig, spec: &ParameterSpec, seed: u64) -> Vec<f32> {
-    if spec.role == Role::Norm {
-        return vec![1.0; spec.n_elements()];
+    match spec.role {
+        Role::Norm => return vec![1.0; spec.n_elements()],
+        Role::Bias => return vec![0.0; spec.n_elements()],
+        _ => {}
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(stream(&spec.name));

@@ -30,7 +30,7 @@ impl BatchInputs {
             seq,
             tokens: TokenBatch::new(rec, batch * seq),
             targets: rec.persistent(Class::Scratch, DType::U32, "target ids", &[batch * seq]),
-            rope: RopeTables::new(rec, seq, config.head_dim, config.rope_theta),
+            rope: RopeTables::new(rec, seq, config.rotary_frequencies()),
         }
     }
 

@@ -1,15 +1,20 @@
-//! A linear layer without a bias.
+//! A linear layer, with a bias or without.
 
 use super::gradients::GradientSink;
 use super::parameters::Parameter;
 use crate::Result;
 use crate::gpu::{Class, Recorder, Tensor};
+use crate::kernels::bias::{add_bias, column_sum};
 use crate::kernels::columns::{put_columns, take_columns};
 use crate::kernels::{Output, Target, matmul};
 
-/// y = x wᵀ, w `[out, in]` in one part, or by rows in several: then each makes columns of y.
+/// y = x wᵀ + b, w `[out, in]` in one part, or by rows in several: then each makes columns of y.
 #[derive(Clone, Copy)]
-pub(super) struct Linear<'a>(pub &'a [Parameter]);
+pub(super) struct Linear<'a> {
+    pub weight: &'a [Parameter],
+    /// b `[out]`.
+    pub bias: Option<&'a Parameter>,
+}
 
 impl Linear<'_> {
     /// `[N, out]` of x `[N, in]`.
@@ -24,40 +29,43 @@ impl Linear<'_> {
         rec.transient(Class::Activations, x.dtype, "linear", &[x.shape[0], self.outputs()])
     }
 
-    /// w, where it is in one part.
-    pub fn weight(&self) -> Option<&Tensor> {
-        match self.0 {
-            [Parameter { rows: None, weight, .. }] => Some(weight),
+    /// w, where it is in one part and all that there is.
+    pub fn only_weight(&self) -> Option<&Tensor> {
+        match (self.weight, self.bias) {
+            ([Parameter { rows: None, weight, .. }], None) => Some(weight),
             _ => None,
         }
     }
 
     /// The same into a tensor that is there.
     pub fn forward_to(&self, rec: &mut Recorder, x: &Tensor, y: &Tensor) {
-        for part in self.0 {
+        for part in self.weight {
             let own = part_of(rec, y, part);
             matmul::nt(rec, x, &part.weight, &own, Output::Write);
             if let Some(rows) = &part.rows {
                 put_columns(rec, &own, y, rows.start);
             }
         }
+        if let Some(bias) = self.bias {
+            add_bias(rec, y, &bias.weight);
+        }
     }
 
     /// Columns of y.
     pub fn outputs(&self) -> usize {
-        self.0.iter().map(|part| part.weight.shape[0]).sum()
+        self.weight.iter().map(|part| part.weight.shape[0]).sum()
     }
 
     /// dx (+)= dy w.
     pub fn input_gradient(&self, rec: &mut Recorder, dy: &Tensor, dx: &Tensor, output: Output) {
-        for (index, part) in self.0.iter().enumerate() {
+        for (index, part) in self.weight.iter().enumerate() {
             let output = if index == 0 { output } else { Output::Accumulate };
             let dy = columns_of(rec, dy, part);
             matmul::nn(rec, &dy, &part.weight, dx, output);
         }
     }
 
-    /// dw (+)= dyᵀ x, after which nothing reads w any more: the input's gradient comes first.
+    /// dw (+)= dyᵀ x and db (+)= the rows of dy, after which nothing reads w any more: the input's gradient comes first.
     pub fn weight_gradient(
         &self,
         rec: &mut Recorder,
@@ -66,7 +74,10 @@ impl Linear<'_> {
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
         self.add_weight_gradient(rec, dy, x, sink.output, sink);
-        self.whole(rec, sink)
+        self.whole(rec, sink)?;
+        let Some(bias) = self.bias else { return Ok(()) };
+        column_sum(rec, dy, sink.target(bias));
+        sink.whole(rec, bias)
     }
 
     /// The same of some of the rows of dy and x, after which it is not whole yet.
@@ -78,7 +89,7 @@ impl Linear<'_> {
         output: Output,
         sink: &mut GradientSink<'_, '_>,
     ) {
-        for part in self.0 {
+        for part in self.weight {
             let dy = columns_of(rec, dy, part);
             matmul::weight_gradient(rec, &dy, x, Target { output, ..sink.target(part) });
         }
@@ -86,7 +97,7 @@ impl Linear<'_> {
 
     /// Tells that the weight's gradient is whole.
     pub fn whole(&self, rec: &mut Recorder, sink: &mut GradientSink<'_, '_>) -> Result<()> {
-        self.0.iter().try_for_each(|part| sink.whole(rec, part))
+        self.weight.iter().try_for_each(|part| sink.whole(rec, part))
     }
 }
 

@@ -77,7 +77,7 @@ impl OptimizerConfig {
             Role::Linear | Role::Adapter => &self.linear,
             Role::Embedding => &self.embedding,
             Role::Head => &self.head,
-            Role::Norm => &self.norm,
+            Role::Norm | Role::Bias => &self.norm,
         }
     }
 

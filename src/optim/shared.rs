@@ -71,6 +71,6 @@ pub(super) fn section_of(role: Role) -> &'static str {
         Role::Linear | Role::Adapter => "optimizer",
         Role::Embedding => "optimizer.embedding",
         Role::Head => "optimizer.head",
-        Role::Norm => "optimizer.norm",
+        Role::Norm | Role::Bias => "optimizer.norm",
     }
 }

@@ -2,10 +2,10 @@
 //! `LlamaForCausalLM` computes it, with its parameter names, and its gradients by hand.
 //!
 //! One layer is x ← x + o_proj(attention(rope(q), rope(k), v)) of norm(x), then x ← x + down_proj(swiglu(gate, up)) of
-//! norm(x). No linear has a bias. Parameters stand in the order of [`parameter_shapes`], everywhere.
+//! norm(x). Linears may have biases, as those of Qwen2 have on q, k and v. Parameters stand in the order of [`parameter_shapes`], everywhere.
 
 use super::adapter::Adapter;
-use super::{attention, cross_entropy, embedding, matmul, rms_norm, rope, swiglu};
+use super::{attention, bias, cross_entropy, embedding, matmul, rms_norm, rope, swiglu};
 
 /// The sizes of a LLaMA, under the names of Hugging Face's config.json.
 #[derive(Clone, Debug)]
@@ -28,8 +28,12 @@ pub struct Config {
     pub rms_norm_eps: f64,
     /// The base of the rotary angles.
     pub rope_theta: f64,
+    /// How those angles are stretched.
+    pub rope_scaling: rope::Scaling,
     /// The head is the embedding table itself, and no `lm_head.weight` exists.
     pub tie_word_embeddings: bool,
+    /// Which of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj have a bias, after their weight.
+    pub biases: [bool; 7],
 }
 
 /// One weight, or the gradient of one.
@@ -47,21 +51,26 @@ pub struct Parameter {
 pub fn parameter_shapes(config: &Config) -> Vec<(String, Vec<usize>)> {
     let Config { vocab_size: v, hidden_size: c, intermediate_size: f, head_dim, .. } = *config;
     let (q, kv) = (config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim);
-    let layer_shapes: [(&str, Vec<usize>); LAYER_PARAMETERS] = [
-        ("input_layernorm", vec![c]),
-        ("self_attn.q_proj", vec![q, c]),
-        ("self_attn.k_proj", vec![kv, c]),
-        ("self_attn.v_proj", vec![kv, c]),
-        ("self_attn.o_proj", vec![c, q]),
-        ("post_attention_layernorm", vec![c]),
-        ("mlp.gate_proj", vec![f, c]),
-        ("mlp.up_proj", vec![f, c]),
-        ("mlp.down_proj", vec![c, f]),
+    let [q_bias, k_bias, v_bias, o_bias, gate_bias, up_bias, down_bias] = config.biases;
+    let layer_shapes = [
+        ("input_layernorm", vec![c], false),
+        ("self_attn.q_proj", vec![q, c], q_bias),
+        ("self_attn.k_proj", vec![kv, c], k_bias),
+        ("self_attn.v_proj", vec![kv, c], v_bias),
+        ("self_attn.o_proj", vec![c, q], o_bias),
+        ("post_attention_layernorm", vec![c], false),
+        ("mlp.gate_proj", vec![f, c], gate_bias),
+        ("mlp.up_proj", vec![f, c], up_bias),
+        ("mlp.down_proj", vec![c, f], down_bias),
     ];
     let mut shapes = vec![("model.embed_tokens.weight".to_owned(), vec![v, c])];
     for layer in 0..config.num_hidden_layers {
-        let named = |(name, shape): &(&str, Vec<usize>)| (format!("model.layers.{layer}.{name}.weight"), shape.clone());
-        shapes.extend(layer_shapes.iter().map(named));
+        for (name, shape, has_bias) in &layer_shapes {
+            shapes.push((format!("model.layers.{layer}.{name}.weight"), shape.clone()));
+            if *has_bias {
+                shapes.push((format!("model.layers.{layer}.{name}.bias"), shape[..1].to_vec()));
+            }
+        }
     }
     shapes.push(("model.norm.weight".to_owned(), vec![c]));
     if !config.tie_word_embeddings {
@@ -124,8 +133,15 @@ pub fn loss_and_gradients(
     (loss, backward(config, parameters, ids, batch, seq, &trace, &dlogits))
 }
 
-/// How many parameters one layer has.
-const LAYER_PARAMETERS: usize = 9;
+/// A weight with its bias, if it has one.
+#[derive(Clone, Copy)]
+struct Weight<'a> {
+    weight: &'a Parameter,
+    bias: Option<&'a Parameter>,
+}
+
+/// The weights of a layer: two norms and seven linears.
+type Layer<'a> = [Weight<'a>; 9];
 
 /// What the backward needs of a forward.
 struct Trace {
@@ -162,7 +178,8 @@ fn forward(
     let mut x = embedding::forward(ids, &parameters[0].values, config.hidden_size);
     let mut layers = Vec::with_capacity(config.num_hidden_layers);
     for layer in 0..config.num_hidden_layers {
-        let (y, trace) = layer_forward(config, layer_parameters(parameters, layer), adapters.get(layer), x, batch, seq);
+        let (y, trace) =
+            layer_forward(config, &layer_of(config, parameters, layer), adapters.get(layer), x, batch, seq);
         layers.push(trace);
         x = y;
     }
@@ -186,7 +203,7 @@ fn backward(
     let mut layer_gradients = Vec::with_capacity(config.num_hidden_layers);
     for (layer, layer_trace) in trace.layers.iter().enumerate().rev() {
         let (dlayer, gradients) =
-            layer_backward(config, layer_parameters(parameters, layer), layer_trace, &dx, batch, seq);
+            layer_backward(config, &layer_of(config, parameters, layer), layer_trace, &dx, batch, seq);
         layer_gradients.push(gradients);
         dx = dlayer;
     }
@@ -206,62 +223,80 @@ fn backward(
 /// middle = x + o_proj(attention(…norm(x)…)); y = middle + down_proj(swiglu(…norm(middle)…)): x and y are `[N, C]`.
 fn layer_forward(
     config: &Config,
-    parameters: &[Parameter; LAYER_PARAMETERS],
+    layer: &Layer<'_>,
     adapters: Option<&[Adapter; 3]>,
     x: Vec<f64>,
     batch: usize,
     seq: usize,
 ) -> (Vec<f64>, LayerTrace) {
-    let [input_norm, q_proj, k_proj, v_proj, o_proj, post_norm, gate_proj, up_proj, down_proj] = parameters;
+    let [input_norm, q_proj, k_proj, v_proj, o_proj, post_norm, gate_proj, up_proj, down_proj] = layer;
     let shape = attention_shape(config, batch, seq);
-    let rotate = |x: &[f64], heads| rope::forward(x, seq, heads, config.head_dim, config.rope_theta);
+    let frequencies = rope::frequencies(config.head_dim, config.rope_theta, config.rope_scaling);
+    let rotate = |x: &[f64], heads| rope::turned(x, seq, heads, &frequencies);
 
-    let normed = norm(config, &x, input_norm);
-    let q = rotate(&linear(&normed, q_proj), shape.heads);
-    let k = rotate(&linear(&normed, k_proj), shape.kv_heads);
-    let v = linear(&normed, v_proj);
+    let normed = norm(config, &x, input_norm.weight);
+    let q = rotate(&affine(&normed, q_proj), shape.heads);
+    let k = rotate(&affine(&normed, k_proj), shape.kv_heads);
+    let v = affine(&normed, v_proj);
     let (attended, _) = attention::forward(&q, &k, &v, shape);
-    let middle = add(&x, &linear(&attended, o_proj));
+    let middle = add(&x, &affine(&attended, o_proj));
 
-    let middle_normed = norm(config, &middle, post_norm);
+    let middle_normed = norm(config, &middle, post_norm.weight);
     let adapted = |place: usize, x: &[f64]| adapters.map_or(x.to_vec(), |adapters| adapters[place].forward(x));
-    let gate = linear(&adapted(0, &middle_normed), gate_proj);
-    let up = linear(&adapted(1, &middle_normed), up_proj);
+    let gate = affine(&adapted(0, &middle_normed), gate_proj);
+    let up = affine(&adapted(1, &middle_normed), up_proj);
     let act = swiglu::forward(&gate, &up);
-    let y = add(&middle, &adapted(2, &linear(&act, down_proj)));
+    let y = add(&middle, &adapted(2, &affine(&act, down_proj)));
     (y, LayerTrace { x, normed, q, k, v, attended, middle, middle_normed, gate, up, act })
 }
 
 /// dx and the gradients of the layer's parameters, in their order, from dy: dx and dy are `[N, C]`.
 fn layer_backward(
     config: &Config,
-    parameters: &[Parameter; LAYER_PARAMETERS],
+    layer: &Layer<'_>,
     trace: &LayerTrace,
     dy: &[f64],
     batch: usize,
     seq: usize,
-) -> (Vec<f64>, [Vec<f64>; LAYER_PARAMETERS]) {
-    let [input_norm, q_proj, k_proj, v_proj, o_proj, post_norm, gate_proj, up_proj, down_proj] = parameters;
+) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let [input_norm, q_proj, k_proj, v_proj, o_proj, post_norm, gate_proj, up_proj, down_proj] = layer;
     let shape = attention_shape(config, batch, seq);
-    let rotate_back = |dy: &[f64], heads| rope::backward(dy, seq, heads, config.head_dim, config.rope_theta);
+    let frequencies = rope::frequencies(config.head_dim, config.rope_theta, config.rope_scaling);
+    let rotate_back = |dy: &[f64], heads| rope::turned_back(dy, seq, heads, &frequencies);
 
-    let (dact, ddown_proj) = linear_backward(&trace.act, down_proj, dy);
+    let (dact, ddown_proj) = affine_backward(&trace.act, down_proj, dy);
     let (dgate, dup) = swiglu::backward(&trace.gate, &trace.up, &dact);
-    let (dnormed_by_gate, dgate_proj) = linear_backward(&trace.middle_normed, gate_proj, &dgate);
-    let (dnormed_by_up, dup_proj) = linear_backward(&trace.middle_normed, up_proj, &dup);
+    let (dnormed_by_gate, dgate_proj) = affine_backward(&trace.middle_normed, gate_proj, &dgate);
+    let (dnormed_by_up, dup_proj) = affine_backward(&trace.middle_normed, up_proj, &dup);
     let dmiddle_normed = add(&dnormed_by_gate, &dnormed_by_up);
-    let (dmiddle, dpost_norm) = norm_backward(config, &trace.middle, post_norm, &dmiddle_normed);
+    let (dmiddle, dpost_norm) = norm_backward(config, &trace.middle, post_norm.weight, &dmiddle_normed);
     let dmiddle = add(dy, &dmiddle); // the residual passes dy on as it is
 
-    let (dattended, do_proj) = linear_backward(&trace.attended, o_proj, &dmiddle);
+    let (dattended, do_proj) = affine_backward(&trace.attended, o_proj, &dmiddle);
     let (dq, dk, dv) = attention::backward(&trace.q, &trace.k, &trace.v, &dattended, shape);
-    let (dnormed_by_q, dq_proj) = linear_backward(&trace.normed, q_proj, &rotate_back(&dq, shape.heads));
-    let (dnormed_by_k, dk_proj) = linear_backward(&trace.normed, k_proj, &rotate_back(&dk, shape.kv_heads));
-    let (dnormed_by_v, dv_proj) = linear_backward(&trace.normed, v_proj, &dv);
+    let (dnormed_by_q, dq_proj) = affine_backward(&trace.normed, q_proj, &rotate_back(&dq, shape.heads));
+    let (dnormed_by_k, dk_proj) = affine_backward(&trace.normed, k_proj, &rotate_back(&dk, shape.kv_heads));
+    let (dnormed_by_v, dv_proj) = affine_backward(&trace.normed, v_proj, &dv);
     let dnormed = add(&add(&dnormed_by_q, &dnormed_by_k), &dnormed_by_v);
-    let (dx, dinput_norm) = norm_backward(config, &trace.x, input_norm, &dnormed);
+    let (dx, dinput_norm) = norm_backward(config, &trace.x, input_norm.weight, &dnormed);
     let dx = add(&dmiddle, &dx);
-    (dx, [dinput_norm, dq_proj, dk_proj, dv_proj, do_proj, dpost_norm, dgate_proj, dup_proj, ddown_proj])
+    let linears = [dq_proj, dk_proj, dv_proj, do_proj].concat();
+    let rest = [vec![dpost_norm], dgate_proj, dup_proj, ddown_proj].concat();
+    (dx, [vec![dinput_norm], linears, rest].concat())
+}
+
+/// y = x·wᵀ + b.
+fn affine(x: &[f64], Weight { weight, bias }: &Weight<'_>) -> Vec<f64> {
+    let y = linear(x, weight);
+    bias.map_or(y.clone(), |bias| bias::forward(&y, &bias.values))
+}
+
+/// dx, and the gradients of the weight and of the bias that there may be.
+fn affine_backward(x: &[f64], Weight { weight, bias }: &Weight<'_>, dy: &[f64]) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let (dx, dweight) = linear_backward(x, weight, dy);
+    let dbias = bias.map(|bias| bias::backward(dy, bias.values.len()));
+    let gradients = std::iter::once(dweight).chain(dbias).collect();
+    (dx, gradients)
 }
 
 /// y = x·wᵀ: x is `[N, cols]`, the weight is `[rows, cols]`, y is `[N, rows]`.
@@ -302,13 +337,23 @@ fn attention_shape(config: &Config, batch: usize, seq: usize) -> attention::Shap
     attention::Shape { batch, seq, heads, kv_heads, head_dim: config.head_dim }
 }
 
-fn layer_parameters(parameters: &[Parameter], layer: usize) -> &[Parameter; LAYER_PARAMETERS] {
-    parameters[1 + layer * LAYER_PARAMETERS..].first_chunk().expect("checked against parameter_shapes")
+/// The weights of one layer, each with its bias.
+fn layer_of<'a>(config: &Config, parameters: &'a [Parameter], layer: usize) -> Layer<'a> {
+    let mut rest = parameters[1 + layer * layer_parameters(config)..].iter().peekable();
+    std::array::from_fn(|_| Weight {
+        weight: rest.next().expect("checked against parameter_shapes"),
+        bias: rest.next_if(|parameter| parameter.name.ends_with(".bias")),
+    })
+}
+
+/// How many parameters one layer has.
+fn layer_parameters(config: &Config) -> usize {
+    9 + config.biases.iter().filter(|has_bias| **has_bias).count()
 }
 
 /// Where `model.norm.weight` stands among the parameters.
 fn last_norm(config: &Config) -> usize {
-    1 + config.num_hidden_layers * LAYER_PARAMETERS
+    1 + config.num_hidden_layers * layer_parameters(config)
 }
 
 /// The weight `[V, C]` that turns the last hidden state into logits.
@@ -348,7 +393,9 @@ mod tests {
             head_dim: 4,
             rms_norm_eps: 0.1,
             rope_theta: 10.0,
+            rope_scaling: rope::Scaling::None,
             tie_word_embeddings,
+            biases: [false; 7],
         }
     }
 
@@ -405,6 +452,19 @@ mod tests {
             let loss_of = |parameters: &[Parameter]| loss(&config, parameters, &IDS, &TARGETS, BATCH, SEQ);
             let (loss, gradients) = loss_and_gradients(&config, &parameters, &IDS, &TARGETS, BATCH, SEQ);
             assert_eq!(loss, loss_of(&parameters));
+            assert_gradients(&parameters, &gradients, loss_of);
+        }
+    }
+
+    #[test]
+    fn gradients_with_biases_and_stretched_angles_equal_central_differences() {
+        let llama3 = rope::Scaling::Llama3 { factor: 2.0, low: 0.1, high: 0.5, original: 4.0 };
+        let qkv = [true, true, true, false, false, false, false];
+        for (rope_scaling, biases) in [(rope::Scaling::Linear(3.0), qkv), (llama3, [true; 7])] {
+            let config = Config { rope_scaling, biases, ..tiny(false) };
+            let parameters = random_parameters(&config);
+            let loss_of = |parameters: &[Parameter]| loss(&config, parameters, &IDS, &TARGETS, BATCH, SEQ);
+            let (_, gradients) = loss_and_gradients(&config, &parameters, &IDS, &TARGETS, BATCH, SEQ);
             assert_gradients(&parameters, &gradients, loss_of);
         }
     }

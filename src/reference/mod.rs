@@ -22,6 +22,7 @@ pub mod adamw;
 pub mod adapter;
 pub mod apollo;
 pub mod attention;
+pub mod bias;
 pub mod columns;
 pub mod cross_entropy;
 pub mod embedding;

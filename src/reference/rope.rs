@@ -3,24 +3,76 @@
 //! The pairs are Hugging Face's half-split layout: channel i turns with channel i + D/2, by position·theta^(−2i/D).
 //! (Meta's original checkpoints pair neighbours 2i, 2i+1; the two differ by a permutation of the rows of Wq and Wk.)
 
-/// cos and sin of position·theta^(−2i/D), each `[T, D/2]`.
-pub fn tables(seq: usize, head_dim: usize, theta: f64) -> (Vec<f64>, Vec<f64>) {
+/// How models are stretched to contexts longer than those that they were first trained on.
+#[derive(Clone, Copy, Debug)]
+pub enum Scaling {
+    /// Every frequency as it is.
+    None,
+    /// Every frequency divided.
+    Linear(f64),
+    /// LLaMA 3.1's: a wavelength longer than `original / low` is multiplied by `factor`, one shorter than
+    /// `original / high` stays, and between the two what it becomes goes from one to the other with the frequency.
+    Llama3 {
+        /// Of slow ones.
+        factor: f64,
+        /// `low_freq_factor`.
+        low: f64,
+        /// `high_freq_factor`.
+        high: f64,
+        /// `original_max_position_embeddings`.
+        original: f64,
+    },
+}
+
+/// theta^(−2i/D), scaled: radians a position, `[D/2]`.
+pub fn frequencies(head_dim: usize, theta: f64, scaling: Scaling) -> Vec<f64> {
     assert_eq!(head_dim % 2, 0, "rope: head_dim {head_dim} is odd");
-    let angles = (0..seq).flat_map(|position| {
-        (0..head_dim / 2).map(move |i| position as f64 * theta.powf(-2.0 * i as f64 / head_dim as f64))
-    });
+    let plain = (0..head_dim / 2).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64));
+    let scaled = |frequency: f64| match scaling {
+        Scaling::None => frequency,
+        Scaling::Linear(factor) => frequency / factor,
+        Scaling::Llama3 { factor, low, high, original } => {
+            let wavelength = 2.0 * std::f64::consts::PI / frequency;
+            if wavelength > original / low {
+                frequency / factor
+            } else if wavelength < original / high {
+                frequency
+            } else {
+                let smooth = (original / wavelength - low) / (high - low);
+                (1.0 - smooth) * frequency / factor + smooth * frequency
+            }
+        }
+    };
+    plain.map(scaled).collect()
+}
+
+/// cos and sin of position·theta^(−2i/D), each `[T, D/2]`.
+pub fn tables(seq: usize, frequencies: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let angles = (0..seq).flat_map(|position| frequencies.iter().map(move |frequency| position as f64 * frequency));
     angles.map(|angle| (angle.cos(), angle.sin())).unzip()
 }
 
 /// Every pair of every head turned by +position·theta^(−2i/D): x and the result are `[N, H·D]`, position = row mod T.
 pub fn forward(x: &[f64], seq: usize, heads: usize, head_dim: usize, theta: f64) -> Vec<f64> {
-    let (cos, sin) = tables(seq, head_dim, theta);
+    turned(x, seq, heads, &frequencies(head_dim, theta, Scaling::None))
+}
+
+/// As [`forward`], by frequencies `[D/2]`.
+pub fn turned(x: &[f64], seq: usize, heads: usize, frequencies: &[f64]) -> Vec<f64> {
+    let (cos, sin) = tables(seq, frequencies);
+    let head_dim = 2 * frequencies.len();
     rotate(x, seq, heads, head_dim, &cos, &sin)
 }
 
 /// Every pair turned back: dx from dy, both `[N, H·D]`. A rotation is orthogonal: its backward is the opposite angle.
 pub fn backward(dy: &[f64], seq: usize, heads: usize, head_dim: usize, theta: f64) -> Vec<f64> {
-    let (cos, mut sin) = tables(seq, head_dim, theta);
+    turned_back(dy, seq, heads, &frequencies(head_dim, theta, Scaling::None))
+}
+
+/// As [`backward`], by frequencies `[D/2]`.
+pub fn turned_back(dy: &[f64], seq: usize, heads: usize, frequencies: &[f64]) -> Vec<f64> {
+    let (cos, mut sin) = tables(seq, frequencies);
+    let head_dim = 2 * frequencies.len();
     sin.iter_mut().for_each(|sin| *sin = -*sin);
     rotate(dy, seq, heads, head_dim, &cos, &sin)
 }
@@ -60,6 +112,18 @@ mod tests {
         x[4 * 4 + 1] = 1.0;
         let y = forward(&x, 3, 1, 4, 100.0);
         assert_close("y", &y[4 * 4..5 * 4], &[0.0, 0.1f64.cos(), 0.0, 0.1f64.sin()], 1e-15);
+    }
+
+    #[test]
+    fn scaled_frequencies() {
+        let plain = frequencies(8, 10_000.0, Scaling::None);
+        assert_close("plain", &plain, &[1.0, 0.1, 0.01, 0.001], 1e-15);
+        assert_close("linear", &frequencies(8, 10_000.0, Scaling::Linear(4.0)), &[0.25, 0.025, 0.0025, 0.00025], 1e-15);
+        // 100 positions: 15.9, 1.59, 0.159 and 0.0159 turns; of 1 to 4 turns the second is a fifth.
+        let llama3 = Scaling::Llama3 { factor: 2.0, low: 1.0, high: 4.0, original: 100.0 };
+        let smooth = (10.0 / std::f64::consts::TAU - 1.0) / 3.0;
+        let second = 0.1 * (0.5 + 0.5 * smooth);
+        assert_close("llama3", &frequencies(8, 10_000.0, llama3), &[1.0, second, 0.005, 0.0005], 1e-15);
     }
 
     #[test]

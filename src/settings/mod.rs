@@ -13,11 +13,13 @@ mod model;
 mod parameter;
 mod pass;
 mod recompute;
+mod rope;
 
 pub use adapter::{AdapterConfig, TensorTrain};
 pub use data::{CORPORA, DataConfig};
 pub(crate) use keys::{Origin, Section, did_you_mean};
-pub use model::{MAX_HEAD_DIM, ModelConfig, PRESETS};
+pub use model::{AttentionBias, MAX_HEAD_DIM, ModelConfig, PRESETS};
 pub use parameter::{ParameterSpec, Role};
 pub use pass::{Pass, Spectral, SpectralVariant};
 pub use recompute::Recompute;
+pub use rope::{RopeScaling, rotary_frequencies};

@@ -1,11 +1,14 @@
 //! The shape of a LLaMA model, under Hugging Face's names.
 
+use std::str::FromStr;
+
 use serde::Serialize;
 
 use super::adapter::AdapterConfig;
 use super::check;
 use super::keys::Section;
 use super::parameter::{ParameterSpec, Role};
+use super::rope::{RopeScaling, rotary_frequencies};
 use crate::{Error, Result};
 
 /// The names that [`ModelConfig::preset`] knows.
@@ -35,6 +38,12 @@ pub struct ModelConfig {
     pub rms_norm_eps: f64,
     /// Base of the rotary wavelengths.
     pub rope_theta: f64,
+    /// How the model was stretched to a longer context, if it was.
+    pub rope_scaling: Option<RopeScaling>,
+    /// Which projections of attention have biases.
+    pub attention_bias: AttentionBias,
+    /// Whether the projections of the feed-forward layers have biases.
+    pub mlp_bias: bool,
     /// Whether the head is the embedding itself.
     pub tie_word_embeddings: bool,
     /// The longest sequence.
@@ -44,6 +53,31 @@ pub struct ModelConfig {
     /// What stands around the feed-forward layers, where adapters are trained: not Hugging Face's, and kept apart from it.
     #[serde(skip)]
     pub adapter: Option<AdapterConfig>,
+}
+
+/// Which projections of attention have biases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttentionBias {
+    /// None, as in LLaMA.
+    None,
+    /// Those of queries, keys and values: Qwen2's.
+    Qkv,
+    /// All four: LLaMA's with `attention_bias`.
+    All,
+}
+
+impl FromStr for AttentionBias {
+    type Err = String;
+
+    fn from_str(word: &str) -> std::result::Result<Self, String> {
+        match word {
+            "none" => Ok(Self::None),
+            "qkv" => Ok(Self::Qkv),
+            "all" => Ok(Self::All),
+            _ => Err(format!("wants \"none\", \"qkv\" or \"all\", got \"{word}\"")),
+        }
+    }
 }
 
 impl ModelConfig {
@@ -88,18 +122,31 @@ impl ModelConfig {
         };
         let [hidden, intermediate] = [self.hidden_size, self.intermediate_size];
         let [query, key_value] = [self.query_size(), self.key_value_size()];
+        let (qkv_bias, o_bias) =
+            (self.attention_bias != AttentionBias::None, self.attention_bias == AttentionBias::All);
         add("model.embed_tokens.weight".into(), &[self.vocab_size, hidden], Role::Embedding);
         for layer in 0..self.num_hidden_layers {
-            let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
-            add(name("input_layernorm"), &[hidden], Role::Norm);
-            add(name("self_attn.q_proj"), &[query, hidden], Role::Linear);
-            add(name("self_attn.k_proj"), &[key_value, hidden], Role::Linear);
-            add(name("self_attn.v_proj"), &[key_value, hidden], Role::Linear);
-            add(name("self_attn.o_proj"), &[hidden, query], Role::Linear);
-            add(name("post_attention_layernorm"), &[hidden], Role::Norm);
-            add(name("mlp.gate_proj"), &[intermediate, hidden], Role::Linear);
-            add(name("mlp.up_proj"), &[intermediate, hidden], Role::Linear);
-            add(name("mlp.down_proj"), &[hidden, intermediate], Role::Linear);
+            let parts = [
+                ("input_layernorm", hidden, None, false),
+                ("self_attn.q_proj", query, Some(hidden), qkv_bias),
+                ("self_attn.k_proj", key_value, Some(hidden), qkv_bias),
+                ("self_attn.v_proj", key_value, Some(hidden), qkv_bias),
+                ("self_attn.o_proj", hidden, Some(query), o_bias),
+                ("post_attention_layernorm", hidden, None, false),
+                ("mlp.gate_proj", intermediate, Some(hidden), self.mlp_bias),
+                ("mlp.up_proj", intermediate, Some(hidden), self.mlp_bias),
+                ("mlp.down_proj", hidden, Some(intermediate), self.mlp_bias),
+            ];
+            for (part, outputs, inputs, has_bias) in parts {
+                let name = format!("model.layers.{layer}.{part}");
+                match inputs {
+                    Some(inputs) => add(format!("{name}.weight"), &[outputs, inputs], Role::Linear),
+                    None => add(format!("{name}.weight"), &[outputs], Role::Norm),
+                }
+                if has_bias {
+                    add(format!("{name}.bias"), &[outputs], Role::Bias);
+                }
+            }
         }
         add("model.norm.weight".into(), &[hidden], Role::Norm);
         if !self.tie_word_embeddings {
@@ -111,6 +158,11 @@ impl ModelConfig {
     /// Number of values, those of adapters included; a tied head counts once.
     pub fn n_parameters(&self) -> usize {
         self.parameters().iter().map(ParameterSpec::n_elements).sum()
+    }
+
+    /// Radians that each pair of a head's channels turns a position, `[head_dim / 2]`.
+    pub fn rotary_frequencies(&self) -> Vec<f64> {
+        rotary_frequencies(self.head_dim, self.rope_theta, self.rope_scaling.as_ref())
     }
 
     /// Width of all query heads together.
@@ -151,7 +203,8 @@ impl ModelConfig {
         check::at_least_1("model.max_position_embeddings", self.max_position_embeddings as u64)?;
         check::fits_toml("model.max_position_embeddings", self.max_position_embeddings as u64)?;
         let [hidden, heads, kv_heads] = [self.hidden_size, self.num_attention_heads, self.num_key_value_heads];
-        if !hidden.is_multiple_of(heads) {
+        // A head_dim of its own fits any hidden_size.
+        if !hidden.is_multiple_of(heads) && self.head_dim == hidden / heads {
             return refuse(
                 "hidden_size",
                 format!("hidden_size {hidden} is not divisible by num_attention_heads {heads}"),
@@ -177,6 +230,13 @@ impl ModelConfig {
         }
         check::positive("model.rms_norm_eps", self.rms_norm_eps)?;
         check::positive("model.rope_theta", self.rope_theta)?;
+        if let Some(scaling) = &self.rope_scaling {
+            scaling.validate()?;
+        }
+        if self.attention_bias == AttentionBias::Qkv && self.mlp_bias {
+            let message = "no model of transformers has biases on queries, keys, values and feed-forward layers alone";
+            return refuse("mlp_bias", message.into());
+        }
         check::positive("model.initializer_range", self.initializer_range)
     }
 
@@ -203,6 +263,9 @@ impl ModelConfig {
         section.set("head_dim", &mut model.head_dim)?;
         section.set("rms_norm_eps", &mut model.rms_norm_eps)?;
         section.set("rope_theta", &mut model.rope_theta)?;
+        model.rope_scaling = section.get("rope_scaling")?;
+        section.set_word("attention_bias", &mut model.attention_bias)?;
+        section.set("mlp_bias", &mut model.mlp_bias)?;
         section.set("tie_word_embeddings", &mut model.tie_word_embeddings)?;
         section.set("max_position_embeddings", &mut model.max_position_embeddings)?;
         section.set("initializer_range", &mut model.initializer_range)?;
@@ -224,6 +287,9 @@ impl ModelConfig {
         head_dim: 0,
         rms_norm_eps: 1e-6,
         rope_theta: 10000.0,
+        rope_scaling: None,
+        attention_bias: AttentionBias::None,
+        mlp_bias: false,
         tie_word_embeddings: false,
         max_position_embeddings: 1024,
         initializer_range: 0.02,
@@ -297,10 +363,33 @@ mod tests {
     }
 
     #[test]
+    fn biases_follow_their_weights() {
+        let one = ModelConfig { num_hidden_layers: 1, ..ModelConfig::preset("tiny").unwrap() };
+        let biases = |attention_bias, mlp_bias| -> Vec<(String, Vec<usize>)> {
+            let model = ModelConfig { attention_bias, mlp_bias, ..one.clone() };
+            let specs = model.parameters();
+            for pair in specs.windows(2).filter(|pair| pair[1].role == Role::Bias) {
+                assert_eq!(pair[0].name.replace(".weight", ".bias"), pair[1].name);
+                assert_eq!(pair[0].shape[..1], pair[1].shape);
+            }
+            let biases = specs.into_iter().filter(|spec| spec.role == Role::Bias);
+            biases.map(|spec| (spec.name.replace("model.layers.0.", ""), spec.shape)).collect()
+        };
+        let qkv = [("q_proj", 128), ("k_proj", 64), ("v_proj", 64)];
+        let qkv = qkv.map(|(name, width)| (format!("self_attn.{name}.bias"), vec![width]));
+        assert_eq!(biases(AttentionBias::None, false), []);
+        assert_eq!(biases(AttentionBias::Qkv, false), qkv);
+        assert_eq!(biases(AttentionBias::All, true).len(), 7);
+    }
+
+    #[test]
     fn refuses_sizes_that_do_not_fit() {
         type Change = fn(&mut ModelConfig);
         let cases: [(Change, &str); 9] = [
-            (|m| (m.hidden_size, m.num_attention_heads) = (100, 3), "100 is not divisible by num_attention_heads 3"),
+            (
+                |m| (m.hidden_size, m.num_attention_heads, m.head_dim) = (100, 3, 33),
+                "100 is not divisible by num_attention_heads 3",
+            ),
             (|m| m.num_key_value_heads = 3, "num_attention_heads 4 is not divisible by num_key_value_heads 3"),
             (|m| m.head_dim = 33, "model.head_dim: must be a multiple of 4"),
             (|m| m.num_attention_heads = 0, "model.num_attention_heads: must be at least 1"),

@@ -12,6 +12,8 @@ pub enum Role {
     Linear,
     /// The gains of an RMSNorm.
     Norm,
+    /// What a linear layer adds; its optimizer is that of norms.
+    Bias,
     /// The untied output matrix.
     Head,
     /// A part of an adapter, see [`AdapterConfig`](super::AdapterConfig).
@@ -23,7 +25,7 @@ pub enum Role {
 pub struct ParameterSpec {
     /// Hugging Face's name.
     pub name: String,
-    /// `[out, in]` for matrices, `[width]` for norms; `[r, n, r']` for the cores of adapters.
+    /// `[out, in]` for matrices, `[width]` for norms and biases; `[r, n, r']` for the cores of adapters.
     pub shape: Vec<usize>,
     /// What it is for.
     pub role: Role,

@@ -5,7 +5,7 @@ use multinorm::gpu::{Class, DType, Recorder};
 use multinorm::kernels::Output;
 use multinorm::kernels::embedding::TokenBatch;
 use multinorm::llama::{BatchInputs, Gradients, Llama, Loss, record_loss, record_micro_step};
-use multinorm::reference::llama;
+use multinorm::reference::{llama, rope};
 use pollster::block_on;
 
 use crate::support::{FORMS, assert_close, gpu, random, widen};
@@ -41,6 +41,8 @@ fn reference_config(model: &ModelConfig) -> llama::Config {
         rms_norm_eps: model.rms_norm_eps,
         rope_theta: model.rope_theta,
         tie_word_embeddings: model.tie_word_embeddings,
+        rope_scaling: rope::Scaling::None,
+        biases: [false; 7],
     }
 }
 

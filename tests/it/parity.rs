@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock};
 
 use multinorm::checkpoint::{NamedTensor, load_model, save_model};
-use multinorm::config::{ModelConfig, ParameterSpec, Role, RunConfig, RunDefaults};
+use multinorm::config::{AttentionBias, ModelConfig, ParameterSpec, Role, RopeScaling, RunConfig, RunDefaults};
 use multinorm::data::batches::Batches;
 use multinorm::data::dataset::Dataset;
 use multinorm::data::tokenizer::Tokenizer;
@@ -103,10 +103,16 @@ fn ten_losses_under_lion() {
 #[test]
 fn transformers_loads_what_is_saved() {
     let bpe = Tokenizer::train_bpe(&prose(), 300, &mut |_: &str| ()).unwrap();
-    for (tokenizer, tied) in [(bpe, true), (Tokenizer::bytes(), false)] {
-        let name = format!("saved with {} entries, tied {tied}", tokenizer.vocab_size());
+    let bytes = Tokenizer::bytes;
+    for (tokenizer, model) in [
+        (bpe, ModelConfig { tie_word_embeddings: true, ..odd() }),
+        (bytes(), odd()),
+        (bytes(), stretched()),
+        (bytes(), qwen2()),
+    ] {
         let vocab_size = tokenizer.vocab_size();
-        let config = ModelConfig { vocab_size, tie_word_embeddings: tied, ..odd() };
+        let config = ModelConfig { vocab_size, ..model };
+        let name = format!("saved {config:?}");
         let parameters = random_parameters(&config);
         let dir = tempfile::tempdir().unwrap();
         save_model(dir.path(), &config, &parameters, &tokenizer.files(), tokenizer.end_of_text()).unwrap();
@@ -319,13 +325,15 @@ struct Oracle {
 }
 
 /// Odd sizes, for the kernels' edges, and multiples of four, which are loaded four at a time; tied and not.
-static ORACLES: LazyLock<[Oracle; 4]> = LazyLock::new(|| {
+static ORACLES: LazyLock<[Oracle; 6]> = LazyLock::new(|| {
     let tied = |config: ModelConfig| ModelConfig { tie_word_embeddings: true, ..config };
     let cases = [
         ("odd tied", tied(odd()), [3, 13, 1]),
         ("odd untied", odd(), [3, 13, 1]),
         ("even tied", tied(even()), [4, 12, 2]),
         ("even untied", even(), [4, 12, 2]),
+        ("LLaMA 3's positions and biases", stretched(), [4, 12, 2]),
+        ("Qwen2", qwen2(), [3, 13, 1]),
     ];
     // All at once, for starting PyTorch is most of what they do.
     let started = cases.map(|(name, config, sizes)| {
@@ -354,7 +362,27 @@ fn odd() -> ModelConfig {
         max_position_embeddings: 64,
         initializer_range: 0.02,
         adapter: None,
+        rope_scaling: None,
+        attention_bias: AttentionBias::None,
+        mlp_bias: false,
     }
+}
+
+/// LLaMA 3's positions, of which half a head's channels lie between the slow and the fast, and every bias that there is.
+fn stretched() -> ModelConfig {
+    let rope_scaling = RopeScaling::Llama3 {
+        factor: 4.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: 16,
+    };
+    let attention_bias = AttentionBias::All;
+    ModelConfig { rope_scaling: Some(rope_scaling), attention_bias, mlp_bias: true, rope_theta: 20.0, ..even() }
+}
+
+fn qwen2() -> ModelConfig {
+    let rope_scaling = Some(RopeScaling::Linear { factor: 3.0 });
+    ModelConfig { rope_scaling, attention_bias: AttentionBias::Qkv, tie_word_embeddings: true, ..odd() }
 }
 
 fn even() -> ModelConfig {
@@ -384,7 +412,7 @@ fn sixteens() -> ModelConfig {
 
 fn start_oracle(config: &ModelConfig, dir: &TempDir, [batch, seq, _]: [usize; 3]) -> Child {
     let mut make = oracle_command("make");
-    make.arg(dir.path()).arg("--config").arg(serde_json::to_string(config).unwrap());
+    make.arg(dir.path()).arg("--config").arg(config.to_hf_json(None, None).to_string());
     let numbers = [("--batch", batch), ("--seq", seq), ("--steps", STEPS as usize)];
     for (flag, number) in numbers {
         make.arg(flag).arg(number.to_string());
@@ -496,6 +524,7 @@ fn random_parameters(config: &ModelConfig) -> Vec<NamedTensor> {
         let (mean, deviation) = match spec.role {
             Role::Norm => (1.0, 0.2),
             Role::Embedding => (0.0, 0.5),
+            Role::Bias => (0.0, 0.2),
             Role::Adapter => unreachable!("transformers has none"),
             Role::Linear | Role::Head => (0.0, 1.5 / (spec.shape[1] as f32).sqrt()),
         };

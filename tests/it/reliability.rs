@@ -283,7 +283,9 @@ fn a_damaged_cache_is_made_again() {
     let sets = ["data.tokenizer=bpe", "model.vocab_size=300"];
     let whole = place.train("whole", &sets);
     let cache = place.path("cache");
-    for (folder, file) in [("tokens", "val_000000.bin"), ("tokens", "train_000000.bin"), ("tokenizers", "tokenizer.json")] {
+    for (folder, file) in
+        [("tokens", "val_000000.bin"), ("tokens", "train_000000.bin"), ("tokenizers", "tokenizer.json")]
+    {
         let [entry] = &names(&cache.join(folder))[..] else { panic!("{:?}", names(&cache.join(folder))) };
         let path = cache.join(folder).join(entry).join(file);
         let mut bytes = fs::read(&path).unwrap();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
+use multinorm::config::rotary_frequencies;
 use multinorm::config::{Pass, Role, optimizer_names};
 use multinorm::gpu::{Access, Binding, Class, DType, Kernel, Need, Profile, Recorder, Tensor, Touch};
 use multinorm::kernels::matmul::{self, Layout, Numbers, Product, Variant};
@@ -153,7 +154,7 @@ fn record_layers(rec: &mut Recorder) {
 
 /// What goes through rows of activations or logits.
 fn record_rows(rec: &mut Recorder, rows: usize, cols: usize) {
-    use kernels::{cross_entropy, embedding, rms_norm};
+    use kernels::{bias, cross_entropy, embedding, rms_norm};
     let [residual, dresidual, sum] = [(); 3].map(|()| tensor(rec, &[rows, cols]));
     let [weight, dweight, loss, losses] = [cols, cols, 1, rows].map(|len| tensor(rec, &[len]));
     let tokens = embedding::TokenBatch::new(rec, rows);
@@ -167,11 +168,13 @@ fn record_rows(rec: &mut Recorder, rows: usize, cols: usize) {
         kernels::swiglu::swiglu_backward(rec, &x, &y, &z);
         rms_norm::rms_norm(rec, &residual, &weight, &y, 1e-5);
         rms_norm::add_rms_norm(rec, &residual, &z, &weight, &sum, &y, 1e-5);
+        bias::add_bias(rec, &y, &weight);
         cross_entropy::losses(rec, &x, &tokens.ids, &losses);
         cross_entropy::losses_and_gradient(rec, &x, &tokens.ids, &losses, 0.1, None);
         for (output, copy) in [(Output::Write, None), (Output::Accumulate, None), (Output::Accumulate, Some(&z))] {
             let dx = InputGradient { tensor: &dresidual, output, copy };
             rms_norm::rms_norm_backward(rec, &residual, &weight, &y, dx, Target::new(&dweight, output), 1e-5);
+            bias::column_sum(rec, &y, Target::new(&dweight, output));
         }
     }
     for output in OUTPUTS {
@@ -182,14 +185,14 @@ fn record_rows(rec: &mut Recorder, rows: usize, cols: usize) {
 fn record_attention(rec: &mut Recorder) {
     use kernels::attention::{Cache, Shape, attention, attention_backward, attention_cached, cache_append};
     use kernels::rope::{RopeTables, Turn, rope};
-    let tables = RopeTables::new(rec, 70, 6, 10_000.0);
+    let tables = RopeTables::new(rec, 70, rotary_frequencies(6, 10_000.0, None));
     for &dtype in types(rec) {
         let [q, k] = [24, 12].map(|cols| tensor_in(rec, dtype, &[140, cols]));
         rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Turn::Forward);
     }
     // A size for each number of registers, and for each width of a team.
     for head_dim in [16, 32, 64, 96, 128, 256] {
-        let tables = RopeTables::new(rec, 70, head_dim, 10_000.0);
+        let tables = RopeTables::new(rec, 70, rotary_frequencies(head_dim, 10_000.0, None));
         for &dtype in types(rec) {
             let shape = Shape { batch: 2, seq: 70, heads: 4, kv_heads: 2, head_dim };
             let [q, out, dout, dq] = [(); 4].map(|()| tensor_in(rec, dtype, &[140, 4 * head_dim]));

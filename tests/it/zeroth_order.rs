@@ -112,6 +112,8 @@ impl Model {
             head_dim: run.model.head_dim,
             rms_norm_eps: run.model.rms_norm_eps,
             rope_theta: run.model.rope_theta,
+            rope_scaling: multinorm::reference::rope::Scaling::None,
+            biases: [false; 7],
             tie_word_embeddings: run.model.tie_word_embeddings,
         };
         let specs = run.model.parameters();

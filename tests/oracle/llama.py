@@ -24,8 +24,9 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import torch  # noqa: E402
 from lion_pytorch import Lion  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM  # noqa: E402
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, modeling_rope_utils  # noqa: E402
 from transformers.models.llama import modeling_llama  # noqa: E402
+from transformers.models.qwen2 import modeling_qwen2  # noqa: E402
 
 # Measured at hidden size 24: with a standard deviation of 0.08 everywhere and eps 0.1, the queries' gradient is a
 # thousand times smaller than here, and a rotary base wrong by a tenth moves the logits by 2e-6 instead of 3e-3.
@@ -36,9 +37,9 @@ NORM_STD = 0.2  # around 1: with all-ones norm weights a forgotten multiplicatio
 
 
 class Float64Torch:
-    """`torch` as Hugging Face's LLaMA sees it here, where float32 means float64.
+    """`torch` as Hugging Face's models see it here, where float32 means float64.
 
-    Its RMSNorm, rotary table and softmax cast to float32 whatever the model's type,
+    Their RMSNorm, rotary tables and softmax cast to float32 whatever the model's type,
     which would leave an oracle no better than what it judges.
     """
 
@@ -50,7 +51,8 @@ class Float64Torch:
 
 
 def compute_in_float64():
-    modeling_llama.torch = Float64Torch()
+    for module in [modeling_llama, modeling_qwen2, modeling_rope_utils]:
+        module.torch = Float64Torch()
     torch.Tensor.float = torch.Tensor.double
 
 
@@ -66,8 +68,9 @@ def main():
 def make(args):
     """A random model's folder, and what training it must give."""
     torch.manual_seed(args.seed)
-    config = LlamaConfig(**json.loads(args.config), attn_implementation="eager")
-    model = LlamaForCausalLM(config)
+    config = json.loads(args.config)
+    config = AutoConfig.for_model(config.pop("model_type"), **config)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     randomise(model)
     model.save_pretrained(args.out_dir / "model", safe_serialization=True)
     model.double()  # after the drawing: the file then holds exactly the weights that the expectations are computed from
@@ -192,7 +195,7 @@ def parse_args():
     command = commands.add_parser("make", help=make.__doc__)
     command.set_defaults(run=make)
     command.add_argument("out_dir", type=Path)
-    command.add_argument("--config", required=True, help="Hugging Face's LlamaConfig as JSON")
+    command.add_argument("--config", required=True, help="config.json of LLaMA or Qwen2")
     command.add_argument("--batch", type=int, required=True)
     command.add_argument("--seq", type=int, required=True)
     command.add_argument("--steps", type=int, default=10)

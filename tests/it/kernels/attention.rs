@@ -1,5 +1,6 @@
 use std::sync::LazyLock;
 
+use multinorm::config::rotary_frequencies;
 use multinorm::gpu::{DType, Gpu, Tensor};
 use multinorm::kernels::attention::{self, Cache, Shape};
 use multinorm::kernels::rope::{RopeTables, Turn, rope};
@@ -270,7 +271,7 @@ fn a_cache_gives_the_rows_of_the_whole_sequence() {
             // What no token has filled yet is NaN and must not be read.
             let cache = Cache { k: case.output(&[positions, kv_cols]), v: case.output(&[positions, kv_cols]) };
             let out = case.output(&[1, q_cols]);
-            let tables = RopeTables::new(&mut case.rec, positions, head_dim, THETA);
+            let tables = RopeTables::new(&mut case.rec, positions, rotary_frequencies(head_dim, THETA, None));
             rope(&mut case.rec, [(&q, heads), (&k, kv_heads)], &tables, 1, Turn::Forward);
             attention::cache_append(&mut case.rec, &k, &tables.start, &cache.k);
             attention::cache_append(&mut case.rec, &v, &tables.start, &cache.v);

@@ -10,6 +10,7 @@ mod adapter;
 mod apollo;
 pub mod attention;
 mod bench;
+mod bias;
 mod columns;
 mod cross_entropy;
 mod embedding;

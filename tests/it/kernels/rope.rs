@@ -1,3 +1,4 @@
+use multinorm::config::rotary_frequencies;
 use multinorm::gpu::{DType, Gpu};
 use multinorm::kernels::rope::{RopeTables, Turn, rope};
 use multinorm::reference;
@@ -19,7 +20,7 @@ fn check(
     let mut case = Case::on(gpu);
     let (q, q_values) = case.random_in(dtype, &[batch * seq, heads * head_dim], 1);
     let (k, k_values) = case.random_in(dtype, &[batch * seq, kv_heads * head_dim], 2);
-    let tables = RopeTables::new(&mut case.rec, start as usize + seq, head_dim, THETA);
+    let tables = RopeTables::new(&mut case.rec, start as usize + seq, rotary_frequencies(head_dim, THETA, None));
     rope(&mut case.rec, [(&q, heads), (&k, kv_heads)], &tables, seq, turn);
     let done = case.allocate();
     let (cos, sin) = tables.values();

@@ -1,0 +1,48 @@
+//! What a linear layer adds to every row, and its gradient.
+
+use super::{REAL_LANES, Target, lanes_within, of_type, reduction_rounds, widest};
+use crate::gpu::{Need, Recorder, Tensor, grid, kernels};
+
+kernels! {
+    ADD_BIAS = "add_bias" + "vec4" + "single";
+    ADD_BIAS_SCALAR = "add_bias_scalar": "add_bias" + "scalar" + "single";
+    ADD_BIAS_HALF = "add_bias_half": "add_bias" + "vec4" + "half", with (Stored = "vec4<f16>"), needs Need::F16;
+    ADD_BIAS_HALF_SCALAR =
+        "add_bias_half_scalar": "add_bias" + "scalar" + "half", with (Stored = "f16"), needs Need::F16;
+    COLUMN_SUM = "column_sum" + "vec4" + "single";
+    COLUMN_SUM_SCALAR = "column_sum_scalar": "column_sum" + "scalar" + "single";
+    COLUMN_SUM_HALF = "column_sum_half": "column_sum" + "vec4" + "half", with (Stored = "vec4<f16>"), needs Need::F16;
+    COLUMN_SUM_HALF_SCALAR =
+        "column_sum_half_scalar": "column_sum" + "scalar" + "half", with (Stored = "f16"), needs Need::F16;
+}
+
+/// y ← y + bias for y `[rows, cols]`, which may be in half precision, and bias `[cols]`.
+pub fn add_bias(rec: &mut Recorder, y: &Tensor, bias: &Tensor) {
+    assert_eq!(y.shape.last(), Some(&bias.len()), "bias {:?} on {:?}", bias.shape, y.shape);
+    let forms = [[&ADD_BIAS, &ADD_BIAS_SCALAR], [&ADD_BIAS_HALF, &ADD_BIAS_HALF_SCALAR]];
+    let (kernel, cols) = widest(of_type(y.dtype, forms), bias.len());
+    let len = y.len() / bias.len() * cols;
+    rec.dispatch(kernel, &[y, bias], &[("LEN", len as f64), ("COLS", cols as f64)], grid(len.div_ceil(REAL_LANES)));
+}
+
+/// y (+)= factor · the sum over the rows of x, for x `[rows, cols]`, which may be in half precision, and y `[cols]`: the
+/// gradient of a bias from that of what it was added to.
+pub fn column_sum(rec: &mut Recorder, x: &Tensor, y: Target<'_>) {
+    let [rows, cols] = x.shape[..] else { panic!("column_sum wants [rows, cols], got {:?}", x.shape) };
+    assert_eq!(y.tensor.len(), cols, "column_sum of {:?}", x.shape);
+    let forms = [[&COLUMN_SUM, &COLUMN_SUM_SCALAR], [&COLUMN_SUM_HALF, &COLUMN_SUM_HALF_SCALAR]];
+    let (kernel, cols) = widest(of_type(x.dtype, forms), cols);
+    // 64 bytes of a row beside each other are enough for memory; the more lanes share a column, the shorter the wait.
+    let (across, least) = if rec.profile.software { (8, 8) } else { (4, 256) };
+    let rounds = |lanes: usize| rows.div_ceil(lanes / across) + reduction_rounds(lanes);
+    let lanes = lanes_within(&rec.profile, least, rounds);
+    let constants = [
+        ("ROWS", rows as f64),
+        ("COLS", cols as f64),
+        ("ACROSS", across as f64),
+        ("WG", lanes as f64),
+        y.output.constant(),
+    ];
+    let factor = y.factor(rec);
+    rec.dispatch(kernel, &[x, y.tensor, &factor], &constants, [cols.div_ceil(across) as u32, 1, 1]);
+}

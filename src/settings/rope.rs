@@ -1,0 +1,111 @@
+//! How fast rotary positions turn, and how models are stretched to longer contexts.
+
+use std::f64::consts::TAU;
+
+use serde::{Deserialize, Serialize};
+
+use super::check;
+use super::keys::FromToml;
+use crate::{Error, Result};
+
+/// How rotary frequencies differ from theta^(−2i/D), under the names of Hugging Face's `rope_scaling`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "rope_type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum RopeScaling {
+    /// All are divided by one factor (kaiokendev 2023; Chen et al., arXiv 2306.15595).
+    Linear {
+        /// At least 1.
+        factor: f64,
+    },
+    /// Slow ones are divided by a factor, fast ones stay, and those between are between (LLaMA 3.1: arXiv 2407.21783).
+    Llama3 {
+        /// At least 1.
+        factor: f64,
+        /// Slow is what turns less often than this in the original context.
+        low_freq_factor: f64,
+        /// Fast is what turns more often than this.
+        high_freq_factor: f64,
+        /// The context before it was stretched.
+        original_max_position_embeddings: usize,
+    },
+}
+
+/// Radians a position for each pair of channels, `[head_dim / 2]`, the fastest first.
+pub fn rotary_frequencies(head_dim: usize, theta: f64, scaling: Option<&RopeScaling>) -> Vec<f64> {
+    let half = head_dim / 2;
+    let scaled = |i: usize| {
+        let frequency = theta.powf(-(i as f64) / half as f64);
+        scaling.map_or(frequency, |scaling| scaling.scaled(frequency))
+    };
+    (0..half).map(scaled).collect()
+}
+
+impl RopeScaling {
+    fn scaled(&self, frequency: f64) -> f64 {
+        match *self {
+            Self::Linear { factor } => frequency / factor,
+            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+                let turns = original_max_position_embeddings as f64 * frequency / TAU;
+                // 0 for slow ones, 1 for fast ones.
+                let kept = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
+                (1.0 - kept) * frequency / factor + kept * frequency
+            }
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<()> {
+        let refuse = |key: &str, message: String| Err(Error::config(format!("model.rope_scaling.{key}"), message));
+        let (Self::Linear { factor } | Self::Llama3 { factor, .. }) = *self;
+        if !(factor >= 1.0 && factor.is_finite()) {
+            return refuse("factor", format!("must be at least 1, got {factor}"));
+        }
+        match *self {
+            Self::Linear { .. } => Ok(()),
+            Self::Llama3 { low_freq_factor, high_freq_factor, original_max_position_embeddings, .. } => {
+                check::positive("model.rope_scaling.low_freq_factor", low_freq_factor)?;
+                if !(high_freq_factor > low_freq_factor && high_freq_factor.is_finite()) {
+                    let message = format!("must be above low_freq_factor {low_freq_factor}, got {high_freq_factor}");
+                    return refuse("high_freq_factor", message);
+                }
+                let key = "model.rope_scaling.original_max_position_embeddings";
+                check::at_least_1(key, original_max_position_embeddings as u64)?;
+                check::fits_toml(key, original_max_position_embeddings as u64)
+            }
+        }
+    }
+}
+
+impl FromToml for RopeScaling {
+    const WANTED: &'static str = "{ rope_type = \"linear\", factor = … } or { rope_type = \"llama3\", factor = …, \
+                                  low_freq_factor = …, high_freq_factor = …, original_max_position_embeddings = … }";
+    fn from_toml(value: &toml::Value) -> Option<Self> {
+        value.clone().try_into().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frequencies_are_those_of_transformers() {
+        let plain = rotary_frequencies(8, 500_000.0, None);
+        assert_eq!(plain.len(), 4);
+        assert!((plain[1] - 0.037_606_030_930_863_93).abs() < 1e-16, "{plain:?}");
+        assert_eq!(rotary_frequencies(8, 500_000.0, Some(&RopeScaling::Linear { factor: 2.0 }))[3], plain[3] / 2.0);
+        // LLaMA 3.2 1B; transformers' `_compute_llama3_parameters` in double precision, channels 0, 10, 17, 31 of 32.
+        let llama3 = RopeScaling::Llama3 {
+            factor: 32.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 8192,
+        };
+        let [plain, scaled] = [None, Some(&llama3)].map(|scaling| rotary_frequencies(64, 500_000.0, scaling));
+        assert_eq!((scaled[0], scaled[31]), (plain[0], plain[31] / 32.0));
+        let turns = 8192.0 * plain[17] / TAU;
+        assert!(turns > 1.0 && turns < 4.0, "{turns}");
+        let smooth = (turns - 1.0) / 3.0;
+        let expected = (1.0 - smooth) * plain[17] / 32.0 + smooth * plain[17];
+        assert!((scaled[17] - expected).abs() < 1e-18);
+    }
+}
