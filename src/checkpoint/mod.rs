@@ -5,6 +5,8 @@
 //! A name that starts with a dot is never read as a checkpoint, save the one case told at [`save_checkpoint`].
 
 #[cfg(not(target_arch = "wasm32"))]
+mod gguf;
+#[cfg(not(target_arch = "wasm32"))]
 mod json_lines;
 #[cfg(not(target_arch = "wasm32"))]
 mod log;
@@ -16,6 +18,8 @@ mod tensors;
 pub use json_lines::JsonLines;
 #[cfg(not(target_arch = "wasm32"))]
 pub use log::MetricsLog;
+#[cfg(not(target_arch = "wasm32"))]
+pub use model::load_tokenizer;
 pub use model::{load_config, load_model, model_files, save_model};
 pub use run::{
     Checkpoint, Resumed, TrainerState, latest_checkpoint, list_checkpoints, load_checkpoint, load_newest_checkpoint,

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::gguf;
 use super::tensors::{NamedTensor, read_tensors, tensor_bytes, write_tensors};
 use crate::config::{AdapterConfig, ModelConfig, ParameterSpec};
 use crate::data::tokenizer::Tokenizer;
@@ -95,8 +97,12 @@ pub fn model_files(
     Ok(files)
 }
 
-/// Reads config.json of a model's folder.
+/// Reads config.json of a model's folder, or what a GGUF file says in its place.
 pub fn load_config(dir: &Path) -> Result<ModelConfig> {
+    #[cfg(not(target_arch = "wasm32"))]
+    if gguf::is_gguf(dir) {
+        return gguf::load_config(dir);
+    }
     let path = dir.join(CONFIG);
     let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
     let adapter = read_adapter_config(dir)?;
@@ -123,12 +129,28 @@ fn read_adapter_config(dir: &Path) -> Result<Option<AdapterConfig>> {
     Ok(Some(adapter))
 }
 
-/// Reads config.json with model.safetensors, or with the shards of model.safetensors.index.json, and the adapters if there
+/// The tokenizer of a model's folder or GGUF file: its tokenizer.json, if it has one, and what lies beside that.
+///
+/// Errors: one that cannot be read.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn load_tokenizer(dir: &Path) -> Result<Option<Tokenizer>> {
+    if gguf::is_gguf(dir) {
+        return gguf::load_tokenizer(dir).map(Some);
+    }
+    let path = dir.join("tokenizer.json");
+    if path.exists() { Tokenizer::from_file(path).map(Some) } else { Ok(None) }
+}
+
+/// Reads a GGUF file, or config.json with model.safetensors, or with the shards of model.safetensors.index.json, and the adapters if there
 /// are any.
 ///
 /// The parameters come in the order of [`ModelConfig::parameters`], each with its shape. Where the folder has checksums,
 /// those of the weights are verified; its texts may be edited.
 pub fn load_model(dir: &Path) -> Result<(ModelConfig, Vec<NamedTensor>)> {
+    #[cfg(not(target_arch = "wasm32"))]
+    if gguf::is_gguf(dir) {
+        return gguf::load_model(dir);
+    }
     let loaded = read_model(dir)?;
     // Afterwards, for a file that cannot be read says better what is wrong with it.
     verify_checksums(dir, |name| name == MODEL || name == ADAPTER)?;

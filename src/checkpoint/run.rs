@@ -177,8 +177,13 @@ pub fn set_aside_checkpoint(dir: &Path) -> Result<PathBuf> {
     Ok(aside)
 }
 
-/// The folder of a model: `path` itself where it has a config.json, else the newest checkpoint of the run `path`.
+/// Where a model lies: `path` itself where it has a config.json or is a GGUF file, else the newest checkpoint of the run
+/// `path`.
 pub fn resolve_model_dir(path: &Path) -> Result<PathBuf> {
+    #[cfg(not(target_arch = "wasm32"))]
+    if super::gguf::is_gguf(path) {
+        return Ok(path.to_owned());
+    }
     if path.join(model::CONFIG).is_file() {
         return Ok(path.to_owned());
     }

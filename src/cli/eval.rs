@@ -19,7 +19,7 @@ use super::output::print_json;
 
 #[derive(Args)]
 pub struct EvalArgs {
-    /// A model, checkpoint or run folder
+    /// A model, checkpoint or run folder, or a .gguf file
     model: PathBuf,
     /// A text, taken whole [default: the validation split that the run held out]
     #[arg(long, value_name = "FILE", conflicts_with = "tokens")]

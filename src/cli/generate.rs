@@ -14,7 +14,7 @@ use super::model::Model;
 
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// A model, checkpoint or run folder
+    /// A model, checkpoint or run folder, or a .gguf file
     model: PathBuf,
     /// The text to go on from; `-` reads it from standard input
     #[arg(long)]

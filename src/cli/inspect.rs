@@ -14,7 +14,7 @@ use super::model::Model;
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// A run, checkpoint or model folder
+    /// A run, checkpoint or model folder, or a .gguf file
     folder: PathBuf,
 }
 

@@ -1,8 +1,8 @@
-//! A model's folder, as `eval`, `generate` and `inspect` read it.
+//! A model's folder or GGUF file, as `eval`, `generate` and `inspect` read it.
 
 use std::path::{Path, PathBuf};
 
-use multinorm::checkpoint::{load_model, resolve_model_dir};
+use multinorm::checkpoint::{load_model, load_tokenizer, resolve_model_dir};
 use multinorm::config::ModelConfig;
 use multinorm::data::tokenizer::Tokenizer;
 use multinorm::{Error, Result};
@@ -15,25 +15,23 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads a model, checkpoint or run folder.
+    /// Reads a model, checkpoint or run folder, or a GGUF file.
     pub fn load(path: &Path) -> Result<Self> {
         let folder = resolve_model_dir(path)?;
         let (config, tensors) = load_model(&folder)?;
         Ok(Self { folder, config, weights: tensors.into_iter().map(|tensor| tensor.values).collect() })
     }
 
-    /// The folder's tokenizer.json.
+    /// The model's tokenizer.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        let path = self.folder.join("tokenizer.json");
-        if !path.exists() {
+        let Some(tokenizer) = load_tokenizer(&self.folder)? else {
             return Err(Error::checkpoint(&self.folder, "holds no tokenizer.json, which text needs"));
-        }
-        let tokenizer = Tokenizer::from_file(&path)?;
+        };
         if tokenizer.vocab_size() > self.config.vocab_size {
             return Err(Error::checkpoint(
-                &path,
+                &self.folder,
                 format!(
-                    "the tokenizer has {} entries, config.json's vocab_size is {}: they are not of one model",
+                    "the tokenizer has {} entries, the model's vocab_size is {}: they are not of one model",
                     tokenizer.vocab_size(),
                     self.config.vocab_size
                 ),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use multinorm::checkpoint::{latest_checkpoint, load_config, load_state, resolve_model_dir};
+use multinorm::checkpoint::{latest_checkpoint, load_config, load_state, load_tokenizer, resolve_model_dir};
 use multinorm::config::{DataConfig, ModelConfig, Precision, RecomputePolicy, RunConfig, RunDefaults, TrainConfig};
 use multinorm::data::dataset;
 use multinorm::gpu::{Gpu, GpuHandle, Profile, bytes_in_words};
@@ -178,15 +178,21 @@ fn config_of(
 ///
 /// Errors: a model without one, if none is named.
 fn keep_tokenizer(data: &mut DataConfig, model: &Path) -> Result<()> {
-    let own = resolve_model_dir(model)?.join(TOKENIZER);
+    let model = resolve_model_dir(model)?;
     if data.tokenizer == "bpe" {
         let message = format!("{} holds no {TOKENIZER}: name the one that the model was trained with", model.display());
         return Err(Error::config("data.tokenizer", message));
     }
-    if Path::new(&data.tokenizer) == own {
-        data.tokenizer = dataset::keep_tokenizer(&own, &data.cache_dir())?.display().to_string();
+    let is_own = Path::new(&data.tokenizer) == tokenizer_path(&model);
+    if let Some(tokenizer) = is_own.then(|| load_tokenizer(&model)).transpose()?.flatten() {
+        data.tokenizer = dataset::keep_tokenizer(&tokenizer, &data.cache_dir())?.display().to_string();
     }
     Ok(())
+}
+
+/// Where a model's tokenizer lies: in its folder, or in its one file.
+fn tokenizer_path(model: &Path) -> PathBuf {
+    if model.is_dir() { model.join(TOKENIZER) } else { model.to_owned() }
 }
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -200,7 +206,7 @@ fn sets_of_model(from: &Path) -> Result<Vec<String>> {
     let model = toml::Table::try_from(model).expect("a model has a table of plain values");
     let mut sets: Vec<String> = model.iter().map(|(key, value)| format!("model.{key}={value}")).collect();
     sets.push(format!("train.init_from={}", dir.display()));
-    let tokenizer = dir.join(TOKENIZER);
+    let tokenizer = tokenizer_path(&dir);
     if tokenizer.is_file() {
         sets.push(format!("data.tokenizer={}", tokenizer.display()));
     }

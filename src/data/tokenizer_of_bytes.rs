@@ -56,6 +56,11 @@ impl Tokenizer {
         if is_bytes { Ok(Self) } else { Err(without()) }
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn from_json_with_end(json: &str, _end: Option<&str>) -> Result<Self> {
+        Self::from_json(json)
+    }
+
     /// The bytes of `text`.
     ///
     /// # Errors

@@ -87,9 +87,9 @@ fn trained_bpe(split: &Split, vocab_size: usize, cache_dir: &Path, progress: &mu
 /// Copies a tokenizer to where tokenizers stay, for the folder that it lies in may go: the copy's `tokenizer.json`.
 ///
 /// # Errors
-/// No tokenizer there, or a cache that cannot be written.
-pub fn keep_tokenizer(path: &Path, cache_dir: &Path) -> Result<PathBuf> {
-    let files = Tokenizer::from_file(path)?.files();
+/// A cache that cannot be written.
+pub fn keep_tokenizer(tokenizer: &Tokenizer, cache_dir: &Path) -> Result<PathBuf> {
+    let files = tokenizer.files();
     let hash = digest(files.iter().map(|(_, text)| text));
     let folder = cache_dir.join("tokenizers").join(&hash[..16]);
     cached_folder(&folder, &mut |line: &str| log::warn!("{line}"), |part, _| {

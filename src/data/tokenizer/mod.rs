@@ -151,6 +151,23 @@ impl Tokenizer {
         Ok(Self { inner, config, kind, vocab_size, end_of_text })
     }
 
+    /// As [`Tokenizer::from_json`]; `end` is the token that ends a document.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn from_json_with_end(json: &str, end: Option<&str>) -> Result<Self> {
+        let mut tokenizer = Self::from_json(json)?;
+        if let Some(end) = end {
+            tokenizer.config = default_config(Some(end.to_owned()));
+            tokenizer.end_of_text = end_of_text(&tokenizer.inner, &tokenizer.config);
+        }
+        Ok(tokenizer)
+    }
+
+    /// GPT-2's text for every byte: the tokens that every byte-level vocabulary has.
+    #[cfg(test)]
+    pub(crate) fn byte_texts() -> Vec<String> {
+        byte_characters().iter().map(char::to_string).collect()
+    }
+
     /// The ids of `text`, without special tokens around it.
     ///
     /// # Errors
