@@ -13,7 +13,9 @@ use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::SerializedFileWriter;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use multinorm::checkpoint::{NamedTensor, load_config, read_tensors, tensor_bytes, tensors_of_bytes};
+use multinorm::checkpoint::{
+    NamedTensor, load_config, load_model, load_tokenizer, read_tensors, tensor_bytes, tensors_of_bytes,
+};
 use multinorm::config::{RunConfig, RunDefaults};
 use multinorm::data::dataset::{Dataset, TokenizerChoice};
 use multinorm::data::npy::from_npy;
@@ -32,12 +34,13 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "safetensors", run: safetensors, seeds: safetensors_seeds },
     Target { name: "npy", run: npy, seeds: npy_seeds },
     Target { name: "tokenizer", run: tokenizer, seeds: tokenizer_seeds },
     Target { name: "model_config", run: model_config, seeds: model_config_seeds },
     Target { name: "run_config", run: run_config, seeds: run_config_seeds },
+    Target { name: "gguf", run: gguf, seeds: gguf_seeds },
     Target { name: "shards", run: shards, seeds: shard_seeds },
     Target { name: "json_lines", run: json_lines, seeds: json_seeds },
     Target { name: "json", run: json, seeds: json_seeds },
@@ -93,6 +96,15 @@ pub fn model_config(bytes: &[u8]) {
     with_file("config.json", bytes, |path| {
         if let Ok(config) = load_config(path.parent().expect("a file lies in a folder")) {
             let _ = config.n_parameters();
+        }
+    });
+}
+
+pub fn gguf(bytes: &[u8]) {
+    with_file("x.gguf", bytes, |path| {
+        let _ = load_tokenizer(path);
+        if let Ok((config, parameters)) = load_model(path) {
+            assert_eq!(parameters.len(), config.parameters().len());
         }
     });
 }
@@ -207,6 +219,51 @@ fn model_config_seeds() -> Vec<Vec<u8>> {
     let usual = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":256,"hidden_size":16,"intermediate_size":24,"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"head_dim":4,"hidden_act":"silu","rms_norm_eps":1e-6,"rope_theta":10000.0,"rope_scaling":null,"max_position_embeddings":64,"tie_word_embeddings":true,"attention_bias":false,"torch_dtype":"float32"}"#;
     let newer = r#"{"model_type":"llama","vocab_size":256,"hidden_size":16,"intermediate_size":24,"num_hidden_layers":1,"num_attention_heads":2,"rope_parameters":{"rope_type":"default","rope_theta":10000.0},"dtype":"bfloat16"}"#;
     vec![usual.into(), newer.into()]
+}
+
+/// A model of one layer, in single precision and in few bits.
+fn gguf_seeds() -> Vec<Vec<u8>> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let key = |key: &str, kind: u32, value: &[u8]| [&text(key)[..], &kind.to_le_bytes(), value].concat();
+    let size = |name: &str, value: u32| key(name, 4, &value.to_le_bytes());
+    let texts = |name: &str, values: &[&str]| {
+        let values: (u64, Vec<u8>) = (values.len() as u64, values.iter().flat_map(|value| text(value)).collect());
+        key(name, 9, &[&8u32.to_le_bytes()[..], &values.0.to_le_bytes(), &values.1].concat())
+    };
+    let file = |encoding: u32, numbers: usize, block_bytes: usize| {
+        let keys = [
+            key("general.architecture", 8, &text("llama")),
+            size("llama.embedding_length", 32),
+            size("llama.feed_forward_length", 32),
+            size("llama.block_count", 1),
+            size("llama.attention.head_count", 4),
+            size("llama.context_length", 64),
+            key("llama.rope.freq_base", 6, &10_000f32.to_le_bytes()),
+            key("tokenizer.ggml.model", 8, &text("gpt2")),
+            key("tokenizer.ggml.pre", 8, &text("gpt-2")),
+            texts("tokenizer.ggml.tokens", &["a", "b", "ab", "<s>"]),
+            texts("tokenizer.ggml.merges", &["a b"]),
+        ];
+        let matrices = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+        let mut tensors = vec![("token_embd.weight".to_owned(), vec![32u64, 4])];
+        tensors.extend(matrices.map(|part| (format!("blk.0.{part}.weight"), vec![32, 32])));
+        let norms = ["blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"];
+        tensors.extend(norms.map(|name| (format!("{name}.weight"), vec![32])));
+        let counts = [tensors.len() as u64, keys.len() as u64].map(u64::to_le_bytes).concat();
+        let mut bytes = [&b"GGUF"[..], &3u32.to_le_bytes(), &counts, &keys.concat()].concat();
+        let mut data = Vec::new();
+        for (name, shape) in &tensors {
+            let n_bytes = shape.iter().product::<u64>() as usize / numbers * block_bytes;
+            bytes.extend([&text(name)[..], &(shape.len() as u32).to_le_bytes()].concat());
+            shape.iter().for_each(|side| bytes.extend(side.to_le_bytes()));
+            bytes.extend([&encoding.to_le_bytes()[..], &(data.len() as u64).to_le_bytes()].concat());
+            data.resize((data.len() + n_bytes).next_multiple_of(32), 0x3c);
+        }
+        bytes.resize(bytes.len().next_multiple_of(32), 0);
+        bytes.extend(data);
+        bytes
+    };
+    vec![file(0, 1, 4), file(2, 32, 18), file(8, 32, 34)]
 }
 
 fn run_config_seeds() -> Vec<Vec<u8>> {

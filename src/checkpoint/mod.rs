@@ -13,6 +13,8 @@ mod log;
 mod model;
 mod run;
 mod tensors;
+#[cfg(test)]
+mod testing;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use json_lines::JsonLines;

@@ -322,7 +322,7 @@ fn step_name(step: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::tests::{parameters_of, small};
+    use super::super::testing::{parameters_of, small};
     use super::*;
     use crate::files::tests::names;
 

@@ -43,6 +43,7 @@ pub struct EvalArgs {
 
 pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
     let model = Model::load(&args.model)?;
+    model.check_finite()?;
     let trained = trained_with(&model.folder)?;
     let tokens = match (&args.data, &args.tokens, &trained) {
         (Some(path), _, _) => {

@@ -40,6 +40,7 @@ pub fn run(device: &DeviceArgs, args: &GenerateArgs) -> Result<()> {
         text => text.to_owned(),
     };
     let model = Model::load(&args.model)?;
+    model.check_finite()?;
     let tokenizer = model.tokenizer()?;
     let mut prompt = tokenizer.encode(&text)?;
     if prompt.is_empty() {

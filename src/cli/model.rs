@@ -22,6 +22,20 @@ impl Model {
         Ok(Self { folder, config, weights: tensors.into_iter().map(|tensor| tensor.values).collect() })
     }
 
+    /// Refuses weights of which one is no number, and names it.
+    pub fn check_finite(&self) -> Result<()> {
+        for (spec, values) in self.config.parameters().iter().zip(&self.weights) {
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                let width = spec.shape.last().copied().unwrap_or(1);
+                let place =
+                    if spec.shape.len() == 2 { format!("[{}, {}]", at / width, at % width) } else { format!("[{at}]") };
+                let message = format!("{} is {} at {place}: the model is not usable", spec.name, values[at]);
+                return Err(Error::NonFinite(format!("{}: {message}", self.folder.display())));
+            }
+        }
+        Ok(())
+    }
+
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let Some(tokenizer) = load_tokenizer(&self.folder)? else {

@@ -1,6 +1,7 @@
 //! What a run survives: kills, a full disk, damaged files, a second run in its folder.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use super::program::*;
@@ -303,6 +304,25 @@ fn a_damaged_cache_is_made_again() {
         fs::remove_dir_all(place.path("again")).unwrap();
         fs::remove_dir_all(cache.join(folder).join(format!("{entry}.damaged"))).unwrap();
     }
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_named() {
+    let place = Place::new();
+    let summary = place.train("run", &["train.steps=1"]);
+    let checkpoint = Path::new(summary["checkpoint"].as_str().unwrap());
+    let (config, mut tensors) = multinorm::checkpoint::load_model(checkpoint).unwrap();
+    let (at, spec) = (2, &config.parameters()[2]);
+    tensors[at].values[spec.shape[1] + 3] = f32::NAN;
+    let model = place.path("model");
+    fs::create_dir(&model).unwrap();
+    multinorm::checkpoint::save_model(&model, &config, &tensors, &[], None).unwrap();
+    let expected = format!("{} is NaN at [1, 3]", spec.name);
+    let tokens = place.path("tokens.npy");
+    fs::write(&tokens, npy(&[1; 40])).unwrap();
+    let [model, tokens] = [model, tokens].map(|path| path.display().to_string());
+    fails(&["eval", &model, "--tokens", &tokens], 1, &[&expected, "the model is not usable"]);
+    fails(&["generate", &model, "--prompt", "a"], 1, &[&expected]);
 }
 
 #[cfg(unix)]

@@ -4,7 +4,7 @@ use half::f16;
 
 use super::blocks::Encoding;
 use super::*;
-use crate::checkpoint::model::tests::{parameters_of, small};
+use crate::checkpoint::testing::{parameters_of, small};
 use crate::settings::{AttentionBias, RopeScaling};
 
 /// A file that is written as llama.cpp does it, version 3.
