@@ -17,6 +17,8 @@ pub mod corpus;
 pub mod dataset;
 pub mod documents;
 mod encode;
+#[cfg(any(feature = "tokenizers", feature = "parquet"))]
+mod guard;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod npy;
 pub mod progress;

@@ -136,7 +136,7 @@ pub fn tokenize(
     let tokenizer = tokenizer(config, &split, vocab_size, progress)?;
     let mut shards = Default::default();
     new_folder(out, |part| {
-        tokenizer.save(part)?;
+        tokenizer.files().iter().try_for_each(|(name, text)| write(&part.join(name), text))?;
         shards = write_shards(part, &tokenizer, &split, ids_per_shard, progress)?;
         Ok(())
     })?;

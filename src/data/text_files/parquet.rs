@@ -10,6 +10,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::no_field;
+use crate::data::guard::guarded;
 use crate::{Error, Result};
 
 /// Rows that are in memory at a time.
@@ -20,7 +21,7 @@ const BATCH_ROWS: usize = 256;
 /// Errors: a file that cannot be read, no such column, or one of another type.
 pub(super) fn rows(path: PathBuf, field: &str) -> Result<impl Iterator<Item = Result<Option<String>>> + Send + use<>> {
     let file = File::open(&path).map_err(Error::io("read", &path))?;
-    let reader = SerializedFileReader::new(file).map_err(|error| wrong(&path, error))?;
+    let reader = read(&path, || SerializedFileReader::new(file))?;
     let column = column(&reader, &path, field)?;
     let mut rows = Rows { reader, column, row_group: 0, open: None, batch: Vec::new().into_iter() };
     let mut is_over = false;
@@ -66,7 +67,7 @@ impl Rows {
             if let Some(row) = self.batch.next() {
                 return row.map(|bytes| text(bytes, path)).transpose().map(Some);
             }
-            if !self.fill().map_err(|error| wrong(path, error))? {
+            if !read(path, || self.fill())? {
                 return Ok(None);
             }
         }
@@ -106,6 +107,11 @@ fn text(bytes: ByteArray, path: &Path) -> Result<String> {
     Ok(text.to_owned())
 }
 
-fn wrong(path: &Path, error: ParquetError) -> Error {
-    Error::Data(format!("{}: cannot be read as Parquet: {error}", path.display()))
+/// Calls the library, which panics at some pages that are not what their headers say.
+fn read<T>(path: &Path, call: impl FnOnce() -> std::result::Result<T, ParquetError>) -> Result<T> {
+    let wrong = |message: String| Error::Data(format!("{}: cannot be read as Parquet: {message}", path.display()));
+    match guarded(call) {
+        Some(result) => result.map_err(|error| wrong(error.to_string())),
+        None => Err(wrong("it is damaged".into())),
+    }
 }

@@ -5,7 +5,6 @@ mod stream_decoder;
 
 use std::collections::HashSet;
 use std::num::NonZero;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 use serde_json::Value;
@@ -15,6 +14,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::utils::parallelism::MaybeParallelIterator;
 use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper};
 
+use super::guard::guarded;
 use super::progress::Progress;
 use crate::{Error, Result};
 
@@ -93,7 +93,7 @@ impl Tokenizer {
             .build();
         let failure = Mutex::new(None);
         let pieces = training_pieces(chunks, n_bytes, &failure, progress);
-        guarded("train the tokenizer", || inner.train(&mut TrainerWrapper::from(trainer), pieces).map(|_| ()))?;
+        ask_library("train the tokenizer", || inner.train(&mut TrainerWrapper::from(trainer), pieces).map(|_| ()))?;
         if let Some(error) = failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
             return Err(error);
         }
@@ -134,7 +134,7 @@ impl Tokenizer {
     /// It is none of Hugging Face's tokenizers.
     pub fn from_json(json: &str) -> Result<Self> {
         keep_to_one_thread_in_a_browser();
-        let inner = guarded("read it as a tokenizer.json", || tokenizers::Tokenizer::from_bytes(json))?;
+        let inner = ask_library("read it as a tokenizer.json", || tokenizers::Tokenizer::from_bytes(json))?;
         let vocab = inner.get_vocab(true);
         let vocab_size = vocab.values().max().map_or(0, |id| *id as usize + 1);
         let is_bytes =
@@ -204,7 +204,7 @@ impl Tokenizer {
             return Ok(pieces.iter().map(|piece| piece.bytes().map(u32::from).collect()).collect());
         }
         let encode = |piece: &String| Ok(self.inner.encode_fast(piece.as_str(), false)?.get_ids().to_vec());
-        guarded("encode the text", || pieces.into_maybe_par_iter().map(encode).collect())
+        ask_library("encode the text", || pieces.into_maybe_par_iter().map(encode).collect())
     }
 
     /// The text of `ids`, special tokens included; bytes that are not UTF-8 become U+FFFD.
@@ -219,7 +219,7 @@ impl Tokenizer {
             let bytes: Vec<u8> = ids.iter().map(|id| *id as u8).collect();
             return Ok(String::from_utf8_lossy(&bytes).into_owned());
         }
-        guarded("decode", || self.inner.decode(ids, false))
+        ask_library("decode", || self.inner.decode(ids, false))
     }
 
     /// One more than the largest id: what a model's `vocab_size` must reach.
@@ -349,10 +349,10 @@ fn without_long_words(text: &str) -> String {
 }
 
 /// Calls the library, which panics where some files are not what it expects.
-fn guarded<T>(what: &str, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(failed(what)),
-        Err(_) => Err(Error::Tokenizer(format!("cannot {what}: the library that reads tokenizer.json gave up on it"))),
+fn ask_library<T>(what: &str, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+    match guarded(call) {
+        Some(result) => result.map_err(failed(what)),
+        None => Err(Error::Tokenizer(format!("cannot {what}: the library that reads tokenizer.json gave up on it"))),
     }
 }
 
