@@ -82,7 +82,8 @@ impl Dataset {
     /// Splits and tokenizes documents in memory, for a model of `vocab_size` entries; needs no files.
     ///
     /// # Errors
-    /// As [`split`] and [`Tokenizer`], and a tokenizer with more entries than the model.
+    /// As [`Tokenizer`]; a fraction below 0, or 1 and more; too little text to hold out some; a tokenizer with more entries than the
+    /// model.
     pub fn from_documents(
         documents: Vec<String>,
         name: String,

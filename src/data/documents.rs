@@ -119,7 +119,6 @@ pub(super) struct Surveyed {
     pub n_blank: usize,
     /// How many were there before.
     pub n_twice: usize,
-    #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "a page has no cache that would ask"))]
     sha256: [u8; 32],
 }
 
@@ -141,19 +140,26 @@ impl Surveyed {
     pub fn chunks(&self) -> impl Iterator<Item = Result<(usize, Chunk<'_>)>> + Send {
         let mut chunks = self.documents.chunks();
         let (mut seen, mut kept, mut length) = (0, 0, 0);
+        // What is cached is called by the hash of what was surveyed: it must be made of that.
+        let (mut hash, mut corpus) = (Sha256::new(), Some(Sha256::new()));
         let mut left_out = self.left_out.iter().copied().peekable();
         std::iter::from_fn(move || {
             loop {
                 let chunk = match chunks.next() {
                     Some(Ok(chunk)) => chunk,
                     Some(Err(error)) => return Some(Err(error)),
-                    None => return (seen != self.n_seen).then(|| Err(changed())),
+                    None => {
+                        let sha256 = corpus.take()?.finalize();
+                        return (seen != self.n_seen || sha256[..] != self.sha256).then(|| Err(changed()));
+                    }
                 };
                 let is_left_out = left_out.peek() == Some(&seen);
                 let document = kept;
                 length += chunk.text.len() as u64;
+                hash.update(chunk.text.as_bytes());
                 if chunk.ends_document {
                     seen += 1;
+                    let sha256 = std::mem::take(&mut hash).finalize();
                     let length = std::mem::take(&mut length);
                     if is_left_out {
                         left_out.next();
@@ -161,6 +167,7 @@ impl Surveyed {
                         return Some(Err(changed()));
                     } else {
                         kept += 1;
+                        corpus.as_mut()?.update(sha256);
                     }
                 }
                 if !is_left_out {

@@ -265,6 +265,23 @@ mod tests {
     }
 
     #[test]
+    #[cfg(not(target_arch = "wasm32"))]
+    fn a_text_that_changes_between_two_readings_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        let source = [path.display().to_string()];
+        std::fs::write(&path, "one line\nanother\n").unwrap();
+        let corpus = super::super::sources::load(&source, "text", folder.path(), &mut |_: &str| ()).unwrap();
+        let split = split(corpus.documents.survey(&mut |_: &str| ()).unwrap(), 0.5).unwrap();
+        assert!(split.chunks().all(|chunk| chunk.is_ok()));
+        for changed in ["one line\nanother, longer\n", "One line\nanother\n"] {
+            std::fs::write(&path, changed).unwrap();
+            let error = split.chunks().find_map(Result::err).expect(changed).to_string();
+            assert!(error.starts_with("the text was changed by another program"), "{error}");
+        }
+    }
+
+    #[test]
     fn bad_fractions_and_short_texts_are_errors() {
         for fraction in [1.0, -0.1, f64::NAN] {
             let error = split_of(documents(&[10]), fraction).unwrap_err().to_string();

@@ -1,12 +1,12 @@
 //! The texts that people have: formats, splits, shards, the cache, and memory.
 
 use std::fs;
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
-use std::io::Write;
 use tempfile::TempDir;
 
 use super::program::*;
