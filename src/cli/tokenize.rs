@@ -17,7 +17,7 @@ use super::output::print_json;
 #[command(after_help = "Examples:
   multinorm tokenize my-texts --out my-tokens
   multinorm tokenize fineweb.parquet --tokenizer tokenizer.json --out fineweb --shard-tokens 100000000
-  multinorm train --set data.source=my-tokens")]
+  multinorm train --set data.source=my-tokens --set model.vocab_size=4096")]
 pub struct TokenizeArgs {
     /// Texts: files or folders of .txt, .md, .jsonl, .json, .csv, .tsv or .parquet, or the name of a corpus
     #[arg(required = true)]

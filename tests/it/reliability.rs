@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+use multinorm::checkpoint::list_checkpoints;
+use web_time::Instant;
 
 use super::program::*;
 
@@ -37,36 +41,37 @@ fn a_killed_run_resumes_to_the_same_bits() {
 #[test]
 fn a_signal_saves_the_run_and_it_resumes_to_the_same_bits() {
     let place = Place::new();
-    let sets = ["train.steps=150", "checkpoint.every=3", "eval.every=0"];
-    let whole = place.train("whole", &sets);
+    // A run's length changes no number here: it may be endless until it is stopped, and end soon after.
+    let sets = ["schedule.kind=constant", "schedule.warmup_fraction=0", "checkpoint.every=5", "eval.every=0"];
+    let endless = [&sets[..], &["train.steps=1000000"]].concat();
     for signal in ["INT", "TERM", "HUP"] {
-        let mut halves = 200;
-        let stopped = loop {
-            let child = place.spawn_train("stopped", &sets);
-            place.await_first_checkpoint("stopped");
-            std::thread::sleep(random_millis(halves));
+        let folder = place.path("stopped");
+        let child = place.spawn_train("stopped", &endless);
+        let began = Instant::now();
+        while list_checkpoints(&folder).map_or(0, |checkpoints| checkpoints.len()) == 0 {
+            assert!(began.elapsed() < Duration::from_secs(60), "no checkpoint");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(random_millis(200));
+        send(signal, child.id());
+        // A shell that loses its terminal sends SIGHUP twice.
+        if signal == "HUP" {
             send(signal, child.id());
-            // A shell that loses its terminal sends SIGHUP twice.
-            if signal == "HUP" {
-                send(signal, child.id());
-            }
-            let output = child.wait_with_output().unwrap();
-            let summary = json(&output);
-            if summary["stopped"] == true {
-                assert!(stderr(&output).contains("stopping: finishing the step and saving"), "{}", stderr(&output));
-                break summary;
-            }
-            assert!(halves > 1, "the run is always done before it can be stopped");
-            halves /= 2;
-            fs::remove_dir_all(place.path("stopped")).unwrap();
-        };
-        let (step, folder) = (stopped["steps"].as_u64().unwrap(), place.path("stopped"));
+        }
+        let output = child.wait_with_output().unwrap();
+        let stopped = json(&output);
+        assert_eq!(stopped["stopped"], true);
+        assert!(stderr(&output).contains("stopping: finishing the step and saving"), "{}", stderr(&output));
+        let step = stopped["steps"].as_u64().unwrap();
         assert!(stopped["checkpoint"].as_str().unwrap().ends_with(&format!("step-{step:08}")), "{stopped}");
         assert_whole_checkpoints(&folder);
-        let resumed = json(&program(&["train", "--resume", &place.text("stopped"), "--json"]));
+        let steps = format!("train.steps={}", step + 3);
+        let resumed = json(&program(&["train", "--resume", &place.text("stopped"), "--set", &steps, "--json"]));
         assert_eq!(resumed["stopped"], false);
+        let whole = place.train("whole", &[&sets[..], &[&steps]].concat());
         assert_same_run(&whole, &place.path("whole"), &resumed, &folder);
         fs::remove_dir_all(&folder).unwrap();
+        fs::remove_dir_all(place.path("whole")).unwrap();
     }
 }
 
@@ -78,7 +83,7 @@ fn a_signal_in_the_first_moments_leaves_nothing_or_a_run_that_goes_on() {
     let whole = place.train("whole", &sets);
     for millis in [0, 5, 20, 50, 100, 150, 200, 250, 300] {
         let mut child = place.spawn_train("early", &sets);
-        std::thread::sleep(std::time::Duration::from_millis(millis));
+        std::thread::sleep(Duration::from_millis(millis));
         if child.try_wait().unwrap().is_some() {
             break;
         }
@@ -161,7 +166,7 @@ fn a_comparison_that_is_being_written_is_left_alone() {
     let mut first = Command::new(PROGRAM).args(args).stderr(std::process::Stdio::null()).spawn().unwrap();
     while !place.path("cmp/plan.json").exists() {
         assert!(first.try_wait().unwrap().is_none(), "it ended by itself");
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     }
     fails(&args, 1, &[&format!("cmp: is being written by process {}", first.id())]);
     first.kill().unwrap();
