@@ -2,15 +2,15 @@
 
 use std::f64::consts::TAU;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::check;
 use super::keys::FromToml;
 use crate::{Error, Result};
 
 /// How rotary frequencies differ from theta^(−2i/D), under the names of Hugging Face's `rope_scaling`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "rope_type", rename_all = "lowercase", deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "rope_type", rename_all = "lowercase")]
 pub enum RopeScaling {
     /// All are divided by one factor (kaiokendev 2023; Chen et al., arXiv 2306.15595).
     Linear {
@@ -79,7 +79,18 @@ impl FromToml for RopeScaling {
     const WANTED: &'static str = "{ rope_type = \"linear\", factor = … } or { rope_type = \"llama3\", factor = …, \
                                   low_freq_factor = …, high_freq_factor = …, original_max_position_embeddings = … }";
     fn from_toml(value: &toml::Value) -> Option<Self> {
-        value.clone().try_into().ok()
+        let table = value.as_table()?;
+        let number = |key: &str| f64::from_toml(table.get(key)?);
+        match (table.get("rope_type")?.as_str()?, table.len()) {
+            ("linear", 2) => Some(Self::Linear { factor: number("factor")? }),
+            ("llama3", 5) => Some(Self::Llama3 {
+                factor: number("factor")?,
+                low_freq_factor: number("low_freq_factor")?,
+                high_freq_factor: number("high_freq_factor")?,
+                original_max_position_embeddings: usize::from_toml(table.get("original_max_position_embeddings")?)?,
+            }),
+            _ => None,
+        }
     }
 }
 
