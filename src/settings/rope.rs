@@ -99,6 +99,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn toml_says_the_same_back() {
+        let linear = "rope_type = 'linear'\nfactor = 2";
+        let llama3 = "rope_type = 'llama3'\nfactor = 8.0\nlow_freq_factor = 1\nhigh_freq_factor = 4\n\
+                      original_max_position_embeddings = 8192";
+        for text in [linear, llama3] {
+            let value = toml::Value::Table(text.parse().unwrap());
+            let scaling = RopeScaling::from_toml(&value).unwrap();
+            scaling.validate().unwrap();
+            let written = toml::Value::try_from(scaling).unwrap();
+            assert_eq!(RopeScaling::from_toml(&written), Some(scaling), "{written}");
+        }
+        for text in
+            ["rope_type = 'yarn'\nfactor = 2", "rope_type = 'linear'", "rope_type = 'linear'\nfactor = 2\nx = 1"]
+        {
+            assert_eq!(RopeScaling::from_toml(&toml::Value::Table(text.parse().unwrap())), None, "{text}");
+        }
+    }
+
+    #[test]
     fn frequencies_are_those_of_transformers() {
         let plain = rotary_frequencies(8, 500_000.0, None);
         assert_eq!(plain.len(), 4);
