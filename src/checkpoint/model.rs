@@ -137,12 +137,11 @@ pub fn load_tokenizer(dir: &Path) -> Result<Option<Tokenizer>> {
     if gguf::is_gguf(dir) {
         return gguf::load_tokenizer(dir).map(Some);
     }
-    let path = dir.join("tokenizer.json");
-    if path.exists() { Tokenizer::from_file(path).map(Some) } else { Ok(None) }
+    Tokenizer::of_folder(dir)
 }
 
-/// Reads a GGUF file, or config.json with model.safetensors, or with the shards of model.safetensors.index.json, and the adapters if there
-/// are any.
+/// Reads a GGUF file, or config.json with model.safetensors, or with the shards of model.safetensors.index.json, and the
+/// adapters if there are any.
 ///
 /// The parameters come in the order of [`ModelConfig::parameters`], each with its shape. Where the folder has checksums,
 /// those of the weights are verified; its texts may be edited.

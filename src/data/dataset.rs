@@ -82,8 +82,8 @@ impl Dataset {
     /// Splits and tokenizes documents in memory, for a model of `vocab_size` entries; needs no files.
     ///
     /// # Errors
-    /// As [`Tokenizer`]; a fraction below 0, or 1 and more; too little text to hold out some; a tokenizer with more entries than the
-    /// model.
+    /// As [`Tokenizer`]; a fraction below 0, or 1 and more; too little text to hold out some; a tokenizer with more
+    /// entries than the model.
     pub fn from_documents(
         documents: Vec<String>,
         name: String,
@@ -181,8 +181,7 @@ fn split_documents(
 
 fn train_bpe(split: &Split, vocab_size: usize, progress: &mut dyn Progress) -> Result<Tokenizer> {
     let is_train = |found: &Result<(Side, _)>| !matches!(found, Ok((Side::Validation, _)));
-    let chunks =
-        split.chunks().take_while(is_train).map(|found| found.map(|(_, chunk)| (chunk.text, chunk.ends_document)));
+    let chunks = split.chunks().take_while(is_train).map(|found| found.map(|(_, chunk)| chunk));
     Tokenizer::train_bpe_on_chunks(chunks, split.train_bytes, vocab_size, progress)
 }
 

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 pub use super::byte_level::END_OF_TEXT;
 use super::byte_level::{CONFIG_FILE, byte_characters, bytes_file, default_config, take_characters};
+use super::chunk::Chunk;
 use super::progress::Progress;
 use crate::{Error, Result};
 
@@ -25,8 +26,8 @@ impl Tokenizer {
         Err(without())
     }
 
-    pub(super) fn train_bpe_on_chunks<T>(
-        _chunks: impl Iterator<Item = Result<(T, bool)>>,
+    pub(super) fn train_bpe_on_chunks<'a>(
+        _chunks: impl Iterator<Item = Result<Chunk<'a>>>,
         _n_bytes: u64,
         _vocab_size: usize,
         _progress: &mut dyn Progress,
@@ -40,6 +41,16 @@ impl Tokenizer {
     pub fn from_file(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::from_json(&std::fs::read_to_string(path).map_err(Error::io("read", path))?)
+    }
+
+    /// The `tokenizer.json` of a folder, if it has one.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_file`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn of_folder(dir: &std::path::Path) -> Result<Option<Self>> {
+        let path = dir.join("tokenizer.json");
+        if path.exists() { Self::from_file(path).map(Some) } else { Ok(None) }
     }
 
     /// The text of a `tokenizer.json`.

@@ -288,7 +288,10 @@ fn layer_backward(
 /// y = x·wᵀ + b.
 fn affine(x: &[f64], Weight { weight, bias }: &Weight<'_>) -> Vec<f64> {
     let y = linear(x, weight);
-    bias.map_or(y.clone(), |bias| bias::forward(&y, &bias.values))
+    match bias {
+        Some(bias) => bias::forward(&y, &bias.values),
+        None => y,
+    }
 }
 
 /// dx, and the gradients of the weight and of the bias that there may be.

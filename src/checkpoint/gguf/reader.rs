@@ -57,15 +57,16 @@ impl Gguf {
     }
 
     pub fn size_if_any(&self, key: &str) -> Result<Option<usize>> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Whole(whole)) => usize::try_from(*whole).map(Some).map_err(|_| wrong(key, "is negative")),
+        let whole = match self.get(key) {
+            None => return Ok(None),
+            Some(Value::Whole(whole)) => *whole,
             // Models whose layers differ have one for each; ours are all alike.
             Some(Value::Wholes(wholes)) if !wholes.is_empty() && wholes.iter().all(|whole| *whole == wholes[0]) => {
-                usize::try_from(wholes[0]).map(Some).map_err(|_| wrong(key, "is negative"))
+                wholes[0]
             }
-            Some(_) => Err(wrong(key, "is no whole number")),
-        }
+            Some(_) => return Err(wrong(key, "is no whole number")),
+        };
+        usize::try_from(whole).map(Some).map_err(|_| wrong(key, "is negative"))
     }
 
     pub fn real_if_any(&self, key: &str) -> Result<Option<f64>> {

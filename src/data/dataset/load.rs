@@ -224,11 +224,7 @@ fn load_shards(config: &DataConfig, paths: Vec<PathBuf>, vocab_size: usize) -> R
 /// The tokenizer that lies beside the shards of the only source, as [`tokenize`] leaves it there.
 fn own_tokenizer(sources: &[String], vocab_size: usize) -> Result<Option<Tokenizer>> {
     let [source] = sources else { return Ok(None) };
-    let path = Path::new(source).join(TOKENIZER);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let tokenizer = Tokenizer::from_file(path)?;
-    check_vocab_size(&tokenizer, vocab_size)?;
-    Ok(Some(tokenizer))
+    let tokenizer = Tokenizer::of_folder(Path::new(source))?;
+    tokenizer.iter().try_for_each(|tokenizer| check_vocab_size(tokenizer, vocab_size))?;
+    Ok(tokenizer)
 }

@@ -5,7 +5,7 @@ mod stream_decoder;
 
 use std::collections::HashSet;
 use std::num::NonZero;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 use tokenizers::models::TrainerWrapper;
@@ -14,6 +14,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::utils::parallelism::MaybeParallelIterator;
 use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper};
 
+use super::chunk::Chunk;
 use super::guard::guarded;
 use super::progress::Progress;
 use crate::{Error, Result};
@@ -60,13 +61,13 @@ impl Tokenizer {
     /// A `vocab_size` below 257.
     pub fn train_bpe(documents: &[String], vocab_size: usize, progress: &mut dyn Progress) -> Result<Self> {
         let n_bytes: usize = documents.iter().map(String::len).sum();
-        let chunks = documents.iter().map(|document| Ok((document.as_str(), true)));
+        let chunks = documents.iter().map(|document| Ok(Chunk { text: document.into(), ends_document: true }));
         Self::train_bpe_on_chunks(chunks, n_bytes as u64, vocab_size, progress)
     }
 
-    /// As [`Tokenizer::train_bpe`], on `n_bytes` of text in chunks, each with whether it ends its document.
-    pub(super) fn train_bpe_on_chunks<T: AsRef<str> + Send>(
-        chunks: impl Iterator<Item = Result<(T, bool)>> + Send,
+    /// As [`Tokenizer::train_bpe`], on `n_bytes` of text in chunks.
+    pub(super) fn train_bpe_on_chunks<'a>(
+        chunks: impl Iterator<Item = Result<Chunk<'a>>> + Send,
         n_bytes: u64,
         vocab_size: usize,
         progress: &mut dyn Progress,
@@ -94,7 +95,7 @@ impl Tokenizer {
         let failure = Mutex::new(None);
         let pieces = training_pieces(chunks, n_bytes, &failure, progress);
         ask_library("train the tokenizer", || inner.train(&mut TrainerWrapper::from(trainer), pieces).map(|_| ()))?;
-        if let Some(error) = failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
         let file = inner.to_string(false).map_err(failed("write the trained tokenizer"))?;
@@ -126,6 +127,16 @@ impl Tokenizer {
             tokenizer.end_of_text = end_of_text(&tokenizer.inner, &tokenizer.config);
         }
         Ok(tokenizer)
+    }
+
+    /// The `tokenizer.json` of a folder, if it has one.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_file`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn of_folder(dir: &std::path::Path) -> Result<Option<Self>> {
+        let path = dir.join("tokenizer.json");
+        if path.exists() { Self::from_file(path).map(Some) } else { Ok(None) }
     }
 
     /// The text of a `tokenizer.json`.
@@ -293,28 +304,28 @@ pub(super) fn batch_bytes() -> usize {
 }
 
 /// Pieces of a text for the trainer, who counts their words; a failure to read ends them, and is kept.
-fn training_pieces<'a, T: AsRef<str> + Send>(
-    mut chunks: impl Iterator<Item = Result<(T, bool)>> + Send + 'a,
+fn training_pieces<'a>(
+    mut chunks: impl Iterator<Item = Result<Chunk<'a>>> + Send,
     n_bytes: u64,
-    failure: &'a Mutex<Option<Error>>,
-    progress: &'a mut dyn Progress,
-) -> impl Iterator<Item = String> + Send + 'a {
+    failure: &Mutex<Option<Error>>,
+    progress: &mut dyn Progress,
+) -> impl Iterator<Item = String> + Send {
     let mut cutter = Cutter::new(Rule::BeforeSpace);
     let (mut done, mut is_over) = (0, false);
     let mut pieces = Vec::new();
     std::iter::from_fn(move || {
         while pieces.is_empty() && !is_over {
             match chunks.next() {
-                Some(Ok((text, ends_document))) => {
-                    done += text.as_ref().len() as u64;
+                Some(Ok(Chunk { text, ends_document })) => {
+                    done += text.len() as u64;
                     progress.bytes("learning words", done, Some(n_bytes));
-                    cutter.push(text.as_ref(), &mut pieces);
+                    cutter.push(&text, &mut pieces);
                     if ends_document {
                         cutter.finish(&mut pieces);
                     }
                 }
                 Some(Err(error)) => {
-                    *failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(error);
+                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                     is_over = true;
                 }
                 None => {
