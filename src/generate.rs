@@ -4,7 +4,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::ModelConfig;
-use crate::gpu::{Gpu, Recorder, Tensor, Workspace};
+use crate::data::tokenizer::{StreamDecoder, Tokenizer};
+use crate::gpu::{Gpu, Recorder, Workspace};
 use crate::llama::{Decoder, Gradients, Llama, record_decode};
 use crate::{Error, Result};
 
@@ -13,7 +14,11 @@ const PLAN: &str = "decode";
 /// A model that takes one token after the other.
 pub struct Generator {
     workspace: Workspace,
-    weights: Vec<Tensor>,
+    decoding: Decoding,
+}
+
+/// The plan that decodes one token, with its key-value cache, in a workspace of its own or beside a trainer's plans.
+pub(crate) struct Decoding {
     decoder: Decoder,
     positions: usize,
     next_position: usize,
@@ -35,43 +40,99 @@ impl Generator {
     pub async fn new(gpu: &Gpu, config: &ModelConfig, weights: &[Vec<f32>], positions: usize) -> Result<Self> {
         let mut rec = Recorder::new(&gpu.profile);
         let llama = Llama::new(&mut rec, config, Gradients::None);
-        rec.begin(PLAN);
-        let decoder = record_decode(&mut rec, &llama, positions);
+        let decoding = Decoding::record(&mut rec, &llama, positions);
         let workspace = rec.allocate(gpu).await?;
         llama.write_weights(gpu, &workspace, weights);
-        let (cos, sin) = decoder.rope.values();
-        workspace.write(gpu, &decoder.rope.cos, &cos);
-        workspace.write(gpu, &decoder.rope.sin, &sin);
-        let weights = llama.parameters.into_iter().map(|parameter| parameter.weight).collect();
-        Ok(Self { workspace, weights, decoder, positions, next_position: 0 })
-    }
-
-    /// Forgets the tokens and takes other weights, copied on the device from where a trainer holds them.
-    pub(crate) fn restart_with(&mut self, gpu: &Gpu, workspace: &Workspace, weights: &[&Tensor]) {
-        assert_eq!(self.weights.len(), weights.len(), "weights of another model");
-        for (own, other) in self.weights.iter().zip(weights) {
-            self.workspace.copy_from(gpu, own, workspace, other);
-        }
-        self.next_position = 0;
+        decoding.write_tables(gpu, &workspace);
+        Ok(Self { workspace, decoding })
     }
 
     /// Takes one more token and returns the logits of the one after it, `[V]`.
     ///
     /// Errors: no room for another token.
     pub async fn push(&mut self, gpu: &Gpu, id: u32) -> Result<Vec<f32>> {
-        if self.next_position == self.positions {
-            return Err(Error::TooLarge(format!("the cache has room for {} tokens", self.positions)));
-        }
-        self.workspace.write(gpu, &self.decoder.id, &[id]);
-        self.workspace.write(gpu, &self.decoder.rope.start, &[self.next_position as u32]);
-        self.workspace.run(gpu, &[PLAN]);
-        self.next_position += 1;
-        self.workspace.read(gpu, &self.decoder.logits).await
+        self.decoding.push(gpu, &self.workspace, id).await
     }
 
     /// Tokens that there is still room for.
     pub fn room(&self) -> usize {
+        self.decoding.room()
+    }
+}
+
+impl Decoding {
+    /// Records the plan, for at most `positions` tokens.
+    pub(crate) fn record(rec: &mut Recorder, llama: &Llama, positions: usize) -> Self {
+        rec.begin(PLAN);
+        Self { decoder: record_decode(rec, llama, positions), positions, next_position: 0 }
+    }
+
+    /// Writes the rotary tables.
+    pub(crate) fn write_tables(&self, gpu: &Gpu, workspace: &Workspace) {
+        let (cos, sin) = self.decoder.rope.values();
+        workspace.write(gpu, &self.decoder.rope.cos, &cos);
+        workspace.write(gpu, &self.decoder.rope.sin, &sin);
+    }
+
+    async fn push(&mut self, gpu: &Gpu, workspace: &Workspace, id: u32) -> Result<Vec<f32>> {
+        if self.room() == 0 {
+            return Err(Error::TooLarge(format!("the cache has room for {} tokens", self.positions)));
+        }
+        workspace.write(gpu, &self.decoder.id, &[id]);
+        workspace.write(gpu, &self.decoder.rope.start, &[self.next_position as u32]);
+        workspace.run(gpu, &[PLAN]);
+        self.next_position += 1;
+        workspace.read(gpu, &self.decoder.logits).await
+    }
+
+    fn room(&self) -> usize {
         self.positions - self.next_position
+    }
+
+    /// `prompt` and at most `n` tokens after it, fewer where the model ends its text; of a prompt too long for the cache
+    /// the model reads the end.
+    ///
+    /// Errors: a prompt without a token; logits that are not finite.
+    pub(crate) async fn continue_text(
+        &mut self,
+        gpu: &Gpu,
+        workspace: &Workspace,
+        tokenizer: &Tokenizer,
+        prompt: &str,
+        n: usize,
+        sampler: &mut Sampler,
+    ) -> Result<String> {
+        let ids = tokenizer.encode(prompt)?;
+        // The last token drawn is never read.
+        let room = (self.positions + 1).saturating_sub(n).clamp(1, self.positions);
+        let mut logits = self.read(gpu, workspace, &ids[ids.len().saturating_sub(room)..]).await?;
+        let (mut decoder, mut text) = (StreamDecoder::new(tokenizer), prompt.to_owned());
+        for n_left in (0..n).rev() {
+            let next = sampler.draw(&logits[..tokenizer.vocab_size().min(logits.len())])?;
+            if Some(next) == tokenizer.end_of_text() {
+                break;
+            }
+            text += &decoder.push(next)?;
+            if n_left == 0 || self.room() == 0 {
+                break;
+            }
+            logits = self.push(gpu, workspace, next).await?;
+        }
+        Ok(text + &decoder.finish())
+    }
+
+    /// Begins anew with these tokens, and returns the logits of the one after them, `[V]`.
+    ///
+    /// Errors: no token, or more than there is room for.
+    pub(crate) async fn read(&mut self, gpu: &Gpu, workspace: &Workspace, ids: &[u32]) -> Result<Vec<f32>> {
+        self.next_position = 0;
+        let Some((last, before)) = ids.split_last() else {
+            return Err(Error::Data("a prompt needs at least one token".into()));
+        };
+        for &id in before {
+            self.push(gpu, workspace, id).await?;
+        }
+        self.push(gpu, workspace, *last).await
     }
 }
 

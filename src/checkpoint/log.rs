@@ -1,16 +1,12 @@
 //! What a run says of every step: metrics.jsonl, and the same numbers as TensorBoard's event file.
 
-use std::fs::{self, File};
-use std::io::BufWriter;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use tfrecord::protobuf::event::What;
-use tfrecord::protobuf::session_log::SessionStatus;
-use tfrecord::protobuf::{Event, SessionLog};
-use tfrecord::{EventMeta, EventWriter, EventWriterConfig};
 use web_time::SystemTime;
 
+use super::event_file::{EventFile, EventKind};
 use super::json_lines::JsonLines;
 use crate::files::io_error;
 use crate::{Error, Result};
@@ -48,7 +44,13 @@ impl MetricsLog {
     /// Appends one record, which has a whole number `step`, and flushes it.
     pub fn write(&mut self, record: &Map<String, Value>) -> Result<()> {
         let step = self.lines.write(record)?;
-        self.curves.write(step, record)
+        self.curves.write_record(step, record)
+    }
+
+    /// Adds a text to TensorBoard's, after `step`.
+    pub fn write_text(&mut self, step: u64, text: &str) -> Result<()> {
+        self.curves.write(step, EventKind::Text { tag: "text", text })?;
+        self.curves.flush()
     }
 }
 
@@ -60,41 +62,37 @@ const EVENTS: &str = "events.out.tfevents.";
 #[derive(Debug)]
 struct Curves {
     path: PathBuf,
-    writer: EventWriter<BufWriter<File>>,
+    file: EventFile,
 }
 
 impl Curves {
     fn create(dir: &Path, first_step: u64) -> Result<Self> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let path = dir.join(format!("{EVENTS}{:016}.multinorm", now.as_micros()));
-        let file = File::create_new(&path).map_err(|e| io_error("create", &path, e))?;
-        let config = EventWriterConfig { auto_flush: false };
-        let writer = EventWriter::from_writer(BufWriter::new(file), config).map_err(|e| failed(&path, e))?;
-        let mut curves = Self { path, writer };
+        let file = EventFile::create(&path).map_err(|e| io_error("create", &path, e))?;
+        let mut curves = Self { path, file };
         // Of this version TensorBoard heeds the start that follows, and forgets what it read of later steps.
-        curves.send(0, What::FileVersion("brain.Event:2".into()))?;
-        let start = SessionLog { status: SessionStatus::Start.into(), ..SessionLog::default() };
-        curves.send(first_step, What::SessionLog(start))?;
+        curves.write(0, EventKind::FileVersion("brain.Event:2"))?;
+        curves.write(first_step, EventKind::SessionStart)?;
         curves.flush()?;
         Ok(curves)
     }
 
-    fn write(&mut self, step: u64, record: &Map<String, Value>) -> Result<()> {
+    fn write_record(&mut self, step: u64, record: &Map<String, Value>) -> Result<()> {
         for (key, value) in record.iter().filter(|(key, _)| *key != "step") {
-            let Some(value) = value.as_f64() else { continue };
-            let written = self.writer.write_scalar(tag(key), step as i64, value as f32);
-            written.map_err(|e| failed(&self.path, e))?;
+            if let Some(value) = value.as_f64() {
+                self.write(step, EventKind::Scalar { tag: &tag(key), value: value as f32 })?;
+            }
         }
         self.flush()
     }
 
-    fn send(&mut self, step: u64, what: What) -> Result<()> {
-        let event = Event { what: Some(what), ..EventMeta::with_step(step as i64).build_empty() };
-        self.writer.write_event(event).map_err(|e| failed(&self.path, e))
+    fn write(&mut self, step: u64, event: EventKind<'_>) -> Result<()> {
+        self.file.write(step, event).map_err(|e| io_error("write", &self.path, e))
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.writer.flush().map_err(|e| failed(&self.path, e))
+        self.file.flush().map_err(|e| io_error("write", &self.path, e))
     }
 }
 
@@ -111,16 +109,11 @@ fn tag(key: &str) -> String {
     }
 }
 
-fn failed(path: &Path, error: tfrecord::Error) -> Error {
-    match error {
-        tfrecord::Error::IoError(source) => io_error("write", path, source),
-        other => Error::checkpoint(path, other.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tfrecord::protobuf::Event;
+    use tfrecord::protobuf::event::What;
     use tfrecord::protobuf::summary::value;
     use tfrecord::{EventIter, RecordReaderConfig};
 
@@ -143,6 +136,13 @@ mod tests {
             What::SessionLog(log) => (log.status().as_str_name().to_owned(), event.step, 0.0),
             What::Summary(summary) => match (&summary.value[0].tag, summary.value[0].value.as_ref().unwrap()) {
                 (tag, value::Value::SimpleValue(number)) => (tag.clone(), event.step, *number),
+                (tag, value::Value::Tensor(tensor)) => {
+                    assert_eq!((tensor.dtype, &tensor.string_val[..]), (7, &[Vec::from("It was\n\nlate é")][..]));
+                    assert_eq!(tensor.tensor_shape.as_ref().unwrap().dim[0].size, 1);
+                    let metadata = summary.value[0].metadata.as_ref().unwrap();
+                    assert_eq!(metadata.plugin_data.as_ref().unwrap().plugin_name, "text");
+                    (tag.clone(), event.step, 0.0)
+                }
                 other => panic!("{other:?}"),
             },
             other => panic!("{other:?}"),
@@ -167,6 +167,7 @@ mod tests {
         })))
         .unwrap();
         log.write(&record(json!({ "step": 3, "perplexity": 8.0 }))).unwrap();
+        log.write_text(1 << 40, "It was\n\nlate é").unwrap();
         let lines: Vec<Value> = metrics(&run_dir).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines[0], json!({ "step": 1, "tokens": 64, "loss": 2.5, "lr": 0.25, "note": "x" }));
         assert_eq!((lines.len(), &lines[1]["perplexity"]), (3, &Value::Null));
@@ -184,6 +185,7 @@ mod tests {
             ("speed/tokens_per_sec", 2, 1000.0),
             ("train/grad_norm", 2, 4.0),
             ("eval/perplexity", 3, 8.0),
+            ("text", 1 << 40, 0.0),
         ];
         assert_eq!(found, expected.map(|(tag, step, number)| (tag.to_owned(), step, number)));
     }

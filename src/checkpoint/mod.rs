@@ -5,6 +5,8 @@
 //! A name that starts with a dot is never read as a checkpoint, save the one case told at [`save_checkpoint`].
 
 #[cfg(not(target_arch = "wasm32"))]
+mod event_file;
+#[cfg(not(target_arch = "wasm32"))]
 mod gguf;
 #[cfg(not(target_arch = "wasm32"))]
 mod json_lines;

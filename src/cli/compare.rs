@@ -28,6 +28,10 @@ use super::stop;
 use super::train::{choose_variants, read_config};
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  multinorm compare --optimizers adam,sinkgd,muon --out cmp
+  multinorm compare my.toml --optimizers all --lr-sweep 0.25,0.5,1,2,4 --seeds 3 --out cmp
+  multinorm compare --from runs/mine --optimizers mezo,subzero,adam --out fine-tuned")]
 pub struct CompareArgs {
     /// Settings that all runs share; [optimizer] is not among them. Without one the default run
     config: Option<PathBuf>,
@@ -205,7 +209,7 @@ impl Progress {
                 self.line(&format!("{}: the device was lost ({message}); going on after step {step}", self.run));
             }
             train::Event::Evaluated { .. } => self.speed.restart(),
-            train::Event::Saved(_) | train::Event::Spectrum(_) => {}
+            train::Event::Saved(_) | train::Event::Spectrum(_) | train::Event::Wrote { .. } => {}
         }
     }
 

@@ -29,8 +29,42 @@ pub fn write_out(text: Arguments<'_>) {
     }
 }
 
+/// Takes notes in the place of standard error.
+pub type NoteSink = Box<dyn Fn(&str) -> std::io::Result<()> + Send>;
+
+static SINK: Mutex<Option<NoteSink>> = Mutex::new(None);
+
 pub fn write_note(text: Arguments<'_>) {
-    let _ = stderr().lock().write_fmt(text);
+    let sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
+    let taken = sink.as_ref().is_some_and(|sink| sink(&text.to_string()).is_ok());
+    drop(sink);
+    if !taken {
+        let _ = stderr().lock().write_fmt(text);
+    }
+}
+
+/// A line on standard error, whoever takes notes.
+pub fn write_note_directly(line: &str) {
+    let _ = writeln!(stderr().lock(), "{line}");
+}
+
+/// From here on notes go there, or to standard error again.
+pub fn redirect_notes(sink: Option<NoteSink>) {
+    *SINK.lock().unwrap_or_else(PoisonError::into_inner) = sink;
+}
+
+/// Writes the library's warnings as notes.
+pub struct NoteWriter;
+
+impl Write for NoteWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        write_note(format_args!("{}", String::from_utf8_lossy(bytes)));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether standard output takes no more: writing on would be in vain.

@@ -13,6 +13,9 @@ use super::console::out;
 use super::output::print_json;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  multinorm devices
+  multinorm devices --backend vulkan --json")]
 pub struct DevicesArgs {
     /// One JSON document instead of a table
     #[arg(long)]

@@ -18,6 +18,10 @@ use super::model::Model;
 use super::output::print_json;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  multinorm eval runs/mine                              on the text that the run held out
+  multinorm eval runs/mine --data held-out.txt --json
+  multinorm eval SmolLM2-135M-Instruct.Q4_1.gguf --data held-out.txt --max-tokens 4096")]
 pub struct EvalArgs {
     /// A model, checkpoint or run folder, or a .gguf file
     model: PathBuf,

@@ -6,13 +6,19 @@ use clap::Args;
 use multinorm::data::tokenizer::StreamDecoder;
 use multinorm::generate::{Generator, Sampler};
 use multinorm::{Error, Result};
+use serde_json::json;
 use web_time::Instant;
 
 use super::DeviceArgs;
 use super::console::{is_closed, note, out, write_out};
 use super::model::Model;
+use super::output::print_json;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  multinorm generate runs/mine --prompt \"It was\"
+  multinorm generate runs/mine --prompt - --temperature 0 < beginning.txt
+  multinorm generate SmolLM2-135M-Instruct.Q4_1.gguf --prompt \"Once upon a time\" --max-tokens 60")]
 pub struct GenerateArgs {
     /// A model, checkpoint or run folder, or a .gguf file
     model: PathBuf,
@@ -31,6 +37,9 @@ pub struct GenerateArgs {
     /// The same seed writes the same text
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
+    /// One JSON document, when the text is whole
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(device: &DeviceArgs, args: &GenerateArgs) -> Result<()> {
@@ -60,7 +69,13 @@ pub fn run(device: &DeviceArgs, args: &GenerateArgs) -> Result<()> {
     let gpu = device.open()?;
     pollster::block_on(async {
         let mut generator = Generator::new(&gpu, &model.config, &model.weights, room).await?;
-        write_out(format_args!("{text}"));
+        // The document has all of it at the end.
+        let mut written_text = text.clone();
+        let mut write =
+            |piece: &str| if args.json { written_text += piece } else { write_out(format_args!("{piece}")) };
+        if !args.json {
+            write_out(format_args!("{text}"));
+        }
         let mut logits = Vec::new();
         for &id in &prompt {
             logits = generator.push(&gpu, id).await?;
@@ -82,16 +97,26 @@ pub fn run(device: &DeviceArgs, args: &GenerateArgs) -> Result<()> {
             if id as usize >= tokenizer.vocab_size() {
                 break format!("the model chose id {id}, which the tokenizer does not have");
             }
-            let piece = decoder.push(id)?;
-            write_out(format_args!("{piece}"));
+            write(&decoder.push(id)?);
             written += 1;
             if generator.room() == 0 {
                 break format!("the model has no more than {positions} positions");
             }
             logits = generator.push(&gpu, id).await?;
         };
-        out!("{}", decoder.finish());
+        write(&decoder.finish());
         let secs = began.elapsed().as_secs_f64();
+        if args.json {
+            return print_json(&json!({
+                "prompt": text,
+                "text": written_text,
+                "prompt_tokens": prompt.len(),
+                "tokens": written,
+                "tokens_per_sec": written as f64 / secs,
+                "stopped": end,
+            }));
+        }
+        out!();
         note!("{written} tokens, {:.1} tokens/s; stopped: {end}", written as f64 / secs);
         Ok(())
     })

@@ -21,6 +21,10 @@ use super::console::out;
 use super::output::print_json;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  multinorm kernels
+  multinorm kernels rope --emit msl
+  multinorm kernels rms_norm --json")]
 pub struct KernelsArgs {
     /// One kernel; without it all of them
     name: Option<String>,

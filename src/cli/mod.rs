@@ -18,14 +18,17 @@ mod model;
 mod normalize;
 mod output;
 mod planned;
+mod shell;
 mod speed;
 mod stop;
 mod tokenize;
 mod train;
+mod view;
+mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use multinorm::gpu::{AdapterChoice, BackendName, Gpu, GpuOptions};
 use multinorm::{Error, Result};
 
@@ -46,6 +49,8 @@ enum Command {
     Devices(devices::DevicesArgs),
     /// Trains a model, or goes on with a run
     Train(train::TrainArgs),
+    /// Shows a run that is being trained, or was, in the terminal
+    Watch(watch::WatchArgs),
     /// Loss and perplexity of a model on a text or on tokens
     Eval(eval::EvalArgs),
     /// Writes text with a model
@@ -62,6 +67,10 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Lists the kernels with what they need of an adapter, or shows one and its translations
     Kernels(kernels::KernelsArgs),
+    /// Prints what a shell needs to complete the program's words
+    Completions(shell::CompletionsArgs),
+    /// Prints the program's manual page, or writes one for each command
+    Man(shell::ManArgs),
 }
 
 /// Which device computes.
@@ -115,12 +124,16 @@ fn silence_device_layer() {
 pub fn main() -> ExitCode {
     silence_device_layer();
     let quiet = "warn,wgpu_hal=error,wgpu_core=error,naga=error";
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(quiet)).format_timestamp(None).init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(quiet))
+        .format_timestamp(None)
+        .target(env_logger::Target::Pipe(Box::new(console::NoteWriter)))
+        .init();
     let cli = Cli::parse(); // exits with 2 by itself
     let device = &cli.device;
     let result = match &cli.command {
         Command::Devices(args) => devices::run(device, args),
         Command::Train(args) => train::run(device, args),
+        Command::Watch(args) => watch::run(args),
         Command::Eval(args) => eval::run(device, args),
         Command::Generate(args) => generate::run(device, args),
         Command::Tokenize(args) => tokenize::run(args),
@@ -129,6 +142,8 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(device, args),
         Command::Bench(args) => bench::run(device, args),
         Command::Kernels(args) => kernels::run(device, args),
+        Command::Completions(args) => shell::completions(Cli::command(), args),
+        Command::Man(args) => shell::man(Cli::command(), args),
     };
     console::exit_code(match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,6 +16,10 @@ use super::console::out;
 use super::output::print_json;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  multinorm normalize g.npy --passes row,column --spectrum --plot g.svg
+  multinorm normalize weights.safetensors --tensor model.layers.0.mlp.up_proj.weight --passes standardize,spectral:cubic:10
+  multinorm normalize g.npy --passes row,column --iterations 100 --tolerance 1e-6 --out balanced.npy")]
 pub struct NormalizeArgs {
     /// A matrix of floating-point numbers: .safetensors or .npy; one dimension is one row
     #[arg(value_name = "FILE")]

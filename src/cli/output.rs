@@ -1,6 +1,7 @@
 //! How things are printed.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use multinorm::Result;
 use multinorm::config::{Precision, Recompute, RecomputePolicy};
@@ -76,4 +77,24 @@ pub fn memory_table(columns: &[(&str, &Memory)]) -> String {
 
 fn cell(n: u64) -> String {
     format!("{n:>15} {:>12}", bytes_in_words(n))
+}
+
+/// As it can be pasted into a shell.
+pub fn shell_quoted(word: impl Display) -> String {
+    let word = word.to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@".contains(c);
+    let is_word = !word.is_empty() && word.chars().all(is_plain);
+    if is_word { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_can_be_pasted() {
+        assert_eq!(shell_quoted("runs/0001"), "runs/0001");
+        assert_eq!(shell_quoted("my run's"), r"'my run'\''s'");
+        assert_eq!(shell_quoted(""), "''");
+    }
 }

@@ -1,6 +1,7 @@
 //! Signals that end a run: Ctrl-C, and what Docker, Slurm, `kill` and a dropped connection send.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::console::note;
 
@@ -8,6 +9,14 @@ use super::console::note;
 static STOP: AtomicBool = AtomicBool::new(false);
 /// Whether there is a run that can do so.
 static RUNS: AtomicBool = AtomicBool::new(false);
+
+/// What is done before a signal ends the program at once.
+static BEFORE_EXIT: Mutex<Option<fn()>> = Mutex::new(None);
+
+/// From here on `action` is taken before a signal ends the program at once.
+pub fn before_exit(action: fn()) {
+    *BEFORE_EXIT.lock().unwrap_or_else(PoisonError::into_inner) = Some(action);
+}
 
 /// Installs the handlers. Until [`finish_step`] is called any of the signals ends the program at once.
 pub fn handle_signals() {
@@ -26,14 +35,26 @@ pub fn finish_step() -> &'static AtomicBool {
 fn received(is_interrupt: bool, status: i32) {
     if !RUNS.load(Ordering::SeqCst) {
         note!("\nstopped before the first step: there is nothing to save");
-        std::process::exit(status);
+        exit(status);
     }
     if !STOP.swap(true, Ordering::SeqCst) {
         note!("\nstopping: finishing the step and saving (Ctrl-C again to abort without saving)");
     } else if is_interrupt {
         // A shell sends SIGHUP twice, and who sends SIGTERM twice can send SIGKILL.
-        std::process::exit(status);
+        exit(status);
     }
+}
+
+/// What Ctrl-C does, where it came as a key.
+pub fn interrupt() {
+    received(true, 130);
+}
+
+/// Ends the program.
+fn exit(status: i32) -> ! {
+    let before = *BEFORE_EXIT.lock().unwrap_or_else(PoisonError::into_inner);
+    before.into_iter().for_each(|action| action());
+    std::process::exit(status)
 }
 
 #[cfg(unix)]

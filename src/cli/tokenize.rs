@@ -11,7 +11,7 @@ use web_time::Instant;
 
 use super::console::out;
 use super::data::DataProgress;
-use super::output::print_json;
+use super::output::{print_json, shell_quoted};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -74,13 +74,7 @@ pub fn run(args: &TokenizeArgs) -> Result<()> {
     out!("vocabulary         {vocab_size} entries, {:.2} bytes a token", bytes as f64 / tokens.max(1) as f64);
     out!("time               {secs:.1} s ({:.1} MB of text a second)", bytes as f64 / 1e6 / secs);
     out!("folder             {}", args.out.display());
-    let source = shell_quoted(&format!("data.source={}", args.out.display()));
+    let source = shell_quoted(format!("data.source={}", args.out.display()));
     out!("train on it        multinorm train --set {source} --set model.vocab_size={vocab_size}");
     Ok(())
-}
-
-/// As it can be pasted into a shell.
-fn shell_quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@".contains(c);
-    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }

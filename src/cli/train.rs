@@ -1,20 +1,17 @@
 //! `multinorm train`.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use multinorm::checkpoint::{latest_checkpoint, load_config, load_state, load_tokenizer, resolve_model_dir};
-use multinorm::config::{DataConfig, ModelConfig, Precision, RecomputePolicy, RunConfig, RunDefaults, TrainConfig};
+use multinorm::config::{DataConfig, ModelConfig, Precision, RunConfig, RunDefaults};
 use multinorm::data::dataset;
 use multinorm::gpu::{Gpu, GpuHandle, Profile, bytes_in_words};
 use multinorm::train::{
     Event, Measured, RunFolder, Summary, check_start, find_run, measure_variants, run as run_training,
 };
 use multinorm::{Error, Result};
-use web_time::Instant;
 
 use super::DeviceArgs;
 use super::console::{note, out};
@@ -22,12 +19,19 @@ use super::data::DataProgress;
 use super::dry_run::dry_run;
 use super::largest::check_run;
 use super::memory::{check_memory, with_remedies};
-use super::output::{memory_table, print_json, recompute_in_words};
+use super::output::{print_json, shell_quoted};
 use super::planned::begun_with;
-use super::speed::Speed;
 use super::stop;
+use super::view::{RunView, View};
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  multinorm train                                           the default run, whose size follows the adapter
+  multinorm train my.toml --set train.steps=2000 --out runs/mine
+  multinorm train --set 'data.source=[\"my-texts/\"]' --set model.preset=9m
+  multinorm train --resume runs/mine                        to the same bits as if it had not stopped
+  multinorm train --from runs/mine --set optimizer.lr=0.005
+  multinorm train --dry-run --set model.preset=350m         what it would take, nothing allocated")]
 pub struct TrainArgs {
     /// Settings; without one the default run, whose size follows the adapter
     config: Option<PathBuf>,
@@ -54,6 +58,9 @@ pub struct TrainArgs {
     /// Loses the device after each of these steps (0: as soon as a device is ready), to see the run go on
     #[arg(long, value_name = "STEPS", value_delimiter = ',', hide = true)]
     lose_device: Vec<u64>,
+    /// Plain lines in the place of the view that fills a terminal
+    #[arg(long)]
+    plain: bool,
     /// One JSON document on standard output
     #[arg(long)]
     json: bool,
@@ -100,7 +107,8 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
 
     let stop = stop::finish_step();
     let gpu = GpuHandle::new(gpu);
-    let mut progress = Progress::new(&config);
+    let of_run = RunView::new(path.display().to_string(), gpu.get().adapter_name.clone(), &config);
+    let mut view = View::start(of_run, &config, gpu.get().compilation(), args.plain);
     let mut to_lose = args.lose_device.clone();
     let mut show = |event: Event| {
         let step = match &event {
@@ -112,12 +120,12 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
             to_lose.remove(index);
             gpu.get().destroy();
         }
-        progress.show(&event);
+        view.show(&event);
     };
     let profile = gpu.get().profile.clone();
-    let summary = pollster::block_on(run_training(&gpu, config.clone(), dataset, folder, stop, &mut show))
-        .map_err(|error| with_remedies(error, &config, &profile))?;
-    progress.bar.finish_and_clear();
+    let ended = pollster::block_on(run_training(&gpu, config.clone(), dataset, folder, stop, &mut show));
+    drop(view); // the terminal is as it was before anything more is printed
+    let summary = ended.map_err(|error| with_remedies(error, &config, &profile))?;
     if args.json { print_json(&summary) } else { print_summary(&summary, &path) }
 }
 
@@ -213,100 +221,6 @@ fn sets_of_model(from: &Path) -> Result<Vec<String>> {
     Ok(sets)
 }
 
-/// What activations are in, and why it is that where the user did not say.
-fn precision_in_words(wanted: Precision, found: Precision) -> String {
-    match (wanted, found) {
-        (Precision::Auto, Precision::F16) => "f16 under a loss scale (auto: the adapter has half precision)".into(),
-        (Precision::Auto, _) => "f32 (auto: no GPU with half precision, or an optimizer that wants all digits)".into(),
-        (_, Precision::F16) => "f16 under a loss scale".into(),
-        (_, found) => found.name().into(),
-    }
-}
-
-/// A bar on a terminal, plain lines elsewhere; both on standard error.
-struct Progress {
-    bar: ProgressBar,
-    terminal: bool,
-    steps: u64,
-    recompute: RecomputePolicy,
-    precision: Precision,
-    last_line: Option<Instant>,
-    eval_loss: Option<f64>,
-    speed: Speed,
-}
-
-/// Seconds between two plain lines.
-const LINE_SECS: f64 = 5.0;
-
-impl Progress {
-    fn new(config: &RunConfig) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let bar = if terminal { ProgressBar::new(config.train.steps) } else { ProgressBar::hidden() };
-        let style = "step {pos}/{len} [{bar:30}] {msg} · {eta} left";
-        bar.set_style(ProgressStyle::with_template(style).expect("our own template").progress_chars("=> "));
-        let TrainConfig { steps, recompute, precision, .. } = config.train;
-        Self { bar, terminal, steps, recompute, precision, last_line: None, eval_loss: None, speed: Speed::default() }
-    }
-
-    fn show(&mut self, event: &Event) {
-        match event {
-            Event::Ready { memory, recompute, precision, first_step, baseline_bigram_loss, changes } => {
-                for change in changes {
-                    note!("changed    {change}");
-                }
-                note!("{}", memory_table(&[("this run", memory)]));
-                note!("precision  {}", precision_in_words(self.precision, *precision));
-                note!("recompute  {}", recompute_in_words(self.recompute, *recompute));
-                note!(
-                    "baseline   a bigram table reaches {baseline_bigram_loss:.4} nats a token on the validation tokens"
-                );
-                if *first_step > 0 {
-                    note!("resuming after step {first_step}");
-                }
-                self.bar.set_position(*first_step);
-                self.bar.reset_eta();
-            }
-            Event::Step(report) => {
-                let mut line = format!("loss {:.4}", report.loss);
-                if let Some(speed) = self.speed.per_sec(report.tokens) {
-                    line += &format!(" · {speed:.0} tokens/s");
-                }
-                if let Some(skipped) = report.skipped_steps.filter(|&skipped| skipped > 0) {
-                    line += &format!(" · {skipped} skipped");
-                }
-                self.bar.set_position(report.step);
-                self.bar.set_message(match self.eval_loss {
-                    Some(loss) => format!("{line} · validation {loss:.4}"),
-                    None => line.clone(),
-                });
-                let due = self.last_line.is_none_or(|last| last.elapsed().as_secs_f64() >= LINE_SECS);
-                if !self.terminal && (due || report.step == self.steps) {
-                    note!("step {}/{} · {line} · lr {:.3e}", report.step, self.steps, report.lr);
-                    self.last_line = Some(Instant::now());
-                }
-            }
-            Event::Evaluated { step, evaluation } => {
-                self.speed.restart();
-                self.eval_loss = Some(evaluation.loss);
-                self.line(&format!(
-                    "step {step}: validation loss {:.4}, perplexity {:.2}, over {} tokens",
-                    evaluation.loss, evaluation.perplexity, evaluation.tokens
-                ));
-            }
-            Event::DeviceLost { message, step } => {
-                self.line(&format!("the device was lost ({message}); going on after step {step} on a new one"));
-                self.bar.set_position(*step);
-            }
-            Event::Spectrum(_) => {} // in spectra.jsonl
-            Event::Saved(path) => self.line(&format!("saved {}", path.display())),
-        }
-    }
-
-    fn line(&self, text: &str) {
-        if self.terminal { self.bar.println(text) } else { note!("{text}") }
-    }
-}
-
 fn print_summary(summary: &Summary, folder: &Path) -> Result<()> {
     let baseline = summary.baseline_bigram_loss;
     out!("{}", if summary.stopped { "stopped early; the run can be resumed" } else { "done" });
@@ -327,9 +241,9 @@ fn print_summary(summary: &Summary, folder: &Path) -> Result<()> {
     out!("device memory      {}", bytes_in_words(summary.peak_bytes));
     out!("checkpoint         {}", summary.checkpoint.display());
     if summary.stopped {
-        out!("go on with         multinorm train --resume {}", folder.display());
+        out!("go on with         multinorm train --resume {}", shell_quoted(folder.display()));
     } else {
-        out!("try                multinorm generate {} --prompt \"It was\"", folder.display());
+        out!("try                multinorm generate {} --prompt \"It was\"", shell_quoted(folder.display()));
     }
     Ok(())
 }

@@ -158,6 +158,7 @@ impl Plan {
         let optimizer = id.factors.on(OptimizerConfig::named(&id.optimizer)?);
         let mut config = self.config.clone().with_optimizer(optimizer);
         config.train.seed = id.seed;
+        config.eval.text_tokens = 0; // losses are compared
         // The bits are the same; what the optimizer is for shows in the memory.
         let train = &mut config.train;
         if config.optimizer.zeroth_order().is_some() {

@@ -175,6 +175,10 @@ pub struct EvalConfig {
     pub max_tokens: usize,
     /// Sequences at once.
     pub batch_size: usize,
+    /// What the text begins with that the model writes after each evaluation.
+    pub prompt: String,
+    /// The most tokens of that text after its prompt; 0 writes none.
+    pub text_tokens: usize,
 }
 
 /// `[checkpoint]`: when to save.
@@ -460,6 +464,10 @@ impl EvalConfig {
         check::at_least_1("eval.max_tokens", self.max_tokens as u64)?;
         check::fits_toml("eval.max_tokens", self.max_tokens as u64)?;
         check::at_least_1("eval.batch_size", self.batch_size as u64)?;
+        check::fits_toml("eval.text_tokens", self.text_tokens as u64)?;
+        if self.prompt.is_empty() {
+            return Err(Error::config("eval.prompt", "must hold a word to begin with, such as \"It was\""));
+        }
         check_sequences("eval.batch_size", self.batch_size)
     }
 
@@ -468,6 +476,8 @@ impl EvalConfig {
             every: section.require("every")?,
             max_tokens: section.require("max_tokens")?,
             batch_size: section.require("batch_size")?,
+            prompt: section.require("prompt")?,
+            text_tokens: section.require("text_tokens")?,
         };
         section.finish("unknown key")?;
         Ok(config)

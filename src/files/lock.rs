@@ -118,6 +118,20 @@ impl FolderLock {
     }
 }
 
+/// The process that writes in a folder, in the words of its lock; none where nobody does, or where there are no locks.
+pub fn lock_holder(folder: &Path) -> Option<String> {
+    let path = folder.join(LOCK);
+    let mut file = File::open(&path).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => {}
+        Ok(()) | Err(TryLockError::Error(_)) => return None,
+    }
+    let mut holder = String::new();
+    // Windows lets nobody read a locked file.
+    let is_told = file.read_to_string(&mut holder).is_ok_and(|n| n > 0);
+    Some(if is_told { holder.trim().to_owned() } else { "another process".to_owned() })
+}
+
 /// Whether there is nothing in a folder but a lock and what a crash left half written, or no folder at all.
 pub fn is_unused(folder: &Path) -> bool {
     let counts = |name: &str| name != LOCK && !(name.starts_with('.') && name.ends_with(PARTIAL));

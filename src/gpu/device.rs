@@ -1,7 +1,6 @@
 //! The device: what it can do, its pipelines, its errors.
 
 use std::collections::HashMap;
-#[cfg(not(target_arch = "wasm32"))]
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 #[cfg(not(target_arch = "wasm32"))]
@@ -64,7 +63,24 @@ pub struct Gpu {
     options: GpuOptions,
     modules: Mutex<HashMap<&'static Kernel, wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<PipelineKey, wgpu::ComputePipeline>>,
+    compilation: Arc<Compilation>,
     failure: Arc<Mutex<Option<Failure>>>,
+}
+
+/// How far the kernels are compiled that a record needs; another thread may look while the device is busy with them.
+#[derive(Debug, Default)]
+pub struct Compilation {
+    done: AtomicUsize,
+    total: AtomicUsize,
+}
+
+impl Compilation {
+    /// Kernels compiled since the last record began to be allocated, and how many it needs; nothing where none is
+    /// under way.
+    pub fn progress(&self) -> Option<(usize, usize)> {
+        let [done, total] = [&self.done, &self.total].map(|count| count.load(Ordering::Relaxed));
+        (done < total).then_some((done, total))
+    }
 }
 
 /// A kernel with the constants of one use.
@@ -72,6 +88,10 @@ pub(super) type KernelUse = (&'static Kernel, Vec<(&'static str, f64)>);
 
 /// Kernel and constants: everything that makes a pipeline.
 type PipelineKey = (&'static Kernel, Vec<(&'static str, u64)>);
+
+fn key(kernel: &'static Kernel, constants: &[(&'static str, f64)]) -> PipelineKey {
+    (kernel, constants.iter().map(|&(name, value)| (name, value.to_bits())).collect())
+}
 
 /// What ended the use of a device, in the driver's words.
 #[derive(Debug, PartialEq)]
@@ -153,8 +173,14 @@ impl Gpu {
             options: GpuOptions::default(),
             modules: Mutex::default(),
             pipelines: Mutex::default(),
+            compilation: Arc::default(),
             failure,
         }
+    }
+
+    /// How far its kernels are compiled.
+    pub fn compilation(&self) -> Arc<Compilation> {
+        self.compilation.clone()
     }
 
     /// The loss of the device ([`Error::DeviceLost`]), or else the first error that it reported since it was opened.
@@ -229,6 +255,11 @@ impl Gpu {
     /// Errors: the first kernel that the driver refuses.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) async fn prepare(&self, uses: &[KernelUse]) -> Result<()> {
+        let known = || self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        let uses: Vec<&KernelUse> =
+            uses.iter().filter(|(kernel, constants)| !known().contains_key(&key(kernel, constants))).collect();
+        self.compilation.done.store(0, Ordering::Relaxed);
+        self.compilation.total.store(uses.len(), Ordering::Relaxed);
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(uses.len());
         if threads < 2 {
             return Ok(()); // they are made where they are first asked for
@@ -259,7 +290,7 @@ impl Gpu {
         kernel: &'static Kernel,
         constants: &[(&'static str, f64)],
     ) -> Result<wgpu::ComputePipeline> {
-        let key = (kernel, constants.iter().map(|&(name, value)| (name, value.to_bits())).collect());
+        let key = key(kernel, constants);
         if let Some(pipeline) = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(pipeline.clone());
         }
@@ -281,6 +312,7 @@ impl Gpu {
             return Err(self.lost_or(Error::Gpu(format!("kernel {} with {constants:?}: {error}", kernel.name))));
         }
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, pipeline.clone());
+        self.compilation.done.fetch_add(1, Ordering::Relaxed);
         Ok(pipeline)
     }
 

@@ -28,7 +28,7 @@ mod workspace;
 
 pub use access::Touch;
 pub use adapter::{AdapterChoice, AdapterReport, BackendName, NO_ADAPTER_HELP, list_adapters};
-pub use device::{Gpu, GpuOptions};
+pub use device::{Compilation, Gpu, GpuOptions};
 pub use dtype::{DType, Element};
 pub(crate) use embedded::embedded;
 pub use embedded::strip;

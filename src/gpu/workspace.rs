@@ -195,17 +195,6 @@ impl Workspace {
         self.plans.iter().flat_map(|plan| &plan.steps).any(|step| step.every.is_some())
     }
 
-    /// Copies a tensor of another workspace on the same device into one of this, after everything submitted before.
-    ///
-    /// Panics if the number of elements differs.
-    pub fn copy_from(&self, gpu: &Gpu, to: &Tensor, other: &Workspace, from: &Tensor) {
-        assert_eq!((to.len(), to.dtype), (from.len(), from.dtype), "a copy of {:?} to {:?}", from.shape, to.shape);
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        let [from_at, to_at] = [from, to].map(|tensor| tensor.offset_bytes());
-        encoder.copy_buffer_to_buffer(other.buffer(from), from_at, self.buffer(to), to_at, to.bytes());
-        gpu.queue.submit([encoder.finish()]);
-    }
-
     /// Writes a tensor's elements; they arrive before anything submitted later.
     ///
     /// Panics if the number of elements differs.

@@ -1,14 +1,13 @@
 //! Matrices in safetensors files and in NumPy's format.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::io;
 use std::path::Path;
 
 use half::f16;
-use npyz::{DType, Deserialize, NpyFile, NpyHeader, Order, TypeChar, WriterBuilder};
 
 use super::Matrix;
 use crate::checkpoint::{NamedTensor, read_tensor, write_tensors};
+use crate::data::npy::{NpyFile, npy_bytes};
 use crate::files::write_atomic;
 use crate::{Error, Result};
 
@@ -49,7 +48,9 @@ pub fn read_matrix(path: &Path, tensor: Option<&str>) -> Result<Matrix> {
 /// Writes x `[m, n]` as float32, to .npy or as the tensor `normalized` of a .safetensors file; whole or not at all.
 pub fn write_matrix(path: &Path, shape: [usize; 2], x: &[f32]) -> Result<()> {
     match Format::of(path) {
-        Some(Format::Npy) => write_atomic(path, &npy_bytes(shape, x).map_err(Error::io("write", path))?),
+        Some(Format::Npy) => {
+            write_atomic(path, &npy_bytes("<f4", &shape, x.iter().flat_map(|value| value.to_le_bytes())))
+        }
         Some(Format::Safetensors) => {
             let tensor = NamedTensor { name: "normalized".into(), shape: shape.into(), values: x.to_vec() };
             write_tensors(path, &[tensor])
@@ -120,57 +121,19 @@ fn listed<'a>(tensors: impl ExactSizeIterator<Item = &'a (String, Vec<usize>)>) 
 
 /// The array of a .npy file, under an empty name.
 fn read_npy(path: &Path) -> Result<NamedTensor> {
-    let read = || Error::io("read", path);
-    let mut file = BufReader::new(File::open(path).map_err(read())?);
-    if !has_possible_shape(file.fill_buf().map_err(read())?) {
-        return Err(Error::checkpoint(path, "its header wants more elements than can be counted: the file is garbled"));
-    }
-    let header = NpyHeader::from_reader(&mut file).map_err(|error| {
-        Error::checkpoint(path, format!("not a NumPy file, or one that is cut short in its header: {error}"))
-    })?;
-    let n_header_bytes = file.stream_position().map_err(read())?;
-    let n_file_bytes = file.get_ref().metadata().map_err(read())?.len();
-    let shape: Vec<usize> = header.shape().iter().map(|&extent| extent as usize).collect();
-    let is_fortran = header.order() == Order::Fortran;
-    let wrong_type = |header: &NpyHeader| {
-        let message = format!("holds {}; passes want float16, float32 or float64", header.dtype().descr());
-        Error::checkpoint(path, message)
+    let file = NpyFile::open(path)?;
+    let (shape, is_fortran_order) = (file.shape().to_vec(), file.is_fortran_order());
+    let values = match file.kind() {
+        "f2" => file.values(|bytes| f16::from_le_bytes(bytes).to_f32())?,
+        "f4" => file.values(f32::from_le_bytes)?,
+        "f8" => file.values(|bytes| f64::from_le_bytes(bytes) as f32)?,
+        _ => {
+            let message = format!("holds '{}'; passes want float16, float32 or float64", file.descr());
+            return Err(Error::checkpoint(path, message));
+        }
     };
-    let kind = match header.dtype() {
-        DType::Plain(plain) if plain.type_char() == TypeChar::Float => plain.size_field(),
-        _ => return Err(wrong_type(&header)),
-    };
-    // Held against the file's length, a wrong header cannot ask for all memory.
-    let n_wanted_bytes = n_header_bytes + header.len() * kind;
-    if n_wanted_bytes != n_file_bytes {
-        let verdict = if n_file_bytes < n_wanted_bytes { "the file is truncated" } else { "something follows" };
-        let message = format!("holds {n_file_bytes} bytes, its header wants {n_wanted_bytes}: {verdict}");
-        return Err(Error::checkpoint(path, message));
-    }
-    let file = NpyFile::with_header(header, file);
-    let values = match kind {
-        2 => decoded(file, f16::to_f32),
-        4 => decoded(file, |value: f32| value),
-        8 => decoded(file, |value: f64| value as f32),
-        _ => return Err(wrong_type(file.header())),
-    }
-    .map_err(read())?;
-    let values = if is_fortran { from_column_order(&values, &shape) } else { values };
+    let values = if is_fortran_order { from_column_order(&values, &shape) } else { values };
     Ok(NamedTensor { name: String::new(), shape, values })
-}
-
-/// Whether the extents in a header's text have a product that bytes can be counted of; npyz multiplies without asking.
-fn has_possible_shape(start_of_file: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(start_of_file);
-    let shape = text.split_once("'shape'").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(shape, _)| shape);
-    let mut extents = shape.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
-    let product = extents.try_fold(1_u64, |product, digits| product.checked_mul(digits.parse::<u64>().ok()?.max(1)));
-    product.is_some_and(|product| product < 1 << 56)
-}
-
-fn decoded<T: Deserialize>(file: NpyFile<impl Read>, narrow: impl Fn(T) -> f32) -> io::Result<Vec<f32>> {
-    let values = file.data::<T>().map_err(io::Error::other)?;
-    values.map(|value| value.map(&narrow)).collect()
 }
 
 /// Row after row of what lies column after column; of no or one dimension there is one order only.
@@ -179,15 +142,6 @@ fn from_column_order(values: &[f32], shape: &[usize]) -> Vec<f32> {
         [m, n] => (0..m * n).map(|at| values[at % n * m + at / n]).collect(),
         _ => values.to_vec(),
     }
-}
-
-fn npy_bytes(shape: [usize; 2], x: &[f32]) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let shape = shape.map(|extent| extent as u64);
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd()?;
-    writer.extend(x.iter().copied())?;
-    writer.finish()?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -36,6 +36,13 @@ pub enum Event {
         /// The result.
         evaluation: Evaluation,
     },
+    /// The model wrote a text.
+    Wrote {
+        /// After this step.
+        step: u64,
+        /// `eval.prompt` and what the model wrote after it.
+        text: String,
+    },
     /// A checkpoint was written.
     Saved(PathBuf),
     /// The device was lost, and the run goes on with another of the same adapter.

@@ -29,12 +29,12 @@ pub use event::Event;
 pub use fit::{Fit, LargestPreset, Presets, ProfileOf, Search, Ways};
 pub use parts::{forward_passes, update_secs};
 #[cfg(not(target_arch = "wasm32"))]
-pub use past::{History, PastRun};
+pub use past::{History, PastRun, TextRecord};
 pub use plan::Plan;
 pub use recording::{Recorded, record_training, record_training_recomputing, record_training_with};
 pub use report::StepReport;
 #[cfg(not(target_arch = "wasm32"))]
-pub use run::{Summary, check_start, run};
+pub use run::{Session, Summary, check_start, run};
 #[cfg(not(target_arch = "wasm32"))]
 pub use run_folder::{RunFolder, find_run};
 pub use samples::GradientSample;

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::report::StepReport;
-use super::run::checked_snapshot;
+use super::run::{SESSION, Session, TEXTS, checked_snapshot};
 use super::spectra::SpectrumRecord;
 use super::trainer::Snapshot;
 use crate::checkpoint::load_newest_checkpoint;
@@ -70,10 +72,25 @@ pub struct PastRun {
     pub history: History,
     /// spectra.jsonl, oldest first; empty where the run kept none.
     pub spectra: Vec<SpectrumRecord>,
+    /// texts.jsonl, oldest first; empty where the run wrote none.
+    pub texts: Vec<TextRecord>,
+    /// session.json; none of runs that were made before there was one.
+    pub session: Option<Session>,
+}
+
+/// A line of texts.jsonl.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TextRecord {
+    /// Written after this step.
+    pub step: u64,
+    /// What it begins with.
+    pub prompt: String,
+    /// The text, its prompt with it.
+    pub text: String,
 }
 
 impl PastRun {
-    /// Reads config.toml, metrics.jsonl and, where it is there, spectra.jsonl.
+    /// Reads config.toml, metrics.jsonl and, where they are there, spectra.jsonl, texts.jsonl and session.json.
     ///
     /// Errors: a folder that is no run's, and a configuration that this program does not understand.
     pub fn read(folder: &Path) -> Result<Self> {
@@ -85,10 +102,10 @@ impl PastRun {
         let read = |path: &Path| std::fs::read_to_string(path).map_err(Error::io("read", path));
         let config = RunConfig::load(Some((&path, &read(&path)?)), &[], RunDefaults::Software)?;
         let history = History::of_lines(&read(&folder.join("metrics.jsonl"))?, config.train.tokens_per_step());
-        let spectra = folder.join("spectra.jsonl");
-        let spectra = if spectra.exists() { read(&spectra)? } else { String::new() };
-        let spectra = spectra.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        Ok(Self { folder: folder.to_owned(), config, history, spectra })
+        let spectra = records(&folder.join("spectra.jsonl"))?;
+        let texts = records(&folder.join(TEXTS))?;
+        let session = records(&folder.join(SESSION))?.pop();
+        Ok(Self { folder: folder.to_owned(), config, history, spectra, texts, session })
     }
 
     /// The text that it was trained on, and the weights and state of its newest checkpoint.
@@ -100,6 +117,15 @@ impl PastRun {
         let snapshot = checked_snapshot(resumed, &self.config, &dataset.identity()?)?;
         Ok((dataset, snapshot))
     }
+}
+
+/// The lines of a file that are records; none where there is no file.
+fn records<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 #[cfg(test)]

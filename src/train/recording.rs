@@ -4,6 +4,7 @@ use super::plan::Plan;
 use super::samples::Watched;
 use crate::Result;
 use crate::config::{MatmulPrecision, ModelConfig, Precision, Recompute, Role, RunConfig, TrainConfig};
+use crate::generate::Decoding;
 use crate::gpu::{Class, DType, Profile, ReadbackRing, Recorder, Tensor, bytes_in_words};
 use crate::kernels::Output;
 use crate::kernels::loss_scale::LossScale;
@@ -13,6 +14,9 @@ use crate::llama::{
     BatchInputs, Gradients, Llama, Loss, OnGradient, Parameter, ParameterGroup, record_loss, record_micro_step,
 };
 use crate::optim::{self, Directions, Group, GroupState, Perturbed, RecordUpdate, State, StepTensors};
+
+/// Tokens of a prompt for which there is room before a text.
+const PROMPT_ROOM: usize = 64;
 
 /// Steps whose numbers may be on their way back at once.
 pub(super) const RING_SLOTS: usize = 4;
@@ -31,6 +35,8 @@ pub struct Recorded {
     pub precision: Precision,
     pub(super) inputs: BatchInputs,
     pub(super) eval_inputs: BatchInputs,
+    /// What writes a text after an evaluation, where `eval.text_tokens` asks for one.
+    pub(super) decoding: Option<Decoding>,
     /// `[3 + parameters]`: see [`Place`]; with a loss scale two numbers more, [`LossScale::STATISTICS`].
     pub(super) statistics: Tensor,
     /// Parameters in the order in which their gradients become whole, and where their norms stand in the statistics.
@@ -169,6 +175,8 @@ impl Recorded {
         rec.reserve_staging(ReadbackRing::bytes(&statistics, RING_SLOTS) + ReadbackRing::bytes(&eval_loss, RING_SLOTS));
         rec.begin(Plan::Evaluate);
         record_loss(rec, &llama, &eval_inputs, Loss { sum: &eval_loss, scale: 1.0, output: Output::Write });
+        let positions = config.model.max_position_embeddings.min(PROMPT_ROOM + config.eval.text_tokens);
+        let decoding = (config.eval.text_tokens > 0).then(|| Decoding::record(rec, &llama, positions));
         let (states, watched, norms) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             recorder,
@@ -178,6 +186,7 @@ impl Recorded {
             precision,
             inputs,
             eval_inputs,
+            decoding,
             statistics,
             norms,
             watched,

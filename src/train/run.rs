@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use web_time::Instant;
 
 use super::changes::{SettingChange, setting_changes};
-use super::evaluation::Evaluation;
 use super::event::Event;
 use super::report::StepReport;
 use super::run_folder::{CONFIG, RunFolder};
@@ -59,6 +58,25 @@ pub struct Summary {
     pub checkpoint: PathBuf,
     /// Whether it was stopped before its last step.
     pub stopped: bool,
+}
+
+/// What the process that last trained a run has written of itself: a line of session.json.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// Of this program.
+    pub version: String,
+    /// The adapter's name.
+    pub adapter: String,
+    /// Backend, driver and version.
+    pub driver: String,
+    /// What activations are in: `f32` or `f16`.
+    pub precision: String,
+    /// What the backward pass computes again.
+    pub recompute: String,
+    /// Bytes allocated on the device.
+    pub device_bytes: u64,
+    /// Nats a token of a bigram table on the validation tokens.
+    pub baseline_bigram_loss: f64,
 }
 
 /// Trains `config` on `dataset` in `folder` until its last step, or until `stop` is set; then the step is finished and
@@ -113,6 +131,7 @@ struct Run<'a> {
     folder: &'a Path,
     log: MetricsLog,
     spectra: Option<SpectraLog>,
+    texts: Option<JsonLines>,
     baseline_bigram_loss: f64,
     final_loss: f64,
     /// Steps whose reports arrived this session, those that were made again included.
@@ -171,6 +190,19 @@ impl<'a> Run<'a> {
         let log = if resumes { MetricsLog::resume(folder, first_step)? } else { MetricsLog::create(folder)? };
         let wants_spectra = trainer.config().spectra.every > 0;
         let spectra = wants_spectra.then(|| SpectraLog::open(folder, resumes, first_step)).transpose()?;
+        let texts = folder.join(TEXTS);
+        let open = || if resumes { JsonLines::resume(&texts, first_step) } else { JsonLines::create(&texts) };
+        let texts = (trainer.config().eval.text_tokens > 0).then(open).transpose()?;
+        let session = Session {
+            version: env!("CARGO_PKG_VERSION").into(),
+            adapter: gpu.adapter_name.clone(),
+            driver: gpu.driver.clone(),
+            precision: trainer.precision().name().into(),
+            recompute: trainer.recompute().name().into(),
+            device_bytes: trainer.memory().total(),
+            baseline_bigram_loss: baseline,
+        };
+        write_atomic(&folder.join(SESSION), format!("{}\n", json!(session)).as_bytes())?;
         on_event(Event::Ready {
             memory: trainer.memory().clone(),
             recompute: trainer.recompute(),
@@ -186,6 +218,7 @@ impl<'a> Run<'a> {
             folder,
             log,
             spectra,
+            texts,
             baseline_bigram_loss: baseline,
             final_loss,
             n_steps: 0,
@@ -209,6 +242,9 @@ impl<'a> Run<'a> {
         self.log = MetricsLog::resume(self.folder, step)?;
         if self.spectra.is_some() {
             self.spectra = Some(SpectraLog::open(self.folder, true, step)?);
+        }
+        if self.texts.is_some() {
+            self.texts = Some(JsonLines::resume(&self.folder.join(TEXTS), step)?);
         }
         self.untimed_steps = 0;
         on_event(Event::DeviceLost { message: message.to_owned(), step });
@@ -291,7 +327,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn evaluate(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<Evaluation> {
+    async fn evaluate(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let evaluation = self.trainer.evaluate().await?;
         let step = self.trainer.step_number();
         let tokens = step * self.trainer.config().train.tokens_per_step() as u64;
@@ -301,7 +337,18 @@ impl<'a> Run<'a> {
         self.eval_loss = Some(loss);
         self.best_eval_loss = Some(self.best_eval_loss.map_or(loss, |best| best.min(loss)));
         on_event(Event::Evaluated { step, evaluation });
-        Ok(evaluation)
+        self.write_text(on_event).await
+    }
+
+    async fn write_text(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<()> {
+        let Some(texts) = &mut self.texts else { return Ok(()) };
+        let prompt = self.trainer.config().eval.prompt.clone();
+        let Some(text) = self.trainer.write_text(&prompt).await? else { return Ok(()) };
+        let step = self.trainer.step_number();
+        texts.write(&object(json!({ "step": step, "prompt": prompt, "text": text })))?;
+        self.log.write_text(step, &text)?;
+        on_event(Event::Wrote { step, text });
+        Ok(())
     }
 
     async fn save(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<PathBuf> {
@@ -378,6 +425,9 @@ fn changes_since(resumed: &Resumed, config: &RunConfig) -> Result<Vec<SettingCha
 
 /// Each line a step and the settings that changed there, before and after.
 const CHANGES: &str = "changes.jsonl";
+pub(super) const SESSION: &str = "session.json";
+/// Each line a step, `eval.prompt` and the text that the model wrote after it, the prompt with it.
+pub(super) const TEXTS: &str = "texts.jsonl";
 
 /// Whether a run can begin with the weights of `train.init_from`, by that model's sizes alone: before data is prepared.
 ///

@@ -89,7 +89,7 @@ fn clip_of(statistics: &Tensor) -> Tensor {
 }
 
 /// Sends samples to the host and hands them out when they have arrived.
-pub(super) struct Sampler {
+pub(super) struct GradientSampler {
     watched: Vec<Watched>,
     /// One for each tensor of `watched`, in their order.
     rings: Vec<ReadbackRing>,
@@ -97,7 +97,7 @@ pub(super) struct Sampler {
     clip: ReadbackRing,
 }
 
-impl Sampler {
+impl GradientSampler {
     pub(super) async fn new(gpu: &Gpu, watched: Vec<Watched>, statistics: &Tensor) -> Result<Self> {
         let mut rings = Vec::new();
         for tensor in watched.iter().flat_map(|w| w.tensors.iter().flatten()) {

@@ -9,11 +9,11 @@ use super::parts::{Part, parts, queries, replays, step_words};
 use super::plan::Plan;
 use super::recording::{RING_SLOTS, Recorded, kinds, record_training_recomputing, record_training_with};
 use super::report::StepReport;
-use super::samples::{GradientSample, Sampler, by_name, states_of};
+use super::samples::{GradientSample, GradientSampler, by_name, states_of};
 use crate::config::{Precision, Recompute, RunConfig, ScheduleKind};
 use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
-use crate::generate::Generator;
+use crate::generate::{Decoding, Sampler};
 use crate::gpu::{Gpu, KernelTime, Memory, Pace, ReadbackRing, Span, Tensor, Workspace};
 use crate::kernels::loss_scale::LossScale;
 use crate::kernels::norms::Place;
@@ -21,6 +21,10 @@ use crate::llama::{BatchInputs, Llama, Parameter, initial_values};
 use crate::optim::{RecordUpdate, State};
 use crate::reference::schedule::cosine_with_warmup;
 use crate::{Error, Result};
+
+/// How freely a text after an evaluation is drawn: as `multinorm generate` does unless it is told otherwise.
+const TEMPERATURE: f64 = 0.8;
+const TOP_P: f64 = 0.95;
 
 /// A run on a device.
 ///
@@ -37,13 +41,14 @@ pub struct Trainer {
     precision: Precision,
     inputs: BatchInputs,
     eval_inputs: BatchInputs,
+    decoding: Option<Decoding>,
     step_tensor: Tensor,
     statistics: Tensor,
     /// Parameters in the order in which their gradients become whole, and where their norms stand in the statistics.
     norms: Vec<(usize, usize)>,
     ring: ReadbackRing,
     eval_ring: ReadbackRing,
-    sampler: Option<Sampler>,
+    sampler: Option<GradientSampler>,
     /// Arrived, and not handed out yet.
     samples: Vec<GradientSample>,
     /// Steps submitted.
@@ -113,7 +118,8 @@ impl Trainer {
     }
 
     async fn allocate(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>, recorded: Recorded) -> Result<Self> {
-        let Recorded { recorder, llama, states, inputs, eval_inputs, statistics, norms, watched, .. } = recorded;
+        let Recorded { recorder, llama, states, inputs, eval_inputs, decoding, statistics, norms, watched, .. } =
+            recorded;
         let (recompute, precision) = (recorded.recompute, recorded.precision);
         let (eval_loss, step) = (recorded.eval_loss, recorded.step);
         let workspace = recorder.allocate(&gpu).await?;
@@ -121,12 +127,16 @@ impl Trainer {
         let began = Instant::now();
         let ring = ReadbackRing::new(&gpu, &statistics, RING_SLOTS).await?;
         let eval_ring = ReadbackRing::new(&gpu, &eval_loss, RING_SLOTS).await?;
-        let sampler = if watched.is_empty() { None } else { Some(Sampler::new(&gpu, watched, &statistics).await?) };
+        let sampler =
+            if watched.is_empty() { None } else { Some(GradientSampler::new(&gpu, watched, &statistics).await?) };
         let specs = config.model.parameters();
         let initial = specs.iter().map(|spec| initial_values(&config.model, spec, config.train.seed));
         llama.write_weights(&gpu, &workspace, initial);
         for inputs in [&inputs, &eval_inputs] {
             write_tables(&gpu, &workspace, inputs);
+        }
+        if let Some(decoding) = &decoding {
+            decoding.write_tables(&gpu, &workspace);
         }
         spans.push(Span::since("initialize", began));
         let waits_for_skips = precision == Precision::F16 && workspace.has_intervals();
@@ -142,6 +152,7 @@ impl Trainer {
             precision,
             inputs,
             eval_inputs,
+            decoding,
             step_tensor: step,
             statistics,
             norms,
@@ -351,20 +362,26 @@ impl Trainer {
         })
     }
 
-    /// A generator with room for `positions` tokens, with the weights as they are now; [`Trainer::update_generator`]
-    /// brings it to later ones.
+    /// The text that the model writes after `prompt` with the weights as they are now, the prompt with it: at most
+    /// `eval.text_tokens` tokens, drawn by a generator whose seed is the step. None where the setting is 0, or where the
+    /// data came as token ids without a tokenizer.
     ///
-    /// Errors: a cache that does not fit the device.
-    pub async fn generator(&self, positions: usize) -> Result<Generator> {
-        let mut generator = Generator::new(&self.gpu, &self.config.model, &[], positions).await?;
-        self.update_generator(&mut generator);
-        Ok(generator)
+    /// Errors: a prompt without a token, weights that are not finite, a device that fails.
+    pub async fn write_text(&mut self, prompt: &str) -> Result<Option<String>> {
+        let Self { gpu, workspace, decoding, dataset, config, step, .. } = self;
+        let (Some(decoding), Some(tokenizer)) = (decoding, &dataset.tokenizer) else { return Ok(None) };
+        let mut sampler = Sampler::new(TEMPERATURE, TOP_P, *step)?;
+        let n = config.eval.text_tokens;
+        decoding.continue_text(gpu, workspace, tokenizer, prompt, n, &mut sampler).await.map(Some)
     }
 
-    /// Gives a generator of this model the weights as they are now, without a way over the host, and empties its cache.
-    pub fn update_generator(&self, generator: &mut Generator) {
-        let weights: Vec<&Tensor> = self.llama.parameters.iter().map(|parameter| &parameter.weight).collect();
-        generator.restart_with(&self.gpu, &self.workspace, &weights);
+    /// The logits of the token after these, `[V]`, with the weights as they are now.
+    ///
+    /// Errors: a run with `eval.text_tokens` 0; no token, or more than a prompt and a text may have.
+    pub async fn logits_after(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        let Self { gpu, workspace, decoding, .. } = self;
+        let wanted = || Error::config("eval.text_tokens", "is 0: the run has no plan that decodes");
+        decoding.as_mut().ok_or_else(wanted)?.read(gpu, workspace, ids).await
     }
 
     fn parts(&self, name: &str) -> Result<&[Parameter]> {

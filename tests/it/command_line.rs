@@ -27,7 +27,10 @@ fn a_run_writes_what_is_promised_and_repeats_to_the_bit() {
     }
     let folder = place.path("first");
     assert_eq!(first["checkpoint"], place.text("first/checkpoints/step-00000012"));
-    assert_eq!(names(&folder), ["checkpoints", "config.toml", "metrics.jsonl", "tensorboard"]);
+    assert_eq!(
+        names(&folder),
+        ["checkpoints", "config.toml", "metrics.jsonl", "session.json", "tensorboard", "texts.jsonl"]
+    );
     assert_eq!(names(&folder.join("checkpoints")), ["step-00000006", "step-00000012"]);
     assert_whole_checkpoints(&folder);
     let events = names(&folder.join("tensorboard"));
@@ -213,6 +216,46 @@ fn a_trained_model_is_evaluated_inspected_and_writes() {
     for expected in ["last step     12", "step-00000006", "hidden 16", "model.embed_tokens.weight", "lm_head.weight"] {
         assert!(words.contains(expected), "no {expected:?} in {words}");
     }
+    let of_run = json(&program(&["inspect", &run, "--json"]));
+    assert_eq!((&of_run["run"]["last_step"]["step"], &of_run["config"]["hidden_size"]), (&12.into(), &16.into()));
+    assert_eq!(of_run["run"]["checkpoints"].as_array().unwrap().len(), 2);
+    let embedding = &of_run["tensors"][0];
+    assert_eq!(embedding["name"], "model.embed_tokens.weight");
+    assert_eq!((&embedding["shape"], &embedding["role"]), (&serde_json::json!([256, 16]), &"embedding".into()));
+    assert!(embedding["std"].as_f64().unwrap() > 0.0 && embedding["largest"].as_f64().unwrap() > 0.0, "{embedding}");
+
+    let args = ["generate", &run, "--prompt", "the quick", "--seed", "7", "--max-tokens", "24", "--json"];
+    let of_text = json(&program(&args));
+    assert_eq!(of_text["text"].as_str().unwrap().as_bytes(), text.trim_ascii_end(), "what was written without --json");
+    assert_eq!((&of_text["tokens"], &of_text["prompt"]), (&24.into(), &"the quick".into()));
+    assert!(of_text["stopped"].as_str().unwrap().contains("--max-tokens"), "{of_text}");
+}
+
+#[test]
+fn shells_and_man_learn_the_programs_words() {
+    let commands =
+        ["train", "watch", "tokenize", "eval", "generate", "inspect", "compare", "normalize", "bench", "kernels"];
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = stdout(&program(&["completions", shell]));
+        for word in commands.iter().chain(&["devices", "--resume", "--lr-sweep"]) {
+            assert!(script.contains(word.trim_start_matches('-')), "no {word} for {shell}");
+        }
+    }
+    assert_eq!(program(&["completions", "tcsh"]).status.code(), Some(2));
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("man1");
+    assert_eq!(stdout(&program(&["man", "--out", out.to_str().unwrap()])), "");
+    let pages = names(&out);
+    assert!(pages.contains(&"multinorm.1".into()), "{pages:?}");
+    for command in commands {
+        let page = fs::read_to_string(out.join(format!("multinorm-{command}.1"))).unwrap();
+        assert!(page.starts_with(".ie") && page.contains(&format!("multinorm\\-{command}")), "{page}");
+        assert!(page.contains("Examples:"), "no example in {command}'s page:\n{page}");
+        let help = stdout(&program(&[command, "--help"]));
+        assert!(help.contains(&format!("Examples:\n  multinorm {command}")), "{help}");
+        assert!(help.contains("--json"), "{help}");
+    }
+    assert!(stdout(&program(&["man"])).contains("multinorm"));
 }
 
 #[test]

@@ -40,5 +40,30 @@ fn every_size_of_the_paper_has_a_run_of_sinkgd_and_one_of_adam() {
         }
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
-    assert_eq!(fs::read_dir(folder).unwrap().count(), 8, "each file is held to the paper here");
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 8 + SMALL.len(), "each file is held to the paper here, or below");
+}
+
+/// Presets that no paper has, and so many parameters, vocabulary and all.
+const SMALL: [(&str, usize, u64); 3] =
+    [("tiny", 869_504, 614_400), ("9m", 1_852_544, 16_384_000), ("20m", 7_358_720, 32_768_000)];
+
+#[test]
+fn every_small_preset_has_a_run_of_its_own() {
+    for (size, n_parameters, n_tokens) in SMALL {
+        let config = read(&format!("{size}.toml"));
+        assert_eq!(config.model.n_parameters(), n_parameters, "{size}");
+        assert_eq!(config.train.steps * config.train.tokens_per_step() as u64, n_tokens, "{size}");
+        let memory = record_training(&config, &everything()).unwrap().recorder.memory().total();
+        assert!(memory < 4 << 30, "{size}: {memory} bytes");
+    }
+    // Two of them are the default runs, but for where half precision is taken.
+    for (name, defaults) in [("tiny.toml", RunDefaults::Software), ("20m.toml", RunDefaults::Gpu)] {
+        let mut config = read(name);
+        let default = RunConfig::load(None, &[], defaults).unwrap();
+        (config.train.precision, config.eval) = (default.train.precision, default.eval.clone());
+        (config.train.micro_batch_size, config.data.validation_fraction) =
+            (default.train.micro_batch_size, default.data.validation_fraction);
+        config.checkpoint = default.checkpoint.clone();
+        assert_eq!(config, default, "{name}");
+    }
 }

@@ -30,5 +30,6 @@ mod shaders;
 mod soak;
 mod spectra;
 mod support;
+mod terminal;
 mod variants;
 mod zeroth_order;

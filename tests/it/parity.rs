@@ -589,10 +589,6 @@ fn write_ids(path: &Path, rows: usize, ids: &[u32]) {
 }
 
 fn write_npy(path: &Path, ids: &[u32]) {
-    use npyz::WriterBuilder;
-    let file = std::fs::File::create(path).unwrap();
-    let options = npyz::WriteOptions::new().default_dtype().shape(&[ids.len() as u64]).writer(file);
-    let mut writer = options.begin_nd().unwrap();
-    writer.extend(ids.iter().copied()).unwrap();
-    writer.finish().unwrap();
+    let bytes = ids.iter().flat_map(|id| id.to_le_bytes());
+    std::fs::write(path, multinorm::data::npy::npy_bytes("<u4", &[ids.len()], bytes)).unwrap();
 }

@@ -1,5 +1,6 @@
 //! The program as a process, and a folder that it runs in.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ impl Place {
              [data]\nsource = [{:?}]\ntokenizer = \"bytes\"\nvalidation_fraction = 0.1\ncache_dir = {:?}\n\
              [optimizer]\nname = \"sinkgd\"\n\
              [train]\nsteps = 12\nbatch_size = 4\nmicro_batch_size = 2\nsequence_length = 16\n\
-             [eval]\nevery = 6\nmax_tokens = 1024\nbatch_size = 4\n\
+             [eval]\nevery = 6\nmax_tokens = 1024\nbatch_size = 4\ntext_tokens = 5\n\
              [checkpoint]\nevery = 6\nkeep = 3\n",
             place.path("text.txt"),
             place.path("cache"),
@@ -177,9 +178,17 @@ pub fn spectra(run: &Path) -> Option<String> {
     fs::read_to_string(run.join("spectra.jsonl")).ok()
 }
 
+/// The text after each step that one was written after; a run that was stopped may write its last one twice.
+fn texts(run: &Path) -> BTreeMap<u64, String> {
+    let text = fs::read_to_string(run.join("texts.jsonl")).unwrap_or_default();
+    let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records.map(|record| (record["step"].as_u64().unwrap(), record["text"].to_string())).collect()
+}
+
 /// Two runs that did the same to the last bit: losses, weights, optimizer state.
 pub fn assert_same_run(a: &Value, a_folder: &Path, b: &Value, b_folder: &Path) {
     assert_eq!(spectra(a_folder), spectra(b_folder), "spectra.jsonl");
+    assert_eq!(texts(a_folder), texts(b_folder), "texts.jsonl");
     for key in ["steps", "tokens", "final_loss", "eval_loss", "baseline_bigram_loss", "memory"] {
         assert_eq!(a[key].to_string(), b[key].to_string(), "{key}");
     }

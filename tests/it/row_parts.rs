@@ -41,7 +41,7 @@ const ALL: Sizes = Sizes {
 };
 
 fn config(sizes: &Sizes, sets: &[&str]) -> RunConfig {
-    let base = ["model.num_hidden_layers=2", "train.batch_size=4", "train.micro_batch_size=2"];
+    let base = ["model.num_hidden_layers=2", "train.batch_size=4", "train.micro_batch_size=2", "eval.text_tokens=3"];
     small_run(&[&base[..], sizes.sets, sets].concat()).unwrap()
 }
 
@@ -60,9 +60,8 @@ fn split(form: Form, sizes: &Sizes, sets: &[&str]) -> Trainer {
 }
 
 /// The logits after these tokens.
-fn logits(gpu: &Gpu, trainer: &Trainer, ids: &[u32]) -> Vec<f32> {
-    let mut generator = block_on(trainer.generator(ids.len())).unwrap();
-    ids.iter().map(|&id| block_on(generator.push(gpu, id)).unwrap()).last().unwrap()
+fn logits(trainer: &mut Trainer, ids: &[u32]) -> Vec<f32> {
+    block_on(trainer.logits_after(ids)).unwrap()
 }
 
 /// Names of all parameters of a run.
@@ -146,7 +145,7 @@ fn parts_train_as_the_whole() {
         let [of_whole, of_split] = [&mut whole, &mut split].map(|trainer| block_on(trainer.evaluate()).unwrap().loss);
         assert!((of_whole - of_split).abs() < 1e-6 * of_whole, "{what}: {of_whole} and {of_split} in an evaluation");
         let ids = [5, 299, 130]; // one of each part
-        let [of_whole, of_split] = [(&gpus[0], &whole), (&gpus[1], &split)].map(|(gpu, on)| logits(gpu, on, &ids));
+        let [of_whole, of_split] = [&mut whole, &mut split].map(|trainer| logits(trainer, &ids));
         assert_close(format!("{what}: logits"), &of_split, &widen(&of_whole), 1e-6);
 
         let [of_whole, of_split] = [&mut whole, &mut split].map(|trainer| numbers(&train_steps(trainer, STEPS)));

@@ -300,6 +300,7 @@ pub fn small_run(sets: &[&str]) -> multinorm::Result<RunConfig> {
         "model.num_hidden_layers=3",
         "train.sequence_length=9",
         "eval.max_tokens=9",
+        "eval.text_tokens=0",
     ];
     let sets: Vec<String> = small.iter().chain(sets).map(|&set| set.to_owned()).collect();
     RunConfig::load(None, &sets, RunDefaults::Software)

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use multinorm::config::RunConfig;
 use multinorm::data::dataset::Dataset;
-use multinorm::data::tokenizer::StreamDecoder;
-use multinorm::generate::{Generator, Sampler};
 use multinorm::gpu::{Gpu, KernelTime, Memory};
 use multinorm::train::{self, GradientSample, Plan, Snapshot, StepReport, Trainer};
 use multinorm::{Error, Result};
@@ -196,7 +194,6 @@ struct Engine {
 
 struct Run {
     trainer: Trainer,
-    generator: Option<Generator>,
     secs: f64,
     /// What the trainer was before a step that is to be taken back.
     before_peek: Option<Snapshot>,
@@ -224,14 +221,15 @@ impl Engine {
                 self.running = false;
                 self.runs.clear(); // its memory first
                 self.beside_secs = 0.0;
-                for (index, config) in configs.into_iter().enumerate() {
+                for (index, mut config) in configs.into_iter().enumerate() {
+                    config.eval.text_tokens = SAMPLE_TOKENS; // whatever the run in a folder did
                     let mut trainer = Trainer::new(self.gpu.clone(), config, dataset.clone()).await?;
                     if let Some(snapshot) = from.get(index) {
                         trainer.restore(snapshot)?;
                     }
                     let budget = if self.gpu.profile.software { SOFTWARE_BUDGET_SECS } else { BUDGET_SECS };
                     trainer.set_pace(Some(budget));
-                    let mut run = Run { trainer, generator: None, secs: 0.0, before_peek: None };
+                    let mut run = Run { trainer, secs: 0.0, before_peek: None };
                     if let Some(snapshot) = from.get(index).filter(|_| peek) {
                         run.peek(snapshot.clone()).await?;
                     }
@@ -372,40 +370,10 @@ impl Engine {
     /// A few words of every run.
     async fn write(&mut self, prompt: &str, tell: &impl Fn(Event)) -> Result<()> {
         self.drain(tell).await?;
-        let Some(tokenizer) = self.dataset.as_ref().and_then(|dataset| dataset.tokenizer.clone()) else {
-            return Ok(());
-        };
-        let ids = tokenizer.encode(prompt)?;
         for (index, run) in self.runs.iter_mut().enumerate() {
-            let most = run.trainer.config().model.max_position_embeddings;
-            // Of a long prompt the end is what the text goes on from.
-            let read = &ids[ids.len().saturating_sub(most.saturating_sub(SAMPLE_TOKENS).max(1))..];
-            let Some((last, before)) = read.split_last() else { return Ok(()) };
-            let positions = (read.len() + SAMPLE_TOKENS).min(most);
-            if let Some(generator) = &mut run.generator {
-                run.trainer.update_generator(generator);
+            if let Some(text) = run.trainer.write_text(prompt).await? {
+                tell(Event::Wrote { run: index, step: run.trainer.step_number(), text });
             }
-            let mut generator = match run.generator.take().filter(|generator| generator.room() >= positions) {
-                Some(generator) => generator,
-                None => run.trainer.generator(positions).await?,
-            };
-            let mut sampler = Sampler::new(0.8, 0.95, run.trainer.step_number())?;
-            let mut decoder = StreamDecoder::new(&tokenizer);
-            let mut text = prompt.to_owned();
-            for &id in before {
-                generator.push(&self.gpu, id).await?;
-            }
-            let mut next = *last;
-            for _ in 0..positions - before.len() {
-                let logits = generator.push(&self.gpu, next).await?;
-                next = sampler.draw(&logits[..tokenizer.vocab_size().min(logits.len())])?;
-                if Some(next) == tokenizer.end_of_text() {
-                    break;
-                }
-                text += &decoder.push(next)?;
-            }
-            run.generator = Some(generator);
-            tell(Event::Wrote { run: index, step: run.trainer.step_number(), text });
         }
         Ok(())
     }

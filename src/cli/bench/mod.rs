@@ -21,6 +21,10 @@ use serde_json::{Value, json};
 use super::DeviceArgs;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  multinorm bench kernels --preset 60m
+  multinorm bench step --set model.preset=60m --trace t.json     ui.perfetto.dev opens the trace
+  multinorm bench optimizers --set model.preset=60m --json")]
 pub struct BenchArgs {
     #[command(subcommand)]
     what: What,

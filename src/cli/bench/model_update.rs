@@ -43,7 +43,7 @@ pub async fn measure(
     // Else it is part of the backward pass.
     train.fused_update = false;
     config.eval.batch_size = 1;
-    config.spectra.every = 0;
+    (config.spectra.every, config.eval.text_tokens) = (0, 0);
     config.validate()?;
     let dataset = Arc::new(random_tokens(&config));
     let weights = 4 * config.model.n_parameters() as u64;

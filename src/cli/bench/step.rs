@@ -75,6 +75,7 @@ pub fn run(device: &DeviceArgs, json: bool, args: &StepArgs) -> Result<()> {
     let mut config = read_config(config.as_deref(), None, sets, &gpu.profile)?;
     let steps = args.steps.max(1) as u64;
     config.train.steps = 1 + 2 * steps;
+    config.eval.text_tokens = 0;
     choose_variants(&mut gpu, None, std::slice::from_ref(&config))?;
     let gpu = Arc::new(gpu);
     let measured = pollster::block_on(measure(&gpu, &config, steps))?;

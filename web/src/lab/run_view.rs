@@ -93,6 +93,7 @@ impl RunView {
             }
             // A run's in its folder: the lab keeps none.
             train::Event::Ready { .. }
+            | train::Event::Wrote { .. }
             | train::Event::Saved(_)
             | train::Event::Spectrum(_)
             | train::Event::DeviceLost { .. } => {}

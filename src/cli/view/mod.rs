@@ -1,0 +1,92 @@
+//! A run that is being trained, or was, as its user sees it: a view that fills the terminal, or plain lines.
+
+mod draw;
+mod live;
+mod plain;
+mod state;
+
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use multinorm::gpu::Compilation;
+use multinorm::train::Event;
+
+use super::console::note;
+use live::LiveView;
+use plain::PlainLines;
+
+pub use draw::Look;
+pub use live::{Screen, Wish, is_possible, wish};
+pub use state::{Phase, RunView};
+
+/// What shows the run that this process trains.
+pub enum View {
+    Live(LiveView),
+    Plain(Box<Plain>),
+}
+
+/// Lines, and those about kernels that come by themselves until it is dropped.
+pub struct Plain {
+    lines: PlainLines,
+    _compilation: CompilationLines,
+}
+
+impl View {
+    /// A view that fills the terminal where there is one and `plain` is not asked for.
+    pub fn start(
+        run: RunView,
+        config: &multinorm::config::RunConfig,
+        compilation: Arc<Compilation>,
+        plain: bool,
+    ) -> Self {
+        let lines = || PlainLines::new(config);
+        if !plain && is_possible() {
+            match LiveView::start(run, compilation.clone(), lines()) {
+                Ok(view) => return Self::Live(view),
+                Err(error) => note!("plain lines, for the terminal takes no view: {error}"),
+            }
+        }
+        Self::Plain(Box::new(Plain { lines: lines(), _compilation: CompilationLines::start(compilation) }))
+    }
+
+    pub fn show(&mut self, event: &Event) {
+        match self {
+            Self::Live(view) => view.show(event),
+            Self::Plain(plain) => plain.lines.lines_of(event).iter().for_each(|line| note!("{line}")),
+        }
+    }
+}
+
+/// Says from time to time how far the kernels are compiled.
+pub struct CompilationLines {
+    end: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Between two of these lines.
+const EVERY: Duration = Duration::from_secs(5);
+
+impl CompilationLines {
+    fn start(compilation: Arc<Compilation>) -> Self {
+        let (end, ended) = channel();
+        let thread = std::thread::spawn(move || {
+            while ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+                if let Some((done, total)) = compilation.progress() {
+                    note!("compiling  {done} of {total} kernels");
+                }
+            }
+        });
+        Self { end: Some(end), thread: Some(thread) }
+    }
+}
+
+impl Drop for CompilationLines {
+    fn drop(&mut self) {
+        self.end = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

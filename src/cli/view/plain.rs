@@ -1,0 +1,95 @@
+//! A run as plain lines, where there is no terminal or none is wanted.
+
+use multinorm::config::{Precision, RecomputePolicy, RunConfig};
+use multinorm::train::Event;
+use web_time::Instant;
+
+use super::draw::printable;
+use super::state::{RunView, duration_in_words};
+use crate::cli::output::{memory_table, recompute_in_words};
+
+/// What is told of each event, and of steps once in a while.
+pub struct PlainLines {
+    n_steps: u64,
+    recompute: RecomputePolicy,
+    precision: Precision,
+    last_line: Option<Instant>,
+    run: RunView,
+}
+
+/// Seconds between two lines about steps.
+const LINE_SECS: f64 = 5.0;
+
+impl PlainLines {
+    pub fn new(config: &RunConfig) -> Self {
+        Self {
+            n_steps: config.train.steps,
+            recompute: config.train.recompute,
+            precision: config.train.precision,
+            last_line: None,
+            run: RunView::new(String::new(), String::new(), config),
+        }
+    }
+
+    /// What there is to say of an event; often nothing.
+    pub fn lines_of(&mut self, event: &Event) -> Vec<String> {
+        self.run.take(event);
+        let mut lines = Vec::new();
+        match event {
+            Event::Ready { memory, recompute, precision, first_step, baseline_bigram_loss, changes } => {
+                lines.extend(changes.iter().map(|change| format!("changed    {change}")));
+                lines.push(memory_table(&[("this run", memory)]));
+                lines.push(format!("precision  {}", precision_in_words(self.precision, *precision)));
+                lines.push(format!("recompute  {}", recompute_in_words(self.recompute, *recompute)));
+                lines.push(format!(
+                    "baseline   a bigram table reaches {baseline_bigram_loss:.4} nats a token on the validation tokens"
+                ));
+                if *first_step > 0 {
+                    lines.push(format!("resuming after step {first_step}"));
+                }
+            }
+            Event::Step(report) => {
+                let is_due = self.last_line.is_none_or(|last| last.elapsed().as_secs_f64() >= LINE_SECS);
+                if is_due || report.step == self.n_steps {
+                    let mut line = format!("step {}/{} · loss {:.4}", report.step, self.n_steps, report.loss);
+                    if let Some(speed) = self.run.tokens_per_sec {
+                        line += &format!(" · {speed:.0} tokens/s");
+                    }
+                    if let Some(skipped) = report.skipped_steps.filter(|&skipped| skipped > 0) {
+                        line += &format!(" · {skipped} skipped");
+                    }
+                    line += &format!(" · lr {:.3e}", report.lr);
+                    if let Some(left) = self.run.time_left() {
+                        line += &format!(" · {} left", duration_in_words(left));
+                    }
+                    lines.push(line);
+                    self.last_line = Some(Instant::now());
+                }
+            }
+            Event::Evaluated { step, evaluation } => lines.push(format!(
+                "step {step}: validation loss {:.4}, perplexity {:.2}, over {} tokens",
+                evaluation.loss, evaluation.perplexity, evaluation.tokens
+            )),
+            Event::Wrote { step, text } => {
+                let text = printable(text);
+                lines.push(format!("step {step}: the model writes: {}", text.replace('\n', "\n  ")));
+            }
+            Event::DeviceLost { message, step } => {
+                lines.push(format!("the device was lost ({message}); going on after step {step} on a new one"));
+            }
+            Event::Spectrum(_) => {} // in spectra.jsonl
+            Event::Saved(path) => lines.push(format!("saved {}", path.display())),
+        }
+        lines
+    }
+}
+
+/// What activations are in, and why it is that where the user did not say.
+fn precision_in_words(wanted: Precision, found: Precision) -> String {
+    match (wanted, found) {
+        (Precision::Auto, Precision::F16) => "f16 under a loss scale (auto: the adapter has half precision)".into(),
+        (Precision::Auto, _) => "f32 (auto: no GPU with half precision, or an optimizer that wants all digits)".into(),
+        (_, Precision::F16) => "f16 under a loss scale".into(),
+        (_, found) => found.name().into(),
+    }
+}

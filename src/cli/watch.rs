@@ -1,0 +1,203 @@
+//! `multinorm watch`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use multinorm::files::lock_holder;
+use multinorm::gpu::bytes_in_words;
+use multinorm::train::{PastRun, find_run};
+use multinorm::{Error, Result};
+use serde_json::json;
+use web_time::{Instant, SystemTime};
+
+use super::console::{is_closed, out};
+use super::output::{print_json, shell_quoted};
+use super::view::{Look, Phase, RunView, Screen, Wish, is_possible, wish};
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  multinorm watch runs/0001                 loss, speed and newest text, as the run goes on
+  multinorm watch runs/0001 --json | jq .step")]
+pub struct WatchArgs {
+    /// The run's folder
+    run: PathBuf,
+    /// Plain lines in the place of the view that fills a terminal
+    #[arg(long)]
+    plain: bool,
+    /// What is known now, as one JSON document on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// How often the folder is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often keys are looked for.
+const TICK: Duration = Duration::from_millis(50);
+
+pub fn run(args: &WatchArgs) -> Result<()> {
+    let (folder, _) = find_run(&args.run)?;
+    let mut watched = Watched::read(folder)?;
+    if args.json {
+        return print_json(&watched.as_json());
+    }
+    if !args.plain && is_possible() {
+        watched.on_screen().map_err(Error::io("draw on", "the terminal"))?
+    } else {
+        watched.as_lines()
+    }
+}
+
+/// A run's folder as it was last read.
+struct Watched {
+    folder: PathBuf,
+    run: PastRun,
+    /// Of metrics.jsonl, and when the folder was read.
+    modified: Option<SystemTime>,
+    read: Instant,
+    /// How long that took.
+    took: Duration,
+    /// Who trains it.
+    holder: Option<String>,
+}
+
+impl Watched {
+    fn read(folder: PathBuf) -> Result<Self> {
+        let began = Instant::now();
+        let modified = modified(&folder);
+        let run = PastRun::read(&folder)?;
+        let holder = lock_holder(&folder);
+        Ok(Self { folder, run, modified, read: Instant::now(), took: began.elapsed(), holder })
+    }
+
+    /// Reads again what has changed; returns whether anything has.
+    fn refresh(&mut self) -> Result<bool> {
+        // A long run's metrics take a moment to read: that must not be all that this process does.
+        if self.read.elapsed() < LOOK_EVERY.max(10 * self.took) {
+            return Ok(false);
+        }
+        let before = self.holder.is_some();
+        if modified(&self.folder) != self.modified {
+            *self = Self::read(self.folder.clone())?;
+            return Ok(true);
+        }
+        self.read = Instant::now();
+        self.holder = lock_holder(&self.folder);
+        Ok(before != self.holder.is_some())
+    }
+
+    fn view(&self) -> RunView {
+        let PastRun { config, history, session, texts, .. } = &self.run;
+        let adapter = session.as_ref().map(|session| session.adapter.clone()).unwrap_or_default();
+        let mut view = RunView::new(self.folder.display().to_string(), adapter, config);
+        view.take_history(history);
+        view.phase = if self.holder.is_some() { Phase::Training } else { Phase::Ended };
+        view.memory = session.as_ref().map(|session| session.device_bytes);
+        view.baseline = session.as_ref().map(|session| session.baseline_bigram_loss);
+        view.text = texts.last().map(|text| (text.step, text.text.clone()));
+        match &self.holder {
+            Some(holder) => view.push_line(&format!("trained by {holder}")),
+            None if view.step() < view.n_steps => {
+                view.push_line(&self.go_on_with_it());
+            }
+            None => {}
+        }
+        view
+    }
+
+    fn go_on_with_it(&self) -> String {
+        format!("go on with it: multinorm train --resume {}", shell_quoted(self.folder.display()))
+    }
+
+    fn on_screen(&mut self) -> std::io::Result<Result<()>> {
+        let mut screen = Screen::enter()?;
+        let mut look = Look { watching: true, ..Look::default() };
+        let mut view = self.view();
+        screen.draw(&view, look)?;
+        let mut drawn = Instant::now();
+        loop {
+            std::thread::sleep(TICK);
+            let mut is_due = drawn.elapsed() >= LOOK_EVERY; // the terminal may have another size
+            match wish()? {
+                Some(Wish::Leave) => return Ok(Ok(())),
+                Some(Wish::Zoom) => (look.zoomed, is_due) = (!look.zoomed, true),
+                Some(Wish::PlainLines) | None => {}
+            }
+            match self.refresh() {
+                Ok(true) => (view, is_due) = (self.view(), true),
+                Ok(false) => {}
+                Err(error) => return Ok(Err(error)),
+            }
+            if is_due {
+                screen.draw(&view, look)?;
+                drawn = Instant::now();
+            }
+        }
+    }
+
+    /// What is known now, and then what is new until nobody trains the run any more.
+    fn as_lines(&mut self) -> Result<()> {
+        let PastRun { session, .. } = &self.run;
+        out!("run           {}", self.folder.display());
+        if let Some(session) = session {
+            out!("adapter       {} ({})", session.adapter, session.driver);
+            out!("device memory {}", bytes_in_words(session.device_bytes));
+            out!("bigram table  {:.4} nats a token on the validation tokens", session.baseline_bigram_loss);
+        }
+        let (mut n_evaluations, mut n_texts, mut last_step) = (0, 0, 0);
+        loop {
+            let PastRun { history, texts, config, .. } = &self.run;
+            for (step, _, loss) in history.evaluations.iter().skip(n_evaluations) {
+                out!("step {step}: validation loss {loss:.4}, perplexity {:.2}", loss.exp());
+            }
+            // Of what was written before, the newest is enough.
+            if let Some(text) = texts.iter().skip(n_texts).next_back() {
+                out!("step {}: the model writes: {}", text.step, text.text.replace('\n', "\n  "));
+            }
+            (n_evaluations, n_texts) = (history.evaluations.len(), texts.len());
+            if let Some((report, _)) = history.steps.last().filter(|(report, _)| report.step != last_step) {
+                let view = self.view();
+                let speed = view.tokens_per_sec.map(|speed| format!(" · {speed:.0} tokens/s")).unwrap_or_default();
+                out!("step {}/{} · loss {:.4}{speed}", report.step, config.train.steps, report.loss);
+                last_step = report.step;
+            }
+            match &self.holder {
+                None if last_step < config.train.steps => {
+                    out!("not running; {}", self.go_on_with_it());
+                    return Ok(());
+                }
+                None => return Ok(()),
+                Some(_) if is_closed() => return Ok(()),
+                Some(_) => {}
+            }
+            let until = Instant::now() + 5 * LOOK_EVERY;
+            while Instant::now() < until && self.holder.is_some() {
+                std::thread::sleep(LOOK_EVERY);
+                self.refresh()?;
+            }
+        }
+    }
+
+    fn as_json(&self) -> serde_json::Value {
+        let PastRun { config, history, session, texts, .. } = &self.run;
+        let view = self.view();
+        json!({
+            "run": self.folder,
+            "running": self.holder.is_some(),
+            "optimizer": config.optimizer.linear.rule.words(),
+            "step": view.step(),
+            "steps": config.train.steps,
+            "last": history.steps.last().map(|(report, _)| report),
+            "evaluations": history.evaluations.iter()
+                .map(|(step, secs, loss)| json!({ "step": step, "secs": secs, "eval_loss": loss }))
+                .collect::<Vec<_>>(),
+            "tokens_per_sec": view.tokens_per_sec,
+            "session": session,
+            "text": texts.last(),
+        })
+    }
+}
+
+fn modified(folder: &std::path::Path) -> Option<SystemTime> {
+    std::fs::metadata(folder.join("metrics.jsonl")).and_then(|metadata| metadata.modified()).ok()
+}
