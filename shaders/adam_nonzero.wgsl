@@ -5,8 +5,8 @@ override LEN: u32;
 override LR: f32;
 override BETA1: f32;
 override BETA2: f32;
-override REST1: f32;  // 1 - BETA1, by the host
-override REST2: f32;
+override ONE_MINUS_BETA1: f32;  // 1 - BETA1, by the host
+override ONE_MINUS_BETA2: f32;
 override LOG_BETA1: f32;
 override LOG_BETA2: f32;
 override EPS: f32;
@@ -42,8 +42,8 @@ fn adam_nonzero(
         start = START * z * z;
     }
     let lr = LR * step.schedule;
-    let m = fma(BETA1, exp_avg[at], REST1 * g);
-    let v = fma(BETA2, start, REST2 * g * g);
+    let m = fma(BETA1, exp_avg[at], ONE_MINUS_BETA1 * g);
+    let v = fma(BETA2, start, ONE_MINUS_BETA2 * g * g);
     exp_avg[at] = m;
     exp_avg_sq[at] = v;
     let corrected = m / one_minus_power(LOG_BETA1, number);

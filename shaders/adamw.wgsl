@@ -3,8 +3,8 @@ override LEN: u32;  // in Reals
 override LR: f32;
 override BETA1: f32;
 override BETA2: f32;
-override REST1: f32;  // 1 - BETA1, by the host: of 1 - 0.999 f32 has only four digits
-override REST2: f32;  // 1 - BETA2
+override ONE_MINUS_BETA1: f32;  // 1 - BETA1, by the host: of 1 - 0.999 f32 has only four digits
+override ONE_MINUS_BETA2: f32;  // 1 - BETA2
 override LOG_BETA1: f32;
 override LOG_BETA2: f32;
 override EPS: f32;
@@ -26,8 +26,8 @@ fn adamw(
     if (at >= LEN || halted(statistics[1])) { return; }
     let lr = LR * step.schedule;
     let g = gradient[at] * statistics[1];
-    let m = fma(Real(BETA1), exp_avg[at], REST1 * g);
-    let v = fma(Real(BETA2), exp_avg_sq[at], REST2 * g * g);
+    let m = fma(Real(BETA1), exp_avg[at], ONE_MINUS_BETA1 * g);
+    let v = fma(Real(BETA2), exp_avg_sq[at], ONE_MINUS_BETA2 * g * g);
     exp_avg[at] = m;
     exp_avg_sq[at] = v;
     let denominator = sqrt(v) / sqrt(one_minus_power(LOG_BETA2, step.number)) + EPS;

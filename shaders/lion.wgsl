@@ -3,8 +3,8 @@ override LEN: u32;  // in Reals
 override LR: f32;
 override BETA1: f32;
 override BETA2: f32;
-override REST1: f32;  // 1 - BETA1, by the host: f32 would lose digits
-override REST2: f32;  // 1 - BETA2
+override ONE_MINUS_BETA1: f32;  // 1 - BETA1, by the host: f32 would lose digits
+override ONE_MINUS_BETA2: f32;  // 1 - BETA2
 override WEIGHT_DECAY: f32 = 0.0;
 @group(0) @binding(0) var<storage, read_write> weight:     array<Real>;  // [LEN]
 @group(0) @binding(1) var<storage, read>       gradient:   array<Real>;  // [LEN]
@@ -23,6 +23,6 @@ fn lion(
     let lr = LR * step.schedule;
     let g = gradient[at] * statistics[1];
     let m = exp_avg[at];
-    weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr * sign(fma(Real(BETA1), m, REST1 * g));
-    exp_avg[at] = fma(Real(BETA2), m, REST2 * g);
+    weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr * sign(fma(Real(BETA1), m, ONE_MINUS_BETA1 * g));
+    exp_avg[at] = fma(Real(BETA2), m, ONE_MINUS_BETA2 * g);
 }

@@ -68,7 +68,7 @@ fn fetch(matrix: u32, row: u32, col: u32, k: u32, end: u32, lane: u32) {
     let extent = select(params.n, params.m, reads_a);
     let first = select(col, row, reads_a);
     for (var i = 0u; i < 4u; i++) {
-        next[i] = vec4<f32>();
+        next[i] = vec4(0.0);
         // By depth: four rows of a 4x4 block, 64 depths side by side. Else: a depth of all 32.
         let depth = select(k + lane % 128u / 8u + 16u * i, k + 4u * (lane % 16u), by_depth);
         let outer = min(first + 4u * (lane % 128u / 16u) + i, extent - 1u);

@@ -4,8 +4,8 @@ override RANK: u32;
 override CHANNELS: u32;
 override BETA1: f32;
 override BETA2: f32;
-override REST1: f32;  // 1 - BETA1, by the host
-override REST2: f32;
+override ONE_MINUS_BETA1: f32;  // 1 - BETA1, by the host
+override ONE_MINUS_BETA2: f32;
 override LOG_BETA1: f32;
 override LOG_BETA2: f32;
 override EPS: f32;
@@ -32,8 +32,8 @@ fn subspace_moments(
         for (var k = lane; k < RANK; k += WG) {
             let at = channel * RANK + k;
             let x = projected[at] * statistics[1];
-            let m = fma(BETA1, exp_avg[at], REST1 * x);
-            let v = fma(BETA2, exp_avg_sq[at], REST2 * x * x);
+            let m = fma(BETA1, exp_avg[at], ONE_MINUS_BETA1 * x);
+            let v = fma(BETA2, exp_avg_sq[at], ONE_MINUS_BETA2 * x * x);
             exp_avg[at] = m;
             exp_avg_sq[at] = v;
             let adam = m / (sqrt(v) + EPS);

@@ -94,7 +94,7 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
     let model = &plan.config.model;
     let dataset = Arc::new(dataset::load(&plan.config.data, model.vocab_size, &mut DataProgress::new())?);
     note!("compare    {} runs of {} steps in {}", plan.n_runs(), plan.config.train.steps, args.out.display());
-    note!("search     {} an optimizer", plan.factors.words());
+    note!("search     {} an optimizer", plan.factors.describe());
 
     let stop = stop::finish_step();
     let mut progress = Progress::new(&plan);
@@ -221,7 +221,7 @@ impl Progress {
 fn print_table(found: &Comparison, folder: &Path) -> Result<()> {
     let reference = &found.reference;
     out!("{} of {} runs done; the reference is {reference}", found.runs_done, found.runs_planned);
-    out!("searched with seed {}: {} an optimizer", found.seeds[0], found.factors.words());
+    out!("searched with seed {}: {} an optimizer", found.seeds[0], found.factors.describe());
     out!(
         "{:<18}{:>8}{:>8}{:>20}{:>14}{:>12}{:>12}{:>9}{:>10}",
         "optimizer",

@@ -2,7 +2,7 @@
 
 use multinorm::config::{ModelConfig, OptimizerConfig, PRESETS, Recompute, RunConfig, optimizer_names};
 use multinorm::gpu::{Profile, bytes_in_words};
-use multinorm::train::{Fit, LargestPreset, Presets, Search, Ways};
+use multinorm::train::{Fit, LargestPreset, Presets, Search, SearchSpace};
 use multinorm::{Error, Result};
 use serde::Serialize;
 
@@ -127,7 +127,7 @@ pub fn print(planned: &Planned, config: &RunConfig, sizes: &[Size], json: bool) 
     let mut searches = Vec::new();
     for (optimizer, config) in optimizers(config)? {
         let presets = Presets::new(&config, &profile_of);
-        searches.push(Of { optimizer, presets, own: Ways::new(config, &profile_of) });
+        searches.push(Of { optimizer, presets, own: SearchSpace::new(config, &profile_of) });
     }
     for size in sizes {
         for of in &mut searches {
@@ -180,7 +180,7 @@ a preset has its own sizes; evaluation takes no more sequences at once than a mi
 struct Of<'a> {
     optimizer: String,
     presets: Presets<'a>,
-    own: Ways<'a>,
+    own: SearchSpace<'a>,
 }
 
 /// The run with its own optimizer, with SinkGD and with AdamW, each once, and what they are called.

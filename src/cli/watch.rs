@@ -13,7 +13,7 @@ use web_time::{Instant, SystemTime};
 
 use super::console::{is_closed, out};
 use super::output::{print_json, shell_quoted};
-use super::view::{Look, Phase, RunView, Screen, Wish, is_possible, wish};
+use super::view::{KeyAction, Look, Phase, RunView, Screen, is_possible, key_action};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -118,10 +118,10 @@ impl Watched {
         loop {
             std::thread::sleep(TICK);
             let mut is_due = drawn.elapsed() >= LOOK_EVERY; // the terminal may have another size
-            match wish()? {
-                Some(Wish::Leave) => return Ok(Ok(())),
-                Some(Wish::Zoom) => (look.zoomed, is_due) = (!look.zoomed, true),
-                Some(Wish::PlainLines) | None => {}
+            match key_action()? {
+                Some(KeyAction::Leave) => return Ok(Ok(())),
+                Some(KeyAction::Zoom) => (look.zoomed, is_due) = (!look.zoomed, true),
+                Some(KeyAction::PlainLines) | None => {}
             }
             match self.refresh() {
                 Ok(true) => (view, is_due) = (self.view(), true),
@@ -184,7 +184,7 @@ impl Watched {
         json!({
             "run": self.folder,
             "running": self.holder.is_some(),
-            "optimizer": config.optimizer.linear.rule.words(),
+            "optimizer": config.optimizer.linear.rule.describe(),
             "step": view.step(),
             "steps": config.train.steps,
             "last": history.steps.last().map(|(report, _)| report),

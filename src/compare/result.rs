@@ -186,7 +186,7 @@ impl OptimizerResult {
                 remarks.push(format!(
                     "Its best factor on {rate}, {}, is the {} that was tried: a better one may lie beyond.",
                     factor_words(factor),
-                    edge.words()
+                    edge.describe()
                 ));
             }
         }
@@ -371,7 +371,7 @@ impl<'a> Found<'a> {
         let best_at_edge = swept.map(|best| self.plan.factors_of(name).edges(best)).unwrap_or_default();
         Ok(OptimizerResult {
             name: name.to_owned(),
-            passes: own.linear.rule.words(),
+            passes: own.linear.rule.describe(),
             rest: rest_words(&own),
             one_rule: own.has_one_rule(),
             sweep: self.plan.sweep_of(name).iter().map(|id| self.sweep_point(id, &own)).collect(),
@@ -465,7 +465,7 @@ impl<'a> Found<'a> {
 
 /// What moves the rest, role by role where they differ.
 fn rest_words(config: &OptimizerConfig) -> String {
-    let of = |role: Role| config.recipe(role).rule.words();
+    let of = |role: Role| config.recipe(role).rule.describe();
     let (embedding, head, norm) = (of(Role::Embedding), of(Role::Head), of(Role::Norm));
     if embedding == head && head == norm {
         return embedding;

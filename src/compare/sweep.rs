@@ -63,7 +63,7 @@ impl LrSweep {
     }
 
     /// `factors 0.5, 1, 2 on the linear layers' learning rate and 0.1, 1 on the rest's: 6 pairs`.
-    pub fn words(&self) -> String {
+    pub fn describe(&self) -> String {
         let pairs = match self.n_points() {
             1 => "1 pair".to_owned(),
             n => format!("{n} pairs"),
@@ -93,7 +93,7 @@ impl LrFactors {
 
 impl Edge {
     /// `smallest` or `largest`.
-    pub fn words(self) -> &'static str {
+    pub fn describe(self) -> &'static str {
         match self {
             Self::Smallest => "smallest",
             Self::Largest => "largest",
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(points, [(1.0, 0.5), (2.0, 0.5), (1.0, 1.0), (2.0, 1.0)]);
         assert_eq!(sweep.n_points(), 4);
         let words = "factors 1, 2 on the linear layers' learning rate and 0.5, 1 on the rest's: 4 pairs";
-        assert_eq!(sweep.words(), words);
+        assert_eq!(sweep.describe(), words);
     }
 
     #[test]

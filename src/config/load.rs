@@ -301,6 +301,9 @@ mod tests {
             assert!(message.contains(expected), "{file} {sets:?}: {message}");
         }
         let message = load("[eval]\nfoo = 1", &[]).unwrap_err().to_string();
-        assert_eq!(message, "run.toml: [eval] foo: unknown key; known: every, max_tokens, batch_size");
+        assert_eq!(
+            message,
+            "run.toml: [eval] foo: unknown key; known: every, max_tokens, batch_size, prompt, text_tokens"
+        );
     }
 }

@@ -37,7 +37,7 @@ pub struct AdapterChoice {
 /// One adapter as `multinorm devices` shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct AdapterReport {
-    /// Place in the list: what `--adapter` takes.
+    /// BufferSource in the list: what `--adapter` takes.
     pub index: usize,
     /// The maker's name for it.
     pub name: String,

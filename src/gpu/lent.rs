@@ -4,9 +4,9 @@ use wgpu::util::DeviceExt;
 
 use super::device::Gpu;
 use super::dtype::Element;
-use super::plan::Due;
+use super::plan::Schedule;
 use super::tensor::Tensor;
-use super::workspace::{LentSet, Place, Plan, Workspace, create_bind_group};
+use super::workspace::{BufferSource, LentSet, Plan, Workspace, create_bind_group};
 use super::{Buffer, CommandEncoder};
 use crate::{Error, Result};
 
@@ -35,7 +35,7 @@ impl Workspace {
         gpu: &Gpu,
         encoder: &mut CommandEncoder,
         plan: &str,
-        due: Due,
+        due: Schedule,
         lent: &[Lent<'_>],
     ) -> Result<()> {
         lent.iter().try_for_each(Lent::check)?;
@@ -108,8 +108,8 @@ impl Plan {
         let naming = self.steps.iter().filter(|step| !step.lent.is_empty());
         let bind_groups = naming.map(|step| {
             let bindings = step.lent.iter().map(|(place, range)| match place {
-                Place::Own(buffer) => (buffer, *range),
-                Place::Lent(id) => (buffer_of(*id), *range),
+                BufferSource::Own(buffer) => (buffer, *range),
+                BufferSource::Lent(id) => (buffer_of(*id), *range),
             });
             create_bind_group(gpu, step.info.kernel.name, &step.pipeline, bindings)
         });

@@ -23,7 +23,7 @@ pub(super) struct Dispatch {
     pub flops: u64,
     /// Where a gate writes the workgroups instead: `groups`, or none.
     pub gated: Option<Tensor>,
-    /// See [`super::Recorder::every`].
+    /// See [`super::Recorder::every_n_steps`].
     pub every: Option<u32>,
     /// See [`super::Recorder::repeated`].
     pub repeat: Option<Repeat>,
@@ -105,9 +105,9 @@ pub(super) struct Repeat {
     pub times: usize,
 }
 
-/// Which of the dispatches that stand under [`super::Recorder::every`] a replay makes.
+/// Which of the dispatches that stand under [`super::Recorder::every_n_steps`] a replay makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub enum Schedule {
     /// All of them.
     All,
     /// Those of this step, counted from 0.
@@ -116,7 +116,7 @@ pub enum Due {
     None,
 }
 
-impl Due {
+impl Schedule {
     pub(super) fn includes(self, every: Option<u32>) -> bool {
         match (self, every) {
             (Self::All, _) | (_, None) => true,

@@ -230,7 +230,7 @@ impl Recorder {
     ///
     /// # Panics
     /// On an interval of 0 or within another; later, on a transient tensor that is first named there and then elsewhere.
-    pub fn every(&mut self, interval: u32, body: impl FnOnce(&mut Self)) {
+    pub fn every_n_steps(&mut self, interval: u32, body: impl FnOnce(&mut Self)) {
         assert!(interval > 0, "an interval of no steps");
         for dispatch in self.recorded(body) {
             assert!(dispatch.every.is_none(), "{}: an interval within an interval", dispatch.kernel.name);

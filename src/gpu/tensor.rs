@@ -7,7 +7,7 @@ use super::dtype::DType;
 /// A row-major array, or a range of rows of one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tensor {
-    /// Place in the recorder's list.
+    /// BufferSource in the recorder's list.
     pub(super) id: usize,
     /// First element of this view.
     pub(super) offset: usize,

@@ -3,7 +3,7 @@
 use web_time::Instant;
 
 use super::device::Gpu;
-use super::plan::{DispatchInfo, Due};
+use super::plan::{DispatchInfo, Schedule};
 use super::workspace::{MAX_SUBMITTED, Step, Workspace, create_buffer, read_bytes};
 use crate::{Error, Result};
 
@@ -41,14 +41,14 @@ impl Workspace {
     }
 
     /// The numbers of the dispatches that a replay makes, one after the other.
-    pub fn replayed(&self, plan: &str, due: Due) -> Vec<usize> {
+    pub fn replayed(&self, plan: &str, due: Schedule) -> Vec<usize> {
         self.order(plan, due)
     }
 
     /// Replays what is due of a plan once with a time stamp around every dispatch, and sums them by kernel, slowest first.
     ///
     /// Errors: an adapter without time stamps.
-    pub async fn time(&self, gpu: &Gpu, plan: &str, due: Due) -> Result<Vec<KernelTime>> {
+    pub async fn time(&self, gpu: &Gpu, plan: &str, due: Schedule) -> Result<Vec<KernelTime>> {
         let mut times: Vec<KernelTime> = Vec::new();
         for DispatchTime { dispatch, secs, .. } in self.time_dispatches(gpu, plan, due).await? {
             let kernel = self.dispatch(plan, dispatch).kernel.name;
@@ -64,7 +64,7 @@ impl Workspace {
     /// Replays what is due of a plan once with a time stamp around every dispatch.
     ///
     /// Errors: an adapter without time stamps.
-    pub async fn time_dispatches(&self, gpu: &Gpu, plan: &str, due: Due) -> Result<Vec<DispatchTime>> {
+    pub async fn time_dispatches(&self, gpu: &Gpu, plan: &str, due: Schedule) -> Result<Vec<DispatchTime>> {
         let stamps = Stamps::new(gpu).await?;
         let (plan, order) = (self.plan(plan), self.order(plan, due));
         let mut times = Vec::with_capacity(order.len());
@@ -91,7 +91,7 @@ impl Workspace {
     /// submissions as can be, with a time stamp at the beginning and the end of each.
     ///
     /// Without time stamps the host's clock tells, and what a submission costs counts too.
-    pub async fn time_replays(&self, gpu: &Gpu, plan: &str, due: Due, replays: usize) -> Result<f64> {
+    pub async fn time_replays(&self, gpu: &Gpu, plan: &str, due: Schedule, replays: usize) -> Result<f64> {
         let plan = self.plan(plan);
         let steps: Vec<&Step> = (0..replays).flat_map(|_| plan.replay(due)).collect();
         Ok(time_steps(gpu, &steps).await? / replays as f64)

@@ -10,7 +10,7 @@ use super::device::Gpu;
 use super::dtype::{DType, Element};
 use super::layout::{BufferLayout, BufferRecord, ParamBlocks};
 use super::ledger::Memory;
-use super::plan::{Dispatch, DispatchInfo, Due};
+use super::plan::{Dispatch, DispatchInfo, Schedule};
 use super::recorder::{Choice, Recorder};
 use super::span::Span;
 use super::tensor::Tensor;
@@ -49,13 +49,13 @@ pub(super) struct Step {
     /// None before the caller's buffers are there.
     pub bind_group: Option<wgpu::BindGroup>,
     /// What it binds, in order, with the first byte and their number, where a part of it is the caller's; else empty.
-    pub lent: Vec<(Place, [u64; 2])>,
+    pub lent: Vec<(BufferSource, [u64; 2])>,
     groups: Groups,
     every: Option<u32>,
 }
 
 /// Where a tensor lies.
-pub(super) enum Place {
+pub(super) enum BufferSource {
     Own(wgpu::Buffer),
     /// In a buffer of the caller's, for the tensor of this number.
     Lent(usize),
@@ -121,11 +121,12 @@ impl Workspace {
             .bindings
             .iter()
             .map(|tensor| (self.place_of(tensor), [tensor.offset_bytes(), tensor.words_bytes()]));
-        let of_params = |range| (Place::Own(self.buffers.last().expect("the parameters' buffer").clone()), range);
-        let bindings: Vec<(Place, [u64; 2])> = tensors.chain(params.place(dispatch).map(of_params)).collect();
+        let of_params =
+            |range| (BufferSource::Own(self.buffers.last().expect("the parameters' buffer").clone()), range);
+        let bindings: Vec<(BufferSource, [u64; 2])> = tensors.chain(params.place(dispatch).map(of_params)).collect();
         let own = bindings.iter().map(|(place, range)| match place {
-            Place::Own(buffer) => Some((buffer, *range)),
-            Place::Lent(_) => None,
+            BufferSource::Own(buffer) => Some((buffer, *range)),
+            BufferSource::Lent(_) => None,
         });
         let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let bind_group = own
@@ -142,10 +143,10 @@ impl Workspace {
         Ok(Step { info: dispatch.info(), pipeline, bind_group, lent, groups, every: dispatch.every })
     }
 
-    fn place_of(&self, tensor: &Tensor) -> Place {
+    fn place_of(&self, tensor: &Tensor) -> BufferSource {
         match self.place[tensor.id] {
-            Some(place) => Place::Own(self.buffers[place].clone()),
-            None => Place::Lent(tensor.id),
+            Some(place) => BufferSource::Own(self.buffers[place].clone()),
+            None => BufferSource::Lent(tensor.id),
         }
     }
 
@@ -167,20 +168,20 @@ impl Workspace {
     }
 
     /// The numbers of those that a replay makes, one after the other.
-    pub(super) fn order(&self, plan: &str, due: Due) -> Vec<usize> {
+    pub(super) fn order(&self, plan: &str, due: Schedule) -> Vec<usize> {
         self.plan(plan).order(due).collect()
     }
 
     /// Replays `plans` one after the other, in one submission as long as it is no huge one, with all that is due at times
     /// only.
     pub fn run(&self, gpu: &Gpu, plans: &[&str]) {
-        self.run_due(gpu, plans, Due::All);
+        self.run_scheduled(gpu, plans, Schedule::All);
     }
 
     /// Replays `plans` as [`Workspace::run`] does, with what is due alone.
     ///
-    /// [`Pace::run`](super::Pace::run) does the same in pieces.
-    pub fn run_due(&self, gpu: &Gpu, plans: &[&str], due: Due) {
+    /// [`Throttle::run`](super::Throttle::run) does the same in pieces.
+    pub fn run_scheduled(&self, gpu: &Gpu, plans: &[&str], due: Schedule) {
         submit(gpu, plans.iter().flat_map(|name| self.plan(name).replay(due)));
     }
 
@@ -190,7 +191,7 @@ impl Workspace {
         submit(gpu, part.iter().map(|&step| &plan.steps[step]));
     }
 
-    /// Whether some plan makes something at an interval alone: see [`Recorder::every`].
+    /// Whether some plan makes something at an interval alone: see [`Recorder::every_n_steps`].
     pub fn has_intervals(&self) -> bool {
         self.plans.iter().flat_map(|plan| &plan.steps).any(|step| step.every.is_some())
     }
@@ -268,12 +269,12 @@ impl Workspace {
 }
 
 impl Plan {
-    pub fn replay(&self, due: Due) -> impl Iterator<Item = &Step> {
+    pub fn replay(&self, due: Schedule) -> impl Iterator<Item = &Step> {
         self.order(due).map(|step| &self.steps[step])
     }
 
     /// What is due, by number; what is not costs a look at each piece, however often that would be made.
-    pub fn order(&self, due: Due) -> impl Iterator<Item = usize> {
+    pub fn order(&self, due: Schedule) -> impl Iterator<Item = usize> {
         let is_due = move |step: &usize| due.includes(self.steps[*step].every);
         self.pieces.iter().flat_map(move |(piece, times)| {
             let times = if piece.clone().any(|step| is_due(&step)) { *times } else { 0 };

@@ -1,6 +1,6 @@
 //! The update of Adam whose second moment does not begin at 0.
 
-use super::{LANES, log_decay};
+use super::{WORKGROUP_SIZE, log_decay};
 use crate::gpu::{Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -46,8 +46,8 @@ pub fn adam_nonzero(
         ("LR", hyper.lr),
         ("BETA1", hyper.beta1),
         ("BETA2", hyper.beta2),
-        ("REST1", 1.0 - hyper.beta1),
-        ("REST2", 1.0 - hyper.beta2),
+        ("ONE_MINUS_BETA1", 1.0 - hyper.beta1),
+        ("ONE_MINUS_BETA2", 1.0 - hyper.beta2),
         ("LOG_BETA1", log_decay(hyper.beta1)),
         ("LOG_BETA2", log_decay(hyper.beta2)),
         ("EPS", hyper.eps),
@@ -58,5 +58,5 @@ pub fn adam_nonzero(
         ("CORRECTS", f64::from(u8::from(hyper.bias_correction))),
     ];
     let bindings = [weight, gradient, moments[0], moments[1], statistics, step];
-    rec.dispatch(&ADAM_NONZERO, &bindings, &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&ADAM_NONZERO, &bindings, &constants, grid(len.div_ceil(WORKGROUP_SIZE)));
 }

@@ -1,6 +1,6 @@
 //! Adapters in tensor-train form: the train's two factors by small matrix products, and what stands around them.
 
-use super::{LANES, Output, matmul};
+use super::{Output, WORKGROUP_SIZE, matmul};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -11,7 +11,7 @@ kernels! {
 /// x ← max(x + bias, 0) for x `[N, C]`, bias `[C]`.
 pub fn bias_relu(rec: &mut Recorder, x: &Tensor, bias: &Tensor) {
     let constants = sizes(x, bias);
-    rec.dispatch(&BIAS_RELU, &[x, bias], &constants, grid(x.len().div_ceil(LANES)));
+    rec.dispatch(&BIAS_RELU, &[x, bias], &constants, grid(x.len().div_ceil(WORKGROUP_SIZE)));
 }
 
 /// y = x + scale · (up + bias), all `[N, C]` but bias `[C]`.
@@ -19,7 +19,7 @@ pub fn adapter_residual(rec: &mut Recorder, [x, up]: [&Tensor; 2], bias: &Tensor
     assert!(x.shape == up.shape && x.shape == y.shape, "adapter: x {:?}, up {:?}, y {:?}", x.shape, up.shape, y.shape);
     let [len, cols] = sizes(x, bias);
     let constants = [len, cols, ("SCALE", scale)];
-    rec.dispatch(&ADAPTER_RESIDUAL, &[x, up, bias, y], &constants, grid(x.len().div_ceil(LANES)));
+    rec.dispatch(&ADAPTER_RESIDUAL, &[x, up, bias, y], &constants, grid(x.len().div_ceil(WORKGROUP_SIZE)));
 }
 
 fn sizes(x: &Tensor, bias: &Tensor) -> [(&'static str, f64); 2] {

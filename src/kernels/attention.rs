@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{LANES, MOST_ROUNDS, check_rounds, lanes_within, of_type, reduction_lanes, reduction_rounds};
+use super::{MOST_ROUNDS, WORKGROUP_SIZE, check_rounds, lanes_within, of_type, reduction_lanes, reduction_rounds};
 use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
 pub use crate::settings::MAX_HEAD_DIM;
 
@@ -304,7 +304,7 @@ pub fn attention_backward(
     if variant == Variant::LaneEach {
         let rows = lse.len();
         let constants = [("ROWS", rows as f64), ("HEAD_DIM", shape.head_dim as f64)];
-        rec.dispatch(&ATTENTION_DELTA, &[out, dout, &delta], &constants, grid(rows.div_ceil(LANES)));
+        rec.dispatch(&ATTENTION_DELTA, &[out, dout, &delta], &constants, grid(rows.div_ceil(WORKGROUP_SIZE)));
         variant.dispatch(rec, Pass::BackwardQuery, &[q, k, v, dout, lse, &delta, dq], &shape);
     } else {
         // It has dout in registers, and leaves delta to the next.
@@ -336,7 +336,7 @@ pub fn attention_cached(rec: &mut Recorder, q: &Tensor, cache: &Cache, start: &T
 /// cache\[start, :\] = x for one token's keys or values x `[1, kv_heads * head_dim]`.
 pub fn cache_append(rec: &mut Recorder, x: &Tensor, start: &Tensor, cache: &Tensor) {
     assert_eq!(x.len(), cache.shape[1], "cache_append into {:?}", cache.shape);
-    let groups = [x.len().div_ceil(LANES) as u32, 1, 1];
+    let groups = [x.len().div_ceil(WORKGROUP_SIZE) as u32, 1, 1];
     rec.dispatch(&CACHE_APPEND, &[x, start, cache], &[("COLS", x.len() as f64)], groups);
 }
 

@@ -9,23 +9,23 @@ kernels! {
 }
 
 /// Lanes of a workgroup of the first two.
-const LANES: usize = 256;
+const WORKGROUP_SIZE: usize = 256;
 
 /// y = x, in vec4s: as many bytes are read as are written.
 pub fn copy(rec: &mut Recorder, x: &Tensor, y: &Tensor) {
     assert_eq!(x.len(), y.len(), "a copy of {:?} to {:?}", x.shape, y.shape);
     assert!(x.len().is_multiple_of(4), "a copy of {:?} by vec4s", x.shape);
     let vec4s = x.len() / 4;
-    rec.dispatch(&BENCH_COPY, &[x, y], &[("LEN", vec4s as f64)], grid(vec4s.div_ceil(LANES)));
+    rec.dispatch(&BENCH_COPY, &[x, y], &[("LEN", vec4s as f64)], grid(vec4s.div_ceil(WORKGROUP_SIZE)));
 }
 
 /// y `[n, 4]` = sums of eight numbers, each s ← s·a + b so many times four over; x is `[2, 4]`: a and b.
 pub fn fma(rec: &mut Recorder, x: &Tensor, y: &Tensor, rounds: u32) {
     assert_eq!((&x.shape[..], y.shape[1..].iter().product()), (&[2, 4][..], 4), "multiply-adds into {:?}", y.shape);
     let len = y.len() / 4;
-    let groups = len.div_ceil(LANES) as u32;
+    let groups = len.div_ceil(WORKGROUP_SIZE) as u32;
     rec.dispatch(&BENCH_FMA, &[x, y], &[("ROUNDS", rounds.into()), ("LEN", len as f64)], [groups, 1, 1]);
-    rec.flops(u64::from(groups) * LANES as u64 * u64::from(rounds) * 4 * 8 * 4 * 2);
+    rec.flops(u64::from(groups) * WORKGROUP_SIZE as u64 * u64::from(rounds) * 4 * 8 * 4 * 2);
 }
 
 /// y `[subgroups, 2, 4, 16, 16]` = rounds · a·b of each of two matrices a and four b in f16: `[2, 16, 16]`, `[4, 16, 16]`.

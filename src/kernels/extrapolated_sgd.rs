@@ -1,6 +1,6 @@
 //! SGD along gradients that are taken at extrapolated points.
 
-use super::LANES;
+use super::WORKGROUP_SIZE;
 use crate::gpu::{Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -13,7 +13,7 @@ pub fn extrapolate(rec: &mut Recorder, weight: &Tensor, previous: &Tensor, step:
     assert_eq!(weight.shape, previous.shape, "extrapolate");
     let len = weight.len();
     let constants = [("LEN", len as f64), ("LR", rate)];
-    rec.dispatch(&EXTRAPOLATE, &[weight, previous, step], &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&EXTRAPOLATE, &[weight, previous, step], &constants, grid(len.div_ceil(WORKGROUP_SIZE)));
 }
 
 /// w += ahead · previous; w −= lr (g + weight_decay w); previous ← g; `statistics` holds the clip factor.
@@ -23,11 +23,11 @@ pub fn extrapolated_sgd(
     gradient: &Tensor,
     previous: &Tensor,
     [statistics, step]: [&Tensor; 2],
-    [lr, ahead, weight_decay]: [f64; 3],
+    [lr, lookahead, weight_decay]: [f64; 3],
 ) {
     assert_eq!(weight.shape, gradient.shape, "extrapolated_sgd");
     let len = weight.len();
-    let constants = [("LEN", len as f64), ("LR", lr), ("AHEAD", ahead), ("WEIGHT_DECAY", weight_decay)];
+    let constants = [("LEN", len as f64), ("LR", lr), ("AHEAD", lookahead), ("WEIGHT_DECAY", weight_decay)];
     let bindings = [weight, gradient, previous, statistics, step];
-    rec.dispatch(&EXTRAPOLATED_SGD, &bindings, &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&EXTRAPOLATED_SGD, &bindings, &constants, grid(len.div_ceil(WORKGROUP_SIZE)));
 }

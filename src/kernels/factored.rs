@@ -1,7 +1,7 @@
 //! A second moment as a product of row and column averages: Adafactor's, AdaLomo's and H-Fac's.
 
 use super::scaled::{RowBlocks, Scaled};
-use super::{LANES, flag, reduction_lanes};
+use super::{WORKGROUP_SIZE, flag, reduction_lanes};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -49,7 +49,7 @@ pub fn average_squares(
     let constants = [rows_, cols_, ("BLOCK", block as f64), eps, decay, ("WG", lanes as f64)];
     rec.dispatch(&FACTORED_ROWS, &[&x.base, statistics, row, &partial, step], &constants, grid(blocks));
     let constants = [rows_, cols_, ("BLOCKS", blocks as f64), eps, decay];
-    let groups = [cols.div_ceil(LANES) as u32, 1, 1];
+    let groups = [cols.div_ceil(WORKGROUP_SIZE) as u32, 1, 1];
     rec.dispatch(&FACTORED_COLUMNS, &[&partial, statistics, factors.col, step], &constants, groups);
 }
 

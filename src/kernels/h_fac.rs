@@ -1,7 +1,7 @@
 //! H-Fac: momentum and second moment as rows and columns.
 
 use super::scaled::{RowBlocks, Scaled};
-use super::{LANES, log_decay};
+use super::{WORKGROUP_SIZE, log_decay};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -44,7 +44,7 @@ pub fn average(
     let [rows, cols] = x.shape();
     let RowBlocks { lanes, block, blocks } = RowBlocks::of(&rec.profile, [rows, cols]);
     let partial = rec.transient(Class::Scratch, DType::F32, "column partial sums", &[2, blocks, cols]);
-    let ahead = [("momentum of rows", rows), ("momentum of columns", cols)]
+    let lookahead = [("momentum of rows", rows), ("momentum of columns", cols)]
         .map(|(name, len)| rec.transient(Class::Scratch, DType::F32, name, &[len]));
     let [log1, log2] = [hyper.beta1, hyper.beta2].map(log_decay);
     let mut constants = vec![
@@ -58,14 +58,14 @@ pub fn average(
         ("LOG_BETA2", log2),
     ];
     let [mean, sq] = averages.cols;
-    let groups = [cols.div_ceil(LANES) as u32, 1, 1];
+    let groups = [cols.div_ceil(WORKGROUP_SIZE) as u32, 1, 1];
     let of_columns = constants.clone();
     constants.extend([("BLOCK", block as f64), ("WG", lanes as f64)]);
     let [row_mean, row_sq] = averages.rows;
-    let bindings = [&x.base, statistics, row_mean, row_sq, &ahead[0], &partial, step];
+    let bindings = [&x.base, statistics, row_mean, row_sq, &lookahead[0], &partial, step];
     rec.dispatch(&H_FAC_ROWS, &bindings, &constants, grid(blocks));
-    rec.dispatch(&H_FAC_COLUMNS, &[&partial, statistics, mean, sq, &ahead[1], step], &of_columns, groups);
-    ahead
+    rec.dispatch(&H_FAC_COLUMNS, &[&partial, statistics, mean, sq, &lookahead[1], step], &of_columns, groups);
+    lookahead
 }
 
 /// The step along half the momentum terms and `rates[1]` times X, in place.
@@ -73,7 +73,7 @@ pub fn apply(
     rec: &mut Recorder,
     x: &Scaled,
     weight: &Tensor,
-    ahead: [&Tensor; 2],
+    lookahead: [&Tensor; 2],
     rates: &Tensor,
     [statistics, step]: [&Tensor; 2],
     weight_decay: f64,
@@ -82,6 +82,6 @@ pub fn apply(
     let [rows, cols] = x.shape();
     let [base, r, c] = x.bindings();
     let constants = [("ROWS", rows as f64), ("COLS", cols as f64), ("WEIGHT_DECAY", weight_decay)];
-    let bindings = [weight, base, r, c, ahead[0], ahead[1], rates, statistics, step];
-    rec.dispatch(&H_FAC_APPLY, &bindings, &constants, grid(weight.len().div_ceil(LANES)));
+    let bindings = [weight, base, r, c, lookahead[0], lookahead[1], rates, statistics, step];
+    rec.dispatch(&H_FAC_APPLY, &bindings, &constants, grid(weight.len().div_ceil(WORKGROUP_SIZE)));
 }

@@ -37,8 +37,8 @@ pub fn lion(
         ("LR", hyper.lr),
         ("BETA1", hyper.beta1),
         ("BETA2", hyper.beta2),
-        ("REST1", 1.0 - hyper.beta1),
-        ("REST2", 1.0 - hyper.beta2),
+        ("ONE_MINUS_BETA1", 1.0 - hyper.beta1),
+        ("ONE_MINUS_BETA2", 1.0 - hyper.beta2),
         ("WEIGHT_DECAY", hyper.weight_decay),
     ];
     let bindings = [weight, gradient, exp_avg, statistics, step];

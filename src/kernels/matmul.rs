@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{LANES, MOST_ROUNDS, Output, Target, check_rounds, reduction_lanes};
+use super::{MOST_ROUNDS, Output, Target, WORKGROUP_SIZE, check_rounds, reduction_lanes};
 use crate::gpu::{Class, DType, Kernel, MAX_GROUPS, Need, Profile, Recorder, Tensor, grid, kernel, kernels};
 
 kernels! {
@@ -304,7 +304,7 @@ pub static TILES: &[&Tile] = &[
 pub static ROW: Tile = Tile {
     name: "row",
     extent: [1, 1],
-    lanes: LANES,
+    lanes: WORKGROUP_SIZE,
     aligned: Kernels::single([&MATVEC; 3]),
     unaligned: Some(Kernels::single([&MATVEC; 3])),
     splits: false,
@@ -760,7 +760,7 @@ fn sum_parts(rec: &mut Recorder, parts: &Tensor, target: Target<'_>) {
     let constants = [("LEN", len as f64), ("PARTS", parts.shape[1] as f64), output.constant()];
     let kernel = if y.dtype == DType::F16 { &SUM_PARTS_HALF } else { &SUM_PARTS };
     let factor = target.factor(rec);
-    rec.dispatch(kernel, &[parts, y, &factor], &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(kernel, &[parts, y, &factor], &constants, grid(len.div_ceil(WORKGROUP_SIZE)));
 }
 
 /// The largest |x| of each of four times as many shares of a matrix as a workgroup of `matmul_units` has lanes, `[matrices, 512]`:
@@ -780,7 +780,7 @@ fn in_one_part(rec: &mut Recorder, product: &Product, tile: &Tile, [a, b]: [&Ten
     let (y, kernel) = (target.tensor, tile.kernel(product, 1).expect("it serves"));
     let mut constants = vec![("N", n as f64), ("K", k as f64), target.output.constant()];
     if *tile == ROW {
-        constants.push(("WG", reduction_lanes(&rec.profile).min(LANES) as f64));
+        constants.push(("WG", reduction_lanes(&rec.profile).min(WORKGROUP_SIZE) as f64));
         rec.dispatch(kernel, &[a, b, y], &constants, grid(n));
         return rec.flops(product.flops());
     }

@@ -13,6 +13,7 @@ pub mod bench;
 pub mod bias;
 pub mod columns;
 pub mod cross_entropy;
+pub mod effective_lr;
 pub mod embedding;
 pub mod extrapolated_sgd;
 pub mod factored;
@@ -26,7 +27,6 @@ pub mod newton_schulz;
 pub mod norms;
 pub mod racs;
 pub mod random;
-pub mod rated;
 pub mod rms_norm;
 pub mod rope;
 pub mod scaled;
@@ -66,7 +66,7 @@ static FILES: &[&[&Kernel]] = &[
     norms::KERNELS,
     racs::KERNELS,
     random::KERNELS,
-    rated::KERNELS,
+    effective_lr::KERNELS,
     rms_norm::KERNELS,
     rope::KERNELS,
     scaled::KERNELS,
@@ -77,7 +77,7 @@ static FILES: &[&[&Kernel]] = &[
 ];
 
 /// Invocations of a workgroup that handles one element each, as `@workgroup_size(64)` in the kernels.
-const LANES: usize = 64;
+const WORKGROUP_SIZE: usize = 64;
 
 /// Invocations of a workgroup that handles one `Real` each, as `@workgroup_size(256)` in the kernels.
 const REAL_LANES: usize = 256;
@@ -160,7 +160,7 @@ fn element_wise(
     let width = lane_width(&rec.profile, len);
     let reals = len / width;
     let constants = [&[("LEN", reals as f64)], constants].concat();
-    rec.dispatch(of_width(width, forms), bindings, &constants, grid(reals.div_ceil(LANES)));
+    rec.dispatch(of_width(width, forms), bindings, &constants, grid(reals.div_ceil(WORKGROUP_SIZE)));
 }
 
 /// A boolean override.

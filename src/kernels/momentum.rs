@@ -23,18 +23,18 @@ impl Average {
     }
 }
 
-/// Averages the gradient into the momentum, and writes what goes on to `ahead`; all of one shape; `statistics` holds the
+/// Averages the gradient into the momentum, and writes what goes on to `lookahead`; all of one shape; `statistics` holds the
 /// clip factor.
 pub fn average(
     rec: &mut Recorder,
     gradient: &Tensor,
     momentum: &Tensor,
-    ahead: &Tensor,
+    lookahead: &Tensor,
     statistics: &Tensor,
     hyper: Average,
 ) {
     assert_eq!(gradient.shape, momentum.shape, "average: gradient and momentum");
-    assert_eq!(gradient.shape, ahead.shape, "average: gradient and what goes on");
-    let bindings = [gradient, momentum, ahead, statistics];
+    assert_eq!(gradient.shape, lookahead.shape, "average: gradient and what goes on");
+    let bindings = [gradient, momentum, lookahead, statistics];
     element_wise(rec, [&AVERAGE_VEC4, &AVERAGE], &bindings, gradient.len(), &hyper.constants());
 }

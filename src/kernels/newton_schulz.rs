@@ -1,7 +1,7 @@
 //! The spectral pass: Newton–Schulz steps X ← (aI + bA + cA²)·X with A = X·Xᵀ, on the smaller side.
 
 use super::scaled::{Scaled, WholeNorm, whole_factor};
-use super::{LANES, check_rounds, flag, matmul};
+use super::{WORKGROUP_SIZE, check_rounds, flag, matmul};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -39,7 +39,7 @@ pub fn newton_schulz(rec: &mut Recorder, x: &Scaled, y: &Tensor, steps: &[[f64; 
     ];
     let constants = [&shape[..], &[has_rows, has_cols, x.sign_flag()]].concat();
     let [base, r, c] = x.bindings();
-    rec.dispatch(&WIDEN, &[base, r, c, &norm, &wide[0]], &constants, grid(wide[0].len().div_ceil(LANES)));
+    rec.dispatch(&WIDEN, &[base, r, c, &norm, &wide[0]], &constants, grid(wide[0].len().div_ceil(WORKGROUP_SIZE)));
     for &[a, b, c] in steps {
         if c == 0.0 {
             symmetric_product(rec, &wide[0], &gram, &factor, [b, 0.0, a]);
@@ -52,7 +52,7 @@ pub fn newton_schulz(rec: &mut Recorder, x: &Scaled, y: &Tensor, steps: &[[f64; 
         wide.swap(0, 1);
     }
     let constants = [&shape[..], &[("SCALE", scale)]].concat();
-    rec.dispatch(&NARROW, &[&wide[0], y], &constants, grid(y.len().div_ceil(LANES)));
+    rec.dispatch(&NARROW, &[&wide[0], y], &constants, grid(y.len().div_ceil(WORKGROUP_SIZE)));
 }
 
 /// y = α·x·xᵀ + β·z + γ·I for x `[m, k]` and symmetric z and y `[m, m]`, or for as many as stand one after the other in

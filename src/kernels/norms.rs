@@ -16,9 +16,9 @@ kernels! {
 
 /// Where a step's numbers stand in the statistics `[3 + n]`: the loss, the clip factor, the norm of all gradients, then
 /// the norm of each. A norm beyond the largest number is that number; that of a gradient that is not finite is not finite.
-pub struct Place;
+pub struct Statistics;
 
-impl Place {
+impl Statistics {
     /// Mean loss of the step, nats a token.
     pub const LOSS: usize = 0;
     /// What gradients are multiplied by; below 0 in a step that moves nothing.
@@ -122,7 +122,7 @@ impl GradientNorms {
     /// Fills statistics `[3 + n]` when all are gathered or checked; the loss stays. No clipping if `max_norm` is 0.
     pub fn finish(&self, rec: &mut Recorder, statistics: &Tensor, max_norm: f64) {
         let n = self.norms.shape[0];
-        assert_eq!(statistics.len(), Place::GRADIENTS + n, "statistics of {n} gradients");
+        assert_eq!(statistics.len(), Statistics::GRADIENTS + n, "statistics of {n} gradients");
         let lanes = reduction_lanes(&rec.profile) as f64;
         let scaled = flag("LOSS_SCALED", self.loss_scaled);
         let constants = [("N_PARAMETERS", n as f64), ("MAX_NORM", max_norm), scaled, ("WG", lanes)];

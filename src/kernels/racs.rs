@@ -1,7 +1,7 @@
 //! RACS: the principal singular vectors of the squared gradient, averaged, as scalings.
 
 use super::scaled::{RowBlocks, Scaled};
-use super::{LANES, flag};
+use super::{WORKGROUP_SIZE, flag};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -52,6 +52,11 @@ pub fn averaged_root(
     let root = rec.transient(Class::Scratch, DType::F32, "scaling", &new.shape);
     let len = new.len();
     let constants = [("LEN", len as f64), ("BETA", beta), ("REST", 1.0 - beta), flag("CLIPPED", clipped)];
-    rec.dispatch(&AVERAGED_ROOT, &[new, statistics, average, &root], &constants, [len.div_ceil(LANES) as u32, 1, 1]);
+    rec.dispatch(
+        &AVERAGED_ROOT,
+        &[new, statistics, average, &root],
+        &constants,
+        [len.div_ceil(WORKGROUP_SIZE) as u32, 1, 1],
+    );
     root
 }

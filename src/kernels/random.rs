@@ -1,6 +1,6 @@
 //! Random matrices that are made where they are used.
 
-use super::{LANES, of_type};
+use super::{WORKGROUP_SIZE, of_type};
 use crate::gpu::{Need, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -13,5 +13,10 @@ kernels! {
 pub fn gaussian(rec: &mut Recorder, out: &Tensor, step: &Tensor, scale: f64, stream: u32, interval: u32) {
     let len = out.len();
     let constants = [("LEN", len as f64), ("SCALE", scale), ("STREAM", stream.into()), ("INTERVAL", interval.into())];
-    rec.dispatch(of_type(out.dtype, [&GAUSSIAN, &GAUSSIAN_HALF]), &[out, step], &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(
+        of_type(out.dtype, [&GAUSSIAN, &GAUSSIAN_HALF]),
+        &[out, step],
+        &constants,
+        grid(len.div_ceil(WORKGROUP_SIZE)),
+    );
 }

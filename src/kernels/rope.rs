@@ -25,7 +25,7 @@ pub struct RopeTables {
 
 /// Which way to turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Rotation {
     /// By the position's angle.
     Forward,
     /// Back: the gradient.
@@ -55,14 +55,14 @@ impl RopeTables {
 
 /// Turns queries `[B*T, heads * head_dim]` and keys `[B*T, kv_heads * head_dim]` in place, each with its number of heads;
 /// the position of a row is row % `seq` + `tables.start`. Both may be in half precision.
-pub fn rope(rec: &mut Recorder, [q, k]: [(&Tensor, usize); 2], tables: &RopeTables, seq: usize, turn: Turn) {
+pub fn rope(rec: &mut Recorder, [q, k]: [(&Tensor, usize); 2], tables: &RopeTables, seq: usize, turn: Rotation) {
     let (rows, half) = (q.0.shape[0], tables.cos.shape[1]);
     for (x, heads) in [q, k] {
         assert_eq!(x.shape, [rows, heads * 2 * half], "rope with {heads} heads");
     }
     let forms = of_type(q.0.dtype, [[&ROPE, &ROPE_SCALAR], [&ROPE_HALF, &ROPE_HALF_SCALAR]]);
     let (kernel, half) = widest(forms, half);
-    let sign = if turn == Turn::Forward { 1.0 } else { -1.0 };
+    let sign = if turn == Rotation::Forward { 1.0 } else { -1.0 };
     let constants = [
         ("ROWS", rows as f64),
         ("HEADS", q.1 as f64),

@@ -4,7 +4,7 @@
 //! scalings of its own, and each comes to the bits that it comes to alone.
 
 use super::momentum::Average;
-use super::{LANES, flag, lane_width, lanes_within, of_width, reduction_lanes, reduction_rounds};
+use super::{WORKGROUP_SIZE, flag, lane_width, lanes_within, of_width, reduction_lanes, reduction_rounds};
 use crate::gpu::{Class, DType, Kernel, Profile, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -141,7 +141,12 @@ impl Scaled {
     ) {
         let (width, extents) = self.reals(rec);
         let constants = [&extents, &self.flags()[..], &[self.sign_flag()], constants].concat();
-        rec.dispatch(of_width(width, forms), bindings, &constants, grid((self.base.len() / width).div_ceil(LANES)));
+        rec.dispatch(
+            of_width(width, forms),
+            bindings,
+            &constants,
+            grid((self.base.len() / width).div_ceil(WORKGROUP_SIZE)),
+        );
     }
 
     /// Records a kernel of one workgroup a row.
@@ -253,7 +258,7 @@ pub fn scale_rows_and_columns(rec: &mut Recorder, x: &mut Scaled, row: bool, col
     if column {
         let c = x.c.take().unwrap_or_else(|| x.room(rec, "column scaling", &x.of_columns()));
         // Long columns of partial sums are a GPU's time: several lanes share one.
-        let [lanes, slices] = if rec.profile.software { [LANES, 1] } else { [256, 8] };
+        let [lanes, slices] = if rec.profile.software { [WORKGROUP_SIZE, 1] } else { [256, 8] };
         let constants = [
             x.matrices(),
             x.rows(),
@@ -308,7 +313,7 @@ pub fn multiply(rec: &mut Recorder, x: &mut Scaled, factor: &Tensor, divisor: Op
     assert!(!x.sign, "a sign is not scaled without being written");
     let (r, begin) = x.begin_rows(rec);
     let constants = [x.matrices(), x.rows(), flag("BEGIN_ROWS", begin), flag("HAS_DIVISOR", divisor.is_some())];
-    let groups = [r.len().div_ceil(LANES) as u32, 1, 1];
+    let groups = [r.len().div_ceil(WORKGROUP_SIZE) as u32, 1, 1];
     rec.dispatch(&SCALE_WHOLE, &[factor, divisor.unwrap_or(factor), &r], &constants, groups);
 }
 

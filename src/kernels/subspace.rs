@@ -2,7 +2,7 @@
 
 use super::random::gaussian;
 use super::scaled::{Scaled, materialize, row_norms};
-use super::{LANES, Output, flag, log_decay, matmul, reduction_lanes};
+use super::{Output, WORKGROUP_SIZE, flag, log_decay, matmul, reduction_lanes};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -63,7 +63,7 @@ pub fn renew_basis(
         }
         y
     };
-    rec.every(interval, |rec| {
+    rec.every_n_steps(interval, |rec| {
         let mut z = rec.transient(Class::Scratch, DType::F32, "random image", &[k, large]);
         gaussian(rec, &z, step, 1.0, stream, 1);
         for _ in 0..POWER_ITERATIONS {
@@ -100,7 +100,7 @@ fn orthogonalize(rec: &mut Recorder, y: &Tensor, z: &Tensor, sweeps: usize) -> (
     let (rows, lanes) = (("ROWS", k as f64), ("WG", reduction_lanes(&rec.profile) as f64));
     rec.repeated(sweeps * (2 * pairs - 1), |rec| {
         rec.dispatch(&JACOBI_TURNS, &[&gram, &round, &turns], &[rows, lanes], [1, 1, 1]);
-        let groups = [pairs.div_ceil(LANES) as u32, pairs as u32, 1];
+        let groups = [pairs.div_ceil(WORKGROUP_SIZE) as u32, pairs as u32, 1];
         rec.dispatch(&JACOBI_ROTATE, &[&turns, &gram, &rotation], &[rows], groups);
     });
     let mut turned = |x: &Tensor| {
@@ -157,7 +157,7 @@ impl Combination {
             .map(|name| rec.transient(Class::Scratch, DType::F32, name, &[k, k]));
         let round = rec.transient(Class::Scratch, DType::U32, "round", &[1]);
         matmul::nt(rec, y, y, &gram, Output::Write);
-        rec.dispatch(&IDENTITY, &[&combination, &round], &[("ROWS", k as f64)], grid((k * k).div_ceil(LANES)));
+        rec.dispatch(&IDENTITY, &[&combination, &round], &[("ROWS", k as f64)], grid((k * k).div_ceil(WORKGROUP_SIZE)));
         Self { gram, combination, round }
     }
 }
@@ -173,7 +173,7 @@ fn unit_rows(rec: &mut Recorder, y: &Tensor) {
 pub fn random_basis(rec: &mut Recorder, basis: &Tensor, [statistics, step]: [&Tensor; 2], interval: u32, stream: u32) {
     let [rows, cols] = [basis.shape[0], basis.shape[1]];
     assert!(rows <= cols, "{rows} orthonormal rows of {cols}");
-    rec.every(interval, |rec| {
+    rec.every_n_steps(interval, |rec| {
         let y = rec.transient(Class::Scratch, DType::F32, "random basis", &[rows, cols]);
         gaussian(rec, &y, step, 1.0, stream, interval);
         let y = orthonormalize(rec, y, FACTORS);
@@ -237,8 +237,8 @@ pub fn moments(
         ("RANK", rank as f64),
         ("BETA1", hyper.beta1),
         ("BETA2", hyper.beta2),
-        ("REST1", 1.0 - hyper.beta1),
-        ("REST2", 1.0 - hyper.beta2),
+        ("ONE_MINUS_BETA1", 1.0 - hyper.beta1),
+        ("ONE_MINUS_BETA2", 1.0 - hyper.beta2),
         ("LOG_BETA1", log1),
         ("LOG_BETA2", log2),
         ("EPS", hyper.eps),
@@ -254,5 +254,5 @@ pub fn moments(
 pub fn subtract(rec: &mut Recorder, x: &Tensor, y: &Tensor, scale: f64) {
     assert_eq!(x.len(), y.len(), "subtract: x {:?}, y {:?}", x.shape, y.shape);
     let len = x.len();
-    rec.dispatch(&SUBTRACT, &[x, y], &[("LEN", len as f64), ("SCALE", scale)], grid(len.div_ceil(LANES)));
+    rec.dispatch(&SUBTRACT, &[x, y], &[("LEN", len as f64), ("SCALE", scale)], grid(len.div_ceil(WORKGROUP_SIZE)));
 }

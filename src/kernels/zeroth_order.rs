@@ -1,6 +1,6 @@
 //! Steps that take two losses and no gradient: weights go to w + d and w − d along a random direction and come back.
 
-use super::LANES;
+use super::WORKGROUP_SIZE;
 use crate::gpu::{Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -94,7 +94,7 @@ pub fn perturb(
     if first > 0 {
         constants.push(("FIRST", first as f64));
     }
-    rec.dispatch(&PERTURB, &[weight, how, step], &constants, grid(len.div_ceil(LANES)));
+    rec.dispatch(&PERTURB, &[weight, how, step], &constants, grid(len.div_ceil(WORKGROUP_SIZE)));
 }
 
 /// Moves a weight m×n as `how` says along scale·left·right; `left` `[m, r]`, `right` `[r, n]`.
@@ -111,5 +111,10 @@ pub fn perturb_low_rank(
     assert_eq!((&left.shape[..], &right.shape[..]), (&[m, rank][..], &[rank, n][..]), "perturb_low_rank of {m}×{n}");
     let own = [("ROWS", m as f64), ("COLS", n as f64), ("RANK", rank as f64), ("SCALE", scale)];
     let constants = [&own[..], &constants.list()].concat();
-    rec.dispatch(&PERTURB_LOW_RANK, &[weight, left, right, how, step], &constants, grid((m * n).div_ceil(LANES)));
+    rec.dispatch(
+        &PERTURB_LOW_RANK,
+        &[weight, left, right, how, step],
+        &constants,
+        grid((m * n).div_ceil(WORKGROUP_SIZE)),
+    );
 }

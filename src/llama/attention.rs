@@ -7,7 +7,7 @@ use crate::Result;
 use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::Output;
 use crate::kernels::attention::{Cache, Shape, attention, attention_backward, attention_cached, cache_append};
-use crate::kernels::rope::{RopeTables, Turn, rope};
+use crate::kernels::rope::{RopeTables, Rotation, rope};
 use crate::settings::ModelConfig;
 
 /// delta = o( softmax(q(h) k(h)ᵀ / √D, causal) v(h) ), h the norm of the residual stream; q and k are turned by position.
@@ -57,7 +57,7 @@ impl Attention<'_> {
     pub fn forward_saved(&self, rec: &mut Recorder, stream: &Stream, context: Context<'_>) -> Saved {
         let shape = self.shape(context);
         let [q, k, v] = [self.q, self.k, self.v].map(|projection| projection.forward(rec, &stream.normed));
-        rope(rec, [(&q, shape.heads), (&k, shape.kv_heads)], context.rope, context.seq, Turn::Forward);
+        rope(rec, [(&q, shape.heads), (&k, shape.kv_heads)], context.rope, context.seq, Rotation::Forward);
         let attended = rec.transient(Class::Activations, q.dtype, "attended", &q.shape);
         let lse = match context.cache {
             Some(cache) => {
@@ -97,7 +97,7 @@ impl Attention<'_> {
         let [dq, dk, dv] =
             [q, k, v].map(|x| rec.transient(Class::Activations, x.dtype, "gradient of q, k or v", &x.shape));
         attention_backward(rec, [q, k, v], &saved.attended, lse, &dattended, [&dq, &dk, &dv], shape);
-        rope(rec, [(&dq, shape.heads), (&dk, shape.kv_heads)], context.rope, context.seq, Turn::Backward);
+        rope(rec, [(&dq, shape.heads), (&dk, shape.kv_heads)], context.rope, context.seq, Rotation::Backward);
         let readers = [(self.q, &dq), (self.k, &dk), (self.v, &dv)];
         self.norm.backward_from(rec, &saved.residual, &readers, dresidual, sink)
     }

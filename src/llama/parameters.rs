@@ -31,9 +31,9 @@ pub enum Gradients {
     /// There are none: the model is not trained, or not by gradients.
     None,
     /// Each is there from one replay to the next.
-    Kept,
+    Persistent,
     /// Each lives until its update, inside the backward pass; they share memory.
-    Passing,
+    Transient,
 }
 
 /// A LLaMA in a recorder.
@@ -66,7 +66,7 @@ impl Llama {
         let mut places = vec![None; specs.len()];
         let mut groups = Vec::new();
         let mut together = members(rec, &specs);
-        if gradients != Gradients::Kept {
+        if gradients != Gradients::Persistent {
             together = together.into_iter().flatten().map(|member| vec![member]).collect();
         }
         for members in together {
@@ -79,8 +79,8 @@ impl Llama {
             let name = format!("gradient of {label}");
             let gradient = match gradients {
                 Gradients::None => None,
-                Gradients::Kept => Some(rec.persistent(Class::Gradients, DType::F32, name, &shape)),
-                Gradients::Passing => Some(rec.transient(Class::Gradients, DType::F32, name, &shape)),
+                Gradients::Persistent => Some(rec.persistent(Class::Gradients, DType::F32, name, &shape)),
+                Gradients::Transient => Some(rec.transient(Class::Gradients, DType::F32, name, &shape)),
             };
             for (at, &member) in members.iter().enumerate() {
                 let of = |tensor: &Tensor| match members.len() {
@@ -193,15 +193,15 @@ mod tests {
     fn parameters_of_one_shape_and_role_lie_together_as_far_as_a_binding_reaches() {
         let mut profile = Profile::webgpu_default();
         // The embedding, the norms, q to o, gate and up, down, the head.
-        assert_eq!(sizes(&profile, Gradients::Kept), [1, 17, 32, 16, 8, 1]);
-        assert_eq!(sizes(&profile, Gradients::Passing), [1; 75]);
+        assert_eq!(sizes(&profile, Gradients::Persistent), [1, 17, 32, 16, 8, 1]);
+        assert_eq!(sizes(&profile, Gradients::Transient), [1; 75]);
         assert_eq!(sizes(&profile, Gradients::None), [0; 0]);
         // Norms begin at multiples of 2048 bytes.
         profile.offset_alignment = 4096;
-        let norms = sizes(&profile, Gradients::Kept).iter().filter(|&&n| n == 1).count();
+        let norms = sizes(&profile, Gradients::Persistent).iter().filter(|&&n| n == 1).count();
         assert_eq!(norms, 17 + 2);
         profile.max_binding_bytes = 9 * 512 * 512 * 4;
-        assert_eq!(sizes(&profile, Gradients::Kept).iter().filter(|&&n| n == 9).count(), 3);
+        assert_eq!(sizes(&profile, Gradients::Persistent).iter().filter(|&&n| n == 9).count(), 3);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use super::shared::check_width;
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
 use crate::gpu::Recorder;
+use crate::kernels::effective_lr::{RateConstants, apply_effective_lr, update_rates};
 use crate::kernels::factored::{FactoredConstants, Factors, average_squares, over_root};
-use crate::kernels::rated::{RateConstants, apply_rated, update_rates};
 use crate::reference;
 use crate::settings::{Section, check};
 
@@ -52,7 +52,7 @@ impl Method for Adafactor {
         "adafactor"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         "Adafactor".into()
     }
 
@@ -112,7 +112,7 @@ impl Method for Adafactor {
             least_rms: self.scale_parameter.then_some(self.eps2),
         };
         let rates = update_rates(rec, &x, update.weight, step, constants);
-        apply_rated(rec, &x, update.weight, &rates, [statistics, step], [1.0, self.weight_decay]);
+        apply_effective_lr(rec, &x, update.weight, &rates, [statistics, step], [1.0, self.weight_decay]);
         Ok(())
     }
 

@@ -48,7 +48,7 @@ impl Method for Adalomo {
         "adalomo"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         "AdaLomo".into()
     }
 

@@ -80,7 +80,7 @@ impl Method for AdamNonzero {
         "adam-nonzero"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         match self.start {
             SecondMomentStart::Data => "Adam, v₀ from data".into(),
             SecondMomentStart::Random => "Adam, v₀ random".into(),

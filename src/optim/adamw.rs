@@ -36,7 +36,7 @@ impl Method for Adamw {
         "adam"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         if self.weight_decay == 0.0 { "Adam" } else { "AdamW" }.into()
     }
 

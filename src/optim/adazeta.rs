@@ -42,7 +42,7 @@ impl Method for Adazeta {
         "adazeta"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         format!("AdaZeta on adapters of rank {}", self.adapter.tensor_rank)
     }
 

@@ -14,8 +14,8 @@ use super::update::{Parameter, StateSpec, StepTensors, Update};
 use crate::Result;
 use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::apollo::channel_factors;
+use crate::kernels::effective_lr::{LimitConstants, apply_effective_lr, growth_limit};
 use crate::kernels::random::gaussian;
-use crate::kernels::rated::{LimitConstants, apply_rated, growth_limit};
 use crate::kernels::scaled::Scaled;
 use crate::kernels::subspace::{self, SubspaceConstants, project};
 use crate::reference;
@@ -89,7 +89,7 @@ impl Method for Apollo {
         "apollo"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         let of = match self.scale_of {
             ScaleOf::Channel => "",
             ScaleOf::Tensor => ", one factor",
@@ -202,5 +202,5 @@ pub(super) fn limited_step(
     let [m, n] = x.shape();
     *(if m >= n { &mut x.r } else { &mut x.c }) = Some(factors);
     let rates = growth_limit(rec, &x, last, statistics, step, limit);
-    apply_rated(rec, &x, update.weight, &rates, [statistics, step], scale_and_decay);
+    apply_effective_lr(rec, &x, update.weight, &rates, [statistics, step], scale_and_decay);
 }

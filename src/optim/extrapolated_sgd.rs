@@ -35,7 +35,7 @@ impl Method for ExtrapolatedSgd {
         "extrapolated-sgd"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         "SGD with extrapolation".into()
     }
 
@@ -65,7 +65,7 @@ impl Method for ExtrapolatedSgd {
         count
     }
 
-    fn record_ahead(
+    fn record_lookahead(
         &self,
         rec: &mut Recorder,
         group: &Group<'_>,
@@ -85,7 +85,7 @@ impl Method for ExtrapolatedSgd {
         step: StepTensors<'_>,
         lr: f64,
     ) -> Result<()> {
-        assert!(group.ahead.is_some(), "the extrapolation was recorded before the update");
+        assert!(group.lookahead.is_some(), "the extrapolation was recorded before the update");
         let shared = [step.statistics, step.step];
         let rates = [lr, self.extrapolation * lr, self.weight_decay];
         extrapolated_sgd(rec, &group.weight, &group.gradient, &states[0].tensor, shared, rates);

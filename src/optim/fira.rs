@@ -13,7 +13,7 @@ use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
 use crate::gpu::Recorder;
 use crate::kernels::apollo::channel_factors;
-use crate::kernels::rated::LimitConstants;
+use crate::kernels::effective_lr::LimitConstants;
 use crate::kernels::scaled::{Scaled, StepConstants, apply};
 use crate::kernels::subspace::{project_back, subtract};
 use crate::settings::{Section, check};
@@ -39,7 +39,7 @@ impl Method for Fira {
         "fira"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         format!("Fira of {}", rank_in_words(self.galore.rank))
     }
 

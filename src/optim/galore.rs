@@ -48,7 +48,7 @@ impl Method for Galore {
         "galore"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         format!("GaLore of {}", rank_in_words(self.rank))
     }
 

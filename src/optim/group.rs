@@ -19,8 +19,8 @@ pub struct Group<'a> {
     pub weight: Tensor,
     /// Their gradients.
     pub gradient: Tensor,
-    /// What [`super::record_group_ahead`] returned for them.
-    pub ahead: Option<GroupState>,
+    /// What [`super::record_group_lookahead`] returned for them.
+    pub lookahead: Option<GroupState>,
 }
 
 /// State of all parameters of a group.
@@ -42,7 +42,7 @@ impl<'a> Group<'a> {
             shape: Cow::Borrowed(&update.weight.shape),
             weight: update.weight.clone(),
             gradient: update.gradient.clone(),
-            ahead: update.ahead.map(kept),
+            lookahead: update.lookahead.map(kept),
         }
     }
 
@@ -52,8 +52,8 @@ impl<'a> Group<'a> {
     /// On several.
     pub fn only(&self) -> Update<'_> {
         let [name] = self.names[..] else { panic!("one parameter at a time, not {:?}", self.names) };
-        let ahead = self.ahead.as_ref().map(|kept| &kept.states[0]);
-        Update { name, role: self.role, weight: &self.weight, gradient: &self.gradient, ahead }
+        let lookahead = self.lookahead.as_ref().map(|kept| &kept.states[0]);
+        Update { name, role: self.role, weight: &self.weight, gradient: &self.gradient, lookahead }
     }
 
     /// The parameters in groups of at most `n`.
@@ -72,7 +72,7 @@ impl<'a> Group<'a> {
                 shape: Cow::Borrowed(&self.shape),
                 weight: of(&self.weight),
                 gradient: of(&self.gradient),
-                ahead: self.ahead.as_ref().map(kept),
+                lookahead: self.lookahead.as_ref().map(kept),
             }
         })
     }

@@ -8,9 +8,9 @@ use super::shared::{check_matrix, check_width, read_betas};
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
 use crate::gpu::Recorder;
+use crate::kernels::effective_lr::{RateConstants, update_rates};
 use crate::kernels::factored::{Factors, over_root};
 use crate::kernels::h_fac::{AverageConstants, Averages, apply, average};
-use crate::kernels::rated::{RateConstants, update_rates};
 use crate::reference;
 use crate::settings::{Section, check};
 
@@ -40,7 +40,7 @@ impl Method for HFac {
         "h-fac"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         "H-Fac".into()
     }
 
@@ -86,11 +86,11 @@ impl Method for HFac {
         let averages = Averages { rows: [row_mean, row_sq], cols: [col_mean, col_sq] };
         let Self { beta1, beta2, eps, clip_threshold, weight_decay } = *self;
         let constants = AverageConstants { beta1, beta2, eps };
-        let ahead = average(rec, update.gradient, averages, statistics, step, constants);
+        let lookahead = average(rec, update.gradient, averages, statistics, step, constants);
         let x = over_root(rec, update.gradient, Factors { row: Some(row_sq), col: col_sq }, statistics);
         let constants = RateConstants { lr, clip_threshold, relative: false, least_rms: None };
         let rates = update_rates(rec, &x, update.weight, step, constants);
-        apply(rec, &x, update.weight, [&ahead[0], &ahead[1]], &rates, [statistics, step], weight_decay);
+        apply(rec, &x, update.weight, [&lookahead[0], &lookahead[1]], &rates, [statistics, step], weight_decay);
         Ok(())
     }
 

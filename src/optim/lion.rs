@@ -34,7 +34,7 @@ impl Method for Lion {
         "lion"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         "Lion".into()
     }
 

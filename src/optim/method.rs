@@ -14,7 +14,7 @@ pub(super) trait Method {
     fn title(&self) -> &'static str;
 
     /// What to call it in a report: `AdamW`.
-    fn words(&self) -> String;
+    fn describe(&self) -> String;
 
     /// Takes the section's keys.
     fn read_keys(&mut self, section: &mut Section) -> Result<()>;
@@ -54,7 +54,7 @@ pub(super) trait Method {
 
     /// Records what it does to weights before a step's forward pass, if it does anything, and the one state that it made
     /// for it, which [`Method::record`] gets.
-    fn record_ahead(
+    fn record_lookahead(
         &self,
         _rec: &mut Recorder,
         _group: &Group<'_>,

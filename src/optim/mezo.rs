@@ -44,7 +44,7 @@ impl Method for Mezo {
         "mezo"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         match self.queries {
             1 => "MeZO".into(),
             queries => format!("MeZO of {queries} directions"),

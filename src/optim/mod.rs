@@ -61,7 +61,8 @@ pub use method::{Directions, SeenStep};
 pub use optimizer::{Optimizer, Stepper};
 pub use passes::{MomentumPlacement, PassProgram, ScaleRule, reference_pass};
 pub use record::{
-    RecordUpdate, record, record_ahead, record_directions, record_group, record_group_ahead, record_perturbation,
+    RecordUpdate, record, record_directions, record_group, record_group_lookahead, record_lookahead,
+    record_perturbation,
 };
 pub use reference::ReferenceUpdate;
 pub use reference_directions::ReferenceDirections;

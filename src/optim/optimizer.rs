@@ -3,16 +3,16 @@
 use std::collections::HashSet;
 
 use super::config::OptimizerConfig;
-use super::record::{record, record_ahead};
+use super::record::{record, record_lookahead};
 use super::update::{State, StepTensors, Update};
-use crate::gpu::{Buffer, Class, CommandEncoder, DType, Due, Gpu, Lent, Recorder, Tensor, Workspace};
-use crate::kernels::norms::{Place, gradient_statistics};
+use crate::gpu::{Buffer, Class, CommandEncoder, DType, Gpu, Lent, Recorder, Schedule, Tensor, Workspace};
+use crate::kernels::norms::{Statistics, gradient_statistics};
 use crate::reference::random::word_of_seed;
 use crate::settings::{Role, check};
 use crate::{Error, Result};
 
 /// Plan of what comes before the gradients.
-const AHEAD: &str = "ahead";
+const LOOKAHEAD: &str = "lookahead";
 /// Plan of the update.
 const UPDATE: &str = "update";
 
@@ -89,27 +89,32 @@ impl Optimizer {
         let mut rec = Recorder::new(&gpu.profile);
         let slots: Vec<Slot> = parameters.iter().map(|(name, shape, _)| Slot::new(&mut rec, name, shape)).collect();
         let measured = if self.max_grad_norm > 0.0 { slots.len() } else { 0 };
-        let statistics = rec.persistent(Class::Scratch, DType::F32, "statistics", &[Place::GRADIENTS + measured]);
+        let statistics = rec.persistent(Class::Scratch, DType::F32, "statistics", &[Statistics::GRADIENTS + measured]);
         let step = rec.persistent(Class::Scratch, DType::U32, "step", &[4]);
         let shared = StepTensors { statistics: &statistics, step: &step };
         let updates: Vec<Update<'_>> =
             slots.iter().zip(parameters).map(|(slot, (_, _, role))| slot.update(*role)).collect();
 
-        rec.begin(AHEAD);
-        let ahead: Vec<Option<State>> =
-            updates.iter().map(|update| record_ahead(&mut rec, &self.config, update, shared)).collect();
+        rec.begin(LOOKAHEAD);
+        let lookahead: Vec<Option<State>> =
+            updates.iter().map(|update| record_lookahead(&mut rec, &self.config, update, shared)).collect();
         rec.begin(UPDATE);
         if self.max_grad_norm > 0.0 {
             let gradients: Vec<Tensor> = slots.iter().map(|slot| slot.gradient.clone()).collect();
             gradient_statistics(&mut rec, &gradients, &statistics, self.max_grad_norm);
         }
         let mut states = Vec::new();
-        for (update, ahead) in updates.iter().zip(&ahead) {
-            states.extend(record(&mut rec, &self.config, &Update { ahead: ahead.as_ref(), ..*update }, shared)?);
+        for (update, lookahead) in updates.iter().zip(&lookahead) {
+            states.extend(record(
+                &mut rec,
+                &self.config,
+                &Update { lookahead: lookahead.as_ref(), ..*update },
+                shared,
+            )?);
         }
-        let looks_ahead = rec.n_dispatches(AHEAD) > 0;
+        let looks_ahead = rec.n_dispatches(LOOKAHEAD) > 0;
         let workspace = rec.allocate(gpu).await?;
-        workspace.write(gpu, &statistics.rows(Place::CLIP..Place::CLIP + 1), &[1.0f32]);
+        workspace.write(gpu, &statistics.rows(Statistics::CLIP..Statistics::CLIP + 1), &[1.0f32]);
         let (seed, measures, went_ahead, steps) = (self.seed, measured > 0, false, 0);
         Ok(Stepper { gpu, workspace, slots, states, statistics, step, seed, measures, looks_ahead, went_ahead, steps })
     }
@@ -150,7 +155,7 @@ impl Slot {
     }
 
     fn update(&self, role: Role) -> Update<'_> {
-        Update { name: &self.name, role, weight: &self.weight, gradient: &self.gradient, ahead: None }
+        Update { name: &self.name, role, weight: &self.weight, gradient: &self.gradient, lookahead: None }
     }
 
     fn lend_weight<'a>(&'a self, buffer: &'a Buffer) -> Lent<'a> {
@@ -176,7 +181,8 @@ impl Stepper<'_> {
     ) -> Result<()> {
         self.check_count(weights_and_gradients.len(), "pairs of weight and gradient")?;
         if self.looks_ahead && !self.went_ahead {
-            let message = "the optimizer moves weights before a step's gradients are taken: call `ahead` before that";
+            let message =
+                "the optimizer moves weights before a step's gradients are taken: call `lookahead` before that";
             return Err(Error::config("step", message));
         }
         self.replay(encoder, UPDATE, lr_factor, |slots| {
@@ -193,10 +199,10 @@ impl Stepper<'_> {
     /// extrapolated-sgd does anything. The factor is that of the step.
     ///
     /// Errors: as [`Stepper::step`].
-    pub fn ahead(&mut self, encoder: &mut CommandEncoder, weights: &[&Buffer], lr_factor: f64) -> Result<()> {
+    pub fn lookahead(&mut self, encoder: &mut CommandEncoder, weights: &[&Buffer], lr_factor: f64) -> Result<()> {
         self.check_count(weights.len(), "weights")?;
         if self.looks_ahead && !self.went_ahead {
-            self.replay(encoder, AHEAD, lr_factor, |slots| {
+            self.replay(encoder, LOOKAHEAD, lr_factor, |slots| {
                 slots.iter().zip(weights).map(|(slot, weight)| slot.lend_weight(weight)).collect()
             })?;
         }
@@ -248,7 +254,7 @@ impl Stepper<'_> {
             return Ok(None);
         }
         let statistics: Vec<f32> = self.workspace.read(self.gpu, &self.statistics).await?;
-        Ok(Some(statistics[Place::NORM]))
+        Ok(Some(statistics[Statistics::NORM]))
     }
 
     /// Records one plan of a step on the buffers that `lend` makes of the slots.
@@ -263,7 +269,7 @@ impl Stepper<'_> {
         let Self { gpu, workspace, slots, step, seed, steps, .. } = self;
         // By the encoder: several steps may be submitted together.
         workspace.encode_write(gpu, encoder, step, &[(lr_factor as f32).to_bits(), *steps + 1, word_of_seed(*seed), 0]);
-        workspace.encode(gpu, encoder, plan, Due::Step((*steps).into()), &lend(slots))?;
+        workspace.encode(gpu, encoder, plan, Schedule::Step((*steps).into()), &lend(slots))?;
         gpu.check()
     }
 

@@ -139,7 +139,7 @@ impl Method for PassProgram {
         "a list of passes"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         let list = if self.iterations > 1 { plain_words(&self.passes) } else { list_words(&self.passes) };
         let momentum = if self.momentum > 0.0 { format!("momentum {}, ", self.momentum) } else { String::new() };
         let times = if self.iterations > 1 { format!(" × {}", self.iterations) } else { String::new() };
@@ -237,9 +237,9 @@ impl Method for PassProgram {
         let hyper = Average { beta: self.momentum, nesterov: self.nesterov };
         let gradient = match (momentum, self.momentum_placement) {
             (Some(state), MomentumPlacement::Before) => {
-                let ahead = rec.transient(Class::Scratch, DType::F32, "averaged gradient", &group.gradient.shape);
-                average(rec, &group.gradient, &state.tensor, &ahead, step.statistics, hyper);
-                ahead
+                let lookahead = rec.transient(Class::Scratch, DType::F32, "averaged gradient", &group.gradient.shape);
+                average(rec, &group.gradient, &state.tensor, &lookahead, step.statistics, hyper);
+                lookahead
             }
             _ => group.gradient.clone(),
         };

@@ -11,8 +11,8 @@ use super::shared::{check_matrix, check_width};
 use super::update::{Parameter, StateSpec, StepTensors};
 use crate::Result;
 use crate::gpu::Recorder;
+use crate::kernels::effective_lr::{LimitConstants, apply_effective_lr, growth_limit};
 use crate::kernels::racs::{averaged_root, power_iteration};
-use crate::kernels::rated::{LimitConstants, apply_rated, growth_limit};
 use crate::kernels::scaled::Scaled;
 use crate::reference;
 use crate::settings::{Section, check};
@@ -43,7 +43,7 @@ impl Method for Racs {
         "racs"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         "RACS".into()
     }
 
@@ -92,7 +92,7 @@ impl Method for Racs {
         x.c = Some(averaged_root(rec, &s, col, statistics, self.beta, false));
         let constants = LimitConstants { lr, growth_limit: self.growth_limit, eps: 0.0, corrected: None };
         let rates = growth_limit(rec, &x, last, statistics, step, constants);
-        apply_rated(rec, &x, update.weight, &rates, [statistics, step], [self.scale, self.weight_decay]);
+        apply_effective_lr(rec, &x, update.weight, &rates, [statistics, step], [self.scale, self.weight_decay]);
         Ok(())
     }
 

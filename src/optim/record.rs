@@ -13,25 +13,25 @@ pub type RecordUpdate<'a> = dyn Fn(&mut Recorder, &Update<'_>, StepTensors<'_>) 
 
 /// Records what the rule of a parameter's role does before a step's forward pass, if it does anything: at the beginning of
 /// the step. The state that comes back is handed to [`record`] as [`Update::ahead`], and returned by it.
-pub fn record_ahead(
+pub fn record_lookahead(
     rec: &mut Recorder,
     config: &OptimizerConfig,
     update: &Update<'_>,
     step: StepTensors<'_>,
 ) -> Option<State> {
-    let mut kept = record_group_ahead(rec, config, &Group::of(update), step)?;
+    let mut kept = record_group_lookahead(rec, config, &Group::of(update), step)?;
     kept.states.pop()
 }
 
 /// The same for parameters of one shape.
-pub fn record_group_ahead(
+pub fn record_group_lookahead(
     rec: &mut Recorder,
     config: &OptimizerConfig,
     group: &Group<'_>,
     step: StepTensors<'_>,
 ) -> Option<GroupState> {
     let Recipe { rule, lr } = config.recipe(group.role);
-    rule.method().record_ahead(rec, group, step, *lr)
+    rule.method().record_lookahead(rec, group, step, *lr)
 }
 
 /// Records the update of one parameter by the rule of its role.
@@ -61,7 +61,7 @@ pub fn record_group(
     let specs = method.state(&group.parameter())?;
     let mut states = Vec::with_capacity(group.names.len());
     for some in group.parts(method.at_once(group.names.len(), group.bytes_each())) {
-        let kept: Vec<GroupState> = match &some.ahead {
+        let kept: Vec<GroupState> = match &some.lookahead {
             Some(made) => vec![made.clone()],
             None => specs.iter().map(|spec| some.state(rec, spec)).collect(),
         };

@@ -123,10 +123,10 @@ impl Rule {
     }
 
     /// What to call it in a report: `row, column × 5`, `momentum 0.95, spectral:muon:5`, `AdamW (no list of passes)`.
-    pub fn words(&self) -> String {
+    pub fn describe(&self) -> String {
         match self {
-            Self::Passes(program) => program.words(),
-            _ => format!("{} (no list of passes)", self.method().words()),
+            Self::Passes(program) => program.describe(),
+            _ => format!("{} (no list of passes)", self.method().describe()),
         }
     }
 

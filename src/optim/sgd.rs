@@ -27,7 +27,7 @@ impl Method for Sgd {
         "sgd"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         "the gradient itself (SGD)".into()
     }
 
@@ -94,10 +94,10 @@ impl Method for Sgd {
     fn seen_step(&self, seen: &SeenStep<'_>) -> Option<(&'static str, Vec<f64>)> {
         let buffer = seen.states.first()?;
         let clip = f64::from(seen.clip);
-        let ahead = |(b, g): (&f32, &f32)| match self.nesterov {
+        let lookahead = |(b, g): (&f32, &f32)| match self.nesterov {
             true => clip * f64::from(*g) + self.momentum * f64::from(*b),
             false => f64::from(*b),
         };
-        Some(("momentum", buffer.iter().zip(seen.gradient).map(ahead).collect()))
+        Some(("momentum", buffer.iter().zip(seen.gradient).map(lookahead).collect()))
     }
 }

@@ -41,7 +41,7 @@ impl Method for Subzero {
         "subzero"
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         format!("SubZero of rank {}", self.rank)
     }
 

@@ -14,14 +14,14 @@ pub struct Update<'a> {
     pub weight: &'a Tensor,
     /// Its gradient.
     pub gradient: &'a Tensor,
-    /// What [`record_ahead`](super::record_ahead) returned for it.
-    pub ahead: Option<&'a State>,
+    /// What [`record_lookahead`](super::record_lookahead) returned for it.
+    pub lookahead: Option<&'a State>,
 }
 
 /// What all updates of a step share.
 #[derive(Clone, Copy, Debug)]
 pub struct StepTensors<'a> {
-    /// Loss, clip factor and norms: see [`crate::kernels::norms::Place`].
+    /// Loss, clip factor and norms: see [`crate::kernels::norms::Statistics`].
     pub statistics: &'a Tensor,
     /// The `Step` of shaders/lib/step.wgsl, 4 words.
     pub step: &'a Tensor,

@@ -1,7 +1,7 @@
 //! Extrapolated SGD (Lin, Kong, Stich & Jaggi 2020, arXiv 2006.05720) with the last gradient as the extrapolation.
 
 /// w½ = w − γ̂·g, where the gradient of the step is to be taken; g is that of the step before, zero at first.
-pub fn ahead(w: &[f64], previous: &[f64], rate: f64) -> Vec<f64> {
+pub fn lookahead(w: &[f64], previous: &[f64], rate: f64) -> Vec<f64> {
     w.iter().zip(previous).map(|(w, g)| w - rate * g).collect()
 }
 
@@ -24,7 +24,7 @@ mod tests {
         let run = |extrapolation: f64| {
             let (mut w, mut previous) = (vec![1.0, 0.0], [0.0, 0.0]);
             for _ in 0..200 {
-                let g = field(&ahead(&w, &previous, extrapolation * 0.1));
+                let g = field(&lookahead(&w, &previous, extrapolation * 0.1));
                 step(&mut w, &g, 0.1, 0.0);
                 previous = g;
             }

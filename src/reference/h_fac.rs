@@ -59,15 +59,15 @@ pub fn step(hyper: &HFac, state: &mut State, w: &mut [f64], g: &[f64], lr: f64) 
     let col = |j: usize, of: &dyn Fn(f64) -> f64| (0..m).map(|i| of(g[i * n + j])).sum::<f64>() / m as f64;
     let square = |g: f64| g * g + hyper.eps;
     // Averages the mean of a row or column and of its squares; its part of the momentum term.
-    let ahead = |mean: f64, mean_sq: f64, average: &mut f64, average_sq: &mut f64| {
+    let lookahead = |mean: f64, mean_sq: f64, average: &mut f64, average_sq: &mut f64| {
         *average = beta1 * *average + (1.0 - beta1) * mean;
         *average_sq = beta2 * *average_sq + (1.0 - beta2) * mean_sq;
         beta1 * (*average - mean) / average_sq.sqrt()
     };
     let rows = state.row_mean.iter_mut().zip(&mut state.row_sq).enumerate();
-    let phi: Vec<f64> = rows.map(|(i, (u, r))| ahead(row(i, &|g| g), row(i, &square), u, r)).collect();
+    let phi: Vec<f64> = rows.map(|(i, (u, r))| lookahead(row(i, &|g| g), row(i, &square), u, r)).collect();
     let cols = state.col_mean.iter_mut().zip(&mut state.col_sq).enumerate();
-    let psi: Vec<f64> = cols.map(|(j, (v, s))| ahead(col(j, &|g| g), col(j, &square), v, s)).collect();
+    let psi: Vec<f64> = cols.map(|(j, (v, s))| lookahead(col(j, &|g| g), col(j, &square), v, s)).collect();
     let mean = state.row_sq.iter().sum::<f64>() / m as f64;
     let u: Vec<f64> =
         (0..m * n).map(|at| g[at] / (state.row_sq[at / n] * state.col_sq[at % n] / mean).sqrt()).collect();

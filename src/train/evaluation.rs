@@ -7,7 +7,7 @@ use super::recording::RING_SLOTS;
 use crate::config::ModelConfig;
 use crate::data::tokens::Tokens;
 use crate::data::windows::Windows;
-use crate::gpu::{Class, DType, Due, Gpu, Pace, Profile, ReadbackRing, Recorder, Tensor, Workspace};
+use crate::gpu::{Class, DType, Gpu, Profile, ReadbackRing, Recorder, Schedule, Tensor, Throttle, Workspace};
 use crate::kernels::Output;
 use crate::kernels::cross_entropy::IGNORE;
 use crate::kernels::embedding::TokenBatch;
@@ -93,7 +93,7 @@ pub(super) struct Replay<'a> {
 /// Replays over the windows of `tokens` and sums the losses that come back.
 pub(super) async fn evaluate(
     Replay { gpu, workspace, inputs }: Replay<'_>,
-    mut pace: Option<&mut Pace>,
+    mut throttle: Option<&mut Throttle>,
     ring: &mut ReadbackRing,
     tokens: &Tokens,
     max_tokens: usize,
@@ -114,8 +114,8 @@ pub(super) async fn evaluate(
             sum += take(gpu, ring).await?;
         }
         let plans = [Plan::Evaluate.name()];
-        match &mut pace {
-            Some(pace) => pace.run(gpu, workspace, &plans, Due::All).await?,
+        match &mut throttle {
+            Some(throttle) => throttle.run(gpu, workspace, &plans, Schedule::All).await?,
             None => workspace.run(gpu, &plans),
         }
         ring.send(gpu, workspace, batch as u64);

@@ -40,7 +40,7 @@ pub enum Search {
 /// one with separate updates. Micro-batches are the powers of two that divide `train.batch_size`, and that itself.
 /// `train.recompute` is tried as far as it is `auto`; updates inside the backward pass are tried where the other settings
 /// allow them, and their batch is one micro-batch. Evaluation takes no more sequences at once than a micro-batch has.
-pub struct Ways<'a> {
+pub struct SearchSpace<'a> {
     config: RunConfig,
     profile_of: &'a ProfileOf<'a>,
     micro_batches: Vec<usize>,
@@ -64,7 +64,7 @@ struct Unfit {
     why: String,
 }
 
-impl<'a> Ways<'a> {
+impl<'a> SearchSpace<'a> {
     /// Those of the model of `config`.
     pub fn new(config: RunConfig, profile_of: &'a ProfileOf<'a>) -> Self {
         let batch = config.train.batch_size;
@@ -149,7 +149,7 @@ fn record(config: RunConfig, profile_of: &ProfileOf<'_>) -> Result<Fit, Unfit> {
 /// The presets, the largest first, each with its ways to train it.
 ///
 /// A preset has its own sizes, whatever the model of `config`; its `max_position_embeddings` follows a longer sequence.
-pub struct Presets<'a>(Vec<(&'static str, Ways<'a>)>);
+pub struct Presets<'a>(Vec<(&'static str, SearchSpace<'a>)>);
 
 /// The largest preset that fits.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,12 +167,12 @@ impl<'a> Presets<'a> {
             let mut model = ModelConfig::preset(preset).expect("a preset's name");
             model.max_position_embeddings = model.max_position_embeddings.max(config.train.sequence_length);
             model.adapter = config.optimizer.adapter();
-            (preset, Ways::new(RunConfig { model, ..config.clone() }, profile_of))
+            (preset, SearchSpace::new(RunConfig { model, ..config.clone() }, profile_of))
         };
         Self(PRESETS.iter().rev().map(ways).collect())
     }
 
-    /// The largest preset that so many bytes hold, and its run by the rules of [`Ways`].
+    /// The largest preset that so many bytes hold, and its run by the rules of [`SearchSpace`].
     pub fn largest(&mut self, bytes: u64) -> LargestPreset {
         let (mut refused, mut least) = (Vec::new(), None);
         for (preset, ways) in &mut self.0 {

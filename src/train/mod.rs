@@ -26,7 +26,7 @@ mod variants;
 pub use changes::SettingChange;
 pub use evaluation::{Evaluation, Evaluator};
 pub use event::Event;
-pub use fit::{Fit, LargestPreset, Presets, ProfileOf, Search, Ways};
+pub use fit::{Fit, LargestPreset, Presets, ProfileOf, Search, SearchSpace};
 pub use parts::{forward_passes, update_secs};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past::{History, PastRun, TextRecord};

@@ -3,7 +3,7 @@
 use super::plan::Plan;
 use crate::config::RunConfig;
 use crate::data::batches::n_windows;
-use crate::gpu::{Due, KernelTime};
+use crate::gpu::{KernelTime, Schedule};
 use crate::reference::random::word_of_seed;
 use crate::reference::zeroth_order::seed_of_query;
 
@@ -26,8 +26,8 @@ impl Part {
 
     /// What is due of this part of a step, counted from 0: what is due at an interval is made once a step, with its first
     /// direction.
-    pub fn due(&self, step: u64) -> Due {
-        if self.query == 0 { Due::Step(step) } else { Due::None }
+    pub fn due(&self, step: u64) -> Schedule {
+        if self.query == 0 { Schedule::Step(step) } else { Schedule::None }
     }
 }
 

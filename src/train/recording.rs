@@ -8,7 +8,7 @@ use crate::generate::Decoding;
 use crate::gpu::{Class, DType, Profile, ReadbackRing, Recorder, Tensor, bytes_in_words};
 use crate::kernels::Output;
 use crate::kernels::loss_scale::LossScale;
-use crate::kernels::norms::{GradientNorms, Place};
+use crate::kernels::norms::{GradientNorms, Statistics};
 use crate::kernels::zeroth_order::{Stage, TwoPoint, two_point};
 use crate::llama::{
     BatchInputs, Gradients, Llama, Loss, OnGradient, Parameter, ParameterGroup, record_loss, record_micro_step,
@@ -37,7 +37,7 @@ pub struct Recorded {
     pub(super) eval_inputs: BatchInputs,
     /// What writes a text after an evaluation, where `eval.text_tokens` asks for one.
     pub(super) decoding: Option<Decoding>,
-    /// `[3 + parameters]`: see [`Place`]; with a loss scale two numbers more, [`LossScale::STATISTICS`].
+    /// `[3 + parameters]`: see [`Statistics`]; with a loss scale two numbers more, [`LossScale::STATISTICS`].
     pub(super) statistics: Tensor,
     /// Parameters in the order in which their gradients become whole, and where their norms stand in the statistics.
     pub(super) norms: Vec<(usize, usize)>,
@@ -84,14 +84,14 @@ pub fn record_training_recomputing(config: &RunConfig, profile: &Profile, recomp
     let update = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
         optim::record_group(rec, &config.optimizer, group, step)
     };
-    let ahead = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
-        optim::record_group_ahead(rec, &config.optimizer, group, step)
+    let lookahead = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
+        optim::record_group_lookahead(rec, &config.optimizer, group, step)
     };
     if let Some(hyper) = config.optimizer.zeroth_order() {
         return record_zeroth_order(config, profile, hyper);
     }
     let row_wise = |role| config.optimizer.is_row_wise(role);
-    record_all(config, profile, recompute, &Rules { ahead: &ahead, update: &update, row_wise: &row_wise })
+    record_all(config, profile, recompute, &Rules { lookahead: &lookahead, update: &update, row_wise: &row_wise })
 }
 
 /// The same with an optimizer of the caller's instead of the configuration's. It is given whole matrices: an adapter with
@@ -105,7 +105,7 @@ pub fn record_training_with(
     let update = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
         group.parts(1).map(|one| record_update(rec, &one.only(), step)).collect()
     };
-    record_all(config, profile, recompute, &Rules { ahead: &|_, _, _| None, update: &update, row_wise: &|_| false })
+    record_all(config, profile, recompute, &Rules { lookahead: &|_, _, _| None, update: &update, row_wise: &|_| false })
 }
 
 /// Records the updates of parameters of one shape.
@@ -114,7 +114,7 @@ type RecordGroup<'a> = dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Res
 /// What is recorded of an optimizer.
 struct Rules<'a> {
     /// Before the forward pass of a step.
-    ahead: &'a dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Option<GroupState>,
+    lookahead: &'a dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Option<GroupState>,
     /// When gradients are whole: the states of each parameter.
     update: &'a RecordGroup<'a>,
     /// Whether those of a role may be recorded of a part of a matrix.
@@ -122,7 +122,7 @@ struct Rules<'a> {
 }
 
 fn record_all(config: &RunConfig, profile: &Profile, recompute: Recompute, rules: &Rules<'_>) -> Result<Recorded> {
-    let gradients = if config.train.fused_update { Gradients::Passing } else { Gradients::Kept };
+    let gradients = if config.train.fused_update { Gradients::Transient } else { Gradients::Persistent };
     let precision = config.train.precision.on(profile)?;
     let mut recorded = Recorded::begin(config, profile, gradients, precision);
     let Recorded { recorder: rec, llama, inputs, statistics, step, norms, watched, .. } = &mut recorded;
@@ -145,7 +145,7 @@ fn record_all(config: &RunConfig, profile: &Profile, recompute: Recompute, rules
     *watched = Watched::choose(rec, config, llama, &states, statistics);
     let measured: Vec<usize> = llama.groups.iter().flat_map(|group| &group.members).copied().collect();
     let place = |number| measured.iter().position(|&other| other == number).expect("a group's member");
-    *norms = order.into_iter().map(|number| (number, Place::GRADIENTS + place(number))).collect();
+    *norms = order.into_iter().map(|number| (number, Statistics::GRADIENTS + place(number))).collect();
     if let Some(LossScale { scale, inverse, counts, .. }) = loss_scale {
         let named = [("scale", scale), ("inverse", inverse), ("counts", counts)];
         states.extend(named.map(|(what, tensor)| State { name: format!("loss_scale.{what}"), tensor }));
@@ -168,7 +168,7 @@ impl Recorded {
         let eval_inputs = BatchInputs::new(rec, &llama, config.eval.batch_size, train.sequence_length);
         let norms = if gradients == Gradients::None { 0 } else { llama.parameters.len() };
         let of_scale = if precision == Precision::F16 { LossScale::STATISTICS } else { 0 };
-        let n_statistics = Place::GRADIENTS + norms + of_scale;
+        let n_statistics = Statistics::GRADIENTS + norms + of_scale;
         let statistics = rec.persistent(Class::Scratch, DType::F32, "statistics", &[n_statistics]);
         let eval_loss = rec.persistent(Class::Scratch, DType::F32, "evaluation loss", &[1]);
         let step = rec.persistent(Class::Scratch, DType::U32, "step", &[4]);
@@ -285,7 +285,7 @@ impl MicroStep<'_> {
 
     /// The statistics of a step whose norms are all there, and the loss scale that follows from them.
     fn finish(&self, rec: &mut Recorder, norms: &GradientNorms, statistics: &Tensor, max_norm: f64) {
-        let of_gradients = Place::GRADIENTS + self.llama.parameters.len();
+        let of_gradients = Statistics::GRADIENTS + self.llama.parameters.len();
         norms.finish(rec, &statistics.rows(0..of_gradients), max_norm);
         if let Some(loss_scale) = self.loss_scale {
             loss_scale.end_step(rec, statistics);
@@ -308,7 +308,7 @@ fn record_separate(
     let groups = groups(llama);
     let mut order = Vec::new();
     micro.begin(rec, shared);
-    let ahead: Vec<Option<GroupState>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
+    let lookahead: Vec<Option<GroupState>> = groups.iter().map(|group| (rules.lookahead)(rec, group, shared)).collect();
     micro.record(rec, Output::Write, &mut |_, parameter| {
         order.push(number(llama, parameter));
         Ok(())
@@ -327,8 +327,8 @@ fn record_separate(
     norms.gather(rec);
     micro.finish(rec, &norms, shared.statistics, train.max_grad_norm);
     let mut states = vec![Vec::new(); llama.parameters.len()];
-    for ((group, ahead), ParameterGroup { members, .. }) in groups.into_iter().zip(ahead).zip(&llama.groups) {
-        let kept = (rules.update)(rec, &Group { ahead, ..group }, shared)?;
+    for ((group, lookahead), ParameterGroup { members, .. }) in groups.into_iter().zip(lookahead).zip(&llama.groups) {
+        let kept = (rules.update)(rec, &Group { lookahead, ..group }, shared)?;
         for (&member, kept) in members.iter().zip(kept) {
             states[member] = kept;
         }
@@ -352,12 +352,12 @@ fn record_fused(
     let mut states = vec![Vec::new(); llama.parameters.len()];
     let mut order = Vec::new();
     micro.begin(rec, shared);
-    let ahead: Vec<Option<GroupState>> = groups.iter().map(|group| (rules.ahead)(rec, group, shared)).collect();
+    let lookahead: Vec<Option<GroupState>> = groups.iter().map(|group| (rules.lookahead)(rec, group, shared)).collect();
     micro.record(rec, Output::Write, &mut |rec, parameter| {
         let number = number(llama, parameter);
         // Gradients that pass lie in no group but their own.
         let own = llama.groups.iter().position(|group| group.members == [number]).expect("a group of each");
-        let group = Group { ahead: ahead[own].clone(), ..groups[own].clone() };
+        let group = Group { lookahead: lookahead[own].clone(), ..groups[own].clone() };
         norms.measure(rec, own, parameter.gradient());
         norms.check(rec, own, shared.statistics);
         states[number] = (rules.update)(rec, &group, shared)?.pop().unwrap_or_default();
@@ -413,7 +413,7 @@ fn groups(llama: &Llama) -> Vec<Group<'_>> {
             shape: spec.shape.clone().into(),
             weight: weight.clone(),
             gradient: gradient.clone(),
-            ahead: None,
+            lookahead: None,
         }
     };
     llama.groups.iter().map(group).collect()

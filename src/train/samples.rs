@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::config::{Rule, RunConfig};
 use crate::gpu::{Gpu, ReadbackRing, Recorder, Tensor, Workspace};
-use crate::kernels::norms::Place;
+use crate::kernels::norms::Statistics;
 use crate::llama::Llama;
 use crate::optim::State;
 
@@ -85,7 +85,7 @@ pub(super) fn by_name(states: &[State]) -> impl Iterator<Item = &[State]> {
 }
 
 fn clip_of(statistics: &Tensor) -> Tensor {
-    statistics.rows(Place::CLIP..Place::CLIP + 1)
+    statistics.rows(Statistics::CLIP..Statistics::CLIP + 1)
 }
 
 /// Sends samples to the host and hands them out when they have arrived.

@@ -129,24 +129,24 @@ fn thumbnail(x: &[f64], shape @ [m, n]: [usize; 2]) -> Vec<i8> {
 impl Followed {
     /// Takes one singular value decomposition per pass, as [`SpectrumRecord::of`].
     pub fn of(sample: &GradientSample) -> Self {
-        Self::along(sample, Teller::with_spectra(sample))
+        Self::along(sample, RecordBuilder::with_spectra(sample))
     }
 
     /// The same without singular values: of a large matrix in seconds, where they take a minute.
     pub fn without_spectra(sample: &GradientSample) -> Self {
-        Self::along(sample, Teller { spectrum: |_, _| None, ..Teller::with_spectra(sample) })
+        Self::along(sample, RecordBuilder { spectrum: |_, _| None, ..RecordBuilder::with_spectra(sample) })
     }
 
-    fn along(sample: &GradientSample, mut teller: Teller<'_>) -> Self {
+    fn along(sample: &GradientSample, mut builder: RecordBuilder<'_>) -> Self {
         let (mut frames, mut thumbnails) = (Vec::new(), Vec::new());
         walk(sample, |stop| {
             frames.push(Frame::of(stop.x, sample.shape));
             thumbnails.extend(thumbnail(stop.x, sample.shape));
-            teller.tell(&stop);
+            builder.push(&stop);
             ControlFlow::Continue(())
         });
         let balance = Balance::of(&sample.gradient, sample.shape);
-        let mut followed = Self { frames, thumbnails, ..Self::from(teller.record(sample)) };
+        let mut followed = Self { frames, thumbnails, ..Self::from(builder.finish(sample)) };
         if let Rule::Passes(program) = &sample.rule {
             followed.predict(program, sample, balance.as_ref());
         }
@@ -209,9 +209,9 @@ pub struct PassSeen {
 /// # Panics
 /// On an empty matrix, and on a length that is not m·n.
 pub fn follow_passes(gradient: &[f32], shape: [usize; 2], passes: &[Pass]) -> Vec<PassSeen> {
-    let mut teller = Teller::new(gradient, shape);
+    let mut builder = RecordBuilder::new(gradient, shape);
     let mut see = |name: &str, iteration: u32, x: &[f64]| {
-        let entry = teller.tell(&Stop { name, iteration, x }).clone();
+        let entry = builder.push(&Stop { name, iteration, x }).clone();
         PassSeen { entry, x: x.to_vec(), frame: Frame::of(x, shape) }
     };
     let mut seen = vec![see("gradient", 0, &widen(gradient))];
@@ -225,12 +225,12 @@ pub fn follow_passes(gradient: &[f32], shape: [usize; 2], passes: &[Pass]) -> Ve
 impl SpectrumRecord {
     /// Follows a sample through its rule. Takes one singular value decomposition per pass: O(m·n·min(m, n)) each.
     pub fn of(sample: &GradientSample) -> Self {
-        let mut teller = Teller::with_spectra(sample);
+        let mut builder = RecordBuilder::with_spectra(sample);
         walk(sample, |stop| {
-            teller.tell(&stop);
+            builder.push(&stop);
             ControlFlow::Continue(())
         });
-        teller.record(sample)
+        builder.finish(sample)
     }
 
     /// How often the list of passes ran.
@@ -246,7 +246,7 @@ impl SpectrumRecord {
 }
 
 /// Makes a record's entries.
-struct Teller<'a> {
+struct RecordBuilder<'a> {
     gradient: &'a [f32],
     shape: [usize; 2],
     spectrum: fn(&[f32], [usize; 2]) -> Option<Spectrum>,
@@ -255,7 +255,7 @@ struct Teller<'a> {
     narrow: Vec<f32>,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> RecordBuilder<'a> {
     fn new(gradient: &'a [f32], shape: [usize; 2]) -> Self {
         let spectrum = |x: &[f32], shape| Some(Spectrum::of(x, shape));
         Self { gradient, shape, spectrum, entries: Vec::new(), narrow: Vec::new() }
@@ -265,7 +265,7 @@ impl<'a> Teller<'a> {
         Self::new(&sample.gradient, sample.shape)
     }
 
-    fn tell(&mut self, stop: &Stop<'_>) -> &Entry {
+    fn push(&mut self, stop: &Stop<'_>) -> &Entry {
         let before = std::mem::replace(&mut self.narrow, narrow(stop.x));
         let previous = (!self.entries.is_empty()).then_some(&before[..]);
         let mut quantities = Quantities::of(&self.narrow, self.shape, previous, self.gradient);
@@ -274,7 +274,7 @@ impl<'a> Teller<'a> {
         self.entries.last().expect("just pushed")
     }
 
-    fn record(self, sample: &GradientSample) -> SpectrumRecord {
+    fn finish(self, sample: &GradientSample) -> SpectrumRecord {
         let GradientSample { step, parameter, shape, .. } = sample;
         SpectrumRecord { step: *step, parameter: parameter.clone(), shape: *shape, passes: self.entries }
     }

@@ -14,9 +14,9 @@ use crate::config::{Precision, Recompute, RunConfig, ScheduleKind};
 use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
 use crate::generate::{Decoding, Sampler};
-use crate::gpu::{Gpu, KernelTime, Memory, Pace, ReadbackRing, Span, Tensor, Workspace};
+use crate::gpu::{Gpu, KernelTime, Memory, ReadbackRing, Span, Tensor, Throttle, Workspace};
 use crate::kernels::loss_scale::LossScale;
-use crate::kernels::norms::Place;
+use crate::kernels::norms::Statistics;
 use crate::llama::{BatchInputs, Llama, Parameter, initial_values};
 use crate::optim::{RecordUpdate, State};
 use crate::reference::schedule::cosine_with_warmup;
@@ -62,7 +62,7 @@ pub struct Trainer {
     failed: Option<Error>,
     /// Reports on their way that are of steps before a snapshot was restored.
     stale: usize,
-    pace: Option<Pace>,
+    throttle: Option<Throttle>,
     spans: Vec<Span>,
 }
 
@@ -166,7 +166,7 @@ impl Trainer {
             last_report: None,
             failed: None,
             stale: 0,
-            pace: None,
+            throttle: None,
             spans,
         })
     }
@@ -203,13 +203,13 @@ impl Trainer {
 
     /// From now on at most `budget_secs` of work lies on the device at once, so that a window on the same device is drawn
     /// in between; none submits whole steps. The numbers stay the same to the last bit.
-    pub fn set_pace(&mut self, budget_secs: Option<f64>) {
-        self.pace = budget_secs.map(Pace::new);
+    pub fn set_throttle(&mut self, budget_secs: Option<f64>) {
+        self.throttle = budget_secs.map(Throttle::new);
     }
 
-    /// Whether [`Trainer::set_pace`] gave a budget.
-    pub fn is_paced(&self) -> bool {
-        self.pace.is_some()
+    /// Whether [`Trainer::set_throttle`] gave a budget.
+    pub fn is_throttled(&self) -> bool {
+        self.throttle.is_some()
     }
 
     /// Submits one step, and returns the reports that have arrived meanwhile, oldest first.
@@ -272,10 +272,10 @@ impl Trainer {
 
     /// The mean loss over the validation tokens, up to `eval.max_tokens`, with the weights as they are now.
     pub async fn evaluate(&mut self) -> Result<Evaluation> {
-        let Self { gpu, workspace, eval_inputs, eval_ring, dataset, config, pace, .. } = self;
+        let Self { gpu, workspace, eval_inputs, eval_ring, dataset, config, throttle, .. } = self;
         let max_tokens = config.eval.max_tokens;
         let replay = Replay { gpu, workspace, inputs: eval_inputs };
-        evaluate(replay, pace.as_mut(), eval_ring, &dataset.validation, max_tokens).await
+        evaluate(replay, throttle.as_mut(), eval_ring, &dataset.validation, max_tokens).await
     }
 
     /// Reads back everything that a step changes.
@@ -357,7 +357,7 @@ impl Trainer {
             shape: [gradient.len() / n, n],
             rule: self.config.optimizer.recipe(spec.role).rule.clone(),
             gradient,
-            clip: statistics[Place::CLIP],
+            clip: statistics[Statistics::CLIP],
             states,
         })
     }
@@ -437,7 +437,7 @@ impl Trainer {
     /// Forgets that a loss or a gradient was NaN: timing the parts of a step out of their order may make one, and updates
     /// that do nothing are not what is timed.
     pub fn forget_halt(&self) {
-        self.workspace.write(&self.gpu, &self.statistics.rows(Place::CLIP..Place::CLIP + 1), &[1.0f32]);
+        self.workspace.write(&self.gpu, &self.statistics.rows(Statistics::CLIP..Statistics::CLIP + 1), &[1.0f32]);
     }
 
     async fn submit_step(&mut self) -> Result<()> {
@@ -446,9 +446,9 @@ impl Trainer {
         for part in parts(&self.config, queries) {
             self.write_part(&batch, &part, queries);
             let (plans, due) = (part.names(), part.due(self.step - self.skipped));
-            match &mut self.pace {
-                Some(pace) => pace.run(&self.gpu, &self.workspace, &plans, due).await?,
-                None => self.workspace.run_due(&self.gpu, &plans, due),
+            match &mut self.throttle {
+                Some(throttle) => throttle.run(&self.gpu, &self.workspace, &plans, due).await?,
+                None => self.workspace.run_scheduled(&self.gpu, &plans, due),
             }
         }
         self.end_step();
@@ -556,7 +556,7 @@ impl Trainer {
         let tokens_per_step = self.config.train.tokens_per_step();
         let mut reports = Vec::with_capacity(arrived.len());
         for (step, statistics) in arrived {
-            if statistics[Place::CLIP] < Place::SKIPPED {
+            if statistics[Statistics::CLIP] < Statistics::SKIPPED {
                 let error = Error::NonFinite(self.diagnose(*step, statistics).await?);
                 if reports.is_empty() {
                     return Err(error);
@@ -568,11 +568,11 @@ impl Trainer {
             reports.push(StepReport {
                 step: *step,
                 tokens: step * tokens_per_step as u64,
-                loss: f64::from(statistics[Place::LOSS]),
+                loss: f64::from(statistics[Statistics::LOSS]),
                 lr: self.config.optimizer.linear.lr * self.schedule(step - 1),
-                grad_norm: f64::from(statistics[Place::NORM]),
+                grad_norm: f64::from(statistics[Statistics::NORM]),
                 loss_scale,
-                skipped: statistics[Place::CLIP] == Place::SKIPPED,
+                skipped: statistics[Statistics::CLIP] == Statistics::SKIPPED,
                 skipped_steps,
                 tokens_per_sec: (tokens_per_step * arrived.len()) as f64 / secs,
             });
@@ -583,7 +583,7 @@ impl Trainer {
     /// The first tensor that went wrong, in the order of computation. The weights are those that the step began with, but
     /// for those that fused updates had moved by then.
     async fn diagnose(&self, step: u64, statistics: &[f32]) -> Result<String> {
-        let loss = statistics[Place::LOSS];
+        let loss = statistics[Statistics::LOSS];
         for parts in self.llama.by_name() {
             let values = self.weight(parts).await?;
             let bad = values.iter().filter(|value| !value.is_finite()).count();

@@ -9,7 +9,7 @@ use web_time::Instant;
 use super::recording::record_training_recomputing;
 use crate::config::{Recompute, RunConfig};
 use crate::files::write_atomic;
-use crate::gpu::{Class, DType, Due, Gpu, Profile, Recorder};
+use crate::gpu::{Class, DType, Gpu, Profile, Recorder, Schedule};
 use crate::kernels::matmul::{self, Numbers, Product, Variant};
 use crate::kernels::{Output, Target, random};
 use crate::{Error, Result};
@@ -244,7 +244,7 @@ async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[
                 gpu.adapter_name, candidates[0]
             )));
         }
-        times.push(workspace.time_replays(gpu, &plan, Due::All, 2).await?);
+        times.push(workspace.time_replays(gpu, &plan, Schedule::All, 2).await?);
     }
     let fastest = (0..times.len()).min_by(|&a, &b| times[a].total_cmp(&times[b])).expect("a candidate");
     log::debug!("{}: {candidates:?} take {times:?} s", product.what(profile));

@@ -14,7 +14,7 @@ const ADAMW: &[&str] = &["optimizer.name=adamw", "train.micro_batch_size=4"];
 
 #[test]
 fn a_run_writes_what_is_promised_and_repeats_to_the_bit() {
-    let place = Place::new();
+    let place = TestDir::new();
     let first = place.train("first", &[]);
     let number = |key: &str| first[key].as_f64().unwrap_or_else(|| panic!("{key} is {}", first[key]));
     assert_eq!((number("steps"), number("tokens")), (12.0, 12.0 * 4.0 * 16.0));
@@ -65,7 +65,7 @@ fn a_run_writes_what_is_promised_and_repeats_to_the_bit() {
 
 #[test]
 fn a_run_resumes_to_the_same_bits_whatever_is_computed_again() {
-    let place = Place::new();
+    let place = TestDir::new();
     let whole = place.train("whole", &[]);
     let run = place.text("resumed");
     place.train("resumed", &["train.recompute=attention"]);
@@ -99,7 +99,7 @@ fn no_driver_speaks_before_the_program() {
 
 #[test]
 fn a_run_without_json_prints_a_summary() {
-    let place = Place::new();
+    let place = TestDir::new();
     let output = program(&["train", &place.text("config.toml"), "--out", &place.text("run")]);
     let words = stdout(&output);
     for expected in ["done", "training loss", "validation loss", "bigram baseline", "checkpoint", "multinorm generate"]
@@ -110,7 +110,7 @@ fn a_run_without_json_prints_a_summary() {
 
 #[test]
 fn a_dry_run_tells_the_memory_of_the_run() {
-    let place = Place::new();
+    let place = TestDir::new();
     let sgd = &["optimizer.name=sgd", "model.tie_word_embeddings=true"];
     let layer = &["train.recompute=layer"];
     for (name, sets) in [("sinkgd", &[][..]), ("adamw", ADAMW), ("sgd", sgd), ("layer", layer)] {
@@ -174,7 +174,7 @@ fn a_dry_run_of_each_preset_counts_as_papers_do() {
 
 #[test]
 fn a_trained_model_is_evaluated_inspected_and_writes() {
-    let place = Place::new();
+    let place = TestDir::new();
     let trained = place.train("run", &[]);
     let run = place.text("run");
     let checkpoint = trained["checkpoint"].as_str().unwrap();
@@ -260,7 +260,7 @@ fn shells_and_man_learn_the_programs_words() {
 
 #[test]
 fn a_trained_model_is_fine_tuned_with_its_sizes_and_its_tokenizer() {
-    let place = Place::new();
+    let place = TestDir::new();
     let first = place.train("first", &[]);
     let from = place.text("first");
     let tune = |out: &str, words: &[&str]| {
@@ -357,7 +357,7 @@ fn devices_are_listed_and_one_is_chosen() {
     let name = selected[0]["name"].as_str().unwrap();
     assert!(stdout(&program(&["devices"])).contains(name));
 
-    let place = Place::new();
+    let place = TestDir::new();
     let run = place.text("run");
     for args in [&["devices"][..], &["train", &place.text("config.toml"), "--out", &run]] {
         fails(&[args, &["--adapter", "nonesuch"]].concat(), 1, &["no adapter \"nonesuch\"", name]);
@@ -367,7 +367,7 @@ fn devices_are_listed_and_one_is_chosen() {
 
 #[test]
 fn wrong_data_and_settings_fail_before_anything_is_written() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("empty.txt", "");
     place.write("short.txt", "hello");
     place.write("lopsided.txt", &"ab cd ef gh\n".repeat(12));
@@ -414,7 +414,7 @@ fn wrong_data_and_settings_fail_before_anything_is_written() {
 
 #[test]
 fn a_model_beyond_the_adapter_fails_before_data_is_read() {
-    let place = Place::new();
+    let place = TestDir::new();
     // 8 GiB in the residual stream alone: bindings are counted in 32 bits, and activations are not kept in parts.
     let sets = ["model.hidden_size=4096", "train.batch_size=32768", "train.micro_batch_size=32768"];
     let source = format!("data.source={}", place.text("missing.txt"));
@@ -431,7 +431,7 @@ fn a_model_beyond_the_adapter_fails_before_data_is_read() {
 
 #[test]
 fn sizes_beyond_the_adapter_are_refused_with_the_largest_that_fits() {
-    let place = Place::new();
+    let place = TestDir::new();
     let run = |sets: &[&str]| program(&place.train_args("run", sets).iter().map(String::as_str).collect::<Vec<_>>());
     for (key, sets) in [
         (
@@ -476,7 +476,7 @@ fn sizes_beyond_the_adapter_are_refused_with_the_largest_that_fits() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_run_that_memory_cannot_hold_is_refused_with_what_would_take_less() {
-    let place = Place::new();
+    let place = TestDir::new();
     let sets = [
         "model.num_hidden_layers=300",
         "model.hidden_size=1024",
@@ -512,7 +512,7 @@ fn a_run_that_memory_cannot_hold_is_refused_with_what_would_take_less() {
 
 #[test]
 fn broken_model_folders_are_refused() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.train("run", &[]);
     let model = place.path("run/checkpoints/step-00000012");
     let weights = fs::read(model.join("model.safetensors")).unwrap();
@@ -538,7 +538,7 @@ fn broken_model_folders_are_refused() {
 
 #[test]
 fn numbers_that_overflow_name_step_tensor_and_the_last_good_checkpoint() {
-    let place = Place::new();
+    let place = TestDir::new();
     let (config, out) = (place.text("config.toml"), place.text("run"));
     let args = ["train", &config, "--out", &out, "--set", "optimizer.name=sgd", "--set", "optimizer.lr=1e30"];
     let saving = [&args[..], &["--set", "checkpoint.every=1"]].concat();
@@ -563,7 +563,7 @@ fn assert_says_where(document: &Value) {
 
 #[test]
 fn a_benched_step_tells_where_its_time_goes_and_leaves_a_trace() {
-    let place = Place::new();
+    let place = TestDir::new();
     let trace = place.text("trace.json");
     let args = ["bench", "step", &place.text("config.toml"), "--steps", "2", "--trace", &trace, "--json"];
     let told = json(&program(&args));
@@ -624,7 +624,7 @@ fn a_benched_step_tells_where_its_time_goes_and_leaves_a_trace() {
 
 #[test]
 fn benched_kernels_are_those_of_the_step_beside_the_ceilings() {
-    let place = Place::new();
+    let place = TestDir::new();
     let args = ["bench", "kernels", &place.text("config.toml"), "--seconds", "0.001", "--json"];
     let told = json(&program(&[&args[..], &["--filter", "matmul_strided"]].concat()));
     assert_says_where(&told);
@@ -651,7 +651,7 @@ fn benched_kernels_are_those_of_the_step_beside_the_ceilings() {
 
 #[test]
 fn benched_optimizers_update_one_matrix_and_a_whole_model() {
-    let place = Place::new();
+    let place = TestDir::new();
     let config = place.text("config.toml");
     let args = ["bench", "optimizers", &config, "--optimizers", "sgd,adamw,mezo", "--shape", "37x61", "--json"];
     let told = json(&program(&args));
@@ -695,7 +695,7 @@ fn kernels_are_listed_and_translated() {
         let hlsl = stdout(&program(&[&["kernels", name, "--emit", "hlsl"], heads].concat()));
         assert!(hlsl.contains("[numthreads(") && (heads.is_empty() || hlsl.contains("HEADS = 3u")), "{hlsl}");
     }
-    let place = Place::new();
+    let place = TestDir::new();
     let file = place.text("rope.spv");
     let piped = program(&["kernels", "rope", "--emit", "spirv"]);
     assert!(piped.status.success() && piped.stdout.starts_with(&[3, 2, 0x23, 7]), "{}", stderr(&piped));

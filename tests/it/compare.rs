@@ -15,7 +15,7 @@ const STEPS: usize = 6;
 
 #[test]
 fn a_comparison_measures_everything_and_goes_on_where_it_stands() {
-    let place = Place::new();
+    let place = TestDir::new();
     let begun = place.compare("folder", &["--optimizers", "adam,sgd", "--lr-sweep", "1,2"]);
     assert_eq!((&begun["runs_done"], &begun["complete"]), (&4.into(), &true.into()));
     let finished = place.changed("folder/runs/sgd-x2-rest1-seed0");
@@ -58,7 +58,7 @@ fn a_comparison_measures_everything_and_goes_on_where_it_stands() {
 
 #[test]
 fn a_comparison_that_was_killed_or_interrupted_ends_with_the_same_losses() {
-    let place = Place::new();
+    let place = TestDir::new();
     let words = ["--optimizers", "adam,sinkgd", "--lr-sweep", "1,2", "--set", "train.steps=40"];
     let whole = place.compare("whole", &words);
     let mut cut = 0;
@@ -92,7 +92,7 @@ fn a_comparison_that_was_killed_or_interrupted_ends_with_the_same_losses() {
 
 #[test]
 fn the_rates_of_linear_layers_and_rest_are_searched_as_a_grid() {
-    let place = Place::new();
+    let place = TestDir::new();
     let one_rest = ["--optimizers", "adam,sinkgd", "--lr-sweep", "1,2"];
     assert_eq!(place.compare("folder", &one_rest)["runs_done"], 4);
     let before = place.changed("folder/runs/sinkgd-x2-rest1-seed0");
@@ -153,7 +153,7 @@ fn the_rates_of_linear_layers_and_rest_are_searched_as_a_grid() {
 
 #[test]
 fn a_run_that_diverges_is_a_result() {
-    let place = Place::new();
+    let place = TestDir::new();
     let found = place.compare("folder", &["--optimizers", "sgd,sinkgd", "--lr-sweep", "1,1e32", "--seeds", "2"]);
     assert_eq!((&found["complete"], &found["reference"]), (&true.into(), &"sgd".into()));
     let sgd = &found["optimizers"][0];
@@ -177,7 +177,7 @@ fn a_run_that_diverges_is_a_result() {
 
 #[test]
 fn what_takes_no_gradient_fine_tunes_what_the_reference_has_trained() {
-    let place = Place::new();
+    let place = TestDir::new();
     let words = ["--optimizers", "mezo,sgd,adam,subzero", "--lr-sweep", "1", "--seeds", "2"];
     let found = place.compare("folder", &words);
     assert_eq!(
@@ -241,7 +241,7 @@ fn what_takes_no_gradient_fine_tunes_what_the_reference_has_trained() {
 
 #[test]
 fn where_the_reference_diverges_there_is_nothing_to_fine_tune() {
-    let place = Place::new();
+    let place = TestDir::new();
     let words = ["--optimizers", "sgd,mezo", "--lr-sweep", "1e32"];
     let found = place.compare("folder", &words);
     assert_eq!((&found["complete"], &found["runs_done"]), (&true.into(), &1.into()));
@@ -252,7 +252,7 @@ fn where_the_reference_diverges_there_is_nothing_to_fine_tune() {
 
 #[test]
 fn wrong_words_and_other_comparisons_are_refused() {
-    let place = Place::new();
+    let place = TestDir::new();
     let adam = ["--optimizers", "adam,sgd", "--lr-sweep", "1"];
     let with = |words: &[&'static str]| [&adam[..], words].concat();
     for (words, status, expected) in [
@@ -470,9 +470,9 @@ fn assert_same_losses(a: &Value, b: &Value) {
 }
 
 /// A folder with a text and settings small enough for nine runs in seconds.
-struct Place(TempDir);
+struct TestDir(TempDir);
 
-impl Place {
+impl TestDir {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         fs::write(place.path("text.txt"), text()).unwrap();

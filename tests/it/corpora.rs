@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use super::program::*;
 
-/// The text of [`Place`] in four files of other formats, a sixth of it each and the rest in the last.
-fn formats(place: &Place) -> String {
+/// The text of [`TestDir`] in four files of other formats, a sixth of it each and the rest in the last.
+fn formats(place: &TestDir) -> String {
     let text = text();
     let sixth = text.len() / 6;
     let part = |i: usize| &text[i * sixth..if i == 3 { text.len() } else { (i + 1) * sixth }];
@@ -29,7 +29,7 @@ fn formats(place: &Place) -> String {
 
 #[test]
 fn shards_train_to_the_bits_of_the_texts_that_they_were_made_of() {
-    let place = Place::new();
+    let place = TestDir::new();
     let texts = formats(&place);
     let tokens = place.text("tokens");
     let output =
@@ -71,7 +71,7 @@ fn shards_train_to_the_bits_of_the_texts_that_they_were_made_of() {
 
 #[test]
 fn a_folder_with_named_splits_holds_out_what_it_says() {
-    let place = Place::new();
+    let place = TestDir::new();
     fs::create_dir(place.path("texts")).unwrap();
     let text = text();
     place.write("texts/train-00000-of-00001.txt", &text[..12_000]);
@@ -92,7 +92,7 @@ fn a_folder_with_named_splits_holds_out_what_it_says() {
 
 #[test]
 fn a_stray_bin_beside_texts_does_not_win() {
-    let place = Place::new();
+    let place = TestDir::new();
     fs::create_dir(place.path("texts")).unwrap();
     place.write("texts/a.txt", &text());
     place.write("texts/weights.bin", "not tokens at all");
@@ -102,7 +102,7 @@ fn a_stray_bin_beside_texts_does_not_win() {
 
 #[test]
 fn a_cache_that_cannot_be_written_is_a_setting_to_change() {
-    let place = Place::new();
+    let place = TestDir::new();
     let cache = format!("data.cache_dir={}", place.path("text.txt").join("cache").display());
     let args = place.train_args("run", &[&cache]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -112,7 +112,7 @@ fn a_cache_that_cannot_be_written_is_a_setting_to_change() {
 #[test]
 #[cfg(target_os = "linux")]
 fn the_cache_is_the_users() {
-    let place = Place::new();
+    let place = TestDir::new();
     let home = TempDir::new().unwrap();
     let args = place.train_args("run", &["data.cache_dir=", "train.steps=1"]);
     let output = Command::new(PROGRAM).args(args).env("XDG_CACHE_HOME", home.path()).output().unwrap();
@@ -123,7 +123,7 @@ fn the_cache_is_the_users() {
 
 #[test]
 fn a_tokenizer_that_its_library_cannot_take_is_named() {
-    let place = Place::new();
+    let place = TestDir::new();
     let mut file: Value = serde_json::from_str(&word_tokenizer(8)).unwrap();
     file["model"]["vocab"] = json!([]);
     place.write("tokenizer.json", &file.to_string());
@@ -152,7 +152,7 @@ fn a_gigabyte_is_tokenized_in_less_than_two() {
 /// The most that `multinorm tokenize` has in memory on a text of so many megabytes, a few words of which are new.
 #[cfg(target_os = "linux")]
 fn peak_of_tokenizing(megabytes: usize) -> u64 {
-    let place = Place::new();
+    let place = TestDir::new();
     let mut file = fs::File::create(place.path("long.txt")).unwrap();
     let text = text();
     for i in 0..megabytes * 1_000_000 / text.len() {

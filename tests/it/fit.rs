@@ -6,10 +6,10 @@ use std::path::Path;
 use multinorm::config::{PRESETS, Recompute, RecomputePolicy, RunConfig, RunDefaults};
 use multinorm::gpu::{Class, DType, Profile, Recorder};
 use multinorm::kernels::swiglu::swiglu;
-use multinorm::train::{Fit, LargestPreset, Presets, Search, Ways, record_training};
+use multinorm::train::{Fit, LargestPreset, Presets, Search, SearchSpace, record_training};
 use serde_json::Value;
 
-use crate::program::{Place, fails, json, program, stdout};
+use crate::program::{TestDir, fails, json, program, stdout};
 use crate::support::everything;
 
 const GIB: u64 = 1 << 30;
@@ -69,7 +69,7 @@ fn a_search_finds_the_best_of_all_candidates() {
         let config = config(&[&SMALL[..], sets].concat());
         let profile = card();
         let profile_of = |_: &RunConfig| Ok(profile.clone());
-        let mut ways = Ways::new(config.clone(), &profile_of);
+        let mut ways = SearchSpace::new(config.clone(), &profile_of);
         let all = candidates(&config, &profile, updates);
         let mut sizes: Vec<u64> = all.iter().flat_map(|&(.., bytes)| [bytes - 1, bytes]).collect();
         sizes.sort_unstable();
@@ -94,7 +94,7 @@ fn a_search_finds_the_best_of_all_candidates() {
 #[test]
 fn a_method_without_a_backward_pass_has_one_way() {
     let profile_of = |_: &RunConfig| Ok(card());
-    let mut ways = Ways::new(config(&[&SMALL[..], &["optimizer.name=mezo"]].concat()), &profile_of);
+    let mut ways = SearchSpace::new(config(&[&SMALL[..], &["optimizer.name=mezo"]].concat()), &profile_of);
     let Search::Fits(fit) = ways.largest(GIB) else { panic!("a small model") };
     assert_eq!((fit.config.train.micro_batch_size, fit.recompute), (12, Recompute::None));
     assert!(!fit.config.train.fused_update);
@@ -155,7 +155,7 @@ fn sinkgd_recomputed_and_fused_takes_many_times_the_micro_batch_of_adamw() {
         let base = ["model.preset=350m", "train.batch_size=4096", "train.micro_batch_size=1"];
         let config = config(&[&base[..], sets].concat());
         let profile_of = |_: &RunConfig| Ok(card());
-        let Search::Fits(fit) = Ways::new(config, &profile_of).largest(16 * GIB) else {
+        let Search::Fits(fit) = SearchSpace::new(config, &profile_of).largest(16 * GIB) else {
             panic!("{sets:?}: nothing fits")
         };
         let Fit { config, .. } = *fit;
@@ -171,7 +171,7 @@ fn sinkgd_recomputed_and_fused_takes_many_times_the_micro_batch_of_adamw() {
 
 #[test]
 fn a_run_takes_the_bytes_of_its_line() {
-    let place = Place::new();
+    let place = TestDir::new();
     let fit = |size: &str| {
         let config = place.text("config.toml");
         let tables = json(&program(&["train", &config, "--dry-run", "--fit", size, "--json"]));

@@ -2,7 +2,7 @@
 
 use multinorm::Error;
 use multinorm::gpu::{
-    AdapterChoice, Class, DType, Due, Gpu, GpuOptions, MAX_GROUPS, Pace, ReadbackRing, Recorder, Tensor, grid,
+    AdapterChoice, Class, DType, Gpu, GpuOptions, MAX_GROUPS, ReadbackRing, Recorder, Schedule, Tensor, Throttle, grid,
 };
 use multinorm::kernels::{self, Output, fill::fill, matmul, rms_norm};
 use multinorm::reference;
@@ -81,7 +81,7 @@ fn a_replay_repeats_every_bit() {
     for form in FORMS {
         let mut runs: Vec<Vec<u32>> = Vec::new();
         for budget_secs in [f64::INFINITY, 0.0] {
-            let (gpu, mut pace) = (gpu(form), Pace::new(budget_secs));
+            let (gpu, mut throttle) = (gpu(form), Throttle::new(budget_secs));
             let mut rec = Recorder::new(&gpu.profile);
             rec.begin("case");
             let x = rec.persistent(Class::Activations, DType::F32, "x", &[33, 20]);
@@ -96,7 +96,7 @@ fn a_replay_repeats_every_bit() {
                     workspace.run(gpu, &["case"]);
                 } else {
                     // No budget: every dispatch is a submission of its own.
-                    block_on(pace.run(gpu, &workspace, &["case"], Due::All)).unwrap();
+                    block_on(throttle.run(gpu, &workspace, &["case"], Schedule::All)).unwrap();
                 }
                 let values: Vec<f32> = block_on(workspace.read(gpu, &y)).unwrap();
                 runs.push(values.into_iter().map(f32::to_bits).collect());
@@ -241,7 +241,7 @@ fn a_transient_tensor_in_two_plans_panics() {
 fn a_transient_tensor_that_is_made_at_times_and_named_always_panics() {
     let mut rec = recorder();
     let y = rec.transient(Class::Scratch, DType::F32, "y", &[1]);
-    rec.every(2, |rec| fill(rec, &y, 0.0));
+    rec.every_n_steps(2, |rec| fill(rec, &y, 0.0));
     fill(&mut rec, &y, 0.0);
     rec.memory();
 }
@@ -251,7 +251,7 @@ fn a_transient_tensor_that_is_made_at_times_and_named_always_panics() {
 fn an_interval_within_an_interval_panics() {
     let mut rec = recorder();
     let y = rec.transient(Class::Scratch, DType::F32, "y", &[1]);
-    rec.every(2, |rec| rec.every(3, |rec| fill(rec, &y, 0.0)));
+    rec.every_n_steps(2, |rec| rec.every_n_steps(3, |rec| fill(rec, &y, 0.0)));
 }
 
 #[test]
@@ -301,27 +301,27 @@ fn what_is_due_at_times_is_left_out_otherwise() {
     let mut rec = Recorder::new(&gpu.profile);
     let [always, at_times] = [0, 1].map(|_| rec.persistent(Class::Scratch, DType::F32, "numbers", &[3]));
     rec.begin("case");
-    rec.every(3, |rec| {
+    rec.every_n_steps(3, |rec| {
         fill(rec, &at_times, 2.0);
         kernels::scaled::while_changing(rec, &always, 10, -1.0, |rec| fill(rec, &at_times, 4.0));
     });
     fill(&mut rec, &always, 5.0);
     assert_eq!((rec.n_dispatches("case"), rec.ordinary_dispatches("case").len()), (4, 1));
     let workspace = block_on(rec.allocate(gpu)).unwrap();
-    let mut pace = Pace::new(0.0);
+    let mut throttle = Throttle::new(0.0);
     for (due, want) in [
-        (Due::All, 4.0),
-        (Due::None, 0.0),
-        (Due::Step(0), 4.0),
-        (Due::Step(1), 0.0),
-        (Due::Step(2), 0.0),
-        (Due::Step(3), 4.0),
+        (Schedule::All, 4.0),
+        (Schedule::None, 0.0),
+        (Schedule::Step(0), 4.0),
+        (Schedule::Step(1), 0.0),
+        (Schedule::Step(2), 0.0),
+        (Schedule::Step(3), 4.0),
     ] {
         for paced in [false, true] {
             [&always, &at_times].into_iter().for_each(|y| workspace.write(gpu, y, &[0.0f32; 3]));
             match paced {
-                true => block_on(pace.run(gpu, &workspace, &["case"], due)).unwrap(),
-                false => workspace.run_due(gpu, &["case"], due),
+                true => block_on(throttle.run(gpu, &workspace, &["case"], due)).unwrap(),
+                false => workspace.run_scheduled(gpu, &["case"], due),
             }
             let read = |y: &Tensor| block_on(workspace.read::<f32>(gpu, y)).unwrap();
             assert_eq!((read(&always), read(&at_times)), (vec![5.0; 3], vec![want; 3]), "{due:?}, paced: {paced}");
@@ -347,10 +347,10 @@ fn a_repetition_begins_with_what_the_last_one_left() {
     });
     assert_eq!(rec.n_dispatches("case"), 8002, "more than one submission");
     let workspace = block_on(rec.allocate(gpu)).unwrap();
-    let mut pace = Pace::new(0.0);
+    let mut throttle = Throttle::new(0.0);
     for paced in [false, true] {
         match paced {
-            true => block_on(pace.run(gpu, &workspace, &["case"], Due::All)).unwrap(),
+            true => block_on(throttle.run(gpu, &workspace, &["case"], Schedule::All)).unwrap(),
             false => workspace.run(gpu, &["case"]),
         }
         assert_eq!(block_on(workspace.read::<f32>(gpu, &y)).unwrap(), [2000.0; 3], "paced: {paced}");

@@ -69,7 +69,7 @@ fn chunks_of_tokens_add_up_to_the_whole_batch() {
             let mut profile = gpu.profile.clone();
             profile.max_binding_bytes = BINDING_BYTES;
             let mut rec = Recorder::new(&profile);
-            let model = Llama::new(&mut rec, &config, Gradients::Kept);
+            let model = Llama::new(&mut rec, &config, Gradients::Persistent);
             let inputs = BatchInputs::new(&mut rec, &model, BATCH, SEQ);
             let [loss, loss_alone] =
                 ["loss", "loss alone"].map(|name| rec.persistent(Class::Scratch, DType::F32, name, &[1]));

@@ -440,7 +440,7 @@ const REFERENCES: [(&str, Option<&str>); 7] = [
     ("factored", Some("adafactor")),
     ("fill", None),
     ("norms", Some("norm")),
-    ("rated", Some("racs")),
+    ("effective_lr", Some("racs")),
     ("scaled", Some("passes")),
     ("subspace", Some("galore")),
 ];

@@ -8,7 +8,8 @@ use multinorm::config::{
 };
 use multinorm::gpu::{Class, DType, DispatchInfo, Profile, Recorder, bytes_in_words};
 use multinorm::optim::{
-    Parameter, Perturbed, StepTensors, Update, record, record_ahead, record_directions, record_perturbation, source_of,
+    Parameter, Perturbed, StepTensors, Update, record, record_directions, record_lookahead, record_perturbation,
+    source_of,
 };
 use multinorm::train::record_training;
 
@@ -129,9 +130,9 @@ fn measured(config: &OptimizerConfig) -> (f64, usize) {
         (0..3).for_each(|_| record_perturbation(&mut rec, config, &parameter, &states));
     } else {
         let gradient = rec.persistent(Class::Gradients, DType::F32, "gradient", &shape);
-        let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradient, ahead: None };
-        let ahead = record_ahead(&mut rec, config, &update, shared);
-        record(&mut rec, config, &Update { ahead: ahead.as_ref(), ..update }, shared).unwrap();
+        let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradient, lookahead: None };
+        let lookahead = record_lookahead(&mut rec, config, &update, shared);
+        record(&mut rec, config, &Update { lookahead: lookahead.as_ref(), ..update }, shared).unwrap();
     }
     let ordinary = rec.ordinary_infos("update");
     let passes = ordinary.iter().map(DispatchInfo::bytes).sum::<u64>() as f64 / weight.bytes() as f64 - 3.0;

@@ -27,10 +27,10 @@ fn check(form: Form, what: &str, config: &OptimizerConfig, role: Role, shape: &[
     let (weight, mut want) = case.random(shape, 1);
     let gradient = case.output(shape);
     let (statistics, numbers) = (statistics(&mut case), step(&mut case));
-    let update = Update { name: "w", role, weight: &weight, gradient: &gradient, ahead: None };
+    let update = Update { name: "w", role, weight: &weight, gradient: &gradient, lookahead: None };
     let shared = StepTensors { statistics: &statistics, step: &numbers };
-    let ahead = multinorm::optim::record_ahead(&mut case.rec, config, &update, shared);
-    let update = Update { ahead: ahead.as_ref(), ..update };
+    let lookahead = multinorm::optim::record_lookahead(&mut case.rec, config, &update, shared);
+    let update = Update { lookahead: lookahead.as_ref(), ..update };
     let states = multinorm::optim::record(&mut case.rec, config, &update, shared).unwrap();
     assert_eq!(states.is_empty(), rule.is_stateless(), "{what}: {states:?}");
     let done = case.allocate();
@@ -70,16 +70,16 @@ fn check_group(form: Form, what: &str, config: &OptimizerConfig, role: Role, cou
     let (statistics, numbers) = (statistics(&mut case), step(&mut case));
     let shared = StepTensors { statistics: &statistics, step: &numbers };
     let rec = &mut case.rec;
-    let group = Group { names: names.into(), role, shape: shape.into(), weight, gradient, ahead: None };
-    let group = Group { ahead: multinorm::optim::record_group_ahead(rec, config, &group, shared), ..group };
+    let group = Group { names: names.into(), role, shape: shape.into(), weight, gradient, lookahead: None };
+    let group = Group { lookahead: multinorm::optim::record_group_lookahead(rec, config, &group, shared), ..group };
     let together = multinorm::optim::record_group(rec, config, &group, shared).unwrap();
     let states: Vec<Vec<State>> = apart
         .iter()
         .zip(&*group.names)
         .map(|((weight, gradient), name)| {
-            let update = Update { name, role, weight, gradient, ahead: None };
-            let ahead = multinorm::optim::record_ahead(rec, config, &update, shared);
-            multinorm::optim::record(rec, config, &Update { ahead: ahead.as_ref(), ..update }, shared).unwrap()
+            let update = Update { name, role, weight, gradient, lookahead: None };
+            let lookahead = multinorm::optim::record_lookahead(rec, config, &update, shared);
+            multinorm::optim::record(rec, config, &Update { lookahead: lookahead.as_ref(), ..update }, shared).unwrap()
         })
         .collect();
     let done = case.allocate();
@@ -255,7 +255,7 @@ fn sinkgd_reads_the_gradient_once_an_iteration_and_touches_nothing_else_of_its_s
     let [statistics, step] = [5, 4].map(|len| rec.persistent(Class::Scratch, DType::F32, "numbers", &[len]));
     let config = OptimizerConfig::named("sinkgd").unwrap();
     rec.begin("update");
-    let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradient, ahead: None };
+    let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradient, lookahead: None };
     let shared = StepTensors { statistics: &statistics, step: &step };
     multinorm::optim::record(&mut rec, &config, &update, shared).unwrap();
     let dispatches = rec.dispatches("update");
@@ -288,7 +288,7 @@ fn what_a_rule_cannot_move_is_refused_with_the_place_and_the_remedy() {
         let [weight, gradient, statistics, step] =
             [shape, shape, &[5], &[4]].map(|shape| rec.persistent(Class::Scratch, DType::F32, "any", shape));
         rec.begin("update");
-        let update = Update { name: "w", role, weight: &weight, gradient: &gradient, ahead: None };
+        let update = Update { name: "w", role, weight: &weight, gradient: &gradient, lookahead: None };
         let shared = StepTensors { statistics: &statistics, step: &step };
         let refused = multinorm::optim::record(&mut rec, &optimizer(section), &update, shared);
         let message = refused.expect_err(expected).to_string();
@@ -306,11 +306,11 @@ fn extrapolated_sgd_takes_its_gradient_where_the_last_one_points() {
         let (weight, mut want) = case.random(&shape, 1);
         let gradient = case.output(&shape);
         let (statistics, numbers) = (statistics(&mut case), step(&mut case));
-        let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradient, ahead: None };
+        let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradient, lookahead: None };
         let shared = StepTensors { statistics: &statistics, step: &numbers };
-        let ahead = multinorm::optim::record_ahead(&mut case.rec, &config, &update, shared);
+        let lookahead = multinorm::optim::record_lookahead(&mut case.rec, &config, &update, shared);
         materialize(&mut case.rec, &Scaled::new(&weight), &gradient);
-        let update = Update { ahead: ahead.as_ref(), ..update };
+        let update = Update { lookahead: lookahead.as_ref(), ..update };
         multinorm::optim::record(&mut case.rec, &config, &update, shared).unwrap();
         let done = case.allocate();
         let mut previous = vec![0.0; 7 * 13];
@@ -318,7 +318,7 @@ fn extrapolated_sgd_takes_its_gradient_where_the_last_one_points() {
             done.write(&numbers, &[schedule(number).to_bits(), number, 0, 0]);
             done.run();
             let rate = 0.3 * f64::from(schedule(number));
-            let at = extrapolated_sgd::ahead(&want, &previous, 0.5 * rate);
+            let at = extrapolated_sgd::lookahead(&want, &previous, 0.5 * rate);
             previous = at.iter().map(|w| f64::from(CLIP) * w).collect();
             extrapolated_sgd::step(&mut want, &previous, rate, 0.0);
         }

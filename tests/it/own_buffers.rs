@@ -2,8 +2,8 @@
 
 use multinorm::config::{OptimizerConfig, Role};
 use multinorm::gpu::Gpu;
-use multinorm::kernels::norms::Place;
-use multinorm::optim::{Optimizer, ReferenceUpdate, StepTensors, Update, record, record_ahead};
+use multinorm::kernels::norms::Statistics;
+use multinorm::optim::{Optimizer, ReferenceUpdate, StepTensors, Update, record, record_lookahead};
 use pollster::block_on;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
 
@@ -88,12 +88,12 @@ fn on_own_tensors(config: &OptimizerConfig) -> Vec<f32> {
     let (weight, _) = case.random(&SHAPE, 1);
     let gradients = case.output(&SHAPE);
     let mut numbers = [0.0f32; 4];
-    numbers[Place::CLIP] = 1.0;
+    numbers[Statistics::CLIP] = 1.0;
     let (statistics, step) = (case.input(&[4], &numbers), case.input(&[4], &[0u32; 4]));
-    let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradients, ahead: None };
+    let update = Update { name: "w", role: Role::Linear, weight: &weight, gradient: &gradients, lookahead: None };
     let shared = StepTensors { statistics: &statistics, step: &step };
-    let ahead = record_ahead(&mut case.rec, config, &update, shared);
-    record(&mut case.rec, config, &Update { ahead: ahead.as_ref(), ..update }, shared).unwrap();
+    let lookahead = record_lookahead(&mut case.rec, config, &update, shared);
+    record(&mut case.rec, config, &Update { lookahead: lookahead.as_ref(), ..update }, shared).unwrap();
     let done = case.allocate();
     for number in 1..=10 {
         done.write(&gradients, &gradient(number));
@@ -119,7 +119,7 @@ fn ten_steps_on_a_callers_buffers_are_those_on_our_own() {
             let mut encoder = caller.encoder();
             for (number, gradient) in [first, first + 1].into_iter().zip(&gradients) {
                 let factor = schedule(number).into();
-                stepper.ahead(&mut encoder, &[&weight], factor).unwrap();
+                stepper.lookahead(&mut encoder, &[&weight], factor).unwrap();
                 stepper.step(&mut encoder, &[(&weight, gradient)], factor).unwrap();
             }
             caller.submit(encoder);
@@ -254,7 +254,7 @@ fn what_cannot_be_is_refused_with_the_remedy() {
     caller.submit(encoder);
     assert_eq!((stepper.steps(), caller.read(&weight)), (0, vec![1.0; 16]));
 
-    let mut ahead = bound("extrapolated-sgd", &[("w", &[4, 4], Role::Linear)]).unwrap();
-    let message = ahead.step(&mut caller.encoder(), &[(&weight, &gradient)], 1.0).unwrap_err().to_string();
+    let mut lookahead = bound("extrapolated-sgd", &[("w", &[4, 4], Role::Linear)]).unwrap();
+    let message = lookahead.step(&mut caller.encoder(), &[(&weight, &gradient)], 1.0).unwrap_err().to_string();
     assert!(message.contains("step: the optimizer moves weights before"), "{message}");
 }

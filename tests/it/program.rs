@@ -26,9 +26,9 @@ pub const CHECKPOINT_FILES: [&str; 8] = [
 ];
 
 /// A folder with a text and settings small enough for a run in well under a second.
-pub struct Place(TempDir);
+pub struct TestDir(TempDir);
 
-impl Place {
+impl TestDir {
     pub fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         place.write("text.txt", &text());

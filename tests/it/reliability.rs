@@ -21,7 +21,7 @@ fn a_killed_run_resumes_to_the_same_bits() {
         "train.micro_batch_size=4",
     ];
     for (rule, sets) in [("sinkgd", &["spectra.every=2"][..]), ("adamw", ADAMW), ("galore", galore)] {
-        let place = Place::new();
+        let place = TestDir::new();
         let sets = [sets, &["train.steps=40", "checkpoint.every=3", "eval.every=10"]].concat();
         let whole = place.train("whole", &sets);
         let delay = place.kill_after_a_checkpoint("killed", &sets);
@@ -40,7 +40,7 @@ fn a_killed_run_resumes_to_the_same_bits() {
 #[cfg(unix)]
 #[test]
 fn a_signal_saves_the_run_and_it_resumes_to_the_same_bits() {
-    let place = Place::new();
+    let place = TestDir::new();
     // A run's length changes no number here: it may be endless until it is stopped, and end soon after.
     let sets = ["schedule.kind=constant", "schedule.warmup_fraction=0", "checkpoint.every=5", "eval.every=0"];
     let endless = [&sets[..], &["train.steps=1000000"]].concat();
@@ -78,7 +78,7 @@ fn a_signal_saves_the_run_and_it_resumes_to_the_same_bits() {
 #[cfg(unix)]
 #[test]
 fn a_signal_in_the_first_moments_leaves_nothing_or_a_run_that_goes_on() {
-    let place = Place::new();
+    let place = TestDir::new();
     let sets = ["train.steps=40", "eval.every=0"];
     let whole = place.train("whole", &sets);
     for millis in [0, 5, 20, 50, 100, 150, 200, 250, 300] {
@@ -112,7 +112,7 @@ fn send(signal: &str, process: u32) {
 
 #[test]
 fn runs_started_at_once_get_folders_of_their_own() {
-    let place = Place::new();
+    let place = TestDir::new();
     let config = place.text("config.toml");
     let start = |_| {
         let mut command = Command::new(PROGRAM);
@@ -136,7 +136,7 @@ fn runs_started_at_once_get_folders_of_their_own() {
 
 #[test]
 fn a_run_that_is_being_written_is_left_alone() {
-    let place = Place::new();
+    let place = TestDir::new();
     let mut first = place.spawn_train("run", &["train.steps=1000000", "checkpoint.every=3"]);
     place.await_first_checkpoint("run");
     let (run, config) = (place.text("run"), place.text("config.toml"));
@@ -160,7 +160,7 @@ fn latest_step(run: &std::path::Path) -> u64 {
 
 #[test]
 fn a_comparison_that_is_being_written_is_left_alone() {
-    let place = Place::new();
+    let place = TestDir::new();
     let (config, out) = (place.text("config.toml"), place.text("cmp"));
     let args = ["compare", &config, "--optimizers", "sgd", "--set", "train.steps=100000", "--out", &out];
     let mut first = Command::new(PROGRAM).args(args).stderr(std::process::Stdio::null()).spawn().unwrap();
@@ -175,7 +175,7 @@ fn a_comparison_that_is_being_written_is_left_alone() {
 
 #[test]
 fn a_folder_of_other_files_is_no_place_for_a_run() {
-    let place = Place::new();
+    let place = TestDir::new();
     fs::create_dir(place.path("photos")).unwrap();
     place.write("photos/a.png", "");
     let (config, photos) = (place.text("config.toml"), place.text("photos"));
@@ -193,7 +193,7 @@ fn a_folder_of_other_files_is_no_place_for_a_run() {
 
 #[test]
 fn a_damaged_checkpoint_is_passed_over_and_the_run_ends_with_the_same_bits() {
-    let place = Place::new();
+    let place = TestDir::new();
     let sets = ADAMW;
     let whole = place.train("whole", sets);
     for file in ["model.safetensors", "trainer.safetensors", "trainer.json", "config.json", "tokenizer.json"] {
@@ -222,7 +222,7 @@ fn a_damaged_checkpoint_is_passed_over_and_the_run_ends_with_the_same_bits() {
 
 #[test]
 fn weights_with_a_flipped_bit_are_refused_by_everything_that_reads_them() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.train("run", &[]);
     let path = place.path("run/checkpoints/step-00000012/model.safetensors");
     let mut bytes = fs::read(&path).unwrap();
@@ -240,7 +240,7 @@ fn weights_with_a_flipped_bit_are_refused_by_everything_that_reads_them() {
 
 #[test]
 fn a_run_goes_on_from_any_of_its_checkpoints() {
-    let place = Place::new();
+    let place = TestDir::new();
     let whole = place.train("whole", &["checkpoint.every=3"]);
     place.train("run", &["checkpoint.every=3"]);
     let checkpoint = place.text("run/checkpoints/step-00000006");
@@ -261,7 +261,7 @@ fn a_run_goes_on_from_any_of_its_checkpoints() {
 
 #[test]
 fn a_text_is_the_same_by_its_content_wherever_it_lies() {
-    let place = Place::new();
+    let place = TestDir::new();
     let whole = place.train("whole", &[]);
     place.train("run", &[]);
     fs::remove_dir_all(place.path("run/checkpoints/step-00000012")).unwrap();
@@ -285,7 +285,7 @@ fn a_text_is_the_same_by_its_content_wherever_it_lies() {
 
 #[test]
 fn a_damaged_cache_is_made_again() {
-    let place = Place::new();
+    let place = TestDir::new();
     let sets = ["data.tokenizer=bpe", "model.vocab_size=300"];
     let whole = place.train("whole", &sets);
     let cache = place.path("cache");
@@ -313,7 +313,7 @@ fn a_damaged_cache_is_made_again() {
 
 #[test]
 fn weights_that_are_no_numbers_are_named() {
-    let place = Place::new();
+    let place = TestDir::new();
     let summary = place.train("run", &["train.steps=1"]);
     let checkpoint = Path::new(summary["checkpoint"].as_str().unwrap());
     let (config, mut tensors) = multinorm::checkpoint::load_model(checkpoint).unwrap();
@@ -333,7 +333,7 @@ fn weights_that_are_no_numbers_are_named() {
 #[cfg(unix)]
 #[test]
 fn a_full_or_closed_output_never_panics() {
-    let place = Place::new();
+    let place = TestDir::new();
     let sh = |script: &str| {
         let output = Command::new("sh").args(["-c", script, PROGRAM, &place.text("config.toml")]).output().unwrap();
         let told = stderr(&output);
@@ -362,7 +362,7 @@ fn a_full_or_closed_output_never_panics() {
 
 #[test]
 fn a_run_that_loses_its_device_ends_with_the_same_bits() {
-    let place = Place::new();
+    let place = TestDir::new();
     let sets = [ADAMW, &["spectra.every=2", "checkpoint.every=5"]].concat();
     let whole = place.train("whole", &sets);
     // Before there is a checkpoint, twice after one, and as soon as a device is ready.
@@ -385,7 +385,7 @@ fn a_run_that_loses_its_device_ends_with_the_same_bits() {
 #[cfg(unix)]
 #[test]
 fn a_disk_that_refuses_leaves_the_last_whole_checkpoint() {
-    let place = Place::new();
+    let place = TestDir::new();
     let trained = place.train("run", &["train.steps=3"]);
     // 32 blocks of 512 bytes: less than the weights, more than the metrics.
     let script = "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\"";
@@ -402,7 +402,7 @@ fn a_disk_that_refuses_leaves_the_last_whole_checkpoint() {
 
 #[test]
 fn folders_that_cannot_be_gone_on_with_are_refused() {
-    let place = Place::new();
+    let place = TestDir::new();
     let trained = place.train("run", &[]);
     fs::create_dir(place.path("nothing")).unwrap();
     let (config, run, nothing) = (place.text("config.toml"), place.text("run"), place.text("nothing"));

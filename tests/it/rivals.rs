@@ -57,7 +57,7 @@ fn ours(form: Form, rival: &Rival, shape: [usize; 2], weight: &[f32]) -> Vec<f32
     let mut case = Case::new(form);
     let [w, g] = [case.input(&shape, weight), case.output(&shape)];
     let (statistics, step) = (case.input(&[4], &[0.0f32, 1.0, 0.0, 0.0]), case.input(&[4], &[0u32; 4]));
-    let update = Update { name: NAME, role: Role::Linear, weight: &w, gradient: &g, ahead: None };
+    let update = Update { name: NAME, role: Role::Linear, weight: &w, gradient: &g, lookahead: None };
     let shared = StepTensors { statistics: &statistics, step: &step };
     multinorm::optim::record(&mut case.rec, &config, &update, shared).unwrap();
     let done = case.allocate();
@@ -76,7 +76,7 @@ fn check(rival: &Rival) {
         let want = theirs(rival, shape, &weight);
         for form in FORMS {
             let got = ours(form, rival, shape, &weight);
-            assert_close(format!("{form:?} {} {shape:?}", rule.words()), &got, &want, TOLERANCE);
+            assert_close(format!("{form:?} {} {shape:?}", rule.describe()), &got, &want, TOLERANCE);
         }
     }
 }

@@ -232,7 +232,7 @@ fn norms_of_many_numbers_hold_all_of_them() {
     let statistics = case.input(&[4], &[1.0f32; 4]);
     norms::gradient_statistics(&mut case.rec, &[gradient], &statistics, 0.0);
     let want = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-    let got = case.run().read(&statistics)[norms::Place::NORM];
+    let got = case.run().read(&statistics)[norms::Statistics::NORM];
     assert_close("norm", &[got], &[want], 1e-4);
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use multinorm::config::{RunConfig, RunDefaults};
 use multinorm::gpu::{Gpu, Profile};
-use multinorm::train::{Search, Snapshot, StepReport, Trainer, Ways, record_training};
+use multinorm::train::{Search, SearchSpace, Snapshot, StepReport, Trainer, record_training};
 use pollster::block_on;
 
 use crate::support::{
@@ -274,7 +274,7 @@ fn the_largest_preset_trains_under_webgpus_default_limits() {
             ];
             let config = RunConfig::load(None, &sets, RunDefaults::Gpu).unwrap();
             let profile_of = |_: &RunConfig| Ok(profile.clone());
-            let Search::Fits(fit) = Ways::new(config, &profile_of).largest(80 << 30) else {
+            let Search::Fits(fit) = SearchSpace::new(config, &profile_of).largest(80 << 30) else {
                 panic!("{optimizer} on 1b in 80 GiB")
             };
             let recorded = record_training(&fit.config, &profile).unwrap();

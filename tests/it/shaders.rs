@@ -184,11 +184,11 @@ fn record_rows(rec: &mut Recorder, rows: usize, cols: usize) {
 
 fn record_attention(rec: &mut Recorder) {
     use kernels::attention::{Cache, Shape, attention, attention_backward, attention_cached, cache_append};
-    use kernels::rope::{RopeTables, Turn, rope};
+    use kernels::rope::{RopeTables, Rotation, rope};
     let tables = RopeTables::new(rec, 70, rotary_frequencies(6, 10_000.0, None));
     for &dtype in types(rec) {
         let [q, k] = [24, 12].map(|cols| tensor_in(rec, dtype, &[140, cols]));
-        rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Turn::Forward);
+        rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Rotation::Forward);
     }
     // A size for each number of registers, and for each width of a team.
     for head_dim in [16, 32, 64, 96, 128, 256] {
@@ -200,8 +200,8 @@ fn record_attention(rec: &mut Recorder) {
             let lse = tensor(rec, &[140, 4]);
             attention(rec, [&q, &k, &v], &out, &lse, shape);
             attention_backward(rec, [&q, &k, &v], &out, &lse, &dout, [&dq, &dk, &dv], shape);
-            rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Turn::Forward);
-            rope(rec, [(&dq, 4), (&dk, 2)], &tables, 70, Turn::Backward);
+            rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Rotation::Forward);
+            rope(rec, [(&dq, 4), (&dk, 2)], &tables, 70, Rotation::Backward);
         }
         let shape = Shape { batch: 1, seq: 1, heads: 4, kv_heads: 2, head_dim };
         let [k, v] = [(); 2].map(|()| tensor(rec, &[140, 2 * head_dim]));
@@ -261,10 +261,10 @@ fn record_updates(rec: &mut Recorder) {
             for role in [Role::Linear, Role::Embedding, Role::Head, Role::Norm] {
                 let shape = if role == Role::Norm { &shape[1..] } else { &shape };
                 let [weight, gradient, step] = [shape, shape, &[4]].map(|shape| tensor(rec, shape));
-                let update = Update { name: "any", role, weight: &weight, gradient: &gradient, ahead: None };
+                let update = Update { name: "any", role, weight: &weight, gradient: &gradient, lookahead: None };
                 let shared = StepTensors { statistics: &statistics, step: &step };
-                let ahead = multinorm::optim::record_ahead(rec, &config, &update, shared);
-                let update = Update { ahead: ahead.as_ref(), ..update };
+                let lookahead = multinorm::optim::record_lookahead(rec, &config, &update, shared);
+                let update = Update { lookahead: lookahead.as_ref(), ..update };
                 multinorm::optim::record(rec, &config, &update, shared).unwrap();
             }
         }
@@ -292,7 +292,7 @@ fn record_groups(rec: &mut Recorder, statistics: &Tensor) {
             let step = tensor(rec, &[4]);
             let names = ["one", "two", "three"];
             let (names, shape) = ((&names[..]).into(), (&shape[..]).into());
-            let group = Group { names, role: Role::Linear, shape, weight, gradient, ahead: None };
+            let group = Group { names, role: Role::Linear, shape, weight, gradient, lookahead: None };
             let shared = StepTensors { statistics, step: &step };
             multinorm::optim::record_group(rec, &config, &group, shared).unwrap();
         }

@@ -29,7 +29,7 @@ fn a_run_survives_two_hundred_kills() {
 #[test]
 #[ignore = "minutes"]
 fn a_run_survives_twenty_lost_devices() {
-    let place = Place::new();
+    let place = TestDir::new();
     let sets = [&CONSTANT[..], &["train.steps=400", "checkpoint.every=7", "eval.every=50"]].concat();
     let whole = place.train("whole", &sets);
     let lost: Vec<String> = (1..=20).map(|n| (n * 19).to_string()).collect();
@@ -54,7 +54,7 @@ fn a_run_of_five_thousand_steps_keeps_its_memory() {
 
 /// Kills a run `n` times at random moments, its first ones among them, and then lets it end.
 fn kills(n: u32) {
-    let place = Place::new();
+    let place = TestDir::new();
     let sets = [&CONSTANT[..], &["checkpoint.every=3", "checkpoint.keep=2", "eval.every=50"]].concat();
     let endless = [&sets[..], &["train.steps=1000000"]].concat();
     let run = place.text("killed");
@@ -90,7 +90,7 @@ fn kills(n: u32) {
 
 /// Resident memory of a run from its first fifth to its end.
 fn growth(steps: u64) {
-    let place = Place::new();
+    let place = TestDir::new();
     let steps_set = format!("train.steps={steps}");
     let sets = [&CONSTANT[..], &[&steps_set, "checkpoint.every=50", "eval.every=50", "spectra.every=25"]].concat();
     let mut child = place.spawn_train("run", &sets);

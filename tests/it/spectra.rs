@@ -132,9 +132,9 @@ fn a_sample_on_demand_and_steps_that_are_paced_or_timed_change_nothing() {
             losses[0].extend(block_on(plain.step()).unwrap());
             match number {
                 // A budget that every piece overdraws, then one that holds everything.
-                1 => other.set_pace(Some(1e-6)),
-                2 => other.set_pace(Some(10.0)),
-                _ => other.set_pace(None),
+                1 => other.set_throttle(Some(1e-6)),
+                2 => other.set_throttle(Some(10.0)),
+                _ => other.set_throttle(None),
             }
             if number == 3 {
                 let (reports, times) = block_on(other.timed_step()).unwrap();
@@ -167,12 +167,12 @@ fn a_sample_on_demand_and_steps_that_are_paced_or_timed_change_nothing() {
 fn a_pace_survives_an_error() {
     let gpu = timed_gpu(FORMS[0]);
     let mut trainer = trainer_on(gpu.clone(), &["optimizer.name=sgd"]);
-    trainer.set_pace(Some(1e-6));
+    trainer.set_throttle(Some(1e-6));
     block_on(trainer.step()).unwrap();
     gpu.destroy();
     let error = block_on(trainer.step()).unwrap_err();
     assert!(matches!(error, Error::DeviceLost { .. }), "{error:?}");
-    assert!(trainer.is_paced());
+    assert!(trainer.is_throttled());
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn what_is_renewed_at_times_is_the_same_in_paced_and_timed_steps() {
     ]) {
         let gpu = timed_gpu(form);
         let [mut plain, mut other] = [0; 2].map(|_| trainer_on(gpu.clone(), &[&optimizer[..], &micro].concat()));
-        other.set_pace(Some(1e-3));
+        other.set_throttle(Some(1e-3));
         for number in 1..=7 {
             block_on(plain.step()).unwrap();
             if number < 5 {

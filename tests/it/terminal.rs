@@ -100,7 +100,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[cfg(target_os = "linux")]
 #[test]
 fn a_run_fills_the_terminal_and_gives_it_back() {
-    let place = Place::new();
+    let place = TestDir::new();
     let (config, folder) = (place.text("config.toml"), place.text("run"));
     let sets = ["--set", "train.steps=300", "--set", "eval.every=100"];
     let mut run = OnTerminal::start(&[&["train", &config, "--out", &folder][..], &sets].concat());
@@ -128,7 +128,7 @@ fn a_run_fills_the_terminal_and_gives_it_back() {
 #[cfg(target_os = "linux")]
 #[test]
 fn keys_stop_the_run_and_bring_plain_lines() {
-    let place = Place::new();
+    let place = TestDir::new();
     let (config, folder) = (place.text("config.toml"), place.text("run"));
     let endless = ["--set", "train.steps=1000000", "--set", "schedule.kind=constant"];
     let mut run = OnTerminal::start(&[&["train", &config, "--out", &folder][..], &endless].concat());
@@ -149,7 +149,7 @@ fn keys_stop_the_run_and_bring_plain_lines() {
 
 #[test]
 fn a_run_in_a_folder_is_watched() {
-    let place = Place::new();
+    let place = TestDir::new();
     let folder = place.text("run");
     fails(&["watch", &folder], 1, &["holds no run"]);
     let endless = ["train.steps=1000000", "schedule.kind=constant"];
@@ -186,7 +186,7 @@ fn a_run_in_a_folder_is_watched() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_run_of_yesterday_is_drawn() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.train("run", &[]);
     let folder = place.text("run");
     let mut watching = OnTerminal::start(&["watch", &folder]);

@@ -13,7 +13,7 @@ use eframe::{CreationContext, Frame};
 use multinorm::data::dataset::Dataset;
 use multinorm::gpu::Gpu;
 
-use crate::chart::{self, Wish};
+use crate::chart::{self, SaveRequest};
 use crate::lab::{Arrival, Lab, Picture, Status, frame_rest, is_taking};
 use crate::panels::{Views, card_place};
 use crate::settings::{Panel, Settings};
@@ -162,8 +162,8 @@ impl eframe::App for App {
         card(ui, lab, views);
         for wish in chart::take_wishes(ui.ctx()) {
             match wish {
-                Wish::Picture { name, place } => lab.picture(ui.ctx(), Picture::Plot { name, place }),
-                Wish::Csv { name, csv } => save(lab, &format!("{name}.csv"), csv.as_bytes()),
+                SaveRequest::Picture { name, place } => lab.picture(ui.ctx(), Picture::Plot { name, place }),
+                SaveRequest::Csv { name, csv } => save(lab, &format!("{name}.csv"), csv.as_bytes()),
             }
         }
         frame_ms.push((*logic_secs + began.elapsed().as_secs_f64()) * 1e3);
@@ -264,7 +264,7 @@ fn top(ui: &mut Ui, lab: &mut Lab) {
         }
         let step = lab.runs.first().and_then(|run| run.last()).map_or(0, |last| last.step);
         let optimizers: Vec<&str> = lab.runs.iter().map(|run| run.optimizer.as_str()).collect();
-        ui.weak(format!("{} · step {step} · {}", optimizers.join(" and "), lab.status.words()))
+        ui.weak(format!("{} · step {step} · {}", optimizers.join(" and "), lab.status.describe()))
             .on_hover_text(adapter(lab));
     });
     if !lab.notice.is_empty() {

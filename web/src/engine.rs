@@ -141,7 +141,7 @@ pub async fn serve(
     wake: impl Fn(),
 ) {
     let generation = Cell::new(0);
-    let tell = |event: Event| {
+    let emit = |event: Event| {
         let _ = events.send((generation.get(), event)); // nobody listens any more: the commands end as well
         wake();
     };
@@ -165,17 +165,17 @@ pub async fn serve(
                 if let Command::Build { generation: newer, .. } = &command {
                     generation.set(*newer);
                 }
-                engine.obey(command, &tell).await
+                engine.obey(command, &emit).await
             }
             None => {
                 // The event loop of a page must have its turn even if nothing had to be waited for.
-                platform::breathe().await;
-                engine.step(&tell).await
+                platform::yield_to_event_loop().await;
+                engine.step(&emit).await
             }
         };
         if let Err(error) = done {
             engine.running = false;
-            tell(Event::Failed(error));
+            emit(Event::Failed(error));
         }
     }
 }
@@ -215,7 +215,7 @@ impl Run {
 }
 
 impl Engine {
-    async fn obey(&mut self, command: Command, tell: &impl Fn(Event)) -> Result<()> {
+    async fn obey(&mut self, command: Command, emit: &impl Fn(Event)) -> Result<()> {
         match command {
             Command::Build { configs, dataset, from, peek, .. } => {
                 self.running = false;
@@ -228,7 +228,7 @@ impl Engine {
                         trainer.restore(snapshot)?;
                     }
                     let budget = if self.gpu.profile.software { SOFTWARE_BUDGET_SECS } else { BUDGET_SECS };
-                    trainer.set_pace(Some(budget));
+                    trainer.set_throttle(Some(budget));
                     let mut run = Run { trainer, secs: 0.0, before_peek: None };
                     if let Some(snapshot) = from.get(index).filter(|_| peek) {
                         run.peek(snapshot.clone()).await?;
@@ -237,28 +237,28 @@ impl Engine {
                 }
                 self.dataset = Some(dataset);
                 let memory = self.runs.iter().map(|run| run.trainer.memory().clone()).collect();
-                tell(Event::Ready { memory });
+                emit(Event::Ready { memory });
             }
             Command::Run(running) => {
                 self.running = running && !self.runs.is_empty();
                 if !running {
-                    self.drain(tell).await?;
+                    self.drain(emit).await?;
                 }
             }
             Command::Step => {
                 self.running = false;
-                self.step(tell).await?;
-                self.drain(tell).await?;
+                self.step(emit).await?;
+                self.drain(emit).await?;
             }
             Command::Watch(watch) => self.watch = Some(watch),
-            Command::Look => self.look(tell).await?,
+            Command::Look => self.look(emit).await?,
             Command::Sample(parameter) => {
                 for (index, run) in self.runs.iter().enumerate() {
                     let sample = Box::new(run.trainer.sample(&parameter).await?);
-                    tell(Event::Sampled { run: index, sample });
+                    emit(Event::Sampled { run: index, sample });
                 }
             }
-            Command::Save => self.save(true, tell).await?,
+            Command::Save => self.save(true, emit).await?,
             Command::Time => self.timing = self.gpu.profile.timestamps,
         }
         Ok(())
@@ -274,7 +274,7 @@ impl Engine {
     }
 
     /// One step of every run, and what is due after it.
-    async fn step(&mut self, tell: &impl Fn(Event)) -> Result<()> {
+    async fn step(&mut self, emit: &impl Fn(Event)) -> Result<()> {
         self.settle()?;
         let Some(last) = self.runs.first().map(|run| run.trainer.config().train.steps) else {
             self.running = false;
@@ -282,8 +282,8 @@ impl Engine {
         };
         if self.step_number() >= last {
             self.running = false;
-            self.drain(tell).await?;
-            tell(Event::Finished);
+            self.drain(emit).await?;
+            emit(Event::Finished);
             return Ok(());
         }
         // On a GPU a timed step takes little longer; on a processor it would hold frames up.
@@ -293,94 +293,94 @@ impl Engine {
             let began = Instant::now();
             let reports = if timing {
                 let (reports, times) = run.trainer.timed_step().await?;
-                tell(Event::Timed { run: index, times });
+                emit(Event::Timed { run: index, times });
                 reports
             } else {
                 run.trainer.step().await?
             };
             run.secs += began.elapsed().as_secs_f64();
-            tell_steps(index, reports, run.secs, tell);
+            tell_steps(index, reports, run.secs, emit);
         }
         self.timing = false;
         let step = self.step_number();
         let due = |every: u64| every > 0 && (step.is_multiple_of(every) || step == last);
         let Some(watch) = self.watch.clone() else { return Ok(()) };
         if step == 1 || due(watch.every) {
-            self.look(tell).await?;
+            self.look(emit).await?;
         }
         // Where they are expensive they come less often.
         let secs: f64 = self.runs.iter().map(|run| run.secs).sum();
         let is_affordable = step == last || self.beside_secs <= SHARE_BESIDE * secs;
         let began = Instant::now();
         if due(watch.evaluate_every) && (is_affordable || step == watch.evaluate_every) {
-            self.evaluate(tell).await?;
+            self.evaluate(emit).await?;
         }
         if due(watch.write_every) && (is_affordable || step == watch.write_every) {
-            self.write(&watch.prompt, tell).await?;
+            self.write(&watch.prompt, emit).await?;
         }
         self.beside_secs += began.elapsed().as_secs_f64();
         if due(KEEP_EVERY) {
-            self.save(false, tell).await?;
+            self.save(false, emit).await?;
         }
         Ok(())
     }
 
-    async fn drain(&mut self, tell: &impl Fn(Event)) -> Result<()> {
+    async fn drain(&mut self, emit: &impl Fn(Event)) -> Result<()> {
         for (index, run) in self.runs.iter_mut().enumerate() {
             let began = Instant::now();
             let reports = run.trainer.drain().await?;
             run.secs += began.elapsed().as_secs_f64();
-            tell_steps(index, reports, run.secs, tell);
+            tell_steps(index, reports, run.secs, emit);
             run.trainer.check()?;
         }
         Ok(())
     }
 
-    async fn look(&mut self, tell: &impl Fn(Event)) -> Result<()> {
+    async fn look(&mut self, emit: &impl Fn(Event)) -> Result<()> {
         let Some(watch) = &self.watch else { return Ok(()) };
         for (index, run) in self.runs.iter().enumerate() {
             if run.trainer.step_number() > 0 {
                 let sample = Box::new(run.trainer.sample(&watch.parameter).await?);
-                tell(Event::Looked { run: index, sample });
+                emit(Event::Looked { run: index, sample });
             }
         }
         Ok(())
     }
 
-    async fn evaluate(&mut self, tell: &impl Fn(Event)) -> Result<()> {
-        self.drain(tell).await?;
+    async fn evaluate(&mut self, emit: &impl Fn(Event)) -> Result<()> {
+        self.drain(emit).await?;
         for (index, run) in self.runs.iter_mut().enumerate() {
             let step = run.trainer.step_number();
             let evaluation = run.trainer.evaluate().await?;
-            tell(Event::Run { run: index, event: train::Event::Evaluated { step, evaluation }, secs: run.secs });
+            emit(Event::Run { run: index, event: train::Event::Evaluated { step, evaluation }, secs: run.secs });
         }
         Ok(())
     }
 
-    async fn save(&mut self, asked: bool, tell: &impl Fn(Event)) -> Result<()> {
+    async fn save(&mut self, asked: bool, emit: &impl Fn(Event)) -> Result<()> {
         self.settle()?;
-        self.drain(tell).await?;
+        self.drain(emit).await?;
         for (index, run) in self.runs.iter().enumerate() {
             let snapshot = Box::new(run.trainer.snapshot().await?);
-            tell(Event::Saved { run: index, snapshot, asked });
+            emit(Event::Saved { run: index, snapshot, asked });
         }
         Ok(())
     }
 
     /// A few words of every run.
-    async fn write(&mut self, prompt: &str, tell: &impl Fn(Event)) -> Result<()> {
-        self.drain(tell).await?;
+    async fn write(&mut self, prompt: &str, emit: &impl Fn(Event)) -> Result<()> {
+        self.drain(emit).await?;
         for (index, run) in self.runs.iter_mut().enumerate() {
             if let Some(text) = run.trainer.write_text(prompt).await? {
-                tell(Event::Wrote { run: index, step: run.trainer.step_number(), text });
+                emit(Event::Wrote { run: index, step: run.trainer.step_number(), text });
             }
         }
         Ok(())
     }
 }
 
-fn tell_steps(run: usize, reports: Vec<StepReport>, secs: f64, tell: &impl Fn(Event)) {
+fn tell_steps(run: usize, reports: Vec<StepReport>, secs: f64, emit: &impl Fn(Event)) {
     for report in reports {
-        tell(Event::Run { run, event: train::Event::Step(report), secs });
+        emit(Event::Run { run, event: train::Event::Step(report), secs });
     }
 }

@@ -1,6 +1,6 @@
 //! What the adapter reaches at most, by kernels that do nothing else.
 
-use multinorm::gpu::{Class, DType, DispatchInfo, Due, Gpu, Need, Recorder, Tensor, Workspace};
+use multinorm::gpu::{Class, DType, DispatchInfo, Gpu, Need, Recorder, Schedule, Tensor, Workspace};
 use multinorm::kernels::{bench, fill};
 use multinorm::{Error, Result};
 use serde::Serialize;
@@ -124,5 +124,5 @@ async fn secs(gpu: &Gpu, workspace: &Workspace, last: &Tensor, want: f32) -> Res
         let kernel = workspace.dispatch(PLAN, 0).kernel.name;
         return Err(Error::Gpu(format!("{kernel} makes {wrong} of what should be {want}: nothing is timed")));
     }
-    steady_secs(BUDGET_SECS, async |replays| workspace.time_replays(gpu, PLAN, Due::All, replays).await).await
+    steady_secs(BUDGET_SECS, async |replays| workspace.time_replays(gpu, PLAN, Schedule::All, replays).await).await
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use multinorm::config::RunConfig;
-use multinorm::gpu::{DispatchInfo, Due, Gpu};
+use multinorm::gpu::{DispatchInfo, Gpu, Schedule};
 use multinorm::train::{Plan, Trainer};
 use multinorm::{Error, Result};
 use serde::Serialize;
@@ -130,7 +130,7 @@ async fn of_step(gpu: &Arc<Gpu>, ceilings: &Ceilings, config: RunConfig, args: &
     // A place where each stands, and how often a step has it.
     let mut distinct: Vec<(&DispatchInfo, (Plan, usize), usize)> = Vec::new();
     for (plan, replays) in trainer.plans_of_step() {
-        for at in workspace.replayed(plan.name(), Due::None) {
+        for at in workspace.replayed(plan.name(), Schedule::None) {
             let info = workspace.dispatch(plan.name(), at);
             match distinct.iter_mut().find(|(known, ..)| *known == info) {
                 Some((.., per_step)) => *per_step += replays,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use multinorm::config::{OptimizerConfig, RunConfig};
-use multinorm::gpu::{Class, Due, Gpu};
+use multinorm::gpu::{Class, Gpu, Schedule};
 use multinorm::train::Trainer;
 use multinorm::{Error, Result};
 use serde::Serialize;
@@ -59,9 +59,9 @@ pub async fn measure(
             continue;
         }
         trainer.forget_halt();
-        let time = async |replays| workspace.time_replays(gpu, plan, Due::None, replays).await;
+        let time = async |replays| workspace.time_replays(gpu, plan, Schedule::None, replays).await;
         secs += share * steady_secs(BUDGET_SECS, time).await?;
-        let order = workspace.replayed(plan, Due::None);
+        let order = workspace.replayed(plan, Schedule::None);
         kernels += share * order.len() as f64;
         bytes_moved += share * order.iter().map(|&at| workspace.dispatch(plan, at).bytes()).sum::<u64>() as f64;
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use multinorm::config::{OptimizerConfig, Recipe, Role, optimizer_names};
-use multinorm::gpu::{Class, DType, DispatchInfo, Due, Gpu, Recorder, Tensor, Workspace, bytes_in_words};
-use multinorm::kernels::norms::Place;
+use multinorm::gpu::{Class, DType, DispatchInfo, Gpu, Recorder, Schedule, Tensor, Workspace, bytes_in_words};
+use multinorm::kernels::norms::Statistics;
 use multinorm::kernels::scaled::{Scaled, materialize};
 use multinorm::kernels::zeroth_order::{Stage, TwoPoint, two_point};
 use multinorm::optim::{self, Directions, Perturbed, ReferenceDirections, ReferenceUpdate, State, StepTensors, Update};
@@ -153,16 +153,17 @@ impl Recorded {
         let losses = config.zeroth_order();
         let input =
             rec.persistent(Class::Gradients, DType::F32, "gradient", if losses.is_some() { &LOSSES } else { &shape });
-        let numbers = [("statistics", DType::F32, Place::GRADIENTS + 1), ("step", DType::U32, 4)]
+        let numbers = [("statistics", DType::F32, Statistics::GRADIENTS + 1), ("step", DType::U32, 4)]
             .map(|(name, dtype, len)| rec.persistent(Class::Scratch, dtype, name, &[len]));
         rec.begin("update");
         let shared = StepTensors { statistics: &numbers[0], step: &numbers[1] };
         match losses {
             Some(hyper) => drop(record_moves(&mut rec, config, hyper, [&weight, &input], shared)?),
             None => {
-                let update = Update { name: NAME, role: Role::Linear, weight: &weight, gradient: &input, ahead: None };
-                let ahead = optim::record_ahead(&mut rec, config, &update, shared);
-                drop(optim::record(&mut rec, config, &Update { ahead: ahead.as_ref(), ..update }, shared)?);
+                let update =
+                    Update { name: NAME, role: Role::Linear, weight: &weight, gradient: &input, lookahead: None };
+                let lookahead = optim::record_lookahead(&mut rec, config, &update, shared);
+                drop(optim::record(&mut rec, config, &Update { lookahead: lookahead.as_ref(), ..update }, shared)?);
             }
         }
         Ok(Self { rec, weight, input, numbers })
@@ -224,7 +225,7 @@ async fn check(gpu: &Gpu, name: &str, config: &OptimizerConfig) -> Result<()> {
     let mut reference = reference(config, input.iter().map(|&x| x.into()).collect());
     for number in 1..=CHECKED_STEPS {
         workspace.write(gpu, &step, &[1.0f32.to_bits(), number, 0, 0]);
-        workspace.run_due(gpu, &["update"], Due::Step(u64::from(number) - 1));
+        workspace.run_scheduled(gpu, &["update"], Schedule::Step(u64::from(number) - 1));
         reference(&mut want, number);
     }
     let got: Vec<f32> = workspace.read(gpu, &weight).await?;
@@ -266,7 +267,7 @@ async fn copy(gpu: &Gpu, shape: [usize; 2]) -> Result<f64> {
     rec.begin("update");
     materialize(&mut rec, &Scaled::new(&from), &to);
     let workspace = rec.allocate(gpu).await?;
-    seconds(gpu, &workspace, Due::All).await
+    seconds(gpu, &workspace, Schedule::All).await
 }
 
 async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2], copy_secs: f64) -> Result<Value> {
@@ -283,9 +284,9 @@ async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2]
     let step = recorded.numbers[1].clone();
     let (workspace, ..) = recorded.allocate(gpu).await?;
     // The first step finds a new basis where a rule has one; an ordinary step does not.
-    let renewal_secs = if renews { Some(seconds(gpu, &workspace, Due::All).await?) } else { None };
+    let renewal_secs = if renews { Some(seconds(gpu, &workspace, Schedule::All).await?) } else { None };
     workspace.write(gpu, &step, &[1.0f32.to_bits(), ORDINARY_STEP, 0, 0]);
-    let secs = seconds(gpu, &workspace, Due::None).await?;
+    let secs = seconds(gpu, &workspace, Schedule::None).await?;
     Ok(json!({
         "renewal_secs": renewal_secs,
         "optimizer": name, "shape": shape, "kernels": kernels, "gradient_reads": reads,
@@ -295,7 +296,7 @@ async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2]
 }
 
 /// Seconds of a replay, many of them in one submission.
-async fn seconds(gpu: &Gpu, workspace: &Workspace, due: Due) -> Result<f64> {
+async fn seconds(gpu: &Gpu, workspace: &Workspace, due: Schedule) -> Result<f64> {
     steady_secs(BUDGET_SECS, async |replays| workspace.time_replays(gpu, "update", due, replays).await).await
 }
 

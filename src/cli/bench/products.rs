@@ -2,7 +2,7 @@
 
 use half::f16;
 use multinorm::config::RunConfig;
-use multinorm::gpu::{Class, DType, Due, Gpu, Need, Profile, Recorder, Tensor};
+use multinorm::gpu::{Class, DType, Gpu, Need, Profile, Recorder, Schedule, Tensor};
 use multinorm::kernels::Output;
 use multinorm::kernels::matmul::{self, Layout, Numbers};
 use multinorm::train::record_training;
@@ -132,7 +132,7 @@ pub async fn measure(gpu: &Gpu, ceilings: &Ceilings, asked: &Asked, budget_secs:
         return Err(Error::Gpu(format!("{name} {mnk:?} differs from f64 by {error:.1e}: nothing is timed")));
     }
     let secs =
-        steady_secs(budget_secs, async |replays| workspace.time_replays(gpu, "product", Due::All, replays).await)
+        steady_secs(budget_secs, async |replays| workspace.time_replays(gpu, "product", Schedule::All, replays).await)
             .await?;
     let flops_per_sec = 2.0 * (m * n) as f64 * k as f64 / secs;
     let units = ceilings.matrix_units_flops_per_sec.filter(|_| on_units);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use multinorm::config::{Role, RunConfig};
-use multinorm::gpu::{Due, Gpu, Span, bytes_in_words};
+use multinorm::gpu::{Gpu, Schedule, Span, bytes_in_words};
 use multinorm::train::{Plan, Trainer, forward_passes};
 use multinorm::{Error, Result};
 use serde::Serialize;
@@ -121,14 +121,14 @@ async fn measure(gpu: &Arc<Gpu>, config: &RunConfig, steps: u64) -> Result<Measu
     let (mut rows, mut ideal_bytes, mut device_secs) = (Vec::<Row>::new(), 0, 0.0);
     for (plan, replays) in trainer.plans_of_step() {
         let name = plan.name();
-        let order = workspace.replayed(name, Due::None);
+        let order = workspace.replayed(name, Schedule::None);
         ideal_bytes += replays as u64 * order.iter().map(|&at| workspace.dispatch(name, at).bytes()).sum::<u64>();
         if !gpu.profile.timestamps {
             continue;
         }
-        device_secs += replays as f64 * workspace.time_replays(gpu, name, Due::None, 1).await?;
+        device_secs += replays as f64 * workspace.time_replays(gpu, name, Schedule::None, 1).await?;
         let began = Instant::now();
-        let times = workspace.time_dispatches(gpu, name, Due::None).await?;
+        let times = workspace.time_dispatches(gpu, name, Schedule::None).await?;
         trace.host(&Span::since("timed replay", began));
         trace.device(workspace, name, &times);
         for time in times {

@@ -85,32 +85,32 @@ pub fn leave() {
 
 /// What a key asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum KeyAction {
     Leave,
     PlainLines,
     Zoom,
 }
 
 /// What was asked for by keys since the last call, if anything.
-pub fn wish() -> io::Result<Option<Wish>> {
-    let mut wish = None;
+pub fn key_action() -> io::Result<Option<KeyAction>> {
+    let mut key_action = None;
     while event::poll(Duration::ZERO)? {
         if let event::Event::Key(key) = event::read()? {
-            wish = wish_of(key).or(wish);
+            key_action = action_of(key).or(key_action);
         }
     }
-    Ok(wish)
+    Ok(key_action)
 }
 
-fn wish_of(key: KeyEvent) -> Option<Wish> {
+fn action_of(key: KeyEvent) -> Option<KeyAction> {
     if key.kind == KeyEventKind::Release {
         return None;
     }
     match key.code {
-        KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::Leave),
-        KeyCode::Char('q') | KeyCode::Esc => Some(Wish::Leave),
-        KeyCode::Char('p') => Some(Wish::PlainLines),
-        KeyCode::Char('z') => Some(Wish::Zoom),
+        KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(KeyAction::Leave),
+        KeyCode::Char('q') | KeyCode::Esc => Some(KeyAction::Leave),
+        KeyCode::Char('p') => Some(KeyAction::PlainLines),
+        KeyCode::Char('z') => Some(KeyAction::Zoom),
         _ => None,
     }
 }
@@ -224,14 +224,14 @@ impl ViewLoop {
 
     /// Does what the keys ask for; returns whether they asked for anything.
     fn obey(&mut self) -> bool {
-        match wish() {
+        match key_action() {
             Ok(None) => return false,
-            Ok(Some(Wish::Leave)) => {
+            Ok(Some(KeyAction::Leave)) => {
                 self.run.phase = Phase::Stopping;
                 stop::interrupt();
             }
-            Ok(Some(Wish::Zoom)) => self.look.zoomed = !self.look.zoomed,
-            Ok(Some(Wish::PlainLines)) | Err(_) => self.give_up(),
+            Ok(Some(KeyAction::Zoom)) => self.look.zoomed = !self.look.zoomed,
+            Ok(Some(KeyAction::PlainLines)) | Err(_) => self.give_up(),
         }
         true
     }
@@ -251,11 +251,11 @@ mod tests {
 
     #[test]
     fn keys_mean_what_the_footer_says() {
-        let of = |code, modifiers| wish_of(KeyEvent::new(code, modifiers));
-        assert_eq!(of(KeyCode::Char('q'), KeyModifiers::NONE), Some(Wish::Leave));
-        assert_eq!(of(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Wish::Leave));
+        let of = |code, modifiers| action_of(KeyEvent::new(code, modifiers));
+        assert_eq!(of(KeyCode::Char('q'), KeyModifiers::NONE), Some(KeyAction::Leave));
+        assert_eq!(of(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(KeyAction::Leave));
         assert_eq!(of(KeyCode::Char('c'), KeyModifiers::NONE), None);
-        assert_eq!(of(KeyCode::Char('p'), KeyModifiers::NONE), Some(Wish::PlainLines));
-        assert_eq!(of(KeyCode::Char('z'), KeyModifiers::NONE), Some(Wish::Zoom));
+        assert_eq!(of(KeyCode::Char('p'), KeyModifiers::NONE), Some(KeyAction::PlainLines));
+        assert_eq!(of(KeyCode::Char('z'), KeyModifiers::NONE), Some(KeyAction::Zoom));
     }
 }

@@ -18,7 +18,7 @@ use live::LiveView;
 use plain::PlainLines;
 
 pub use draw::Look;
-pub use live::{Screen, Wish, is_possible, wish};
+pub use live::{KeyAction, Screen, is_possible, key_action};
 pub use state::{Phase, RunView};
 
 /// What shows the run that this process trains.

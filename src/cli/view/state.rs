@@ -67,7 +67,7 @@ impl RunView {
             adapter,
             what: format!(
                 "{} · {} layers × {} · {}",
-                config.optimizer.linear.rule.words(),
+                config.optimizer.linear.rule.describe(),
                 model.num_hidden_layers,
                 model.hidden_size,
                 config.data.source.join(", ")

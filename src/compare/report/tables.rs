@@ -39,7 +39,7 @@ pub(super) fn overview(found: &Comparison) -> String {
          <thead><tr><th scope=\"col\">Optimizer</th><th scope=\"col\" class=\"words\">Rule<br/><small>on the linear \
          layers, on the rest</small></th>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>",
         seed = found.seeds[0],
-        searched = escape(&found.factors.words()),
+        searched = escape(&found.factors.describe()),
         reference = escape(&found.reference),
     )
 }
@@ -82,7 +82,7 @@ fn factor_cells(optimizer: &OptimizerResult) -> [String; 2] {
     let edges = optimizer.best_at_edge;
     let cell = |factor: fn(LrFactors) -> f64, lr: Option<f64>, edge: Option<Edge>| {
         let Some((best, lr)) = optimizer.best_factors.zip(lr) else { return format!("<td>{NONE}</td>") };
-        let edge = edge.map_or(String::new(), |edge| format!("<br/><small>the {} tried</small>", edge.words()));
+        let edge = edge.map_or(String::new(), |edge| format!("<br/><small>the {} tried</small>", edge.describe()));
         format!("<td>{}<br/><small>{}</small>{edge}</td>", factor_words(factor(best)), rate(lr))
     };
     [
@@ -233,7 +233,7 @@ pub(super) fn conditions(found: &Comparison) -> String {
         ),
         ("Evaluated", format!("at {every}")),
         ("Bigram baseline", baseline),
-        ("Learning rates", format!("{} an optimizer, with seed {}", found.factors.words(), seeds[0])),
+        ("Learning rates", format!("{} an optimizer, with seed {}", found.factors.describe(), seeds[0])),
         ("Seeds", format!("{}; all of them at the best pair of factors alone", seeds.join(", "))),
         ("Command", found.command.clone()),
     ];

@@ -3,7 +3,7 @@ use std::sync::LazyLock;
 use multinorm::config::rotary_frequencies;
 use multinorm::gpu::{DType, Gpu, Tensor};
 use multinorm::kernels::attention::{self, Cache, Shape};
-use multinorm::kernels::rope::{RopeTables, Turn, rope};
+use multinorm::kernels::rope::{RopeTables, Rotation, rope};
 use multinorm::reference;
 
 use crate::support::{
@@ -272,7 +272,7 @@ fn a_cache_gives_the_rows_of_the_whole_sequence() {
             let cache = Cache { k: case.output(&[positions, kv_cols]), v: case.output(&[positions, kv_cols]) };
             let out = case.output(&[1, q_cols]);
             let tables = RopeTables::new(&mut case.rec, positions, rotary_frequencies(head_dim, THETA, None));
-            rope(&mut case.rec, [(&q, heads), (&k, kv_heads)], &tables, 1, Turn::Forward);
+            rope(&mut case.rec, [(&q, heads), (&k, kv_heads)], &tables, 1, Rotation::Forward);
             attention::cache_append(&mut case.rec, &k, &tables.start, &cache.k);
             attention::cache_append(&mut case.rec, &v, &tables.start, &cache.v);
             attention::attention_cached(&mut case.rec, &q, &cache, &tables.start, &out, shape);

@@ -16,13 +16,13 @@ fn it_goes_ahead_and_back_and_along() {
         let (previous, before) = case.random(&SHAPE, 3);
         let shared = [statistics(&mut case), case.input(&[4], &[0.5f32.to_bits(), 4, 0, 0])];
         extrapolate(&mut case.rec, &weight, &previous, &shared[1], 0.2);
-        let ahead = case.output(&SHAPE);
-        materialize(&mut case.rec, &Scaled::new(&weight), &ahead);
+        let lookahead = case.output(&SHAPE);
+        materialize(&mut case.rec, &Scaled::new(&weight), &lookahead);
         let both = [&shared[0], &shared[1]];
         extrapolated_sgd(&mut case.rec, &weight, &gradient, &previous, both, [0.3, 0.2, 0.1]);
         let done = case.run();
         let at: Vec<f64> = w.iter().zip(&before).map(|(w, p)| w - 0.1 * p).collect();
-        assert_close(format!("{form:?} ahead"), &done.read(&ahead), &at, 1e-6);
+        assert_close(format!("{form:?} ahead"), &done.read(&lookahead), &at, 1e-6);
         let along = |(w, g): (&f64, &f64)| w - 0.15 * (f64::from(CLIP) * g + 0.1 * w);
         let want: Vec<f64> = w.iter().zip(&g).map(along).collect();
         assert_close(format!("{form:?} w"), &done.read(&weight), &want, 1e-6);

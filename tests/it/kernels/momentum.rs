@@ -15,9 +15,9 @@ fn averages_and_looks_ahead() {
             let len = shape[0] * shape[1];
             let mut case = Case::new(form);
             let (buffer, mut want) = case.random(&shape, 1);
-            let [gradient, ahead] = [(); 2].map(|()| case.output(&shape));
+            let [gradient, lookahead] = [(); 2].map(|()| case.output(&shape));
             let statistics = statistics(&mut case);
-            average(&mut case.rec, &gradient, &buffer, &ahead, &statistics, hyper);
+            average(&mut case.rec, &gradient, &buffer, &lookahead, &statistics, hyper);
             let done = case.allocate();
             for number in 1..=3 {
                 let values = random(len, 10 + number);
@@ -25,7 +25,7 @@ fn averages_and_looks_ahead() {
                 done.run();
                 let goes_on = reference::momentum::average(&mut want, &clipped(&values), hyper.beta, nesterov);
                 let what = format!("{form:?} {shape:?} {nesterov} at {number}");
-                assert_close(format!("{what}: ahead"), &done.read(&ahead), &goes_on, TOLERANCE);
+                assert_close(format!("{what}: ahead"), &done.read(&lookahead), &goes_on, TOLERANCE);
                 assert_close(format!("{what}: buffer"), &done.read(&buffer), &want, TOLERANCE);
             }
         }
@@ -38,9 +38,9 @@ fn a_halted_run_leaves_the_buffer_alone() {
         let mut case = Case::new(form);
         let (buffer, before) = case.random(&[7, 13], 1);
         let (gradient, _) = case.random(&[7, 13], 2);
-        let ahead = case.output(&[7, 13]);
+        let lookahead = case.output(&[7, 13]);
         let halted = halted(&mut case);
-        average(&mut case.rec, &gradient, &buffer, &ahead, &halted, Average { beta: 0.5, nesterov: true });
+        average(&mut case.rec, &gradient, &buffer, &lookahead, &halted, Average { beta: 0.5, nesterov: true });
         assert_close(format!("{form:?} buffer"), &case.run().read(&buffer), &before, 0.0);
     }
 }

@@ -1,5 +1,5 @@
 use multinorm::gpu::Tensor;
-use multinorm::kernels::norms::{GradientNorms, Place, gradient_statistics};
+use multinorm::kernels::norms::{GradientNorms, Statistics, gradient_statistics};
 use multinorm::reference;
 
 use crate::support::{Case, FORMS, Form, assert_close, random, widen};
@@ -14,8 +14,8 @@ fn check(form: Form, shapes: &[Vec<usize>], max_norm: f64) {
     let inputs: Vec<(Tensor, Vec<f64>)> =
         shapes.iter().enumerate().map(|(seed, shape)| case.random(shape, seed as u64)).collect();
     let gradients: Vec<Tensor> = inputs.iter().map(|input| input.0.clone()).collect();
-    let mut before = vec![f32::NAN; Place::GRADIENTS + gradients.len()];
-    before[Place::LOSS] = LOSS;
+    let mut before = vec![f32::NAN; Statistics::GRADIENTS + gradients.len()];
+    before[Statistics::LOSS] = LOSS;
     let statistics = case.input(&[before.len()], &before);
     gradient_statistics(&mut case.rec, &gradients, &statistics, max_norm);
     let got = case.run().read(&statistics);
@@ -24,12 +24,12 @@ fn check(form: Form, shapes: &[Vec<usize>], max_norm: f64) {
     let total = reference::norm::frobenius(&norms);
     let clip = if max_norm > 0.0 { reference::norm::clip_factor(total, max_norm) } else { 1.0 };
     let what = |name: &str| format!("{form:?} {name} of {} gradients, max_norm {max_norm}", gradients.len());
-    assert_eq!(got[Place::LOSS], LOSS, "{}", what("loss"));
-    assert_close(what("clip factor"), &[got[Place::CLIP]], &[clip], TOLERANCE);
-    assert_close(what("norm"), &[got[Place::NORM]], &[total], TOLERANCE);
+    assert_eq!(got[Statistics::LOSS], LOSS, "{}", what("loss"));
+    assert_close(what("clip factor"), &[got[Statistics::CLIP]], &[clip], TOLERANCE);
+    assert_close(what("norm"), &[got[Statistics::NORM]], &[total], TOLERANCE);
     for (index, want) in norms.iter().enumerate() {
         // One by one: beside a large gradient an error in a small one would not show.
-        let place = Place::GRADIENTS + index;
+        let place = Statistics::GRADIENTS + index;
         assert_close(what(&format!("norm {index}")), &[got[place]], &[*want], TOLERANCE);
     }
 }
@@ -64,7 +64,7 @@ fn clip_after(form: Form, element: f32, loss: f32, clip: f32) -> f32 {
     let second = case.input(&[70], &values);
     let statistics = case.input(&[5], &[loss, clip, 0.0, 0.0, 0.0]);
     gradient_statistics(&mut case.rec, &[first, second], &statistics, 0.0);
-    case.run().read(&statistics)[Place::CLIP]
+    case.run().read(&statistics)[Statistics::CLIP]
 }
 
 #[test]
@@ -113,9 +113,13 @@ fn gradients_of_every_size_have_their_norms() {
                 let what = |name: &str| format!("{form:?} {name} of gradients times {scales:?}, max_norm {max_norm:e}");
                 let total = reference::norm::frobenius(&norms);
                 let clip = if max_norm > 0.0 { reference::norm::clip_factor(total, max_norm) } else { 1.0 };
-                assert_close(what("norm"), &[got[Place::NORM]], &[total], TOLERANCE);
-                assert!((f64::from(got[Place::CLIP]) - clip).abs() <= TOLERANCE * clip + 1e-38, "{}", what("factor"));
-                for (got, want) in got[Place::GRADIENTS..].iter().zip(&norms) {
+                assert_close(what("norm"), &[got[Statistics::NORM]], &[total], TOLERANCE);
+                assert!(
+                    (f64::from(got[Statistics::CLIP]) - clip).abs() <= TOLERANCE * clip + 1e-38,
+                    "{}",
+                    what("factor")
+                );
+                for (got, want) in got[Statistics::GRADIENTS..].iter().zip(&norms) {
                     assert_close(what("norm of one"), &[*got], &[*want], TOLERANCE);
                 }
             }
@@ -128,8 +132,8 @@ fn a_norm_beyond_the_largest_number_is_that_number_and_halts_nothing() {
     for form in FORMS {
         let (got, norms) = of_scales(form, [1e38, 1.0, 1e38], 1.0);
         assert!(norms[0] > f64::from(f32::MAX) && norms[2] > f64::from(f32::MAX));
-        assert!(got[Place::CLIP] >= 0.0 && got[Place::CLIP] < 1e-37, "{form:?}: {got:?}");
-        for norm in [got[Place::NORM], got[Place::GRADIENTS], got[Place::GRADIENTS + 2]] {
+        assert!(got[Statistics::CLIP] >= 0.0 && got[Statistics::CLIP] < 1e-37, "{form:?}: {got:?}");
+        for norm in [got[Statistics::NORM], got[Statistics::GRADIENTS], got[Statistics::GRADIENTS + 2]] {
             assert!(norm.is_finite() && norm > 3.4e38, "{form:?}: {got:?}");
         }
     }

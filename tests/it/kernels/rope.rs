@@ -1,6 +1,6 @@
 use multinorm::config::rotary_frequencies;
 use multinorm::gpu::{DType, Gpu};
-use multinorm::kernels::rope::{RopeTables, Turn, rope};
+use multinorm::kernels::rope::{RopeTables, Rotation, rope};
 use multinorm::reference;
 
 use crate::support::{Case, assert_close_in, devices_and_types};
@@ -14,7 +14,7 @@ fn check(
     (gpu, dtype): (&'static Gpu, DType),
     [batch, seq, heads, kv_heads, head_dim]: [usize; 5],
     start: u32,
-    turn: Turn,
+    turn: Rotation,
     want: impl Fn(&[f64], usize) -> Vec<f64>,
 ) {
     let mut case = Case::on(gpu);
@@ -41,9 +41,9 @@ fn both_turns_agree_with_the_reference() {
         for shape in shapes.into_iter().chain([[3, 5, 6, 2, 8]]) {
             let [_, seq, .., head_dim] = shape;
             let forward = |x: &[f64], heads| reference::rope::forward(x, seq, heads, head_dim, THETA);
-            check(device, shape, 0, Turn::Forward, forward);
+            check(device, shape, 0, Rotation::Forward, forward);
             let backward = |dy: &[f64], heads| reference::rope::backward(dy, seq, heads, head_dim, THETA);
-            check(device, shape, 0, Turn::Backward, backward);
+            check(device, shape, 0, Rotation::Backward, backward);
         }
     }
 }
@@ -53,7 +53,7 @@ fn a_later_start_turns_as_the_later_rows_of_a_sequence() {
     let start = 13_usize;
     for device in devices_and_types() {
         for (seq, head_dim) in [(1, 6), (5, 6), (5, 8)] {
-            check(device, [1, seq, 3, 1, head_dim], start as u32, Turn::Forward, |x, heads| {
+            check(device, [1, seq, 3, 1, head_dim], start as u32, Rotation::Forward, |x, heads| {
                 let mut whole = vec![0.0; start * heads * head_dim];
                 let before = whole.len();
                 whole.extend(x);

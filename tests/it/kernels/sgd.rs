@@ -1,5 +1,5 @@
 use multinorm::gpu::Tensor;
-use multinorm::kernels::norms::Place;
+use multinorm::kernels::norms::Statistics;
 use multinorm::kernels::sgd::{MomentumConstants, sgd, sgd_momentum};
 use multinorm::reference;
 
@@ -15,14 +15,14 @@ pub const CLIP: f32 = 0.375;
 /// The statistics of a step with the clip factor [`CLIP`] and NaN where an update has no business.
 pub fn statistics(case: &mut Case) -> Tensor {
     let mut values = [f32::NAN; 4];
-    values[Place::CLIP] = CLIP;
+    values[Statistics::CLIP] = CLIP;
     case.input(&[4], &values)
 }
 
 /// The statistics of a run that met a NaN: updates must do nothing.
 pub fn halted(case: &mut Case) -> Tensor {
     let mut values = [f32::NAN; 4];
-    values[Place::CLIP] = -1.0;
+    values[Statistics::CLIP] = -1.0;
     case.input(&[4], &values)
 }
 

@@ -1,5 +1,5 @@
 use multinorm::gpu::Tensor;
-use multinorm::kernels::norms::Place;
+use multinorm::kernels::norms::Statistics;
 use multinorm::kernels::subspace::random_basis;
 use multinorm::kernels::zeroth_order::{PerturbConstants, Stage, TwoPoint, perturb, perturb_low_rank, two_point};
 use multinorm::reference::subzero::Subspaces;
@@ -220,7 +220,7 @@ fn the_gradient_along_a_direction_is_clipped() {
     for (max_norm, want) in [(0.0, -4.0), (8.0, -4.0), (1.0, -1.0)] {
         let left = after(Stage::Back, losses, 2, max_norm, 1.0);
         assert!((left.along[2] - want).abs() < 1e-5, "{max_norm}: {:?}", left.along);
-        assert!((left.statistics[Place::NORM] - (0.25f32 + 16.0 / 3.0).sqrt()).abs() < 1e-5, "as it was before");
+        assert!((left.statistics[Statistics::NORM] - (0.25f32 + 16.0 / 3.0).sqrt()).abs() < 1e-5, "as it was before");
     }
 }
 
@@ -229,7 +229,7 @@ fn a_loss_that_is_not_finite_halts_the_run() {
     let bad = [[f32::NAN, 1.0], [1.0, f32::INFINITY], [f32::NEG_INFINITY, f32::INFINITY]];
     for (losses, clip) in bad.map(|losses| (losses, 1.0)).into_iter().chain([([1.0, 2.0], -1.0)]) {
         let back = after(Stage::Back, losses, 2, 1.0, clip);
-        assert_eq!(back.statistics[Place::CLIP], -1.0, "{losses:?}");
+        assert_eq!(back.statistics[Statistics::CLIP], -1.0, "{losses:?}");
         assert_eq!(back.how[..3], [1.0, 0.0, 1.0], "{losses:?}: back, and no further");
     }
     assert_eq!(after(Stage::Along, [1.0, 2.0], 0, 0.0, -1.0).how[..3], [0.0, 0.0, 1.0]);

@@ -7,7 +7,7 @@ mod save;
 
 pub use self::axis::{Axis, Scale, short};
 pub use self::curve::{Curve, Dash, Mark};
-pub use self::save::{Wish, take_wishes};
+pub use self::save::{SaveRequest, take_wishes};
 
 use eframe::egui::{
     Align2, CursorIcon, FontId, Id, Painter, Pos2, Rect, Response, RichText, Role, Sense, Shape, Stroke, TextStyle, Ui,

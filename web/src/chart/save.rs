@@ -8,7 +8,7 @@ use crate::theme;
 
 /// What a plot was asked for.
 #[derive(Clone, Debug)]
-pub enum Wish {
+pub enum SaveRequest {
     /// A picture of it.
     Picture {
         /// The file's name, without its ending.
@@ -26,7 +26,7 @@ pub enum Wish {
 }
 
 /// What plots were asked for since the last call.
-pub fn take_wishes(ctx: &Context) -> Vec<Wish> {
+pub fn take_wishes(ctx: &Context) -> Vec<SaveRequest> {
     ctx.data_mut(|data| data.remove_temp(Id::unique(WISHES))).unwrap_or_default()
 }
 
@@ -57,13 +57,13 @@ impl Chart<'_> {
         let name = format!("multinorm-{}", self.id.replace(' ', "-"));
         let button = over.menu_button(RichText::new("↓").small(), |ui| {
             let wish = if ui.button("This plot as PNG").clicked() {
-                Wish::Picture { name, place }
+                SaveRequest::Picture { name, place }
             } else if ui.button("Its numbers as CSV").clicked() {
-                Wish::Csv { name, csv: csv(self.x.label, self.y.label, curves) }
+                SaveRequest::Csv { name, csv: csv(self.x.label, self.y.label, curves) }
             } else {
                 return;
             };
-            ui.data_mut(|data| data.get_temp_mut_or_default::<Vec<Wish>>(Id::unique(WISHES)).push(wish));
+            ui.data_mut(|data| data.get_temp_mut_or_default::<Vec<SaveRequest>>(Id::unique(WISHES)).push(wish));
             ui.close();
         });
         button.response.on_hover_text("save this plot as PNG, or its numbers as CSV");

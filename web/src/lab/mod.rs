@@ -13,7 +13,7 @@ pub use player::{Moment, Player};
 pub use run_view::{Look, RunView};
 pub use saves::{CARD, Picture, is_taking};
 
-pub use crate::platform::Made;
+pub use crate::platform::SyntheticMatrix;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ pub enum Status {
 
 impl Status {
     /// One word for it, or the message.
-    pub fn words(&self) -> String {
+    pub fn describe(&self) -> String {
         match self {
             Self::Building => "preparing".into(),
             Self::Paused => "paused".into(),
@@ -121,7 +121,7 @@ pub struct Lab {
     /// The map of rates.
     pub map: RateMap,
     /// A matrix that was generated on the map.
-    pub made: Option<Made>,
+    pub made: Option<SyntheticMatrix>,
     /// Shape and heaviness of the one that was asked for last.
     pub wanted_matrix: Option<([usize; 2], f64)>,
     is_making: bool,

@@ -8,7 +8,7 @@ use multinorm::train::GradientSample;
 
 use super::{Lab, Look, RunView, Status};
 use crate::engine::{Command, Event};
-use crate::platform::{self, Done, Found, Job, Plain, PlainFound, Source, Wanted};
+use crate::platform::{self, Done, Job, Question, QuestionAnswer, SampleAnswer, Source, Wanted};
 
 /// Between two cells of the map of rates where they take time from the training.
 const MAP_REST: Duration = Duration::from_millis(250);
@@ -22,7 +22,7 @@ impl Lab {
         }
         let is_busy = self.gpu.profile.software && self.status == Status::Running;
         if let Some((aspect, row)) = self.map.next(if is_busy { MAP_REST } else { Duration::ZERO }) {
-            self.follower.send(Job::Plain(Plain::Cell { aspect, row }));
+            self.follower.send(Job::Question(Question::Cell { aspect, row }));
         }
     }
 
@@ -31,7 +31,7 @@ impl Lab {
         self.wanted_matrix = Some((shape, heaviness));
         if !self.is_making {
             self.is_making = true;
-            self.follower.send(Job::Plain(Plain::Make { shape, heaviness }));
+            self.follower.send(Job::Question(Question::Make { shape, heaviness }));
         }
     }
 
@@ -97,7 +97,7 @@ impl Lab {
     fn take_done(&mut self, done: Done) {
         match done {
             Done::Sample { of, sample, found } => self.take_found(of, *sample, found),
-            Done::Plain(PlainFound::Made(made)) => {
+            Done::Question(QuestionAnswer::SyntheticMatrix(made)) => {
                 self.is_making = false;
                 // Meanwhile the ring may have been dragged on.
                 if let Some(wanted) = self.wanted_matrix.filter(|wanted| *wanted != (made.shape, made.heaviness)) {
@@ -105,25 +105,25 @@ impl Lab {
                 }
                 self.made = Some(made);
             }
-            Done::Plain(PlainFound::Cell { aspect, row, cell }) => {
+            Done::Question(QuestionAnswer::Cell { aspect, row, cell }) => {
                 self.map.take(aspect, row, cell);
             }
         }
     }
 
-    fn take_found(&mut self, of: Source, sample: GradientSample, found: Found) {
+    fn take_found(&mut self, of: Source, sample: GradientSample, found: SampleAnswer) {
         let is_of_now = match (of.run, &self.opened) {
             (Some(_), _) => of.generation == self.generation_of_runs,
             (None, Some(opened)) => of.generation == opened.generation,
             (None, None) => false,
         };
-        if matches!(found, Found::Followed(_)) {
+        if matches!(found, SampleAnswer::Followed(_)) {
             self.looking = self.looking.saturating_sub(1);
         }
         match found {
-            Found::Direction(pointed, direction) => self.directions.take(pointed, direction),
+            SampleAnswer::Direction(pointed, direction) => self.directions.take(pointed, direction),
             _ if !is_of_now => (),
-            Found::Followed(followed) => {
+            SampleAnswer::Followed(followed) => {
                 let (view, wanted) = match (of.run, &mut self.opened) {
                     (None, Some(opened)) => (Some(&mut opened.view), opened.matrices[opened.chosen].name()),
                     (run, _) => (run.and_then(|run| self.runs.get_mut(run)), self.settings.parameter.as_str()),
@@ -132,7 +132,7 @@ impl Lab {
                     view.push_look(Look::new(*followed, Some(sample)));
                 }
             }
-            Found::Tile(tile) => {
+            SampleAnswer::Tile(tile) => {
                 self.atlas.take();
                 if let Some(view) = of.run.and_then(|run| self.runs.get_mut(run)) {
                     view.push_tile(tile, &self.matrices);

@@ -11,9 +11,9 @@ pub fn formula(ui: &mut Ui, text: &str) {
     let color = ui.visuals().strong_text_color();
     for Piece { words, place, slanted } in pieces(text) {
         let (size, valign) = match place {
-            Place::Line => (SIZE, Align::Center),
-            Place::Below => (0.65 * SIZE, Align::BOTTOM),
-            Place::Above => (0.65 * SIZE, Align::TOP),
+            Position::Line => (SIZE, Align::Center),
+            Position::Below => (0.65 * SIZE, Align::BOTTOM),
+            Position::Above => (0.65 * SIZE, Align::TOP),
         };
         let font_id = FontId::proportional(size);
         job.append(&words, 0.0, TextFormat { font_id, color, italics: slanted, valign, ..TextFormat::default() });
@@ -22,7 +22,7 @@ pub fn formula(ui: &mut Ui, text: &str) {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
+enum Position {
     Line,
     Below,
     Above,
@@ -31,7 +31,7 @@ enum Place {
 #[derive(Debug, PartialEq)]
 struct Piece {
     words: String,
-    place: Place,
+    place: Position,
     /// A letter that stands alone names a quantity.
     slanted: bool,
 }
@@ -40,11 +40,11 @@ fn pieces(text: &str) -> Vec<Piece> {
     let (mut pieces, mut rest) = (Vec::new(), text);
     while let Some(first) = rest.chars().next() {
         let place = match first {
-            '_' => Place::Below,
-            '^' => Place::Above,
-            _ => Place::Line,
+            '_' => Position::Below,
+            '^' => Position::Above,
+            _ => Position::Line,
         };
-        if place == Place::Line {
+        if place == Position::Line {
             let end = rest.find(['_', '^']).unwrap_or(rest.len());
             runs(&rest[..end], place, &mut pieces);
             rest = &rest[end..];
@@ -61,7 +61,7 @@ fn pieces(text: &str) -> Vec<Piece> {
 }
 
 /// Cuts at the ends of words: one letter is slanted, everything else stands upright.
-fn runs(text: &str, place: Place, pieces: &mut Vec<Piece>) {
+fn runs(text: &str, place: Position, pieces: &mut Vec<Piece>) {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let of_word = first.is_alphabetic();
@@ -79,15 +79,15 @@ mod tests {
 
     #[test]
     fn letters_are_slanted_words_are_not_and_indices_go_below() {
-        let of = |text| -> Vec<(String, Place, bool)> {
+        let of = |text| -> Vec<(String, Position, bool)> {
             pieces(text).into_iter().map(|Piece { words, place, slanted }| (words, place, slanted)).collect()
         };
-        let below = |words: &str, slanted| (words.to_owned(), Place::Below, slanted);
-        let line = |words: &str, slanted| (words.to_owned(), Place::Line, slanted);
+        let below = |words: &str, slanted| (words.to_owned(), Position::Below, slanted);
+        let line = |words: &str, slanted| (words.to_owned(), Position::Line, slanted);
         assert_eq!(of("x_{i,:} ←"), [line("x", true), below("i", true), below(",:", false), line(" ←", false)]);
         assert_eq!(of("sign(u)"), [line("sign", false), line("(", false), line("u", true), line(")", false)]);
         let raised = of("V^⊤·A");
-        assert_eq!(raised[1], ("⊤".to_owned(), Place::Above, false));
+        assert_eq!(raised[1], ("⊤".to_owned(), Position::Above, false));
         assert_eq!(raised.len(), 4);
     }
 }

@@ -58,7 +58,8 @@ impl MemoryPanel {
         ui.add_space(6.0);
         for run in &lab.runs {
             if let Some(memory) = &run.memory {
-                let parts = Class::ALL.map(|class| format!("{} {}", words(class), bytes_in_words(memory.bytes(class))));
+                let parts =
+                    Class::ALL.map(|class| format!("{} {}", describe(class), bytes_in_words(memory.bytes(class))));
                 ui.label(format!(
                     "This run, {}: {}; in total {}",
                     run.optimizer,
@@ -90,7 +91,7 @@ fn plan(preset: &str, optimizer: &str) -> Option<Planned> {
     })
 }
 
-fn words(class: Class) -> String {
+fn describe(class: Class) -> String {
     class.name().replace('_', " ")
 }
 

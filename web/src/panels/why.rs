@@ -8,7 +8,7 @@ use multinorm::spectrum::{BalancePicture, Map};
 
 use super::{caption, color_bar, columns, extremes, nothing_yet, rest_of_window, short_name};
 use crate::chart::short;
-use crate::lab::{Lab, Made};
+use crate::lab::{Lab, SyntheticMatrix};
 use crate::theme::{self, CAPTION, Colors, colors, is_narrow, ramp, section};
 
 /// Room for the bars of the vectors.
@@ -18,7 +18,7 @@ const BARS: f32 = 60.0;
 #[derive(Clone, Copy, PartialEq)]
 enum Of {
     Look(u64),
-    Made([usize; 2], f64),
+    SyntheticMatrix([usize; 2], f64),
 }
 
 /// What the view keeps from frame to frame.
@@ -46,7 +46,7 @@ impl WhyPanel {
         let (of, what, balance, words) = subject(lab);
         let back = ui.horizontal_wrapped(|ui| {
             ui.label(RichText::new(what).color(colors(ui).secondary));
-            matches!(of, Of::Made(..)) && theme::small_button(ui, "Back to the model's gradient").clicked()
+            matches!(of, Of::SyntheticMatrix(..)) && theme::small_button(ui, "Back to the model's gradient").clicked()
         });
         match balance {
             Some(balance) => self.squares(ui, of, balance),
@@ -140,7 +140,7 @@ impl WhyPanel {
         painter.circle(ring, 8.0, Color32::TRANSPARENT, Stroke::new(4.5, colors(ui).surface));
         painter.circle(ring, 8.0, Color32::TRANSPARENT, Stroke::new(2.5, colors(ui).text));
         if let Some(pointer) = response.hover_pos().filter(|at| map.contains(*at)) {
-            tell(lab, map, pointer, response);
+            describe_point(lab, map, pointer, response);
         }
         legend(ui);
         let all = Map::N_ASPECTS * Map::N_HEAVINESS;
@@ -158,10 +158,10 @@ impl WhyPanel {
 
 /// What the left half shows: which matrix, in words, its balance, and why there is none.
 fn subject(lab: &Lab) -> (Of, String, Option<&BalancePicture>, &'static str) {
-    if let Some(Made { shape: [m, n], heaviness, balance }) = &lab.made {
+    if let Some(SyntheticMatrix { shape: [m, n], heaviness, balance }) = &lab.made {
         let what = format!("a {m}×{n} matrix of independent entries, heaviness {}", short(*heaviness));
         let words = "No matrix of independent entries of this shape is this heavy.";
-        return (Of::Made([*m, *n], *heaviness), what, balance.as_ref(), words);
+        return (Of::SyntheticMatrix([*m, *n], *heaviness), what, balance.as_ref(), words);
     }
     let look = lab.seen()[0];
     let record = &look.followed.record;
@@ -282,7 +282,7 @@ fn dots(ui: &Ui, painter: &Painter, map: Rect, lab: &Lab) {
 }
 
 /// What lies under the pointer: a matrix of the model, or a cell.
-fn tell(lab: &Lab, map: Rect, pointer: egui::Pos2, response: egui::Response) {
+fn describe_point(lab: &Lab, map: Rect, pointer: egui::Pos2, response: egui::Response) {
     let tiles = lab.runs.first().map_or(&[][..], |run| &run.tiles[..]);
     let near = tiles
         .iter()

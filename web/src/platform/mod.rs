@@ -6,9 +6,11 @@ mod native;
 mod web;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{EngineThread, Follower, address, breathe, open, read, save, serve, show_link, wants_less_motion};
+pub use native::{
+    EngineThread, Follower, address, open, read, save, serve, show_link, wants_less_motion, yield_to_event_loop,
+};
 #[cfg(target_arch = "wasm32")]
-pub use web::{EngineThread, Follower, address, breathe, read, save, serve, show_link, wants_less_motion};
+pub use web::{EngineThread, Follower, address, read, save, serve, show_link, wants_less_motion, yield_to_event_loop};
 
 use multinorm::spectrum::{Balance, BalancePicture, Cell, Map, with_heaviness};
 use multinorm::train::{Direction, Followed, GradientSample, Tile};
@@ -29,7 +31,7 @@ pub enum Job {
         wanted: Wanted,
     },
     /// Something that needs no sample.
-    Plain(Plain),
+    Question(Question),
 }
 
 /// Whose a sample is.
@@ -43,7 +45,7 @@ pub struct Source {
 
 /// What needs no sample.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Plain {
+pub enum Question {
     /// A field of the map of rates.
     Cell {
         /// Its column.
@@ -62,7 +64,7 @@ pub enum Plain {
 
 /// A matrix of independent entries that was made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Made {
+pub struct SyntheticMatrix {
     /// [m, n].
     pub shape: [usize; 2],
     /// Of its balanced entries.
@@ -71,10 +73,10 @@ pub struct Made {
     pub balance: Option<BalancePicture>,
 }
 
-/// What came of [`Plain`].
+/// What came of [`Question`].
 #[derive(Debug, Serialize, Deserialize)]
-pub enum PlainFound {
-    /// See [`Plain::Cell`].
+pub enum QuestionAnswer {
+    /// See [`Question::Cell`].
     Cell {
         /// Its column.
         aspect: usize,
@@ -83,19 +85,19 @@ pub enum PlainFound {
         /// What is known of it.
         cell: Cell,
     },
-    /// See [`Plain::Make`].
-    Made(Made),
+    /// See [`Question::Make`].
+    SyntheticMatrix(SyntheticMatrix),
 }
 
-impl Plain {
+impl Question {
     /// Computes it.
-    pub fn found(self) -> PlainFound {
+    pub fn found(self) -> QuestionAnswer {
         match self {
-            Self::Cell { aspect, row } => PlainFound::Cell { aspect, row, cell: Map::default().cell(aspect, row) },
+            Self::Cell { aspect, row } => QuestionAnswer::Cell { aspect, row, cell: Map::default().cell(aspect, row) },
             Self::Make { shape, heaviness } => {
                 let made = with_heaviness(shape, heaviness, 0);
                 let balance = made.and_then(|made| Balance::of(&made.x, shape)).map(BalancePicture::from);
-                PlainFound::Made(Made { shape, heaviness, balance })
+                QuestionAnswer::SyntheticMatrix(SyntheticMatrix { shape, heaviness, balance })
             }
         }
     }
@@ -130,7 +132,7 @@ pub struct Pointed {
 
 /// What came of it.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Found {
+pub enum SampleAnswer {
     /// See [`Wanted::Followed`].
     Followed(Box<Followed>),
     /// See [`Wanted::Tile`].
@@ -139,7 +141,7 @@ pub enum Found {
     Direction(Pointed, Option<Direction>),
 }
 
-impl Found {
+impl SampleAnswer {
     /// Computes it.
     pub fn of(sample: &GradientSample, wanted: Wanted) -> Self {
         match wanted {
@@ -162,8 +164,8 @@ pub enum Done {
         /// The sample itself, for saving and for directions.
         sample: Box<GradientSample>,
         /// What was found.
-        found: Found,
+        found: SampleAnswer,
     },
-    /// See [`Job::Plain`].
-    Plain(PlainFound),
+    /// See [`Job::Question`].
+    Question(QuestionAnswer),
 }

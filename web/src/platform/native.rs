@@ -11,12 +11,12 @@ use multinorm::data::progress::Progress;
 use multinorm::gpu::Gpu;
 use multinorm::train::{History, PastRun};
 
-use super::{Done, Found, Job};
+use super::{Done, Job, SampleAnswer};
 use crate::engine::{self, Command, Event};
 use crate::lab::{Arrival, FolderRun};
 
 /// Lets others have their turn: a thread has nothing to do for that.
-pub async fn breathe() {}
+pub async fn yield_to_event_loop() {}
 
 /// The engine's thread: whoever drops this waits for its end, which comes once nobody can send commands any more. A driver
 /// that is unloaded while a thread still uses it crashes.
@@ -84,10 +84,10 @@ impl Follower {
 fn answer(job: Job) -> Done {
     match job {
         Job::Sample { of, sample, wanted, .. } => {
-            let found = Found::of(&sample, wanted);
+            let found = SampleAnswer::of(&sample, wanted);
             Done::Sample { of, sample, found }
         }
-        Job::Plain(plain) => Done::Plain(plain.found()),
+        Job::Question(plain) => Done::Question(plain.found()),
     }
 }
 

@@ -17,12 +17,12 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
-use super::{Done, Found, Job, Plain, PlainFound, Source, Wanted};
+use super::{Done, Job, Question, QuestionAnswer, SampleAnswer, Source, Wanted};
 use crate::engine::{self, Command, Event};
 use crate::lab::Arrival;
 
 /// Gives the event loop a turn: drawing, input, and what the device has to tell.
-pub async fn breathe() {
+pub async fn yield_to_event_loop() {
     let promise = js_sys::Promise::new(&mut |resolve, _| {
         let window = web_sys::window().expect("a page has a window");
         window.set_timeout_with_callback(&resolve).expect("a page can set a timer");
@@ -46,10 +46,10 @@ pub fn serve(
 
 /// What a worker is asked.
 #[derive(Serialize, Deserialize)]
-enum Question {
+enum WorkerJob {
     /// Of a sample, whose numbers come beside it.
     Sample(Header),
-    Plain(Plain),
+    Question(Question),
 }
 
 /// What a worker must know of a sample beside its numbers.
@@ -69,8 +69,8 @@ struct Header {
 /// What a worker answers.
 #[derive(Serialize, Deserialize)]
 enum Answer {
-    Sample { id: u32, found: Found },
-    Plain(PlainFound),
+    Sample { id: u32, found: SampleAnswer },
+    Question(QuestionAnswer),
 }
 
 /// What worker.js answers where that fails.
@@ -122,14 +122,14 @@ impl Follower {
     /// Hands over what is to be done.
     pub fn send(&self, job: Job) {
         let (question, sample) = match job {
-            Job::Plain(plain) => (Question::Plain(plain), None),
+            Job::Question(plain) => (WorkerJob::Question(plain), None),
             Job::Sample { of, sets, sample, wanted } => {
                 let mut waiting = self.waiting.borrow_mut();
                 waiting.last_id += 1;
                 let (id, step, shape, clip) = (waiting.last_id, sample.step, sample.shape, sample.clip);
                 let (parameter, is_of_file) = (sample.parameter.clone(), of.run.is_none());
                 let header = Header { id, sets, step, parameter, shape, clip, is_of_file, wanted };
-                (Question::Sample(header), Some((id, of, sample)))
+                (WorkerJob::Sample(header), Some((id, of, sample)))
             }
         };
         let message = Array::of1(&serde_json::to_string(&question).expect("plain data").into());
@@ -157,14 +157,14 @@ impl Follower {
                     let failure = serde_json::from_str(&answer);
                     Some(Err(failure.map_or(error.to_string(), |Failure { failed }| failed)))
                 }
-                Ok(Answer::Plain(mut found)) => {
-                    if let PlainFound::Made(made) = &mut found {
+                Ok(Answer::Question(mut found)) => {
+                    if let QuestionAnswer::SyntheticMatrix(made) = &mut found {
                         take_squares(&mut made.balance, &parts, 1);
                     }
-                    Some(Ok(Done::Plain(found)))
+                    Some(Ok(Done::Question(found)))
                 }
                 Ok(Answer::Sample { id, mut found }) => {
-                    if let Found::Followed(followed) = &mut found {
+                    if let SampleAnswer::Followed(followed) = &mut found {
                         followed.thumbnails = Int8Array::from(parts.get(1)).to_vec();
                         let lengths = Float32Array::from(parts.get(2)).to_vec();
                         followed.frames = Frame::from_lengths(&lengths, followed.record.shape);
@@ -197,14 +197,14 @@ pub fn follow(message: Array) -> std::result::Result<Array, JsValue> {
     let wrong = |error: String| JsValue::from_str(&error);
     let header = message.get(0).as_string().ok_or_else(|| wrong("no header".into()))?;
     let header = match serde_json::from_str(&header).map_err(|error| wrong(error.to_string()))? {
-        Question::Sample(header) => header,
-        Question::Plain(plain) => {
+        WorkerJob::Sample(header) => header,
+        WorkerJob::Question(plain) => {
             let found = plain.found();
             let beside = match &found {
-                PlainFound::Made(made) => Some(squares(made.balance.as_ref())),
-                PlainFound::Cell { .. } => None,
+                QuestionAnswer::SyntheticMatrix(made) => Some(squares(made.balance.as_ref())),
+                QuestionAnswer::Cell { .. } => None,
             };
-            let answer = serde_json::to_string(&Answer::Plain(found)).expect("plain data");
+            let answer = serde_json::to_string(&Answer::Question(found)).expect("plain data");
             return Ok(std::iter::once(answer.into()).chain(beside.map(JsValue::from)).collect());
         }
     };
@@ -217,9 +217,9 @@ pub fn follow(message: Array) -> std::result::Result<Array, JsValue> {
     let Header { id, step, parameter, shape, clip, wanted, .. } = header;
     let gradient = numbers.next().ok_or_else(|| wrong("no gradient".into()))?;
     let sample = GradientSample { step, parameter, shape, rule, gradient, clip, states: numbers.collect() };
-    let found = Found::of(&sample, wanted);
+    let found = SampleAnswer::of(&sample, wanted);
     let beside: Vec<JsValue> = match &found {
-        Found::Followed(followed) => vec![
+        SampleAnswer::Followed(followed) => vec![
             Int8Array::from(&followed.thumbnails[..]).into(),
             Float32Array::from(&Frame::lengths(&followed.frames)[..]).into(),
             squares(followed.balance.as_ref()).into(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use eframe::egui::{self, Align2, FontId, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
 use multinorm::train::Tile;
 
-use super::{Act, Scene, steps_in_words};
+use super::{Action, Scene, steps_in_words};
 use crate::chart::short;
 use crate::lab::Status;
 use crate::panels::{color_bar, short_name};
@@ -80,7 +80,7 @@ impl Default for Atlas {
 }
 
 /// Where a matrix stands: its line, its column, and its name there.
-struct Place {
+struct TilePosition {
     parameter: String,
     line: usize,
     column: usize,
@@ -99,7 +99,7 @@ const KINDS: [(&str, &str); 7] = [
 
 impl Atlas {
     /// The tiles, their scale, and small pictures of the training before.
-    pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
+    pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Action>) {
         self.head(ui, scene);
         let Some(run) = scene.lab.runs.get(self.run) else { return };
         let places = places(&scene.lab.matrices);
@@ -152,7 +152,7 @@ impl Atlas {
         let chosen = history(ui, &run.sweeps, &places, lines, |tile, whole| {
             Some(share_of(self.measure.of(tile, whole)?, range))
         });
-        acts.extend(chosen.map(|step| Act::Step(Some(step))));
+        acts.extend(chosen.map(|step| Action::Step(Some(step))));
     }
 
     fn head(&mut self, ui: &mut Ui, scene: &Scene<'_>) {
@@ -179,11 +179,11 @@ impl Atlas {
         &self,
         ui: &Ui,
         scene: &Scene<'_>,
-        place: &Place,
+        place: &TilePosition,
         square: Rect,
         (tile, value, newest): (Option<&Tile>, Option<f64>, u64),
         range: [f64; 2],
-        acts: &mut Vec<Act>,
+        acts: &mut Vec<Action>,
     ) {
         let colors = colors(ui);
         let fill = match value {
@@ -216,9 +216,9 @@ impl Atlas {
         });
         if response.clicked() {
             if scene.lab.opened.is_some() {
-                acts.push(Act::CloseFile);
+                acts.push(Action::CloseFile);
             }
-            acts.push(Act::Matrix(place.parameter.clone()));
+            acts.push(Action::Matrix(place.parameter.clone()));
         }
     }
 
@@ -241,7 +241,7 @@ impl Atlas {
 fn history(
     ui: &mut Ui,
     sweeps: &VecDeque<Vec<Tile>>,
-    places: &[Place],
+    places: &[TilePosition],
     lines: usize,
     share: impl Fn(&Tile, f64) -> Option<f64>,
 ) -> Option<u64> {
@@ -249,7 +249,7 @@ fn history(
         return None;
     }
     let mut chosen = None;
-    let by_name: BTreeMap<&str, &Place> = places.iter().map(|place| (place.parameter.as_str(), place)).collect();
+    let by_name: BTreeMap<&str, &TilePosition> = places.iter().map(|place| (place.parameter.as_str(), place)).collect();
     let dot = (26.0 / lines as f32).clamp(2.0, 5.0);
     let size = vec2(KINDS.len() as f32 * dot, lines as f32 * dot);
     let room = ((ui.available_width() + GAP) / (size.x + GAP)) as usize;
@@ -298,7 +298,7 @@ fn layer(parameter: &str) -> Option<usize> {
 }
 
 /// The embedding on the first line, a line a layer, the head on the last.
-fn places(matrices: &[String]) -> Vec<Place> {
+fn places(matrices: &[String]) -> Vec<TilePosition> {
     let layers = matrices.iter().filter_map(|name| layer(name)).max().map_or(0, |last| last + 1);
     let place = |name: &String| {
         let (line, column) = match layer(name) {
@@ -306,7 +306,7 @@ fn places(matrices: &[String]) -> Vec<Place> {
             None if name.contains("embed_tokens") => (0, 0),
             None => (layers + 1, 0),
         };
-        Some(Place { parameter: name.clone(), line, column })
+        Some(TilePosition { parameter: name.clone(), line, column })
     };
     matrices.iter().filter_map(place).collect()
 }

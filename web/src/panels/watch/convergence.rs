@@ -3,7 +3,7 @@
 use eframe::egui::{RichText, Ui};
 use multinorm::spectrum::Convergence;
 
-use super::{Act, Scene, names_in_color};
+use super::{Action, Scene, names_in_color};
 use crate::chart::{Axis, Band, Chart, Curve, Dash, Mark, Rule, Scale, short};
 use crate::panels::FLOOR;
 use crate::theme::{self, colors};
@@ -26,7 +26,7 @@ impl Default for ConvergencePlot {
 
 impl ConvergencePlot {
     /// The plot, and what it says in words.
-    pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<Act>) {
+    pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<Action>) {
         ui.horizontal(|ui| {
             theme::section(ui, "Distance from balance");
             ui.weak("rounds");
@@ -39,7 +39,7 @@ impl ConvergencePlot {
         });
         names_in_color(ui, &scene.names);
         for run in 0..scene.looks.len() {
-            ui.label(RichText::new(words(scene, run)).small().color(colors(ui).secondary));
+            ui.label(RichText::new(describe(scene, run)).small().color(colors(ui).secondary));
         }
         let mut curves = Vec::new();
         let mut bands = Vec::new();
@@ -59,7 +59,7 @@ impl ConvergencePlot {
         };
         if let Some(x) = chart.show(ui, &curves).chosen {
             let last = scene.looks.iter().map(|look| look.followed.record.passes.len() - 1).max().unwrap_or(0);
-            acts.push(Act::Pass(Some((x.round().max(0.0) as usize).min(last))));
+            acts.push(Action::Pass(Some((x.round().max(0.0) as usize).min(last))));
         }
     }
 
@@ -113,7 +113,7 @@ impl ConvergencePlot {
 }
 
 /// Where the optimizer stops, and what is left to do.
-fn words(scene: &Scene<'_>, run: usize) -> String {
+fn describe(scene: &Scene<'_>, run: usize) -> String {
     let (look, name) = (&scene.looks[run].followed, &scene.names[run]);
     let Some(convergence) = &look.convergence else {
         let Some(last) = look.frames.last() else { return String::new() };

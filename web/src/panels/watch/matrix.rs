@@ -10,7 +10,7 @@ use multinorm::config::Pass;
 use multinorm::normalize::Entry;
 use multinorm::train::{Direction, Frame, THUMBNAIL_LIMIT, thumbnail_shape};
 
-use super::{Act, Scene, pass_name};
+use super::{Action, Scene, pass_name};
 use crate::chart::short;
 use crate::lab::{Look, Moment};
 use crate::panels::{SETTLED, color_bar, extremes};
@@ -38,7 +38,7 @@ pub struct MatrixView {
 
 impl MatrixView {
     /// One heat map an optimizer, and below them the passes.
-    pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, height: f32, acts: &mut Vec<Act>) {
+    pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, height: f32, acts: &mut Vec<Action>) {
         let beside = scene.looks.len();
         let controls = ui.spacing().interact_size.y + 48.0;
         let size = vec2((ui.available_width() - 8.0 * (beside as f32 - 1.0)) / beside as f32, height - controls);
@@ -318,26 +318,26 @@ fn strips(painter: &Painter, matrix: Rect, direction: &Direction, colors: &Color
 }
 
 /// Play, back, on and a slider over the passes; arrow keys do the same.
-fn walk(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
+fn walk(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Action>) {
     let last = scene.looks.iter().map(|look| look.followed.record.passes.len() - 1).max().unwrap_or(0);
     let playing = scene.lab.settings.half_step.is_none();
     let pass = scene.moment.pass.min(last);
     ui.horizontal(|ui| {
         let (word, meaning) = if playing { ("Pause", "stay at this pass") } else { ("Play", "play the passes") };
         if ui.button(RichText::new(word).strong()).on_hover_text(meaning).clicked() {
-            acts.push(Act::Pass(playing.then_some(pass)));
+            acts.push(Action::Pass(playing.then_some(pass)));
         }
         if ui.add_enabled(pass > 0, egui::Button::new("◀")).on_hover_text("one pass back (←)").clicked() {
-            acts.push(Act::Pass(Some(pass - 1)));
+            acts.push(Action::Pass(Some(pass - 1)));
         }
         if ui.add_enabled(pass < last, egui::Button::new("▶")).on_hover_text("one pass forward (→)").clicked() {
-            acts.push(Act::Pass(Some(pass + 1)));
+            acts.push(Action::Pass(Some(pass + 1)));
         }
         let mut chosen = pass;
         ui.spacing_mut().slider_width = (ui.available_width() - 80.0).clamp(60.0, 420.0);
         let slider = egui::Slider::new(&mut chosen, 0..=last).show_value(false);
         if ui.add(slider).on_hover_text("passes done").changed() {
-            acts.push(Act::Pass(Some(chosen)));
+            acts.push(Action::Pass(Some(chosen)));
         }
         ui.label(format!("{pass} of {last}"));
     });

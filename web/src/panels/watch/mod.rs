@@ -74,7 +74,7 @@ impl Scene<'_> {
 }
 
 /// What the reader asked for.
-enum Act {
+enum Action {
     /// The gradient of this step, or the newest.
     Step(Option<u64>),
     /// So many passes, or let them play.
@@ -89,7 +89,7 @@ enum Act {
     CloseFile,
 }
 
-impl Act {
+impl Action {
     fn apply(self, lab: &mut Lab) {
         match self {
             Self::Step(step) => lab.settings.step = step,
@@ -148,7 +148,7 @@ impl WatchPanel {
         card::show(ui, &scene, place, &mut self.matrix, &mut self.convergence);
     }
 
-    fn side_by_side(&mut self, ui: &mut Ui, rect: Rect, scene: &Scene<'_>, acts: &mut Vec<Act>) {
+    fn side_by_side(&mut self, ui: &mut Ui, rect: Rect, scene: &Scene<'_>, acts: &mut Vec<Action>) {
         let head = Rect::from_min_size(rect.min, vec2(rect.width(), 54.0));
         part(ui, "head", head, |ui| headline(ui, scene, acts));
         let body = Rect::from_min_max(head.left_bottom(), rect.max);
@@ -173,7 +173,7 @@ impl WatchPanel {
         part(ui, "loss", loss, |ui| timeline::show(ui, scene, None, acts));
     }
 
-    fn one_column(&mut self, ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
+    fn one_column(&mut self, ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Action>) {
         headline(ui, scene, acts);
         self.matrix.show(ui, scene, 330.0, acts);
         ui.add_space(GAP);
@@ -195,7 +195,7 @@ fn part(ui: &mut Ui, name: &str, rect: Rect, draw: impl FnOnce(&mut Ui)) {
 }
 
 /// What is seen, in a headline and a sentence.
-fn headline(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
+fn headline(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Action>) {
     ui.label(RichText::new("Watch a gradient become balanced").size(TITLE).strong());
     let record = &scene.looks[0].followed.record;
     let [m, n] = record.shape;
@@ -209,13 +209,13 @@ fn headline(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
             let names: Vec<String> = opened.matrices.iter().map(|matrix| matrix.name().to_owned()).collect();
             let mut name = names[opened.chosen].clone();
             if choice(ui, "matrix", &mut name, &names) {
-                acts.push(Act::OfFile(names.iter().position(|other| *other == name).unwrap_or(0)));
+                acts.push(Action::OfFile(names.iter().position(|other| *other == name).unwrap_or(0)));
             }
             if scene.lab.awaited().is_none() {
                 ui.weak(format!("{m}×{n}"));
             }
             if ui.button("Back to the runs").clicked() {
-                acts.push(Act::CloseFile);
+                acts.push(Action::CloseFile);
             }
             return;
         }
@@ -229,7 +229,7 @@ fn headline(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Act>) {
         };
         ui.label(RichText::new(words).color(colors(ui).secondary));
         if scene.lab.settings.step.is_some() && theme::small_button(ui, "Follow the newest step").clicked() {
-            acts.push(Act::Step(None));
+            acts.push(Action::Step(None));
         }
     });
 }

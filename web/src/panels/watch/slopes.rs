@@ -2,7 +2,7 @@
 
 use eframe::egui::{RichText, Ui};
 
-use super::{Act, Scene};
+use super::{Action, Scene};
 use crate::chart::{Axis, Chart, Curve, Mark, Scale, short};
 use crate::panels::nothing_yet;
 use crate::theme::{self, CAPTION, colors, ramp};
@@ -21,13 +21,13 @@ pub struct Slopes {
 
 impl Slopes {
     /// One chart an optimizer, on one scale.
-    pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<Act>) {
+    pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<Action>) {
         ui.horizontal(|ui| {
             theme::section(ui, "Singular values");
             ui.selectable_value(&mut self.linear, false, RichText::new("log").small());
             ui.selectable_value(&mut self.linear, true, RichText::new("linear").small());
         });
-        self.words(ui, scene);
+        self.describe(ui, scene);
         if scene.passes(0)[0].quantities.spectrum.is_none() {
             nothing_yet(ui, "Computing the singular values of a matrix this large takes about a minute.");
             return;
@@ -50,7 +50,7 @@ impl Slopes {
     }
 
     /// What is pointed at, or how to read the chart.
-    fn words(&self, ui: &mut Ui, scene: &Scene<'_>) {
+    fn describe(&self, ui: &mut Ui, scene: &Scene<'_>) {
         let pass = scene.moment.pass.min(scene.passes(0).len() - 1);
         let known = scene.lab.settings.sigma.and_then(|sigma| Some((sigma, *spectrum(scene, 0, pass).get(sigma)?)));
         let words = match known {
@@ -72,7 +72,7 @@ impl Slopes {
         (run, spectra): (usize, &Spectra),
         height: f32,
         range: [f64; 2],
-        acts: &mut Vec<Act>,
+        acts: &mut Vec<Action>,
     ) {
         let passes = scene.passes(run);
         let count = spectra.first().map_or(0, Vec::len);
@@ -106,11 +106,11 @@ impl Slopes {
         let chart = Chart { cursor: Some(at), legend: false, ..Chart::new(&id, "", x, y, height) };
         let seen = chart.show(ui, &curves);
         if let Some(x) = seen.chosen {
-            acts.push(Act::Pass(Some(x.round().clamp(0.0, (passes.len() - 1) as f64) as usize)));
+            acts.push(Action::Pass(Some(x.round().clamp(0.0, (passes.len() - 1) as f64) as usize)));
         }
         if let Some((curve, _)) = seen.touched.filter(|_| seen.clicked) {
             let sigma = shown.get(curve).copied();
-            acts.push(Act::Sigma(if sigma == scene.lab.settings.sigma { None } else { sigma }));
+            acts.push(Action::Sigma(if sigma == scene.lab.settings.sigma { None } else { sigma }));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use eframe::egui::{RichText, Ui};
 
-use super::{Act, Scene};
+use super::{Action, Scene};
 use crate::chart::{Axis, Chart, Curve, Mark, Scale};
 use crate::lab::{RunView, Status};
 use crate::theme::{self, colors};
@@ -13,7 +13,7 @@ const HALF_WINDOW: usize = 5;
 const MOST_POINTS: usize = 2000;
 
 /// The losses of all runs by step.
-pub fn show(ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<Act>) {
+pub fn show(ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<Action>) {
     let lab = scene.lab;
     ui.horizontal_wrapped(|ui| {
         theme::section(ui, "Loss");
@@ -36,7 +36,7 @@ pub fn show(ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<
     let steps = run.looks.iter().map(|look| look.step());
     let nearest = steps.min_by_key(|step| ((*step as f64 - x).abs() * 1e3) as u64);
     let newest = run.looks.back().map(|look| look.step());
-    acts.push(Act::Step(if nearest == newest { None } else { nearest }));
+    acts.push(Action::Step(if nearest == newest { None } else { nearest }));
 }
 
 fn last_step(runs: &[RunView]) -> f64 {

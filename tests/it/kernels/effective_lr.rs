@@ -1,4 +1,4 @@
-use multinorm::kernels::rated::{LimitConstants, RateConstants, apply_rated, growth_limit, update_rates};
+use multinorm::kernels::effective_lr::{LimitConstants, RateConstants, apply_effective_lr, growth_limit, update_rates};
 use multinorm::kernels::scaled::{Scaled, materialize};
 use multinorm::reference::norm::{frobenius, rms};
 use multinorm::reference::racs::limited;
@@ -42,7 +42,7 @@ fn an_update_grows_by_the_limit_at_most_and_its_step_is_made() {
         let hyper = LimitConstants { lr: 0.3, growth_limit: 1.1, eps: 1e-8, corrected: Some([0.9, 0.99]) };
         let x = Scaled::new(&update);
         let rates = growth_limit(&mut case.rec, &x, &last, &shared[0], &shared[1], hyper);
-        apply_rated(&mut case.rec, &x, &weight, &rates, [&shared[0], &shared[1]], [2.0, 0.1]);
+        apply_effective_lr(&mut case.rec, &x, &weight, &rates, [&shared[0], &shared[1]], [2.0, 0.1]);
         let done = case.allocate();
         let mut norm = 0.0;
         for (number, size) in [(1u32, 1.0f32), (2, 4.0), (3, 0.5), (4, 30.0)] {
@@ -72,7 +72,7 @@ fn a_halted_run_leaves_weight_and_norm_alone() {
     let hyper = LimitConstants { lr: 0.3, growth_limit: 1.1, eps: 0.0, corrected: None };
     let x = Scaled::new(&update);
     let rates = growth_limit(&mut case.rec, &x, &last, &shared[0], &shared[1], hyper);
-    apply_rated(&mut case.rec, &x, &weight, &rates, [&shared[0], &shared[1]], [1.0, 0.0]);
+    apply_effective_lr(&mut case.rec, &x, &weight, &rates, [&shared[0], &shared[1]], [1.0, 0.0]);
     let done = case.run();
     assert_eq!((done.read(&weight), done.read(&last)), (random(91, 1), vec![3.0]));
 }

@@ -15,7 +15,7 @@ override HAS_COLS: bool = true;  // else c is 1
 @group(0) @binding(6) var<uniform>             step:       Step;
 
 @compute @workgroup_size(64)
-fn apply_rated(
+fn apply_effective_lr(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,

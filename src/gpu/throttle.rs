@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use web_time::Instant;
 
 use super::device::Gpu;
-use super::plan::Due;
+use super::plan::Schedule;
 use super::workspace::Workspace;
 use crate::Result;
 
@@ -16,7 +16,7 @@ const MOST_CHANGE: f64 = 4.0;
 
 /// How much work may lie on the device at once, and what is known of how long each dispatch takes.
 #[derive(Debug)]
-pub struct Pace {
+pub struct Throttle {
     budget_secs: f64,
     /// By plan, an estimate for each recorded dispatch.
     secs: HashMap<String, Vec<f64>>,
@@ -35,7 +35,7 @@ struct Piece {
     done: flume::Receiver<Instant>,
 }
 
-impl Pace {
+impl Throttle {
     /// At most `budget_secs` of work at once, as far as the estimates hold; a single dispatch is never cut.
     pub fn new(budget_secs: f64) -> Self {
         Self { budget_secs, secs: HashMap::new(), pending: VecDeque::new(), last_done: None }
@@ -44,9 +44,9 @@ impl Pace {
     /// Submits what is due of `plans` one after the other, waiting whenever the budget is used up; the last pieces are
     /// still under way at the end.
     ///
-    /// The results are those of [`Workspace::run_due`] to the bit: only the submissions differ.
+    /// The results are those of [`Workspace::run_scheduled`] to the bit: only the submissions differ.
     /// Errors: a device that fails.
-    pub async fn run(&mut self, gpu: &Gpu, workspace: &Workspace, plans: &[&str], due: Due) -> Result<()> {
+    pub async fn run(&mut self, gpu: &Gpu, workspace: &Workspace, plans: &[&str], due: Schedule) -> Result<()> {
         for &plan in plans {
             self.secs.entry(plan.to_owned()).or_insert_with(|| vec![UNKNOWN_SECS; workspace.n_recorded(plan)]);
             let order = workspace.order(plan, due);

@@ -1,13 +1,13 @@
 //! Steps whose length the device itself finds: two rates, `[2]`, one on the learning rate and one on the update.
 
 use super::scaled::{Scaled, WholeNorm, whole_factor};
-use super::{LANES, flag, log_decay};
+use super::{WORKGROUP_SIZE, flag, log_decay};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
 
 kernels! {
     UPDATE_RATES = "update_rates" + "step";
     GROWTH_LIMIT = "growth_limit" + "step";
-    APPLY_RATED = "apply_rated" + "step";
+    APPLY_EFFECTIVE_LR = "apply_effective_lr" + "step";
 }
 
 /// How Adafactor and its kin find their rates.
@@ -82,7 +82,7 @@ pub fn growth_limit(
 }
 
 /// w −= rate · (`rates[1]` · scale · X + weight_decay · w) with the rate `rates[0]` times the schedule, in place.
-pub fn apply_rated(
+pub fn apply_effective_lr(
     rec: &mut Recorder,
     x: &Scaled,
     weight: &Tensor,
@@ -90,7 +90,7 @@ pub fn apply_rated(
     [statistics, step]: [&Tensor; 2],
     [scale, weight_decay]: [f64; 2],
 ) {
-    assert_eq!(weight.len(), x.base.len(), "apply_rated: weight {:?}, X {:?}", weight.shape, x.base.shape);
+    assert_eq!(weight.len(), x.base.len(), "apply_effective_lr: weight {:?}, X {:?}", weight.shape, x.base.shape);
     let [rows, cols] = x.shape();
     let [has_rows, has_cols] = x.flags();
     let constants = [
@@ -103,5 +103,5 @@ pub fn apply_rated(
     ];
     let [base, r, c] = x.bindings();
     let bindings = [weight, base, r, c, rates, statistics, step];
-    rec.dispatch(&APPLY_RATED, &bindings, &constants, grid(weight.len().div_ceil(LANES)));
+    rec.dispatch(&APPLY_EFFECTIVE_LR, &bindings, &constants, grid(weight.len().div_ceil(WORKGROUP_SIZE)));
 }
