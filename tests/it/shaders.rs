@@ -1,6 +1,8 @@
 //! The invariants of shaders/: each file is a kernel, stays within WebGPU's default limits, and every system takes it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,7 +21,7 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
 
-use crate::support::{FORMS, OUTPUTS, everything, fit_rank, optimizer, web_profile};
+use crate::support::{FORMS, OUTPUTS, everything, fit_rank, optimizer, oracle, web_profile};
 
 /// A kernel with the constants of one use.
 type Use = (&'static Kernel, Vec<(&'static str, f64)>);
@@ -337,7 +339,7 @@ fn folder() -> PathBuf {
 /// Stem and text of every WGSL file directly in a folder.
 fn wgsl_files(folder: &Path) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             assert!(path.ends_with("shaders/lib"), "{} is no place for shaders", path.display());
@@ -345,7 +347,7 @@ fn wgsl_files(folder: &Path) -> BTreeMap<String, String> {
         }
         assert_eq!(path.extension().and_then(|x| x.to_str()), Some("wgsl"), "{} is no shader", path.display());
         let stem = path.file_stem().unwrap().to_str().unwrap().to_string();
-        files.insert(stem, std::fs::read_to_string(&path).unwrap());
+        files.insert(stem, fs::read_to_string(&path).unwrap());
     }
     files
 }
@@ -698,4 +700,44 @@ fn every_use_translates_to_direct3d() {
             assert!(text.contains("[numthreads("), "{what}: {text}");
         }
     });
+}
+
+/// Microsoft's compiler accepts every kernel with the constants of its first use; DirectX 12 itself runs on Windows alone.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn every_kernel_compiles_for_direct3d() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = RefCell::new(BTreeSet::new());
+    for_every_use(|what, kernel, module, info| {
+        if has_matrices(kernel) || !written.borrow_mut().insert(kernel.name) {
+            return;
+        }
+        let options = hlsl::Options { restrict_indexing: true, ..Default::default() };
+        let entry = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, kernel.file.into())) };
+        let mut text = String::new();
+        let reflected = hlsl::Writer::new(&mut text, &options, &entry).write(module, info, None).unwrap();
+        let name = reflected.entry_point_names[0].as_ref().unwrap_or_else(|error| panic!("{what}: {error}"));
+        let is_half = kernel.needs.contains(&Need::F16);
+        let profile = if is_half { "cs_6_2" } else { "cs_6_0" };
+        let header = format!("// entry={name} profile={profile} f16={}\n", u8::from(is_half));
+        fs::write(folder.path().join(format!("{}.hlsl", kernel.name)), header + &text).unwrap();
+    });
+    let n_written = written.borrow().len();
+    assert!(n_written > 150, "{n_written} kernels");
+    let broken = "// entry=main profile=cs_6_0 f16=0\n[numthreads(1, 1, 1)] void main() { nowhere = 1; }\n";
+    fs::write(folder.path().join("broken.hlsl"), broken).unwrap();
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let library = root.join(".multinorm/dxc/libdxcompiler.so");
+    assert!(library.exists(), "{} is missing: `cargo xtask test` installs it", library.display());
+    let mut dxc = oracle("dxc.py");
+    let output = dxc.arg("--library").arg(library).arg(folder.path()).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    let failed = report["failed"].as_array().unwrap();
+    let is_broken = |one: &serde_json::Value| one["file"] == "broken.hlsl";
+    assert!(failed.iter().any(is_broken), "DXC finds nothing wrong with an unknown name");
+    let others: Vec<_> = failed.iter().filter(|one| !is_broken(one)).collect();
+    assert!(others.is_empty(), "{others:#?}");
+    assert_eq!(report["compiled"], n_written);
 }

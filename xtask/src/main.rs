@@ -75,6 +75,7 @@ Installs what is missing, and nothing when nothing is:
   a software Vulkan driver and spirv-tools   (Debian, Ubuntu: by apt-get, with sudo when not root)
   PyTorch                                    (Debian, Ubuntu: python3-torch)
   .multinorm/oracle-venv                     (tests/oracle/requirements.txt, by pip)
+  .multinorm/dxc                             (Microsoft's shader compiler, by pip; Linux on x86-64)
   Chromium, Node.js and a virtual screen     (Debian, Ubuntu: chromium, nodejs, npm, xvfb)
   .multinorm/browser                         (web/tests/package.json, by npm)";
 

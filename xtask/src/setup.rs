@@ -18,6 +18,11 @@ const TEST_TOOLS: [&str; 4] = ["spirv-tools", "python3-numpy", "python3-torch", 
 const BROWSER_TOOLS: [&str; 7] =
     ["chromium", "xvfb", "xauth", "libx11-xcb1", "libxcursor1", "libxi6", "libxkbcommon-x11-0"];
 
+/// Where Microsoft's shader compiler comes from as a Linux library: a Python package's source, of which one file is wanted.
+const DXC_PACKAGE: &str =
+    "compushady==0.17.5 --hash=sha256:5052caf9e955d8e7a48e22f536e82b44b72e83af46e824a9e99157c7809de691";
+const DXC_IN_PACKAGE: &str = "compushady/backends/libdxcompiler_x86_64.so.3.7";
+
 pub const ORACLE_VARIABLE: &str = "MULTINORM_ORACLE_PYTHON";
 const REQUIREMENTS: &str = "tests/oracle/requirements.txt";
 const AUTHORS_OPTIMIZERS: &str = "tests/oracle/optimizers.txt";
@@ -76,13 +81,49 @@ pub fn for_tests() -> Result<PathBuf> {
         apt::install(&[&VULKAN[..], &TEST_TOOLS[..]].concat())?;
     }
     if let Some(python) = env::var_os(ORACLE_VARIABLE) {
-        return Ok(python.into());
+        let python = PathBuf::from(python);
+        direct3d_compiler(&python)?;
+        return Ok(python);
     }
     if system != System::Debian && !shell::succeeds(Command::new("python3").args(["-c", "import torch"])) {
         return Err(without_torch(system));
     }
     // Debian's own Python, for Debian's own PyTorch: another one may come first on the PATH.
-    oracle_venv(if system == System::Debian { "/usr/bin/python3" } else { "python3" })
+    let python = oracle_venv(if system == System::Debian { "/usr/bin/python3" } else { "python3" })?;
+    direct3d_compiler(&python)?;
+    Ok(python)
+}
+
+/// Fetches .multinorm/dxc/libdxcompiler.so, with which the tests compile every kernel's HLSL.
+fn direct3d_compiler(python: &Path) -> Result<()> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        return Ok(()); // the library is for that system alone, and so is the test
+    }
+    let folder = shell::root().join(".multinorm/dxc");
+    let library = folder.join("libdxcompiler.so");
+    let stamp = folder.join("installed-package.txt");
+    if is_current(&stamp, DXC_PACKAGE) && library.exists() {
+        return Ok(());
+    }
+    eprintln!("xtask: fetching Microsoft's shader compiler into .multinorm/dxc (67 MB)");
+    let write = |path: &Path, text: &str| fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()));
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let requirement = folder.join("requirements.txt");
+    write(&requirement, DXC_PACKAGE)?;
+    let pip = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"];
+    let source = ["--no-binary", ":all:", "--dest"];
+    let mut download = Command::new(python);
+    download.args(pip).args(source).arg(&folder).arg("--requirement").arg(&requirement);
+    shell::run(&mut download)?;
+    let package = folder.join("compushady-0.17.5.tar.gz");
+    let mut unpack = Command::new("tar");
+    unpack.arg("--extract").arg("--gzip").arg("--file").arg(&package).arg("--directory").arg(&folder);
+    unpack.args(["--strip-components=3", &format!("compushady-0.17.5/{DXC_IN_PACKAGE}")]);
+    shell::run(&mut unpack)?;
+    let unpacked = folder.join(DXC_IN_PACKAGE.rsplit('/').next().unwrap_or_default());
+    fs::rename(&unpacked, &library).map_err(|error| format!("{}: {error}", unpacked.display()))?;
+    let _ = fs::remove_file(&package); // it is not needed any more
+    write(&stamp, DXC_PACKAGE)
 }
 
 /// Installs what the lab's tests need; the answer is the folder in which they find their packages.
