@@ -61,6 +61,7 @@ Runs, and stops at the first that fails:
   cargo fmt --all --check
   cargo clippy, warnings are errors
   cargo doc, warnings are errors
+  cargo check for macOS and Windows
   cargo test --workspace
   the lab's page in a headless Chromium, and its window on a virtual screen (node --test web/tests)
 With FILTER words only `cargo test --workspace -- FILTER…`; with the one word `lab` only the last one.

@@ -159,6 +159,17 @@ pub fn for_browser_tests() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Installs Rust's standard library for a target.
+///
+/// Without rustup the system's package is asked for the target, and the build says so if it is missing.
+pub fn add_target(target: &str) -> Result<()> {
+    let targets = shell::output_of(Command::new("rustup").args(["target", "list", "--installed"]));
+    if targets.is_some_and(|targets| !targets.lines().any(|installed| installed == target)) {
+        shell::run(Command::new("rustup").args(["target", "add", target]))?;
+    }
+    Ok(())
+}
+
 fn is_there(program: &str) -> bool {
     shell::succeeds(Command::new("which").arg(program))
 }

@@ -26,7 +26,7 @@ pub fn window(args: &[String]) -> Result<()> {
 
 /// clippy on what only the page is built of.
 pub fn lint() -> Result<()> {
-    add_target()?;
+    setup::add_target(TARGET)?;
     let lint = &mut cargo(&["clippy", "--release", "--package", "multinorm-lab", "--lib", "--target", TARGET]);
     eprintln!("xtask: {}", shell::words(lint));
     let done = shell::run_inheriting(lint.args(["--", "-D", "warnings"]));
@@ -77,19 +77,10 @@ fn run_in_browser(mut node: Command, file: &str) -> Result<()> {
 
 /// The lab's wasm, built for size.
 fn wasm() -> Result<PathBuf> {
-    add_target()?;
+    setup::add_target(TARGET)?;
     let build = ["build", "--profile", "page", "--package", "multinorm-lab", "--lib", "--target", TARGET];
     shell::run(&mut cargo(&build))?;
     Ok(target_folder()?.join(TARGET).join("page/multinorm_lab.wasm"))
-}
-
-fn add_target() -> Result<()> {
-    // Without rustup the system's package is asked for the target, and the build says so if it is missing.
-    let targets = shell::output_of(Command::new("rustup").args(["target", "list", "--installed"]));
-    if targets.is_some_and(|targets| !targets.contains(TARGET)) {
-        shell::run(Command::new("rustup").args(["target", "add", TARGET]))?;
-    }
-    Ok(())
 }
 
 fn dist() -> PathBuf {
