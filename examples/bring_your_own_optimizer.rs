@@ -1,4 +1,4 @@
-//! An optimizer of one's own: a few lines of WGSL, a function that records them, and the trainer runs it.
+//! Your own optimizer: a few lines of WGSL, a function that records them, and the trainer runs it.
 #![expect(clippy::disallowed_methods, reason = "a main may block")]
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Where alternating row and column passes lead: five matrices, every half-step, and the rate predicted and observed.
-//! With a folder as its argument it draws each of them there.
+//! With a directory as its argument, it also writes a plot of each there.
 #![expect(clippy::disallowed_methods, reason = "a main may block")]
 
 use multinorm::config::Pass;

@@ -1,4 +1,5 @@
-//! Normalizes one matrix and prints it after every pass: SinkGD's rows and columns, and then its spectrum made flat.
+//! Normalizes one matrix and prints it after every pass: SinkGD's rows and columns, then `spectral`, which flattens the
+//! spectrum.
 #![expect(clippy::disallowed_methods, reason = "a main may block")]
 
 use multinorm::config::Pass;

@@ -1,4 +1,4 @@
-//! Trains a tiny LLaMA on one sentence until it knows it: the quickest check that learning works.
+//! Trains a tiny LLaMA on one sentence until it has memorized it: the quickest check that learning works.
 #![expect(clippy::disallowed_methods, reason = "a main may block")]
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! An optimizer of the catalog on buffers of one's own: the device, the weights and the kernel that makes their gradients are
-//! this program's, and SinkGD moves the weights.
+//! An optimizer from the catalog on your own buffers: this program owns the device, the weights and the kernel that computes
+//! their gradients, and SinkGD updates the weights.
 #![expect(clippy::disallowed_methods, reason = "a main may block")]
 
 use multinorm::config::Role;

@@ -1,5 +1,5 @@
-//! What decides how fast alternating row and column passes converge: rates of matrices of independent entries and of
-//! low rank, beside the formulas for them. With a .safetensors file as its argument, the rate of every matrix in it.
+//! What decides how fast alternating row and column passes converge: rates of matrices with independent entries and of
+//! low-rank matrices, compared with the formulas. With a .safetensors file as its argument, the rate of every matrix in it.
 
 use std::path::{Path, PathBuf};
 

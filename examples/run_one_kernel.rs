@@ -1,4 +1,4 @@
-//! Records one kernel, runs it, and compares with the f64 reference.
+//! Records one kernel, runs it, and compares the result with the f64 reference.
 #![expect(clippy::disallowed_methods, reason = "a main may block")]
 
 use multinorm::gpu::{Class, DType, Gpu, GpuOptions, Recorder};

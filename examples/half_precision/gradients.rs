@@ -15,10 +15,10 @@ use serde::Serialize;
 #[derive(Serialize)]
 pub struct GradientsAtOneStep {
     pub seed: u64,
-    /// The weights are those after so many steps, and the batch is the next.
+    /// The weights are those after this many steps, and the batch is the next one.
     pub after_step: u64,
     pub variants: Vec<Exponents>,
-    /// Of the variants in f16, against f32.
+    /// For the f16 variants, compared with f32.
     pub flushed: Vec<Flushed>,
 }
 
@@ -31,7 +31,7 @@ pub struct Exponents {
     pub elements_by_exponent: BTreeMap<i32, u64>,
 }
 
-/// Elements that are zero in f16 and not in f32.
+/// Elements that are zero in f16 but not in f32.
 #[derive(Serialize)]
 pub struct Flushed {
     pub loss_scale: f64,
@@ -56,13 +56,13 @@ pub struct FlushedOfParameter {
     pub largest: f64,
 }
 
-/// Above so much of the norm of a parameter's gradient no element may be lost.
+/// No element above this fraction of the norm of its parameter's gradient may be lost.
 const LARGE: f64 = 1e-3;
 
 /// Exponents of the smallest numbers of f16: with all 11 bits, and with one.
 const SMALLEST_OF_F16: [(&str, f64); 2] = [("normal", -14.0), ("subnormal", -24.0)];
 
-/// Gradients in f32, in f16 under the loss scale that the run came to, and in f16 without any.
+/// Gradients in f32, in f16 under the loss scale that the run ended with, and in f16 without one.
 pub async fn gradients_at(
     gpu: &Arc<Gpu>,
     config: &RunConfig,
@@ -94,7 +94,7 @@ pub async fn gradients_at(
     Ok(GradientsAtOneStep { seed: config.train.seed, after_step, variants, flushed })
 }
 
-/// Where gradients are taken.
+/// Where gradients are computed.
 struct At<'a> {
     gpu: &'a Arc<Gpu>,
     dataset: &'a Arc<Dataset>,
@@ -106,7 +106,7 @@ struct At<'a> {
 type Gradients = Vec<(String, Vec<f32>)>;
 
 impl At<'_> {
-    /// Of the batch after the step, all parameters' gradients; nothing where one overflows under the loss scale.
+    /// All parameters' gradients on the batch after the step; none if one overflows under the loss scale.
     async fn gradients(&self, config: RunConfig) -> Result<Option<Gradients>> {
         let mut trainer = Trainer::new(self.gpu.clone(), config, self.dataset.clone()).await?;
         let mut start = trainer.snapshot().await?;
@@ -173,7 +173,7 @@ fn compare_gradients(loss_scale: f64, single: &Gradients, half: &Gradients) -> F
 }
 
 impl GradientsAtOneStep {
-    /// What became zero in f16.
+    /// The elements that became zero in f16.
     pub fn in_words(&self) -> String {
         let of = |of: &Flushed| {
             let (step, scale) = (self.after_step, power_of_two(of.loss_scale));
@@ -193,7 +193,7 @@ impl GradientsAtOneStep {
         self.flushed.iter().map(of).collect()
     }
 
-    /// A histogram of exponents, with the exponents at which half precision ends.
+    /// A histogram of exponents, with the exponents at which the range of half precision ends.
     pub fn picture(&self) -> String {
         let (mut series, mut bounds, mut legend) = (Vec::new(), Vec::new(), Vec::new());
         for (at, variant) in self.variants.iter().enumerate() {

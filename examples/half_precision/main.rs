@@ -2,7 +2,7 @@
 //! weights on the same batch.
 //!
 //! Writes `half_precision.txt`, which it prints at the end, `half_precision.json`, `half_precision_curves.svg` and
-//! `half_precision_exponents.svg` into a folder, anew after every run, so that what was done is there when it is stopped.
+//! `half_precision_exponents.svg` into a directory, again after every run, so that stopping it loses no finished run.
 #![expect(clippy::disallowed_methods, reason = "a main may block")]
 
 mod gradients;
@@ -29,13 +29,13 @@ struct Args {
     /// Steps of each run
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
-    /// Runs in each precision, each with a seed of its own
+    /// Runs in each precision, each with its own seed
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..))]
     seeds: u64,
-    /// Folder for the numbers and the figures
+    /// Directory for the numbers and the figures
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// One setting over the default run for the adapter: `--set model.preset=60m`; repeatable
+    /// One setting on top of the adapter's default run: `--set model.preset=60m`; repeatable
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
     /// Adapter by index or by a part of its name (see `multinorm devices`)
@@ -43,7 +43,7 @@ struct Args {
     adapter: Option<String>,
 }
 
-/// All that is written down.
+/// Everything that is written to the directory.
 #[derive(Serialize)]
 struct Results {
     adapter: String,
@@ -109,7 +109,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// The default run for the adapter with ten evaluations, and what was set over it.
+/// The default run for the adapter with ten evaluations, and the user's settings on top.
 fn configuration(args: &Args, software: bool) -> Result<RunConfig> {
     let mut sets = vec![format!("train.steps={}", args.steps), format!("eval.every={}", (args.steps / 10).max(1))];
     sets.extend_from_slice(&args.sets);

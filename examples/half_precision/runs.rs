@@ -1,4 +1,4 @@
-//! Runs, what their losses tell of half precision, and how that is shown.
+//! Runs, what their losses show about half precision, and how that is printed and plotted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub struct Run {
     pub seed: u64,
     pub precision: Precision,
     pub validation: Vec<Evaluated>,
-    /// Mean loss of every step's batch, nats a token.
+    /// Mean loss of every step's batch, nats per token.
     pub training_loss: Vec<f32>,
     pub skipped_steps: u64,
     /// After the last step.
@@ -28,7 +28,7 @@ pub struct Run {
     pub halted: Option<String>,
 }
 
-/// Validation loss after a step, nats a token.
+/// Validation loss after a step, nats per token.
 #[derive(Clone, Copy, Serialize)]
 pub struct Evaluated {
     pub step: u64,
@@ -46,14 +46,13 @@ pub struct Comparison {
     pub f16_mean: f64,
     /// Whether the range of f16 lies within that of f32.
     pub f16_within_f32: bool,
-    /// By how much it reaches out of it at most; 0 if it does not.
+    /// The most by which it extends beyond that range; 0 if it does not.
     pub f16_outside_by: f64,
     /// Largest absolute difference between the two runs of one seed.
     pub largest_difference_of_a_seed: f64,
 }
 
-/// One run from its first step, and the weights that it ends with. One whose numbers are no longer finite ends there, and says
-/// so.
+/// One run from its first step, and its final weights. If its numbers stop being finite, the run ends there and records why.
 pub async fn train(
     gpu: &Arc<Gpu>,
     config: &RunConfig,
@@ -125,7 +124,7 @@ impl Run {
     }
 }
 
-/// At every evaluation, of the seeds that were evaluated in both precisions there, if they are at least two.
+/// At every evaluation, compares the seeds that were evaluated there in both precisions, if there are at least two.
 pub fn compare(runs: &[Run]) -> Vec<Comparison> {
     let of = |precision: Precision| runs.iter().filter(move |run| run.precision == precision);
     let Some(longest) = of(Precision::F32).max_by_key(|run| run.validation.len()) else { return Vec::new() };
@@ -167,7 +166,7 @@ impl Comparison {
     }
 }
 
-/// Validation losses, and what they differ by from the mean of the runs in f32.
+/// Validation losses, and their differences from the mean of the f32 runs.
 pub fn curves(runs: &[Run]) -> String {
     let precisions = [(Ink(0), Precision::F32), (Ink(1), Precision::F16)];
     let of = |precision: Precision| runs.iter().filter(move |run| run.precision == precision);
@@ -198,9 +197,9 @@ pub fn curves(runs: &[Run]) -> String {
     standalone("Validation loss in f32 and in f16", &[losses, from_mean])
 }
 
-/// One line for every run, under the steps of some evaluations.
+/// One line per run, with its loss at some of the evaluations.
 pub fn table(runs: &[Run], steps: u64) -> String {
-    /// Evaluations that fit a line.
+    /// Evaluations that fit on a line.
     const MOST: usize = 6;
     let longest = runs.iter().max_by_key(|run| run.validation.len());
     let evaluated = longest.map_or(&[][..], |run| &run.validation);
@@ -222,7 +221,7 @@ pub fn table(runs: &[Run], steps: u64) -> String {
     table
 }
 
-/// The ranges at each evaluation, and whether those of f16 lie within those of f32.
+/// The ranges at each evaluation, and whether the f16 range lies within the f32 range.
 pub fn comparison_in_words(comparison: &[Comparison]) -> String {
     let mut words =
         "At each evaluation: lowest and highest loss of the seeds, and how far the two runs of one are apart\n"
