@@ -6,7 +6,7 @@ pub mod error;
 
 pub mod data;
 pub mod files;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "plots", not(target_arch = "wasm32")))]
 pub mod plot;
 pub mod reference;
 mod settings;
@@ -19,7 +19,7 @@ pub mod optim;
 pub mod spectrum;
 
 pub mod checkpoint;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "plots", not(target_arch = "wasm32")))]
 pub mod compare;
 pub mod config;
 pub mod generate;

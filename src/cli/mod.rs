@@ -129,6 +129,9 @@ pub fn main() -> ExitCode {
         .target(env_logger::Target::Pipe(Box::new(console::NoteWriter)))
         .init();
     let cli = Cli::parse(); // exits with 2 by itself
+    if std::env::var_os("MULTINORM_CHECK_ARGUMENTS").is_some() {
+        return ExitCode::SUCCESS; // the tests hold the commands of the documentation to this
+    }
     let device = &cli.device;
     let result = match &cli.command {
         Command::Devices(args) => devices::run(device, args),

@@ -6,14 +6,14 @@
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
 mod matrix;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "plots", not(target_arch = "wasm32")))]
 mod picture;
 mod report;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{check_folder, check_out, read_matrix, write_matrix};
 pub use matrix::{Matrix, gaussian};
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "plots", not(target_arch = "wasm32")))]
 pub use picture::picture;
 pub use report::{Entry, Options, Report, normalize};
 

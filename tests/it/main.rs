@@ -5,6 +5,7 @@ mod command_line;
 mod compare;
 mod configs;
 mod corpora;
+mod docs;
 mod emulated_units;
 mod fit;
 mod fused_update;
