@@ -183,7 +183,7 @@ impl Gpu {
         self.compilation.clone()
     }
 
-    /// Returns the loss of the device ([`Error::DeviceLost`]) as an error, or else with the first error it has reported.
+    /// Returns the loss of the device ([`Error::DeviceLost`]) as an error, or else the first error it has reported.
     pub fn check(&self) -> Result<()> {
         match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),

@@ -21,7 +21,7 @@ impl GpuHandle {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reopens the adapter of a lost device, with the same options.
+    /// Reopens the adapter of a lost device, with the same options and profile.
     ///
     /// Errors: the adapter is gone, or refuses to open another device.
     pub async fn reopen(&self) -> Result<Arc<Gpu>> {
