@@ -1,4 +1,4 @@
-//! Text from a model: a key-value cache, temperature and nucleus sampling.
+//! Text generation: a key-value cache, temperature and nucleus sampling.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
