@@ -44,8 +44,8 @@ impl Throttle {
     /// Submits the due dispatches of `plans` in order, waiting whenever the budget is used up; returns while the last
     /// pieces are still in flight.
     ///
-    /// The results are bit-identical to those of [`Workspace::run_scheduled`]: only the submissions differ. Errors: the
-    /// device fails.
+    /// The results are bit-identical to those of [`Workspace::run_scheduled`]: only the submissions differ.
+    /// Errors: the device fails.
     pub async fn run(&mut self, gpu: &Gpu, workspace: &Workspace, plans: &[&str], due: Schedule) -> Result<()> {
         for &plan in plans {
             self.secs.entry(plan.to_owned()).or_insert_with(|| vec![UNKNOWN_SECS; workspace.n_recorded(plan)]);

@@ -70,7 +70,8 @@ impl Optimizer {
     /// Clips the global gradient norm of each step to `max_norm`; 0 does not clip.
     ///
     /// With clipping the gradients are measured: from the first step with one that is not finite, weights and states
-    /// stay unchanged. Errors: a limit below 0.
+    /// stay unchanged.
+    /// Errors: a limit below 0.
     pub fn with_max_grad_norm(self, max_norm: f64) -> Result<Self> {
         check::not_negative("max_grad_norm", max_norm)?;
         Ok(Self { max_grad_norm: max_norm, ..self })

@@ -225,8 +225,8 @@ impl Method for PassProgram {
         count.min((SCRATCH_BYTES / scratch).max(1) as usize)
     }
 
-    /// Momentum, passes and step: SinkGD with L iterations costs L + 1 reads of G, one read and one write of W. Errors:
-    /// a matrix too wide for the passes.
+    /// Momentum, passes and step: SinkGD with L iterations costs L + 1 reads of G, one read and one write of W.
+    /// Errors: a matrix too wide for the passes.
     fn record(
         &self,
         rec: &mut Recorder,
