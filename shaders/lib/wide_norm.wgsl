@@ -1,7 +1,7 @@
 // Norms of numbers of any size: the bits of the largest magnitude, and squares scaled by a power of two chosen from it.
 var<workgroup> norm_lanes: array<u32, 256>;
 
-// Of a workgroup of so many lanes, a power of two.
+// Over a workgroup of `lanes` lanes, a power of two.
 fn workgroup_largest(magnitude: u32, lane: u32, lanes: u32) -> u32 {
     workgroupBarrier();  // an earlier reduction may still be read
     norm_lanes[lane] = magnitude;

@@ -83,7 +83,7 @@ pub(super) fn touched(text: &'static str, name: &str) -> [Touch; 2] {
                 match before {
                     "." => continue, // a member
                     "let" | "var" | "const" => {
-                        blocks.last_mut().expect("it stands in a function").1 = true;
+                        blocks.last_mut().expect("a declaration is inside a function").1 = true;
                         continue;
                     }
                     _ if token(at + 1) == ":" => {

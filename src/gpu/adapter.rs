@@ -113,7 +113,7 @@ impl AdapterChoice {
         let names: Vec<String> =
             adapters.iter().enumerate().map(|(i, a)| format!("{i}: {}", a.get_info().name)).collect();
         let index =
-            found.ok_or_else(|| Error::NoAdapter(format!("no adapter {wanted:?}; there are {}", names.join(", "))))?;
+            found.ok_or_else(|| Error::NoAdapter(format!("no adapter {wanted:?}; available: {}", names.join(", "))))?;
         Ok((adapters, index))
     }
 }

@@ -55,7 +55,7 @@ macro_rules! embedded {
         };
         match std::str::from_utf8(&STRIPPED) {
             Ok(text) => text,
-            Err(_) => panic!("WGSL outside of comments is not in ASCII"),
+            Err(_) => panic!("WGSL outside comments must be ASCII"),
         }
     }};
 }

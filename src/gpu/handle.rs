@@ -29,7 +29,7 @@ impl GpuHandle {
         let mut new = Gpu::open(old.options()).await?;
         if (&new.adapter_name, &new.driver) != (&old.adapter_name, &old.driver) {
             return Err(Error::NoAdapter(format!(
-                "the device of {} ({}) was lost, and the adapter did not come back: there is {} ({})",
+                "the device of {} ({}) was lost, and its adapter is no longer available: found {} ({})",
                 old.adapter_name, old.driver, new.adapter_name, new.driver
             )));
         }

@@ -123,7 +123,7 @@ fn text_of<'a>(stem: &str, folder: &str, text: &'a str) -> std::borrow::Cow<'a, 
         return text.into();
     }
     let at: usize = at.parse().expect("a number of a byte");
-    assert!(text[at..].starts_with(old), "{stem}: {old:?} does not stand at byte {at}");
+    assert!(text[at..].starts_with(old), "{stem}: {old:?} is not at byte {at}");
     format!("{}{new}{}", &text[..at], &text[at + old.len()..]).into()
 }
 

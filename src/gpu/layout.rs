@@ -86,7 +86,7 @@ fn lifetimes(tensors: &[TensorRecord], plans: &[PlanRecord]) -> Vec<Vec<Lifetime
                 for id in named.filter(|&id| !tensors[id].persistent) {
                     let (every, name) = (plan.dispatches[at].every, &tensors[id].name);
                     let made = *made.entry(id).or_insert(every);
-                    assert!(made.is_none() || made == every, "transient tensor {name} is made at times only");
+                    assert!(made.is_none() || made == every, "transient tensor {name} is not made in every step");
                     let bytes = tensors[id].bytes;
                     lives.entry(id).or_insert(Lifetime { tensor: id, bytes, first, last }).last = last;
                 }

@@ -72,7 +72,7 @@ impl Lent<'_> {
         let Self { what, tensor, buffer } = self;
         let refuse = |message: String| Err(Error::Gpu(format!("the buffer for {what} {message}")));
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
-            return refuse(format!("was made for {:?}: a kernel wants STORAGE among its usages", buffer.usage()));
+            return refuse(format!("has usages {:?}, but kernels need STORAGE", buffer.usage()));
         }
         let (bytes, wanted) = (buffer.size(), tensor.bytes());
         if bytes < wanted {

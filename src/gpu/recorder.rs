@@ -126,7 +126,7 @@ impl Recorder {
     /// Begins a plan; the dispatches that follow belong to it.
     pub fn begin(&mut self, name: impl Into<Cow<'static, str>>) {
         let name = name.into();
-        assert!(self.plans.iter().all(|plan| plan.name != name), "plan {name} is there already");
+        assert!(self.plans.iter().all(|plan| plan.name != name), "plan {name} already exists");
         self.plans.push(PlanRecord { name, dispatches: Vec::new() });
         self.derived = Derived::default();
     }
@@ -146,8 +146,8 @@ impl Recorder {
         assert!(groups.iter().all(|&n| n >= 1), "{}: grid {groups:?}", kernel.name);
         if let Some(most) = groups.into_iter().max().filter(|&most| most > MAX_GROUPS) {
             self.refuse(format!(
-                "{} would need {most} workgroups in a row, and a dispatch has {MAX_GROUPS} at most: choose a smaller \
-                 micro-batch, batch of an evaluation, or sequence length",
+                "{} needs {most} workgroups in one dimension, but a dispatch has at most {MAX_GROUPS}: choose a smaller \
+                 micro-batch, evaluation batch or sequence length",
                 kernel.name
             ));
         }
@@ -226,7 +226,7 @@ impl Recorder {
         self.begun().dispatches.last_mut().expect("a dispatch was recorded").flops = flops;
     }
 
-    /// Records `body`, which runs only in steps 0, `interval`, 2·`interval`, …; a replay with [`Schedule::Step`] omits
+    /// Records `body`, which runs only in steps 0, `interval`, 2·`interval`, …; a replay with [`Schedule::Step`](super::Schedule::Step) omits
     /// it in all other steps. Results that others use must be in persistent tensors.
     ///
     /// # Panics If the interval is 0 or nested in another; later, if a transient tensor is first used there and then

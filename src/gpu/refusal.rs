@@ -49,11 +49,11 @@ impl Refusal {
         Error::TooLarge(match self {
             Self::Kernel(why) => why,
             Self::Buffer { label, bytes, largest } => format!(
-                "{label} needs a buffer of {bytes} bytes, the adapter's largest is {largest}: choose a smaller model, \
+                "{label} needs a buffer of {bytes} bytes, but the adapter's largest is {largest}: choose a smaller model, \
                  micro-batch or sequence length"
             ),
             Self::Binding { tensor, shape, bytes, largest } => format!(
-                "{tensor} of shape {shape:?} needs {bytes} bytes in one binding, the adapter's largest is {largest}: \
+                "{tensor} of shape {shape:?} needs {bytes} bytes in one binding, but the adapter's largest is {largest}: \
                  choose a smaller model, micro-batch or sequence length"
             ),
         })

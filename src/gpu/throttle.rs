@@ -130,7 +130,7 @@ async fn wait(gpu: &Gpu, done: &flume::Receiver<Instant>) -> Result<Instant> {
     {
         let told = done.recv_async().await;
         gpu.check()?;
-        told.map_err(|_| crate::Error::Gpu(format!("{}: the end of a submission was never told", gpu.adapter_name)))
+        told.map_err(|_| crate::Error::Gpu(format!("{}: the end of a submission was never reported", gpu.adapter_name)))
     }
 }
 

@@ -138,7 +138,7 @@ impl Stamps {
     /// Errors: an adapter without timestamps.
     async fn new(gpu: &Gpu) -> Result<Self> {
         if !gpu.profile.timestamps {
-            return Err(Error::Gpu(format!("{} has no time stamps", gpu.adapter_name)));
+            return Err(Error::Gpu(format!("{} does not support timestamps", gpu.adapter_name)));
         }
         let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
             label: Some("timing"),

@@ -48,6 +48,6 @@ fn copy_columns(rec: &mut Recorder, (x, x_first): (&Tensor, usize), (y, y_first)
 }
 
 fn sides(tensor: &Tensor) -> [usize; 2] {
-    let [rows, cols] = tensor.shape[..] else { panic!("a matrix is wanted, got {:?}", tensor.shape) };
+    let [rows, cols] = tensor.shape[..] else { panic!("expected a matrix, got {:?}", tensor.shape) };
     [rows, cols]
 }

@@ -804,6 +804,6 @@ pub(super) fn matrices(tensor: &Tensor) -> [usize; 3] {
     match tensor.shape[..] {
         [rows, cols] => [1, rows, cols],
         [matrices, rows, cols] => [matrices, rows, cols],
-        _ => panic!("a matrix is wanted, got {:?}", tensor.shape),
+        _ => panic!("expected a matrix, got {:?}", tensor.shape),
     }
 }

@@ -101,7 +101,7 @@ fn check_rounds(rec: &mut Recorder, rounds: usize, what: impl FnOnce() -> String
     if rec.profile.software && rounds > MOST_ROUNDS {
         let what = what();
         rec.refuse(format!(
-            "{what} takes {rounds} rounds of a kernel's loops, and a software adapter may grant {MOST_ROUNDS}: choose {advice}"
+            "{what} takes {rounds} loop iterations in a kernel, but a software adapter may allow {MOST_ROUNDS}: choose {advice}"
         ));
     }
 }
@@ -111,7 +111,7 @@ fn lanes_within(profile: &Profile, least: usize, rounds: impl Fn(usize) -> usize
     let most = if profile.software { 256 } else { least };
     std::iter::successors(Some(least), |lanes| Some(2 * lanes))
         .find(|&lanes| lanes >= most || rounds(lanes) <= MOST_ROUNDS)
-        .expect("there is no last one")
+        .expect("the sequence is infinite")
 }
 
 /// Rounds of a reduction over `lanes` lanes.
@@ -134,7 +134,7 @@ fn of_type<T>(dtype: DType, [single, half]: [T; 2]) -> T {
     match dtype {
         DType::F32 => single,
         DType::F16 => half,
-        DType::U32 => panic!("activations are no whole numbers"),
+        DType::U32 => panic!("activations are not integers"),
     }
 }
 

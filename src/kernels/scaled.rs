@@ -86,7 +86,7 @@ impl Scaled {
         let base = match base.shape[..] {
             [_, _] => base.clone(),
             [n] => base.reshaped(&[1, n]),
-            _ => panic!("a matrix is wanted, got {:?}", base.shape),
+            _ => panic!("expected a matrix, got {:?}", base.shape),
         };
         Self::batch(&base, 1, [base.shape[0], base.shape[1]])
     }

@@ -149,14 +149,14 @@ impl OptimizerConfig {
         for (section, recipe) in self.others() {
             let other = recipe.rule.title();
             if self.adapter().is_some() && *recipe != self.linear {
-                let message = format!("{title} moves adapters alone, and no part of the model: leave it out");
+                let message = format!("{title} trains only adapters, no part of the model: leave it out");
                 return Err(Error::config(section, message));
             }
             let message = match (distance(&self.linear), distance(recipe)) {
                 (own, its) if own == its && (own.is_none() || title == other) => continue,
                 (Some(_), Some(_)) if title == other => "the same eps and queries as [optimizer] are wanted".to_owned(),
                 (Some(_), _) => {
-                    format!("a step of {title} moves all parameters by one method, not some by {other}: leave it out")
+                    format!("{title} updates all parameters itself, not some with {other}: leave it out")
                 }
                 _ => format!(
                     "{other} takes losses and no gradient; [optimizer] must name it for all parameters, or none"

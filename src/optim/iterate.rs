@@ -31,7 +31,7 @@ impl Iterate {
         match *shape {
             [m, n] => Self::of(Scaled::batch(gradients, batch, [m, n])),
             [n] => Self::of(Scaled::batch(gradients, batch, [1, n])),
-            _ => panic!("a matrix is wanted, got {shape:?}"),
+            _ => panic!("expected a matrix, got {shape:?}"),
         }
     }
 

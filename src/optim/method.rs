@@ -171,7 +171,7 @@ impl ReferenceParameter {
         let (is_matrix, sides) = match *shape {
             [m, n] => (true, [m, n]),
             [n] => (false, [1, n]),
-            _ => panic!("a matrix or a vector is wanted, got {shape:?}"),
+            _ => panic!("expected a matrix or a vector, got {shape:?}"),
         };
         Self { is_matrix, sides, random: [random::stream(name), random::word_of_seed(seed)] }
     }

@@ -59,7 +59,7 @@ impl Optimizer {
         config.validate()?;
         if config.zeroth_order().is_some() {
             let message = format!(
-                "{} is a zeroth-order method: it takes losses at weights of its choice, and has no use for gradients",
+                "{} is a zeroth-order method: it takes losses at perturbed weights, not gradients",
                 config.linear.rule.title()
             );
             return Err(Error::config("optimizer.name", message));
@@ -296,7 +296,7 @@ impl Stepper<'_> {
 
 fn check_parameters(parameters: &[(&str, &[usize], Role)]) -> Result<()> {
     if parameters.is_empty() {
-        return Err(Error::config("parameters", "there are none to move"));
+        return Err(Error::config("parameters", "there are none to update"));
     }
     let mut names = HashSet::new();
     for (name, shape, _) in parameters {
@@ -304,7 +304,7 @@ fn check_parameters(parameters: &[(&str, &[usize], Role)]) -> Result<()> {
             return Err(Error::config(*name, "two parameters have this name"));
         }
         if !matches!(shape.len(), 1 | 2) || shape.contains(&0) {
-            let message = format!("has shape {shape:?}: a matrix [m, n] or a vector [n] is wanted");
+            let message = format!("has shape {shape:?}: must be a matrix [m, n] or a vector [n]");
             return Err(Error::config(*name, message));
         }
     }

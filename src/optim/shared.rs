@@ -35,7 +35,7 @@ pub(super) fn check_matrix(parameter: &Parameter<'_>, what: &str) -> Result<[usi
         _ => {
             let section = section_of(parameter.role);
             let Parameter { name, shape, .. } = parameter;
-            let message = format!("{what}; {name} of shape {shape:?} is none: give {section} another");
+            let message = format!("{what}; {name} of shape {shape:?} is not a matrix: give {section} another");
             Err(Error::config(format!("{section}.name"), message))
         }
     }

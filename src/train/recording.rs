@@ -385,8 +385,8 @@ fn refuse_parts(rec: &mut Recorder, llama: &Llama, row_wise: impl Fn(Role) -> bo
             _ => "optimizer.name",
         };
         rec.refuse(format!(
-            "bindings of {largest} hold a part of {name} at a time, and its update reads all rows: choose one that moves each \
-             row by itself (`--set {key}=adamw`)"
+            "bindings of {largest} hold a part of {name} at a time, and its update reads all rows: choose one that updates \
+             each row separately (`--set {key}=adamw`)"
         ));
     }
 }

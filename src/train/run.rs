@@ -122,7 +122,7 @@ pub async fn run(
 /// Consecutive device losses, without a step in between, that end a run.
 const MOST_LOSSES: u32 = 3;
 const ADVICE: &str = "The run can be resumed. If it happens again: update the driver, lower train.micro_batch_size so \
-                      that a dispatch takes less time, and see that the card does not overheat or share its power";
+                      that a dispatch takes less time, and check that the card does not overheat or lack power";
 
 struct Run<'a> {
     trainer: Trainer,
@@ -451,7 +451,7 @@ pub fn check_start(config: &RunConfig) -> Result<()> {
     };
     if same != *wanted {
         let message = format!(
-            "the model in {} is not that of [model]: leave [model] out and name it with `--from`, which takes its sizes over",
+            "the model in {} is not that of [model]: omit [model] and name it with `--from`, which adopts its sizes",
             dir.display()
         );
         return Err(Error::config("train.init_from", message));
@@ -476,11 +476,11 @@ pub(super) fn checked_snapshot(resumed: Resumed, config: &RunConfig, data: &Data
     match &resumed.state.data {
         Some(trained_on) if trained_on != data => {
             return Err(Error::Data(format!(
-                "the run was trained on {trained_on}, and the data is now {data}: resume with the same text and tokenizer"
+                "the run was trained on {trained_on}, but the data is now {data}: resume with the same text and tokenizer"
             )));
         }
         Some(_) => {}
-        None => log::warn!("the checkpoint does not say what the run was trained on: see that the data is the same"),
+        None => log::warn!("the checkpoint does not say what the run was trained on: check that the data is the same"),
     }
     if resumed.config.adapter != config.model.adapter {
         let message = "the checkpoint's adapters are others, or there are none: resume with the optimizer that the run began with";

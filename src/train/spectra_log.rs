@@ -71,7 +71,7 @@ impl SpectraLog {
     }
 
     fn ended() -> Error {
-        Error::Data("the thread that computes spectra has ended, with its reason above".into())
+        Error::Data("the thread that computes spectra has stopped: see its error above".into())
     }
 }
 

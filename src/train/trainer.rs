@@ -304,7 +304,7 @@ impl Trainer {
             let difference = match (missing, superfluous) {
                 (Some((name, shape)), _) => format!("{name} {shape:?} is missing"),
                 (None, Some((name, shape))) => format!("it does not keep {name} {shape:?}"),
-                (None, None) => "the tensors are in another order".into(),
+                (None, None) => "the tensors are in a different order".into(),
             };
             return Err(Error::Data(format!(
                 "the checkpoint's optimizer state is not this optimizer's ({difference}): resume with the optimizer that \
@@ -344,7 +344,7 @@ impl Trainer {
         let gradient = self.gradient(name).await?;
         let spec = &self.parts(name)?[0].spec;
         let &[_, n] = &spec.shape[..] else {
-            return Err(Error::Data(format!("{name} of shape {:?} is no matrix", spec.shape)));
+            return Err(Error::Data(format!("{name} of shape {:?} is not a matrix", spec.shape)));
         };
         let mut states = Vec::new();
         for parts in states_of(&self.states, name) {

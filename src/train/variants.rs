@@ -240,8 +240,8 @@ async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[
         if let Some(worst) = expected.iter().zip(&found).find_map(apart) {
             let what = product.what(profile);
             return Err(Error::Gpu(format!(
-                "{}: {what} by {plan} differs from {} by {worst:.1e} where numbers are {rms:.1e}: please report it, and set \
-                 train.measure_variants = false meanwhile",
+                "{}: {what} by {plan} differs from {} by {worst:.1e} at a root mean square of {rms:.1e}: please report it, \
+                 and set train.measure_variants = false meanwhile",
                 gpu.adapter_name, candidates[0]
             )));
         }
