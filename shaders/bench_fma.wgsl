@@ -1,4 +1,4 @@
-// y = s0 + .. + s7, each updated by s -> s a + b, ROUNDS times: peak rate of multiply-adds in registers.
+// y = s0 + .. + s7, each updated by s -> s a + b, 4 ROUNDS times: peak rate of multiply-adds in registers.
 // The eight vec4s are independent; a, b and the initial values come from memory, so the compiler cannot fold them.
 override ROUNDS: u32;
 override LEN: u32;  // vec4s of y

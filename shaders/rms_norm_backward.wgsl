@@ -5,7 +5,7 @@ override ROWS: u32;
 override COLS: u32;   // in Reals
 override BLOCK: u32;  // rows per block
 override EPS: f32;
-override ACCUMULATE: bool = false;  // to the gradient from the residual stream
+override ACCUMULATE: bool = false;  // adds to the residual stream's gradient
 override COPY: bool = false;
 // Reals of a row that a lane keeps, with their partial sums, at most MOST_KEPT; later ones are read again, and their
 // sums are kept in memory.

@@ -229,8 +229,8 @@ impl Recorder {
     /// Records `body`, which runs only in steps 0, `interval`, 2·`interval`, …; a replay with [`Schedule::Step`](super::Schedule::Step) omits
     /// it in all other steps. Results that others use must be in persistent tensors.
     ///
-    /// # Panics If the interval is 0 or nested in another; later, if a transient tensor is first used there and then
-    /// elsewhere.
+    /// # Panics
+    /// If the interval is 0 or nested in another; later, if a transient tensor is first used there and then elsewhere.
     pub fn every_n_steps(&mut self, interval: u32, body: impl FnOnce(&mut Self)) {
         assert!(interval > 0, "an interval of no steps");
         for dispatch in self.recorded(body) {
@@ -241,7 +241,8 @@ impl Recorder {
 
     /// Records `body` once, to run `times` times; its kernels track their progress in what they write.
     ///
-    /// # Panics If the body contains another repetition or a gate.
+    /// # Panics
+    /// If the body contains another repetition or a gate.
     pub fn repeated(&mut self, times: usize, body: impl FnOnce(&mut Self)) {
         let before = self.begun().dispatches.len();
         for dispatch in self.recorded(body) {
@@ -301,7 +302,8 @@ impl Recorder {
     ///
     /// Only for tests: on an adapter without matrix units they emulate what was recorded for one that has them.
     ///
-    /// # Panics If the replacement has other bindings or parameters, or cannot run under the current profile.
+    /// # Panics
+    /// If the replacement has other bindings or parameters, or cannot run under the current profile.
     #[doc(hidden)]
     pub fn replace_kernels(&mut self, twin_of: impl Fn(&'static Kernel) -> &'static Kernel) {
         for dispatch in self.plans.iter_mut().flat_map(|plan| &mut plan.dispatches) {

@@ -59,7 +59,8 @@ pub fn embedding(rec: &mut Recorder, ids: &Tensor, table: &Tensor, some: Option<
 /// dtable\[id, :\] += factor · Σ dy\[n, :\] over the positions n of id; rows of other ids are unchanged. dtable may
 /// hold only the rows of `some` ids.
 ///
-/// # Panics If the target is to be overwritten.
+/// # Panics
+/// If the target is to be overwritten.
 pub fn embedding_backward(
     rec: &mut Recorder,
     tokens: &TokenBatch,

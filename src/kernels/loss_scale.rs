@@ -37,7 +37,8 @@ impl LossScale {
 
     /// A scale that starts at `initial` and doubles after `growth` good steps in a row.
     ///
-    /// # Panics If `initial` is [not allowed](Self::may_be).
+    /// # Panics
+    /// If `initial` is [not allowed](Self::may_be).
     pub fn new(rec: &mut Recorder, initial: f64, growth: u32) -> Self {
         assert!(Self::may_be(initial), "a loss scale of {initial}");
         let mut number = |name: &str, values: &[f32]| rec.initialized(Class::Scratch, name, &[values.len()], values);

@@ -427,7 +427,7 @@ const LEAST_PART: usize = 64;
 /// Most depths to sum on matrix units: the sums lose digits as they grow, up to 2e-5 of a product's size at 2048 depths
 /// and 6e-5 at 4096.
 const MOST_UNITS_PART: usize = 2048;
-/// FLOPs above which a product is worth measuring its operands' range, or a kernel of its own.
+/// FLOPs above which a product justifies measuring its operands' range, or a kernel of its own.
 const LEAST_UNITS_FLOPS: u64 = 500_000_000;
 
 /// The variant for `product` on an adapter: the fastest measured one, or else the one by rule.

@@ -47,7 +47,7 @@ impl ResidualGradient {
 }
 
 impl RmsNorm<'_> {
-    /// The norm of x `[N, C]`, `[N, C]`.
+    /// The norm of x, both `[N, C]`.
     pub fn forward(&self, rec: &mut Recorder, x: &Tensor) -> Tensor {
         let normed = rec.transient(Class::Activations, self.activations, "normed", &x.shape);
         rms_norm(rec, x, &self.weight.weight, &normed, self.eps);

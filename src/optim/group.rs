@@ -48,7 +48,8 @@ impl<'a> Group<'a> {
 
     /// The only parameter.
     ///
-    /// # Panics If there are several.
+    /// # Panics
+    /// If there are several.
     pub fn only(&self) -> Update<'_> {
         let [name] = self.names[..] else { panic!("one parameter at a time, not {:?}", self.names) };
         let lookahead = self.lookahead.as_ref().map(|kept| &kept.states[0]);

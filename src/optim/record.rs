@@ -94,7 +94,8 @@ pub fn record_directions(
 
 /// Records one move of a parameter by its zeroth-order rule: to where a loss is taken, back, or an update.
 ///
-/// # Panics If [`record_directions`] rejects the rule.
+/// # Panics
+/// If [`record_directions`] rejects the rule.
 pub fn record_perturbation(rec: &mut Recorder, config: &OptimizerConfig, parameter: &Perturbed<'_>, states: &[State]) {
     let Recipe { rule, lr } = config.recipe(parameter.role);
     let on_losses = rule.on_losses().unwrap_or_else(|| panic!("{rule:?} takes a gradient"));

@@ -57,7 +57,7 @@ struct Way {
     fused: bool,
 }
 
-/// A run that fits no budget.
+/// A run that cannot work with any amount of memory.
 #[derive(Clone, Debug)]
 struct Unfit {
     /// Bytes it would take; 0 if it cannot be recorded.

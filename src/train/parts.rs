@@ -31,7 +31,7 @@ impl Part {
     }
 }
 
-/// Number of directions in a step, counted from 0; 0 if it takes a gradient.
+/// Number of directions in `step`, counted from 0; 0 if it takes a gradient.
 pub(super) fn queries(config: &RunConfig, training_tokens: usize, step: u64) -> u32 {
     let train = &config.train;
     let steps_of_epoch = n_windows(training_tokens, train.sequence_length) as f64 / train.batch_size as f64;
@@ -93,7 +93,7 @@ pub(super) fn replays(parts: &[Part]) -> Vec<(Plan, usize)> {
     replays
 }
 
-/// A step's update time in seconds, by plan; in a zeroth-order step, all moves of the weights.
+/// Seconds of a step's update, from its kernel times by plan; in a zeroth-order step, all moves of the weights.
 pub fn update_secs(times: &[(Plan, Vec<KernelTime>)]) -> f64 {
     let secs = |kernels: &[KernelTime]| kernels.iter().map(|kernel| kernel.secs).sum::<f64>();
     times.iter().map(|(plan, kernels)| plan.updates() * secs(kernels)).sum()

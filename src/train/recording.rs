@@ -95,8 +95,8 @@ pub fn record_training_recomputing(config: &RunConfig, profile: &Profile, recomp
     record_all(config, profile, recompute, &Rules { lookahead: &lookahead, update: &update, row_wise: &row_wise })
 }
 
-/// The same with the caller's optimizer instead of the configuration's. It receives whole matrices: adapters whose
-/// bindings are too small for one are refused.
+/// The same with the caller's optimizer instead of the configuration's. It receives whole matrices, so a device whose
+/// bindings are too small for one is refused.
 pub fn record_training_with(
     config: &RunConfig,
     profile: &Profile,

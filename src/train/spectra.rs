@@ -205,7 +205,8 @@ pub struct PassSeen {
 /// The gradient `[m, n]` itself, then X after each of `passes`, computed in f64 on the CPU; for matrices small enough
 /// to look at.
 ///
-/// # Panics If the matrix is empty, or its length is not m·n.
+/// # Panics
+/// If the matrix is empty, or its length is not m·n.
 pub fn follow_passes(gradient: &[f32], shape: [usize; 2], passes: &[Pass]) -> Vec<PassSeen> {
     let mut builder = RecordBuilder::new(gradient, shape);
     let mut see = |name: &str, iteration: u32, x: &[f64]| {
