@@ -1,6 +1,6 @@
-// Adam with a second moment that does not start at 0 (arXiv 2412.02153). From data: in the first BATCHES steps v +=
-// START g^2 / BATCHES, and nothing moves. Random (BATCHES is 0): v = START z^2 before the first step, with z standard
-// normal.
+// Adam with a second moment that does not start at 0 (arXiv 2412.02153). From data: in the first BATCHES steps
+// v += START g^2 / BATCHES, and nothing moves. Random (BATCHES is 0): v = START z^2 before the first step, with z
+// standard normal.
 override LEN: u32;
 override LR: f32;
 override BETA1: f32;

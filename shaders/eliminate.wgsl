@@ -14,7 +14,7 @@ fn eliminate(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     let row = group.x;
     let left = gram[pivot * ROWS + pivot];
     if (row <= pivot || left < LEAST) { return; }
-    // The matrix is symmetric, and nobody writes the pivot row.
+    // The matrix is symmetric, and no lane writes the pivot row.
     let share = gram[pivot * ROWS + row] / left;
     for (var col = lane; col < ROWS; col += 64u) {
         if (col > pivot) {

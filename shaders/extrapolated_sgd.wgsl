@@ -1,5 +1,5 @@
-// SGD with a gradient taken at an extrapolated point: moves back from there, exact to about an ulp, then w -= LR (g +
-// WEIGHT_DECAY w), and stores g as the last gradient. A halted run only moves back.
+// SGD with a gradient taken at an extrapolated point: moves back from there, exact to about an ulp, then
+// w -= LR (g + WEIGHT_DECAY w), and stores g as the last gradient. A halted run only moves back.
 override LEN: u32;
 override LR: f32;
 override AHEAD: f32;  // rate of the extrapolation

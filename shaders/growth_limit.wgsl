@@ -1,6 +1,5 @@
 // The norm-growth limiter (Fira, arXiv 2410.01623): an update may be at most GAMMA times as long as the last.
-// rates[0] = LR; rates[1] = GAMMA / max(|X| / (last + EPS), GAMMA), or 1 in the first step; last becomes the limited
-// |X|.
+// rates[0] = LR; rates[1] = GAMMA / max(|X| / (last + EPS), GAMMA), or 1 at first; last becomes the limited |X|.
 // If CORRECTED, rates[1] also has Adam's bias corrections sqrt(1 - beta2^t) / (1 - beta1^t).
 override LR: f32;
 override GAMMA: f32;

@@ -4,10 +4,10 @@ override GROWTH: u32;
 override LEAST: f32;
 override MOST: f32;
 override AT: u32;  // index in the statistics of the scale and the number of skipped steps
-@group(0) @binding(0) var<storage, read_write> statistics: array<f32>;  // [AT + 2]; [1] tells if it was skipped
+@group(0) @binding(0) var<storage, read_write> statistics: array<f32>;  // [AT + 2]; [1] is the clip factor
 @group(0) @binding(1) var<storage, read_write> scale:      array<f32>;  // [1]
 @group(0) @binding(2) var<storage, read_write> inverse:    array<f32>;  // [1] 1 / scale
-@group(0) @binding(3) var<storage, read_write> counts:     array<f32>;  // [2] good steps in a row; skipped steps
+@group(0) @binding(3) var<storage, read_write> counts:     array<f32>;  // [2] good steps since a change; skipped steps
 
 @compute @workgroup_size(1)
 fn loss_scale() {

@@ -67,7 +67,8 @@ pub(super) trait Method {
 
     /// Records the update of as many parameters as [`Method::at_once`] returns, with the states of [`Method::state`].
     ///
-    /// Zeroth-order methods do not implement it. Errors: a parameter that it cannot update.
+    /// Zeroth-order methods do not implement it.
+    /// Errors: a parameter that it cannot update.
     fn record(
         &self,
         _rec: &mut Recorder,
