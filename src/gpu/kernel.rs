@@ -267,9 +267,9 @@ pub(crate) const fn in_no_browser(needs: &[Need]) -> bool {
 
 /// Declares the kernels of an operation, each a static, and all of them as `KERNELS`.
 ///
-/// `RMS_NORM = "rms_norm" + "reduce";` is shaders/rms_norm.wgsl followed by shaders/lib/reduce.wgsl. `NAME = "name":
-/// "file" + "library", with (Stored = "vec4<f16>"), needs Need::F16;` names its file, defines a type that the text
-/// leaves open, and lists what the adapter must support.
+/// `RMS_NORM = "rms_norm" + "reduce";` is shaders/rms_norm.wgsl followed by shaders/lib/reduce.wgsl.
+/// `NAME = "name": "file" + "library", with (Stored = "vec4<f16>"), needs Need::F16;` names its file, defines a type
+/// that the text leaves open, and lists what the adapter must support.
 macro_rules! kernels {
     ($($id:ident = $name:literal $(: $file:literal)? $(+ $lib:literal)* $(, with ($($open:ident = $ty:literal),+))?
         $(, needs $($need:expr),+)? ;)+) => {

@@ -18,8 +18,8 @@ use crate::Result;
 /// Most workgroups per dimension of a dispatch under WebGPU's default limits.
 pub const MAX_GROUPS: u32 = 65_535;
 
-/// `groups` workgroups as a two-dimensional grid within [`MAX_GROUPS`]; a kernel computes its index as `group.y *
-/// count.x + group.x` and exits if that is past the end.
+/// `groups` workgroups as a two-dimensional grid within [`MAX_GROUPS`]; a kernel computes its index as
+/// `group.y * count.x + group.x` and exits if that is past the end.
 pub fn grid(groups: usize) -> [u32; 3] {
     let rows = groups.div_ceil(MAX_GROUPS as usize);
     [groups.div_ceil(rows.max(1)) as u32, rows as u32, 1]

@@ -24,7 +24,7 @@ pub struct AdamNonzeroConstants {
     pub start: f64,
     /// Batches used to estimate the initial second moment; 0 draws it at random.
     pub batches: u32,
-    /// First random stream of the initial values.
+    /// Random stream of the initial values.
     pub stream: u32,
     /// Whether to correct the second moment as if it had started at 0.
     pub bias_correction: bool,

@@ -57,8 +57,8 @@ kernels! {
     CACHE_APPEND = "cache_append";
 }
 
-/// Sizes of an attention: N = batch · seq rows; queries are `[N, heads * head_dim]`, keys and values `[N, kv_heads *
-/// head_dim]`; query head h uses key head h / (heads / kv_heads).
+/// Sizes of an attention: N = batch · seq rows; queries are `[N, heads * head_dim]`, keys and values
+/// `[N, kv_heads * head_dim]`; query head h uses key head h / (heads / kv_heads).
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Sequences.
