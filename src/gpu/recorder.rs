@@ -227,7 +227,8 @@ impl Recorder {
     }
 
     /// Records `body`, which runs only in steps 0, `interval`, 2·`interval`, …; a replay with
-    /// [`Schedule::Step`](super::Schedule::Step) omits it in all other steps. Results that others use must be in persistent tensors.
+    /// [`Schedule::Step`](super::Schedule::Step) omits it in all other steps. Results that others use must be
+    /// in persistent tensors.
     ///
     /// # Panics
     /// If the interval is 0 or nested in another; later, if a transient tensor is first used there and then elsewhere.
