@@ -1,6 +1,6 @@
-// Adam whose second moment does not begin at 0 (arXiv 2412.02153). From data: in the first BATCHES steps
-// v += START g^2 / BATCHES, and nothing moves. Random (BATCHES is 0): v = START z^2 before the first step, z standard
-// normal.
+// Adam with a second moment that does not start at 0 (arXiv 2412.02153). From data: in the first BATCHES steps
+// v += START g^2 / BATCHES, and nothing moves. Random (BATCHES is 0): v = START z^2 before the first step, with z
+// standard normal.
 override LEN: u32;
 override LR: f32;
 override BETA1: f32;
@@ -14,7 +14,7 @@ override WEIGHT_DECAY: f32 = 0.0;
 override START: f32;
 override BATCHES: u32;
 override STREAM: u32;
-override CORRECTS: u32;  // whether v is, too, as if it had begun at 0
+override CORRECTS: u32;  // whether to correct v, too, as if it had started at 0
 @group(0) @binding(0) var<storage, read_write> weight:     array<f32>;  // [LEN]
 @group(0) @binding(1) var<storage, read>       gradient:   array<f32>;  // [LEN]
 @group(0) @binding(2) var<storage, read_write> exp_avg:    array<f32>;  // [LEN], zero before the first step

@@ -3,7 +3,7 @@ override LEN: u32;  // in Reals
 override LR: f32;
 override BETA1: f32;
 override BETA2: f32;
-override ONE_MINUS_BETA1: f32;  // 1 - BETA1, by the host: of 1 - 0.999 f32 has only four digits
+override ONE_MINUS_BETA1: f32;  // 1 - BETA1, computed by the host: in f32, 1 - 0.999 has only four digits
 override ONE_MINUS_BETA2: f32;  // 1 - BETA2
 override LOG_BETA1: f32;
 override LOG_BETA2: f32;

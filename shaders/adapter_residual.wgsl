@@ -1,4 +1,4 @@
-// y = x + SCALE (up + bias): what an adapter hands on.
+// y = x + SCALE (up + bias): an adapter's output.
 override LEN: u32;
 override COLS: u32;
 override SCALE: f32;

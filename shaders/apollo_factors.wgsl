@@ -1,8 +1,8 @@
-// What APOLLO multiplies each channel of the clipped gradient by: the norm of Adam's step over that of the gradient, both
-// projected; one factor for all if WHOLE. The clip factor is in it.
+// APOLLO's factor for each channel of the clipped gradient: the norm of Adam's step over that of the gradient, both
+// projected; a single factor for all if WHOLE. Includes the clip factor.
 override CHANNELS: u32;
 override WHOLE: bool;
-const EPS: f32 = 1e-8;  // beside the norm that is divided by, as the authors have it
+const EPS: f32 = 1e-8;  // added to the norm in the divisor, as in the authors' code
 @group(0) @binding(0) var<storage, read>       sums:       array<vec2<f32>>;  // [CHANNELS]
 @group(0) @binding(1) var<storage, read>       statistics: array<f32>;        // [1] is the clip factor
 @group(0) @binding(2) var<storage, read_write> factors:    array<f32>;        // [CHANNELS]

@@ -1,5 +1,5 @@
-// w = (1 - rate WEIGHT_DECAY) w - rate rates[1] SCALE diag(r) G diag(c), with the rate rates[0] times the schedule: a step
-// whose length the device itself found.
+// w = (1 - rate WEIGHT_DECAY) w - rate rates[1] SCALE diag(r) G diag(c), with rate = rates[0] times the schedule: a
+// step whose length the device computed.
 override ROWS: u32;
 override COLS: u32;
 override SCALE: f32;
@@ -11,7 +11,7 @@ override HAS_COLS: bool = true;  // else c is 1
 @group(0) @binding(2) var<storage, read>       r:          array<f32>;  // [ROWS]
 @group(0) @binding(3) var<storage, read>       c:          array<f32>;  // [COLS]
 @group(0) @binding(4) var<storage, read>       rates:      array<f32>;  // [2]
-@group(0) @binding(5) var<storage, read>       statistics: array<f32>;  // [1] says whether the run was halted
+@group(0) @binding(5) var<storage, read>       statistics: array<f32>;  // [1] tells whether the run was halted
 @group(0) @binding(6) var<uniform>             step:       Step;
 
 @compute @workgroup_size(64)

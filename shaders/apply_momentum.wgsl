@@ -1,12 +1,12 @@
-// M = BETA M + (1 - BETA) X with X = diag(r) G diag(c), or its sign; w = (1 - lr WEIGHT_DECAY) w - lr SCALE M,
-// or for Nesterov BETA M + (1 - BETA) X in place of M: momentum behind the passes.
+// M = BETA M + (1 - BETA) X with X = diag(r) G diag(c), or its sign; w = (1 - lr WEIGHT_DECAY) w - lr SCALE M, or with
+// Nesterov BETA M + (1 - BETA) X in place of M: momentum after the passes.
 override MATRICES: u32 = 1u;
-override ROWS: u32;  // of a matrix
+override ROWS: u32;  // per matrix
 override COLS: u32;  // in Reals
 override LR: f32;
 override SCALE: f32;
 override BETA: f32;
-override REST: f32;              // 1 - BETA, by the host: f32 would lose digits
+override REST: f32;              // 1 - BETA, computed by the host: f32 would lose digits
 override NESTEROV: bool = false;
 override WEIGHT_DECAY: f32 = 0.0;
 override HAS_ROWS: bool = true;  // else r is 1
@@ -40,7 +40,7 @@ fn apply_momentum(
     weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr * SCALE * ahead;
 }
 
-// The place of an element's column in c.
+// Index in c of an element's column.
 fn column(at: u32) -> u32 {
     var column = at % COLS;
     if (MATRICES > 1u) { column += at / (ROWS * COLS) * COLS; }

@@ -1,4 +1,4 @@
-// out = softmax(q kT / sqrt(D)) v of one token over the cache, one workgroup per head.
+// out = softmax(q kT / sqrt(D)) v for one token over the cache, one workgroup per head.
 override HEAD_DIM: u32;
 struct Params {
     positions: u32,

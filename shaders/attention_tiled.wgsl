@@ -1,7 +1,8 @@
-// out = softmax(q kT / sqrt(D) + causal) v, four queries a team of lanes, tiles of keys and values in workgroup memory.
+// out = softmax(q kT / sqrt(D) + causal) v, four queries per team of lanes, tiles of keys and values in workgroup
+// memory.
 // Query head h reads key head h / (HEADS / KV_HEADS). Keeps the log-sum-exp of every row for the backward pass.
 // Each lane of a team holds a part of every vector (lib/head_rows.wgsl), and so a part of every score; lib/team_*.wgsl
-// adds the parts. Matrices of registers are [components, queries]: a key serves four queries at once.
+// adds the parts. Register matrices are [components, queries]: each key is used for four queries at once.
 struct Params {
     seq: u32,
     heads: u32,
@@ -36,7 +37,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     }
     var top = vec4(UNSEEN);
     var total = vec4<f32>();
-    let set_end = min(block + (set_of(lane) + 1u) * STRIDE * 4u, params.seq);  // no query of the set sees a key from here on
+    let set_end = min(block + (set_of(lane) + 1u) * STRIDE * 4u, params.seq);  // the set's queries see no key from here
     let end = min(block + 4u * TEAMS, params.seq);
     for (var first = 0u; first < end; first += TEAMS) {
         workgroupBarrier();
@@ -65,7 +66,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
                 total *= keep;
                 for (var d = 0u; d < DEPTH; d++) { sums[d] = scaled(sums[d], keep); }
             }
-            // The first key is seen by every query, so that top is a score and an unseen key's weight zero.
+            // Every query sees the first key, so top is a score and the weight of an unseen key is zero.
             for (var i = 0u; i < BATCH; i++) {
                 let weights = exp(scores[i] - top);
                 total += weights;
@@ -99,12 +100,12 @@ fn query_at(base: u32, query: u32, head: u32, at: u32) -> vec4<f32> {
     return Real(q[((base + min(query, params.seq - 1u)) * params.heads + head) * HEAD_VEC4 + at]);
 }
 
-// sums + x of each query with y.
+// sums + x of each query times y.
 fn add_dots(sums: vec4<f32>, x: mat4x4<f32>, y: vec4<f32>) -> vec4<f32> {
     return fma(x[3], vec4(y.w), fma(x[2], vec4(y.z), fma(x[1], vec4(y.y), fma(x[0], vec4(y.x), sums))));
 }
 
-// sums + weights y: of each query, weighted with its own number.
+// sums + weights y, with each query's own weight.
 fn add_outer(sums: mat4x4<f32>, weights: vec4<f32>, y: vec4<f32>) -> mat4x4<f32> {
     return mat4x4(
         fma(weights, vec4(y.x), sums[0]), fma(weights, vec4(y.y), sums[1]),

@@ -1,5 +1,5 @@
 // dv = sum of p dout and dk = sum of ds q / sqrt(D) over the queries that see a key, in all heads of its group.
-// Two keys a team of lanes, tiles of queries and their gradients in workgroup memory, as in attention_tiled.wgsl.
+// Two keys per team of lanes, tiles of queries and their gradients in workgroup memory, as in attention_tiled.wgsl.
 struct Params {
     seq: u32,
     heads: u32,
@@ -48,7 +48,7 @@ fn attention_tiled_backward_key_value(
         dkeys[d] = mat4x2<f32>();
         dvalues[d] = mat4x2<f32>();
     }
-    let set_first = block + set_of(lane) * STRIDE * 2u;  // no key of the set is seen by a query before this one
+    let set_first = block + set_of(lane) * STRIDE * 2u;  // no earlier query sees a key of the set
     let per_group = params.heads / params.kv_heads;
     for (var head = group.y * per_group; head < (group.y + 1u) * per_group; head++) {
         for (var first = block; first < params.seq; first += TEAMS) {

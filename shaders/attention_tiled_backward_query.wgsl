@@ -1,5 +1,5 @@
 // dq = sum over keys of ds k / sqrt(D), with p = exp(s - lse), ds = p (dout v - delta), delta = dout out.
-// Two queries a team of lanes, tiles of keys and values in workgroup memory, as in attention_tiled.wgsl.
+// Two queries per team of lanes, tiles of keys and values in workgroup memory, as in attention_tiled.wgsl.
 struct Params {
     seq: u32,
     heads: u32,
@@ -54,7 +54,7 @@ fn attention_tiled_backward_query(
         if (query + 1u < params.seq) { delta[row1] = deltas.y; }
     }
     let lses = vec2(lse[row0], lse[row1]);
-    let set_end = min(block + (set_of(lane) + 1u) * STRIDE * 2u, params.seq);  // no query of the set sees a key from here on
+    let set_end = min(block + (set_of(lane) + 1u) * STRIDE * 2u, params.seq);  // the set's queries see no key from here
     let end = min(block + 2u * TEAMS, params.seq);
     for (var first = 0u; first < end; first += TEAMS) {
         workgroupBarrier();

@@ -1,9 +1,9 @@
 // out = softmax(q kT / sqrt(D) + causal) v on half-precision matrix units; sums, scores and softmax are f32.
 // Query head h reads key head h / (HEADS / KV_HEADS). Keeps the log-sum-exp of every row for the backward pass.
-// A workgroup has ROWS queries of a head and goes through the keys twice (lib/attention_units.wgsl): first for the largest
-// score of each row, then for the sums. A matrix cannot be scaled by row, so sums that follow a growing maximum would have to
-// leave the units for every tile of keys; scores cost less than that. Weights are at most 1 as they become f16, and sums are
-// divided by the rows' totals as they leave.
+// A workgroup handles ROWS queries of a head and scans the keys twice (lib/attention_units.wgsl): first for the largest
+// score of each row, then for the sums. A cooperative matrix cannot be scaled by row, so sums that follow a running
+// maximum would have to leave the units for every tile of keys; recomputing scores costs less. Weights are at most 1
+// when converted to f16, and sums are divided by the rows' totals when written.
 struct Params {
     seq: u32,
     heads: u32,
@@ -59,7 +59,7 @@ fn attention_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         for (var j = 0u; j < TILE; j += 16u) { score(own_row, j); }
         stage(1u, lane);
         workgroupBarrier();
-        // The first key is seen by every query, so that top is a score.
+        // Every query sees the first key, so top is a score.
         for (var i = lane % 2u; i < TILE / 4u; i += 2u) {
             let seen = four_from(first + 4u * i) <= vec4(query);
             let weights = select(vec4<f32>(), exp(scale * (scores[row * STRIP + i] - top)), seen);

@@ -1,6 +1,7 @@
 // dv = sum of p dout and dk = sum of ds q / sqrt(D) over the queries that see a key, in all heads of its group, on
 // half-precision matrix units, with p and ds as in attention_units_backward_query.wgsl.
-// A workgroup has ROWS keys of a head, with their values (lib/attention_units.wgsl); scores are [keys, queries] here.
+// A workgroup handles ROWS keys of a head, with their values (lib/attention_units.wgsl); scores are [keys, queries]
+// here.
 struct Params {
     seq: u32,
     heads: u32,
@@ -23,7 +24,7 @@ const DOUTS: u32 = 3u;
 
 var<workgroup> rows: array<vec2<f32>, TILE>;          // [TILE] log-sum-exp and delta of each query
 var<private> next_row: vec2<f32>;
-var<private> dkeys: array<coop_mat16x16<f32, C>, 8>;  // [DEPTHS]; sums are of dv
+var<private> dkeys: array<coop_mat16x16<f32, C>, 8>;  // [DEPTHS]; sums accumulates dv
 
 // Workgroups: [blocks of ROWS keys, key heads, batch].
 @compute @workgroup_size(LANES)
@@ -83,7 +84,7 @@ fn attention_units_backward_key_value(
     if (DEPTHS > 7u) { leave(dkeys[7], 7u, KEYS, place, own_row, lane); }
 }
 
-// dkeys += ds of 16 queries of the first tile, from its row j on, times those queries.
+// dkeys += ds of 16 queries of the first tile, starting at its row j, times those queries.
 fn add_queries(own_row: u32, j: u32) {
     let share = coopLoadT<coop_mat16x16<f16, A>>(&shares[own_row * SHARE + j / 4u], SHARE);
     let at = j * PITCH;
@@ -97,7 +98,7 @@ fn add_queries(own_row: u32, j: u32) {
     if (DEPTHS > 7u) { dkeys[7] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 28u], PITCH), dkeys[7]); }
 }
 
-// p of four queries from first + 4 i on, which are shares at first.
+// p of four queries starting at first + 4 i; they enter as shares.
 fn weigh(row: u32, key: u32, first: u32, i: u32) -> vec4<f32> {
     let positions = four_from(first + 4u * i);
     let sees = (vec4(key) <= positions) & (positions < vec4(params.seq));
@@ -108,13 +109,13 @@ fn weigh(row: u32, key: u32, first: u32, i: u32) -> vec4<f32> {
     return weights;
 }
 
-// ds of the same, when p has been added up.
+// ds of the same, once p has been accumulated.
 fn share(row: u32, i: u32, weights: vec4<f32>) {
     let deltas = vec4(rows[4u * i].y, rows[4u * i + 1u].y, rows[4u * i + 2u].y, rows[4u * i + 3u].y);
     shares[row * SHARE + i] = stored(weights * (scores[row * STRIP + i] - deltas));
 }
 
-// A tile of queries with their gradients of the output, and what is kept of its rows.
+// A tile of queries with their output gradients, and the values kept for its rows.
 fn fetch_queries(base: u32, head: u32, first: u32, lane: u32) {
     fetch(QUERIES, 0u, base, first, params.seq, params.heads, head, lane);
     fetch(DOUTS, 1u, base, first, params.seq, params.heads, head, lane);

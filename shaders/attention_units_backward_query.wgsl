@@ -1,6 +1,7 @@
-// dq = sum over keys of ds k / sqrt(D), with p = exp(s - lse), ds = p (dout v - delta), delta = dout out, on half-precision
-// matrix units; sums and everything by element are f32, and ds becomes f16 as it becomes an operand.
-// A workgroup has ROWS queries of a head, with their gradients of the output (lib/attention_units.wgsl).
+// dq = sum over keys of ds k / sqrt(D), with p = exp(s - lse), ds = p (dout v - delta), delta = dout out, on
+// half-precision matrix units; sums and element-wise work are f32, and ds is converted to f16 when it becomes an
+// operand.
+// A workgroup handles ROWS queries of a head, with their output gradients (lib/attention_units.wgsl).
 struct Params {
     seq: u32,
     heads: u32,
@@ -74,7 +75,7 @@ fn attention_units_backward_query(
     leave_sums(0u, Place(base, block, params.heads, head), own_row, lane);
 }
 
-// p of four keys from first + 4 i on.
+// p of four keys starting at first + 4 i.
 fn weigh(row: u32, query: u32, first: u32, i: u32) -> vec4<f32> {
     let score = scores[row * STRIP + i] / sqrt(f32(16u * DEPTHS));
     return select(vec4<f32>(), exp(score - of_query.x), four_from(first + 4u * i) <= vec4(query));

@@ -1,7 +1,7 @@
 // M = BETA M + (1 - BETA) g; ahead = BETA M + (1 - BETA) g for Nesterov, else M: momentum before the passes.
 override LEN: u32;  // in Reals
 override BETA: f32;
-override REST: f32;              // 1 - BETA, by the host: f32 would lose digits
+override REST: f32;              // 1 - BETA, computed by the host: f32 would lose digits
 override NESTEROV: bool = false;
 @group(0) @binding(0) var<storage, read>       gradient:   array<Real>;  // [LEN]
 @group(0) @binding(1) var<storage, read_write> momentum:   array<Real>;  // [LEN], zero before the first step

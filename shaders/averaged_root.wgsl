@@ -1,7 +1,8 @@
-// average = BETA average + (1 - BETA) latest; root = 1 / sqrt(average), times the clip factor if CLIPPED: what RACS scales by.
+// average = BETA average + (1 - BETA) latest; root = 1 / sqrt(average), times the clip factor if CLIPPED: RACS's
+// scalings.
 override LEN: u32;
 override BETA: f32;
-override REST: f32;  // 1 - BETA, by the host
+override REST: f32;  // 1 - BETA, computed by the host
 override CLIPPED: bool;
 @group(0) @binding(0) var<storage, read>       latest:     array<f32>;  // [LEN]
 @group(0) @binding(1) var<storage, read>       statistics: array<f32>;  // [1] is the clip factor
@@ -14,7 +15,7 @@ fn averaged_root(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
     if (at >= LEN || halted(statistics[1])) { return; }
     let value = fma(BETA, average[at], REST * latest[at]);
     average[at] = value;
-    var result = 0.0;  // a row or column that never had a gradient stays where it is
+    var result = 0.0;  // a row or column that never had a gradient does not move
     if (value > 0.0) { result = inverseSqrt(value); }
     if (CLIPPED) { result *= statistics[1]; }
     root[at] = result;

@@ -1,4 +1,4 @@
-// y = x, a vec4 a lane: what memory moves at most.
+// y = x, one vec4 per lane: peak memory bandwidth.
 override LEN: u32;  // vec4s
 @group(0) @binding(0) var<storage, read>       x: array<vec4<f32>>;  // [LEN]
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;  // [LEN]

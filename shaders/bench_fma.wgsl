@@ -1,5 +1,5 @@
-// y = s0 + .. + s7, each of them s -> s a + b, ROUNDS times over: what multiply-adds in registers reach at most.
-// Eight vec4s do not wait for one another; a, b and where they begin come from memory, so that nothing is known before.
+// y = s0 + .. + s7, each updated by s -> s a + b, 4 ROUNDS times: peak rate of multiply-adds in registers.
+// The eight vec4s are independent; a, b and the initial values come from memory, so the compiler cannot fold them.
 override ROUNDS: u32;
 override LEN: u32;  // vec4s of y
 @group(0) @binding(0) var<storage, read>       x: array<vec4<f32>>;  // [2]: a, b
@@ -19,7 +19,7 @@ fn bench_fma(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     var s6 = s5 + b;
     var s7 = s6 + b;
     for (var round = 0u; round < ROUNDS; round++) {
-        // Four at a time: the loop itself is not to be seen.
+        // Unrolled by four to hide the cost of the loop itself.
         s0 = fma(s0, a, b); s1 = fma(s1, a, b); s2 = fma(s2, a, b); s3 = fma(s3, a, b);
         s4 = fma(s4, a, b); s5 = fma(s5, a, b); s6 = fma(s6, a, b); s7 = fma(s7, a, b);
         s0 = fma(s0, a, b); s1 = fma(s1, a, b); s2 = fma(s2, a, b); s3 = fma(s3, a, b);

@@ -1,5 +1,5 @@
-// y = ROUNDS a b for matrices of 16x16 in f16, summed in f32, operands in registers: what matrix units reach at most.
-// A subgroup has eight sums that do not wait for one another, of two a and four b.
+// y = ROUNDS a b for 16x16 matrices in f16, summed in f32, operands in registers: peak rate of matrix units.
+// A subgroup has eight independent sums, of two a and four b.
 override ROUNDS: u32;
 @group(0) @binding(0) var<storage, read>       a: array<f16>;  // [2, 16, 16]
 @group(0) @binding(1) var<storage, read>       b: array<f16>;  // [4, 16, 16]

@@ -1,4 +1,4 @@
-// cache[start, :] = x: one token's keys or values join those of the tokens before it.
+// cache[start, :] = x: appends one token's keys or values.
 override COLS: u32;
 @group(0) @binding(0) var<storage, read>       x:     array<f32>;  // [COLS]
 @group(0) @binding(1) var<storage, read>       start: array<u32>;  // [1]

@@ -2,10 +2,10 @@
 override BLOCKS: u32;
 override LEN: u32;         // elements of X
 override TOLERANCE: f32;
-override DISPATCHES: u32;  // of the iteration
+override DISPATCHES: u32;  // in the iteration
 @group(0) @binding(0) var<storage, read>       partial: array<f32>;  // [BLOCKS]: sums of squared changes
 @group(0) @binding(1) var<storage, read>       full:    array<u32>;  // [DISPATCHES, 3]: workgroups
-@group(0) @binding(2) var<storage, read_write> open:    array<u32>;  // [DISPATCHES, 3]: the same, or none
+@group(0) @binding(2) var<storage, read_write> open:    array<u32>;  // [DISPATCHES, 3]: the same, or zeros
 
 @compute @workgroup_size(WG)
 fn change_gate(@builtin(local_invocation_index) lane: u32) {

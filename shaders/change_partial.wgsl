@@ -1,7 +1,7 @@
 // partial[b] = sum over block b of (X - Y)^2, for X = diag(r) G diag(c) and Y = diag(q) H diag(d).
 override ROWS: u32;
 override COLS: u32;
-override BLOCK: u32;          // elements of a workgroup
+override BLOCK: u32;          // elements per workgroup
 override HAS_ROWS: bool;      // else r is 1
 override HAS_COLS: bool;      // else c is 1
 override HAD_ROWS: bool;      // else q is 1

@@ -1,7 +1,7 @@
-// y[:, Y_FIRST + j] = x[:, X_FIRST + j] for j below COLS; other columns of y stay as they are.
+// y[:, Y_FIRST + j] = x[:, X_FIRST + j] for j below COLS; other columns of y are unchanged.
 struct Params {
     rows: u32,
-    cols: u32,     // that are copied; like all that follows in Stored
+    cols: u32,     // to copy; this and all that follow in Stored
     x_cols: u32,   // of x
     x_first: u32,
     y_cols: u32,   // of y

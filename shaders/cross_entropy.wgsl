@@ -1,4 +1,4 @@
-// losses[n] = log-sum-exp of row n - its target's logit, or 0 where the target is IGNORE. One workgroup per row.
+// losses[n] = log-sum-exp of row n - its target's logit, or 0 if the target is IGNORE. One workgroup per row.
 const IGNORE: u32 = 0xffffffffu;
 struct Params {
     rows: u32,

@@ -1,6 +1,6 @@
 // losses[n] = log-sum-exp of row n - its target's logit, and logits becomes SCALE factor (softmax - onehot(target)), in
-// place; both are 0 where the target is IGNORE. One workgroup per row: its last block of numbers, all of a short row, is
-// read once.
+// place; both are 0 if the target is IGNORE. One workgroup per row: its last block (for a short row, the whole row) is
+// read only once.
 const IGNORE: u32 = 0xffffffffu;
 struct Params {
     rows: u32,
@@ -28,14 +28,14 @@ fn cross_entropy_backward(
         if (lane == 0u) { losses[row] = 0.0; }
         return;
     }
-    // The lane that will overwrite the target's logit is the one that reads it, and so the one that writes the loss.
+    // The lane that will overwrite the target's logit also reads it, and so writes the loss.
     let id_col = id / WIDTH;
     let onehot = unit(id % WIDTH);
     let has_id = id_col % WG == lane;
     var id_logit = 0.0;
     if (has_id) { id_logit = total(Real(logits[first + id_col]) * onehot); }
 
-    let last = (params.cols - 1u) / (KEPT * WG) * (KEPT * WG);  // where the last block begins
+    let last = (params.cols - 1u) / (KEPT * WG) * (KEPT * WG);  // start of the last block
     for (var begin = lane; begin <= last + lane; begin += KEPT * WG) {
         for (var i = 0u; i < KEPT; i++) {
             let col = begin + i * WG;

@@ -1,4 +1,4 @@
-// loss (+)= SCALE sum over the rows of their losses.
+// loss (+)= SCALE times the sum of the rows' losses.
 override ROWS: u32;
 override SCALE: f32;
 override ACCUMULATE: bool = false;

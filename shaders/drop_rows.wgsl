@@ -1,8 +1,8 @@
-// r = 0 for rows whose norm is at most THRESHOLD times the mean norm of their matrix; the others keep theirs. One workgroup
-// a matrix.
-override ROWS: u32;  // of a matrix
+// r = 0 for rows whose norm is at most THRESHOLD times the mean norm of their matrix; others are unchanged. One
+// workgroup per matrix.
+override ROWS: u32;  // per matrix
 override THRESHOLD: f32;
-override BEGIN_ROWS: bool;  // r holds nothing yet, and counts as 1
+override BEGIN_ROWS: bool;  // r is not yet set, and counts as 1
 @group(0) @binding(0) var<storage, read>       norms: array<f32>;  // [matrices, ROWS]
 @group(0) @binding(1) var<storage, read_write> r:     array<f32>;  // [matrices, ROWS]
 

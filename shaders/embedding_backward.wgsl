@@ -1,14 +1,15 @@
-// dtable[id - FIRST, :] += factor times the sum of dy over the places of id, one workgroup per distinct id that the table has.
-// The host sorts the places by id, so that no two workgroups write one row and no float atomics are needed.
-// ACROSS lanes lie side by side along a row; WG / ACROSS of them share the places of a frequent id, each every so many.
+// dtable[id - FIRST, :] += factor times the sum of dy over the positions of id, one workgroup per distinct id in the
+// table.
+// The host sorts the positions by id, so that no two workgroups write one row and no float atomics are needed.
+// ACROSS adjacent lanes cover a row; WG / ACROSS of them share the positions of a frequent id with a stride.
 override COLS: u32;  // in Reals
 override ACROSS: u32;
 override WG: u32;
 override FIRST: u32 = 0u;                // id of the table's first row
-override TABLE_ROWS: u32 = 0xffffffffu;  // where the table is a part of one
+override TABLE_ROWS: u32 = 0xffffffffu;  // if the table is a part of one
 @group(0) @binding(0) var<storage, read>       ids:    array<u32>;   // [ROWS]
-@group(0) @binding(1) var<storage, read>       order:  array<u32>;   // [ROWS] places, sorted by id
-@group(0) @binding(2) var<storage, read>       starts: array<u32>;   // [ROWS + 1] of each run of equal ids; then ROWS
+@group(0) @binding(1) var<storage, read>       order:  array<u32>;   // [ROWS] positions, sorted by id
+@group(0) @binding(2) var<storage, read>       starts: array<u32>;   // [ROWS + 1] starts of equal ids; then ROWS
 @group(0) @binding(3) var<storage, read>       dy:     array<Real>;  // [ROWS, COLS]
 @group(0) @binding(4) var<storage, read_write> dtable: array<Real>;  // [TABLE_ROWS, COLS]
 @group(0) @binding(5) var<storage, read>       factor: array<f32>;   // [1]
@@ -26,7 +27,7 @@ fn embedding_backward(
     let first = starts[run];
     let end = starts[run + 1u];
     if (first >= end) { return; }
-    let row = ids[order[first]] - FIRST;  // of an id below FIRST beyond every table
+    let row = ids[order[first]] - FIRST;  // an id below FIRST wraps around to beyond every table
     if (row >= TABLE_ROWS) { return; }
     let down = lane / ACROSS;
     for (var begin = 0u; begin < COLS; begin += ACROSS) {

@@ -1,4 +1,4 @@
-// The weight to where the last gradient points: w -= LR g. The update takes the same amount back.
+// Moves the weight along the last gradient: w -= LR g. The update undoes this.
 override LEN: u32;
 override LR: f32;
 @group(0) @binding(0) var<storage, read_write> weight:   array<f32>;  // [LEN]

@@ -1,5 +1,5 @@
-// SGD along a gradient that was taken at an extrapolated point: back from there, which rounding makes exact to an ulp or
-// so, then w -= LR (g + WEIGHT_DECAY w); g is the last gradient from now on. A run that was halted only goes back.
+// SGD with a gradient taken at an extrapolated point: moves back from there, exact to about an ulp, then
+// w -= LR (g + WEIGHT_DECAY w), and stores g as the last gradient. A halted run only moves back.
 override LEN: u32;
 override LR: f32;
 override AHEAD: f32;  // rate of the extrapolation

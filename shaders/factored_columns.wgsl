@@ -6,7 +6,7 @@ override BLOCKS: u32;
 override EPS: f32;
 override DECAY: f32;
 @group(0) @binding(0) var<storage, read>       partial:    array<f32>;  // [BLOCKS, COLS]
-@group(0) @binding(1) var<storage, read>       statistics: array<f32>;  // [1] says whether the run was halted
+@group(0) @binding(1) var<storage, read>       statistics: array<f32>;  // [1] tells whether the run was halted
 @group(0) @binding(2) var<storage, read_write> col:        array<f32>;  // [COLS]
 @group(0) @binding(3) var<uniform>             step:       Step;
 

@@ -2,7 +2,7 @@
 // with BETA = 1 - t^-DECAY; and the sums of squares that the columns need: partial[b, j] over the rows of block b.
 override ROWS: u32;
 override COLS: u32;   // at most MAX_PER_LANE * WG
-override BLOCK: u32;  // rows of a workgroup
+override BLOCK: u32;  // rows per workgroup
 override EPS: f32;
 override DECAY: f32;
 const MAX_PER_LANE: u32 = 64u;

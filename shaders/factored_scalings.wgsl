@@ -1,4 +1,4 @@
-// What a factored second moment makes of G: diag(r) G diag(c) = clip G / sqrt(row col / mean(row)).
+// A factored second moment as scalings of G: diag(r) G diag(c) = clip G / sqrt(row col / mean(row)).
 override ROWS: u32;
 override COLS: u32;
 override HAS_ROWS: bool;  // else the weight is a vector: ROWS is 1, and only columns are averaged

@@ -1,4 +1,4 @@
-// out = SCALE times standard normal numbers, others every INTERVAL steps: a random projection that nobody stores.
+// out = SCALE times standard normal numbers, redrawn every INTERVAL steps: a random projection that is never stored.
 override LEN: u32;
 override SCALE: f32;
 override STREAM: u32;

@@ -1,6 +1,6 @@
-// An update inside the backward pass: norms[PARAMETER] and statistics[3 + PARAMETER] = the norm of this gradient, and the factor is 1,
-// or -1 from the first loss or gradient on that is NaN or infinite: later updates do nothing, under a loss scale those of this
-// step.
+// For an update inside the backward pass: norms[PARAMETER] and statistics[3 + PARAMETER] = the norm of this gradient.
+// The factor is 1, or -1 from the first loss or gradient on that is NaN or infinite: later updates then do nothing;
+// under a loss scale only those of this step.
 override PARAMETER: u32;
 override PARTIALS: u32;
 override LOSS_SCALED: bool = false;

@@ -1,4 +1,4 @@
-// norms[p] = (bits of max |x|, sum of (x / unit)^2) of gradient p, from its blocks. One workgroup a gradient.
+// norms[p] = (bits of max |x|, sum of (x / unit)^2) of gradient p, from its blocks. One workgroup per gradient.
 override GRADIENTS: u32;
 override PARTIALS: u32;
 @group(0) @binding(0) var<storage, read>       partial: array<vec2<u32>>;  // [GRADIENTS, PARTIALS]

@@ -1,7 +1,7 @@
-// statistics = [loss, clip factor, norm of all gradients, norm of each]; the loss stays as it is.
-// A NaN or an infinity in the loss or a gradient halts the run: the factor is -1 from then on, and updates do nothing. Under a
-// loss scale such a gradient has overflowed, and this step alone is skipped.
-// Else the factor is PyTorch's clip_grad_norm_: min(1, MAX_NORM / (norm + 1e-6)), or 1 without clipping (MAX_NORM = 0).
+// statistics = [loss, clip factor, norm of all gradients, norm of each]; the loss is unchanged.
+// A NaN or an infinity in the loss or a gradient halts the run: the factor is -1 from then on, and updates do nothing.
+// Under a loss scale such a gradient has overflowed, and only this step is skipped.
+// Otherwise the factor is PyTorch's clip_grad_norm_: min(1, MAX_NORM / (norm + 1e-6)), or 1 if MAX_NORM = 0.
 override N_PARAMETERS: u32;
 override MAX_NORM: f32 = 0.0;
 override LOSS_SCALED: bool = false;

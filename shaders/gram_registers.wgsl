@@ -1,5 +1,5 @@
 // y = ALPHA x xT + BETA z + GAMMA I for symmetric z: the lower triangle is computed and mirrored.
-// An 8x8 block of y a lane, no workgroup memory; K is a multiple of 4.
+// An 8x8 block of y per lane, no workgroup memory; K is a multiple of 4.
 override HAS_Z: bool;  // else BETA is 0, and z is not read
 struct Params {
     m: u32,
@@ -18,7 +18,7 @@ struct Params {
 fn gram_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y * 8u;
     let col = (group.x * 8u + lane) * 8u;
-    if (group.x * 64u > row + 7u) { return; }  // the whole workgroup lies above the diagonal
+    if (group.x * 64u > row + 7u) { return; }  // the whole workgroup is above the diagonal
     let first = group.z * params.m;
     var acc: array<array<f32, 8>, 8>;
     var row_at: array<u32, 8>;

@@ -1,8 +1,8 @@
 // The rows of H-Fac's momentum and second moment: averages of the means of g and of g^2 + EPS, the row's part of the
-// momentum term, and what the columns need: partial[0, b, j] and partial[1, b, j], sums of g and g^2 over block b's rows.
+// momentum term, and the column sums partial[0, b, j] and partial[1, b, j] of g and g^2 over the rows of block b.
 override ROWS: u32;
 override COLS: u32;    // at most MAX_PER_LANE * WG
-override BLOCK: u32;   // rows of a workgroup
+override BLOCK: u32;   // rows per workgroup
 override BLOCKS: u32;
 override EPS: f32;
 override BETA1: f32;

@@ -1,4 +1,4 @@
-// The identity, which the rounds of an elimination or of rotations begin with, and round 0.
+// The identity and round 0: the initial state of an elimination or of rotations.
 override ROWS: u32;
 @group(0) @binding(0) var<storage, read_write> y:     array<f32>;  // [ROWS, ROWS]
 @group(0) @binding(1) var<storage, read_write> round: array<u32>;  // [1]

@@ -1,5 +1,5 @@
-// The turns of a round, on both sides of the gram matrix and on the rows of the rotation, in place: an invocation for
-// the four elements in which two pairs meet, and as many of the rotation.
+// Applies a round of rotations, in place, to both sides of the gram matrix and to the rows of the rotation: one
+// invocation for the four elements where two pairs cross, and for as many of the rotation.
 override ROWS: u32;
 @group(0) @binding(0) var<storage, read>       turns:    array<vec4<f32>>;  // [pairs]: two rows, cosine and sine
 @group(0) @binding(1) var<storage, read_write> gram:     array<f32>;        // [ROWS, ROWS]
@@ -20,7 +20,7 @@ fn jacobi_rotate(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
     let of_cols = turns[at];
     let rows = vec2<u32>(of_rows.xy) * ROWS;
     let cols = vec2<u32>(of_cols.xy);
-    // With an odd number of rows one has no partner.
+    // With an odd number of rows, one has no partner.
     let partner = vec2(max(rows.x, rows.y) < ROWS * ROWS, max(cols.x, cols.y) < ROWS);
     if (all(partner)) {
         if (of_rows.w == 0.0 && of_cols.w == 0.0) { return; }

@@ -1,29 +1,29 @@
-// A round of Jacobi's rotations (Jacobi 1846), all pairs of rows at once (Brent & Luk 1985): who meets whom, and the turn
-// that makes two rows orthogonal, from the gram matrix of all. One workgroup, which counts the rounds.
+// A round of Jacobi rotations (Jacobi 1846), all pairs of rows at once (Brent & Luk 1985): pairs the rows, and finds
+// the rotation that makes each pair orthogonal, from the gram matrix. One workgroup, which counts the rounds.
 override ROWS: u32;
 override WG: u32;
 @group(0) @binding(0) var<storage, read>       gram:  array<f32>;        // [ROWS, ROWS]
-@group(0) @binding(1) var<storage, read_write> round: array<u32>;        // [1]: those before this one
+@group(0) @binding(1) var<storage, read_write> round: array<u32>;        // [1]: number of earlier rounds
 @group(0) @binding(2) var<storage, read_write> turns: array<vec4<f32>>;  // [PLAYERS / 2]: two rows, cosine and sine
 
-override PLAYERS: u32 = (ROWS + 1u) / 2u * 2u;  // with an odd number of rows one pair of a round has a row alone
+override PLAYERS: u32 = (ROWS + 1u) / 2u * 2u;  // with an odd number of rows, one pair per round has a single row
 
-// A tournament in which every two meet once.
+// A tournament in which every two rows meet once.
 fn pair_of(index: u32, number: u32) -> vec2<u32> {
     let circle = PLAYERS - 1u;
     if (index == 0u) { return vec2(number, circle); }
     return vec2((number + index) % circle, (number + circle - index) % circle);
 }
 
-// Cosine and sine that make rows of these squares and this product orthogonal.
+// The cosine and sine that make rows with these squares and this product orthogonal.
 fn turn_of(of_x: f32, of_y: f32, product: f32) -> vec2<f32> {
     let apart = !(abs(product) > 3e-7 * sqrt(max(of_x, 0.0)) * sqrt(max(of_y, 0.0)));
     let zeta = (of_y - of_x) / (2.0 * select(product, 1.0, apart));
     let size = abs(zeta);
-    // The root of 1 + zeta^2 without its square, which may leave the range.
+    // The root of 1 + zeta^2 without computing the square, which may overflow.
     let root = select(sqrt(fma(zeta, zeta, 1.0)), size, size > 1e9);
     let tangent = select(-1.0, 1.0, zeta >= 0.0) / (size + root);
-    // A step of Newton's: thousands of turns follow one another, and a length that is off by little each time would not stay.
+    // A Newton step: over thousands of consecutive rotations, small errors in length would accumulate.
     let square = fma(tangent, tangent, 1.0);
     let guess = inverseSqrt(square);
     let cosine = guess * fma(-0.5 * square * guess, guess, 1.5);

@@ -1,6 +1,6 @@
-// partial[i, b] = the largest |x| of block b of matrix i: of what size a matrix is, before it goes to half precision.
+// partial[i, b] = the largest |x| of block b of matrix i: the scale of a matrix before conversion to half precision.
 struct Params {
-    len: u32,  // of a matrix, in vec4s
+    len: u32,  // per matrix, in vec4s
 }
 @group(0) @binding(0) var<storage, read>       x:       array<vec4<f32>>;  // [matrices, LEN]
 @group(0) @binding(1) var<storage, read_write> partial: array<f32>;        // [matrices, blocks]

@@ -1,9 +1,10 @@
-// Lion (Chen et al. 2023, algorithm 2): w = (1 - lr WEIGHT_DECAY) w - lr sign(BETA1 m + (1 - BETA1) g); m = BETA2 m + (1 - BETA2) g.
+// Lion (Chen et al. 2023, algorithm 2): w = (1 - lr WEIGHT_DECAY) w - lr sign(BETA1 m + (1 - BETA1) g);
+// m = BETA2 m + (1 - BETA2) g.
 override LEN: u32;  // in Reals
 override LR: f32;
 override BETA1: f32;
 override BETA2: f32;
-override ONE_MINUS_BETA1: f32;  // 1 - BETA1, by the host: f32 would lose digits
+override ONE_MINUS_BETA1: f32;  // 1 - BETA1, computed by the host: f32 would lose digits
 override ONE_MINUS_BETA2: f32;  // 1 - BETA2
 override WEIGHT_DECAY: f32 = 0.0;
 @group(0) @binding(0) var<storage, read_write> weight:     array<Real>;  // [LEN]

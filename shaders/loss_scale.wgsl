@@ -1,13 +1,13 @@
-// The loss scale after a step: half where a gradient overflowed and the step was skipped, twice as large after GROWTH good
-// steps in a row. Scales are powers of two. An overflow under the least of them is none of the scale's, and halts the run.
+// The loss scale after a step: halved if a gradient overflowed and the step was skipped, doubled after GROWTH good
+// steps in a row. Scales are powers of two. An overflow at the smallest scale has another cause, and halts the run.
 override GROWTH: u32;
 override LEAST: f32;
 override MOST: f32;
-override AT: u32;  // where the statistics tell the scale and the number of steps skipped
-@group(0) @binding(0) var<storage, read_write> statistics: array<f32>;  // [AT + 2]; [1] says whether the step was skipped
+override AT: u32;  // index in the statistics of the scale and the number of skipped steps
+@group(0) @binding(0) var<storage, read_write> statistics: array<f32>;  // [AT + 2]; [1] is the clip factor
 @group(0) @binding(1) var<storage, read_write> scale:      array<f32>;  // [1]
 @group(0) @binding(2) var<storage, read_write> inverse:    array<f32>;  // [1] 1 / scale
-@group(0) @binding(3) var<storage, read_write> counts:     array<f32>;  // [2] good steps since the last change; steps skipped
+@group(0) @binding(3) var<storage, read_write> counts:     array<f32>;  // [2] good steps since a change; skipped steps
 
 @compute @workgroup_size(1)
 fn loss_scale() {

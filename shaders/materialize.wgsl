@@ -1,6 +1,6 @@
-// x = diag(r) G diag(c), or its sign: the matrix itself, where scaling vectors do not do.
+// x = diag(r) G diag(c), or its sign: the matrix itself, for when scaling vectors do not suffice.
 override MATRICES: u32 = 1u;
-override ROWS: u32;  // of a matrix
+override ROWS: u32;  // per matrix
 override COLS: u32;  // in Reals
 override HAS_ROWS: bool;  // else r is 1
 override HAS_COLS: bool;  // else c is 1
@@ -25,7 +25,7 @@ fn materialize(
     x[at] = value;
 }
 
-// The place of an element's column in c.
+// Index in c of an element's column.
 fn column(at: u32) -> u32 {
     var column = at % COLS;
     if (MATRICES > 1u) { column += at / (ROWS * COLS) * COLS; }

@@ -1,6 +1,6 @@
-// y (+)= factor a b on half-precision matrix units: operands are staged as f16, in whatever precision they lie in memory, and
-// sums are f32. A tile of 128x128 of y a workgroup (lib/half_units.wgsl).
-// Sizes along which a matrix lies in memory are multiples of 4.
+// y (+)= factor a b on half-precision matrix units: operands are staged as f16, whatever their precision in memory, and
+// sums are f32. A 128x128 tile of y per workgroup (lib/half_units.wgsl).
+// Sizes of contiguous dimensions are multiples of 4.
 override A_BY_DEPTH: bool;  // a is [M, K] in memory; else [K, M]
 override B_BY_DEPTH: bool;  // b is [N, K] in memory; else [K, N]
 override ACCUMULATE: bool = false;
@@ -8,7 +8,7 @@ struct Params {
     m: u32,
     n: u32,
     k: u32,
-    k_part: u32,  // depths of a part; a multiple of 16 where there is more than one
+    k_part: u32,  // depths per part; a multiple of 16 if there is more than one
     parts: u32,   // of K
 }
 @group(0) @binding(0) var<storage, read>       a:      array<TypeA>;   // [matrices, M, K] or [matrices, K, M]
@@ -44,7 +44,7 @@ fn matmul_half_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
     leave(sums[15], group.z, row + 48u, col + 48u, lane);
 }
 
-// A subgroup's 16x16 sums, the first of which is at (row, col) of y.
+// Writes a subgroup's 16x16 sums, the first of which is at (row, col) of y.
 fn leave(found: coop_mat16x16<f32, C>, part: u32, row: u32, col: u32, lane: u32) {
     let strip = lane / 32u * 64u;
     coopStoreT(found, &strips[strip], 4u);

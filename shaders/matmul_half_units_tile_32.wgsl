@@ -1,8 +1,10 @@
-// y (+)= factor a b on half-precision matrix units, a tile of 32x32 of y a workgroup, whose subgroups share the depths: each
-// sums 16 of every DEPTH (lib/shared_*.wgsl), and what they have is added in their order. For products of few tiles, as a small
-// batch makes them: no part is written to memory and summed in a dispatch of its own, and many loads are under way at once.
-// Operands are staged in the order in which they lie in memory. An H100 runs two workgroups of up to 24 KiB at once, and one of
-// more. Sizes along which a matrix lies in memory are multiples of 4.
+// y (+)= factor a b on half-precision matrix units, a 32x32 tile of y per workgroup, whose subgroups share the depths:
+// each sums 16 of every DEPTH (lib/shared_*.wgsl), and their sums are added in order. For products with few tiles, as
+// from a small batch: no part is written to memory and summed in a separate dispatch, and many loads are in flight at
+// once.
+// Operands are staged in their memory order. An H100 runs two workgroups at once if each uses up to 24 KiB, otherwise
+// one.
+// Sizes of contiguous dimensions are multiples of 4.
 override A_BY_DEPTH: bool;  // a is [M, K] in memory; else [K, M]
 override B_BY_DEPTH: bool;  // b is [N, K] in memory; else [K, N]
 override ACCUMULATE: bool = false;
@@ -10,17 +12,17 @@ struct Params {
     m: u32,
     n: u32,
     k: u32,
-    k_part: u32,  // depths of a part; a multiple of 16 where there is more than one
+    k_part: u32,  // depths per part; a multiple of 16 if there is more than one
     parts: u32,   // of K
 }
 const TILE: u32 = 32u;
 const LANES: u32 = 2u * DEPTH;
 const DEPTH_VECS: u32 = DEPTH / 4u;
-// vec4s from one row of a staged operand to the next, odd multiples of 16 bytes: eight rows begin in different banks.
+// vec4s from one row of a staged operand to the next, odd multiples of 16 bytes: eight rows start in different banks.
 const BY_DEPTH: u32 = DEPTH_VECS + 2u;  // a row or column of y, and its depths
 const ALONG: u32 = 10u;                 // a depth, and its 32 rows or columns
 const TILE_VECS: u32 = DEPTH * ALONG;
-const PITCH: u32 = 8u;                  // the same of sums
+const PITCH: u32 = 8u;                  // the same for sums
 const STRIP: u32 = TILE * PITCH;
 @group(0) @binding(0) var<storage, read>       a:      array<TypeA>;   // [matrices, M, K] or [matrices, K, M]
 @group(0) @binding(1) var<storage, read>       b:      array<TypeB>;   // [matrices, N, K] or [matrices, K, N]
@@ -30,8 +32,8 @@ const STRIP: u32 = TILE * PITCH;
 
 var<workgroup> tile_a: array<vec4<f16>, TILE_VECS>;  // [32, BY_DEPTH] or [DEPTH, ALONG]
 var<workgroup> tile_b: array<vec4<f16>, TILE_VECS>;
-var<workgroup> strip: array<vec4<f32>, STRIP>;       // [32, 32] a subgroup's sums on their way out
-var<private> next_a: array<vec4<f16>, 4>;  // this lane's share of the tiles that come next
+var<workgroup> strip: array<vec4<f32>, STRIP>;       // [32, 32] a subgroup's sums on the way to memory
+var<private> next_a: array<vec4<f16>, 4>;  // this lane's share of the next tiles
 var<private> next_b: array<vec4<f16>, 4>;
 
 // Workgroups: [tiles across, tiles down, matrices * PARTS].
@@ -42,7 +44,7 @@ fn matmul_half_units_tile_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(l
     let end = min(begin + params.k_part, params.k);
     let row = group.y * TILE;
     let col = group.x * TILE;
-    let depth = lane / 32u * 16u;  // of this subgroup's share of the tile
+    let depth = lane / 32u * 16u;  // start of this subgroup's share of the tile
     var y00 = coop_mat16x16<f32, C>();
     var y01 = coop_mat16x16<f32, C>();
     var y10 = coop_mat16x16<f32, C>();
@@ -76,7 +78,7 @@ fn matmul_half_units_tile_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(l
         y11 = coopMultiplyAdd(a1, b1, y11);
         workgroupBarrier();
     }
-    // One subgroup after the other leaves its sums, and each lane adds up its own four, or eight.
+    // Subgroups write their sums in turn, and each lane accumulates its own four, or eight.
     var sum = vec4<f32>();
     var other = vec4<f32>();
     for (var leaving = 0u; leaving < LANES / 32u; leaving++) {
@@ -95,7 +97,7 @@ fn matmul_half_units_tile_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(l
     if (LANES < STRIP) { put(other, LANES + lane, group.z, row, col); }
 }
 
-// Vec4 i of the tile that begins at (row, col).
+// Vec4 i of the tile that starts at (row, col).
 fn put(sum: vec4<f32>, i: u32, part: u32, row: u32, col: u32) {
     let of_y = vec2(row + i / PITCH, col + 4u * (i % PITCH));
     if (of_y.x < params.m && of_y.y < params.n) {
@@ -119,7 +121,8 @@ fn fetch(matrix: u32, row: u32, col: u32, k: u32, end: u32, lane: u32) {
     next_b[3] = of_b(matrix, col, k, end, 3u, lane);
 }
 
-// Vec4 i of a lane's four: of every eighth row the depths side by side, or of a quarter of the depths all 32.
+// Vec4 i of a lane's four: with depths contiguous, adjacent depths of every eighth row; otherwise all 32 of a quarter
+// of the depths.
 fn of_a(matrix: u32, row: u32, k: u32, end: u32, i: u32, lane: u32) -> vec4<f16> {
     var value = vec4<f16>();
     if (A_BY_DEPTH) {
@@ -163,7 +166,7 @@ fn stage(lane: u32) {
     tile_b[at_b + 3u * pitch_b] = next_b[3];
 }
 
-// Of the first of a lane's four.
+// Offset of the first of a lane's four.
 fn place(by_depth: bool, lane: u32) -> u32 {
     return select(lane / 8u * ALONG + lane % 8u, lane / DEPTH_VECS * BY_DEPTH + lane % DEPTH_VECS, by_depth);
 }

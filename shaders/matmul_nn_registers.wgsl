@@ -1,4 +1,4 @@
-// y (+)= factor g w: an 8x8 block of y a lane, no workgroup memory; K and N are multiples of 4.
+// y (+)= factor g w: an 8x8 block of y per lane, no workgroup memory; K and N are multiples of 4.
 override ACCUMULATE: bool = false;
 struct Params {
     m: u32,
@@ -22,7 +22,7 @@ fn matmul_nn_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     var g_at: array<u32, 8>;
     for (var i = 0u; i < 8u; i++) { g_at[i] = (group.z * (params.m - 1u) + min(row + i, params.m - 1u)) * (params.k / 4u); }
     let pitch = params.k / 4u;
-    let first = group.z * pitch;  // of w's rows in fours
+    let first = group.z * pitch;  // in w's rows, in fours
     for (var k = first; k < first + pitch; k++) {
         var b: array<array<f32, 8>, 4>;
         for (var s = 0u; s < 4u; s++) {

@@ -1,5 +1,5 @@
-// y (+)= factor x wT: an 8x8 block of y a lane, no workgroup memory; K is a multiple of 4.
-// The lanes of a workgroup stand side by side along N and share their rows of x.
+// y (+)= factor x wT: an 8x8 block of y per lane, no workgroup memory; K is a multiple of 4.
+// The lanes of a workgroup are adjacent along N and share their rows of x.
 override ACCUMULATE: bool = false;
 struct Params {
     m: u32,
@@ -20,8 +20,8 @@ fn matmul_nt_registers(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     var acc: array<array<f32, 8>, 8>;
     var x_at: array<u32, 8>;
     var w_at: array<u32, 8>;
-    // K in fours, counted through all matrices: Mesa recompiled the kernel at every dispatch when a uniform alone decided how
-    // many rounds this loop has.
+    // K in fours, counted through all matrices: Mesa recompiled the kernel at every dispatch if only a uniform
+    // determined the trip count of this loop.
     let pitch = params.k / 4u;
     let first = group.z * params.m * pitch;
     for (var i = 0u; i < 8u; i++) {

@@ -1,11 +1,12 @@
-// y (+)= factor a b for any strides of a and b: the layouts and odd sizes that the vec4 forms do not take. 8x8 of y a lane.
+// y (+)= factor a b for any strides of a and b: layouts and odd sizes that the vec4 forms do not support. 8x8 of y per
+// lane.
 override ACCUMULATE: bool = false;
 struct Params {
     m: u32,
     n: u32,
     k: u32,
-    a_m: u32,  // step in a from one row of y to the next
-    a_k: u32,  // step in a along the inner dimension
+    a_m: u32,  // stride in a from one row of y to the next
+    a_k: u32,  // stride in a along the inner dimension
     b_n: u32,
     b_k: u32,
 }

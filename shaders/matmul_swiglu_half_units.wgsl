@@ -1,7 +1,7 @@
-// gate = x gate_weightT, up = x up_weightT and activated = silu(gate) up on half-precision matrix units: operands are staged as
-// f16, and sums are f32. The bits are those of two products by matmul_half_units and of swiglu.
-// A workgroup makes 128 rows and 64 columns of each (lib/half_units.wgsl): of a subgroup's 64 columns of the tile the first 32
-// are of gate and the others the same columns of up, so that the lane that writes a gate has its up as well.
+// gate = x gate_weightT, up = x up_weightT and activated = silu(gate) up on half-precision matrix units: operands are
+// staged as f16, and sums are f32. Bit-identical to two products by matmul_half_units followed by swiglu.
+// A workgroup computes 128 rows and 64 columns of each (lib/half_units.wgsl): of a subgroup's 64 columns of the tile,
+// the first 32 are gate and the others the same columns of up, so that the lane that writes a gate has its up as well.
 // K and N are multiples of 4.
 struct Params {
     m: u32,
@@ -34,10 +34,11 @@ fn matmul_swiglu_half_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(lo
     leave(sums[13], sums[15], row + 48u, col + 16u, lane);
 }
 
-// A subgroup's 16x16 sums of gate and of up, the first of which are at (row, col): gates first, which their lanes keep.
+// Writes a subgroup's 16x16 sums of gate and of up, the first of which are at (row, col): gates first, which their
+// lanes keep.
 fn leave(of_gate: coop_mat16x16<f32, C>, of_up: coop_mat16x16<f32, C>, row: u32, col: u32, lane: u32) {
     let strip = lane / 32u * 64u;
-    let place = strip + lane % 32u;  // of a lane's first vec4; the other is eight rows below
+    let place = strip + lane % 32u;  // index of a lane's first vec4; the other is eight rows below
     let of_row = row + lane % 32u / 4u;
     let of_col = col + lane % 4u * 4u;
     let at = (of_row * params.n + of_col) / 4u;
@@ -70,7 +71,7 @@ fn vec4_of_a(place: u32) -> vec4<f16> {
     return x[place];
 }
 
-// Which weight row i of a lane's is of follows from i alone: no two lanes of a subgroup go different ways.
+// Which weight row i of a lane belongs to depends only on i, so lanes of a subgroup do not diverge.
 fn of_b(matrix: u32, col: u32, k: u32, end: u32, i: u32, lane: u32) -> vec4<f16> {
     let inner = k + 4u * (lane % DEPTH_VECS);
     let of_tile = lane / DEPTH_VECS + ROWS_AT_ONCE * i;

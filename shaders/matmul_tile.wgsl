@@ -1,12 +1,12 @@
-// y (+)= factor a b, a tile of y a workgroup; K_PART deep where several workgroups share a tile, each with a y of its own for
-// the sum.
-// Sizes along which a matrix lies in memory are multiples of 4.
+// y (+)= factor a b, a tile of y per workgroup; K_PART deep if several workgroups share a tile, each with its own y, to
+// be summed later.
+// Sizes of contiguous dimensions are multiples of 4.
 override ACCUMULATE: bool = false;
 struct Params {
     m: u32,
     n: u32,
     k: u32,
-    k_part: u32,  // depths of a part; a multiple of 16 where there is more than one
+    k_part: u32,  // depths per part; a multiple of 16 if there is more than one
     parts: u32,   // of K
 }
 @group(0) @binding(0) var<storage, read>       a:      array<TypeA>;   // [matrices, M, K] or [matrices, K, M]

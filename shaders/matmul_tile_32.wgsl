@@ -1,6 +1,7 @@
-// y (+)= factor a b, a tile of 32x32 of y a workgroup of 16 teams that share the depths: team t sums some of every 64, and
-// what the teams have is added in their order. For products with few tiles: no part is written to memory and summed in a
-// dispatch of its own. Sizes along which a matrix lies in memory are multiples of 4.
+// y (+)= factor a b, a 32x32 tile of y per workgroup of 16 teams that share the depths: team t sums some of every 64,
+// and the teams' sums are added in order. For products with few tiles: no part is written to memory and summed in a
+// separate dispatch.
+// Sizes of contiguous dimensions are multiples of 4.
 override ACCUMULATE: bool = false;
 override A_BY_DEPTH: bool;  // a is [M, K] in memory; else [K, M]
 override B_BY_DEPTH: bool;  // b is [N, K] in memory; else [K, N]
@@ -8,7 +9,7 @@ struct Params {
     m: u32,
     n: u32,
     k: u32,
-    k_part: u32,  // depths of a part
+    k_part: u32,  // depths per part
     parts: u32,   // of K
 }
 @group(0) @binding(0) var<storage, read>       a:      array<TypeA>;   // [matrices, M, K] or [matrices, K, M]
@@ -20,13 +21,13 @@ struct Params {
 const TILE: u32 = 32u;
 const DEPTH: u32 = 64u;
 const PITCH: u32 = TILE / 4u;  // vec4s from one depth to the next
-const TEAM: u32 = 16u;         // lanes of a team, 4 by 4, each with 8x8 sums
+const TEAM: u32 = 16u;         // lanes per team, 4 by 4, each with 8x8 sums
 const TILE_B: u32 = DEPTH * PITCH;
 const OF_TEAM: u32 = TILE * PITCH;
 
-// The tile of a, that of b after it; in the end the sums of four teams.
+// The tile of a, followed by that of b; at the end the sums of four teams.
 var<workgroup> tiles: array<vec4<f32>, 2u * TILE_B>;
-var<private> next: array<vec4<f32>, 4>;   // this lane's share of the tiles that come next
+var<private> next: array<vec4<f32>, 4>;   // this lane's share of the next tiles
 var<private> sums: array<vec4<f32>, 16>;  // [8 rows, 2]
 
 // Workgroups: [tiles across, tiles down, matrices * PARTS].
@@ -49,7 +50,7 @@ fn matmul_tile_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     hand_over(16u, team, lane);
     hand_over(12u, team, lane);
     hand_over(8u, team, lane);
-    // Four teams are left: all lanes add their sums, a vec4 of the tile each.
+    // Four teams are left: all lanes add their sums, one vec4 of the tile each.
     if (team < 4u) { leave_sums(team, lane); }
     workgroupBarrier();
     let of_y = vec2(row + lane / PITCH, col + 4u * (lane % PITCH));
@@ -61,7 +62,7 @@ fn matmul_tile_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     }
 }
 
-// The first half of the workgroup reads the tile of a, the other that of b.
+// The first half of the workgroup reads the tile of a, the other half that of b.
 fn fetch(matrix: u32, row: u32, col: u32, k: u32, end: u32, lane: u32) {
     let reads_a = lane < 128u;
     let by_depth = select(B_BY_DEPTH, A_BY_DEPTH, reads_a);
@@ -69,7 +70,7 @@ fn fetch(matrix: u32, row: u32, col: u32, k: u32, end: u32, lane: u32) {
     let first = select(col, row, reads_a);
     for (var i = 0u; i < 4u; i++) {
         next[i] = vec4(0.0);
-        // By depth: four rows of a 4x4 block, 64 depths side by side. Else: a depth of all 32.
+        // By depth: four rows of a 4x4 block, 64 adjacent depths. Otherwise: all 32 of one depth.
         let depth = select(k + lane % 128u / 8u + 16u * i, k + 4u * (lane % 16u), by_depth);
         let outer = min(first + 4u * (lane % 128u / 16u) + i, extent - 1u);
         let along = min(first / 4u + lane % PITCH, extent / 4u - 1u);
@@ -81,7 +82,7 @@ fn fetch(matrix: u32, row: u32, col: u32, k: u32, end: u32, lane: u32) {
     }
 }
 
-// The place of a vec4, so that neither stores of transposed blocks nor reads of two teams meet a bank twice.
+// Index of a vec4, swizzled so that neither stores of transposed blocks nor reads of two teams have bank conflicts.
 fn place(depth: u32, vec: u32) -> u32 {
     return depth * PITCH + (vec ^ (depth / 4u % 8u));
 }
@@ -99,7 +100,7 @@ fn stage(lane: u32) {
     }
 }
 
-// The first of a team's four depths: two teams side by side are 16 depths apart.
+// The first of a team's four depths: adjacent teams are 16 depths apart.
 fn depth_of_team(team: u32) -> u32 {
     return team % 4u * 16u + team / 4u * 4u;
 }
@@ -121,7 +122,7 @@ fn multiply_depth(depth: u32, lane: u32) {
     }
 }
 
-// The last four of so many teams hand their sums to the four before them.
+// The last four of the remaining teams pass their sums to the four before them.
 fn hand_over(teams: u32, team: u32, lane: u32) {
     if (team >= teams - 4u && team < teams) { leave_sums(team - (teams - 4u), lane); }
     workgroupBarrier();

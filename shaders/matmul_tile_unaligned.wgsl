@@ -1,10 +1,10 @@
-// y (+)= factor a b as in matmul_tile.wgsl, for sizes that are no multiples of 4: element by element.
+// y (+)= factor a b as in matmul_tile.wgsl, for sizes that are not multiples of 4: element by element.
 override ACCUMULATE: bool = false;
 struct Params {
     m: u32,
     n: u32,
     k: u32,
-    k_part: u32,  // depths of a part; a multiple of 16 where there is more than one
+    k_part: u32,  // depths per part; a multiple of 16 if there is more than one
     parts: u32,   // of K
 }
 @group(0) @binding(0) var<storage, read>       a:      array<TypeA>;   // [matrices, M, K] or [matrices, K, M]

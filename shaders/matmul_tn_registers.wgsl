@@ -1,4 +1,4 @@
-// y (+)= factor gT x: an 8x8 block of y a lane, no workgroup memory; M and N are multiples of 4.
+// y (+)= factor gT x: an 8x8 block of y per lane, no workgroup memory; M and N are multiples of 4.
 override ACCUMULATE: bool = false;
 struct Params {
     m: u32,

@@ -1,9 +1,9 @@
 // y = a b in nearly single precision on half-precision matrix units: each operand is the sum of two halves, high + low,
 // and low high + high low + high high is summed in f32; low low is below f32's own rounding.
-// A tile of 128x128 of y by 4 subgroups of 32 lanes, 64x64 each in 4x4 cooperative matrices; both operands pass through
-// workgroup memory, 16 deep, and what comes next is loaded into registers meanwhile.
-// Powers of two bring the operands into f16's range, from the largest number of each. The high half takes the leading bits
-// by a mask: a compiler may fold a conversion there and back away.
+// A 128x128 tile of y by 4 subgroups of 32 lanes, 64x64 each in 4x4 cooperative matrices; both operands pass through
+// workgroup memory, 16 deep, while the next tiles are loaded into registers.
+// Powers of two, chosen by each operand's largest element, scale the operands into f16's range. A mask extracts the
+// leading bits for the high half, because a compiler may fold away a round-trip conversion.
 // M and N are multiples of 16, K of 4.
 override M: u32;
 override N: u32;
@@ -11,7 +11,7 @@ override K: u32;
 override A_BY_DEPTH: bool;  // a is [M, K] in memory; else [K, M]
 override B_BY_DEPTH: bool;  // b is [N, K] in memory; else [K, N]
 override ACCUMULATE: bool = false;
-override K_PART: u32;      // depths of a part; a multiple of 16 where there is more than one
+override K_PART: u32;      // depths per part; a multiple of 16 if there is more than one
 override PARTS: u32 = 1u;  // of K
 const TILE: u32 = 128u;
 const DEPTH: u32 = 16u;
@@ -20,7 +20,7 @@ const PITCH: u32 = 34u;  // vec4s from one depth to the next: 128 elements, and 
 const TILE_VECS: u32 = DEPTH * PITCH;
 @group(0) @binding(0) var<storage, read>       a:         array<vec4<f32>>;  // [matrices, M, K] or [matrices, K, M]
 @group(0) @binding(1) var<storage, read>       b:         array<vec4<f32>>;  // [matrices, N, K] or [matrices, K, N]
-@group(0) @binding(2) var<storage, read>       largest_a: array<vec4<f32>>;  // [matrices, LANES]: of |a|, a share each number
+@group(0) @binding(2) var<storage, read>       largest_a: array<vec4<f32>>;  // [matrices, LANES]: of |a|, one per share
 @group(0) @binding(3) var<storage, read>       largest_b: array<vec4<f32>>;  // [matrices, LANES]: of |b|
 @group(0) @binding(4) var<storage, read_write> y:         array<f32>;        // [matrices, PARTS, M, N]
 
@@ -29,7 +29,7 @@ var<workgroup> low_a: array<vec4<f16>, TILE_VECS>;
 var<workgroup> high_b: array<vec4<f16>, TILE_VECS>;
 var<workgroup> low_b: array<vec4<f16>, TILE_VECS>;
 var<workgroup> largest: array<vec2<f32>, LANES>;
-var<private> next_a: array<vec4<f32>, 4>;  // this lane's share of the tiles that come next
+var<private> next_a: array<vec4<f32>, 4>;  // this lane's share of the next tiles
 var<private> next_b: array<vec4<f32>, 4>;
 
 // Workgroups: [tiles across, tiles down, matrices * PARTS].
@@ -39,13 +39,13 @@ fn matmul_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
     let begin = group.z % PARTS * K_PART;
     let end = min(begin + K_PART, K);
     let exponents = exponents_of_largest(matrix, lane);
-    let scale_a = power_of_two(14 - exponents.x);  // the largest number becomes 2^14 to 2^15
+    let scale_a = power_of_two(14 - exponents.x);  // the largest element becomes 2^14 to 2^15
     let scale_b = power_of_two(14 - exponents.y);
-    // Back again in two halves, neither of which leaves f32's range.
+    // Undo the scaling in two factors, neither of which leaves f32's range.
     let back = exponents.x + exponents.y - 28;
     let back_1 = power_of_two(back / 2);
     let back_2 = power_of_two(back - back / 2);
-    let sub_row = lane / 64u * 64u;  // of this subgroup's part of the tile
+    let sub_row = lane / 64u * 64u;  // offset of this subgroup's part of the tile
     let sub_col = lane / 32u % 2u * 64u;
     var y00 = coop_mat16x16<f32, C>();
     var y01 = coop_mat16x16<f32, C>();
@@ -250,7 +250,7 @@ fn matmul_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
     }
 }
 
-// floor(log2 |x|) of the largest of a and of b; what is too small or no number counts as something near.
+// floor(log2 |x|) of the largest elements of a and of b; tiny or non-finite values are clamped.
 fn exponents_of_largest(matrix: u32, lane: u32) -> vec2<i32> {
     let most_a = largest_a[matrix * LANES + lane];
     let most_b = largest_b[matrix * LANES + lane];
@@ -269,7 +269,7 @@ fn power_of_two(exponent: i32) -> f32 {
     return bitcast<f32>(u32(exponent + 127) << 23u);
 }
 
-// Where K is contiguous a lane takes four rows, four deep: pairs of lanes read 32 contiguous bytes of a row.
+// If K is contiguous, a lane takes four rows, four deep: pairs of lanes read 32 contiguous bytes of a row.
 fn block_depth(lane: u32) -> u32 {
     return 4u * (lane % 2u + 2u * (lane / 64u));
 }
@@ -322,7 +322,7 @@ fn stage(scale_a: f32, scale_b: f32, lane: u32) {
     }
 }
 
-// What f16 can hold: sign, exponent and ten bits.
+// The bits that f16 can hold: sign, exponent and ten mantissa bits.
 fn leading_bits(x: vec4<f32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(bitcast<vec4<u32>>(x) & vec4(0xffffe000u));
 }

@@ -1,8 +1,8 @@
-// x = SCALE y, without the padding and transposition of `widen`.
+// x = SCALE y, removing the padding and transposition of `widen`.
 override MATRICES: u32 = 1u;
-override ROWS: u32;           // of a matrix
+override ROWS: u32;           // per matrix
 override COLS: u32;
-override WIDE_ROWS: u32 = 0u;  // of y; not wanted of one matrix
+override WIDE_ROWS: u32 = 0u;  // of y; not needed for a single matrix
 override WIDE_COLS: u32;
 override TALL: bool;      // y is transposed
 override SCALE: f32;

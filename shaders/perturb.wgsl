@@ -1,7 +1,8 @@
-// Weights along a direction of standard normal numbers z, drawn anew wherever they are wanted: MeZO (arXiv 2305.17333).
+// Moves weights along a direction of standard normal numbers z, redrawn wherever they are needed: MeZO (arXiv
+// 2305.17333).
 override LEN: u32;
 override STREAM: u32;
-override FIRST: u32 = 0u;  // number of the weight's first, where it is a part of a parameter
+override FIRST: u32 = 0u;  // index of the weight's first element, if it is a part of a parameter
 @group(0) @binding(0) var<storage, read_write> weight: array<f32>;  // [LEN]
 @group(0) @binding(1) var<uniform>             how:    Move;
 @group(0) @binding(2) var<uniform>             step:   Step;

@@ -1,4 +1,4 @@
-// Weights along a direction of low rank, z = SCALE left right: SubZero (arXiv 2410.08989).
+// Moves weights along a low-rank direction, z = SCALE left right: SubZero (arXiv 2410.08989).
 override ROWS: u32;
 override COLS: u32;
 override RANK: u32;

@@ -1,4 +1,4 @@
-// norm = (max(s), sum of (s / max)^2): the norm of a vector of positive numbers that neither over- nor underflows.
+// norm = (max(s), sum of (s / max)^2): the norm of a vector of positive numbers, without overflow or underflow.
 override COLS: u32;
 @group(0) @binding(0) var<storage, read>       s:    array<f32>;  // [COLS]
 @group(0) @binding(1) var<storage, read_write> norm: array<f32>;  // [2]

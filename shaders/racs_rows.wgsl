@@ -2,8 +2,8 @@
 // partial[b, j] = sum over the rows i of block b of P[i, j] q[i]. One read of G serves both.
 override ROWS: u32;
 override COLS: u32;         // at most MAX_PER_LANE * WG
-override BLOCK: u32;        // rows of a workgroup
-override FIRST: bool;       // q is 1, and there is no s yet
+override BLOCK: u32;        // rows per workgroup
+override FIRST: bool;       // q is 1, and s is not computed yet
 override COLUMN_SUMS: bool; // whether a column half follows
 const MAX_PER_LANE: u32 = 64u;
 @group(0) @binding(0) var<storage, read>       gradient:   array<f32>;  // [ROWS, COLS]
@@ -19,7 +19,7 @@ fn racs_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     var values: array<f32, MAX_PER_LANE>;
     var column_sums: array<f32, MAX_PER_LANE>;
     for (var i = 0u; i < per_lane; i++) { column_sums[i] = 0.0; }
-    // Squares of small gradients have squares below f32's range: s is divided by its largest before it is used.
+    // The squared squares of small gradients are below f32's range: s is divided by its largest element before use.
     var over = 0.0;
     if (!FIRST && norm[0] > 0.0) { over = 1.0 / norm[0]; }
     for (var row = group.x * BLOCK; row < min(ROWS, (group.x + 1u) * BLOCK); row++) {

@@ -2,7 +2,7 @@
 override ROWS: u32;
 override COLS: u32;  // in Reals
 override EPS: f32;
-override KEPT: u32 = 4u;  // Reals of a row that a lane keeps, at most MOST_KEPT; those beyond are read again
+override KEPT: u32 = 4u;  // Reals of a row that a lane keeps, at most MOST_KEPT; later ones are read again
 const MOST_KEPT: u32 = 4u;
 @group(0) @binding(0) var<storage, read>       x:      array<Real>;    // [ROWS, COLS]
 @group(0) @binding(1) var<storage, read>       weight: array<Real>;    // [COLS]

@@ -1,13 +1,14 @@
-// dx (+)= weight dy / rms - x mean(x weight dy) / rms^3, and partial[b, :] = sum over the rows of block b of dy x / rms:
-// both from one read of x and dy, one workgroup per block of rows. Where products read dx in half precision it is copied.
+// dx (+)= weight dy / rms - x mean(x weight dy) / rms^3, and partial[b, :] = sum over the rows of block b of dy x /
+// rms:
+// both from one read of x and dy, one workgroup per block of rows. dx is copied if products read it in half precision.
 override ROWS: u32;
 override COLS: u32;   // in Reals
-override BLOCK: u32;  // rows of a block
+override BLOCK: u32;  // rows per block
 override EPS: f32;
-override ACCUMULATE: bool = false;  // onto the gradient that the residual stream brings
+override ACCUMULATE: bool = false;  // adds to the residual stream's gradient
 override COPY: bool = false;
-// Reals of a row that a lane keeps, and their partial sums, at most MOST_KEPT; those beyond are read again, and their sums
-// stand in memory.
+// Reals of a row that a lane keeps, with their partial sums, at most MOST_KEPT; later ones are read again, and their
+// sums are kept in memory.
 override KEPT: u32 = 4u;
 const MOST_KEPT: u32 = 4u;
 @group(0) @binding(0) var<storage, read>       x:       array<Real>;    // [ROWS, COLS]
@@ -33,7 +34,7 @@ fn rms_norm_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
         var kept_x: array<Real, MOST_KEPT>;
         var kept_dy: array<Real, MOST_KEPT>;
         var before: array<Real, MOST_KEPT>;
-        // Everything that is read of the row, before anything waits.
+        // Read everything from the row before waiting for anything.
         for (var i = 0u; i < KEPT; i++) {
             let col = lane + i * WG;
             before[i] = Real(0.0);

@@ -1,6 +1,6 @@
-// Rotary positions in place, the half-split layout: (a, b) -> (a cos - b sin, b cos + a sin) for a = x[d], b = x[d + D/2],
-// for the heads x of queries and of keys.
-// The angle belongs to position row % SEQ + start; the backward pass turns the other way (SIGN = -1).
+// Rotary position embedding in place, half-split layout: (a, b) -> (a cos - b sin, b cos + a sin) for a = x[d], b = x[d
+// + D/2], for the heads x of queries and of keys.
+// The angle is that of position row % SEQ + start; the backward pass rotates the other way (SIGN = -1).
 override ROWS: u32;
 override HEADS: u32;     // of q
 override KV_HEADS: u32;  // of k

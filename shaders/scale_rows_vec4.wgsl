@@ -1,19 +1,19 @@
-// What scale_rows computes, for GPUs: X = diag(r) G diag(c), r[i] = sqrt(cols) / |G[i, :] c|, and the squares that the column
-// pass needs, partial[b, j] = sum over the rows i of block b of (r[i] G[i, j])^2.
-// A lane keeps vec4s of a row in registers, and of the next row as well where there is room: its loads are on their way
-// while this one is reduced.
+// The same as scale_rows, for GPUs: X = diag(r) G diag(c), r[i] = sqrt(cols) / |G[i, :] c|, and the squares that the
+// column pass needs, partial[b, j] = sum over the rows i of block b of (r[i] G[i, j])^2.
+// A lane keeps vec4s of a row in registers, and of the next row as well if there is room: its loads are in flight while
+// this one is reduced.
 override MATRICES: u32 = 1u;
-override ROWS: u32;           // of a matrix
-override COLS: u32;           // vec4s of a row, at most MAX_PER_LANE * WG
-override BLOCK: u32;          // rows of a workgroup
-override BLOCKS: u32;         // of a matrix
-override BEGIN_ROWS: bool;    // r holds nothing yet
+override ROWS: u32;           // per matrix
+override COLS: u32;           // vec4s per row, at most MAX_PER_LANE * WG
+override BLOCK: u32;          // rows per workgroup
+override BLOCKS: u32;         // per matrix
+override BEGIN_ROWS: bool;    // r is not yet set
 override BEGIN_COLS: bool;    // no column pass yet: c is 1
-override ROW_PASS: bool;      // else r stays as it is
+override ROW_PASS: bool;      // else r is unchanged
 override COLUMN_SUMS: bool;   // whether a column pass follows
 const MAX_PER_LANE: u32 = 16u;
-const AHEAD_PER_LANE: u32 = 4u;    // vec4s of a lane up to which the next row has room
-const LEAST: f32 = 1.1754944e-38;  // what is smaller may be flushed to zero, and counts as zero
+const AHEAD_PER_LANE: u32 = 4u;    // most vec4s per lane for which the next row is prefetched
+const LEAST: f32 = 1.1754944e-38;  // smaller values may be flushed to zero, and count as zero
 @group(0) @binding(0) var<storage, read>       gradient: array<vec4<f32>>;  // [MATRICES, ROWS, COLS]
 @group(0) @binding(1) var<storage, read>       c:        array<vec4<f32>>;  // [MATRICES, COLS]
 @group(0) @binding(2) var<storage, read_write> r:        array<f32>;        // [MATRICES, ROWS]
@@ -33,7 +33,7 @@ fn scale_rows_vec4(
     let end = matrix * ROWS + min(ROWS, first + BLOCK);
     let per_lane = (COLS + WG - 1u) / WG;
     let ahead = per_lane <= AHEAD_PER_LANE;
-    // Beyond the last column they stay zero, and count nothing.
+    // Those beyond the last column stay zero and contribute nothing.
     var values: array<vec4<f32>, MAX_PER_LANE>;
     var next: array<vec4<f32>, AHEAD_PER_LANE>;
     var column_sums: array<vec4<f32>, MAX_PER_LANE>;
@@ -56,7 +56,7 @@ fn scale_rows_vec4(
                 values[i] = gradient[row * COLS + col];
             }
         }
-        // Squares of a raw gradient may leave the range of f32; those of a row that was scaled before do not.
+        // Squares of a raw gradient may exceed the range of f32; those of an already scaled row do not.
         if (BEGIN_ROWS) {
             var largest = vec4(0.0);
             for (var i = 0u; i < per_lane; i++) { largest = max(largest, abs(values[i])); }

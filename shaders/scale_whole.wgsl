@@ -1,8 +1,8 @@
-// r *= factor / divisor: a whole-matrix scaling in the row scalings.
+// r *= factor / divisor: scales a whole matrix through its row scalings.
 override MATRICES: u32 = 1u;
-override ROWS: u32;               // of a matrix
-override BEGIN_ROWS: bool;        // r holds nothing yet, and counts as 1
-override HAS_DIVISOR: bool;       // else it is 1
+override ROWS: u32;               // per matrix
+override BEGIN_ROWS: bool;        // r is not yet set, and counts as 1
+override HAS_DIVISOR: bool;       // else the divisor is 1
 @group(0) @binding(0) var<storage, read>       factor:  array<f32>;  // [MATRICES]
 @group(0) @binding(1) var<storage, read>       divisor: array<f32>;  // [MATRICES]
 @group(0) @binding(2) var<storage, read_write> r:       array<f32>;  // [MATRICES, ROWS]

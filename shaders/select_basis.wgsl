@@ -1,5 +1,5 @@
-// The RANK rows of y with the largest norms become the columns of a basis, the largest first, each with the sign that
-// makes its largest element positive. A workgroup for each row of y.
+// The RANK rows of y with the largest norms become the columns of a basis, largest first, each with the sign that makes
+// its largest element positive. One workgroup per row of y.
 override ROWS: u32;
 override COLS: u32;
 override RANK: u32;
@@ -17,7 +17,7 @@ fn select_basis(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
     var largest = 0.0;
     for (var at = lane; at < COLS; at += WG) { largest = max(largest, abs(y[row * COLS + at])); }
     largest = workgroup_max(largest, lane);
-    // Negative if the element of that size is.
+    // Negative if the element of that magnitude is.
     var negative = 0.0;
     for (var at = lane; at < COLS; at += WG) {
         if (y[row * COLS + at] == -largest) { negative = 1.0; }

@@ -1,4 +1,4 @@
-// Plain SGD as PyTorch has it: w -= lr (g + WEIGHT_DECAY w).
+// Plain SGD as in PyTorch: w -= lr (g + WEIGHT_DECAY w).
 override LEN: u32;  // in Reals
 override LR: f32;
 override WEIGHT_DECAY: f32 = 0.0;

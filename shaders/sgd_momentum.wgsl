@@ -1,4 +1,4 @@
-// SGD with momentum as PyTorch has it: g += decay w; b = MOMENTUM b + g; w -= lr b, or lr (g + MOMENTUM b) for Nesterov.
+// SGD with momentum as in PyTorch: g += decay w; b = MOMENTUM b + g; w -= lr b, or lr (g + MOMENTUM b) for Nesterov.
 override LEN: u32;  // in Reals
 override LR: f32;
 override MOMENTUM: f32;

@@ -1,11 +1,11 @@
-// partial[p, b] = (bits of max |x|, sum of (x / unit)^2) over block b of gradient p; the unit follows from the maximum, and
-// is 1 for all but extreme numbers. Blocks that a gradient does not have count nothing.
+// partial[p, b] = (bits of max |x|, sum of (x / unit)^2) over block b of gradient p; the unit is chosen from the
+// maximum, and is 1 for all but extreme numbers. Unused blocks of a gradient contribute nothing.
 struct Params {
     gradients: u32,
-    len: u32,        // Reals of a gradient
-    block: u32,      // Reals of a workgroup
-    blocks: u32,     // of a gradient
-    partials: u32,   // room for blocks, of every gradient
+    len: u32,        // Reals per gradient
+    block: u32,      // Reals per workgroup
+    blocks: u32,     // per gradient
+    partials: u32,   // space for blocks, per gradient
 }
 @group(0) @binding(0) var<storage, read>       x:       array<Real>;       // [GRADIENTS, LEN]
 @group(0) @binding(1) var<storage, read_write> partial: array<vec2<u32>>;  // [GRADIENTS, PARTIALS]

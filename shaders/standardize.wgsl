@@ -1,11 +1,12 @@
-// Every row of G diag(c) minus its mean, over its standard deviation; a constant row becomes zero. One workgroup a row.
-// The row's own scaling drops out, but for a row that was dropped: r = 0.
+// Every row of G diag(c) minus its mean, over its standard deviation; a constant row becomes zero. One workgroup per
+// row.
+// The row's own scaling cancels, except for a dropped row: r = 0.
 override MATRICES: u32 = 1u;
-override ROWS: u32;       // of a matrix
+override ROWS: u32;       // per matrix
 override COLS: u32;       // in Reals
 override HAS_ROWS: bool;  // else r is 1
 override HAS_COLS: bool;  // else c is 1
-const CONSTANT_ROW: f32 = 9.5367431640625e-7;  // a deviation of at most this share of the largest element is rounding
+const CONSTANT_ROW: f32 = 9.5367431640625e-7;  // a deviation below this fraction of the largest is rounding
 @group(0) @binding(0) var<storage, read>       gradient: array<Real>;  // [MATRICES, ROWS, COLS]
 @group(0) @binding(1) var<storage, read>       r:        array<f32>;   // [MATRICES, ROWS]
 @group(0) @binding(2) var<storage, read>       c:        array<Real>;  // [MATRICES, COLS]

@@ -1,15 +1,15 @@
-// Adam's moments of a projected gradient R, a workgroup for each channel: the direction m / (sqrt(v) + EPS) times the bias
+// Adam's moments of a projected gradient R, one workgroup per channel: the direction m / (sqrt(v) + EPS) times the bias
 // corrections for GaLore, and sums[i] = (sum over k of (m / (sqrt(v) + EPS))^2, sum over k of R^2) for Fira and APOLLO.
 override RANK: u32;
 override CHANNELS: u32;
 override BETA1: f32;
 override BETA2: f32;
-override ONE_MINUS_BETA1: f32;  // 1 - BETA1, by the host
+override ONE_MINUS_BETA1: f32;  // 1 - BETA1, computed by the host
 override ONE_MINUS_BETA2: f32;
 override LOG_BETA1: f32;
 override LOG_BETA2: f32;
 override EPS: f32;
-override DIRECTION: bool;  // whether the direction is wanted
+override DIRECTION: bool;  // whether to write the direction
 @group(0) @binding(0) var<storage, read>       projected:  array<f32>;        // [CHANNELS, RANK]
 @group(0) @binding(1) var<storage, read>       statistics: array<f32>;        // [1] is the clip factor
 @group(0) @binding(2) var<storage, read_write> exp_avg:    array<f32>;        // [CHANNELS, RANK]

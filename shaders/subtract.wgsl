@@ -1,4 +1,4 @@
-// y = x - SCALE y: what a subspace does not hold of x.
+// y = x - SCALE y: the part of x outside a subspace.
 override LEN: u32;
 override SCALE: f32;
 @group(0) @binding(0) var<storage, read>       x: array<f32>;  // [LEN]

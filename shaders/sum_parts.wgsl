@@ -1,4 +1,4 @@
-// y (+)= factor times the sum of PARTS parts, in their order: what several workgroups made of one product.
+// y (+)= factor times the sum of PARTS parts, in order: combines the split sums of one product.
 override ACCUMULATE: bool = false;
 struct Params {
     len: u32,    // of y; in vec4s

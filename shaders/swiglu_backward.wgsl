@@ -1,5 +1,5 @@
-// With y = silu(gate) up: gate becomes dgate, up becomes dup, and dy becomes y, which the weights' gradient wants.
-// All in place: the backward pass needs no memory of its own here.
+// With y = silu(gate) up: gate becomes dgate, up becomes dup, and dy becomes y, which the weight gradient needs.
+// All in place, so the backward pass needs no extra memory here.
 override LEN: u32;  // in Reals
 @group(0) @binding(0) var<storage, read_write> gate: array<Stored>;  // [LEN]
 @group(0) @binding(1) var<storage, read_write> up:   array<Stored>;  // [LEN]
@@ -13,7 +13,7 @@ fn swiglu_backward(
 ) {
     let at = (group.y * count.x + group.x) * 256u + lane;
     if (at >= LEN) { return; }
-    // All reads before the first write: the compiler cannot know that the three do not overlap.
+    // Read everything before the first write: the compiler cannot know that the three do not overlap.
     let g = Real(gate[at]);
     let u = Real(up[at]);
     let d = Real(dy[at]);

@@ -1,12 +1,12 @@
-// What the next perturbation does, and of both losses the gradient along the direction: (plus - minus) / (2 EPS).
-// A loss that is NaN or infinite halts the run: weights then come back, and nothing moves them any more.
-// EPS is that of lib/perturb.wgsl, whose other constants are not wanted here.
-override STAGE: u32;  // 0: to w + d; 1: to w - d; 2: back, and the update of a step's last direction; 3: that of an earlier one
-override MAX_NORM: f32;  // of the gradient along the direction; 0 does not clip
+// Sets the next perturbation and, given both losses, the gradient along the direction: (plus - minus) / (2 EPS).
+// A NaN or infinite loss halts the run: weights then return, and nothing moves them any more.
+// EPS is that of lib/perturb.wgsl, whose other constants are not needed here.
+override STAGE: u32;  // 0: to w + d; 1: to w - d; 2: back, and the update of the last direction; 3: of an earlier one
+override MAX_NORM: f32;  // for the gradient along the direction; 0 does not clip
 @group(0) @binding(0) var<storage, read>       plus:       array<f32>;  // [1] loss at w + d
 @group(0) @binding(1) var<storage, read>       minus:      array<f32>;  // [1] loss at w - d
 @group(0) @binding(2) var<storage, read_write> along:      array<f32>;  // [directions of a step] gradient along each
-@group(0) @binding(3) var<storage, read_write> statistics: array<f32>;  // [3] loss, clip factor, root mean square of the gradient: over directions
+@group(0) @binding(3) var<storage, read_write> statistics: array<f32>;  // [3] loss, clip, RMS of the gradients along
 @group(0) @binding(4) var<storage, read_write> how:        Move;
 @group(0) @binding(5) var<uniform>             step:       Step;
 

@@ -1,4 +1,4 @@
-// Rows of length 1, in place, a workgroup for each; a zero row stays zero.
+// Scales rows to length 1, in place, one workgroup per row; a zero row stays zero.
 override ROWS: u32;
 override COLS: u32;
 const LEAST: f32 = 1.1754944e-38;  // denormals count as zero
@@ -12,7 +12,7 @@ fn unit_rows(
 ) {
     let row = group.y * count.x + group.x;
     if (row >= ROWS) { return; }
-    // The largest becomes 1 first: a square may leave the range.
+    // First scale the largest to 1, because a square may exceed the range.
     var largest = 0.0;
     for (var col = lane; col < COLS; col += WG) { largest = max(largest, abs(y[row * COLS + col])); }
     largest = workgroup_max(largest, lane);

@@ -1,4 +1,4 @@
-// What the rate and the update of Adafactor and its kin are multiplied by:
+// Factors on the rate and the update of Adafactor and related methods:
 // rates[0] = on the rate: min(LR, 1/sqrt(t)) if RELATIVE, else LR; times max(LEAST_RMS, RMS(W)) if SCALED;
 // rates[1] = on the update U: 1 / max(1, RMS(U) / THRESHOLD).
 override LR: f32;

@@ -1,4 +1,4 @@
-// factor[k] = TARGET / norm of matrix k, whose blocks `partial` describes; 0 for a zero matrix. One workgroup a matrix.
+// factor[k] = TARGET / norm of matrix k, from the blocks in `partial`; 0 for a zero matrix. One workgroup per matrix.
 override BLOCKS: u32;
 override TARGET: f32;
 override MAXIMUM: bool;  // the norm is max |x|, else the Frobenius norm

@@ -1,10 +1,10 @@
-// partial[k, b] = (max |x|, sum of (x / max)^2) over block b of x = diag(r) G diag(c), matrix k: a norm that neither over-
-// nor underflows.
+// partial[k, b] = (max |x|, sum of (x / max)^2) over block b of x = diag(r) G diag(c), matrix k: a norm without
+// overflow or underflow.
 override MATRICES: u32 = 1u;
-override ROWS: u32;      // of a matrix
+override ROWS: u32;      // per matrix
 override COLS: u32;      // in Reals
-override BLOCK: u32;     // Reals of a workgroup
-override BLOCKS: u32;    // of a matrix
+override BLOCK: u32;     // Reals per workgroup
+override BLOCKS: u32;    // per matrix
 override HAS_ROWS: bool; // else r is 1
 override HAS_COLS: bool; // else c is 1
 @group(0) @binding(0) var<storage, read>       gradient: array<Real>;       // [MATRICES, ROWS, COLS]

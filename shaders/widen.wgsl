@@ -1,6 +1,6 @@
-// y = factor diag(r) G diag(c), transposed if it is tall, with zeros up to multiples of 4: what Newton-Schulz begins with.
+// y = factor diag(r) G diag(c), transposed if it is tall, zero-padded to multiples of 4: the start of Newton-Schulz.
 override MATRICES: u32 = 1u;
-override ROWS: u32;  // of a matrix
+override ROWS: u32;  // per matrix
 override COLS: u32;
 override HAS_ROWS: bool;  // else r is 1
 override HAS_COLS: bool;  // else c is 1

@@ -1,20 +1,20 @@
-//! The library's one error: what was wrong, where, and what would be right, in the user's words.
+//! The library's error type: what was wrong, where, and what would be right, in the user's terms.
 
 use std::path::{Path, PathBuf};
 
-/// The result of everything in this library that can fail for a reason outside it.
+/// The result of everything in this library that can fail for an external reason.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong for a reason outside the library.
 ///
-/// A wrong shape handed to a kernel is a bug, not an `Error`: it panics with both shapes.
+/// A wrong shape passed to a kernel is a bug, not an `Error`: it panics with both shapes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting that cannot be: the key as the user writes it, what was wrong, what would be right.
+    /// An invalid setting: the key as the user writes it, what was wrong, what would be right.
     #[error("{key}: {message}")]
     Config {
-        /// Dotted key, `optimizer.lr`.
+        /// Dotted key, such as `optimizer.lr`.
         key: String,
         /// What was wrong with its value and what would be right.
         message: String,
@@ -26,7 +26,7 @@ pub enum Error {
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's own words.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// A text, token file or corpus that cannot be used.
@@ -35,7 +35,7 @@ pub enum Error {
     /// A tokenizer that cannot be read, trained or used.
     #[error("{0}")]
     Tokenizer(String),
-    /// A checkpoint or tensor file that does not hold what it should.
+    /// A checkpoint or tensor file with unexpected contents.
     #[error("{}: {message}", path.display())]
     Checkpoint {
         /// The file or folder.
@@ -43,18 +43,18 @@ pub enum Error {
         /// What was wrong with it and what would be right.
         message: String,
     },
-    /// No adapter, or none of the wanted name.
+    /// No adapter, or none with the requested name.
     #[error("{0}")]
     NoAdapter(String),
-    /// The device refused; the message carries the label of the buffer or kernel.
+    /// The device reported an error; the message contains the label of the buffer or kernel.
     #[error("{0}")]
     Gpu(String),
-    /// The device is gone, after a reset of its driver for example: only one that is opened anew goes on.
+    /// The device was lost, for example in a driver reset; only a newly opened device can continue.
     #[error("{adapter}: the device was lost: {message}")]
     DeviceLost {
         /// The adapter's name.
         adapter: String,
-        /// The driver's own words, or the kind of loss where it has none.
+        /// The driver's message, or the kind of loss if it gave none.
         message: String,
     },
     /// The model, batch or buffer does not fit the adapter.
@@ -66,7 +66,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// A setting that cannot be.
+    /// An invalid setting.
     pub fn config(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Config { key: key.into(), message: message.into() }
     }
@@ -77,7 +77,7 @@ impl Error {
         move |source| Self::Io { action, path, source }
     }
 
-    /// A checkpoint or tensor file that does not hold what it should.
+    /// A checkpoint or tensor file with unexpected contents.
     pub fn checkpoint(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
         Self::Checkpoint { path: path.as_ref().to_path_buf(), message: message.into() }
     }

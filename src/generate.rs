@@ -1,4 +1,4 @@
-//! Text from a model: a key-value cache, temperature and nucleus sampling.
+//! Text generation: a key-value cache, temperature and nucleus sampling.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -11,32 +11,32 @@ use crate::{Error, Result};
 
 const PLAN: &str = "decode";
 
-/// A model that takes one token after the other.
+/// A model that decodes one token at a time.
 pub struct Generator {
     workspace: Workspace,
     decoding: Decoding,
 }
 
-/// The plan that decodes one token, with its key-value cache, in a workspace of its own or beside a trainer's plans.
+/// The plan that decodes one token with a key-value cache, in its own workspace or alongside a trainer's plans.
 pub(crate) struct Decoding {
     decoder: Decoder,
     positions: usize,
     next_position: usize,
 }
 
-/// How the next token is drawn.
+/// How to sample the next token.
 #[derive(Debug)]
 pub struct Sampler {
-    /// Logits are divided by it; 0 takes the likeliest token.
+    /// Divides the logits; 0 takes the most likely token.
     pub temperature: f64,
-    /// Only the likeliest tokens that make up this probability are drawn from (Holtzman et al., 2020).
+    /// Samples only from the most likely tokens that make up this probability (Holtzman et al., 2020).
     pub top_p: f64,
     rng: ChaCha8Rng,
 }
 
 impl Generator {
-    /// A model with these weights, in the order of [`ModelConfig::parameters`], and room for `positions` tokens; weights
-    /// that are not given are zero.
+    /// A model with these weights, in the order of [`ModelConfig::parameters`], and space for `positions` tokens;
+    /// missing weights are zero.
     pub async fn new(gpu: &Gpu, config: &ModelConfig, weights: &[Vec<f32>], positions: usize) -> Result<Self> {
         let mut rec = Recorder::new(&gpu.profile);
         let llama = Llama::new(&mut rec, config, Gradients::None);
@@ -47,14 +47,14 @@ impl Generator {
         Ok(Self { workspace, decoding })
     }
 
-    /// Takes one more token and returns the logits of the one after it, `[V]`.
+    /// Appends a token and returns the logits of the next one, `[V]`.
     ///
-    /// Errors: no room for another token.
+    /// Errors: the cache is full.
     pub async fn push(&mut self, gpu: &Gpu, id: u32) -> Result<Vec<f32>> {
         self.decoding.push(gpu, &self.workspace, id).await
     }
 
-    /// Tokens that there is still room for.
+    /// Number of further tokens that fit.
     pub fn room(&self) -> usize {
         self.decoding.room()
     }
@@ -89,8 +89,8 @@ impl Decoding {
         self.positions - self.next_position
     }
 
-    /// `prompt` and at most `n` tokens after it, fewer where the model ends its text; of a prompt too long for the cache
-    /// the model reads the end.
+    /// `prompt` and up to `n` further tokens, fewer if the model ends its text. If the prompt is too long for the
+    /// cache, the model reads only its end.
     ///
     /// Errors: a prompt without a token; logits that are not finite.
     pub(crate) async fn continue_text(
@@ -103,7 +103,7 @@ impl Decoding {
         sampler: &mut Sampler,
     ) -> Result<String> {
         let ids = tokenizer.encode(prompt)?;
-        // The last token drawn is never read.
+        // The last sampled token is never fed back.
         let room = (self.positions + 1).saturating_sub(n).clamp(1, self.positions);
         let mut logits = self.read(gpu, workspace, &ids[ids.len().saturating_sub(room)..]).await?;
         let (mut decoder, mut text) = (StreamDecoder::new(tokenizer), prompt.to_owned());
@@ -121,9 +121,9 @@ impl Decoding {
         Ok(text + &decoder.finish())
     }
 
-    /// Begins anew with these tokens, and returns the logits of the one after them, `[V]`.
+    /// Starts over with these tokens, and returns the logits of the next one, `[V]`.
     ///
-    /// Errors: no token, or more than there is room for.
+    /// Errors: no token, or more than fit.
     pub(crate) async fn read(&mut self, gpu: &Gpu, workspace: &Workspace, ids: &[u32]) -> Result<Vec<f32>> {
         self.next_position = 0;
         let Some((last, before)) = ids.split_last() else {
@@ -137,7 +137,7 @@ impl Decoding {
 }
 
 impl Sampler {
-    /// A sampler whose draws depend on `seed` alone.
+    /// A sampler whose samples depend only on `seed`.
     ///
     /// Errors: a temperature below 0, or `top_p` outside (0, 1].
     pub fn new(temperature: f64, top_p: f64, seed: u64) -> Result<Self> {
@@ -150,7 +150,7 @@ impl Sampler {
         Ok(Self { temperature, top_p, rng: ChaCha8Rng::seed_from_u64(seed) })
     }
 
-    /// Draws a token from logits `[V]`.
+    /// Samples a token from logits `[V]`.
     ///
     /// Errors: logits that are not finite.
     pub fn draw(&mut self, logits: &[f32]) -> Result<u32> {

@@ -1,6 +1,6 @@
-//! multinorm trains small LLaMA models on any GPU through WebGPU with stateless optimizers, and shows how they work.
+//! multinorm trains small LLaMA models on any GPU, through WebGPU, with stateless optimizers, and shows how they work.
 //!
-//! The modules, lowest layer first, are those of ARCHITECTURE.md; imports go down only.
+//! The modules are listed lowest layer first, as in ARCHITECTURE.md; imports go down only.
 
 pub mod error;
 

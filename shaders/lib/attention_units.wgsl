@@ -1,31 +1,32 @@
-// What attention on matrix units is made of. A workgroup has ROWS rows of a head of its own, 16 a subgroup, whose operands stay
-// in registers; of the other side TILE rows at a time pass through workgroup memory.
-// Scores lie there as f32, for a matrix can neither be read by lane nor scaled by row: two lanes have a row, of which one takes
-// the even vec4s and the other the odd.
-// Arrays in registers are written out, one element after the other: indexed in a loop they may leave the registers.
-// Pitches are odd multiples of 16 bytes: eight rows begin in different banks.
-// An H100 runs two workgroups of up to 24 KiB at once, and one of more: for heads of 64 so much is enough.
-// The kernel says how to read and write: element(source, at) and put(target, row, at, sum).
+// Shared parts of attention on matrix units. A workgroup has its own ROWS rows of a head, 16 per subgroup, whose
+// operands stay in registers; rows of the other side pass through workgroup memory, TILE at a time.
+// Scores are stored there as f32, because a cooperative matrix can neither be read by lane nor scaled by row. Two lanes
+// share a row: one takes the even vec4s, the other the odd.
+// Arrays in registers are unrolled element by element: indexed in a loop they may be spilled.
+// Pitches are odd multiples of 16 bytes, so that eight rows start in different banks.
+// An H100 runs two workgroups at once if each uses up to 24 KiB, otherwise one; heads of 64 fit in that.
+// The kernel defines how to read and write: element(source, at) and put(target, row, at, sum).
 const ROWS: u32 = 64u;
 const TILE: u32 = 32u;
 const LANES: u32 = 2u * ROWS;
 const STRIP: u32 = TILE / 4u + 1u;  // vec4s from one row of scores to the next
 const SHARE: u32 = TILE / 4u + 2u;  // and of shares
-override DEPTHS: u32;               // 16 components each of a head: at most 8; as many vec4s of a tile a lane loads
+override DEPTHS: u32;               // blocks of 16 components per head: at most 8; also vec4s of a tile per lane
 override HEAD_VEC4: u32 = 4u * DEPTHS;
 override PITCH: u32 = HEAD_VEC4 + 2u;  // vec4s from one row of a tile to the next
-// Lengths of arrays are names, for naga 30 panics at an expression of overrides there.
+// Array lengths are named constants, because naga 30 panics on expressions of overrides there.
 override TILES_LEN: u32 = 2u * TILE * PITCH;
 const UNSEEN: f32 = -3.4e38;
 var<workgroup> tiles: array<vec4<f16>, TILES_LEN>;      // [2, TILE, PITCH]; at first [ROWS, PITCH]
 var<workgroup> scores: array<vec4<f32>, ROWS * STRIP>;  // [ROWS, STRIP]
-var<workgroup> shares: array<vec4<f16>, ROWS * SHARE>;  // [ROWS, SHARE] what becomes of scores, as an operand
-var<workgroup> halves: array<f32, LANES>;               // what a lane found of its half of a row
-var<private> next: array<vec4<f16>, 16>;                // [2, DEPTHS] this lane's share of the tiles that come next
+var<workgroup> shares: array<vec4<f16>, ROWS * SHARE>;  // [ROWS, SHARE] derived from scores, as an operand
+var<workgroup> halves: array<f32, LANES>;               // each lane's result for its half of a row
+var<private> next: array<vec4<f16>, 16>;                // [2, DEPTHS] this lane's share of the next tiles
 var<private> own: array<coop_mat16x16<f16, A>, 8>;      // [DEPTHS] the subgroup's rows
-var<private> sums: array<coop_mat16x16<f32, C>, 8>;     // [DEPTHS] what becomes of them
+var<private> sums: array<coop_mat16x16<f32, C>, 8>;     // [DEPTHS] their results
 
-// Rows first, first + 1, ... below `end` of the sequence whose first row is `base`, and of so many heads this one. Zeros beyond.
+// Rows first, first + 1, ... below `end` of the sequence whose first row is `base`, for this one of `heads` heads.
+// Zeros beyond.
 fn fetch(source: u32, slot: u32, base: u32, first: u32, end: u32, heads: u32, head: u32, lane: u32) {
     let at = 8u * slot;
     next[at] = vec_of_row(source, base, first, end, heads, head, lane);
@@ -45,7 +46,7 @@ fn vec_of_row(source: u32, base: u32, first: u32, end: u32, heads: u32, head: u3
     return found;
 }
 
-// Barriers are the caller's, here as well as below.
+// The caller places the barriers, here and below.
 fn stage(slot: u32, lane: u32) {
     let at = 8u * slot;
     tiles[in_tile(slot, lane)] = next[at];
@@ -62,7 +63,7 @@ fn in_tile(slot: u32, place: u32) -> u32 {
     return (slot * TILE + place / HEAD_VEC4) * PITCH + place % HEAD_VEC4;
 }
 
-// The workgroup's own rows, in the place of both tiles.
+// The workgroup's own rows, staged in the space of both tiles.
 fn stage_own(source: u32, base: u32, first: u32, heads: u32, head: u32, lane: u32) {
     for (var i = 0u; i < HEAD_VEC4 / 2u; i++) {
         let place = lane + i * LANES;
@@ -70,7 +71,7 @@ fn stage_own(source: u32, base: u32, first: u32, heads: u32, head: u32, lane: u3
     }
 }
 
-// The subgroup's 16 of them, from row `own_row` on, to registers.
+// Loads the subgroup's 16 rows, starting at `own_row`, into registers.
 fn keep_own(own_row: u32) {
     let at = own_row * PITCH;
     own[0] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[at], PITCH);
@@ -83,7 +84,7 @@ fn keep_own(own_row: u32) {
     if (DEPTHS > 7u) { own[7] = coopLoadT<coop_mat16x16<f16, A>>(&tiles[at + 28u], PITCH); }
 }
 
-// Scores of the subgroup's rows and of 16 of the first tile, from its row j on.
+// Scores of the subgroup's rows with 16 rows of the first tile, starting at its row j.
 fn score(own_row: u32, j: u32) {
     let at = j * PITCH;
     var sum = coop_mat16x16<f32, C>();
@@ -100,7 +101,7 @@ fn score(own_row: u32, j: u32) {
     coopStoreT(found, &scores[place], STRIP);
 }
 
-// sums += shares of 16 rows of a tile, from its row j on, times those rows.
+// sums += shares of 16 rows of a tile, starting at its row j, times those rows.
 fn add_rows(own_row: u32, slot: u32, j: u32) {
     let share = coopLoadT<coop_mat16x16<f16, A>>(&shares[own_row * SHARE + j / 4u], SHARE);
     let at = (slot * TILE + j) * PITCH;
@@ -114,7 +115,7 @@ fn add_rows(own_row: u32, slot: u32, j: u32) {
     if (DEPTHS > 7u) { sums[7] = coopMultiplyAdd(share, coopLoadT<coop_mat16x16<f16, B>>(&tiles[at + 28u], PITCH), sums[7]); }
 }
 
-// Where sums go: the first row of a sequence, the workgroup's first, of so many heads this one.
+// Where sums go: the sequence's first row, the workgroup's first row, and this one of `heads` heads.
 struct Place {
     base: u32,
     block: u32,
@@ -133,7 +134,7 @@ fn leave_sums(target_matrix: u32, place: Place, own_row: u32, lane: u32) {
     if (DEPTHS > 7u) { leave(sums[7], 7u, target_matrix, place, own_row, lane); }
 }
 
-// Sums of 16 components of a head, of which they are number d, through the memory of scores: as many at a time as it holds.
+// Writes sums of component block d, 16 per block, through the memory of scores, as many at a time as fit.
 fn leave(found: coop_mat16x16<f32, C>, d: u32, target_matrix: u32, place: Place, own_row: u32, lane: u32) {
     let of_strip = d % (TILE / 16u);
     let at = own_row * STRIP + 4u * of_strip;
@@ -153,7 +154,7 @@ fn leave(found: coop_mat16x16<f32, C>, d: u32, target_matrix: u32, place: Place,
     workgroupBarrier();
 }
 
-// What the other lane of this row found.
+// The result of the other lane of this row.
 fn other_half(found: f32, lane: u32) -> f32 {
     halves[lane] = found;
     workgroupBarrier();

@@ -1,7 +1,8 @@
-// What both backward passes of attention on matrix units have beside lib/attention_units.wgsl: other rows of the workgroup's own,
-// which meet the second tile. Their scores take the place of the first, of which a lane keeps the weights that it has made.
+// What both backward passes of attention on matrix units add to lib/attention_units.wgsl: a second set of the
+// workgroup's own rows, multiplied with the second tile. Their scores replace the first ones, whose weights each lane
+// has already kept.
 var<private> beside: array<coop_mat16x16<f16, A>, 8>;  // [DEPTHS]
-var<private> weights: array<vec4<f32>, 4>;             // of this lane's half of a row
+var<private> weights: array<vec4<f32>, 4>;             // for this lane's half of a row
 
 fn keep_beside(own_row: u32) {
     let at = own_row * PITCH;
@@ -31,8 +32,8 @@ fn score_beside(own_row: u32, j: u32) {
     coopStoreT(found, &scores[place], STRIP);
 }
 
-// The vec4s of a lane's half of a row are number lane % 2, lane % 2 + 2, ... of it, at a position of the sequence. The kernel says
-// what their weights are, and what shares become: weigh(row, position, first, i) and share(row, i, weights).
+// A lane's half of a row consists of vec4s lane % 2, lane % 2 + 2, ... at a position of the sequence. The kernel
+// defines their weights and the resulting shares: weigh(row, position, first, i) and share(row, i, weights).
 fn weigh_row(row: u32, position: u32, first: u32, lane: u32) {
     weights[0] = weigh(row, position, first, lane % 2u);
     weights[1] = weigh(row, position, first, lane % 2u + 2u);

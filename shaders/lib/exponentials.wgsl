@@ -1,8 +1,8 @@
-// A lane's sum of exponentials, taken in blocks of KEPT Reals, so that as many loads are under way at once.
+// A lane's sum of exponentials, in blocks of KEPT Reals, so that as many loads are in flight at once.
 override KEPT: u32 = 16u;  // at most MOST_KEPT
 const MOST_KEPT: u32 = 16u;
-const LOWEST: f32 = -1e30;                  // below every logit; its exponential counts nothing
-var<private> block: array<Real, MOST_KEPT>; // numbers; their exp(x - top) once they are taken
+const LOWEST: f32 = -1e30;                  // below every logit; its exponential is 0
+var<private> block: array<Real, MOST_KEPT>; // numbers, later replaced by exp(x - top)
 var<private> top: f32 = LOWEST;             // the largest number so far
 var<private> sum: f32 = 0.0;                // of exp(x - top)
 

@@ -1,27 +1,29 @@
-// A tile of 128x128 of a product by 4 subgroups of 32 lanes, 64x64 each in 4x4 cooperative matrices; both operands pass through
-// workgroup memory in the order in which they lie in memory, DEPTH deep (lib/units_*.wgsl), and what comes next is loaded into
-// registers meanwhile. Sums leave through workgroup memory as well, 16x16 a subgroup at a time, for matrices can neither be
-// scaled by lane nor become f16. An H100 runs two workgroups of up to 24 KiB at once, and one of more.
-// Arrays in registers are written out, one element after the other: indexed in a loop they left the registers of an H100, and a
-// step of 60m took 72 ms where it took 43.
-// The kernel says how operands lie in memory (A_BY_DEPTH, B_BY_DEPTH), how large they are (params.m and params.k), and how to
-// read them: vec4_of_a(place), and of_b(matrix, col, k, end, i, lane) as of_a is here.
+// A 128x128 tile of a product by 4 subgroups of 32 lanes, 64x64 each in 4x4 cooperative matrices. Both operands pass
+// through workgroup memory in their memory order, DEPTH deep (lib/units_*.wgsl), while the next tiles are loaded into
+// registers.
+// Sums are also written through workgroup memory, 16x16 per subgroup at a time, because cooperative matrices can
+// neither be scaled by lane nor converted to f16. An H100 runs two workgroups at once if each uses up to 24 KiB,
+// otherwise one.
+// Arrays in registers are unrolled element by element: indexed in a loop they were spilled on an H100, and a step of
+// 60m took 72 ms instead of 43.
+// The kernel defines how operands are stored (A_BY_DEPTH, B_BY_DEPTH), their sizes (params.m and params.k), and how to
+// read them: vec4_of_a(place), and of_b(matrix, col, k, end, i, lane), the counterpart of of_a here.
 const TILE: u32 = 128u;
 const LANES: u32 = 128u;
 const DEPTH_VECS: u32 = DEPTH / 4u;
 const ROWS_AT_ONCE: u32 = LANES / DEPTH_VECS;
-// vec4s from one row of a staged operand to the next, so that eight rows begin in different banks.
+// vec4s from one row of a staged operand to the next, chosen so that eight rows start in different banks.
 const BY_DEPTH: u32 = DEPTH_VECS + 2u;  // a row or column of y, and its depths
 const ALONG: u32 = 34u;                 // a depth, and its 128 rows or columns
 const TILE_VECS: u32 = TILE * BY_DEPTH;
 var<workgroup> tile_a: array<vec4<f16>, TILE_VECS>;  // [128, BY_DEPTH] or [DEPTH, ALONG]
 var<workgroup> tile_b: array<vec4<f16>, TILE_VECS>;
-var<workgroup> strips: array<vec4<f32>, 256>;        // [subgroups, 16, 16] sums on their way out
-var<private> next_a: array<vec4<f16>, 8>;  // this lane's share of the tiles that come next: 4 for each 16 depths
+var<workgroup> strips: array<vec4<f32>, 256>;        // [subgroups, 16, 16] sums on the way to memory
+var<private> next_a: array<vec4<f16>, 8>;  // this lane's share of the next tiles: 4 per 16 depths
 var<private> next_b: array<vec4<f16>, 8>;
 var<private> sums: array<coop_mat16x16<f32, C>, 16>;  // [4, 4] the subgroup's part of the tile
 
-// The subgroup's part of the tile.
+// Offset of the subgroup's part of the tile.
 fn sub_row(lane: u32) -> u32 {
     return lane / 64u * 64u;
 }
@@ -30,7 +32,8 @@ fn sub_col(lane: u32) -> u32 {
     return lane / 32u % 2u * 64u;
 }
 
-// sums += the depths from `begin` to `end` of the tile at (row, col). No lane reads the tiles any more then.
+// sums += the depths from `begin` to `end` of the tile at (row, col). When it returns, no lane reads the tiles any
+// more.
 fn add_depths(matrix: u32, row: u32, col: u32, begin: u32, end: u32, lane: u32) {
     fetch(matrix, row, col, begin, end, lane);
     for (var k = begin; k < end; k += DEPTH) {
@@ -118,7 +121,7 @@ fn fetch(matrix: u32, row: u32, col: u32, k: u32, end: u32, lane: u32) {
     }
 }
 
-// Vec4 i of a lane's: of every so many rows the depths side by side, or of every fourth depth all 128.
+// Vec4 i of a lane: with depths contiguous, adjacent depths of strided rows; otherwise all 128 of every fourth depth.
 fn of_a(matrix: u32, row: u32, k: u32, end: u32, i: u32, lane: u32) -> vec4<f16> {
     let inner = k + 4u * (lane % DEPTH_VECS);
     let depth = k + lane / 32u + 4u * i;

@@ -1,6 +1,6 @@
-// What stands where a clip factor would, and keeps updates from doing anything (halted in step.wgsl).
-const HALTED: f32 = -1.0;   // in this step and in all later ones: a loss or a gradient was NaN or infinite
-const SKIPPED: f32 = -0.5;  // in this step alone: gradients were too large for half precision under the loss scale
+// Values that replace the clip factor and make updates do nothing (see halted in step.wgsl).
+const HALTED: f32 = -1.0;   // in this and all later steps: a loss or a gradient was NaN or infinite
+const SKIPPED: f32 = -0.5;  // only in this step: gradients overflowed half precision under the loss scale
 
 fn is_halted(factor: f32) -> bool {
     return factor <= HALTED;

@@ -1,2 +1,2 @@
-// Room for the vectors of one attention head in registers, as vec4s: HEAD_DIM is at most 32.
+// Register space for the vectors of one attention head, in vec4s: HEAD_DIM is at most 32.
 const MAX_HEAD_VEC4: u32 = 8u;

@@ -1,14 +1,14 @@
-// One head of TEAMS rows of two matrices in workgroup memory: of k and v, or of q and the gradient of the output.
+// One head of TEAMS rows of two matrices in workgroup memory: of k and v, or of q and the output gradient.
 // Each lane of a team holds DEPTH vec4s of every vector, those at part, part + LANES, ...
-// The kernel says how to read: scoring_at and weighed_at give the vec4 at a place of either matrix.
-override HEAD_VEC4: u32;  // vec4s of a head
-override DEPTH: u32;      // those of a lane: at most 4, the last of them zeros where LANES * DEPTH is more than HEAD_VEC4
+// The kernel defines how to read: scoring_at and weighed_at return the vec4 at an index of either matrix.
+override HEAD_VEC4: u32;  // vec4s per head
+override DEPTH: u32;      // vec4s per lane: at most 4, the last of them zeros if LANES * DEPTH is more than HEAD_VEC4
 const UNSEEN: f32 = -3.4e38;
-var<workgroup> scoring: array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH] k or q: what scores are made with
-var<workgroup> weighed: array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH] v or dout: what softmax's weights are for
+var<workgroup> scoring: array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH] k or q: computes scores
+var<workgroup> weighed: array<vec4<f32>, 256>;  // [TEAMS, LANES * DEPTH] v or dout: multiplied by softmax weights
 
-// Rows first, first + 1, ... of the sequence whose first row is `base`, and of so many heads this one. Barriers are the
-// caller's.
+// Rows first, first + 1, ... of the sequence whose first row is `base`, for this one of `heads` heads. The caller
+// places the barriers.
 fn stage_rows(base: u32, first: u32, heads: u32, head: u32, lane: u32) {
     for (var d = 0u; d < DEPTH; d++) {
         let i = d * 64u + lane;

@@ -1,20 +1,20 @@
-// Weights that go to w + d and w - d and come back to the last bit: d is a multiple of QUANTUM, and w of the spacing that
-// single precision has at |w| + REACH, so that both sums are exact while |w| + REACH < 2^24 QUANTUM.
+// Weights move to w + d and w - d and return bit-exactly: d is a multiple of QUANTUM, and w of the f32 spacing at
+// |w| + REACH, so that both sums are exact while |w| + REACH < 2^24 QUANTUM.
 override EPS: f32;
 override QUANTUM: f32;  // a power of two, at most EPS / 16
 override REACH: f32;    // a power of two, at least 16 EPS: no change is larger
 override LR: f32;
 override WEIGHT_DECAY: f32;
 
-// What is done with a weight, for all weights alike; two_point.wgsl writes it.
+// How to move weights, the same for all; written by two_point.wgsl.
 struct Move {
     along: f32,     // 1, -2, 1: to w + d, to w - d, and back
-    gradient: f32,  // along the direction, of an update
-    phase: f32,     // 0: w is made a multiple of its spacing first; 1: it goes; 2: it goes, and is updated
-    decays: f32,    // 1 in the one update of a step that decays the weight
+    gradient: f32,  // along the direction, for an update
+    phase: f32,     // 0: first rounds w to a multiple of its spacing, then moves; 1: moves; 2: moves and updates
+    decays: f32,    // 1 in the one update per step that decays the weight
 }
 
-// The nearest weight that comes back; a huge one, or none, stays what it is.
+// The nearest weight that returns exactly; huge or non-finite weights are unchanged.
 fn settled(w: f32) -> f32 {
     let exponent = bitcast<u32>(abs(w) + REACH) & 0x7f800000u;
     if (exponent > 0x7e000000u) { return w; }
@@ -23,7 +23,7 @@ fn settled(w: f32) -> f32 {
     return round(w * inverse) * spacing;
 }
 
-// w + along d of the direction z, and then w - schedule LR (gradient d / EPS + WEIGHT_DECAY w).
+// w + along d for the direction z, and then w - schedule LR (gradient d / EPS + WEIGHT_DECAY w).
 fn moved(before: f32, z: f32, how: Move, schedule: f32) -> f32 {
     let d = clamp(QUANTUM * round(z * (EPS / QUANTUM)), -REACH, REACH);
     var w = before;

@@ -5,7 +5,7 @@ var<workgroup> reduce_lanes: array<f32, WG>;
 var<workgroup> reduce_parts: array<f32, PARTS>;
 
 fn workgroup_sum(value: f32, lane: u32) -> f32 {
-    reduce_lanes[lane] = value;  // the last reduction's were read before its second barrier
+    reduce_lanes[lane] = value;  // the previous reduction's values were read before its second barrier
     workgroupBarrier();
     if (lane < PARTS) {
         var part = 0.0;

@@ -10,12 +10,12 @@ fn greatest(x: Real) -> f32 {
     return x;
 }
 
-// |x| by its bits, which are ordered as numbers are; infinity and NaN stand above all.
+// |x| as bits, which are ordered like the numbers; infinity and NaN are above all.
 fn magnitude(x: Real) -> u32 {
     return bitcast<u32>(x) & 0x7fffffffu;
 }
 
-// 1 at place `i`, which is 0.
+// 1 at index `i`, which is 0.
 fn unit(i: u32) -> Real {
     return Real(i == 0u);
 }

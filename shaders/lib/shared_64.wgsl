@@ -1,2 +1,2 @@
-// Depths that four subgroups share, of a sum over the tokens of a small batch: 14 KiB of workgroup memory.
+// Depths that four subgroups share, for a sum over the tokens of a small batch: 14 KiB of workgroup memory.
 const DEPTH: u32 = 64u;

@@ -1,4 +1,4 @@
-// Activations in memory as they are computed.
+// Activations stored as they are computed.
 alias Stored = Real;
 
 fn stored(x: Real) -> Stored {

@@ -1,9 +1,9 @@
 // Sums over a team of lanes through workgroup memory: for adapters without subgroup operations.
-// Teams lie interleaved, so that lanes side by side read neighbouring addresses. All teams are one set.
-override LANES: u32;   // of a team: a power of two
-override STRIDE: u32;  // teams of a set, and lanes from one part of a team to the next: TEAMS
+// Teams are interleaved, so that adjacent lanes read adjacent addresses. All teams form one set.
+override LANES: u32;   // per team: a power of two
+override STRIDE: u32;  // teams per set, and lanes from one part of a team to the next: TEAMS
 override BATCH: u32;   // sums at a time: at most 4
-override TEAMS: u32;   // of a workgroup: 64 / LANES
+override TEAMS: u32;   // per workgroup: 64 / LANES
 var<workgroup> team_parts: array<vec4<f32>, 256>;   // [BATCH, LANES, TEAMS]
 var<workgroup> team_totals: array<vec4<f32>, 128>;  // [BATCH, TEAMS]; a team of one lane needs none
 
@@ -13,8 +13,8 @@ fn set_of(lane: u32) -> u32 { return 0u; }
 
 fn team_of(lane: u32) -> u32 { return lane % STRIDE; }
 
-// The lanes of a team share out the sums, and each total is added up once. A call writes nothing that another lane may
-// still read for the call before: between the two lies the second barrier of that one, or the first of this.
+// The lanes of a team share the sums, and each total is computed once. A call never overwrites what another lane may
+// still be reading for the previous call: the previous call's second barrier, or this call's first, is in between.
 fn sum_over_team(sums: ptr<function, array<vec4<f32>, 4>>, lane: u32) {
     if (LANES == 1u) { return; }
     let team = team_of(lane);

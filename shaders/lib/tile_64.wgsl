@@ -1,5 +1,5 @@
-// A tile of 64x64 of a product, 16 deep, by 64 lanes with 8x8 sums each: 8 KiB of workgroup memory.
+// A 64x64 tile of a product, 16 deep, by 64 lanes with 8x8 sums each: 8 KiB of workgroup memory.
 const TILE: u32 = 64u;
 const LANES: u32 = 64u;
 const LANES_DOWN: u32 = 8u;  // by 8 across
-const VECS: u32 = 2u;        // vec4s of a lane in each of its rows
+const VECS: u32 = 2u;        // vec4s per lane in each of its rows

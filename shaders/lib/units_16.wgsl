@@ -1,2 +1,2 @@
-// Depths of a tile on matrix units: with the sums on their way out the 16 KiB of workgroup memory that every adapter gives.
+// Depths of a tile on matrix units: fits, with staged sums, in the 16 KiB of workgroup memory that every adapter has.
 const DEPTH: u32 = 16u;

@@ -1,2 +1,2 @@
-// Depths of a tile on matrix units: with the sums on their way out 24 KiB of workgroup memory.
+// Depths of a tile on matrix units: takes, with staged sums, 24 KiB of workgroup memory.
 const DEPTH: u32 = 32u;

@@ -1,7 +1,7 @@
-// Norms of numbers of every size: the bits of the largest magnitude, and squares under a power of two that follows from it.
+// Norms of numbers of any size: the bits of the largest magnitude, and squares scaled by a power of two chosen from it.
 var<workgroup> norm_lanes: array<u32, 256>;
 
-// Of a workgroup of so many lanes, a power of two.
+// Over a workgroup of `lanes` lanes, a power of two.
 fn workgroup_largest(magnitude: u32, lane: u32, lanes: u32) -> u32 {
     workgroupBarrier();  // an earlier reduction may still be read
     norm_lanes[lane] = magnitude;
@@ -13,12 +13,12 @@ fn workgroup_largest(magnitude: u32, lane: u32, lanes: u32) -> u32 {
     return norm_lanes[0];
 }
 
-// By the bits: compilers may assume that values are finite.
+// Checks the bits, because compilers may assume that values are finite.
 fn is_bad(largest: u32) -> bool {
     return largest >= 0x7f800000u;
 }
 
-// The biased exponent of the unit: 1 where squares neither overflow nor vanish beside the largest, else near the largest.
+// The biased exponent of the unit: 1 if squares neither overflow nor vanish next to the largest, else near the largest.
 fn norm_exponent(largest: u32) -> u32 {
     let exponent = largest >> 23u;
     if (exponent >= 87u && exponent <= 167u) { return 127u; }
@@ -34,13 +34,13 @@ fn norm_scale(largest: u32) -> f32 {
     return bitcast<f32>((254u - norm_exponent(largest)) << 23u);
 }
 
-// Squares in the unit of a part, in the unit of a whole that holds it.
+// Converts squares from the unit of a part to the unit of the whole.
 fn in_unit_of(whole: u32, part: vec2<u32>) -> f32 {
     let ratio = norm_scale(whole) * norm_unit(part.x);
     return bitcast<f32>(part.y) * (ratio * ratio);
 }
 
-// The norm of finite numbers, at most the largest number there is; else what is not finite.
+// The norm of finite numbers, clamped to the largest finite number; for others a non-finite value.
 fn norm_of(largest: u32, squares: f32) -> f32 {
     if (is_bad(largest)) { return bitcast<f32>(largest); }
     let root = min(sqrt(squares), min(1.0, norm_scale(largest)) * 3.4028234e38);

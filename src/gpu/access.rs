@@ -1,21 +1,21 @@
-//! What a kernel reads and writes of what is bound, found from its text: no caller says it a second time.
+//! Finds which bindings a kernel reads and writes from its WGSL, so that no caller has to declare it again.
 //!
-//! The text is read without a compiler, for there is none in the browser; a test compares it with what naga finds.
+//! The WGSL is scanned without a compiler, because the browser offers none; a test compares the result with naga's.
 
 use std::collections::BTreeMap;
 
-/// Whether a dispatch touches a binding; some kernels do it under a constant alone.
+/// When a dispatch touches a binding; some kernels do so only under a constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {
     /// Never.
     Never,
-    /// If the override `constant`, of this value where a dispatch gives none, is `wanted`.
+    /// If the override `constant` (by default `default`) equals `wanted`.
     If {
         /// The override's name.
         constant: &'static str,
-        /// Its value in the kernel's text; where there is none the dispatch gives one.
+        /// The default in the kernel's text; false if it has none, in which case every dispatch sets it.
         default: bool,
-        /// The value with which the binding is touched.
+        /// The value for which the binding is touched.
         wanted: bool,
     },
     /// In every dispatch.
@@ -23,7 +23,7 @@ pub enum Touch {
 }
 
 impl Touch {
-    /// Whether a dispatch with these constants does it.
+    /// Whether a dispatch with these constants touches it.
     pub fn with(self, constants: &[(&'static str, f64)]) -> bool {
         match self {
             Self::Never => false,
@@ -35,7 +35,7 @@ impl Touch {
         }
     }
 
-    /// Whether some dispatch does it.
+    /// Whether any dispatch can touch it.
     pub fn ever(self) -> bool {
         self != Self::Never
     }
@@ -49,23 +49,23 @@ impl Touch {
     }
 }
 
-/// The override that says whether a kernel adds to its output.
+/// The override that makes a kernel add to its output.
 const ACCUMULATE: &str = "ACCUMULATE";
 
-/// What the text of a kernel does with the variable `name`: whether it is read, and whether it is written.
+/// When a kernel's text reads the variable `name`, and when it writes it.
 ///
-/// A plain assignment to the variable or to a part of it writes, `+=` and its like read as well, anything else reads. What
-/// stands in a block under `if (CONSTANT)` or `if (!CONSTANT)`, of a boolean override, counts under it; so does a read in a
-/// statement that mentions `ACCUMULATE`, as in `y[at] = select(0.0, y[at], ACCUMULATE) + sum`.
+/// A plain assignment to the variable or to a part of it is a write, `+=` and the like are a read and a write, anything
+/// else is a read. A use inside `if (CONSTANT)` or `if (!CONSTANT)`, with a boolean override, is conditional on it; so
+/// is a read in a statement that mentions `ACCUMULATE`, as in `y[at] = select(0.0, y[at], ACCUMULATE) + sum`.
 pub(super) fn touched(text: &'static str, name: &str) -> [Touch; 2] {
     let tokens = tokens(text);
     let flags = boolean_overrides(text);
     let token = |at: usize| tokens.get(at).copied().unwrap_or("");
     let [mut reads, mut writes] = [Touch::Never; 2];
-    let mut begun = 0; // where the statement at hand begins
-    // Of every open block what it stands under, and whether something of its own has the name.
+    let mut begun = 0; // start of the current statement
+    // For every open block: its condition, and whether it declares a variable that shadows the name.
     let mut blocks: Vec<(Option<Touch>, bool)> = Vec::new();
-    let mut parameter = false; // of the function whose block is about to open
+    let mut parameter = false; // whether the function about to open has a parameter of that name
     for at in 0..tokens.len() {
         match token(at) {
             ";" => begun = at + 1,
@@ -83,7 +83,7 @@ pub(super) fn touched(text: &'static str, name: &str) -> [Touch; 2] {
                 match before {
                     "." => continue, // a member
                     "let" | "var" | "const" => {
-                        blocks.last_mut().expect("it stands in a function").1 = true;
+                        blocks.last_mut().expect("a declaration is inside a function").1 = true;
                         continue;
                     }
                     _ if token(at + 1) == ":" => {
@@ -127,7 +127,7 @@ fn at_hand(tokens: &[&str], at: usize) -> [bool; 2] {
             _ => [true, true],
         };
     }
-    // Past the indices and members.
+    // Skip indices and members.
     let mut after = at + 1;
     loop {
         match token(after) {
@@ -156,7 +156,7 @@ fn at_hand(tokens: &[&str], at: usize) -> [bool; 2] {
     }
 }
 
-/// The function whose arguments these tokens are in the midst of, without its template's arguments.
+/// The function whose argument list these tokens end in, without template arguments.
 fn called<'a>(tokens: &[&'a str]) -> &'a str {
     let closed = |open: &str, close: &str, last: usize| {
         let mut depth = 0;
@@ -170,7 +170,7 @@ fn called<'a>(tokens: &[&'a str]) -> &'a str {
     name.and_then(|after| tokens[..after].last()).copied().unwrap_or("")
 }
 
-/// Of `if (FLAG)`, `if (!FLAG)` and either with `&& …` what the block behind it stands under.
+/// The condition that `if (FLAG)`, `if (!FLAG)`, or either followed by `&& …`, puts on its block.
 fn condition(header: &[&str], flags: &BTreeMap<&'static str, (&'static str, bool)>) -> Option<Touch> {
     let (name, wanted, after) = match *header {
         ["if", "(", "!", name, after, ..] => (name, false, after),
@@ -181,7 +181,7 @@ fn condition(header: &[&str], flags: &BTreeMap<&'static str, (&'static str, bool
     matches!(after, ")" | "&&").then_some(Touch::If { constant, default, wanted })
 }
 
-/// The boolean overrides, each with its own value.
+/// The boolean overrides with their defaults.
 fn boolean_overrides(text: &'static str) -> BTreeMap<&'static str, (&'static str, bool)> {
     let declared = text.lines().filter_map(|line| line.trim_start().strip_prefix("override ")?.split_once(';'));
     let flags = declared.filter_map(|(declared, _)| {

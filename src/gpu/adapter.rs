@@ -1,18 +1,18 @@
-//! Which adapter: listing, ranking, choosing by name or index.
+//! Choosing an adapter: listing, ranking, selection by name or index.
 
 use serde::Serialize;
 
 use super::profile::{Profile, has_matrix_units};
 use crate::{Error, Result};
 
-/// What to do when no adapter is found, by system.
+/// What to do when no adapter is found, per operating system.
 pub const NO_ADAPTER_HELP: &str = "\
 no GPU adapter was found. On Linux install a Vulkan driver: for a machine without a GPU Mesa's software driver \
 (Debian and Ubuntu: `apt-get install mesa-vulkan-drivers`; Fedora: `dnf install mesa-vulkan-drivers`; Arch: \
 `pacman -S vulkan-swrast`), else the one of your GPU's maker. macOS needs Metal (10.13 or later), Windows DirectX 12 \
 or a Vulkan driver; both come with the system. In a browser WebGPU must be switched on.";
 
-/// A graphics interface the user may ask for.
+/// A graphics API the user may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendName {
     /// Vulkan.
@@ -37,9 +37,9 @@ pub struct AdapterChoice {
 /// One adapter as `multinorm devices` shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct AdapterReport {
-    /// BufferSource in the list: what `--adapter` takes.
+    /// Index in the list; `--adapter` accepts it.
     pub index: usize,
-    /// The maker's name for it.
+    /// The vendor's name for it.
     pub name: String,
     /// `vulkan`, `metal`, `dx12`, `gl` or `webgpu`.
     pub backend: String,
@@ -47,16 +47,16 @@ pub struct AdapterReport {
     pub device_type: String,
     /// Driver and its version.
     pub driver: String,
-    /// The features that this program can use, of those the adapter has.
+    /// The adapter's features that this program can use.
     pub features: Vec<String>,
     /// The limits that decide what fits.
     pub limits: LimitsReport,
     /// Whether a command would use this one.
     pub selected: bool,
-    /// What an open device would tell as its driver.
+    /// What an open device would report as its driver.
     #[serde(skip)]
     pub full_driver: String,
-    /// What a recorder would know of it.
+    /// What a recorder would know about it.
     #[serde(skip)]
     pub profile: Profile,
 }
@@ -66,20 +66,20 @@ pub struct AdapterReport {
 pub struct LimitsReport {
     /// Bytes of the largest buffer.
     pub max_buffer_size: u64,
-    /// Bytes of the largest range a kernel can see.
+    /// Bytes of the largest range a kernel can bind.
     pub max_storage_buffer_binding_size: u64,
-    /// Storage buffers of one kernel.
+    /// Storage buffers per kernel.
     pub max_storage_buffers_per_shader_stage: u32,
     /// Bytes of workgroup memory.
     pub max_compute_workgroup_storage_size: u32,
     /// Invocations of a workgroup.
     pub max_compute_invocations_per_workgroup: u32,
-    /// Workgroups a dimension.
+    /// Workgroups per dimension.
     pub max_compute_workgroups_per_dimension: u32,
 }
 
 impl AdapterChoice {
-    /// The choice that the environment variable `MULTINORM_ADAPTER` names, if any.
+    /// The choice named by the environment variable `MULTINORM_ADAPTER`, if set.
     pub fn from_env() -> Self {
         Self { adapter: std::env::var("MULTINORM_ADAPTER").ok().filter(|name| !name.is_empty()), backend: None }
     }
@@ -94,7 +94,7 @@ impl AdapterChoice {
         }
     }
 
-    /// The adapters of the wanted backend, best first, and the place of the chosen one.
+    /// The adapters of the requested backend, best first, and the index of the chosen one.
     pub(super) async fn choose(&self) -> Result<(Vec<wgpu::Adapter>, usize)> {
         let adapters = enumerate(self.backends()).await;
         if adapters.is_empty() {
@@ -113,19 +113,19 @@ impl AdapterChoice {
         let names: Vec<String> =
             adapters.iter().enumerate().map(|(i, a)| format!("{i}: {}", a.get_info().name)).collect();
         let index =
-            found.ok_or_else(|| Error::NoAdapter(format!("no adapter {wanted:?}; there are {}", names.join(", "))))?;
+            found.ok_or_else(|| Error::NoAdapter(format!("no adapter {wanted:?}; available: {}", names.join(", "))))?;
         Ok((adapters, index))
     }
 }
 
-/// Every adapter of the wanted backend, best first; `selected` is what `choice` would use.
+/// Every adapter of the requested backend, best first; `selected` marks the one that `choice` would use.
 pub async fn list_adapters(choice: &AdapterChoice) -> Result<Vec<AdapterReport>> {
     let (adapters, selected) = choice.choose().await?;
     Ok(adapters.iter().enumerate().map(|(index, adapter)| report(index, adapter, index == selected)).collect())
 }
 
-/// The adapters of some backends, best first. OpenGL, which shows the same hardware a second time and with fewer features,
-/// is asked only where nothing else has an adapter, or where it was asked for by name: its drivers take their time to load.
+/// The adapters of some backends, best first. OpenGL exposes the same hardware again with fewer features, and its
+/// drivers are slow to load, so it is only tried if it was requested by name or nothing else has an adapter.
 async fn enumerate(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
     if backends == wgpu::Backends::all() {
         let without_gl = enumerate_of(backends - wgpu::Backends::GL).await;

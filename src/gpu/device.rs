@@ -1,4 +1,4 @@
-//! The device: what it can do, its pipelines, its errors.
+//! The device: capabilities, pipelines, errors.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use super::kernel::Kernel;
 use super::profile::{Profile, has_matrix_units, useful_features};
 use crate::{Error, Result};
 
-/// The end of a future that waits for nothing: outside a browser errors are told at once.
+/// Polls a future that never has to wait: outside the browser, error scopes resolve at once.
 #[cfg(not(target_arch = "wasm32"))]
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     let mut context = Context::from_waker(Waker::noop());
@@ -24,7 +24,7 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Consent to features that wgpu calls experimental.
+/// Opts in to features that wgpu calls experimental.
 fn experimental_features() -> wgpu::ExperimentalFeatures {
     #[expect(
         unsafe_code,
@@ -40,9 +40,9 @@ fn experimental_features() -> wgpu::ExperimentalFeatures {
 pub struct GpuOptions {
     /// Which adapter.
     pub choice: AdapterChoice,
-    /// WebGPU's default limits, no optional feature and checked array accesses: what a browser gives.
+    /// WebGPU's default limits, no optional features and checked array accesses, as in a browser.
     pub web_limits: bool,
-    /// Whether kernels are chosen as for a software adapter; if it is not said, for what the adapter is.
+    /// Whether to choose kernels as for a software adapter; by default, according to what the adapter is.
     pub software: Option<bool>,
 }
 
@@ -59,7 +59,7 @@ pub struct Gpu {
     /// `vulkan`, `metal`, `dx12`, `gl` or `webgpu`.
     pub backend: String,
     checked: bool,
-    /// How it was opened; the default of a device that somebody else made.
+    /// How it was opened; the default for a device created elsewhere.
     options: GpuOptions,
     modules: Mutex<HashMap<&'static Kernel, wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<PipelineKey, wgpu::ComputePipeline>>,
@@ -67,7 +67,7 @@ pub struct Gpu {
     failure: Arc<Mutex<Option<Failure>>>,
 }
 
-/// How far the kernels are compiled that a record needs; another thread may look while the device is busy with them.
+/// How many of a record's kernels are compiled; can be read from another thread while compilation blocks the device.
 #[derive(Debug, Default)]
 pub struct Compilation {
     done: AtomicUsize,
@@ -75,8 +75,8 @@ pub struct Compilation {
 }
 
 impl Compilation {
-    /// Kernels compiled since the last record began to be allocated, and how many it needs; nothing where none is
-    /// under way.
+    /// Kernels compiled since the current record's allocation began, and how many it needs; `None` if no allocation is
+    /// in progress.
     pub fn progress(&self) -> Option<(usize, usize)> {
         let [done, total] = [&self.done, &self.total].map(|count| count.load(Ordering::Relaxed));
         (done < total).then_some((done, total))
@@ -93,15 +93,15 @@ fn key(kernel: &'static Kernel, constants: &[(&'static str, f64)]) -> PipelineKe
     (kernel, constants.iter().map(|&(name, value)| (name, value.to_bits())).collect())
 }
 
-/// What ended the use of a device, in the driver's words.
+/// Why a device became unusable, in the driver's words.
 #[derive(Debug, PartialEq)]
 enum Failure {
     Refused(String),
     Lost(String),
 }
 
-/// Keeps the first failure, unless the device is lost: a browser may refuse calls on a lost device before it tells of the
-/// loss.
+/// Keeps the first failure, but lets a device loss replace it: a browser may reject calls on a lost device before it
+/// reports the loss.
 fn note(known: &Mutex<Option<Failure>>, failure: Failure) {
     let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
     match (&*known, &failure) {
@@ -113,7 +113,7 @@ fn note(known: &Mutex<Option<Failure>>, failure: Failure) {
 impl Gpu {
     /// Opens the adapter of `options.choice`.
     ///
-    /// Errors: no such adapter, or a driver that refuses the device.
+    /// Errors: no such adapter, or the driver refuses to open a device.
     pub async fn open(options: &GpuOptions) -> Result<Self> {
         let (mut adapters, index) = options.choice.choose().await?;
         let adapter = adapters.swap_remove(index);
@@ -142,8 +142,8 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// Takes a device that somebody else made, such as the one that draws the window. Its matrix units stay unused: only an
-    /// adapter tells their sizes.
+    /// Wraps a device created elsewhere, such as the one that draws the window. Its matrix units stay unused, because
+    /// only an adapter reports their sizes.
     pub fn from_device(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let failure = Arc::new(Mutex::new(None));
         let slot = failure.clone();
@@ -152,14 +152,14 @@ impl Gpu {
         let slot = failure.clone();
         device.set_device_lost_callback(move |reason, message| {
             match (reason, message.is_empty()) {
-                (wgpu::DeviceLostReason::Destroyed, true) => {} // its owner closed it
+                (wgpu::DeviceLostReason::Destroyed, true) => {} // closed by its owner
                 (_, true) => note(&slot, Failure::Lost(format!("{reason:?}"))),
                 (_, false) => note(&slot, Failure::Lost(message)),
             }
         });
         Self {
             profile: Profile::of(info, &device.limits(), device.features()),
-            // A browser keeps the name to itself.
+            // A browser does not reveal the name.
             adapter_name: if info.name.is_empty() {
                 format!("the {} adapter", info.backend)
             } else {
@@ -178,12 +178,12 @@ impl Gpu {
         }
     }
 
-    /// How far its kernels are compiled.
+    /// The compilation progress of its kernels.
     pub fn compilation(&self) -> Arc<Compilation> {
         self.compilation.clone()
     }
 
-    /// The loss of the device ([`Error::DeviceLost`]), or else the first error that it reported since it was opened.
+    /// Returns the loss of the device ([`Error::DeviceLost`]) as an error, or else the first error it has reported.
     pub fn check(&self) -> Result<()> {
         match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
@@ -200,18 +200,18 @@ impl Gpu {
         &self.options
     }
 
-    /// Whether the device is gone: [`Gpu::check`] is [`Error::DeviceLost`] from then on.
+    /// Whether the device is lost; from then on [`Gpu::check`] returns [`Error::DeviceLost`].
     pub fn is_lost(&self) -> bool {
         matches!(self.check(), Err(Error::DeviceLost { .. }))
     }
 
-    /// What made something impossible: the device's own first error where it told one.
+    /// The cause of a failure: the device's own first error if it reported one.
     pub(super) fn failed_to(&self, what: &str, error: &dyn std::fmt::Display) -> Error {
         let own = || Error::Gpu(format!("{}: cannot {what}: {error}", self.adapter_name));
         self.check().err().unwrap_or_else(own)
     }
 
-    /// The loss of the device, where it is what made something fail.
+    /// The loss of the device if it is lost, otherwise `error`.
     pub(super) fn lost_or(&self, error: Error) -> Error {
         match self.check() {
             Err(lost @ Error::DeviceLost { .. }) => lost,
@@ -219,25 +219,25 @@ impl Gpu {
         }
     }
 
-    /// Ends the device as a driver reset would: for tests of what happens then.
+    /// Destroys the device as a driver reset would; for tests of recovery.
     pub fn destroy(&self) {
         note(&self.failure, Failure::Lost("destroyed on request".into()));
         self.device.destroy();
     }
 
-    /// Lets the device's callbacks run, without waiting. In the browser the event loop does it.
+    /// Runs the device's pending callbacks without waiting. In the browser the event loop does this.
     pub fn poll(&self) {
         if let Err(error) = self.device.poll(wgpu::PollType::Poll) {
             log::warn!("polling the device: {error}");
         }
     }
 
-    /// Waits until everything that was submitted has run. In the browser the event loop does it.
+    /// Waits until all submitted work has run. In the browser the event loop does this.
     pub fn wait(&self) -> Result<()> {
         self.poll_until(wgpu::PollType::wait_indefinitely())
     }
 
-    /// Waits until one submission has run.
+    /// Waits until one submission has finished.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn wait_for(&self, submission: &wgpu::SubmissionIndex) -> Result<()> {
         self.poll_until(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: None })
@@ -250,9 +250,9 @@ impl Gpu {
         }
     }
 
-    /// Makes the pipelines of `uses` that are not there yet, side by side: a driver takes its time with each.
+    /// Compiles the missing pipelines of `uses` in parallel, because drivers take long over each.
     ///
-    /// Errors: the first kernel that the driver refuses.
+    /// Errors: the first kernel that the driver rejects.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) async fn prepare(&self, uses: &[KernelUse]) -> Result<()> {
         let known = || self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -262,7 +262,7 @@ impl Gpu {
         self.compilation.total.store(uses.len(), Ordering::Relaxed);
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(uses.len());
         if threads < 2 {
-            return Ok(()); // they are made where they are first asked for
+            return Ok(()); // they are compiled on first use
         }
         let next = AtomicUsize::new(0);
         let work = || {
@@ -278,13 +278,13 @@ impl Gpu {
         })
     }
 
-    /// The browser compiles where it likes.
+    /// The browser decides when to compile.
     #[cfg(target_arch = "wasm32")]
     pub(super) async fn prepare(&self, _: &[KernelUse]) -> Result<()> {
         Ok(())
     }
 
-    /// The pipeline of a kernel with its constants: made once, shared by all plans.
+    /// The pipeline of a kernel with its constants, compiled once and shared by all plans.
     pub(super) async fn pipeline(
         &self,
         kernel: &'static Kernel,
@@ -303,7 +303,7 @@ impl Gpu {
             entry_point: Some(kernel.file),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants,
-                // Every kernel writes its workgroup memory before it reads it.
+                // Every kernel writes its workgroup memory before reading it.
                 zero_initialize_workgroup_memory: false,
             },
             cache: None,
@@ -339,7 +339,7 @@ impl Gpu {
                 self.device.create_shader_module_trusted(descriptor, checks)
             }
         };
-        let module = make(); // without the lock: others compile meanwhile
+        let module = make(); // without holding the lock, so that others can compile meanwhile
         self.modules.lock().unwrap_or_else(PoisonError::into_inner).entry(kernel).or_insert(module).clone()
     }
 }

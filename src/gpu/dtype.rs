@@ -2,20 +2,20 @@
 
 use bytemuck::Pod;
 
-/// What a tensor's elements are: the only place that knows how large one is.
+/// The element type of a tensor; the only place that knows its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DType {
     /// IEEE single precision.
     F32,
     /// IEEE half precision.
     F16,
-    /// Unsigned 32-bit integers: ids, places, counts; and words of a struct whose fields differ.
+    /// Unsigned 32-bit integers: ids, indices, counts, and the words of structs with mixed fields.
     U32,
 }
 
-/// A type of the host whose values are elements of a tensor.
+/// A host type whose values can be elements of a tensor.
 pub trait Element: Pod {
-    /// The tensor's.
+    /// The tensor's element type.
     const DTYPE: DType;
 }
 
@@ -53,7 +53,7 @@ impl DType {
         [Self::F32, Self::F16, Self::U32].into_iter().find(|dtype| dtype.name() == name)
     }
 
-    /// Panics unless the host's values are of this type.
+    /// Panics unless the host type matches this one.
     pub(super) fn check_host_type<T: Element>(self) {
         assert_eq!(T::DTYPE, self, "host values for a tensor");
     }

@@ -1,6 +1,7 @@
-//! Kernels as the page carries them: without comments, indentation and empty lines, which are more than half of their text.
+//! Kernels as embedded in the page: without comments, indentation and blank lines, which are more than half of the
+//! text.
 
-/// Copies WGSL without what no compiler reads, as far as `into` reaches; returns how many bytes it is in all.
+/// Copies WGSL without comments and blank space, as far as `into` reaches; returns the full length in bytes.
 pub const fn strip(text: &[u8], into: &mut [u8]) -> usize {
     let mut len = 0;
     let mut next = 0;
@@ -34,7 +35,7 @@ pub const fn strip(text: &[u8], into: &mut [u8]) -> usize {
     len
 }
 
-/// The text that the program carries.
+/// The text embedded in the program.
 #[cfg(not(target_arch = "wasm32"))]
 macro_rules! embedded {
     ($text:expr) => {
@@ -42,7 +43,7 @@ macro_rules! embedded {
     };
 }
 
-/// The text that the program carries.
+/// The text embedded in the program.
 #[cfg(target_arch = "wasm32")]
 macro_rules! embedded {
     ($text:expr) => {{
@@ -54,7 +55,7 @@ macro_rules! embedded {
         };
         match std::str::from_utf8(&STRIPPED) {
             Ok(text) => text,
-            Err(_) => panic!("WGSL outside of comments is not in ASCII"),
+            Err(_) => panic!("WGSL outside comments must be ASCII"),
         }
     }};
 }

@@ -1,35 +1,35 @@
-//! A device that is opened anew when it is lost.
+//! A device that is reopened when it is lost.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::device::Gpu;
 use crate::{Error, Result};
 
-/// The device that a program works on; after a loss another of the same adapter takes its place.
+/// The device a program works on; after a loss, another device of the same adapter replaces it.
 pub struct GpuHandle {
     current: Mutex<Arc<Gpu>>,
 }
 
 impl GpuHandle {
-    /// Begins with this device.
+    /// Starts with this device.
     pub fn new(gpu: Gpu) -> Self {
         Self { current: Mutex::new(Arc::new(gpu)) }
     }
 
-    /// The device of now.
+    /// The current device.
     pub fn get(&self) -> Arc<Gpu> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Opens the adapter of a lost device again; kernels are chosen as they were.
+    /// Reopens the adapter of a lost device, with the same options and profile.
     ///
-    /// Errors: the adapter is gone, or refuses another device.
+    /// Errors: the adapter is gone, or refuses to open another device.
     pub async fn reopen(&self) -> Result<Arc<Gpu>> {
         let old = self.get();
         let mut new = Gpu::open(old.options()).await?;
         if (&new.adapter_name, &new.driver) != (&old.adapter_name, &old.driver) {
             return Err(Error::NoAdapter(format!(
-                "the device of {} ({}) was lost, and the adapter did not come back: there is {} ({})",
+                "the device of {} ({}) was lost, and its adapter is no longer available: found {} ({})",
                 old.adapter_name, old.driver, new.adapter_name, new.driver
             )));
         }

@@ -1,53 +1,54 @@
-//! A kernel is its WGSL: bindings, access and workgroup size stand there alone. What it needs of an adapter stands
-//! beside it, where it is named.
+//! A kernel is its WGSL, the only place that states bindings, access and workgroup size. The adapter features it needs
+//! are listed where the kernel is declared.
 
 use std::sync::OnceLock;
 
 use super::access::{Touch, touched};
 use super::dtype::DType;
 
-/// One entry point of WGSL with the library text it calls.
+/// One WGSL entry point with the library code it calls.
 #[derive(Debug)]
 pub struct Kernel {
-    /// What it is called in time tables, errors and the debugger.
+    /// Its name in timing tables, errors and the debugger.
     pub name: &'static str,
-    /// Stem of its file in `shaders/`, and the entry point's name. Several kernels may be made of one file, with different
-    /// libraries.
+    /// Stem of its file in `shaders/`, and the name of the entry point. Several kernels may share one file, with
+    /// different libraries.
     pub file: &'static str,
-    /// `shaders/FILE.wgsl`; in a page without comments and indentation ([`super::strip`]), as are the libraries.
+    /// `shaders/FILE.wgsl`; in a page it is stripped of comments and indentation ([`super::strip`]), as are the
+    /// libraries.
     pub(crate) own_text: &'static str,
-    /// The libraries' names, stems in `shaders/lib/`.
+    /// The libraries: stems in `shaders/lib/`.
     pub libraries: &'static [&'static str],
     pub(crate) library_texts: &'static [&'static str],
-    /// Types that its text leaves open, each with what it is here: `("Stored", "vec4<f16>")`.
+    /// Types that its text leaves open, with their values: `("Stored", "vec4<f16>")`.
     pub types: &'static [(&'static str, &'static str)],
-    /// The Rust module that names it, whose functions record it.
+    /// The Rust module that declares it and records it.
     pub module: &'static str,
-    /// What an adapter must have beyond WebGPU's default limits; see [`super::Profile::runs`].
+    /// What the adapter must support beyond WebGPU's default limits; see [`super::Profile::runs`].
     pub needs: &'static [Need],
     pub(crate) read_off: OnceLock<(Vec<Binding<'static>>, Vec<Param>)>,
 }
 
-/// Something that not every adapter has.
+/// Something that not every adapter supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Half precision in memory and in registers (`enable f16`).
     F16,
-    /// Subgroup operations, in subgroups that all have this many lanes.
+    /// Subgroup operations, with exactly this many lanes in every subgroup.
     Subgroups(u32),
-    /// Subgroup operations, in subgroups of any size: the launcher gives the kernel no more lanes to exchange between than
-    /// the smallest has.
+    /// Subgroup operations, with subgroups of any size: the launcher never lets the kernel exchange between more lanes
+    /// than the smallest subgroup has.
     AnySubgroups,
     /// Cooperative matrices of 16×16 with f16 operands and f32 sums (`enable wgpu_cooperative_matrix`).
     MatrixUnits,
-    /// More bytes of workgroup memory than the 16 KiB that every adapter gives.
+    /// More bytes of workgroup memory than the 16 KiB that every adapter has.
     WorkgroupBytes(u32),
-    /// More invocations a workgroup than the 256 that every adapter gives.
+    /// More invocations per workgroup than the 256 that every adapter supports.
     Invocations(u32),
 }
 
 impl Need {
-    /// What a kernel's text enables to use it.
+    /// The `enable` directive that a kernel's text needs for it.
     fn directive(self) -> Option<&'static str> {
         match self {
             Self::F16 => Some("f16"),
@@ -57,7 +58,7 @@ impl Need {
     }
 }
 
-/// How a kernel may touch what is bound.
+/// How a kernel may access a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// `var<storage, read>`.
@@ -68,49 +69,50 @@ pub enum Access {
     Uniform,
 }
 
-/// One `@group(0) @binding(n)` of a kernel, as its text declares it.
+/// One `@group(0) @binding(n)` of a kernel, as declared in its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Binding<'a> {
     /// The variable's name.
     pub name: &'a str,
-    /// How it may be touched.
+    /// How it may be accessed.
     pub access: Access,
-    /// Type of the elements; none for a struct.
+    /// Element type; `None` for a struct.
     pub dtype: Option<DType>,
     /// When a dispatch reads it.
     pub reads: Touch,
     /// When a dispatch writes it.
     pub writes: Touch,
-    /// What the line says of its shape; nothing in a page, whose kernels have no comments.
+    /// The shape given in its comment; empty in a page, whose kernels have no comments.
     pub shape: &'a str,
 }
 
-/// A number that every dispatch passes to its kernel: a member of `struct Params`, which is bound as a uniform after the tensors.
+/// A number that every dispatch passes to its kernel: a member of `struct Params`, bound as a uniform after the
+/// tensors.
 ///
-/// An override makes a pipeline of its own of every value; a parameter does not, and compiles sooner.
+/// Each value of an override makes another pipeline; parameters share one, which saves compile time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Param {
-    /// The member's name; callers of [`super::Recorder::dispatch`] write it in capitals, like an override's.
+    /// The member's name; callers of [`super::Recorder::dispatch`] write it in upper case, like an override.
     pub name: &'static str,
-    /// Whether it is an `f32`; else a `u32`.
+    /// Whether it is an `f32`; otherwise it is a `u32`.
     pub is_float: bool,
 }
 
 impl Param {
-    /// Whether a dispatch calls it so.
+    /// Whether a dispatch uses this name for it.
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
     }
 }
 
-/// A shader's text as it stands.
+/// A shader's text, unchanged.
 #[cfg(not(feature = "mutants"))]
 fn text_of<'a>(_stem: &str, _folder: &str, text: &'a str) -> std::borrow::Cow<'a, str> {
     text.into()
 }
 
-/// A shader's text with the fault that the environment names: the stem, the byte, the text there and what takes its place,
-/// a line each.
+/// A shader's text with the fault that the environment specifies: stem, byte offset, original text and replacement, one
+/// per line.
 #[cfg(feature = "mutants")]
 fn text_of<'a>(stem: &str, folder: &str, text: &'a str) -> std::borrow::Cow<'a, str> {
     let Ok(mutant) = std::env::var("MULTINORM_MUTANT") else { return text.into() };
@@ -121,12 +123,12 @@ fn text_of<'a>(stem: &str, folder: &str, text: &'a str) -> std::borrow::Cow<'a, 
         return text.into();
     }
     let at: usize = at.parse().expect("a number of a byte");
-    assert!(text[at..].starts_with(old), "{stem}: {old:?} does not stand at byte {at}");
+    assert!(text[at..].starts_with(old), "{stem}: {old:?} is not at byte {at}");
     format!("{}{new}{}", &text[..at], &text[at + old.len()..]).into()
 }
 
 impl Kernel {
-    /// A kernel of a caller's own: its entry point is called as it is, and WebGPU's default limits are enough for it.
+    /// A caller's own kernel: the entry point has the kernel's name, and WebGPU's default limits suffice.
     pub const fn new(name: &'static str, source: &'static str) -> Self {
         Self {
             name,
@@ -141,8 +143,8 @@ impl Kernel {
         }
     }
 
-    /// Its WGSL as a compiler takes it: what it enables, its own file, the libraries, and the types that were left open.
-    /// Line numbers of messages are those of its own file.
+    /// The full WGSL for the compiler: `enable` directives, its own file, the libraries, and the open types. Line
+    /// numbers in messages refer to its own file.
     pub fn source(&self) -> String {
         let enabled = self.needs.iter().filter_map(|need| need.directive());
         let mut source: String = enabled.map(|name| format!("enable {name}; ")).collect();
@@ -157,14 +159,14 @@ impl Kernel {
         source
     }
 
-    /// The bindings in their order, read off the text: nothing on the host says them a second time.
+    /// The bindings in order, parsed from the text so that the host does not repeat them.
     ///
-    /// A test compares them with what naga makes of the same text.
+    /// A test compares them with naga's view of the same text.
     pub fn bindings(&self) -> impl Iterator<Item = Binding<'static>> {
         self.read_off().0.iter().copied()
     }
 
-    /// The parameters in their order, read off the text as well.
+    /// The parameters in order, also parsed from the text.
     pub fn params(&self) -> &[Param] {
         &self.read_off().1
     }
@@ -183,14 +185,14 @@ impl Kernel {
     }
 
     fn read_bindings(&self) -> Vec<Binding<'static>> {
-        let text = self.own_text; // libraries know no bindings
+        let text = self.own_text; // libraries declare no bindings
         let declared = text.lines().map(str::trim_start).filter(|line| line.starts_with("@group(0) @binding("));
         let of_line = |line| {
             let binding = binding(line, self.types);
             let mut binding = binding.unwrap_or_else(|| panic!("{}: not a binding: {line}", self.name));
             [binding.reads, binding.writes] = touched(text, binding.name);
             if binding.access == Access::Uniform {
-                binding.reads = Touch::Always; // at times in a library alone
+                binding.reads = Touch::Always; // sometimes only in a library
             }
             binding
         };
@@ -201,7 +203,7 @@ impl Kernel {
 /// The uniform of the parameters.
 const PARAMS: &str = "params";
 
-/// The members of `struct Params`, a line each.
+/// The members of `struct Params`, one per line.
 fn params(text: &'static str) -> Vec<Param> {
     let Some((_, from)) = text.split_once("struct Params {") else { return Vec::new() };
     let (members, _) = from.split_once('}').expect("a struct ends");
@@ -229,14 +231,14 @@ fn binding<'a>(line: &'a str, types: &[(&str, &'a str)]) -> Option<Binding<'a>> 
     let inner = ty.trim().strip_prefix("array<").and_then(|ty| ty.strip_suffix('>'));
     let inner = inner.map(|name| types.iter().find(|(open, _)| *open == name).map_or(name, |(_, ty)| ty));
     let element = inner.map(|ty| ty.rsplit('<').next().unwrap_or(ty).trim_end_matches('>'));
-    // What shaders/lib/vec4.wgsl, scalar.wgsl and single.wgsl call it.
+    // The names in shaders/lib/vec4.wgsl, scalar.wgsl and single.wgsl.
     let element = element.map(|element| if matches!(element, "Real" | "Stored") { "f32" } else { element });
-    let (reads, writes) = (Touch::Never, Touch::Never); // the line does not tell
+    let (reads, writes) = (Touch::Never, Touch::Never); // unknown from this line alone
     let shape = comment.trim().trim_start_matches('/').trim();
     Some(Binding { name: name.trim(), access, dtype: element.and_then(DType::of_name), reads, writes, shape })
 }
 
-// By identity: a kernel is a static, and hashing the text at every look-up would be waste.
+// By identity: a kernel is a static, and hashing its text at every lookup would be wasteful.
 impl PartialEq for Kernel {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -251,7 +253,7 @@ impl std::hash::Hash for Kernel {
     }
 }
 
-/// Whether this is a page, where wgpu 30 offers nothing of what a kernel needs: then its text need not be downloaded.
+/// Whether this is a page, where wgpu 30 supports none of what a kernel needs, so its text need not be downloaded.
 pub(crate) const fn in_no_browser(needs: &[Need]) -> bool {
     let mut at = 0;
     while at < needs.len() {
@@ -263,11 +265,11 @@ pub(crate) const fn in_no_browser(needs: &[Need]) -> bool {
     false
 }
 
-/// The kernels of an operation, each a static, and all of them as `KERNELS`.
+/// Declares the kernels of an operation, each a static, and all of them as `KERNELS`.
 ///
 /// `RMS_NORM = "rms_norm" + "reduce";` is shaders/rms_norm.wgsl followed by shaders/lib/reduce.wgsl.
-/// `NAME = "name": "file" + "library", with (Stored = "vec4<f16>"), needs Need::F16;` names its file, says
-/// what a type is that the text leaves open, and what an adapter must have.
+/// `NAME = "name": "file" + "library", with (Stored = "vec4<f16>"), needs Need::F16;` names its file, defines a type
+/// that the text leaves open, and lists what the adapter must support.
 macro_rules! kernels {
     ($($id:ident = $name:literal $(: $file:literal)? $(+ $lib:literal)* $(, with ($($open:ident = $ty:literal),+))?
         $(, needs $($need:expr),+)? ;)+) => {
@@ -282,7 +284,7 @@ macro_rules! kernels {
 }
 pub(crate) use kernels;
 
-/// One kernel: its name, its file, its libraries, the types that its text leaves open, and what it needs.
+/// One kernel: its name, file, libraries, open types and needs.
 macro_rules! kernel {
     ($name:expr, $file:expr, [$($lib:literal),*], [$($open:ident = $ty:literal),*], [$($need:expr),*]) => {
         $crate::gpu::Kernel {
@@ -310,7 +312,7 @@ macro_rules! kernel {
 }
 pub(crate) use kernel;
 
-/// The file of a kernel: named, or called as the kernel is.
+/// The file of a kernel, by default the kernel's name.
 macro_rules! kernel_file {
     ($name:literal) => {
         $name

@@ -1,4 +1,4 @@
-//! Which buffers a record becomes: the same layout for the memory table and for the allocation.
+//! The buffers a record becomes: one layout for both the memory table and the allocation.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,16 +6,16 @@ use super::dtype::DType;
 use super::ledger::{Class, Lifetime, share};
 use super::plan::{Dispatch, PlanRecord};
 
-/// A tensor as it is recorded.
+/// A recorded tensor.
 pub(super) struct TensorRecord {
     pub name: String,
     pub class: Class,
     pub dtype: DType,
     pub bytes: u64,
     pub persistent: bool,
-    /// Whether its memory is the caller's.
+    /// Whether the caller provides its memory.
     pub lent: bool,
-    /// Whether dispatches take their workgroups from it.
+    /// Whether indirect dispatches read their workgroup counts from it.
     pub indirect: bool,
     /// Whether a kernel binds it as a uniform.
     pub uniform: bool,
@@ -23,12 +23,12 @@ pub(super) struct TensorRecord {
     pub plan: Option<usize>,
 }
 
-/// Which buffers there will be, and which holds each tensor.
+/// The buffers to allocate, and the one that holds each tensor.
 pub(super) struct BufferLayout {
-    /// The parameters' buffer, where there are any, is the last.
+    /// The parameter buffer, if any, comes last.
     pub buffers: Vec<BufferRecord>,
     pub params: ParamBlocks,
-    /// The buffer of each tensor; none for one that is lent, or a transient one that no dispatch names.
+    /// The buffer of each tensor; `None` for a lent tensor, or a transient one that no dispatch uses.
     pub place: Vec<Option<usize>>,
 }
 
@@ -73,20 +73,20 @@ impl BufferLayout {
     }
 }
 
-/// When the transient tensors of each plan are alive.
+/// The lifetimes of each plan's transient tensors.
 fn lifetimes(tensors: &[TensorRecord], plans: &[PlanRecord]) -> Vec<Vec<Lifetime>> {
     let of_plan = |plan: &PlanRecord| {
         let mut lives: BTreeMap<usize, Lifetime> = BTreeMap::new();
         let mut made: BTreeMap<usize, Option<u32>> = BTreeMap::new();
         for (body, times) in plan.pieces() {
             for at in body.clone() {
-                // What a repetition leaves is there when it begins again.
+                // Whatever one repetition leaves must survive until the next begins.
                 let [first, last] = if times > 1 { [body.start, body.end - 1] } else { [at; 2] };
                 let named = plan.dispatches[at].bindings.iter().map(|tensor| tensor.id);
                 for id in named.filter(|&id| !tensors[id].persistent) {
                     let (every, name) = (plan.dispatches[at].every, &tensors[id].name);
                     let made = *made.entry(id).or_insert(every);
-                    assert!(made.is_none() || made == every, "transient tensor {name} is made at times only");
+                    assert!(made.is_none() || made == every, "transient tensor {name} is not made in every step");
                     let bytes = tensors[id].bytes;
                     lives.entry(id).or_insert(Lifetime { tensor: id, bytes, first, last }).last = last;
                 }
@@ -97,16 +97,16 @@ fn lifetimes(tensors: &[TensorRecord], plans: &[PlanRecord]) -> Vec<Vec<Lifetime
     plans.iter().map(of_plan).collect()
 }
 
-/// The parameters of all dispatches, one block after the other; equal ones once.
+/// The parameters of all dispatches, one block after another, without duplicates.
 #[derive(Default)]
 pub(super) struct ParamBlocks {
     pub words: Vec<u32>,
-    /// Where each begins, in bytes.
+    /// Start of each block in bytes.
     begins: HashMap<Vec<u32>, u64>,
 }
 
 impl ParamBlocks {
-    /// Bytes whose multiples a uniform's binding may begin at, on every adapter.
+    /// Offset alignment of a uniform binding in bytes, valid on every adapter.
     const ALIGNMENT: usize = 256;
 
     fn of(plans: &[PlanRecord]) -> Self {
@@ -122,7 +122,7 @@ impl ParamBlocks {
         blocks
     }
 
-    /// Where the block of a dispatch begins, in bytes, and how many it has; none of a kernel without parameters.
+    /// Start and size in bytes of a dispatch's block; `None` for a kernel without parameters.
     pub fn place(&self, dispatch: &Dispatch) -> Option<[u64; 2]> {
         let begin = self.begins.get(&dispatch.params)?;
         Some([*begin, 4 * dispatch.params.len() as u64])

@@ -1,4 +1,4 @@
-//! The memory ledger: every buffer under a class, from before it is made.
+//! The memory ledger: every buffer is counted under a class before it is allocated.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use serde::Serialize;
 pub enum Class {
     /// Weights.
     Parameters,
-    /// One gradient a parameter.
+    /// One gradient per parameter.
     Gradients,
-    /// What an optimizer carries from one step to the next.
+    /// What an optimizer carries from step to step.
     OptimizerState,
-    /// What the forward and backward passes keep or hand on; shared by lifetime.
+    /// What the forward and backward passes keep or pass on; tensors with disjoint lifetimes share buffers.
     Activations,
     /// Everything else: token batches, tables, partial sums, read-back.
     Scratch,
@@ -43,7 +43,7 @@ impl Class {
 pub struct Memory(BTreeMap<Class, u64>);
 
 impl Memory {
-    /// Counts `bytes` more under `class`.
+    /// Adds `bytes` under `class`.
     pub fn add(&mut self, class: Class, bytes: u64) {
         *self.0.entry(class).or_default() += bytes;
     }
@@ -73,7 +73,7 @@ pub fn byte_unit(n: u64) -> (&'static str, f64) {
     (["B", "KiB", "MiB", "GiB", "TiB"][power as usize], 1024f64.powi(power as i32))
 }
 
-/// When a transient tensor is alive: first and last dispatch of its plan that names it.
+/// The lifetime of a transient tensor: the first and last dispatch of its plan that use it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lifetime {
     pub tensor: usize,
@@ -88,18 +88,18 @@ impl Lifetime {
     }
 }
 
-/// A buffer that tensors with disjoint lifetimes share.
+/// A buffer shared by tensors with disjoint lifetimes.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub bytes: u64,
     lives: Vec<Lifetime>,
 }
 
-/// Assigns each lifetime to a buffer, largest first, to the smallest buffer that is free meanwhile.
+/// Assigns each lifetime, largest first, to the smallest buffer that is free throughout it.
 ///
-/// Whole buffers are shared, not ranges of one: WebGPU forbids one buffer as read-only and read-write in a dispatch.
-/// `plans` are never run at the same time, so buffers carry over from one plan to the next.
-/// Returns the buffers and, for each tensor, the number of its buffer.
+/// Whole buffers are shared, not ranges of one, because WebGPU forbids using one buffer both read-only and read-write
+/// in a dispatch. `plans` never run at the same time, so they share buffers with each other too. Returns the buffers
+/// and, for each tensor, the index of its buffer.
 pub(super) fn share(plans: &[Vec<Lifetime>]) -> (Vec<Shared>, Vec<(usize, usize)>) {
     let mut buffers: Vec<Shared> = Vec::new();
     let mut places = Vec::new();

@@ -1,4 +1,4 @@
-//! Buffers of the caller's in the place of tensors: what a record calls lent.
+//! Caller-owned buffers that stand in for tensors, called lent tensors in a record.
 
 use wgpu::util::DeviceExt;
 
@@ -10,13 +10,14 @@ use super::workspace::{BufferSource, LentSet, Plan, Workspace, create_bind_group
 use super::{Buffer, CommandEncoder};
 use crate::{Error, Result};
 
-/// Sets of buffers whose bind groups a plan keeps: a caller who alternates between two gradient buffers has two sets.
+/// Number of buffer sets whose bind groups a plan keeps; a caller that alternates between two gradient buffers has two
+/// sets.
 const SETS: usize = 4;
 
-/// A buffer in the place of a tensor that [`Recorder::lent`](super::Recorder::lent) made, from its first byte on.
+/// A buffer that backs, from its first byte, a tensor made by [`Recorder::lent`](super::Recorder::lent).
 #[derive(Clone, Copy, Debug)]
 pub struct Lent<'a> {
-    /// What to call it in a message.
+    /// What to call it in messages.
     pub what: &'a str,
     /// The tensor.
     pub tensor: &'a Tensor,
@@ -25,11 +26,11 @@ pub struct Lent<'a> {
 }
 
 impl Workspace {
-    /// Records what is due of a plan into an encoder of the caller's, with these buffers in the place of all tensors that
-    /// are lent to the plan, in the same order each time.
+    /// Encodes a plan's due dispatches into the caller's encoder. `lent` gives the buffers for all tensors lent to the
+    /// plan, in the same order each time.
     ///
-    /// Bind groups are made when a set of buffers is first seen, and kept, with the buffers, for the last four sets.
-    /// Errors: a buffer that cannot be bound, is too small, or stands for two tensors.
+    /// Bind groups are created when a set of buffers is first seen; the last four sets and their buffers are kept.
+    /// Errors: a buffer that cannot be bound, is too small, or backs two tensors.
     pub fn encode(
         &mut self,
         gpu: &Gpu,
@@ -51,7 +52,7 @@ impl Workspace {
         Ok(())
     }
 
-    /// Writes a tensor's elements by an encoder of the caller's: between what it recorded before and what comes after.
+    /// Encodes a write of a tensor's elements into the caller's encoder, ordered after what it has already recorded.
     ///
     /// Panics if the number of elements differs.
     pub fn encode_write<T: Element>(&self, gpu: &Gpu, encoder: &mut CommandEncoder, tensor: &Tensor, values: &[T]) {
@@ -71,7 +72,7 @@ impl Lent<'_> {
         let Self { what, tensor, buffer } = self;
         let refuse = |message: String| Err(Error::Gpu(format!("the buffer for {what} {message}")));
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
-            return refuse(format!("was made for {:?}: a kernel wants STORAGE among its usages", buffer.usage()));
+            return refuse(format!("has usages {:?}, but kernels need STORAGE", buffer.usage()));
         }
         let (bytes, wanted) = (buffer.size(), tensor.bytes());
         if bytes < wanted {
@@ -85,7 +86,7 @@ impl Lent<'_> {
 }
 
 impl Plan {
-    /// Puts these buffers in the place of lent tensors.
+    /// Binds these buffers in place of the lent tensors.
     fn lend(&mut self, gpu: &Gpu, lent: &[Lent<'_>]) {
         let known = self.lent.iter().position(|set| set.buffers.iter().eq(lent.iter().map(|lent| lent.buffer)));
         let set = match known {

@@ -1,8 +1,7 @@
 //! The only module that names wgpu.
-//!
 //! Work is *recorded as data* before anything is allocated: a [`Recorder`] collects tensors and dispatches,
-//! [`Recorder::memory`] is the ledger of what they will take, and [`Recorder::allocate`] turns the record into a
-//! [`Workspace`], whose plans are replayed step after step without another allocation.
+//! [`Recorder::memory`] reports what they will take, and [`Recorder::allocate`] turns the record into a [`Workspace`],
+//! whose plans are replayed every step without further allocation.
 
 mod access;
 mod adapter;
@@ -50,5 +49,5 @@ pub use timing::{DispatchTime, KernelTime};
 pub use wgpu::{Buffer, CommandEncoder};
 pub use workspace::Workspace;
 
-/// The version of wgpu that everything here runs on; a test compares it with Cargo.lock.
+/// The wgpu version this is built on; a test compares it with Cargo.lock.
 pub const WGPU_VERSION: &str = "30.0.1";

@@ -1,4 +1,4 @@
-//! A plan as it is recorded: dispatches, those that are repeated, and those that are due at times only.
+//! A recorded plan: its dispatches, including repeated and scheduled ones.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -16,12 +16,12 @@ pub(super) struct Dispatch {
     pub bindings: Vec<Tensor>,
     /// Overrides and parameters.
     pub constants: Vec<(&'static str, f64)>,
-    /// The parameters alone, as the kernel reads them.
+    /// Only the parameters, in the layout the kernel reads.
     pub params: Vec<u32>,
     pub groups: [u32; 3],
-    /// Floating-point operations, where the function that recorded it tells them.
+    /// Floating-point operations, if the recording function reports them; otherwise 0.
     pub flops: u64,
-    /// Where a gate writes the workgroups instead: `groups`, or none.
+    /// Where a gate writes the workgroup counts: `groups` or zeros.
     pub gated: Option<Tensor>,
     /// See [`super::Recorder::every_n_steps`].
     pub every: Option<u32>,
@@ -29,27 +29,27 @@ pub(super) struct Dispatch {
     pub repeat: Option<Repeat>,
 }
 
-/// What there is to know of a recorded dispatch.
+/// Metadata of a recorded dispatch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DispatchInfo {
     /// The kernel.
     pub kernel: &'static Kernel,
     /// Its overrides and parameters.
     pub constants: Vec<(&'static str, f64)>,
-    /// Shapes of what is bound, in order.
+    /// Shapes of the bound tensors, in order.
     pub shapes: Vec<Vec<usize>>,
-    /// Workgroups.
+    /// Workgroup counts.
     pub groups: [u32; 3],
-    /// Floating-point operations; 0 where nobody told them, as of kernels that memory alone limits.
+    /// Floating-point operations; 0 if not reported, as for memory-bound kernels.
     pub flops: u64,
-    /// Bytes of the tensors that it reads, each once.
+    /// Bytes of the tensors it reads, each counted once.
     pub bytes_read: u64,
-    /// Bytes of the tensors that it writes, each once.
+    /// Bytes of the tensors it writes, each counted once.
     pub bytes_written: u64,
 }
 
 impl DispatchInfo {
-    /// What memory must move for it: every tensor that it touches is read and written at most once, and whole.
+    /// Memory traffic: every tensor it touches is read and written at most once, in full.
     pub fn bytes(&self) -> u64 {
         self.bytes_read + self.bytes_written
     }
@@ -61,19 +61,19 @@ impl DispatchInfo {
 }
 
 impl Dispatch {
-    /// Whether it stands behind no gate and under no interval.
+    /// Whether it has neither a gate nor an interval.
     pub fn is_ordinary(&self) -> bool {
         self.gated.is_none() && self.every.is_none()
     }
 
-    /// What makes its pipeline.
+    /// The constants that specialize its pipeline.
     pub fn overrides(&self) -> Vec<(&'static str, f64)> {
         let is_param = |name: &str| self.kernel.params().iter().any(|param| param.is(name));
         self.constants.iter().copied().filter(|(name, _)| !is_param(name)).collect()
     }
 
     pub fn info(&self) -> DispatchInfo {
-        // A tensor that is bound twice, as in x·xᵀ, passes once.
+        // A tensor bound twice, as in x·xᵀ, is counted once.
         let mut touched: Vec<(&Tensor, bool, bool)> = Vec::new();
         for (tensor, binding) in self.bindings.iter().zip(self.kernel.bindings()) {
             let [reads, writes] = [binding.reads, binding.writes].map(|touch| touch.with(&self.constants));
@@ -97,20 +97,20 @@ impl Dispatch {
     }
 }
 
-/// Neighbours of one repetition are made one after the other, so many times over.
+/// Adjacent dispatches with the same `Repeat` form a body that is run in order, `times` times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Repeat {
-    /// How many dispatches its plan had before it: no other one's number.
+    /// Number of dispatches before it in its plan; identifies the repetition.
     pub before: usize,
     pub times: usize,
 }
 
-/// Which of the dispatches that stand under [`super::Recorder::every_n_steps`] a replay makes.
+/// Which of the dispatches under [`super::Recorder::every_n_steps`] a replay runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schedule {
     /// All of them.
     All,
-    /// Those of this step, counted from 0.
+    /// Those due at this step, counted from 0.
     Step(u64),
     /// None of them.
     None,
@@ -127,12 +127,12 @@ impl Schedule {
 }
 
 impl PlanRecord {
-    /// The dispatches' numbers in the order in which a replay makes them.
+    /// The dispatch indices in replay order.
     pub fn order(&self) -> Vec<usize> {
         self.pieces().flat_map(|(piece, times)| std::iter::repeat_n(piece, times).flatten()).collect()
     }
 
-    /// The dispatches in their order, in pieces that are made so many times over.
+    /// The dispatches in order, as ranges with repeat counts.
     pub fn pieces(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
         let mut at = 0;
         self.dispatches.chunk_by(|a, b| a.repeat == b.repeat).map(move |body| {

@@ -1,42 +1,42 @@
-//! What there is to know of a device: enough to record for it without one.
+//! What is known about a device: enough to record for it without having one.
 
 use std::collections::BTreeMap;
 
 use super::kernel::{Kernel, Need};
 
-/// What a recorder must know of the device; enough to plan memory without one.
+/// What a recorder must know about the device; enough to plan memory without one.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// Bytes of the largest range one kernel can see.
+    /// Bytes of the largest range a kernel can bind.
     pub max_binding_bytes: u64,
     /// Bytes of the largest buffer.
     pub max_buffer_bytes: u64,
     /// Alignment of a binding's offset, in bytes.
     pub offset_alignment: u64,
-    /// Whether kernels can be timed one by one.
+    /// Whether kernels can be timed individually.
     pub timestamps: bool,
-    /// Whether the adapter is a program on the CPU, for which other variants are the fastest.
+    /// Whether this is a software adapter, for which other variants are fastest.
     pub software: bool,
-    /// Half precision in kernels.
+    /// Whether kernels can use half precision.
     pub f16: bool,
-    /// Lanes of every subgroup, where there are subgroup operations and all have as many.
+    /// Subgroup size, if the adapter has subgroup operations and one fixed size.
     pub subgroup_lanes: Option<u32>,
-    /// Lanes of the smallest subgroup, where there are subgroup operations: a power of two.
+    /// Smallest subgroup size, a power of two, if the adapter has subgroup operations.
     pub min_subgroup_lanes: Option<u32>,
     /// Cooperative matrices of 16×16 with f16 operands and f32 sums.
     pub matrix_units: bool,
-    /// Whether products of f32 matrices may be made on f16 matrix units, each operand as a sum of two halves.
+    /// Whether f32 matrices may be multiplied on f16 matrix units, each operand split into a sum of two halves.
     pub splits_f32: bool,
     /// Bytes of workgroup memory.
     pub max_workgroup_bytes: u32,
     /// Invocations of a workgroup.
     pub max_invocations: u32,
-    /// The variants that were found fastest by measurement, by what they are for: they come before what is chosen by rule.
+    /// The fastest measured variant per use; takes precedence over the rules.
     pub choices: BTreeMap<String, String>,
 }
 
 impl Profile {
-    /// Without matrix units: only the adapter can tell which sizes it has, [`has_matrix_units`].
+    /// Without matrix units: only the adapter can report the supported sizes; see [`has_matrix_units`].
     pub(super) fn of(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Self {
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let subgroups = features.contains(wgpu::Features::SUBGROUP);
@@ -58,7 +58,7 @@ impl Profile {
         }
     }
 
-    /// A GPU with WebGPU's default limits: what every browser gives.
+    /// A GPU with WebGPU's default limits, which every browser provides.
     pub fn webgpu_default() -> Self {
         let limits = wgpu::Limits::default();
         Self {
@@ -78,12 +78,12 @@ impl Profile {
         }
     }
 
-    /// Whether the adapter has all that a kernel needs.
+    /// Whether the adapter supports everything that a kernel needs.
     pub fn runs(&self, kernel: &Kernel) -> bool {
         kernel.needs.iter().all(|need| self.has(*need))
     }
 
-    /// Whether the adapter has something that a kernel needs.
+    /// Whether the adapter supports this need.
     pub fn has(&self, need: Need) -> bool {
         match need {
             Need::F16 => self.f16,
@@ -96,7 +96,7 @@ impl Profile {
     }
 }
 
-/// The features that some kernel can use.
+/// The features that at least one kernel can use.
 pub(super) fn useful_features() -> wgpu::Features {
     wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::SHADER_F16
@@ -104,7 +104,7 @@ pub(super) fn useful_features() -> wgpu::Features {
         | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
 }
 
-/// Whether the adapter's cooperative matrices have the size and the types that the kernels are written for.
+/// Whether the adapter's cooperative matrices have the size and types that the kernels use.
 pub(super) fn has_matrix_units(adapter: &wgpu::Adapter) -> bool {
     adapter.cooperative_matrix_properties().iter().any(|shape| {
         [shape.m_size, shape.n_size, shape.k_size] == [16; 3]

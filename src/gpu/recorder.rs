@@ -15,23 +15,23 @@ use super::refusal::Refusal;
 use super::tensor::Tensor;
 use crate::Result;
 
-/// Workgroups that one dimension of a dispatch can have under WebGPU's default limits.
+/// Most workgroups per dimension of a dispatch under WebGPU's default limits.
 pub const MAX_GROUPS: u32 = 65_535;
 
-/// `groups` workgroups as a two-dimensional grid within [`MAX_GROUPS`]; a kernel finds its number as
-/// `group.y * count.x + group.x` and ends where that is past the last.
+/// `groups` workgroups as a two-dimensional grid within [`MAX_GROUPS`]; a kernel computes its index as
+/// `group.y * count.x + group.x` and exits if that is past the end.
 pub fn grid(groups: usize) -> [u32; 3] {
     let rows = groups.div_ceil(MAX_GROUPS as usize);
     [groups.div_ceil(rows.max(1)) as u32, rows as u32, 1]
 }
 
-/// Collects tensors and dispatches; see the module's description.
+/// Collects tensors and dispatches; see the module documentation.
 pub struct Recorder {
-    /// What is known of the device.
+    /// What is known about the device.
     pub profile: Profile,
     pub(super) tensors: Vec<TensorRecord>,
     pub(super) plans: Vec<PlanRecord>,
-    /// What tensors hold from the beginning; all others are zero.
+    /// Initial contents of tensors; all others are zero.
     pub(super) initial: Vec<(Tensor, Vec<u32>)>,
     one: Option<Tensor>,
     staging_bytes: u64,
@@ -46,18 +46,18 @@ pub struct Recorder {
 pub struct Choice {
     /// Its name.
     pub variant: String,
-    /// Floating-point operations of all dispatches that it stands for.
+    /// Floating-point operations of all its dispatches.
     pub flops: u64,
 }
 
-/// What was made of tensors, as long as they hold what it was made of.
+/// A cache of tensors derived from others, each valid until its source is written.
 #[derive(Default)]
 struct Derived {
-    /// By the tensor, the kernel that made it, and the tensor's writes before.
+    /// By source tensor and kernel: the number of writes to the source at that time, and the result.
     made: HashMap<(Tensor, &'static Kernel), (u64, Tensor)>,
     /// Dispatches of the plan that may have written each tensor.
     writes: HashMap<usize, u64>,
-    /// Whether what is being recorded is made at times only, or several times over.
+    /// Whether the dispatches being recorded are scheduled, gated or repeated.
     within_body: bool,
 }
 
@@ -79,17 +79,17 @@ impl Recorder {
         }
     }
 
-    /// A tensor that lives from one replay to the next and that every plan may name.
+    /// A tensor that keeps its contents between replays and may be used by every plan.
     pub fn persistent(&mut self, class: Class, dtype: DType, name: impl Into<String>, shape: &[usize]) -> Tensor {
         self.tensor(class, dtype, name.into(), shape, true)
     }
 
-    /// A tensor of one plan, whose memory others take over outside its lifetime.
+    /// A tensor of one plan, whose memory is reused outside its lifetime.
     pub fn transient(&mut self, class: Class, dtype: DType, name: impl Into<String>, shape: &[usize]) -> Tensor {
         self.tensor(class, dtype, name.into(), shape, false)
     }
 
-    /// `[1]` that holds 1: for kernels that multiply by what is bound, and have nothing to multiply by.
+    /// A `[1]` tensor that holds 1, for kernels that always bind a factor.
     pub fn one(&mut self) -> Tensor {
         if let Some(one) = &self.one {
             return one.clone();
@@ -98,7 +98,7 @@ impl Recorder {
         self.one.insert(one).clone()
     }
 
-    /// A persistent tensor in single precision that holds these numbers from the beginning.
+    /// A persistent f32 tensor with these initial values.
     pub fn initialized(&mut self, class: Class, name: impl Into<String>, shape: &[usize], values: &[f32]) -> Tensor {
         let tensor = self.persistent(class, DType::F32, name, shape);
         assert_eq!(tensor.len(), values.len(), "initial values of shape {shape:?}");
@@ -106,7 +106,8 @@ impl Recorder {
         tensor
     }
 
-    /// A tensor whose memory is the caller's, who gives a buffer for it at every replay: see [`super::Workspace::encode`].
+    /// A tensor in caller-owned memory; the caller passes its buffer with every replay: see
+    /// [`super::Workspace::encode`].
     pub fn lent(&mut self, class: Class, dtype: DType, name: impl Into<String>, shape: &[usize]) -> Tensor {
         let tensor = self.persistent(class, dtype, name, shape);
         self.tensors[tensor.id].lent = true;
@@ -122,19 +123,19 @@ impl Recorder {
         tensor
     }
 
-    /// Begins a plan: the dispatches that follow belong to it.
+    /// Begins a plan; the dispatches that follow belong to it.
     pub fn begin(&mut self, name: impl Into<Cow<'static, str>>) {
         let name = name.into();
-        assert!(self.plans.iter().all(|plan| plan.name != name), "plan {name} is there already");
+        assert!(self.plans.iter().all(|plan| plan.name != name), "plan {name} already exists");
         self.plans.push(PlanRecord { name, dispatches: Vec::new() });
         self.derived = Derived::default();
     }
 
-    /// Records one dispatch. `bindings` are those of the kernel's group 0, in order; `constants` its overrides and its
-    /// parameters.
+    /// Records one dispatch. `bindings` are the tensors of the kernel's group 0, in order; `constants` are its
+    /// overrides and parameters.
     ///
-    /// A grid beyond WebGPU's limit is refused ([`Recorder::check_limits`]). Panics on one without workgroups, which would
-    /// pass for work done, and on a parameter that is not given.
+    /// A grid beyond WebGPU's limit is refused ([`Recorder::check_limits`]). Panics if there are no workgroups, because
+    /// the dispatch would silently do nothing, or if a parameter is missing.
     pub fn dispatch(
         &mut self,
         kernel: &'static Kernel,
@@ -145,8 +146,8 @@ impl Recorder {
         assert!(groups.iter().all(|&n| n >= 1), "{}: grid {groups:?}", kernel.name);
         if let Some(most) = groups.into_iter().max().filter(|&most| most > MAX_GROUPS) {
             self.refuse(format!(
-                "{} would need {most} workgroups in a row, and a dispatch has {MAX_GROUPS} at most: choose a smaller \
-                 micro-batch, batch of an evaluation, or sequence length",
+                "{} needs {most} workgroups in one dimension, but a dispatch has at most {MAX_GROUPS}: choose a smaller \
+                 micro-batch, evaluation batch or sequence length",
                 kernel.name
             ));
         }
@@ -191,9 +192,9 @@ impl Recorder {
         });
     }
 
-    /// What `make` records of a tensor by `kernel`, made once for as long as nothing writes the tensor.
+    /// The tensor that `make` derives from `of` with `kernel`, reused until something writes `of`.
     ///
-    /// In a body that is made at times only, or several times over, it is made each time.
+    /// In a scheduled, gated or repeated body it is derived anew each time.
     pub fn derived(&mut self, of: &Tensor, kernel: &'static Kernel, make: impl FnOnce(&mut Self) -> Tensor) -> Tensor {
         if self.derived.within_body {
             return make(self);
@@ -210,26 +211,27 @@ impl Recorder {
         }
     }
 
-    /// Says which variant was chosen for what, for dispatches of so many floating-point operations.
+    /// Notes which variant was chosen for an operation, and the floating-point operations of its dispatches.
     pub fn chose(&mut self, what: String, variant: String, flops: u64) {
         self.choices.entry(what).or_insert(Choice { variant, flops: 0 }).flops += flops;
     }
 
-    /// What [`Recorder::chose`] was told.
+    /// The variants noted by [`Recorder::chose`].
     pub fn choices(&self) -> &BTreeMap<String, Choice> {
         &self.choices
     }
 
-    /// Says how many floating-point operations the last dispatch makes: what `bench` divides by its time.
+    /// Sets the floating-point operations of the last dispatch; `bench` divides them by its time.
     pub fn flops(&mut self, flops: u64) {
         self.begun().dispatches.last_mut().expect("a dispatch was recorded").flops = flops;
     }
 
-    /// Records `body`, which is wanted in the steps 0, `interval`, 2·`interval`, … alone: a replay that is told its step
-    /// leaves it out in all others, as if it were not there. What it leaves to others is persistent.
+    /// Records `body`, which runs only in steps 0, `interval`, 2·`interval`, …; a replay with
+    /// [`Schedule::Step`](super::Schedule::Step) omits it in all other steps. Results that others use must be
+    /// in persistent tensors.
     ///
     /// # Panics
-    /// On an interval of 0 or within another; later, on a transient tensor that is first named there and then elsewhere.
+    /// If the interval is 0 or nested in another; later, if a transient tensor is first used there and then elsewhere.
     pub fn every_n_steps(&mut self, interval: u32, body: impl FnOnce(&mut Self)) {
         assert!(interval > 0, "an interval of no steps");
         for dispatch in self.recorded(body) {
@@ -238,10 +240,10 @@ impl Recorder {
         }
     }
 
-    /// Records `body` once, to be made `times` times over: its kernels find out from what they wrote how far they are.
+    /// Records `body` once, to run `times` times; its kernels track their progress in what they write.
     ///
     /// # Panics
-    /// On a body in a body, or one with a gate of its own.
+    /// If the body contains another repetition or a gate.
     pub fn repeated(&mut self, times: usize, body: impl FnOnce(&mut Self)) {
         let before = self.begun().dispatches.len();
         for dispatch in self.recorded(body) {
@@ -251,7 +253,7 @@ impl Recorder {
         }
     }
 
-    /// What `body` records.
+    /// The dispatches that `body` records.
     fn recorded(&mut self, body: impl FnOnce(&mut Self)) -> &mut [Dispatch] {
         let first = self.begun().dispatches.len();
         let outer = std::mem::replace(&mut self.derived.within_body, true);
@@ -264,10 +266,10 @@ impl Recorder {
         self.plans.last_mut().expect("a plan was begun")
     }
 
-    /// Records `body`, whose dispatches the device itself runs or leaves out at every replay.
+    /// Records `body`, whose dispatches the device itself runs or skips at every replay.
     ///
-    /// `gate` is dispatched before them, with `bindings`, then the workgroups of every dispatch of the body `[n, 3]`, and
-    /// last the same to be written: as they are, or zeros. The body holds no gate of its own.
+    /// `gate` is dispatched first. It gets `bindings`, then the workgroup counts of the body's dispatches `[n, 3]`, and
+    /// last a tensor to which it copies them, or writes zeros. The body must not contain another gate.
     pub fn gated(
         &mut self,
         gate: &'static Kernel,
@@ -292,17 +294,17 @@ impl Recorder {
         self.begun().dispatches[first..].rotate_right(1);
     }
 
-    /// Counts buffers for read-back under scratch.
+    /// Counts read-back buffers under scratch.
     pub fn reserve_staging(&mut self, bytes: u64) {
         self.staging_bytes += bytes;
     }
 
-    /// Dispatches another kernel in the place of each that was recorded, with the same bindings, constants and workgroups.
+    /// Replaces the kernel of every recorded dispatch, keeping bindings, constants and workgroup counts.
     ///
-    /// For tests alone: on an adapter without matrix units they emulate what was recorded for one that has them.
+    /// Only for tests: on an adapter without matrix units they emulate what was recorded for one that has them.
     ///
     /// # Panics
-    /// On a kernel that binds or is told something else, and on one that cannot run under the profile as it is now.
+    /// If the replacement has other bindings or parameters, or cannot run under the current profile.
     #[doc(hidden)]
     pub fn replace_kernels(&mut self, twin_of: impl Fn(&'static Kernel) -> &'static Kernel) {
         for dispatch in self.plans.iter_mut().flat_map(|plan| &mut plan.dispatches) {
@@ -317,7 +319,7 @@ impl Recorder {
         }
     }
 
-    /// Each kernel with the overrides it is used with, once each: what pipelines are made of.
+    /// Every distinct pair of kernel and overrides, one pipeline each.
     pub fn kernels(&self) -> Vec<(&'static Kernel, Vec<(&'static str, f64)>)> {
         let mut seen = HashSet::new();
         let uses = self.plans.iter().flat_map(|plan| &plan.dispatches);
@@ -329,27 +331,27 @@ impl Recorder {
         .collect()
     }
 
-    /// The kernel and the tensors of every dispatch of a plan's longest replay.
+    /// The kernel and tensors of every dispatch in a plan's longest replay.
     pub fn dispatches(&self, plan: &str) -> Vec<(&'static str, &[Tensor])> {
         self.dispatches_that(plan, |_| true)
     }
 
-    /// Those that stand behind no gate and under no interval, and so are made in every replay.
+    /// The ungated, unscheduled dispatches, which run in every replay.
     pub fn ordinary_dispatches(&self, plan: &str) -> Vec<(&'static str, &[Tensor])> {
         self.dispatches_that(plan, Dispatch::is_ordinary)
     }
 
-    /// What there is to know of each of those.
+    /// Metadata of each of these dispatches.
     pub fn ordinary_infos(&self, plan: &str) -> Vec<DispatchInfo> {
         self.in_order(plan).filter(|dispatch| dispatch.is_ordinary()).map(Dispatch::info).collect()
     }
 
-    /// What there is to know of every dispatch of all plans, gated ones among them.
+    /// Metadata of every dispatch of all plans, including gated ones.
     pub fn infos(&self) -> impl Iterator<Item = DispatchInfo> {
         self.plans.iter().flat_map(|plan| &plan.dispatches).map(Dispatch::info)
     }
 
-    /// The names of the plans, in the order in which they were begun.
+    /// The plan names, in recording order.
     pub fn plans(&self) -> impl Iterator<Item = &str> {
         self.plans.iter().map(|plan| &*plan.name)
     }
@@ -363,12 +365,12 @@ impl Recorder {
         plan.into_iter().flat_map(|p| p.order().into_iter().map(|at| &p.dispatches[at]))
     }
 
-    /// Number of dispatches of a plan's longest replay.
+    /// Number of dispatches in a plan's longest replay.
     pub fn n_dispatches(&self, plan: &str) -> usize {
         self.plans.iter().find(|p| p.name == plan).map_or(0, |p| p.order().len())
     }
 
-    /// Bytes by class that [`Recorder::allocate`] will take: the same layout, not an estimate.
+    /// Bytes by class that [`Recorder::allocate`] will take: computed from the same layout, not estimated.
     pub fn memory(&self) -> Memory {
         let mut memory = Memory::default();
         for buffer in BufferLayout::of(&self.tensors, &self.plans).buffers {
@@ -378,8 +380,7 @@ impl Recorder {
         memory
     }
 
-    /// The same bytes by class and by what the elements are: `f32`, or `f16 and f32` of a buffer that tensors of both types
-    /// share in turn.
+    /// The same bytes by class and element type: `f32`, or `f16 and f32` for a buffer that tensors of both types share.
     pub fn memory_by_type(&self) -> BTreeMap<Class, BTreeMap<String, u64>> {
         let layout = BufferLayout::of(&self.tensors, &self.plans);
         let mut types_of = vec![BTreeSet::new(); layout.buffers.len()];
@@ -393,27 +394,27 @@ impl Recorder {
             *memory.entry(class).or_default().entry(types.join(" and ")).or_default() += bytes;
         };
         for (buffer, types) in layout.buffers.iter().zip(types_of) {
-            // The parameters of dispatches are words of structs, and no tensor.
+            // The parameter block belongs to no tensor; its elements are words of structs.
             let types = if types.is_empty() { vec![DType::U32.name()] } else { types.into_iter().collect() };
             add(buffer.class, types, buffer.bytes);
         }
-        // What is read back are losses and norms.
+        // Losses and norms are read back.
         add(Class::Scratch, vec![DType::F32.name()], self.staging_bytes);
         memory
     }
 
-    /// Says of what is being recorded that this adapter cannot run it: [`Recorder::check_limits`] tells the first of them.
+    /// Marks the record as unable to run on this adapter; [`Recorder::check_limits`] reports the first reason.
     pub fn refuse(&mut self, why: String) {
         self.refused.get_or_insert(why);
     }
 
-    /// Whether every buffer and binding fits the device, and every kernel can do what it is asked to; the message names the
-    /// tensor and both sizes.
+    /// Checks that every buffer and binding fits the device and every kernel supports what it is used for; the message
+    /// gives the tensor and both sizes.
     pub fn check_limits(&self) -> Result<()> {
         self.refusal().map_or(Ok(()), |refusal| Err(refusal.into_error()))
     }
 
-    /// What [`Recorder::check_limits`] fails for.
+    /// The reason why [`Recorder::check_limits`] fails, if it does.
     pub fn refusal(&self) -> Option<Refusal> {
         if let Some(why) = &self.refused {
             return Some(Refusal::Kernel(why.clone()));
@@ -434,7 +435,7 @@ impl Recorder {
     }
 }
 
-/// The parameters of a dispatch as its kernel reads them.
+/// A dispatch's parameters in the layout its kernel reads.
 fn words_of_params(kernel: &Kernel, constants: &[(&'static str, f64)]) -> Vec<u32> {
     let word = |param: &Param| {
         let given = constants.iter().find(|(name, _)| param.is(name));

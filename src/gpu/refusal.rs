@@ -1,23 +1,23 @@
-//! Why an adapter cannot run what was recorded.
+//! Why an adapter cannot run a record.
 
 use super::ledger::bytes_in_words;
 use crate::Error;
 
-/// The first thing in a record that an adapter refuses, whatever memory it has.
+/// The first part of a record that the adapter cannot run, regardless of free memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A kernel cannot do what it is asked to; the reason in words.
+    /// A kernel does not support what it is used for; the reason in words.
     Kernel(String),
-    /// A buffer of `bytes` is larger than the adapter's largest.
+    /// A buffer of `bytes` exceeds the adapter's maximum.
     Buffer {
         /// The buffer's label.
         label: String,
         /// Bytes of the buffer.
         bytes: u64,
-        /// Bytes of the adapter's largest buffer.
+        /// Bytes of the adapter's largest possible buffer.
         largest: u64,
     },
-    /// A tensor of `bytes` is larger than what the adapter lets a kernel bind.
+    /// A tensor of `bytes` exceeds the adapter's largest binding.
     Binding {
         /// The tensor's name.
         tensor: String,
@@ -31,7 +31,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The reason in a few words, for a line of a table.
+    /// The reason in a few words, for a table row.
     pub fn in_words(&self) -> String {
         match self {
             Self::Kernel(why) => why.clone(),
@@ -44,16 +44,16 @@ impl Refusal {
         }
     }
 
-    /// The same as an error, with what to do about it.
+    /// The same as an error, with a remedy.
     pub(super) fn into_error(self) -> Error {
         Error::TooLarge(match self {
             Self::Kernel(why) => why,
             Self::Buffer { label, bytes, largest } => format!(
-                "{label} needs a buffer of {bytes} bytes, the adapter's largest is {largest}: choose a smaller model, \
+                "{label} needs a buffer of {bytes} bytes, but the adapter's largest is {largest}: choose a smaller model, \
                  micro-batch or sequence length"
             ),
             Self::Binding { tensor, shape, bytes, largest } => format!(
-                "{tensor} of shape {shape:?} needs {bytes} bytes in one binding, the adapter's largest is {largest}: \
+                "{tensor} of shape {shape:?} needs {bytes} bytes in one binding, but the adapter's largest is {largest}: \
                  choose a smaller model, micro-batch or sequence length"
             ),
         })

@@ -1,4 +1,4 @@
-//! A ring of staging buffers: small results come back some steps late, and nothing waits for them.
+//! A ring of staging buffers: small results are read back some steps late, without stalling.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use super::tensor::Tensor;
 use super::workspace::{Workspace, create_buffer};
 use crate::Result;
 
-/// Copies of one small tensor on their way back, oldest first, each with the tag it was sent under.
+/// Copies of one small tensor in flight to the host, oldest first, each with its tag.
 pub struct ReadbackRing {
     free: Vec<wgpu::Buffer>,
     pending: VecDeque<Pending>,
@@ -16,7 +16,7 @@ pub struct ReadbackRing {
 
 struct Pending {
     tag: u64,
-    /// Unread in the browser, where the event loop waits.
+    /// Unused in the browser, where the event loop waits.
     #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "the event loop waits"))]
     submission: wgpu::SubmissionIndex,
     buffer: wgpu::Buffer,
@@ -24,7 +24,7 @@ struct Pending {
 }
 
 impl ReadbackRing {
-    /// Bytes that a ring takes: what [`super::Recorder::reserve_staging`] should count.
+    /// Bytes of a ring; pass them to [`super::Recorder::reserve_staging`].
     pub fn bytes(source: &Tensor, slots: usize) -> u64 {
         source.bytes() * slots as u64
     }
@@ -44,14 +44,14 @@ impl ReadbackRing {
         !self.free.is_empty()
     }
 
-    /// Number of copies on their way.
+    /// Number of copies in flight.
     pub fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// Sends a copy of the tensor as it is after everything submitted so far.
+    /// Sends a copy of the tensor as it will be after everything submitted so far.
     ///
-    /// Panics if there is no room: take the oldest first.
+    /// Panics if the ring is full: take the oldest copy first.
     pub fn send(&mut self, gpu: &Gpu, workspace: &Workspace, tag: u64) {
         let buffer = self.free.pop().expect("room in the read-back ring");
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
@@ -59,12 +59,12 @@ impl ReadbackRing {
         encoder.copy_buffer_to_buffer(workspace.buffer(&self.source), offset, &buffer, 0, self.source.bytes());
         let submission = gpu.queue.submit([encoder.finish()]);
         let (sender, mapped) = flume::bounded(1);
-        // A failed send means that nobody waits any more.
+        // A failed send means that nobody is waiting any more.
         buffer.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
         self.pending.push_back(Pending { tag, submission, buffer, mapped });
     }
 
-    /// The oldest copy if it has arrived.
+    /// The oldest copy, if it has arrived.
     pub fn try_take(&mut self, gpu: &Gpu) -> Result<Option<(u64, Vec<f32>)>> {
         gpu.poll();
         gpu.check()?;
@@ -77,7 +77,7 @@ impl ReadbackRing {
         }
     }
 
-    /// The oldest copy, waiting for it; none if nothing is on its way.
+    /// Waits for the oldest copy; `None` if nothing is in flight.
     pub async fn take(&mut self, gpu: &Gpu) -> Result<Option<(u64, Vec<f32>)>> {
         let Some(oldest) = self.pending.front() else { return Ok(None) };
         #[cfg(not(target_arch = "wasm32"))]

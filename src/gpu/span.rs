@@ -1,8 +1,8 @@
-//! What the host did, and when.
+//! Timed activities of the host.
 
 use web_time::Instant;
 
-/// A stretch of the host's time.
+/// A period of host time.
 #[derive(Clone, Debug)]
 pub struct Span {
     /// What was done.
@@ -19,7 +19,7 @@ impl Span {
         Self { name, began, ended: Instant::now() }
     }
 
-    /// Seconds that it took.
+    /// Duration in seconds.
     pub fn secs(&self) -> f64 {
         self.ended.duration_since(self.began).as_secs_f64()
     }

@@ -1,17 +1,17 @@
-//! A tensor is a handle: a type, a shape and a place in the recorder's list, not memory.
+//! A tensor is a handle: a type, a shape and an index into the recorder's list; it owns no memory.
 
 use std::ops::Range;
 
 use super::dtype::DType;
 
-/// A row-major array, or a range of rows of one.
+/// A row-major array, or a range of its rows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tensor {
-    /// BufferSource in the recorder's list.
+    /// Index in the recorder's list.
     pub(super) id: usize,
     /// First element of this view.
     pub(super) offset: usize,
-    /// What the elements are.
+    /// Element type.
     pub dtype: DType,
     /// Extents, outermost first.
     pub shape: Vec<usize>,
@@ -33,19 +33,19 @@ impl Tensor {
         self.len() as u64 * self.dtype.size()
     }
 
-    /// Bytes of the elements and of what fills the last word: WebGPU binds, copies and clears whole words.
+    /// Bytes of the elements, rounded up to whole words: WebGPU binds, copies and clears only those.
     pub(super) fn words_bytes(&self) -> u64 {
         self.bytes().next_multiple_of(4)
     }
 
-    /// Bytes before the first element in the memory that this is a view of.
+    /// Bytes before the first element in the backing memory.
     pub(super) fn offset_bytes(&self) -> u64 {
         self.offset as u64 * self.dtype.size()
     }
 
     /// The rows `range` of the first dimension, in the same memory.
     ///
-    /// Panics if the range is not within the tensor.
+    /// Panics if the range is out of bounds.
     pub fn rows(&self, range: Range<usize>) -> Self {
         assert!(range.start < range.end && range.end <= self.shape[0], "rows {range:?} of a tensor {:?}", self.shape);
         let row_len: usize = self.shape[1..].iter().product();
@@ -54,7 +54,7 @@ impl Tensor {
         Self { offset: self.offset + range.start * row_len, shape, ..*self }
     }
 
-    /// The same elements under another shape.
+    /// The same elements with another shape.
     ///
     /// Panics if the number of elements differs.
     pub fn reshaped(&self, shape: &[usize]) -> Self {

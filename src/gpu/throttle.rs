@@ -1,4 +1,4 @@
-//! Plans in pieces, so that whoever else uses the device, such as the window that draws, gets a turn in between.
+//! Submits plans in pieces, so that other users of the device, such as the window that draws, get a turn in between.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,12 +9,12 @@ use super::plan::Schedule;
 use super::workspace::Workspace;
 use crate::Result;
 
-/// Seconds that a dispatch is taken for before one of its plan was timed: several pieces to begin with, not one long one.
+/// Assumed seconds per dispatch before a plan was timed: start with several pieces instead of one long one.
 const UNKNOWN_SECS: f64 = 1e-3;
-/// What one timing may multiply an estimate by: something else may have had the device meanwhile.
+/// Largest factor by which one timing may change an estimate: something else may have used the device meanwhile.
 const MOST_CHANGE: f64 = 4.0;
 
-/// How much work may lie on the device at once, and what is known of how long each dispatch takes.
+/// Limits how much work is in flight on the device, using estimates of how long each dispatch takes.
 #[derive(Debug)]
 pub struct Throttle {
     budget_secs: f64,
@@ -28,7 +28,7 @@ pub struct Throttle {
 #[derive(Debug)]
 struct Piece {
     plan: String,
-    /// Its dispatches, by their numbers in the plan.
+    /// Indices of its dispatches in the plan.
     dispatches: Vec<usize>,
     estimate_secs: f64,
     submitted: Instant,
@@ -36,16 +36,16 @@ struct Piece {
 }
 
 impl Throttle {
-    /// At most `budget_secs` of work at once, as far as the estimates hold; a single dispatch is never cut.
+    /// At most `budget_secs` of estimated work in flight; a single dispatch is never split.
     pub fn new(budget_secs: f64) -> Self {
         Self { budget_secs, secs: HashMap::new(), pending: VecDeque::new(), last_done: None }
     }
 
-    /// Submits what is due of `plans` one after the other, waiting whenever the budget is used up; the last pieces are
-    /// still under way at the end.
+    /// Submits the due dispatches of `plans` in order, waiting whenever the budget is used up; returns while the last
+    /// pieces are still in flight.
     ///
-    /// The results are those of [`Workspace::run_scheduled`] to the bit: only the submissions differ.
-    /// Errors: a device that fails.
+    /// The results are bit-identical to those of [`Workspace::run_scheduled`]: only the submissions differ.
+    /// Errors: the device fails.
     pub async fn run(&mut self, gpu: &Gpu, workspace: &Workspace, plans: &[&str], due: Schedule) -> Result<()> {
         for &plan in plans {
             self.secs.entry(plan.to_owned()).or_insert_with(|| vec![UNKNOWN_SECS; workspace.n_recorded(plan)]);
@@ -53,7 +53,7 @@ impl Throttle {
             let mut rest = &order[..];
             while !rest.is_empty() {
                 let secs = &self.secs[plan];
-                // Two halves, so that the device has something to do while the first one's end is told.
+                // Two halves, so that the device stays busy while the first one's completion is reported.
                 let n = piece(rest.iter().map(|&dispatch| secs[dispatch]), self.budget_secs / 2.0);
                 let (dispatches, after) = rest.split_at(n);
                 rest = after;
@@ -62,7 +62,7 @@ impl Throttle {
                 workspace.submit(gpu, plan, dispatches);
                 let (sender, done) = flume::bounded(1);
                 gpu.queue.on_submitted_work_done(move || {
-                    let _ = sender.send(Instant::now()); // a failed send means that nobody waits any more
+                    let _ = sender.send(Instant::now()); // a failed send means that nobody is waiting any more
                 });
                 let (plan, dispatches, submitted) = (plan.to_owned(), dispatches.to_vec(), Instant::now());
                 self.pending.push_back(Piece { plan, dispatches, estimate_secs, submitted, done });
@@ -87,16 +87,16 @@ impl Throttle {
         Ok(())
     }
 
-    /// Takes the oldest piece away and spreads its time over its dispatches, as they were estimated before.
+    /// Removes the oldest piece and spreads its time over its dispatches in proportion to their estimates.
     fn learn(&mut self, done: Instant) {
         let mut piece = self.pending.pop_front().expect("a piece that was waited for");
-        // It began when it was submitted, or when the one before it ended.
+        // It began when it was submitted, or when the previous one ended.
         let began = self.last_done.map_or(piece.submitted, |last| last.max(piece.submitted));
         self.last_done = Some(done);
         let took = done.saturating_duration_since(began).as_secs_f64();
         let secs = self.secs.get_mut(&piece.plan).expect("an estimate for every plan that ran");
         let change = (took / piece.estimate_secs).clamp(MOST_CHANGE.recip(), MOST_CHANGE);
-        // One that was repeated is corrected once.
+        // Correct a repeated dispatch only once.
         piece.dispatches.sort_unstable();
         piece.dispatches.dedup();
         for dispatch in piece.dispatches {
@@ -105,7 +105,7 @@ impl Throttle {
     }
 }
 
-/// How many dispatches, from the first on, take `most_secs` together; at least one.
+/// How many of the first dispatches fit into `most_secs` together; at least one.
 fn piece(secs: impl Iterator<Item = f64>, most_secs: f64) -> usize {
     let sums = secs.scan(0.0, |sum, secs| {
         *sum += secs;
@@ -114,8 +114,8 @@ fn piece(secs: impl Iterator<Item = f64>, most_secs: f64) -> usize {
     sums.take_while(|sum| *sum <= most_secs).count().max(1)
 }
 
-/// The end of a piece. Outside a browser the device must be asked; between two questions the lock on it is free, so that
-/// the thread that draws never waits for this one.
+/// Waits for a piece. Outside a browser the device must be polled; its lock is free between polls, so the drawing
+/// thread never waits for this one.
 async fn wait(gpu: &Gpu, done: &flume::Receiver<Instant>) -> Result<Instant> {
     #[cfg(not(target_arch = "wasm32"))]
     loop {
@@ -130,7 +130,7 @@ async fn wait(gpu: &Gpu, done: &flume::Receiver<Instant>) -> Result<Instant> {
     {
         let told = done.recv_async().await;
         gpu.check()?;
-        told.map_err(|_| crate::Error::Gpu(format!("{}: the end of a submission was never told", gpu.adapter_name)))
+        told.map_err(|_| crate::Error::Gpu(format!("{}: the end of a submission was never reported", gpu.adapter_name)))
     }
 }
 

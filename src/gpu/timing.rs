@@ -1,4 +1,4 @@
-//! How long things take: on the device by its own time stamps, on the host by its clock.
+//! Timing: on the device with timestamps, on the host with its clock.
 
 use web_time::Instant;
 
@@ -7,47 +7,47 @@ use super::plan::{DispatchInfo, Schedule};
 use super::workspace::{MAX_SUBMITTED, Step, Workspace, create_buffer, read_bytes};
 use crate::{Error, Result};
 
-/// Time stamps of one submission.
+/// Timestamps per submission.
 const QUERIES: u32 = 2048;
 
-/// Time that one kernel took on the device in one replay.
+/// Device time of one kernel in one replay.
 #[derive(Clone, Debug)]
 pub struct KernelTime {
     /// The kernel's name.
     pub kernel: &'static str,
     /// Its dispatches in that replay.
     pub dispatches: usize,
-    /// Seconds of all of them.
+    /// Seconds of all of them together.
     pub secs: f64,
 }
 
-/// Time that one dispatch took on the device.
+/// Device time of one dispatch.
 #[derive(Clone, Copy, Debug)]
 pub struct DispatchTime {
-    /// Its number in the plan: see [`Workspace::dispatch`].
+    /// Its index in the plan: see [`Workspace::dispatch`].
     pub dispatch: usize,
-    /// When the host submitted it, with others.
+    /// When the host submitted the batch it was in.
     pub submitted: Instant,
-    /// Seconds from the beginning of the first of that submission; never before the end of the one before it.
+    /// Seconds since the start of the first dispatch of that submission; never before the end of the previous one.
     pub began_secs: f64,
-    /// Seconds that it took.
+    /// Duration in seconds.
     pub secs: f64,
 }
 
 impl Workspace {
-    /// A recorded dispatch of a plan, by its number.
+    /// A recorded dispatch of a plan, by index.
     pub fn dispatch(&self, plan: &str, dispatch: usize) -> &DispatchInfo {
         &self.plan(plan).steps[dispatch].info
     }
 
-    /// The numbers of the dispatches that a replay makes, one after the other.
+    /// The indices of the dispatches that a replay runs, in order.
     pub fn replayed(&self, plan: &str, due: Schedule) -> Vec<usize> {
         self.order(plan, due)
     }
 
-    /// Replays what is due of a plan once with a time stamp around every dispatch, and sums them by kernel, slowest first.
+    /// Replays a plan's due dispatches once with timestamps around each, and sums the times by kernel, slowest first.
     ///
-    /// Errors: an adapter without time stamps.
+    /// Errors: an adapter without timestamps.
     pub async fn time(&self, gpu: &Gpu, plan: &str, due: Schedule) -> Result<Vec<KernelTime>> {
         let mut times: Vec<KernelTime> = Vec::new();
         for DispatchTime { dispatch, secs, .. } in self.time_dispatches(gpu, plan, due).await? {
@@ -61,9 +61,9 @@ impl Workspace {
         Ok(times)
     }
 
-    /// Replays what is due of a plan once with a time stamp around every dispatch.
+    /// Replays a plan's due dispatches once with timestamps around each.
     ///
-    /// Errors: an adapter without time stamps.
+    /// Errors: an adapter without timestamps.
     pub async fn time_dispatches(&self, gpu: &Gpu, plan: &str, due: Schedule) -> Result<Vec<DispatchTime>> {
         let stamps = Stamps::new(gpu).await?;
         let (plan, order) = (self.plan(plan), self.order(plan, due));
@@ -76,7 +76,7 @@ impl Workspace {
             }
             let submitted = Instant::now();
             let secs = stamps.submit(gpu, encoder, piece.len()).await?;
-            // Passes of some drivers overlap; one lane of a picture cannot.
+            // On some drivers passes overlap; a single lane of a timeline cannot.
             let mut done = 0.0;
             for (&dispatch, [began, ended]) in piece.iter().zip(secs) {
                 let began_secs = f64::max(began, done);
@@ -87,17 +87,17 @@ impl Workspace {
         Ok(times)
     }
 
-    /// Seconds on the device of a replay of what is due of a plan: the mean of `replays`, one after the other in as few
-    /// submissions as can be, with a time stamp at the beginning and the end of each.
+    /// Mean device seconds of a replay of a plan's due dispatches, over `replays` consecutive replays in as few
+    /// submissions as possible, with timestamps at both ends of each submission.
     ///
-    /// Without time stamps the host's clock tells, and what a submission costs counts too.
+    /// Without timestamps it uses the host's clock, which includes the cost of submission.
     pub async fn time_replays(&self, gpu: &Gpu, plan: &str, due: Schedule, replays: usize) -> Result<f64> {
         let plan = self.plan(plan);
         let steps: Vec<&Step> = (0..replays).flat_map(|_| plan.replay(due)).collect();
         Ok(time_steps(gpu, &steps).await? / replays as f64)
     }
 
-    /// The same of one dispatch of a plan alone.
+    /// The same for a single dispatch of a plan.
     pub async fn time_dispatch(&self, gpu: &Gpu, plan: &str, dispatch: usize, replays: usize) -> Result<f64> {
         let steps = vec![&self.plan(plan).steps[dispatch]; replays];
         Ok(time_steps(gpu, &steps).await? / replays as f64)
@@ -118,7 +118,7 @@ async fn time_steps(gpu: &Gpu, steps: &[&Step]) -> Result<f64> {
     for piece in steps.chunks(MAX_SUBMITTED) {
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         {
-            // One pass: its own two time stamps are all that is wanted, and every adapter with time stamps has them.
+            // One pass: its own two timestamps suffice, and every adapter with timestamps supports them.
             let mut pass = stamps.pass(&mut encoder, None, 0);
             piece.iter().for_each(|step| step.record(&mut pass));
         }
@@ -128,17 +128,17 @@ async fn time_steps(gpu: &Gpu, steps: &[&Step]) -> Result<f64> {
     Ok(secs)
 }
 
-/// Time stamps at both ends of passes.
+/// Timestamps at both ends of passes.
 struct Stamps {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
 }
 
 impl Stamps {
-    /// Errors: an adapter without time stamps.
+    /// Errors: an adapter without timestamps.
     async fn new(gpu: &Gpu) -> Result<Self> {
         if !gpu.profile.timestamps {
-            return Err(Error::Gpu(format!("{} has no time stamps", gpu.adapter_name)));
+            return Err(Error::Gpu(format!("{} does not support timestamps", gpu.adapter_name)));
         }
         let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
             label: Some("timing"),
@@ -150,7 +150,7 @@ impl Stamps {
         Ok(Self { queries, resolved })
     }
 
-    /// The pass of this number, between two time stamps.
+    /// The pass with this index, between two timestamps.
     fn pass<'a>(
         &self,
         encoder: &'a mut wgpu::CommandEncoder,
@@ -167,7 +167,7 @@ impl Stamps {
         })
     }
 
-    /// Submits so many passes; the seconds at both ends of each, from the first's beginning on.
+    /// Submits `passes` passes and returns the seconds at both ends of each, counted from the start of the first.
     async fn submit(&self, gpu: &Gpu, mut encoder: wgpu::CommandEncoder, passes: usize) -> Result<Vec<[f64; 2]>> {
         encoder.resolve_query_set(&self.queries, 0..2 * passes as u32, &self.resolved, 0);
         gpu.queue.submit([encoder.finish()]);

@@ -1,4 +1,4 @@
-//! What a record becomes: buffers, and plans that are replayed.
+//! The allocated form of a record: buffers, and plans to replay.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,12 +16,12 @@ use super::span::Span;
 use super::tensor::Tensor;
 use crate::{Error, Result};
 
-/// Bytes that one read-back copies at a time.
+/// Bytes per copy of a read-back.
 const TRANSFER_BYTES: u64 = 16 << 20;
-/// The most dispatches of one submission: their commands take memory until it has ended.
+/// Most dispatches per submission: their commands take memory until it completes.
 pub(super) const MAX_SUBMITTED: usize = 4096;
 
-/// Buffers and plans, ready to be replayed. Nothing is allocated after it is made.
+/// Buffers and plans, ready to replay. Nothing is allocated after construction.
 pub struct Workspace {
     buffers: Vec<wgpu::Buffer>,
     place: Vec<Option<usize>>,
@@ -30,38 +30,38 @@ pub struct Workspace {
     pub memory: Memory,
     /// When its buffers were allocated and its kernels compiled.
     pub spans: Vec<Span>,
-    /// Which variants its plans are made of, by what they are for.
+    /// The variants its plans use, by operation.
     pub choices: BTreeMap<String, Choice>,
 }
 
 pub(super) struct Plan {
     pub name: Cow<'static, str>,
     pub steps: Vec<Step>,
-    /// Bind groups of the caller's buffers, those of the last replay first.
+    /// Bind groups with the caller's buffers, most recently used first.
     pub lent: Vec<LentSet>,
-    /// The steps in order, in pieces that are made so many times over.
+    /// The steps in order, as ranges with repeat counts.
     pieces: Vec<(Range<usize>, usize)>,
 }
 
 pub(super) struct Step {
     pub info: DispatchInfo,
     pub pipeline: wgpu::ComputePipeline,
-    /// None before the caller's buffers are there.
+    /// `None` until the caller supplies its buffers.
     pub bind_group: Option<wgpu::BindGroup>,
-    /// What it binds, in order, with the first byte and their number, where a part of it is the caller's; else empty.
+    /// Its bindings in order, each with first byte and size, if some belong to the caller; otherwise empty.
     pub lent: Vec<(BufferSource, [u64; 2])>,
     groups: Groups,
     every: Option<u32>,
 }
 
-/// Where a tensor lies.
+/// Which buffer backs a tensor.
 pub(super) enum BufferSource {
     Own(wgpu::Buffer),
-    /// In a buffer of the caller's, for the tensor of this number.
+    /// The caller's buffer for the tensor with this id.
     Lent(usize),
 }
 
-/// The bind groups of one set of buffers, for the dispatches of a plan that name a lent tensor, in their order.
+/// Bind groups for one set of buffers, one per dispatch of the plan that uses a lent tensor, in order.
 pub(super) struct LentSet {
     pub buffers: Vec<wgpu::Buffer>,
     pub bind_groups: Vec<wgpu::BindGroup>,
@@ -69,15 +69,15 @@ pub(super) struct LentSet {
 
 enum Groups {
     Fixed([u32; 3]),
-    /// In this buffer, from this byte on.
+    /// Read from this buffer at this byte offset.
     Gated(wgpu::Buffer, u64),
 }
 
 impl Recorder {
-    /// Allocates every buffer and makes every pipeline and bind group.
+    /// Allocates all buffers and creates all pipelines and bind groups.
     ///
-    /// Errors: a buffer or binding beyond the device's limits, memory that is not there, a kernel that the driver
-    /// refuses; each with the label of the buffer or kernel.
+    /// Errors: a buffer or binding exceeds the device's limits, memory runs out, or the driver rejects a kernel; each
+    /// names the buffer or kernel.
     pub async fn allocate(self, gpu: &Gpu) -> Result<Workspace> {
         self.check_limits()?;
         Workspace::new(gpu, self).await
@@ -162,23 +162,22 @@ impl Workspace {
         &self.buffers[self.place[tensor.id].expect("a tensor of our own that a dispatch names")]
     }
 
-    /// Recorded dispatches of a plan.
+    /// Number of recorded dispatches of a plan.
     pub(super) fn n_recorded(&self, plan: &str) -> usize {
         self.plan(plan).steps.len()
     }
 
-    /// The numbers of those that a replay makes, one after the other.
+    /// The indices of the dispatches that a replay runs, in order.
     pub(super) fn order(&self, plan: &str, due: Schedule) -> Vec<usize> {
         self.plan(plan).order(due).collect()
     }
 
-    /// Replays `plans` one after the other, in one submission as long as it is no huge one, with all that is due at times
-    /// only.
+    /// Replays `plans` in order, including everything scheduled, in one submission unless it would be too large.
     pub fn run(&self, gpu: &Gpu, plans: &[&str]) {
         self.run_scheduled(gpu, plans, Schedule::All);
     }
 
-    /// Replays `plans` as [`Workspace::run`] does, with what is due alone.
+    /// Replays `plans` like [`Workspace::run`], but only the dispatches that are due.
     ///
     /// [`Throttle::run`](super::Throttle::run) does the same in pieces.
     pub fn run_scheduled(&self, gpu: &Gpu, plans: &[&str], due: Schedule) {
@@ -191,12 +190,12 @@ impl Workspace {
         submit(gpu, part.iter().map(|&step| &plan.steps[step]));
     }
 
-    /// Whether some plan makes something at an interval alone: see [`Recorder::every_n_steps`].
+    /// Whether any plan has scheduled dispatches: see [`Recorder::every_n_steps`].
     pub fn has_intervals(&self) -> bool {
         self.plans.iter().flat_map(|plan| &plan.steps).any(|step| step.every.is_some())
     }
 
-    /// Writes a tensor's elements; they arrive before anything submitted later.
+    /// Writes a tensor's elements, ordered before anything submitted later.
     ///
     /// Panics if the number of elements differs.
     pub fn write<T: Element>(&self, gpu: &Gpu, tensor: &Tensor, values: &[T]) {
@@ -205,7 +204,7 @@ impl Workspace {
         self.write_bytes(gpu, tensor, bytemuck::cast_slice(values));
     }
 
-    /// Writes the elements of tensors that follow one another, as those of one matrix do that lies in several.
+    /// Writes the elements of consecutive tensors, such as the parts of one split matrix.
     ///
     /// Panics if the number of elements differs.
     pub fn write_all<'a, T: Element>(&self, gpu: &Gpu, tensors: impl Iterator<Item = &'a Tensor>, values: &[T]) {
@@ -222,12 +221,12 @@ impl Workspace {
         let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
         gpu.queue.write_buffer(self.buffer(tensor), tensor.offset_bytes(), words);
         if let &[low, high] = rest {
-            // Half a word: nothing follows it in memory but its padding.
+            // Half a word: only padding follows it in memory.
             gpu.queue.write_buffer(self.buffer(tensor), tensor.offset_bytes() + words.len() as u64, &[low, high, 0, 0]);
         }
     }
 
-    /// Writes a tensor of numbers in single or in half precision.
+    /// Writes an f32 or f16 tensor, converting as needed.
     ///
     /// Panics if the number of elements differs.
     pub fn write_numbers(&self, gpu: &Gpu, tensor: &Tensor, values: &[f32]) {
@@ -237,7 +236,7 @@ impl Workspace {
         }
     }
 
-    /// Reads a tensor of numbers in single or in half precision.
+    /// Reads an f32 or f16 tensor.
     pub async fn read_numbers(&self, gpu: &Gpu, tensor: &Tensor) -> Result<Vec<f32>> {
         match tensor.dtype {
             DType::F16 => Ok(self.read::<half::f16>(gpu, tensor).await?.into_iter().map(f32::from).collect()),
@@ -245,7 +244,7 @@ impl Workspace {
         }
     }
 
-    /// Reads a tensor back, after everything that was submitted before.
+    /// Reads a tensor back after all work submitted so far.
     pub async fn read<T: Element>(&self, gpu: &Gpu, tensor: &Tensor) -> Result<Vec<T>> {
         tensor.dtype.check_host_type::<T>();
         let bytes = tensor.words_bytes();
@@ -254,7 +253,7 @@ impl Workspace {
         Ok(values)
     }
 
-    /// Reads the elements of tensors that follow one another: see [`Workspace::write_all`].
+    /// Reads the elements of consecutive tensors: see [`Workspace::write_all`].
     pub async fn read_all<'a, T: Element>(
         &self,
         gpu: &Gpu,
@@ -273,7 +272,7 @@ impl Plan {
         self.order(due).map(|step| &self.steps[step])
     }
 
-    /// What is due, by number; what is not costs a look at each piece, however often that would be made.
+    /// The indices of due dispatches. A piece with nothing due is checked once, regardless of its repeat count.
     pub fn order(&self, due: Schedule) -> impl Iterator<Item = usize> {
         let is_due = move |step: &usize| due.includes(self.steps[*step].every);
         self.pieces.iter().flat_map(move |(piece, times)| {
@@ -297,7 +296,7 @@ pub(super) fn submit<'a>(gpu: &Gpu, steps: impl IntoIterator<Item = &'a Step>) {
     }
 }
 
-/// The bind group of a pipeline's only group, of buffers with the first byte and their number.
+/// The bind group for a pipeline's single group, from buffers with offset and size in bytes.
 pub(super) fn create_bind_group<'a>(
     gpu: &Gpu,
     label: &str,
@@ -333,7 +332,8 @@ impl Step {
     }
 }
 
-/// All buffers of a layout, or the error that names the first that cannot be made, and none.
+/// Creates all buffers of a layout; on failure, destroys those already made and returns the error of the one that
+/// failed.
 async fn create_buffers(gpu: &Gpu, records: &[BufferRecord]) -> Result<Vec<wgpu::Buffer>> {
     let mut buffers: Vec<wgpu::Buffer> = Vec::with_capacity(records.len());
     for record in records {
@@ -343,7 +343,7 @@ async fn create_buffers(gpu: &Gpu, records: &[BufferRecord]) -> Result<Vec<wgpu:
         match create_buffer(gpu, &record.label, record.bytes, usage).await {
             Ok(buffer) => buffers.push(buffer),
             Err(error) => {
-                // A browser would keep them until it collects garbage, and the caller may want to try with less.
+                // A browser would keep them until garbage collection, and the caller may want to retry with less.
                 buffers.iter().for_each(wgpu::Buffer::destroy);
                 return Err(error);
             }
@@ -352,7 +352,7 @@ async fn create_buffers(gpu: &Gpu, records: &[BufferRecord]) -> Result<Vec<wgpu:
     Ok(buffers)
 }
 
-/// A buffer, or the error that names it.
+/// Creates a buffer; the error names it.
 pub(super) async fn create_buffer(
     gpu: &Gpu,
     label: &str,
@@ -398,7 +398,7 @@ pub(super) async fn read_bytes<T: bytemuck::Pod>(
         encoder.copy_buffer_to_buffer(buffer, offset + at, &staging, 0, piece);
         gpu.queue.submit([encoder.finish()]);
         let (sender, receiver) = flume::bounded(1);
-        // A failed send means that nobody waits any more.
+        // A failed send means that nobody is waiting any more.
         staging.map_async(wgpu::MapMode::Read, 0..piece, move |result| drop(sender.send(result)));
         #[cfg(not(target_arch = "wasm32"))]
         gpu.wait()?;

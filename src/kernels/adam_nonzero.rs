@@ -1,4 +1,4 @@
-//! The update of Adam whose second moment does not begin at 0.
+//! The Adam update with a second moment that does not start at 0.
 
 use super::{WORKGROUP_SIZE, log_decay};
 use crate::gpu::{Recorder, Tensor, grid, kernels};
@@ -7,7 +7,7 @@ kernels! {
     ADAM_NONZERO = "adam_nonzero" + "step" + "random";
 }
 
-/// Hyper-parameters of the update.
+/// Hyperparameters of the update.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamNonzeroConstants {
     /// Learning rate before the schedule.
@@ -20,17 +20,17 @@ pub struct AdamNonzeroConstants {
     pub eps: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// What the start is multiplied by.
+    /// Factor on the initial second moment.
     pub start: f64,
-    /// Batches that the start is made of; 0 for random numbers.
+    /// Batches used to estimate the initial second moment; 0 draws it at random.
     pub batches: u32,
-    /// Where their stream begins.
+    /// Random stream of the initial values.
     pub stream: u32,
-    /// Whether the second moment is corrected as if it had begun at 0.
+    /// Whether to correct the second moment as if it had started at 0.
     pub bias_correction: bool,
 }
 
-/// weight, exp_avg and exp_avg_sq in place, all of one shape; `statistics` holds the clip factor.
+/// Updates weight, exp_avg and exp_avg_sq in place, all of one shape; `statistics` holds the clip factor.
 pub fn adam_nonzero(
     rec: &mut Recorder,
     weight: &Tensor,

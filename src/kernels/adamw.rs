@@ -1,4 +1,4 @@
-//! The update of Adam and AdamW.
+//! The Adam and AdamW update.
 
 use super::{element_wise, log_decay};
 use crate::gpu::{Recorder, Tensor, kernels};
@@ -8,7 +8,7 @@ kernels! {
     ADAMW_VEC4 = "adamw_vec4": "adamw" + "step" + "vec4";
 }
 
-/// Hyper-parameters of the update.
+/// Hyperparameters of the update.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamwConstants {
     /// Learning rate before the schedule.
@@ -23,7 +23,7 @@ pub struct AdamwConstants {
     pub weight_decay: f64,
 }
 
-/// weight, exp_avg and exp_avg_sq in place, all of one shape; `statistics` holds the clip factor.
+/// Updates weight, exp_avg and exp_avg_sq in place, all of one shape; `statistics` holds the clip factor.
 pub fn adamw(
     rec: &mut Recorder,
     weight: &Tensor,

@@ -1,4 +1,4 @@
-//! Adapters in tensor-train form: the train's two factors by small matrix products, and what stands around them.
+//! Adapters in tensor-train form: the train's two factors as small matrix products, and the operations around them.
 
 use super::{Output, WORKGROUP_SIZE, matmul};
 use crate::gpu::{Class, DType, Recorder, Tensor, grid, kernels};
@@ -14,7 +14,7 @@ pub fn bias_relu(rec: &mut Recorder, x: &Tensor, bias: &Tensor) {
     rec.dispatch(&BIAS_RELU, &[x, bias], &constants, grid(x.len().div_ceil(WORKGROUP_SIZE)));
 }
 
-/// y = x + scale · (up + bias), all `[N, C]` but bias `[C]`.
+/// y = x + scale · (up + bias); all are `[N, C]` except bias `[C]`.
 pub fn adapter_residual(rec: &mut Recorder, [x, up]: [&Tensor; 2], bias: &Tensor, y: &Tensor, scale: f64) {
     assert!(x.shape == up.shape && x.shape == y.shape, "adapter: x {:?}, up {:?}, y {:?}", x.shape, up.shape, y.shape);
     let [len, cols] = sizes(x, bias);
@@ -28,12 +28,12 @@ fn sizes(x: &Tensor, bias: &Tensor) -> [(&'static str, f64); 2] {
     [("LEN", x.len() as f64), ("COLS", cols as f64)]
 }
 
-/// x·W in a new tensor, for the matrix W that the cores `[r, n, r']` make: the first half of them its input side `[in, r]`,
-/// the others its output side `[r, out]`. W itself is never made.
+/// A new tensor x·W, for the matrix W given by the cores `[r, n, r']`: the first half of them forms its input side
+/// `[in, r]`, the rest its output side `[r, out]`. W itself is never formed.
 pub fn tensor_train(rec: &mut Recorder, x: &Tensor, cores: &[&Tensor]) -> Tensor {
     let (inputs, outputs) = cores.split_at(cores.len() / 2);
     let first = inputs.first().expect("a tensor train has cores");
-    // [in so far, r] · [r, n r'] is [in so far, n r'], or [in so far · n, r'].
+    // [in so far, r] · [r, n r'] gives [in so far, n r'], read as [in so far · n, r'].
     let mut left = first.reshaped(&[first.shape[0] * first.shape[1], first.shape[2]]);
     for core in &inputs[1..] {
         let [r, n, after] = core.shape[..] else { panic!("a core has three sides, got {:?}", core.shape) };

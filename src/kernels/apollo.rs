@@ -1,4 +1,4 @@
-//! APOLLO: factors for the channels of a gradient, from what Adam makes of its projection.
+//! APOLLO: per-channel factors for a gradient, from Adam's step on its projection.
 
 use super::{flag, reduction_lanes};
 use crate::gpu::{Class, DType, Recorder, Tensor, kernels};
@@ -7,8 +7,8 @@ kernels! {
     APOLLO_FACTORS = "apollo_factors" + "reduce";
 }
 
-/// Factors `[channels]` from squared norms `[channels, 2]` of a step and of what it was made from; one for all if `whole`;
-/// the clip factor is in them.
+/// Factors `[channels]` from the squared norms `[channels, 2]` of a step and of the projected gradient behind it; a
+/// single factor for all channels if `whole`. They include the clip factor.
 pub fn channel_factors(rec: &mut Recorder, sums: &Tensor, statistics: &Tensor, whole: bool) -> Tensor {
     let channels = sums.shape[0];
     let factors = rec.transient(Class::Scratch, DType::F32, "channel factors", &[channels]);

@@ -1,4 +1,4 @@
-//! Causal grouped-query attention without a T×T matrix, after FlashAttention (Dao et al., 2022), and its gradients.
+//! Causal grouped-query attention and its gradients without a T×T matrix, after FlashAttention (Dao et al., 2022).
 
 use std::fmt;
 
@@ -58,22 +58,22 @@ kernels! {
 }
 
 /// Sizes of an attention: N = batch · seq rows; queries are `[N, heads * head_dim]`, keys and values
-/// `[N, kv_heads * head_dim]`; query head h reads key head h / (heads / kv_heads).
+/// `[N, kv_heads * head_dim]`; query head h uses key head h / (heads / kv_heads).
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Sequences.
     pub batch: usize,
-    /// Tokens of a sequence.
+    /// Tokens per sequence.
     pub seq: usize,
     /// Query heads.
     pub heads: usize,
     /// Key and value heads; divides `heads`.
     pub kv_heads: usize,
-    /// Components of a head; a multiple of 4, at most [`MAX_HEAD_DIM`].
+    /// Channels per head; a multiple of 4, at most [`MAX_HEAD_DIM`].
     pub head_dim: usize,
 }
 
-/// Keys and values of the tokens so far, while generating.
+/// Key-value cache for generation.
 #[derive(Clone, Debug)]
 pub struct Cache {
     /// `[positions, kv_heads * head_dim]`.
@@ -82,32 +82,32 @@ pub struct Cache {
     pub v: Tensor,
 }
 
-/// Which kernels compute an attention, and how many lanes do what.
+/// Which kernels compute an attention, and how they divide it among lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
-    /// A query or a key a lane, with all its components in registers and no barriers: for software adapters without
+    /// One query or key per lane, with the whole head in registers and no barriers: for software adapters without
     /// subgroup operations.
     LaneEach,
-    /// A team of lanes a few queries or keys, whose sums meet in workgroup memory: what every adapter runs.
+    /// A team of lanes per few queries or keys, with sums through workgroup memory; runs on every adapter.
     TeamShared {
-        /// Lanes of a team: a power of two, at most 16.
+        /// Lanes per team: a power of two, at most 16.
         lanes: usize,
     },
-    /// The same with sums by subgroup operations, which a software adapter runs fastest too.
+    /// The same with sums through subgroup operations; also the fastest on a software adapter that has them.
     TeamShuffled {
-        /// Lanes of a team: a power of two, at most 16.
+        /// Lanes per team: a power of two, at most 16.
         lanes: usize,
-        /// Lanes of a set of teams, which lies within a subgroup.
+        /// Lanes of a set of teams, which must fit in a subgroup.
         set: usize,
     },
-    /// Half precision on matrix units, 64 queries or keys a workgroup.
+    /// Half precision on matrix units, 64 queries or keys per workgroup.
     Units,
 }
 
-/// The variant for a shape on an adapter, of queries, keys and values of this type.
+/// The variant for a shape on an adapter, for queries, keys and values of this type.
 ///
-/// A lane of a team keeps at most 16 components of a vector: then the backward pass of keys and values, with four such
-/// vectors for each of two keys, stays below 200 registers, whatever the head's size.
+/// Each lane of a team keeps at most 16 channels of a vector. The backward pass to keys and values holds four such
+/// vectors for each of two keys, and so stays below 200 registers for any head size.
 pub fn select(profile: &Profile, shape: &Shape, dtype: DType) -> Variant {
     let fits_units = shape.head_dim.is_multiple_of(16) && shape.head_dim <= 128;
     if dtype == DType::F16 && fits_units && !profile.software && profile.runs(&UNITS) {
@@ -121,10 +121,10 @@ pub fn select(profile: &Profile, shape: &Shape, dtype: DType) -> Variant {
     }
 }
 
-/// `@workgroup_size` of the kernels in which teams work.
+/// `@workgroup_size` of the team kernels.
 const TEAM_WORKGROUP: usize = 64;
 
-/// What the passes differ in, forward, backward to queries and backward to keys and values.
+/// The passes, whose kernels and work division differ.
 #[derive(Clone, Copy, Debug)]
 enum Pass {
     Forward,
@@ -133,8 +133,9 @@ enum Pass {
 }
 
 impl Variant {
-    /// The same for the forward pass, which a GPU makes faster through workgroup memory: at 64 × 256 tokens and 8 heads of 64
-    /// an H100 takes 0.30 ms where shuffles take 0.44, and backward it is the other way round, 0.80 against 0.74.
+    /// The variant for the forward pass, which is faster through workgroup memory on a GPU: at 64 × 256 tokens and 8
+    /// heads of 64 an H100 takes 0.30 ms instead of 0.44 ms with shuffles. Backward, shuffles win: 0.74 ms against
+    /// 0.80.
     fn forward(self, profile: &Profile) -> Self {
         match self {
             Self::TeamShuffled { lanes, .. } if !profile.software => Self::TeamShared { lanes },
@@ -169,10 +170,10 @@ impl Variant {
         }
     }
 
-    /// Queries or keys of a workgroup.
+    /// Queries or keys per workgroup.
     fn per_workgroup(self, pass: Pass) -> usize {
         match (self, pass) {
-            // One vector of the processor: its barriers are expensive, and there are none.
+            // One vector of the CPU; this variant has no barriers, which would be expensive.
             (Self::LaneEach, _) => 8,
             (Self::Units, _) => 64,
             (Self::TeamShared { lanes } | Self::TeamShuffled { lanes, .. }, Pass::Forward) => {
@@ -196,11 +197,11 @@ impl Variant {
         };
         let how = match (self, pass) {
             (Self::LaneEach, _) => vec![("HEAD_DIM", shape.head_dim), ("WG", self.per_workgroup(pass))],
-            // Two barriers serve as many sums as there is workgroup memory for.
+            // Two barriers serve as many sums as fit in workgroup memory.
             (Self::TeamShared { lanes }, _) => team(lanes, TEAM_WORKGROUP / lanes, 4),
-            // Forward, a batch is what the sums are scaled for.
+            // Forward, the sums are rescaled once per batch.
             (Self::TeamShuffled { lanes, set }, Pass::Forward) => team(lanes, set / lanes, 4),
-            // Backward, what was read stays in registers until its sums are there, and more than one would not fit.
+            // Backward, operands stay in registers until their sums are done, and more than one would not fit.
             (Self::TeamShuffled { lanes, set }, _) => team(lanes, set / lanes, 1),
             (Self::Units, _) => vec![("DEPTHS", shape.head_dim / 16)],
         };
@@ -208,7 +209,7 @@ impl Variant {
         sizes.into_iter().chain(how).map(|(name, value)| (name, value as f64)).collect()
     }
 
-    /// Rounds of a lane's loops, those of a few rounds aside; see [`MOST_ROUNDS`].
+    /// Loop iterations per lane, ignoring short loops; see [`MOST_ROUNDS`].
     fn rounds(self, pass: Pass, shape: &Shape) -> usize {
         let (lanes, batch, sum_rounds) = match (self, pass) {
             (Self::LaneEach, _) => return 0, // see `suits_a_lane`
@@ -255,13 +256,13 @@ impl fmt::Display for Variant {
 }
 
 impl Shape {
-    /// Multiply-adds of one product of queries and keys, or of weights and values, under the causal mask, counted as two.
+    /// FLOPs of one query-key or weight-value product under the causal mask; a multiply-add counts as two.
     fn flops_of_product(&self) -> u64 {
         [self.batch, self.heads, self.head_dim, self.seq, self.seq + 1].into_iter().map(|n| n as u64).product()
     }
 
-    /// Whether [`Variant::LaneEach`] can do it: the head has room in registers, for larger ones take longer to compile than
-    /// they save, and the loops of a key's lane end by themselves, not after the rounds that llvmpipe grants.
+    /// Whether [`Variant::LaneEach`] supports it: the head must fit in registers, because larger ones take longer to
+    /// compile than they save, and a key's loops must end within the iterations that llvmpipe allows.
     fn suits_a_lane(&self) -> bool {
         let of_vectors = 2 * (self.head_dim / 4);
         let of_head = 1 + self.seq.div_ceil(4) * (1 + of_vectors);
@@ -278,7 +279,8 @@ impl Shape {
     }
 }
 
-/// out `[N, heads * head_dim]` = causal attention, of the type of queries, keys and values; lse `[N, heads]` is kept for the gradient.
+/// out `[N, heads * head_dim]` = causal attention, in the type of queries, keys and values; lse `[N, heads]` is kept
+/// for the gradient.
 pub fn attention(rec: &mut Recorder, qkv: [&Tensor; 3], out: &Tensor, lse: &Tensor, shape: Shape) {
     let [q, k, v] = qkv;
     shape.check(q, k, v);
@@ -286,7 +288,7 @@ pub fn attention(rec: &mut Recorder, qkv: [&Tensor; 3], out: &Tensor, lse: &Tens
     variant.dispatch(rec, Pass::Forward, &[q, k, v, out, lse], &shape);
 }
 
-/// Gradients of queries, keys and values from dout, with what the forward pass left.
+/// Gradients of queries, keys and values from dout and the forward pass's results.
 pub fn attention_backward(
     rec: &mut Recorder,
     qkv: [&Tensor; 3],
@@ -307,13 +309,13 @@ pub fn attention_backward(
         rec.dispatch(&ATTENTION_DELTA, &[out, dout, &delta], &constants, grid(rows.div_ceil(WORKGROUP_SIZE)));
         variant.dispatch(rec, Pass::BackwardQuery, &[q, k, v, dout, lse, &delta, dq], &shape);
     } else {
-        // It has dout in registers, and leaves delta to the next.
+        // It already holds dout in registers, so it computes delta for the next kernel.
         variant.dispatch(rec, Pass::BackwardQuery, &[q, k, v, out, dout, lse, &delta, dq], &shape);
     }
     variant.dispatch(rec, Pass::BackwardKeyValue, &[q, k, v, dout, lse, &delta, dk, dv], &shape);
 }
 
-/// out `[1, heads * head_dim]` for one token at position `start`, over the cache.
+/// out `[1, heads * head_dim]` for one token at position `start`, attending to the cache.
 pub fn attention_cached(rec: &mut Recorder, q: &Tensor, cache: &Cache, start: &Tensor, out: &Tensor, shape: Shape) {
     let positions = cache.k.shape[0];
     assert_eq!(q.len(), shape.heads * shape.head_dim, "attention_cached queries for {shape:?}");
@@ -352,7 +354,7 @@ mod tests {
         let subgroups = |lanes| adapter(false, Some(lanes));
         let (shared, shuffled) = ("attention_tiled_shared", "attention_tiled_shuffled");
         let table = [
-            // [seq, heads, head_dim], kernel, queries of a workgroup, [lanes of a team, vec4s of a lane, teams of a set]
+            // [seq, heads, head_dim], kernel, queries per workgroup, [lanes per team, vec4s per lane, teams per set]
             (&software, [256, 8, 32], "attention_32", 8, None),
             (&software, [4096, 1, 64], "attention_64", 8, None),
             (&software, [4096, 2, 64], shared, 64, Some([4, 4, 16])),
@@ -402,7 +404,7 @@ mod tests {
         let without = Profile { matrix_units: false, ..card.clone() };
         let (f16, f32) = (DType::F16, DType::F32);
         let table = [
-            // type, head_dim, whether on matrix units
+            // type, head_dim, whether it uses matrix units
             (&card, f16, 16, true),
             (&card, f16, 64, true),
             (&card, f16, 80, true),

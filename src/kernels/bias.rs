@@ -1,4 +1,4 @@
-//! What a linear layer adds to every row, and its gradient.
+//! The bias of a linear layer, and its gradient.
 
 use super::{REAL_LANES, Target, lanes_within, of_type, reduction_rounds, widest};
 use crate::gpu::{Need, Recorder, Tensor, grid, kernels};
@@ -16,7 +16,7 @@ kernels! {
         "column_sum_half_scalar": "column_sum" + "scalar" + "half", with (Stored = "f16"), needs Need::F16;
 }
 
-/// y ← y + bias for y `[rows, cols]`, which may be in half precision, and bias `[cols]`.
+/// y ← y + bias for y `[rows, cols]`, in f32 or f16, and bias `[cols]`.
 pub fn add_bias(rec: &mut Recorder, y: &Tensor, bias: &Tensor) {
     assert_eq!(y.shape.last(), Some(&bias.len()), "bias {:?} on {:?}", bias.shape, y.shape);
     let forms = [[&ADD_BIAS, &ADD_BIAS_SCALAR], [&ADD_BIAS_HALF, &ADD_BIAS_HALF_SCALAR]];
@@ -25,14 +25,14 @@ pub fn add_bias(rec: &mut Recorder, y: &Tensor, bias: &Tensor) {
     rec.dispatch(kernel, &[y, bias], &[("LEN", len as f64), ("COLS", cols as f64)], grid(len.div_ceil(REAL_LANES)));
 }
 
-/// y (+)= factor · the sum over the rows of x, for x `[rows, cols]`, which may be in half precision, and y `[cols]`: the
-/// gradient of a bias from that of what it was added to.
+/// y (+)= factor · Σ of the rows of x, for x `[rows, cols]`, in f32 or f16, and y `[cols]`: the gradient of a bias from
+/// that of the layer's output.
 pub fn column_sum(rec: &mut Recorder, x: &Tensor, y: Target<'_>) {
     let [rows, cols] = x.shape[..] else { panic!("column_sum wants [rows, cols], got {:?}", x.shape) };
     assert_eq!(y.tensor.len(), cols, "column_sum of {:?}", x.shape);
     let forms = [[&COLUMN_SUM, &COLUMN_SUM_SCALAR], [&COLUMN_SUM_HALF, &COLUMN_SUM_HALF_SCALAR]];
     let (kernel, cols) = widest(of_type(x.dtype, forms), cols);
-    // 64 bytes of a row beside each other are enough for memory; the more lanes share a column, the shorter the wait.
+    // 64 contiguous bytes per row suffice for memory bandwidth; with more lanes per column, each waits less.
     let (across, least) = if rec.profile.software { (8, 8) } else { (4, 256) };
     let rounds = |lanes: usize| rows.div_ceil(lanes / across) + reduction_rounds(lanes);
     let lanes = lanes_within(&rec.profile, least, rounds);

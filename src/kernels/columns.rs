@@ -1,4 +1,4 @@
-//! Columns of one matrix that are all the columns of another.
+//! Copies a range of columns between a matrix and a narrower one.
 
 use super::{REAL_LANES, of_type};
 use crate::gpu::{Need, Recorder, Tensor, grid, kernels};
@@ -10,17 +10,17 @@ kernels! {
     COPY_COLUMNS_HALF_SCALAR = "copy_columns_half_scalar": "copy_columns", with (Stored = "f16"), needs Need::F16;
 }
 
-/// part `[N, p]` = the columns of whole `[N, m]` from `first` on, of one type.
+/// part `[N, p]` = the columns of whole `[N, m]` starting at `first`, same type.
 pub fn take_columns(rec: &mut Recorder, whole: &Tensor, first: usize, part: &Tensor) {
     copy_columns(rec, (whole, first), (part, 0));
 }
 
-/// The columns of whole `[N, m]` from `first` on = part `[N, p]`, of one type; the others stay as they are.
+/// The columns of whole `[N, m]` starting at `first` = part `[N, p]`, same type; other columns are unchanged.
 pub fn put_columns(rec: &mut Recorder, part: &Tensor, whole: &Tensor, first: usize) {
     copy_columns(rec, (part, 0), (whole, first));
 }
 
-/// y\[:, y_first..\] = x\[:, x_first..\], as many columns as the narrower one has.
+/// y\[:, y_first..\] = x\[:, x_first..\], as many columns as the narrower matrix has.
 fn copy_columns(rec: &mut Recorder, (x, x_first): (&Tensor, usize), (y, y_first): (&Tensor, usize)) {
     let ([rows, x_cols], [y_rows, y_cols]) = (sides(x), sides(y));
     let cols = x_cols.min(y_cols);
@@ -48,6 +48,6 @@ fn copy_columns(rec: &mut Recorder, (x, x_first): (&Tensor, usize), (y, y_first)
 }
 
 fn sides(tensor: &Tensor) -> [usize; 2] {
-    let [rows, cols] = tensor.shape[..] else { panic!("a matrix is wanted, got {:?}", tensor.shape) };
+    let [rows, cols] = tensor.shape[..] else { panic!("expected a matrix, got {:?}", tensor.shape) };
     [rows, cols]
 }

@@ -1,4 +1,4 @@
-//! Cross-entropy of rows of logits, and its gradient in their place.
+//! Cross-entropy of rows of logits, and its gradient in place.
 
 use super::{Output, kept, of_type, widest};
 use crate::gpu::{Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
@@ -23,22 +23,22 @@ kernels! {
     CROSS_ENTROPY_SUM = "cross_entropy_sum" + "reduce";
 }
 
-/// A target that counts nothing: the padding of a last, partial batch.
+/// A target that is ignored: the padding of a last, partial batch.
 pub const IGNORE: u32 = u32::MAX;
 
-/// `Real`s that one lane takes at a time at most: MOST_KEPT of shaders/lib/exponentials.wgsl.
+/// Most `Real`s per lane: MOST_KEPT of shaders/lib/exponentials.wgsl.
 const MOST_KEPT: usize = 16;
 
-/// losses `[N]` = −ln p(target) of each row of logits `[N, V]`, in nats; 0 where the target is [`IGNORE`]. Logits may be in
-/// half precision.
+/// losses `[N]` = −ln p(target) of each row of logits `[N, V]`, in nats; 0 if the target is [`IGNORE`]. Logits are f32
+/// or f16.
 pub fn losses(rec: &mut Recorder, logits: &Tensor, targets: &Tensor, losses: &Tensor) {
     let forms = [[&CROSS_ENTROPY, &CROSS_ENTROPY_SCALAR], [&CROSS_ENTROPY_HALF, &CROSS_ENTROPY_HALF_SCALAR]];
     let (kernel, constants) = of_rows(rec, forms, logits, targets, losses);
     rec.dispatch(kernel, &[logits, targets, losses], &constants, grid(losses.len()));
 }
 
-/// Losses as [`losses`]; and logits becomes its gradient, scale · loss scale · (softmax − onehot), in place. The loss scale
-/// `[1]` is 1 where none is given.
+/// Computes [`losses`] and overwrites logits with the gradient, scale · loss scale · (softmax − onehot). The loss scale
+/// is `[1]`, or 1 if none is given.
 pub fn losses_and_gradient(
     rec: &mut Recorder,
     logits: &Tensor,
@@ -78,7 +78,7 @@ fn of_rows(
     (kernel, vec![("ROWS", rows as f64), ("COLS", cols as f64), ("WG", lanes), kept])
 }
 
-/// Lanes of a workgroup, for rows of so many `Real`s: as few as keep a row in registers, and no more than all adapters have.
+/// Workgroup size for rows of `reals` `Real`s: the fewest lanes that keep a row in registers, within the default limit.
 fn lanes(profile: &Profile, reals: usize) -> usize {
     if profile.software { 8 } else { reals.div_ceil(MOST_KEPT).next_power_of_two().clamp(64, 256) }
 }

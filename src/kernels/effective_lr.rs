@@ -1,4 +1,4 @@
-//! Steps whose length the device itself finds: two rates, `[2]`, one on the learning rate and one on the update.
+//! Steps whose length the device computes: two rates `[2]`, one for the learning rate and one for the update.
 
 use super::scaled::{Scaled, WholeNorm, whole_factor};
 use super::{WORKGROUP_SIZE, flag, log_decay};
@@ -10,33 +10,33 @@ kernels! {
     APPLY_EFFECTIVE_LR = "apply_effective_lr" + "step";
 }
 
-/// How Adafactor and its kin find their rates.
+/// How Adafactor and related methods compute their rates.
 #[derive(Clone, Copy, Debug)]
 pub struct RateConstants {
     /// Learning rate before the schedule.
     pub lr: f64,
-    /// An update of a larger root mean square is brought to this one.
+    /// Updates with a larger root mean square are scaled down to this one.
     pub clip_threshold: f64,
     /// Whether the rate is at most 1/√t.
     pub relative: bool,
-    /// Whether the rate is times the weight's root mean square, and the least that it counts with.
+    /// If set, the rate is multiplied by the weight's root mean square, which counts as at least this.
     pub least_rms: Option<f64>,
 }
 
-/// How the norm-growth limiter finds its rates.
+/// How the norm-growth limiter computes its rates.
 #[derive(Clone, Copy, Debug)]
 pub struct LimitConstants {
     /// Learning rate before the schedule.
     pub lr: f64,
     /// γ.
     pub growth_limit: f64,
-    /// Beside the last norm, which is divided by.
+    /// Added to the last norm, which is a divisor.
     pub eps: f64,
-    /// β₁ and β₂ of Adam's bias corrections, if they are part of the rate.
+    /// β₁ and β₂ of Adam's bias corrections, if the rate includes them.
     pub corrected: Option<[f64; 2]>,
 }
 
-/// Rates of an update U = `x` of `weight`.
+/// Rates for an update U = `x` of `weight`.
 pub fn update_rates(rec: &mut Recorder, x: &Scaled, weight: &Tensor, step: &Tensor, hyper: RateConstants) -> Tensor {
     let root = (weight.len() as f64).sqrt();
     let over_rms = whole_factor(rec, x, WholeNorm::Frobenius, root);
@@ -56,8 +56,8 @@ pub fn update_rates(rec: &mut Recorder, x: &Scaled, weight: &Tensor, step: &Tens
     rates
 }
 
-/// Rates of an update `x` whose norm may not grow by more than a factor from step to step; `last` `[1]` is the norm of the
-/// last one.
+/// Rates for an update `x` whose norm may grow by at most a factor per step; `last` `[1]` is the norm of the previous
+/// update.
 pub fn growth_limit(
     rec: &mut Recorder,
     x: &Scaled,
@@ -81,7 +81,7 @@ pub fn growth_limit(
     rates
 }
 
-/// w −= rate · (`rates[1]` · scale · X + weight_decay · w) with the rate `rates[0]` times the schedule, in place.
+/// w −= rate · (`rates[1]` · scale · X + weight_decay · w), where rate is `rates[0]` times the schedule, in place.
 pub fn apply_effective_lr(
     rec: &mut Recorder,
     x: &Scaled,

@@ -12,19 +12,19 @@ kernels! {
     EMBEDDING_BACKWARD_SCALAR = "embedding_backward_scalar": "embedding_backward" + "scalar";
 }
 
-/// Token ids with their places sorted by id, as the gradient wants them.
+/// Token ids, with their positions sorted by id for the gradient.
 #[derive(Clone, Debug)]
 pub struct TokenBatch {
     /// `[N]` ids.
     pub ids: Tensor,
-    /// `[N]` places, sorted by id, places of one id ascending.
+    /// `[N]` positions, sorted by id, ascending within an id.
     pub order: Tensor,
-    /// `[N + 1]` first place in `order` of each run of equal ids, then N to the end.
+    /// `[N + 1]` index in `order` where each run of equal ids starts, padded with N.
     pub starts: Tensor,
 }
 
 impl TokenBatch {
-    /// Room for `n` tokens.
+    /// Allocates tensors for `n` tokens.
     pub fn new(rec: &mut Recorder, n: usize) -> Self {
         Self {
             ids: rec.persistent(Class::Scratch, DType::U32, "token ids", &[n]),
@@ -36,7 +36,7 @@ impl TokenBatch {
     /// The contents of `order` and `starts` for these ids.
     pub fn sorted(ids: &[u32]) -> (Vec<u32>, Vec<u32>) {
         let mut order: Vec<u32> = (0..ids.len() as u32).collect();
-        order.sort_by_key(|&place| ids[place as usize]); // stable: places of one id stay ascending
+        order.sort_by_key(|&place| ids[place as usize]); // stable: positions of one id stay ascending
         let mut starts: Vec<u32> = (0..ids.len())
             .filter(|&at| at == 0 || ids[order[at] as usize] != ids[order[at - 1] as usize])
             .map(|at| at as u32)
@@ -46,8 +46,8 @@ impl TokenBatch {
     }
 }
 
-/// y\[n, :\] = table\[ids\[n\], :\] for table `[V, C]` and y `[N, C]`. Of a table that has the rows of `some` ids alone,
-/// rows of y that are of other ids stay as they are.
+/// y\[n, :\] = table\[ids\[n\], :\] for table `[V, C]` and y `[N, C]`. If the table holds only the rows of `some` ids,
+/// rows of y with other ids are unchanged.
 pub fn embedding(rec: &mut Recorder, ids: &Tensor, table: &Tensor, some: Option<&Range<usize>>, y: &Tensor) {
     let [rows, cols] = y.shape[..] else { panic!("embedding wants y [N, C], got {:?}", y.shape) };
     assert_eq!((ids.len(), table.shape[1]), (rows, cols), "embedding {:?} of {:?}", ids.shape, table.shape);
@@ -56,11 +56,11 @@ pub fn embedding(rec: &mut Recorder, ids: &Tensor, table: &Tensor, some: Option<
     rec.dispatch(kernel, &[ids, table, y], &constants, grid((rows * cols).div_ceil(REAL_LANES)));
 }
 
-/// dtable\[id, :\] += factor · Σ dy\[n, :\] over the places n of id; rows of other ids stay as they are. dtable may have the
-/// rows of `some` ids alone.
+/// dtable\[id, :\] += factor · Σ dy\[n, :\] over the positions n of id; rows of other ids are unchanged. dtable may
+/// hold only the rows of `some` ids.
 ///
 /// # Panics
-/// On a target that is to be overwritten.
+/// If the target is to be overwritten.
 pub fn embedding_backward(
     rec: &mut Recorder,
     tokens: &TokenBatch,
@@ -81,21 +81,21 @@ pub fn embedding_backward(
     rec.dispatch(kernel, &bindings, &constants, grid(rows));
 }
 
-/// What tells a kernel which ids the rows of a table are of, where it is a part of one.
+/// Tells a kernel which ids a partial table holds.
 fn of_part(table: &Tensor, some: Option<&Range<usize>>) -> Vec<(&'static str, f64)> {
     let Some(ids) = some else { return Vec::new() };
     assert_eq!(table.shape[0], ids.len(), "a table of the ids {ids:?}");
     vec![("FIRST", ids.start as f64), ("TABLE_ROWS", ids.len() as f64)]
 }
 
-/// Lanes beside each other along a row of so many `Real`s, and lanes of the workgroup: on a GPU several share the places of
-/// an id, for a frequent one has hundreds, and its workgroup is the last to end.
+/// Lanes along a row of `reals` `Real`s, and workgroup size. On a GPU several lanes share the positions of an id,
+/// because a frequent id has hundreds of them and its workgroup finishes last.
 fn backward_lanes(profile: &Profile, places: usize, reals: usize) -> [usize; 2] {
     let across = reals.next_power_of_two().min(64);
     if !profile.software {
         return [across, 256];
     }
-    // All places may be one id's.
+    // All positions may have the same id.
     let rounds = |lanes: usize| {
         let share = lanes / across;
         reals.div_ceil(across) * (1 + places.div_ceil(share) + share)

@@ -1,4 +1,4 @@
-//! SGD along gradients that are taken at extrapolated points.
+//! SGD with gradients taken at extrapolated points.
 
 use super::WORKGROUP_SIZE;
 use crate::gpu::{Recorder, Tensor, grid, kernels};

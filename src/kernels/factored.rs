@@ -1,4 +1,4 @@
-//! A second moment as a product of row and column averages: Adafactor's, AdaLomo's and H-Fac's.
+//! A second moment factored into row and column averages: for Adafactor, AdaLomo and H-Fac.
 
 use super::scaled::{RowBlocks, Scaled};
 use super::{WORKGROUP_SIZE, flag, reduction_lanes};
@@ -10,7 +10,7 @@ kernels! {
     FACTORED_SCALINGS = "factored_scalings" + "reduce";
 }
 
-/// Averages of the squares of a gradient m×n; a vector has columns alone.
+/// Averages of the squares of a gradient m×n; a vector has only columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Factors<'a> {
     /// Of rows, `[m]`.
@@ -19,16 +19,16 @@ pub struct Factors<'a> {
     pub col: &'a Tensor,
 }
 
-/// How the averages move.
+/// How the averages are updated.
 #[derive(Clone, Copy, Debug)]
 pub struct FactoredConstants {
-    /// Their decay in step t is 1 − t^−decay_rate.
+    /// The decay in step t is 1 − t^−decay_rate.
     pub decay_rate: f64,
     /// Added to every square.
     pub eps: f64,
 }
 
-/// Averages the squares of `gradient`, times the clip factor of `statistics`, in place.
+/// Updates the averages with the squares of `gradient`, times the clip factor of `statistics`, in place.
 pub fn average_squares(
     rec: &mut Recorder,
     gradient: &Tensor,
@@ -41,7 +41,7 @@ pub fn average_squares(
     let [rows, cols] = x.shape();
     let RowBlocks { lanes, block, blocks } = RowBlocks::of(&rec.profile, [rows, cols]);
     let partial = rec.transient(Class::Scratch, DType::F32, "column partial sums", &[blocks, cols]);
-    // A vector's one row is averaged as well, and thrown away.
+    // A vector's single row average is computed and discarded.
     let unused = rec.transient(Class::Scratch, DType::F32, "row average", &[rows]);
     let row = factors.row.unwrap_or(&unused);
     let [eps, decay] = [("EPS", hyper.eps), ("DECAY", hyper.decay_rate)];

@@ -1,4 +1,4 @@
-//! A constant in every element.
+//! Fills a tensor with a constant.
 
 use super::{REAL_LANES, widest};
 use crate::gpu::{Recorder, Tensor, grid, kernels};

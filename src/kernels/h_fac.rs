@@ -1,4 +1,4 @@
-//! H-Fac: momentum and second moment as rows and columns.
+//! H-Fac: momentum and second moment factored into rows and columns.
 
 use super::scaled::{RowBlocks, Scaled};
 use super::{WORKGROUP_SIZE, log_decay};
@@ -13,13 +13,13 @@ kernels! {
 /// Averages of a gradient m×n.
 #[derive(Clone, Copy, Debug)]
 pub struct Averages<'a> {
-    /// Of the rows' means and of the means of their squares, `[m]` each.
+    /// Of the row means and of the means of row squares, `[m]` each.
     pub rows: [&'a Tensor; 2],
-    /// Of the columns', `[n]` each.
+    /// The same for columns, `[n]` each.
     pub cols: [&'a Tensor; 2],
 }
 
-/// Hyper-parameters of the averages.
+/// Hyperparameters of the averages.
 #[derive(Clone, Copy, Debug)]
 pub struct AverageConstants {
     /// Decay of the means.
@@ -30,8 +30,8 @@ pub struct AverageConstants {
     pub eps: f64,
 }
 
-/// Averages `gradient`, times the clip factor of `statistics`, in place; the row's and the column's part of the momentum
-/// term, `[m]` and `[n]`.
+/// Updates the averages with `gradient`, times the clip factor of `statistics`, in place; returns the row and column
+/// parts of the momentum term, `[m]` and `[n]`.
 pub fn average(
     rec: &mut Recorder,
     gradient: &Tensor,
@@ -68,7 +68,7 @@ pub fn average(
     lookahead
 }
 
-/// The step along half the momentum terms and `rates[1]` times X, in place.
+/// Applies the step, in place: half of each momentum term, and X times `rates[1]`.
 pub fn apply(
     rec: &mut Recorder,
     x: &Scaled,

@@ -1,4 +1,4 @@
-//! The update of Lion.
+//! The Lion update.
 
 use super::element_wise;
 use crate::gpu::{Recorder, Tensor, kernels};
@@ -8,12 +8,12 @@ kernels! {
     LION_VEC4 = "lion_vec4": "lion" + "step" + "vec4";
 }
 
-/// Hyper-parameters of Lion.
+/// Hyperparameters of Lion.
 #[derive(Clone, Copy, Debug)]
 pub struct LionConstants {
     /// Learning rate before the schedule.
     pub lr: f64,
-    /// The momentum's share in the update.
+    /// Weight of the momentum in the update.
     pub beta1: f64,
     /// Decay of the momentum.
     pub beta2: f64,

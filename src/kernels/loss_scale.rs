@@ -1,5 +1,6 @@
-//! A dynamic loss scale (Micikevicius et al., 2018, "Mixed Precision Training"): gradients of activations are multiplied by
-//! a power of two so that half precision holds them, and those of parameters are divided by it where they are written.
+//! A dynamic loss scale (Micikevicius et al., 2018, "Mixed Precision Training"): gradients of activations are
+//! multiplied by a power of two so that they fit half precision, and gradients of parameters are divided by it when
+//! written.
 
 use crate::gpu::{Class, DType, Recorder, Tensor, kernels};
 
@@ -8,36 +9,36 @@ kernels! {
     LOSS_SCALE = "loss_scale" + "halt";
 }
 
-/// The scale and what it follows from, from step to step.
+/// The scale and its state, kept between steps.
 #[derive(Clone, Debug)]
 pub struct LossScale {
     /// `[1]`: a power of two.
     pub scale: Tensor,
     /// `[1]`: 1 / scale.
     pub inverse: Tensor,
-    /// `[2]`: good steps since the scale last changed, and steps skipped.
+    /// `[2]`: good steps since the scale last changed, and skipped steps.
     pub counts: Tensor,
     growth: u32,
 }
 
 impl LossScale {
-    /// The least: an overflow under it halts the run.
+    /// Smallest scale: an overflow at it halts the run.
     pub const LEAST: f64 = 1.0 / 16384.0;
-    /// The largest.
+    /// Largest scale.
     pub const MOST: f64 = (1_u64 << 40) as f64;
-    /// Numbers that it adds to a step's statistics: the scale of the next step, and steps skipped so far.
+    /// Entries it appends to a step's statistics: the next step's scale, and the number of skipped steps so far.
     pub const STATISTICS: usize = 2;
 
-    /// Whether it may be so much: a power of two within its bounds.
+    /// Whether `scale` is allowed: a power of two within the bounds.
     pub fn may_be(scale: f64) -> bool {
         let is_power = scale.to_bits().trailing_zeros() >= f64::MANTISSA_DIGITS - 1;
         is_power && (Self::LEAST..=Self::MOST).contains(&scale)
     }
 
-    /// One that begins at `initial` and doubles after `growth` good steps in a row.
+    /// A scale that starts at `initial` and doubles after `growth` good steps in a row.
     ///
     /// # Panics
-    /// On what it [may not be](Self::may_be).
+    /// If `initial` is [not allowed](Self::may_be).
     pub fn new(rec: &mut Recorder, initial: f64, growth: u32) -> Self {
         assert!(Self::may_be(initial), "a loss scale of {initial}");
         let mut number = |name: &str, values: &[f32]| rec.initialized(Class::Scratch, name, &[values.len()], values);
@@ -49,14 +50,14 @@ impl LossScale {
         }
     }
 
-    /// At the beginning of a step: its number counts updates, not the steps that were skipped.
+    /// Starts a step: sets its number to count updates, not skipped steps.
     pub fn begin_step(&self, rec: &mut Recorder, statistics: &Tensor, step: &Tensor) {
         assert_eq!(step.dtype, DType::U32, "begin_step");
         rec.dispatch(&BEGIN_STEP, &[&self.counts, statistics, step], &[], [1, 1, 1]);
     }
 
-    /// When the clip factor is known: the scale of the next step. It and the number of steps skipped are the last numbers of
-    /// the statistics.
+    /// Sets the next step's scale, once the clip factor is known. The scale and the number of skipped steps are the
+    /// last entries of the statistics.
     pub fn end_step(&self, rec: &mut Recorder, statistics: &Tensor) {
         let constants = [
             ("GROWTH", f64::from(self.growth)),

@@ -25,9 +25,9 @@ kernels! {
     MATVEC = "matvec" + "reduce";
 }
 
-/// The kernels of tiles, each list a static: of f32 for the three layouts, then of half precision for the three, then of its
-/// parts. `LIST = "tile": "nt" "vec4", "nn" "vec4", "tn" "vec4", ["library"]`: the file by layout and what it writes at a time;
-/// `reads "vec4<f32>" "vec4<f16>"`; `writes "vec4<f16>"`, a result in half precision; `and parts` where it splits.
+/// The kernels of tiles, each list a static: f32 for the three layouts, half precision for the three, then its split
+/// parts. `LIST = "tile": "nt" "vec4", "nn" "vec4", "tn" "vec4", ["library"]`: the file by layout and what it writes at
+/// once; `reads "vec4<f32>" "vec4<f16>"`; `writes "vec4<f16>"`, a half-precision result; `and parts` if it splits.
 macro_rules! tiles {
     ($($id:ident = $tile:literal:
         $nt:literal $nt_width:literal, $nn:literal $nn_width:literal, $tn:literal $tn_width:literal, $libs:tt,
@@ -87,8 +87,8 @@ tiles! {
         reads "f32" "f16", writes "f16", and parts;
 }
 
-/// The kernels of a tile on matrix units in half precision, each list a static: of the three layouts, then of parts for `nt`
-/// and `nn`. `LIST = "tile": "file" ["library"], bytes of workgroup memory`.
+/// The half-precision kernels of a matrix-unit tile, each list a static: the three layouts, then parts for `nt` and
+/// `nn`. `LIST = "tile": "file" ["library"], bytes of workgroup memory`.
 macro_rules! half_units {
     ($($id:ident = $tile:literal: $file:literal $libs:tt $tn_libs:tt, $bytes:literal;)+) => {
         $(
@@ -116,33 +116,33 @@ half_units! {
     OF_HALF_UNITS_TILE_32 = "half_units_tile_32": "matmul_half_units_tile_32" ["shared_128"] ["shared_64"], 24_576;
 }
 
-/// The kernels of a tile, for the layouts in the order of [`Layout::ALL`].
+/// The kernels of a tile, in the order of [`Layout::ALL`].
 #[derive(Clone, Copy)]
 struct Kernels {
-    /// Of operands and a result in single precision.
+    /// For f32 operands and result.
     single: Option<[&'static Kernel; 3]>,
-    /// Of activations in half precision, and of weights in single; the result is in half precision, but for that of two
-    /// activations, which is a weight's gradient.
+    /// For f16 activations and f32 weights; the result is f16, except for the product of two activations, which is a
+    /// weight's gradient.
     half: Option<[&'static Kernel; 3]>,
-    /// Of the same operands parts of a sum, which are in single precision.
+    /// The same operands, for the f32 parts of a split sum.
     half_parts: Option<[&'static Kernel; 3]>,
 }
 
 impl Kernels {
-    /// Those of one of the lists above.
+    /// From one of the lists above.
     const fn of(list: &'static [Kernel]) -> Self {
         let half = [&list[3], &list[4], &list[5]];
         let half_parts = if list.len() > 6 { Some([&list[6], &list[7], &list[5]]) } else { None };
         Self { single: Some([&list[0], &list[1], &list[2]]), half: Some(half), half_parts }
     }
 
-    /// Those of one of the lists on matrix units: no product in single precision.
+    /// From one of the matrix-unit lists, which have no f32 products.
     const fn of_half_units(list: &'static [Kernel; 5]) -> Self {
         let [nt, nn, tn, nt_parts, nn_parts] = list;
         Self { single: None, half: Some([nt, nn, tn]), half_parts: Some([nt_parts, nn_parts, tn]) }
     }
 
-    /// Of f32 alone.
+    /// For f32 only.
     const fn single(single: [&'static Kernel; 3]) -> Self {
         Self { single: Some(single), half: None, half_parts: None }
     }
@@ -160,7 +160,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// All three.
+    /// All layouts.
     pub const ALL: [Self; 3] = [Self::Nt, Self::Nn, Self::Tn];
 
     fn name(self) -> &'static str {
@@ -171,7 +171,7 @@ impl Layout {
         }
     }
 
-    /// Shapes of both operands of one product.
+    /// Shapes of both operands of a product.
     pub fn operands(self, [m, n, k]: [usize; 3]) -> [[usize; 2]; 2] {
         match self {
             Self::Nt => [[m, k], [n, k]],
@@ -200,31 +200,31 @@ impl Layout {
     }
 }
 
-/// A product, as far as the choice of its variant may depend on it.
+/// The properties of a product that determine its variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Product {
     /// Which operand is transposed.
     pub layout: Layout,
     /// Rows and columns of the result, and the inner dimension.
     pub mnk: [usize; 3],
-    /// Products of this shape at once.
+    /// Number of products of this shape computed together.
     pub matrices: usize,
-    /// In what numbers.
+    /// The precision of operands and result.
     pub numbers: Numbers,
 }
 
-/// What the operands and the result of a product are in memory.
+/// The precision of a product's operands and result in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Numbers {
-    /// All in single precision.
+    /// All in f32.
     Single,
-    /// Activations in half precision, weights and their gradients in single: of a product nt or nn the first operand and the
-    /// result are activations, of tn both operands.
+    /// Activations in f16, weights and their gradients in f32. For `nt` and `nn` the first operand and the result are
+    /// activations; for `tn`, both operands.
     Half,
 }
 
 impl Numbers {
-    /// Types of both operands and of the result.
+    /// Types of both operands and the result.
     pub fn dtypes(self, layout: Layout) -> [DType; 3] {
         match (self, layout) {
             (Self::Single, _) => [DType::F32; 3],
@@ -234,60 +234,59 @@ impl Numbers {
     }
 }
 
-/// How a product is made.
+/// How a product is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variant {
-    /// By which kernel.
+    /// The kernel's tile.
     pub tile: &'static Tile,
-    /// Into how many parts the inner dimension is split; they are summed in their order.
+    /// Number of parts that the inner dimension is split into; they are summed in order.
     pub parts: usize,
 }
 
-/// The kernels that stand in lists by tile.
+/// The kernels listed by tile.
 pub(super) fn kernels_of_tiles() -> impl Iterator<Item = &'static Kernel> {
     KERNELS_OF_TILES.iter().chain(KERNELS_OF_HALF_UNITS).copied().flatten()
 }
 
-/// A number of all the kernels' texts (FNV-1a): what was measured of others tells nothing.
+/// A hash (FNV-1a) of all kernel texts: measurements of other kernels are not valid for these.
 pub fn fingerprint() -> u64 {
     let all = KERNELS.iter().copied().chain(kernels_of_tiles());
     let bytes = all.flat_map(|kernel| kernel.source().into_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// What makes a piece of the result: one of [`TILES`].
+/// A way to compute pieces of the result: one of [`TILES`].
 pub struct Tile {
-    /// What choices, tables and files call it.
+    /// Name in choices, tables and files.
     pub name: &'static str,
-    /// Rows and columns of the result that one workgroup makes.
+    /// Rows and columns of the result per workgroup.
     pub(super) extent: [usize; 2],
-    /// Lanes of a workgroup.
+    /// Workgroup size.
     lanes: usize,
-    /// Where vec4s span what is contiguous ([`Layout::is_aligned`]).
+    /// Kernels for products in which vec4s span the contiguous dimensions ([`Layout::is_aligned`]).
     aligned: Kernels,
-    /// Where they do not; none where it cannot serve such products.
+    /// Kernels for other products; `None` if unsupported.
     unaligned: Option<Kernels>,
     /// Whether the inner dimension may be split into parts.
     pub splits: bool,
-    /// Whether each operand is the sum of two halves, scaled by its largest number.
+    /// Whether each operand is a sum of two halves, scaled by its largest element.
     of_halves: bool,
-    /// What else a product must be like.
+    /// Further requirements on a product.
     fits: fn(&Product) -> bool,
-    /// Whether it is worth measuring where another is chosen by rule.
+    /// Whether it is worth measuring when the rule chooses another.
     may_be_faster: fn(&Product) -> bool,
-    /// Rounds of a lane's loops over so many depths, of aligned operands or not, on an adapter that counts them; those of a
-    /// few rounds are straight code by then.
+    /// Loop iterations per lane for `k` depths, for adapters that limit them; short loops are assumed to be unrolled.
     rounds: fn(layout: Layout, aligned: bool, k: usize) -> usize,
 }
 
-/// All tiles: what a product may be made by.
+/// All tiles a product may use.
 pub static TILES: &[&Tile] = &[
     &ROW,
     &STRIDED,
     &REGISTERS,
     &TILE_64,
     &TILE_128,
-    // A page measures nothing, and a browser has no matrix units: these need not be downloaded.
+    // Not needed in a page: it measures nothing, and browsers have no matrix units.
     #[cfg(not(target_arch = "wasm32"))]
     &TILE_32,
     #[cfg(not(target_arch = "wasm32"))]
@@ -300,7 +299,7 @@ pub static TILES: &[&Tile] = &[
     &HALF_UNITS_TILE_32,
 ];
 
-/// One row times a matrix: a workgroup an element.
+/// One row times a matrix: one workgroup per element.
 pub static ROW: Tile = Tile {
     name: "row",
     extent: [1, 1],
@@ -320,7 +319,7 @@ const OF_STRIDED: Kernels = Kernels {
     half_parts: None,
 };
 
-/// 8×8 a lane, any strides.
+/// 8×8 per lane, any strides.
 pub static STRIDED: Tile = Tile {
     name: "strided",
     extent: [8, 64],
@@ -334,7 +333,7 @@ pub static STRIDED: Tile = Tile {
     rounds: |_, _, k| k,
 };
 
-/// 8×8 a lane, no workgroup memory: what a software adapter runs fastest.
+/// 8×8 per lane, without workgroup memory; the fastest on a software adapter.
 pub static REGISTERS: Tile = Tile {
     name: "registers",
     aligned: Kernels::of(&OF_REGISTERS),
@@ -343,7 +342,7 @@ pub static REGISTERS: Tile = Tile {
     ..STRIDED
 };
 
-/// 32×32 a workgroup, whose lanes share the depths: for products of few tiles, which need no sum of parts then.
+/// 32×32 per workgroup, whose lanes share the depths: for products of few tiles, which then need no sum of parts.
 pub static TILE_32: Tile = Tile {
     name: "tile_32",
     extent: [32, 32],
@@ -351,11 +350,11 @@ pub static TILE_32: Tile = Tile {
     aligned: Kernels::of(&OF_TILE_32),
     unaligned: None,
     may_be_faster: |product| product.flops() < LEAST_UNITS_FLOPS,
-    rounds: |_, _, k| k.div_ceil(64) * 5, // of 64 depths, four of them a lane's
+    rounds: |_, _, k| k.div_ceil(64) * 5, // rounds of 64 depths, four of them per lane
     ..TILE_64
 };
 
-/// 64×64 a workgroup, through workgroup memory.
+/// 64×64 per workgroup, through workgroup memory.
 pub static TILE_64: Tile = Tile {
     name: "tile_64",
     extent: [64, 64],
@@ -366,11 +365,11 @@ pub static TILE_64: Tile = Tile {
     of_halves: false,
     fits: |_| true,
     may_be_faster: |_| true,
-    // 16 depths a round: of aligned operands straight code, else a loop as well.
+    // 16 depths per round: unrolled for aligned operands, otherwise another loop.
     rounds: |_, aligned, k| k.div_ceil(16) * if aligned { 1 } else { 17 },
 };
 
-/// 128×128 a workgroup, through workgroup memory.
+/// 128×128 per workgroup, through workgroup memory.
 pub static TILE_128: Tile = Tile {
     name: "tile_128",
     extent: [128, 128],
@@ -380,18 +379,18 @@ pub static TILE_128: Tile = Tile {
     ..TILE_64
 };
 
-/// 128×128 a workgroup, on f16 matrix units: each operand as a sum of two halves.
+/// 128×128 per workgroup, on f16 matrix units, each operand as a sum of two halves.
 pub static UNITS: Tile = Tile {
     name: "matrix_units",
     of_halves: true,
     aligned: Kernels::single([&MATMUL_NT_UNITS, &MATMUL_NN_UNITS, &MATMUL_TN_UNITS]),
     unaligned: None,
     fits: |product| product.mnk[0].is_multiple_of(16) && product.mnk[1].is_multiple_of(16),
-    may_be_faster: |_| false, // where it is, the rule takes it
+    may_be_faster: |_| false, // where supported, the rule already chooses it
     ..TILE_128
 };
 
-/// 128×128 a workgroup, on f16 matrix units: operands that are in half precision, or become so on their way.
+/// 128×128 per workgroup, on f16 matrix units: operands that are f16, or are converted while loading.
 pub static HALF_UNITS: Tile = Tile {
     name: "half_units",
     aligned: Kernels::of_half_units(&OF_HALF_UNITS_32),
@@ -408,7 +407,7 @@ pub static HALF_UNITS_16: Tile = Tile {
     ..HALF_UNITS
 };
 
-/// 32×32 a workgroup, on f16 matrix units, whose subgroups share the depths: for products of few tiles.
+/// 32×32 per workgroup, on f16 matrix units, whose subgroups share the depths: for products of few tiles.
 pub static HALF_UNITS_TILE_32: Tile = Tile {
     name: "half_units_tile_32",
     extent: [32, 32],
@@ -419,27 +418,27 @@ pub static HALF_UNITS_TILE_32: Tile = Tile {
     ..HALF_UNITS
 };
 
-/// Workgroups that keep a large GPU busy in one go.
+/// Workgroups that occupy a large GPU in one wave.
 const BUSY: usize = 256;
-/// Workgroups from which it matters little that the last ones to run are few.
+/// Workgroups beyond which a partly filled last wave matters little.
 const MANY: usize = 4 * BUSY;
-/// Depths that a part has at least: fewer cost more in the sum of the parts than they gain.
+/// Fewest depths per part: with fewer, summing the parts costs more than they gain.
 const LEAST_PART: usize = 64;
-/// Depths that matrix units sum at most: their sums lose digits as they grow, to 2e-5 of a product's size at 2048 depths and
-/// 6e-5 at 4096.
+/// Most depths to sum on matrix units: the sums lose digits as they grow, up to 2e-5 of a product's size at 2048 depths
+/// and 6e-5 at 4096.
 const MOST_UNITS_PART: usize = 2048;
-/// Floating-point operations from which a product is worth the measuring of its operands, or a kernel of its own.
+/// FLOPs above which a product justifies measuring its operands' range, or a kernel of its own.
 const LEAST_UNITS_FLOPS: u64 = 500_000_000;
 
-/// Which variant serves `product` on an adapter: the one that was measured to be the fastest, else the one by rule.
+/// The variant for `product` on an adapter: the fastest measured one, or else the one by rule.
 pub fn select(profile: &Profile, product: &Product) -> Variant {
     let measured = profile.choices.get(&product.what(profile)).and_then(|variant| variant.parse().ok());
     let measured = measured.filter(|variant: &Variant| variant.serves(profile, product));
     measured.unwrap_or_else(|| by_rule(profile, product))
 }
 
-/// The variants that are worth measuring for `product`: the one by rule first, then its tile with half and with twice the
-/// parts, and the other tiles in as many parts as occupy as many lanes of a GPU.
+/// The variants worth measuring for `product`: the one by rule first, then its tile with half and twice the parts, then
+/// the other tiles with enough parts to occupy as many lanes of a GPU.
 pub fn candidates(profile: &Profile, product: &Product) -> Vec<Variant> {
     let by_rule = by_rule(profile, product);
     let Variant { tile, parts } = by_rule;
@@ -451,7 +450,7 @@ pub fn candidates(profile: &Profile, product: &Product) -> Vec<Variant> {
     let occupied = |tile: &Tile| {
         tile.lanes * product.mnk.iter().zip(tile.extent).map(|(n, side)| n.div_ceil(side)).product::<usize>()
     };
-    // No other tile is as fast as matrix units in half precision, and each takes time to compile.
+    // No other tile matches half-precision matrix units, and each takes time to compile.
     let is_rival = |other: &Tile| !tile.is_of_half_units() || other.is_of_half_units();
     let others = TILES.iter().filter(|other| other.splits && **other != tile);
     let others = others.filter(|other| is_rival(other) && (other.may_be_faster)(product));
@@ -474,25 +473,25 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
     }
     if profile.software {
         let blocks = if aligned { &REGISTERS } else { &STRIDED };
-        // More rows than a grid of theirs has workgroups for, or more depths than a loop has rounds for.
+        // Not more rows than its grid has workgroups, nor more depths than its loop is allowed.
         let fit = blocks.serves(profile, product)
             && m.div_ceil(blocks.extent[0]) <= MAX_GROUPS as usize
             && (blocks.rounds)(product.layout, aligned, k) <= MOST_ROUNDS;
         if fit {
             return whole(blocks);
         }
-        // A part is whole rounds of 16 depths, and may be one longer.
+        // A part is a whole number of 16-depth rounds, and may be one longer.
         let rounds = (TILE_64.rounds)(product.layout, aligned, k);
         let parts = rounds.div_ceil(MOST_ROUNDS - 17).min(most_parts);
         return Variant { tile: &TILE_64, parts };
     }
     if !aligned && product.flops() < LEAST_UNITS_FLOPS && STRIDED.serves(profile, product) {
-        return whole(&STRIDED); // compiles sooner than it would save
+        return whole(&STRIDED); // compiling another would take longer than it saves
     }
     let tiles = |side: usize| product.matrices * m.div_ceil(side) * n.div_ceil(side);
     let split = |tile: &'static Tile| {
         let side = tile.extent[0];
-        // As many as run in one go, or so many that the last go counts for little.
+        // As many as run in one wave, or so many that the last wave matters little.
         let in_one_go = BUSY / tiles(side).min(BUSY);
         let fills = in_one_go * tiles(side) * 5 >= BUSY * 4;
         let parts = if fills { in_one_go } else { MANY.div_ceil(tiles(side)).min((k / 512).max(in_one_go)) };
@@ -513,7 +512,7 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
     }
     #[cfg(not(target_arch = "wasm32"))]
     if m.min(n) >= 16 && HALF_UNITS_TILE_32.serves(profile, product) {
-        // A small product takes some microseconds, as a sum of parts does.
+        // A small product takes a few microseconds, as does a sum of parts.
         return Variant { tile: &HALF_UNITS_TILE_32, parts: (k / 1024).clamp(1, most_parts) };
     }
     let large = split(&TILE_128);
@@ -552,13 +551,13 @@ impl FromStr for Variant {
     }
 }
 
-/// Every variant that can serve `product` on an adapter, the parts aside.
+/// Every tile that supports `product` on an adapter, regardless of parts.
 pub fn tiles(profile: &Profile, product: &Product) -> Vec<&'static Tile> {
     TILES.iter().copied().filter(|tile| tile.serves(profile, product)).collect()
 }
 
 impl Tile {
-    /// Whether it is for half precision alone, on matrix units.
+    /// Whether it is only for half precision, on matrix units.
     pub fn is_of_half_units(&self) -> bool {
         self.aligned.single.is_none()
     }
@@ -604,17 +603,17 @@ pub fn nn(rec: &mut Recorder, g: &Tensor, w: &Tensor, y: &Tensor, output: Output
     product(rec, Layout::Nn, [g, w], y, output);
 }
 
-/// y = g·w for as many matrices as stand one after the other in tensors of three dimensions, each to the bits that it comes to
-/// alone: by the tile that is chosen for one of them, in one part.
+/// y = g·w for each pair of matrices stacked in three-dimensional tensors, bit-identical to computing each alone: it
+/// uses the tile chosen for a single one, in one part.
 pub fn nn_of_each(rec: &mut Recorder, g: &Tensor, w: &Tensor, y: &Tensor) {
     let product = Product::of(Layout::Nn, [g, w], y);
     let one = Product { matrices: 1, ..product };
     let tile = select(&rec.profile, &one).tile;
     let exact = Variant { tile: &TILE_64, parts: 1 };
     let wanted = Variant { tile, parts: 1 };
-    // A row, and sums too long for matrix units, have no such variant.
+    // A single row, and sums too long for matrix units, have no such variant.
     let variant = if wanted.serves(&rec.profile, &product) && *tile != ROW { wanted } else { exact };
-    // No product that is measured: it follows the choice for one of them.
+    // Not measured itself: it follows the choice for a single product.
     rec.chose(format!("each {}", product.what(&rec.profile)), variant.to_string(), product.flops());
     record(rec, &product, variant, [g, w], Target::new(y, Output::Write));
 }
@@ -629,7 +628,7 @@ pub fn weight_gradient(rec: &mut Recorder, g: &Tensor, x: &Tensor, dw: Target<'_
     product_to(rec, Layout::Tn, [g, x], dw);
 }
 
-/// y (+)= the product of two matrices, or of as many as stand one after the other in tensors of three dimensions.
+/// y (+)= the product of two matrices, or of each pair stacked in three-dimensional tensors.
 pub fn product(rec: &mut Recorder, layout: Layout, operands: [&Tensor; 2], y: &Tensor, output: Output) {
     product_to(rec, layout, operands, Target::new(y, output));
 }
@@ -642,7 +641,7 @@ fn product_to(rec: &mut Recorder, layout: Layout, operands: [&Tensor; 2], target
 }
 
 impl Product {
-    /// What a choice is for: `product nt 16384x512x1376 of 1, high`; `half` in place of it for half precision.
+    /// The key of its choice: `product nt 16384x512x1376 of 1, high`; f16 products end in `half` instead.
     pub fn what(&self, profile: &Profile) -> String {
         let [m, n, k] = self.mnk;
         let precision = match (self.numbers, profile.splits_f32) {
@@ -653,7 +652,7 @@ impl Product {
         format!("product {} {m}x{n}x{k} of {}, {precision}", self.layout.name(), self.matrices)
     }
 
-    /// The product that [`Product::what`] tells of, and whether at high precision; none of another operation's words.
+    /// Parses [`Product::what`]: the product, and whether at high precision; `None` for another operation's key.
     pub fn of_words(what: &str) -> Option<(Self, bool)> {
         let (rest, precision) = what.strip_prefix("product ")?.split_once(", ")?;
         let (shape, matrices) = rest.split_once(" of ")?;
@@ -665,7 +664,7 @@ impl Product {
         Some((Self { layout, mnk, matrices: matrices.parse().ok()?, numbers }, precision == "high"))
     }
 
-    /// Into how many parts the inner dimension may be split: they are summed in vec4s, of one product, and lie in one binding.
+    /// Most parts of the inner dimension: they are summed in vec4s, for a single product, and must fit one binding.
     fn most_parts(&self, profile: &Profile) -> usize {
         let [m, n, k] = self.mnk;
         if !n.is_multiple_of(4) || self.matrices > 1 {
@@ -676,12 +675,12 @@ impl Product {
         (k / LEAST_PART).min(usize::try_from(fit).unwrap_or(usize::MAX)).max(1)
     }
 
-    /// Multiplications and additions.
+    /// Multiplications plus additions.
     pub(super) fn flops(&self) -> u64 {
         2 * self.matrices as u64 * self.mnk.map(|n| n as u64).iter().product::<u64>()
     }
 
-    /// Panics on shapes and types that do not fit one another.
+    /// Panics if shapes or types do not match.
     pub(super) fn of(layout: Layout, [a, b]: [&Tensor; 2], y: &Tensor) -> Self {
         let ([matrices, a_rows, a_cols], [b_matrices, b_rows, b_cols]) = (matrices(a), matrices(b));
         let ([m, k], [n, k_of_b]) = match layout {
@@ -704,9 +703,9 @@ impl Product {
     }
 }
 
-/// Records a product in the variant of the caller's choice; [`product`] chooses by itself.
+/// Records a product in the given variant; [`product`] chooses one itself.
 ///
-/// Panics on a variant that cannot serve it: see [`tiles`].
+/// Panics if the variant does not support it: see [`tiles`].
 pub fn record(rec: &mut Recorder, product: &Product, variant: Variant, [a, b]: [&Tensor; 2], target: Target<'_>) {
     let Product { layout, mnk: [m, n, k], matrices, .. } = *product;
     let Variant { tile, parts } = variant;
@@ -718,7 +717,7 @@ pub fn record(rec: &mut Recorder, product: &Product, variant: Variant, [a, b]: [
         assert_eq!(parts, 1, "{tile:?} in parts");
         return in_one_part(rec, product, tile, [a, b], target);
     }
-    // Parts begin where a tile's depth does.
+    // Parts begin at multiples of a tile's depth.
     let part = k.div_ceil(parts).next_multiple_of(16);
     let parts = k.div_ceil(part);
     let kernel = tile.kernel(product, parts).expect("it serves");
@@ -753,7 +752,7 @@ pub fn record(rec: &mut Recorder, product: &Product, variant: Variant, [a, b]: [
     }
 }
 
-/// y (+)= factor · the sum of `parts` `[1, parts, …]`, in their order.
+/// y (+)= factor · the sum of `parts` `[1, parts, …]`, in order.
 fn sum_parts(rec: &mut Recorder, parts: &Tensor, target: Target<'_>) {
     let Target { tensor: y, output, .. } = target;
     let len = y.len() / 4;
@@ -763,8 +762,8 @@ fn sum_parts(rec: &mut Recorder, parts: &Tensor, target: Target<'_>) {
     rec.dispatch(kernel, &[parts, y, &factor], &constants, grid(len.div_ceil(WORKGROUP_SIZE)));
 }
 
-/// The largest |x| of each of four times as many shares of a matrix as a workgroup of `matmul_units` has lanes, `[matrices, 512]`:
-/// each of several matrices is scaled by its own numbers, as it is alone.
+/// The largest |x| of each of four times as many shares of a matrix as a workgroup of `matmul_units` has lanes,
+/// `[matrices, 512]`: each of several matrices is scaled by its own elements, as it would be alone.
 pub fn largest(rec: &mut Recorder, x: &Tensor, matrices: usize) -> Tensor {
     const SHARES: usize = 512;
     rec.derived(x, &LARGEST, |rec| {
@@ -805,6 +804,6 @@ pub(super) fn matrices(tensor: &Tensor) -> [usize; 3] {
     match tensor.shape[..] {
         [rows, cols] => [1, rows, cols],
         [matrices, rows, cols] => [matrices, rows, cols],
-        _ => panic!("a matrix is wanted, got {:?}", tensor.shape),
+        _ => panic!("expected a matrix, got {:?}", tensor.shape),
     }
 }

@@ -1,7 +1,7 @@
 //! One file per operation: its kernels, and the functions that record them.
 //!
-//! Every function takes the recorder first, then the tensors that are read, then those that are written.
-//! A wrong shape is a bug of the caller and panics with both shapes.
+//! Every function takes the recorder first, then the tensors it reads, then those it writes. A wrong shape is the
+//! caller's bug and panics with both shapes.
 
 pub mod adam_nonzero;
 pub mod adamw;
@@ -37,7 +37,7 @@ pub mod zeroth_order;
 
 use crate::gpu::{DType, Kernel, Profile, Recorder, Tensor, grid};
 
-/// Every kernel, in the order of the files.
+/// Every kernel, in file order.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
     FILES.iter().copied().flatten().copied().chain(matmul::kernels_of_tiles())
 }
@@ -76,80 +76,80 @@ static FILES: &[&[&Kernel]] = &[
     zeroth_order::KERNELS,
 ];
 
-/// Invocations of a workgroup that handles one element each, as `@workgroup_size(64)` in the kernels.
+/// Workgroup size of kernels with one element per invocation, `@workgroup_size(64)`.
 const WORKGROUP_SIZE: usize = 64;
 
-/// Invocations of a workgroup that handles one `Real` each, as `@workgroup_size(256)` in the kernels.
+/// Workgroup size of kernels with one `Real` per invocation, `@workgroup_size(256)`.
 const REAL_LANES: usize = 256;
 
-/// Lanes of a workgroup that reduces a row: one vector of a software adapter, whose barriers are expensive.
+/// Workgroup size for reducing a row: one vector on a software adapter, whose barriers are expensive.
 fn reduction_lanes(profile: &Profile) -> usize {
     if profile.software { 8 } else { 128 }
 }
 
-/// `Real`s of a row that a lane keeps in registers, of at most so many: few on a software adapter, which takes the longer to
-/// compile a kernel the more of it is written out, and has the rest of the row in its cache.
+/// `Real`s of a row that a lane keeps in registers, at most `most`. Few on a software adapter, where longer unrolled
+/// code takes longer to compile and the rest of the row is in the CPU cache.
 fn kept(profile: &Profile, most: usize) -> f64 {
     if profile.software { most as f64 / 4.0 } else { most as f64 }
 }
 
-/// Rounds that llvmpipe of Mesa 22.3 grants all loops of an invocation together: what is left then is left out, silently.
+/// Iterations that llvmpipe of Mesa 22.3 allows for all loops of an invocation together; it silently skips the rest.
 const MOST_ROUNDS: usize = 65_535;
 
-/// Refuses what would make more rounds than a software adapter grants; `advice` says what to choose instead.
+/// Refuses more loop iterations than a software adapter allows; `advice` says what to choose instead.
 fn check_rounds(rec: &mut Recorder, rounds: usize, what: impl FnOnce() -> String, advice: &str) {
     if rec.profile.software && rounds > MOST_ROUNDS {
         let what = what();
         rec.refuse(format!(
-            "{what} takes {rounds} rounds of a kernel's loops, and a software adapter may grant {MOST_ROUNDS}: choose {advice}"
+            "{what} takes {rounds} loop iterations in a kernel, but a software adapter may allow {MOST_ROUNDS}: choose {advice}"
         ));
     }
 }
 
-/// Lanes of a workgroup, doubled on a software adapter for as long as one makes more rounds than it is granted.
+/// Workgroup size, doubled on a software adapter while a lane needs more iterations than allowed.
 fn lanes_within(profile: &Profile, least: usize, rounds: impl Fn(usize) -> usize) -> usize {
     let most = if profile.software { 256 } else { least };
     std::iter::successors(Some(least), |lanes| Some(2 * lanes))
         .find(|&lanes| lanes >= most || rounds(lanes) <= MOST_ROUNDS)
-        .expect("there is no last one")
+        .expect("the sequence is infinite")
 }
 
-/// Rounds of a reduction over so many lanes.
+/// Rounds of a reduction over `lanes` lanes.
 fn reduction_rounds(lanes: usize) -> usize {
     lanes.ilog2() as usize
 }
 
-/// Numbers that a `Real` may be in rows of `row_len`, of a kernel with a form for vec4s.
+/// Numbers per `Real` for rows of `row_len`, for a kernel with a vec4 form.
 fn width(row_len: usize) -> usize {
     if row_len.is_multiple_of(4) { 4 } else { 1 }
 }
 
-/// The same of a kernel that a software adapter, whose own vectors run across lanes, runs faster with one number a lane.
+/// The same for a kernel that is faster with one number per lane on a software adapter, which vectorizes across lanes.
 fn lane_width(profile: &Profile, row_len: usize) -> usize {
     if profile.software { 1 } else { width(row_len) }
 }
 
-/// Of a kernel's forms for activations in single precision and in half those for a type of elements.
+/// Selects the single- or half-precision form of a kernel by element type.
 fn of_type<T>(dtype: DType, [single, half]: [T; 2]) -> T {
     match dtype {
         DType::F32 => single,
         DType::F16 => half,
-        DType::U32 => panic!("activations are no whole numbers"),
+        DType::U32 => panic!("activations are not integers"),
     }
 }
 
-/// Of a kernel's forms, `[vec4, scalar]`, the one whose `Real` is so many numbers.
+/// Selects the form of a kernel, `[vec4, scalar]`, whose `Real` has `width` numbers.
 fn of_width(width: usize, [vec4, scalar]: [&'static Kernel; 2]) -> &'static Kernel {
     if width == 4 { vec4 } else { scalar }
 }
 
-/// The form for rows of `row_len` numbers, and how many of its `Real`s they are.
+/// The form for rows of `row_len` numbers, and their length in its `Real`s.
 fn widest(forms: [&'static Kernel; 2], row_len: usize) -> (&'static Kernel, usize) {
     let width = width(row_len);
     (of_width(width, forms), row_len / width)
 }
 
-/// Records a kernel that handles one Real a lane: `LEN` of them, `len` numbers in all.
+/// Records a kernel with one Real per lane: `LEN` Reals, `len` numbers in all.
 fn element_wise(
     rec: &mut Recorder,
     forms: [&'static Kernel; 2],
@@ -168,7 +168,7 @@ fn flag(name: &'static str, value: bool) -> (&'static str, f64) {
     (name, f64::from(u8::from(value)))
 }
 
-/// ln β, of which a kernel makes βᵗ. ln 0 has no place in a shader; exp(-100) is 0 in its precision.
+/// ln β, from which a kernel computes βᵗ. ln 0 is −∞, so −100 replaces it: exp(−100) is 0 in f32.
 fn log_decay(beta: f64) -> f64 {
     beta.ln().max(-100.0)
 }
@@ -185,11 +185,11 @@ pub enum Output {
 /// Where a result goes: tensor (+)= factor · result.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
-    /// What is written or added to.
+    /// The tensor to write or add to.
     pub tensor: &'a Tensor,
-    /// Which of the two.
+    /// Whether to write or to add.
     pub output: Output,
-    /// `[1]`: of gradients that a loss scale has made larger what takes it away again; 1 where none is given.
+    /// `[1]`: the inverse loss scale for scaled gradients; `None` means 1.
     pub factor: Option<&'a Tensor>,
 }
 

@@ -13,7 +13,7 @@ kernels! {
 pub struct Average {
     /// β.
     pub beta: f64,
-    /// Nesterov's look-ahead: β·M + (1 − β)·X goes on instead of M.
+    /// Nesterov momentum: passes on β·M + (1 − β)·X instead of M.
     pub nesterov: bool,
 }
 
@@ -23,8 +23,8 @@ impl Average {
     }
 }
 
-/// Averages the gradient into the momentum, and writes what goes on to `lookahead`; all of one shape; `statistics` holds the
-/// clip factor.
+/// Averages the gradient into the momentum and writes the result for the passes to `lookahead`; all have one shape.
+/// `statistics` holds the clip factor.
 pub fn average(
     rec: &mut Recorder,
     gradient: &Tensor,

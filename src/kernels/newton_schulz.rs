@@ -11,12 +11,12 @@ kernels! {
     GRAM_TILE = "gram_tile" + "tile" + "depths_straight" + "tile_64";
 }
 
-/// y = scale · p(X/‖X‖_F), p the steps' polynomials (a, b, c) one after the other, for each of a batch of matrices X; y is
-/// of X's shape.
+/// y = scale · p(X/‖X‖_F) for each matrix X of a batch, where p chains the steps' polynomials (a, b, c); y has X's
+/// shape.
 ///
-/// The work is done on a copy that is no taller than wide and padded to multiples of 4; zeros stay zeros. A is symmetric
-/// and half of it is computed. Each step is two such products (one where c is 0) and one of the copy's size, of all
-/// matrices together.
+/// It works on a copy of X that is no taller than wide and padded to multiples of 4; zeros stay zero. A is symmetric,
+/// so only half of it is computed. Each step is two such products (one if c is 0) and one product of the copy's size,
+/// batched over all matrices.
 pub fn newton_schulz(rec: &mut Recorder, x: &Scaled, y: &Tensor, steps: &[[f64; 3]], scale: f64) {
     let ([rows, cols], matrices) = (x.shape(), x.n_matrices());
     assert_eq!(y.shape, x.base.shape, "newton_schulz");
@@ -44,7 +44,7 @@ pub fn newton_schulz(rec: &mut Recorder, x: &Scaled, y: &Tensor, steps: &[[f64; 
         if c == 0.0 {
             symmetric_product(rec, &wide[0], &gram, &factor, [b, 0.0, a]);
         } else {
-            // z is not read where its factor is 0.
+            // z is not read if its factor is 0.
             symmetric_product(rec, &wide[0], &factor, &gram, [1.0, 0.0, 0.0]);
             symmetric_product(rec, &gram, &gram, &factor, [c, b, a]);
         }
@@ -55,8 +55,8 @@ pub fn newton_schulz(rec: &mut Recorder, x: &Scaled, y: &Tensor, steps: &[[f64; 
     rec.dispatch(&NARROW, &[&wide[0], y], &constants, grid(y.len().div_ceil(WORKGROUP_SIZE)));
 }
 
-/// y = α·x·xᵀ + β·z + γ·I for x `[m, k]` and symmetric z and y `[m, m]`, or for as many as stand one after the other in
-/// tensors of three dimensions; k is a multiple of 4. Half of y is computed.
+/// y = α·x·xᵀ + β·z + γ·I for x `[m, k]` and symmetric z and y `[m, m]`, or for each matrix stacked in
+/// three-dimensional tensors; k is a multiple of 4. Computes only half of y.
 pub fn symmetric_product(rec: &mut Recorder, x: &Tensor, z: &Tensor, y: &Tensor, [alpha, beta, gamma]: [f64; 3]) {
     let ([matrices, m, k], square) = (matmul::matrices(x), |of: &Tensor| matmul::matrices(of));
     assert_eq!((square(z), square(y)), ([matrices, m, m], [matrices, m, m]), "symmetric product of {:?}", x.shape);

@@ -1,7 +1,7 @@
-//! Norms of gradients, and the clip factor that follows from them.
+//! Norms of gradients, and the clip factor computed from them.
 //!
-//! Squares are added in a unit that follows from the largest number, so that gradients of 1e25 and of 1e-30 have their
-//! norms too; what is NaN or infinite is found by its bits.
+//! Squares are summed relative to the largest element, so that gradients of 1e25 and of 1e-30 have finite, nonzero
+//! norms; NaN and infinity are detected by their bit patterns.
 
 use super::{flag, lane_width, lanes_within, of_width, reduction_lanes, reduction_rounds};
 use crate::gpu::{Class, DType, Profile, Recorder, Tensor, grid, kernels};
@@ -14,25 +14,25 @@ kernels! {
     GRADIENT_CHECK = "gradient_check" + "reduce" + "wide_norm" + "finite" + "halt";
 }
 
-/// Where a step's numbers stand in the statistics `[3 + n]`: the loss, the clip factor, the norm of all gradients, then
-/// the norm of each. A norm beyond the largest number is that number; that of a gradient that is not finite is not finite.
+/// Layout of a step's statistics `[3 + n]`: the loss, the clip factor, the norm of all gradients, then the norm of
+/// each. A norm that overflows is clamped to the largest finite number; that of a non-finite gradient is not finite.
 pub struct Statistics;
 
 impl Statistics {
-    /// Mean loss of the step, nats a token.
+    /// Mean loss of the step, nats per token.
     pub const LOSS: usize = 0;
-    /// What gradients are multiplied by; below 0 in a step that moves nothing.
+    /// Factor on the gradients; below 0 if the step updates nothing.
     pub const CLIP: usize = 1;
-    /// What stands there in a step that was skipped because its gradients overflowed: SKIPPED of shaders/lib/halt.wgsl. In a
-    /// run that was halted it is less.
+    /// The clip factor of a step skipped because its gradients overflowed: SKIPPED of shaders/lib/halt.wgsl. In a
+    /// halted run it is less.
     pub const SKIPPED: f32 = -0.5;
     /// Norm of all gradients together.
     pub const NORM: usize = 2;
-    /// First of the norms of each gradient.
+    /// Index of the first gradient's norm.
     pub const GRADIENTS: usize = 3;
 }
 
-/// Fills statistics `[3 + n]` from n gradients; the loss stays. No clipping if `max_norm` is 0.
+/// Fills statistics `[3 + n]` from n gradients, except for the loss. No clipping if `max_norm` is 0.
 pub fn gradient_statistics(rec: &mut Recorder, gradients: &[Tensor], statistics: &Tensor, max_norm: f64) {
     let norms = GradientNorms::new(rec, gradients.len(), false);
     for (index, gradient) in gradients.iter().enumerate() {
@@ -42,30 +42,30 @@ pub fn gradient_statistics(rec: &mut Recorder, gradients: &[Tensor], statistics:
     norms.finish(rec, statistics, max_norm);
 }
 
-/// The norms of n gradients while they are measured, in any order.
+/// The norms of n gradients, measured in any order.
 pub struct GradientNorms {
-    /// `[n, blocks, 2]`. Rows start where a binding may: 64 pairs are 512 bytes.
+    /// `[n, blocks, 2]`. Rows must be valid binding offsets: 64 pairs are 512 bytes.
     partial: Tensor,
-    /// `[n, 2]`: what `partial` comes to.
+    /// `[n, 2]`: the totals of `partial`.
     norms: Tensor,
-    /// Whether a gradient that is not finite skips the step alone: it has overflowed under a loss scale.
+    /// Whether a non-finite gradient only skips the step, because it overflowed under a loss scale.
     loss_scaled: bool,
 }
 
-/// Partial sums that a gradient has room for. A large one alone must keep a GPU busy.
+/// Space for partial sums of a gradient: a large one must keep a GPU busy by itself.
 fn room(profile: &Profile) -> usize {
     if profile.software { 64 } else { 256 }
 }
 
-/// Workgroups that a gradient of `len` numbers is shared out to; they do not depend on what is measured beside it.
+/// Workgroups for a gradient of `len` numbers, independent of which others are measured with it.
 fn blocks(profile: &Profile, len: usize) -> usize {
-    /// So that a lane has some vec4s.
+    /// Gives each lane several vec4s.
     const NUMBERS: usize = 8192;
     if profile.software { room(profile) } else { len.div_ceil(NUMBERS).min(room(profile)) }
 }
 
 impl GradientNorms {
-    /// Room for n gradients; `loss_scaled` where one that is not finite skips the step, and does not halt the run.
+    /// Allocates for n gradients; with `loss_scaled` a non-finite one skips the step instead of halting the run.
     pub fn new(rec: &mut Recorder, n: usize, loss_scaled: bool) -> Self {
         let room = room(&rec.profile);
         let partial = rec.transient(Class::Scratch, DType::U32, "norm partial sums", &[n, room, 2]);
@@ -77,7 +77,7 @@ impl GradientNorms {
         self.measure_all(rec, index, 1, gradient);
     }
 
-    /// Measures `count` gradients of one length, which lie one after the other in `gradients`: number `first` and the next.
+    /// Measures `count` gradients of one length, stacked in `gradients`, starting with index `first`.
     pub fn measure_all(&self, rec: &mut Recorder, first: usize, count: usize, gradients: &Tensor) {
         assert!(gradients.len().is_multiple_of(count), "{count} gradients in {:?}", gradients.shape);
         let len = gradients.len() / count;
@@ -102,15 +102,15 @@ impl GradientNorms {
         rec.dispatch(kernel, &[gradients, &partial], &constants, grid(count * blocks));
     }
 
-    /// Makes the norm of each gradient of its partial sums, when all are measured.
+    /// Computes the norm of each gradient from its partial sums, once all are measured.
     pub fn gather(&self, rec: &mut Recorder) {
         let n = self.norms.shape[0];
         let constants = [("GRADIENTS", n as f64), self.partials(), ("WG", reduction_lanes(&rec.profile) as f64)];
         rec.dispatch(&GRADIENT_NORMS, &[&self.partial, &self.norms], &constants, grid(n));
     }
 
-    /// Instead of [`GradientNorms::gather`], for an update that does not wait for the other gradients: makes the norm of this
-    /// gradient, and the clip factor 1, or one below 0 if the loss, this gradient or an earlier one is not finite.
+    /// Replaces [`GradientNorms::gather`] for an update that does not wait for the other gradients. Computes this
+    /// gradient's norm, and a clip factor of 1, or below 0 if the loss, this gradient or an earlier one is not finite.
     pub fn check(&self, rec: &mut Recorder, index: usize, statistics: &Tensor) {
         let lanes = reduction_lanes(&rec.profile) as f64;
         let scaled = flag("LOSS_SCALED", self.loss_scaled);
@@ -119,7 +119,8 @@ impl GradientNorms {
         rec.dispatch(&GRADIENT_CHECK, &[&partial, &self.norms, statistics], &constants, [1, 1, 1]);
     }
 
-    /// Fills statistics `[3 + n]` when all are gathered or checked; the loss stays. No clipping if `max_norm` is 0.
+    /// Fills statistics `[3 + n]`, except for the loss, once all are gathered or checked. No clipping if `max_norm` is
+    /// 0.
     pub fn finish(&self, rec: &mut Recorder, statistics: &Tensor, max_norm: f64) {
         let n = self.norms.shape[0];
         assert_eq!(statistics.len(), Statistics::GRADIENTS + n, "statistics of {n} gradients");

@@ -1,4 +1,4 @@
-//! RACS: the principal singular vectors of the squared gradient, averaged, as scalings.
+//! RACS: averaged principal singular vectors of the squared gradient, as scalings.
 
 use super::scaled::{RowBlocks, Scaled};
 use super::{WORKGROUP_SIZE, flag};
@@ -11,8 +11,8 @@ kernels! {
     AVERAGED_ROOT = "averaged_root" + "step";
 }
 
-/// q `[m]` and s `[n]` after `iterations` of s = Pᵀq/‖q‖², q = P·s/‖s‖² with P the squares of the clipped gradient, from
-/// q = 1. Reads the gradient iterations + 1 times.
+/// q `[m]` and s `[n]` after `iterations` of s = Pᵀq/‖q‖², q = P·s/‖s‖², where P holds the squares of the clipped
+/// gradient, starting at q = 1. Reads the gradient iterations + 1 times.
 pub fn power_iteration(rec: &mut Recorder, gradient: &Tensor, statistics: &Tensor, iterations: u32) -> [Tensor; 2] {
     let x = Scaled::new(gradient);
     let [rows, cols] = x.shape();
@@ -39,7 +39,7 @@ pub fn power_iteration(rec: &mut Recorder, gradient: &Tensor, statistics: &Tenso
     [q, s]
 }
 
-/// average ← β·average + (1 − β)·new; 1/√average, 0 where that is 0, times the clip factor if `clipped`.
+/// average ← β·average + (1 − β)·new; returns 1/√average, or 0 where average is 0, times the clip factor if `clipped`.
 pub fn averaged_root(
     rec: &mut Recorder,
     new: &Tensor,

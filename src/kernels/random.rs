@@ -1,4 +1,4 @@
-//! Random matrices that are made where they are used.
+//! Random matrices, generated where they are used.
 
 use super::{WORKGROUP_SIZE, of_type};
 use crate::gpu::{Need, Recorder, Tensor, grid, kernels};
@@ -9,7 +9,7 @@ kernels! {
         "gaussian_half": "gaussian" + "step" + "random" + "scalar" + "half", with (Stored = "f16"), needs Need::F16;
 }
 
-/// Fills `out` with `scale` times standard normal numbers of a stream, others every `interval` steps.
+/// Fills `out` with `scale` times standard normal numbers from a stream, redrawn every `interval` steps.
 pub fn gaussian(rec: &mut Recorder, out: &Tensor, step: &Tensor, scale: f64, stream: u32, interval: u32) {
     let len = out.len();
     let constants = [("LEN", len as f64), ("SCALE", scale), ("STREAM", stream.into()), ("INTERVAL", interval.into())];

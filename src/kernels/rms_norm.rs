@@ -1,4 +1,4 @@
-//! RMSNorm (Zhang & Sennrich, 2019), alone and fused with the residual add before it, and its gradients.
+//! RMSNorm (Zhang & Sennrich, 2019), alone and fused with the preceding residual add, and its gradients.
 
 use super::bias::column_sum;
 use super::{Output, Target, flag, kept, of_type, widest};
@@ -25,10 +25,10 @@ kernels! {
         with (Stored = "f16"), needs Need::F16;
 }
 
-/// `Real`s of a row that one lane keeps in registers at most: MOST_KEPT of the kernels.
+/// Most `Real`s of a row that one lane keeps in registers: MOST_KEPT in the kernels.
 const MOST_KEPT: usize = 4;
 
-/// y = x / rms(x) · weight for x, y `[rows, cols]` and weight `[cols]`; y may be in half precision.
+/// y = x / rms(x) · weight for x, y `[rows, cols]` and weight `[cols]`; y is f32 or f16.
 pub fn rms_norm(rec: &mut Recorder, x: &Tensor, weight: &Tensor, y: &Tensor, eps: f64) {
     assert_eq!(x.shape, y.shape, "rms_norm");
     let forms = of_type(y.dtype, [[&RMS_NORM, &RMS_NORM_SCALAR], [&RMS_NORM_HALF, &RMS_NORM_HALF_SCALAR]]);
@@ -36,7 +36,7 @@ pub fn rms_norm(rec: &mut Recorder, x: &Tensor, weight: &Tensor, y: &Tensor, eps
     rec.dispatch(kernel, &[x, weight, y], &constants, grid(x.shape[0]));
 }
 
-/// sum = x + delta and y = sum / rms(sum) · weight; delta and y may be in half precision.
+/// sum = x + delta and y = sum / rms(sum) · weight; delta and y are f32 or f16.
 pub fn add_rms_norm(
     rec: &mut Recorder,
     x: &Tensor,
@@ -55,15 +55,15 @@ pub fn add_rms_norm(
 /// The gradient of a norm's input.
 #[derive(Clone, Copy)]
 pub struct InputGradient<'a> {
-    /// Written, or added to: in single precision.
+    /// The f32 tensor to write or add to.
     pub tensor: &'a Tensor,
-    /// Which of the two.
+    /// Whether to write or to add.
     pub output: Output,
-    /// A copy in the type of the norm's output, where products read one.
+    /// A copy in the type of the norm's output, if products need one.
     pub copy: Option<&'a Tensor>,
 }
 
-/// dx (+)= gradient of x, and dweight (+)= gradient of the weight, from dy, which may be in half precision.
+/// dx (+)= gradient of x, and dweight (+)= gradient of the weight, from dy in f32 or f16.
 pub fn rms_norm_backward(
     rec: &mut Recorder,
     x: &Tensor,
@@ -88,7 +88,7 @@ pub fn rms_norm_backward(
     column_sum(rec, &partial, dweight);
 }
 
-/// Rows that one workgroup of the backward pass goes through: on a GPU as few as leave about a thousand workgroups.
+/// Rows per workgroup of the backward pass: on a GPU, few enough for about a thousand workgroups.
 fn block_rows(profile: &Profile, rows: usize) -> usize {
     let least = if profile.software { 64 } else { 1 };
     rows.div_ceil(1024).max(least)
@@ -110,7 +110,7 @@ fn of_rows(
     (kernel, vec![("ROWS", rows as f64), ("COLS", cols as f64), ("EPS", eps), ("WG", lanes), kept])
 }
 
-/// Lanes of a workgroup, for rows of so many `Real`s: as few as keep a row in registers.
+/// Workgroup size for rows of `reals` `Real`s: the fewest lanes that keep a row in registers.
 fn lanes(profile: &Profile, reals: usize) -> usize {
     if profile.software { 8 } else { reals.div_ceil(MOST_KEPT).next_power_of_two().clamp(32, 256) }
 }

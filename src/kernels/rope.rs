@@ -1,4 +1,4 @@
-//! Rotary positions (Su et al., 2021) in Hugging Face's half-split layout.
+//! Rotary position embeddings (Su et al., 2021) in Hugging Face's half-split layout.
 
 use super::{REAL_LANES, of_type, widest};
 use crate::gpu::{Class, DType, Need, Recorder, Tensor, grid, kernels};
@@ -10,30 +10,31 @@ kernels! {
     ROPE_HALF_SCALAR = "rope_half_scalar": "rope" + "scalar" + "half", with (Stored = "f16"), needs Need::F16;
 }
 
-/// Cosines and sines by position; made on the CPU, since WGSL promises little for large angles.
+/// Cosines and sines by position; computed on the CPU, because WGSL guarantees little accuracy for large angles.
 #[derive(Clone, Debug)]
 pub struct RopeTables {
     /// `[positions, head_dim / 2]`.
     pub cos: Tensor,
     /// `[positions, head_dim / 2]`.
     pub sin: Tensor,
-    /// `[1]` position of the first row: zero in training, the token's place while generating.
+    /// `[1]` position of the first row: zero in training, the token's position during generation.
     pub start: Tensor,
-    /// Radians a position, `[head_dim / 2]`.
+    /// Radians per position, `[head_dim / 2]`.
     frequencies: Vec<f64>,
 }
 
-/// Which way to turn.
+/// Direction of rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
     /// By the position's angle.
     Forward,
-    /// Back: the gradient.
+    /// Backward, for the gradient.
     Backward,
 }
 
 impl RopeTables {
-    /// Room for the tables of `positions` positions; pairs of channels turn by `frequencies`, `[head_dim / 2]`, a position.
+    /// Allocates tables for `positions` positions; `frequencies` `[head_dim / 2]` are radians per position of each
+    /// channel pair.
     pub fn new(rec: &mut Recorder, positions: usize, frequencies: Vec<f64>) -> Self {
         let shape = [positions, frequencies.len()];
         Self {
@@ -53,8 +54,8 @@ impl RopeTables {
     }
 }
 
-/// Turns queries `[B*T, heads * head_dim]` and keys `[B*T, kv_heads * head_dim]` in place, each with its number of heads;
-/// the position of a row is row % `seq` + `tables.start`. Both may be in half precision.
+/// Rotates queries `[B*T, heads * head_dim]` and keys `[B*T, kv_heads * head_dim]` in place, each given with its number
+/// of heads; a row's position is row % `seq` + `tables.start`. Both are f32 or f16.
 pub fn rope(rec: &mut Recorder, [q, k]: [(&Tensor, usize); 2], tables: &RopeTables, seq: usize, turn: Rotation) {
     let (rows, half) = (q.0.shape[0], tables.cos.shape[1]);
     for (x, heads) in [q, k] {

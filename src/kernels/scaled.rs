@@ -1,7 +1,7 @@
-//! Matrices that are normalized without being written: X = diag(r)·base·diag(c), of which only r and c change.
+//! Matrices normalized without being rewritten: X = diag(r)·base·diag(c), where only r and c change.
 //!
-//! Several matrices of one shape may lie one after the other in one tensor: every kernel here takes them together, each with
-//! scalings of its own, and each comes to the bits that it comes to alone.
+//! Several matrices of one shape may be stacked in one tensor. Every kernel here processes them together, each with its
+//! own scalings and bit-identical to processing it alone.
 
 use super::momentum::Average;
 use super::{WORKGROUP_SIZE, flag, lane_width, lanes_within, of_width, reduction_lanes, reduction_rounds};
@@ -30,37 +30,37 @@ kernels! {
     CHANGE_GATE = "change_gate" + "reduce";
 }
 
-/// Elements of a row that one lane of `scale_rows` keeps in registers.
+/// Elements of a row that one lane of `scale_rows` can keep in registers.
 const MAX_PER_LANE: usize = 64;
-/// Invocations of a workgroup under WebGPU's default limits.
+/// Largest workgroup under WebGPU's default limits.
 const MAX_LANES: usize = 256;
-/// Partial sums of a matrix at most.
+/// Most partial sums per matrix.
 const MAX_BLOCKS: usize = 256;
 
-/// Columns of the widest matrix whose rows `scale_rows` can keep in registers.
+/// Widest matrix whose rows `scale_rows` can keep in registers.
 pub const MAX_COLS: usize = MAX_PER_LANE * MAX_LANES;
 
-/// diag(r)·base·diag(c), or its sign: m×n, r `[m]`, c `[n]`; what is not there is 1. Or a batch of B such matrices: base
-/// `[B·m, n]`, r `[B·m]`, c `[B, n]`.
+/// diag(r)·base·diag(c), or its sign: m×n, r `[m]`, c `[n]`; a missing scaling is 1. Or a batch of B such matrices:
+/// base `[B·m, n]`, r `[B·m]`, c `[B, n]`.
 #[derive(Clone, Debug)]
 pub struct Scaled {
-    /// The matrix that is read.
+    /// The matrix to scale.
     pub base: Tensor,
     /// Row scalings.
     pub r: Option<Tensor>,
     /// Column scalings.
     pub c: Option<Tensor>,
-    /// Whether the sign of it all is meant.
+    /// Whether to take the sign of the result.
     pub sign: bool,
-    /// Whether r and c outlive the plan that is being recorded.
+    /// Whether r and c must outlive the plan being recorded.
     pub across_plans: bool,
     /// B.
     batch: usize,
-    /// Bound where a scaling is not there, and not read: a row of the base.
+    /// Bound in place of a missing scaling, and never read: a row of the base.
     unread: Tensor,
 }
 
-/// Which norm a whole-matrix scaling is about.
+/// The norm used by a whole-matrix scaling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WholeNorm {
     /// √Σx².
@@ -69,45 +69,45 @@ pub enum WholeNorm {
     Max,
 }
 
-/// Hyper-parameters of the step along a normalized gradient.
+/// Hyperparameters of a step along a normalized gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct StepConstants {
     /// Learning rate before the schedule.
     pub lr: f64,
-    /// What the matrix is multiplied by.
+    /// Factor on the matrix.
     pub scale: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
 }
 
 impl Scaled {
-    /// The matrix as it is. A vector `[n]` is a matrix of one row.
+    /// The unscaled matrix. A vector `[n]` is a matrix of one row.
     pub fn new(base: &Tensor) -> Self {
         let base = match base.shape[..] {
             [_, _] => base.clone(),
             [n] => base.reshaped(&[1, n]),
-            _ => panic!("a matrix is wanted, got {:?}", base.shape),
+            _ => panic!("expected a matrix, got {:?}", base.shape),
         };
         Self::batch(&base, 1, [base.shape[0], base.shape[1]])
     }
 
-    /// `batch` matrices m×n, one after the other in `base`.
+    /// `batch` matrices m×n, stacked in `base`.
     pub fn batch(base: &Tensor, batch: usize, [m, n]: [usize; 2]) -> Self {
         let base = base.reshaped(&[batch * m, n]);
         Self { unread: base.rows(0..1), base, r: None, c: None, sign: false, across_plans: false, batch }
     }
 
-    /// [m, n], of each matrix.
+    /// [m, n] of each matrix.
     pub fn shape(&self) -> [usize; 2] {
         [self.base.shape[0] / self.batch, self.base.shape[1]]
     }
 
-    /// How many matrices these are.
+    /// Number of matrices.
     pub fn n_matrices(&self) -> usize {
         self.batch
     }
 
-    /// Others of the same shape, as they are.
+    /// An unscaled batch of the same shape.
     pub fn like(&self, base: &Tensor) -> Self {
         Self { across_plans: self.across_plans, ..Self::batch(base, self.batch, self.shape()) }
     }
@@ -124,14 +124,14 @@ impl Scaled {
         ("MATRICES", self.batch as f64)
     }
 
-    /// Numbers a lane at a time; the extents that a kernel for Reals wants, its columns counted in them.
+    /// Numbers per lane, and the extents for a kernel on Reals, with columns counted in Reals.
     fn reals(&self, rec: &Recorder) -> (usize, [(&'static str, f64); 3]) {
         let cols = self.shape()[1];
         let width = lane_width(&rec.profile, cols);
         (width, [self.matrices(), self.rows(), ("COLS", (cols / width) as f64)])
     }
 
-    /// Records a kernel that handles one Real of the matrices a lane.
+    /// Records a kernel with one Real of the matrices per lane.
     fn element_wise(
         &self,
         rec: &mut Recorder,
@@ -149,7 +149,7 @@ impl Scaled {
         );
     }
 
-    /// Records a kernel of one workgroup a row.
+    /// Records a kernel with one workgroup per row.
     fn row_wise(&self, rec: &mut Recorder, forms: [&'static Kernel; 2], written: &Tensor) {
         let (width, extents) = self.reals(rec);
         let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
@@ -166,12 +166,12 @@ impl Scaled {
         flag("SIGN", self.sign)
     }
 
-    /// What is bound for base, r and c.
+    /// The bindings for base, r and c.
     pub(super) fn bindings(&self) -> [&Tensor; 3] {
         [&self.base, self.r.as_ref().unwrap_or(&self.unread), self.c.as_ref().unwrap_or(&self.unread)]
     }
 
-    /// A tensor that lives as long as this matrix.
+    /// A tensor with this matrix's lifetime.
     pub fn room(&self, rec: &mut Recorder, name: &str, shape: &[usize]) -> Tensor {
         if self.across_plans {
             rec.persistent(Class::Scratch, DType::F32, name, shape)
@@ -180,13 +180,13 @@ impl Scaled {
         }
     }
 
-    /// Of what every column has one.
+    /// The shape of a tensor with one entry per column.
     fn of_columns(&self) -> Vec<usize> {
         let cols = self.shape()[1];
         if self.batch == 1 { vec![cols] } else { vec![self.batch, cols] }
     }
 
-    /// Room for r, if there is none yet; and whether there was none.
+    /// r, allocated if missing, and whether it was missing.
     fn begin_rows(&mut self, rec: &mut Recorder) -> (Tensor, bool) {
         let begin = self.r.is_none();
         let r = self.r.take().unwrap_or_else(|| self.room(rec, "row scaling", &self.base.shape[..1]));
@@ -195,24 +195,24 @@ impl Scaled {
     }
 }
 
-/// How a kernel that keeps a row in registers and sums columns over blocks of rows is spread over a matrix.
+/// How a kernel that keeps a row in registers and sums columns over blocks of rows divides a matrix.
 pub(super) struct RowBlocks {
-    /// Lanes of a workgroup.
+    /// Workgroup size.
     pub lanes: usize,
-    /// Rows of a workgroup.
+    /// Rows per workgroup.
     pub block: usize,
     /// Workgroups.
     pub blocks: usize,
 }
 
 impl RowBlocks {
-    /// Panics for more than [`MAX_COLS`] columns.
+    /// Panics if there are more than [`MAX_COLS`] columns.
     pub fn of(profile: &Profile, [rows, cols]: [usize; 2]) -> Self {
         assert!(cols <= MAX_COLS, "{cols} columns are above {MAX_COLS}");
         let least = if profile.software { 8 } else { 64 };
         let least = cols.div_ceil(MAX_PER_LANE).next_power_of_two().max(least);
         let block = rows.div_ceil(MAX_BLOCKS).max(8);
-        // Of a row its numbers are gone through three times, and reduced twice.
+        // Each row is scanned three times and reduced twice.
         let lanes = lanes_within(profile, least, |lanes| {
             block * (1 + 3 * cols.div_ceil(lanes) + 2 * reduction_rounds(lanes)) + 2 * cols.div_ceil(lanes)
         });
@@ -220,9 +220,9 @@ impl RowBlocks {
     }
 }
 
-/// A row pass, a column pass, or a row pass and the column pass after it, in one read of the base.
+/// A row pass, a column pass, or a row pass followed by a column pass, in one read of the base.
 ///
-/// Panics for more than [`MAX_COLS`] columns and for a pending sign.
+/// Panics if there are more than [`MAX_COLS`] columns or a pending sign.
 pub fn scale_rows_and_columns(rec: &mut Recorder, x: &mut Scaled, row: bool, column: bool) {
     assert!(!x.sign, "a sign is not scaled without being written");
     let [rows, cols] = x.shape();
@@ -231,7 +231,7 @@ pub fn scale_rows_and_columns(rec: &mut Recorder, x: &mut Scaled, row: bool, col
     if width == 4 {
         lanes = vec4_lanes(cols / 4);
     }
-    // Columns alone: their squares are summed over rows that were scaled into range first.
+    // A column pass alone sums squares over rows that are first scaled into range.
     if !row && x.r.is_none() {
         scale_whole(rec, x, WholeNorm::Max, 1.0);
     }
@@ -257,7 +257,7 @@ pub fn scale_rows_and_columns(rec: &mut Recorder, x: &mut Scaled, row: bool, col
     rec.dispatch(kernel, &[base, c, &r, &partial], &constants, grid(x.batch * blocks));
     if column {
         let c = x.c.take().unwrap_or_else(|| x.room(rec, "column scaling", &x.of_columns()));
-        // Long columns of partial sums are a GPU's time: several lanes share one.
+        // Long columns of partial sums dominate on a GPU, so several lanes share one.
         let [lanes, slices] = if rec.profile.software { [WORKGROUP_SIZE, 1] } else { [256, 8] };
         let constants = [
             x.matrices(),
@@ -272,8 +272,8 @@ pub fn scale_rows_and_columns(rec: &mut Recorder, x: &mut Scaled, row: bool, col
     }
 }
 
-/// Lanes of `scale_rows_vec4` for so many vec4s a row: some four of them each, for a lane that has more of them loads
-/// nothing ahead.
+/// Workgroup size of `scale_rows_vec4` for `cols` vec4s per row: about four per lane, because a lane with more cannot
+/// prefetch.
 fn vec4_lanes(cols: usize) -> usize {
     cols.div_ceil(4).next_power_of_two().clamp(32, MAX_LANES)
 }
@@ -302,13 +302,14 @@ pub fn whole_factor(rec: &mut Recorder, x: &Scaled, norm: WholeNorm, target: f64
     factor
 }
 
-/// The whole matrix to a norm of `target`, in its row scalings.
+/// Scales the whole matrix to a norm of `target`, through its row scalings.
 pub fn scale_whole(rec: &mut Recorder, x: &mut Scaled, norm: WholeNorm, target: f64) {
     let factor = whole_factor(rec, x, norm, target);
     multiply(rec, x, &factor, None);
 }
 
-/// The whole matrix times factor `[B]` over divisor `[B]`, in its row scalings; a divisor of 0 makes it zero.
+/// Multiplies the whole matrix by factor `[B]` over divisor `[B]`, through its row scalings; a divisor of 0 makes it
+/// zero.
 pub fn multiply(rec: &mut Recorder, x: &mut Scaled, factor: &Tensor, divisor: Option<&Tensor>) {
     assert!(!x.sign, "a sign is not scaled without being written");
     let (r, begin) = x.begin_rows(rec);
@@ -324,7 +325,7 @@ pub fn row_norms(rec: &mut Recorder, x: &Scaled) -> Tensor {
     norms
 }
 
-/// Rows whose norm is at most `threshold` times the mean row norm become zero and stay so.
+/// Zeroes rows whose norm is at most `threshold` times the mean row norm; they stay zero.
 pub fn drop_rows(rec: &mut Recorder, x: &mut Scaled, threshold: f64) {
     let lanes = reduction_lanes(&rec.profile) as f64;
     let norms = row_norms(rec, x);
@@ -333,14 +334,14 @@ pub fn drop_rows(rec: &mut Recorder, x: &mut Scaled, threshold: f64) {
     rec.dispatch(&DROP_ROWS, &[&norms, &r], &constants, [x.batch as u32, 1, 1]);
 }
 
-/// Every row minus its mean, over its standard deviation, into `y` `[B·m, n]`.
+/// Writes every row minus its mean, over its standard deviation, to `y` `[B·m, n]`.
 pub fn standardize(rec: &mut Recorder, x: &Scaled, y: &Tensor) {
     assert!(!x.sign, "a sign is standardized after it is written");
     assert_eq!(y.shape, x.base.shape, "standardize");
     x.row_wise(rec, [&STANDARDIZE_VEC4, &STANDARDIZE], y);
 }
 
-/// The matrix itself, into `y` of as many elements.
+/// Writes the matrix to `y`, which has as many elements.
 pub fn materialize(rec: &mut Recorder, x: &Scaled, y: &Tensor) {
     assert_eq!(y.len(), x.base.len(), "materialize");
     let [base, r, c] = x.bindings();
@@ -362,7 +363,7 @@ pub fn apply(
     x.element_wise(rec, [&APPLY_SCALED_VEC4, &APPLY_SCALED], &bindings, &hyper.constants());
 }
 
-/// M ← β·M + (1 − β)·X, and the step along M, or with Nesterov's look-ahead along β·M + (1 − β)·X; both in place.
+/// M ← β·M + (1 − β)·X, and the step along M, or with Nesterov momentum along β·M + (1 − β)·X; both in place.
 pub fn apply_momentum(
     rec: &mut Recorder,
     x: &Scaled,
@@ -380,7 +381,7 @@ pub fn apply_momentum(
     x.element_wise(rec, [&APPLY_MOMENTUM_VEC4, &APPLY_MOMENTUM], &bindings, &constants);
 }
 
-/// How far an iteration moved X: sums of squares `[blocks]`, for [`while_changing`].
+/// How far an iteration changed X: sums of squares `[blocks]`, for [`while_changing`].
 pub fn change(rec: &mut Recorder, x: &Scaled, before: &Scaled, partial: &Tensor) {
     assert!(!x.sign && !before.sign, "a sign is compared after it is written");
     assert_eq!(x.batch, 1, "matrices settle one by one");
@@ -395,12 +396,12 @@ pub fn change(rec: &mut Recorder, x: &Scaled, before: &Scaled, partial: &Tensor)
     rec.dispatch(&CHANGE_PARTIAL, &[g, r, c, h, q, d, partial], &constants, grid(blocks));
 }
 
-/// Partial sums of [`change`] for a matrix of `len` elements.
+/// Number of partial sums of [`change`] for a matrix of `len` elements.
 pub fn change_blocks(len: usize) -> usize {
     len.div_ceil(len.div_ceil(MAX_BLOCKS).max(64))
 }
 
-/// Records `body`, which runs if the last change was above `tolerance`, root mean square over `len` elements.
+/// Records `body`, which runs if the last change was above `tolerance`, as a root mean square over `len` elements.
 pub fn while_changing(
     rec: &mut Recorder,
     partial: &Tensor,

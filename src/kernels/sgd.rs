@@ -1,4 +1,4 @@
-//! The update of SGD, plain and with momentum.
+//! The SGD update, plain and with momentum.
 
 use super::element_wise;
 use crate::gpu::{Recorder, Tensor, kernels};
@@ -26,20 +26,20 @@ pub fn sgd(
     element_wise(rec, [&SGD_VEC4, &SGD], &bindings, weight.len(), &constants);
 }
 
-/// Hyper-parameters of SGD with momentum.
+/// Hyperparameters of SGD with momentum.
 #[derive(Clone, Copy, Debug)]
 pub struct MomentumConstants {
     /// Learning rate before the schedule.
     pub lr: f64,
     /// Decay of the momentum buffer.
     pub momentum: f64,
-    /// Nesterov's look-ahead.
+    /// Whether to use Nesterov momentum.
     pub nesterov: bool,
-    /// Decay added to the gradient.
+    /// Weight decay added to the gradient.
     pub weight_decay: f64,
 }
 
-/// SGD with a momentum buffer, both in place; the buffer is zero before the first step.
+/// SGD with momentum, weight and buffer in place; the buffer is zero before the first step.
 pub fn sgd_momentum(
     rec: &mut Recorder,
     weight: &Tensor,

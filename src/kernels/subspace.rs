@@ -1,4 +1,5 @@
-//! Subspaces of a gradient, those of its leading singular vectors among them, and Adam in them: GaLore's, Fira's, APOLLO's.
+//! Subspaces of a gradient, such as that of its leading singular vectors, and Adam in them: for GaLore, Fira and
+//! APOLLO.
 
 use super::random::gaussian;
 use super::scaled::{Scaled, materialize, row_norms};
@@ -18,22 +19,22 @@ kernels! {
     SUBTRACT = "subtract";
 }
 
-/// Factors of an [`orthonormalize`] whose rows go through the gradient once more, and of one whose rows are wanted.
+/// Factorizations per [`orthonormalize`]: between multiplications by the gradient, and for final rows.
 const FACTORS_BETWEEN: usize = 2;
 const FACTORS: usize = 4;
-/// Directions beyond the rank that the search keeps, and its power iterations (Halko, Martinsson & Tropp 2011,
-/// arXiv 0909.4061, section 4.5 and algorithm 4.4).
+/// Extra directions beyond the rank, and power iterations, of the search (Halko, Martinsson & Tropp 2011, arXiv
+/// 0909.4061, section 4.5 and algorithm 4.4).
 const OVERSAMPLING: usize = 8;
 const POWER_ITERATIONS: usize = 3;
-/// Rotations of every pair, which converge quadratically, in two passes: single precision leaves of a gram matrix what is
-/// above a root of its precision, and the second one, of rows that are nearly orthogonal, is exact in all sizes (Demmel &
-/// Veselić 1992, doi 10.1137/0613074).
+/// Sweeps over all pairs, which converge quadratically, in two passes. In single precision a gram matrix resolves only
+/// what is above a root of its precision; the second pass, on nearly orthogonal rows, is accurate at all scales (Demmel
+/// & Veselić 1992, doi 10.1137/0613074).
 const SWEEPS: [usize; 2] = [9, 6];
 
-/// Every `interval` steps from the first on, fills `basis` `[smaller side, r]` with the leading singular vectors of
-/// `gradient` m×n along its smaller side, the first first.
+/// Every `interval` steps, starting with the first, fills `basis` `[smaller side, r]` with the leading singular vectors
+/// of `gradient` m×n along its smaller side, leading vector first.
 ///
-/// A randomized search, exact where r + 8 reaches the smaller side; all of it on the device.
+/// A randomized search, exact if r + 8 reaches the smaller side; runs entirely on the device.
 pub fn renew_basis(
     rec: &mut Recorder,
     gradient: &Tensor,
@@ -46,7 +47,7 @@ pub fn renew_basis(
     let (small, large, rank) = (m.min(n), m.max(n), basis.shape[1]);
     assert_eq!(basis.shape[0], small, "a basis {:?} of a gradient {m}×{n}", basis.shape);
     let k = small.min(rank + OVERSAMPLING);
-    // Rows along the smaller side to rows along the larger one, and back.
+    // Maps rows along the smaller side to rows along the larger one, and back.
     let out = |rec: &mut Recorder, y: &Tensor| {
         let z = rec.transient(Class::Scratch, DType::F32, "search image", &[k, large]);
         match m >= n {
@@ -86,12 +87,12 @@ pub fn renew_basis(
     });
 }
 
-/// Records the end of a renewal: `body` is not made in a run that was halted, nor by a replay that does not know its step.
+/// Records the end of a renewal; `body` does not run if the run was halted, or in a replay without a step.
 fn when_due(rec: &mut Recorder, shared: [&Tensor; 2], interval: u32, body: impl FnOnce(&mut Recorder)) {
     rec.gated(&INTERVAL_GATE, &shared, &[("INTERVAL", interval.into())], body);
 }
 
-/// The rows of z, turned among each other until they are orthogonal, and those of y along with them.
+/// The rows of z, rotated among each other until orthogonal, and the rows of y rotated along with them.
 fn orthogonalize(rec: &mut Recorder, y: &Tensor, z: &Tensor, sweeps: usize) -> (Tensor, Tensor) {
     let k = y.shape[0];
     let pairs = k.div_ceil(2);
@@ -111,12 +112,12 @@ fn orthogonalize(rec: &mut Recorder, y: &Tensor, z: &Tensor, sweeps: usize) -> (
     (turned(y), turned(z))
 }
 
-/// Orthonormal rows, the first n of which span what the first n rows of y span, or more: those of Gram and Schmidt, signs
-/// included. A zero row stays zero.
+/// Orthonormal rows, the first n of which span at least the first n rows of y: those of Gram–Schmidt, signs included. A
+/// zero row stays zero.
 ///
-/// By Cholesky's factor of their gram matrix, `factors` times over, so that rows of any condition may come (Fukaya et al.
-/// 2020, doi 10.1137/18M1218212, who shift the matrix where we leave pivots out): each time directions are told apart that
-/// are a hundred times smaller, down to rounding itself, which is a direction as good as any.
+/// Uses the Cholesky factor of the gram matrix, `factors` times over, to handle rows of any condition number (Fukaya et
+/// al. 2020, doi 10.1137/18M1218212, who shift the matrix where we omit pivots). Each factorization resolves directions
+/// a hundred times smaller, down to rounding error, which is as good as any direction.
 fn orthonormalize(rec: &mut Recorder, y: Tensor, factors: usize) -> Tensor {
     let mut y = y;
     for _ in 0..factors {
@@ -127,7 +128,7 @@ fn orthonormalize(rec: &mut Recorder, y: Tensor, factors: usize) -> Tensor {
     y
 }
 
-/// Each row of y, of length 1, less its part in the span of those before it.
+/// Each row of y, of length 1, minus its projection onto the span of the rows before it.
 fn without_those_before(rec: &mut Recorder, y: &Tensor) -> Tensor {
     let k = y.shape[0];
     let Combination { gram, combination, round } = Combination::new(rec, y);
@@ -140,13 +141,13 @@ fn without_those_before(rec: &mut Recorder, y: &Tensor) -> Tensor {
     rest
 }
 
-/// What makes a new set of k rows of another.
+/// Builds a new set of k rows as combinations of another.
 struct Combination {
-    /// `[k, k]`, of the rows.
+    /// `[k, k]`, gram matrix of the rows.
     gram: Tensor,
-    /// `[k, k]`, the identity.
+    /// `[k, k]`, initially the identity.
     combination: Tensor,
-    /// `[1]`, 0.
+    /// `[1]`, initially 0.
     round: Tensor,
 }
 
@@ -162,14 +163,14 @@ impl Combination {
     }
 }
 
-/// Rows of length 1, in place.
+/// Scales rows to length 1, in place.
 fn unit_rows(rec: &mut Recorder, y: &Tensor) {
     let [rows, cols] = [y.shape[0], y.shape[1]];
     let lanes = ("WG", reduction_lanes(&rec.profile) as f64);
     rec.dispatch(&UNIT_ROWS, &[y], &[("ROWS", rows as f64), ("COLS", cols as f64), lanes], grid(rows));
 }
 
-/// Every `interval` steps from the first on, fills the rows of `basis` `[r, n]` with orthonormal random ones.
+/// Every `interval` steps, starting with the first, fills `basis` `[r, n]` with random orthonormal rows.
 pub fn random_basis(rec: &mut Recorder, basis: &Tensor, [statistics, step]: [&Tensor; 2], interval: u32, stream: u32) {
     let [rows, cols] = [basis.shape[0], basis.shape[1]];
     assert!(rows <= cols, "{rows} orthonormal rows of {cols}");
@@ -181,7 +182,7 @@ pub fn random_basis(rec: &mut Recorder, basis: &Tensor, [statistics, step]: [&Te
     });
 }
 
-/// The gradient m×n in the coordinates of `basis`, `[larger side, r]`: a row for each channel.
+/// The gradient m×n in the coordinates of `basis`, `[larger side, r]`: one row per channel.
 pub fn project(rec: &mut Recorder, gradient: &Tensor, basis: &Tensor) -> Tensor {
     let [m, n] = [gradient.shape[0], gradient.shape[1]];
     let projected = rec.transient(Class::Scratch, DType::F32, "projected gradient", &[m.max(n), basis.shape[1]]);
@@ -193,7 +194,7 @@ pub fn project(rec: &mut Recorder, gradient: &Tensor, basis: &Tensor) -> Tensor 
     projected
 }
 
-/// A matrix m×n from its coordinates.
+/// The matrix m×n with these coordinates.
 pub fn project_back(rec: &mut Recorder, projected: &Tensor, basis: &Tensor, shape @ [m, n]: [usize; 2]) -> Tensor {
     let whole = rec.transient(Class::Scratch, DType::F32, "projected back", &shape);
     if m >= n {
@@ -204,7 +205,7 @@ pub fn project_back(rec: &mut Recorder, projected: &Tensor, basis: &Tensor, shap
     whole
 }
 
-/// Hyper-parameters of Adam in a subspace.
+/// Hyperparameters of Adam in a subspace.
 #[derive(Clone, Copy, Debug)]
 pub struct SubspaceConstants {
     /// Decay of the first moment.
@@ -215,8 +216,8 @@ pub struct SubspaceConstants {
     pub eps: f64,
 }
 
-/// Moments `[channels, r]` in place; squared norms of the step without bias corrections and of the projected gradient,
-/// `[channels, 2]`. The step with them goes to `direction`, if it is wanted.
+/// Updates the moments `[channels, r]` in place; returns squared norms `[channels, 2]` of the step without bias
+/// corrections and of the projected gradient. Writes the bias-corrected step to `direction`, if given.
 pub fn moments(
     rec: &mut Recorder,
     projected: &Tensor,

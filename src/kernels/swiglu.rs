@@ -27,10 +27,11 @@ pub fn swiglu(rec: &mut Recorder, gate: &Tensor, up: &Tensor, y: &Tensor) {
     record(rec, forms, [gate, up, y]);
 }
 
-/// gate = x·w_gateᵀ, up = x·w_upᵀ and y = silu(gate) · up for x `[M, K]`, both weights `[N, K]`, and gate, up and y `[M, N]`.
+/// gate = x·w_gateᵀ, up = x·w_upᵀ and y = silu(gate) · up for x `[M, K]`, both weights `[N, K]`, and gate, up and y
+/// `[M, N]`.
 ///
-/// One kernel makes all three where [`matmul::select`] would have each product made by [`HALF_UNITS`] in one part; else there
-/// are two products and [`swiglu`]. The bits are the same.
+/// One kernel computes all three if [`matmul::select`] would choose [`HALF_UNITS`] in one part for each product;
+/// otherwise two products and [`swiglu`] do, with bit-identical results.
 pub fn swiglu_of_products(rec: &mut Recorder, x: &Tensor, weights: [&Tensor; 2], [gate, up, y]: [&Tensor; 3]) {
     let [product, other] = [0, 1].map(|at| Product::of(Layout::Nt, [x, weights[at]], [gate, up][at]));
     assert_eq!(product, other, "products of a SwiGLU");
@@ -41,7 +42,7 @@ pub fn swiglu_of_products(rec: &mut Recorder, x: &Tensor, weights: [&Tensor; 2],
         return swiglu(rec, gate, up, y);
     }
     let (kernel, [m, n, k], flops) = (&MATMUL_SWIGLU_HALF_UNITS, product.mnk, 2 * product.flops());
-    // No product that is measured: it follows the choice for its two.
+    // Not measured itself: it follows the choice for its two products.
     rec.chose(format!("swiglu of {}", product.what(&rec.profile)), kernel.name.into(), flops);
     let constants = [("M", m as f64), ("N", n as f64), ("K", k as f64)];
     let [rows, cols] = HALF_UNITS.extent;
@@ -50,12 +51,12 @@ pub fn swiglu_of_products(rec: &mut Recorder, x: &Tensor, weights: [&Tensor; 2],
     rec.flops(flops);
 }
 
-/// Whether one kernel makes two such products: it is of the same tile, and has no parts.
+/// Whether one kernel can compute two such products: they use its tile, in one part.
 fn is_one_kernel(profile: &Profile, product: &Product) -> bool {
     product.matrices == 1 && matmul::select(profile, product) == Variant { tile: &HALF_UNITS, parts: 1 }
 }
 
-/// In place: gate becomes its gradient, up becomes its gradient, dy becomes y.
+/// In place: gate and up become their gradients, dy becomes y.
 pub fn swiglu_backward(rec: &mut Recorder, gate: &Tensor, up: &Tensor, dy: &Tensor) {
     let single = [&SWIGLU_BACKWARD, &SWIGLU_BACKWARD_SCALAR];
     let half = [&SWIGLU_BACKWARD_HALF, &SWIGLU_BACKWARD_HALF_SCALAR];

@@ -1,4 +1,4 @@
-//! Steps that take two losses and no gradient: weights go to w + d and w − d along a random direction and come back.
+//! Steps from two losses without a gradient: the weights move to w + d and w − d along a random direction and back.
 
 use super::WORKGROUP_SIZE;
 use crate::gpu::{Recorder, Tensor, grid, kernels};
@@ -9,25 +9,25 @@ kernels! {
     PERTURB_LOW_RANK = "perturb_low_rank" + "step" + "perturb";
 }
 
-/// Where a step's weights go next.
+/// The next move of a step's weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// From w to w + d.
     Plus,
     /// From w + d to w − d.
     Minus,
-    /// From w − d back to w, and along the step's last direction.
+    /// From w − d back to w, and on along the step's last direction.
     Back,
     /// From w along an earlier direction of the step.
     Along,
 }
 
-/// What the losses at two points are made of.
+/// The inputs and results of a two-point gradient estimate.
 #[derive(Clone, Copy, Debug)]
 pub struct TwoPoint<'a> {
-    /// `[1]` each: the loss at w + d and that at w − d.
+    /// `[1]` each: the losses at w + d and w − d.
     pub losses: [&'a Tensor; 2],
-    /// `[directions of a step]`: the gradient along each.
+    /// `[directions per step]`: the gradient along each.
     pub along: &'a Tensor,
     /// `[3]`: loss, clip factor and root mean square of the gradient, over the step's directions.
     pub statistics: &'a Tensor,
@@ -35,11 +35,12 @@ pub struct TwoPoint<'a> {
     pub how: &'a Tensor,
     /// ε.
     pub eps: f64,
-    /// Of the gradient along a direction; 0 does not clip.
+    /// Limit on the gradient along a direction; 0 does not clip.
     pub max_norm: f64,
 }
 
-/// Fills `how` for the stage; after both losses the gradient along the direction, (L₊ − L₋)/2ε, and the statistics.
+/// Fills `how` for the stage; once both losses are known, also the gradient along the direction, (L₊ − L₋)/2ε, and the
+/// statistics.
 pub fn two_point(rec: &mut Recorder, step: &Tensor, of: TwoPoint<'_>, stage: Stage) {
     let number = match stage {
         Stage::Plus => 0.0,
@@ -52,24 +53,24 @@ pub fn two_point(rec: &mut Recorder, step: &Tensor, of: TwoPoint<'_>, stage: Sta
     rec.dispatch(&TWO_POINT, &[plus, minus, of.along, of.statistics, of.how, step], &constants, [1, 1, 1]);
 }
 
-/// How far weights go, and how an update moves them.
+/// How far the weights move, and how an update moves them.
 #[derive(Clone, Copy, Debug)]
 pub struct PerturbConstants {
     /// ε.
     pub eps: f64,
     /// Learning rate.
     pub lr: f64,
-    /// Added to the gradient, times the weight.
+    /// Weight decay: added to the gradient, times the weight.
     pub weight_decay: f64,
 }
 
 impl PerturbConstants {
-    /// Changes are multiples of this power of two, a sixteenth of ε or less.
+    /// All moves are multiples of this power of two, at most ε/16.
     pub fn quantum(&self) -> f64 {
         (self.eps.log2().floor() - 4.0).exp2()
     }
 
-    /// No change is larger than this power of two, 16 ε or more.
+    /// The largest move, a power of two, at least 16 ε.
     pub fn reach(&self) -> f64 {
         (self.eps.log2().ceil() + 4.0).exp2()
     }
@@ -80,8 +81,8 @@ impl PerturbConstants {
     }
 }
 
-/// Moves a weight as `how` says along a direction of standard normal numbers, others for each step, seed and stream, of which
-/// it takes those from number `first` on.
+/// Moves a weight according to `how` along a direction of standard normal numbers, which differ by step, seed and
+/// stream; it uses those from index `first` on.
 pub fn perturb(
     rec: &mut Recorder,
     weight: &Tensor,
@@ -97,7 +98,7 @@ pub fn perturb(
     rec.dispatch(&PERTURB, &[weight, how, step], &constants, grid(len.div_ceil(WORKGROUP_SIZE)));
 }
 
-/// Moves a weight m×n as `how` says along scale·left·right; `left` `[m, r]`, `right` `[r, n]`.
+/// Moves a weight m×n according to `how` along scale·left·right; `left` `[m, r]`, `right` `[r, n]`.
 pub fn perturb_low_rank(
     rec: &mut Recorder,
     weight: &Tensor,

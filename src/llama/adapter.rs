@@ -1,4 +1,4 @@
-//! Adapters around the projections of a feed-forward block, where the model has them.
+//! Adapters around the projections of a feed-forward block, in models that have them.
 
 use super::parameters::Parameter;
 use crate::gpu::{Class, DType, Recorder, Tensor};
@@ -12,7 +12,7 @@ pub(super) struct Adapters<'a> {
     pub after_down: Adapter<'a>,
 }
 
-/// y = x + scale · up( relu(down(x)) ), each of the two a tensor train and a bias.
+/// y = x + scale · up( relu(down(x)) ), where down and up are each a tensor train plus a bias.
 pub(super) struct Adapter<'a> {
     down: Train<'a>,
     up: Train<'a>,
@@ -20,7 +20,7 @@ pub(super) struct Adapter<'a> {
 }
 
 impl<'a> Adapters<'a> {
-    /// From the parameters of a block's adapters.
+    /// From the parameters of one block's adapters.
     pub fn new(config: AdapterConfig, parameters: &'a [Parameter]) -> Self {
         let adapter = |place: usize| {
             let of_place = &parameters[place * AdapterConfig::PARAMETERS..][..AdapterConfig::PARAMETERS];
@@ -43,7 +43,7 @@ impl Adapter<'_> {
     }
 }
 
-/// A tensor train: its cores, then its bias.
+/// A tensor train: its cores, followed by its bias.
 struct Train<'a>(&'a [Parameter]);
 
 impl Train<'_> {

@@ -1,4 +1,4 @@
-//! Causal self-attention with rotary positions and shared keys and values.
+//! Causal grouped-query self-attention with rotary positions.
 
 use super::gradients::GradientSink;
 use super::linear::Linear;
@@ -10,7 +10,8 @@ use crate::kernels::attention::{Cache, Shape, attention, attention_backward, att
 use crate::kernels::rope::{RopeTables, Rotation, rope};
 use crate::settings::ModelConfig;
 
-/// delta = o( softmax(q(h) k(h)ᵀ / √D, causal) v(h) ), h the norm of the residual stream; q and k are turned by position.
+/// delta = o( softmax(q(h) k(h)ᵀ / √D, causal) v(h) ), with h the norm of the residual stream; q and k are rotated by
+/// position.
 pub(super) struct Attention<'a> {
     pub config: &'a ModelConfig,
     pub norm: RmsNorm<'a>,
@@ -25,35 +26,35 @@ pub(super) struct Attention<'a> {
 pub(super) struct Context<'a> {
     /// Sequences.
     pub batch: usize,
-    /// Tokens of a sequence; each attends to itself and to those before it.
+    /// Tokens per sequence; each attends to itself and to earlier ones.
     pub seq: usize,
     /// Rotary tables; `rope.start` is the position of a sequence's first token.
     pub rope: &'a RopeTables,
-    /// Keys and values of the tokens before position `rope.start`, to which those of the only token here are added; none for a
-    /// batch, whose sequences begin at position 0.
+    /// Keys and values of the tokens before position `rope.start`; the single token here is appended to them. `None`
+    /// for a batch, whose sequences start at position 0.
     pub cache: Option<&'a Cache>,
 }
 
-/// What the backward pass wants; N tokens, C hidden, H heads of D.
+/// What the backward pass needs; N tokens, C hidden, H heads of size D.
 pub(super) struct Saved {
     /// `[N, C]` residual stream before the block.
     pub residual: Tensor,
-    /// Queries `[N, H·D]` and keys after the turn, and values.
+    /// Queries `[N, H·D]` and keys after rotation, and values.
     qkv: [Tensor; 3],
     /// `[N, H·D]`.
     attended: Tensor,
-    /// `[N, H]` log-sum-exp of the scores; none where a cache was read, for no gradient goes through it.
+    /// `[N, H]` log-sum-exp of the scores; `None` with a cache, which has no backward pass.
     lse: Option<Tensor>,
 }
 
 impl Attention<'_> {
-    /// What is to be added to the residual stream, `[N, C]`.
+    /// The block's contribution to the residual stream, `[N, C]`.
     pub fn forward(&self, rec: &mut Recorder, stream: &Stream, context: Context<'_>) -> (Tensor, Saved) {
         let saved = self.forward_saved(rec, stream, context);
         (self.o.forward(rec, &saved.attended), saved)
     }
 
-    /// The forward pass without its last product, which the backward pass does not read.
+    /// The forward pass without its last product, which the backward pass does not need.
     pub fn forward_saved(&self, rec: &mut Recorder, stream: &Stream, context: Context<'_>) -> Saved {
         let shape = self.shape(context);
         let [q, k, v] = [self.q, self.k, self.v].map(|projection| projection.forward(rec, &stream.normed));
@@ -77,9 +78,9 @@ impl Attention<'_> {
         Saved { residual: stream.residual.clone(), qkv: [q, k, v], attended, lse }
     }
 
-    /// Turns the gradient of the residual stream after the block into that before it, in place.
+    /// Turns the gradient of the residual stream after the block into the gradient before it, in place.
     ///
-    /// Panics on what was saved of a forward pass over a cache.
+    /// Panics if saved by a forward pass with a cache.
     pub fn backward(
         &self,
         rec: &mut Recorder,

@@ -1,4 +1,4 @@
-//! The blocks of a model in their order, forward and backward.
+//! The blocks of a model in order, forward and backward.
 
 use super::adapter::Adapters;
 use super::attention::{self, Attention, Context};
@@ -15,7 +15,7 @@ use crate::gpu::{DType, Recorder, Tensor};
 use crate::kernels::Output;
 use crate::settings::{AdapterConfig, Recompute, Role};
 
-/// Embedding, layers, the last norm, and the head, which reads the norm.
+/// Embedding, layers, final norm, and the head, which reads the norm.
 pub(super) struct Blocks<'a> {
     pub embedding: Embedding<'a>,
     pub layers: Vec<Layer<'a>>,
@@ -28,14 +28,14 @@ pub(super) struct Layer<'a> {
     pub feed_forward: FeedForward<'a>,
 }
 
-/// What the backward pass wants of a whole forward pass: what is expensive to compute again; norms and SwiGLU are not.
+/// What the backward pass needs from the whole forward pass: everything expensive to recompute, so not norms or SwiGLU.
 pub(super) struct Saved {
     layers: Vec<SavedLayer>,
     /// `[N, C]` residual stream after the last layer.
     last: Tensor,
 }
 
-/// What is kept of one layer; the rest is computed again from the residual stream before the layer, `[N, C]`.
+/// What is kept of one layer; the rest is recomputed from the residual stream before the layer, `[N, C]`.
 #[cfg_attr(
     target_pointer_width = "64",
     expect(clippy::large_enum_variant, reason = "there is one a layer, while a plan is recorded")
@@ -47,7 +47,7 @@ enum SavedLayer {
 }
 
 impl Saved {
-    /// Without what the backward pass computes again.
+    /// Drops what the backward pass recomputes.
     pub fn without(self, recompute: Recompute) -> Self {
         let less = |saved| match (recompute, saved) {
             (Recompute::Attention, SavedLayer::Both(attention, feed_forward)) => {
@@ -61,11 +61,11 @@ impl Saved {
 }
 
 impl<'a> Blocks<'a> {
-    /// Gives each block its parameters, and the activations their type, but for the residual stream.
+    /// Gives each block its parameters, and sets the type of activations other than the residual stream.
     pub fn of(llama: &'a Llama, activations: DType) -> Self {
         let config = &llama.config;
         let tied = config.tie_word_embeddings;
-        // In the order of ModelConfig::parameters: a bias follows its weight, adapters come after all others.
+        // In the order of ModelConfig::parameters: a bias follows its weight, adapters come last.
         let mut rest = llama.by_name().peekable();
         let of_adapters = llama.parameters.iter().position(|parameter| parameter.spec.role == Role::Adapter);
         let of_adapters = &llama.parameters[of_adapters.unwrap_or(llama.parameters.len())..];
@@ -91,7 +91,7 @@ impl<'a> Blocks<'a> {
         Self { embedding: Embedding { table: table.weight, tied }, layers, norm: last_norm, head }
     }
 
-    /// From ids `[N]` to the last norm's output `[N, C]`; `contexts` tells of each layer which tokens attend to which.
+    /// From ids `[N]` to the final norm's output `[N, C]`; `contexts` gives each layer's attention context.
     pub fn forward<'c>(
         &self,
         rec: &mut Recorder,
@@ -112,7 +112,7 @@ impl<'a> Blocks<'a> {
         (stream.normed, Saved { layers, last: stream.residual })
     }
 
-    /// From the gradient of the last norm's output `[N, C]` to that of every parameter before the head.
+    /// From the gradient of the final norm's output `[N, C]` to that of every parameter before the head.
     pub fn backward(
         &self,
         rec: &mut Recorder,
@@ -131,7 +131,7 @@ impl<'a> Blocks<'a> {
 }
 
 impl Layer<'_> {
-    /// Turns the gradient of the residual stream after the layer into that before it, in place.
+    /// Turns the gradient of the residual stream after the layer into the gradient before it, in place.
     fn backward(
         &self,
         rec: &mut Recorder,
@@ -140,7 +140,8 @@ impl Layer<'_> {
         dresidual: &ResidualGradient,
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
-        // The sink may move a weight as soon as its gradient is whole: what reads it is computed again before that.
+        // The sink may update a weight as soon as its gradient is complete, so recompute everything that reads it
+        // first.
         match saved {
             SavedLayer::Both(of_attention, of_feed_forward) => {
                 self.feed_forward.backward(rec, &of_feed_forward, dresidual, sink)?;
@@ -159,7 +160,7 @@ impl Layer<'_> {
         }
     }
 
-    /// The forward pass from the residual stream before the layer, as far as the backward pass reads it.
+    /// The forward pass from the residual stream before the layer, as far as the backward pass needs it.
     fn forward_saved(&self, rec: &mut Recorder, residual: Tensor, context: Context<'_>) -> SavedLayer {
         let stream = self.attention.norm.stream(rec, residual);
         let (delta, of_attention) = self.attention.forward(rec, &stream, context);

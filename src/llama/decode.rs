@@ -1,4 +1,4 @@
-//! One token through the model, over a key-value cache.
+//! Decodes one token with a key-value cache.
 
 use super::attention::Context;
 use super::blocks::Blocks;
@@ -7,7 +7,7 @@ use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::attention::Cache;
 use crate::kernels::rope::RopeTables;
 
-/// What the host writes and reads while generating.
+/// The tensors that the host writes and reads during generation.
 pub struct Decoder {
     /// `[1]` the token's id.
     pub id: Tensor,
@@ -17,7 +17,7 @@ pub struct Decoder {
     pub logits: Tensor,
 }
 
-/// Records one token: its keys and values join the cache of `positions` tokens, and its logits follow.
+/// Records the decoding of one token: appends to a cache of `positions` tokens and computes the token's logits.
 pub fn record_decode(rec: &mut Recorder, llama: &Llama, positions: usize) -> Decoder {
     let config = &llama.config;
     let blocks = Blocks::of(llama, DType::F32);

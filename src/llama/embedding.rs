@@ -1,4 +1,4 @@
-//! Tokens' vectors: where the residual stream begins.
+//! The token embedding, where the residual stream begins.
 
 use super::gradients::GradientSink;
 use super::parameters::Parameter;
@@ -10,14 +10,14 @@ use crate::kernels::{Output, Target};
 
 /// x = table[id].
 pub(super) struct Embedding<'a> {
-    /// `[V, C]`, by rows in one part or in several.
+    /// `[V, C]`, whole or split by rows.
     pub table: &'a [Parameter],
-    /// Whether the table is the head's weight, too.
+    /// Whether the table is also the head's weight.
     pub tied: bool,
 }
 
 impl Embedding<'_> {
-    /// `[N, C]` of ids `[N]`.
+    /// `[N, C]` for ids `[N]`.
     pub fn forward(&self, rec: &mut Recorder, ids: &Tensor) -> Tensor {
         let shape = [ids.len(), self.table[0].weight.shape[1]];
         let residual = rec.transient(Class::Activations, DType::F32, "residual", &shape);
@@ -27,7 +27,7 @@ impl Embedding<'_> {
         residual
     }
 
-    /// The table's gradient of that of what it gave; where the table is tied the head has written its part before.
+    /// The table's gradient from that of its output; if the table is tied, the head has already written its part.
     pub fn backward(
         &self,
         rec: &mut Recorder,

@@ -1,4 +1,4 @@
-//! The feed-forward block: SwiGLU, with adapters where the model has them.
+//! The feed-forward block: SwiGLU, with optional adapters.
 
 use super::adapter::Adapters;
 use super::gradients::GradientSink;
@@ -9,7 +9,7 @@ use crate::gpu::{Class, Recorder, Tensor};
 use crate::kernels::Output;
 use crate::kernels::swiglu::{swiglu, swiglu_backward, swiglu_of_products};
 
-/// delta = down( silu(gate(h)) ⊙ up(h) ), h the norm of the residual stream.
+/// delta = down( silu(gate(h)) ⊙ up(h) ), with h the norm of the residual stream.
 pub(super) struct FeedForward<'a> {
     pub norm: RmsNorm<'a>,
     pub gate: Linear<'a>,
@@ -19,7 +19,7 @@ pub(super) struct FeedForward<'a> {
     pub adapters: Option<Adapters<'a>>,
 }
 
-/// What the backward pass wants; N tokens, C hidden, F intermediate.
+/// What the backward pass needs; N tokens, C hidden, F intermediate.
 pub(super) struct Saved {
     /// `[N, C]` residual stream before the block.
     residual: Tensor,
@@ -30,7 +30,7 @@ pub(super) struct Saved {
 }
 
 impl FeedForward<'_> {
-    /// What is to be added to the residual stream, `[N, C]`.
+    /// The block's contribution to the residual stream, `[N, C]`.
     pub fn forward(&self, rec: &mut Recorder, stream: &Stream) -> (Tensor, Saved) {
         let (saved, activated) = self.activated(rec, stream);
         let mut delta = self.down.forward(rec, &activated);
@@ -40,11 +40,12 @@ impl FeedForward<'_> {
         (delta, saved)
     }
 
-    /// silu(gate(h)) ⊙ up(h), `[N, F]`, with what it was made of.
+    /// silu(gate(h)) ⊙ up(h), `[N, F]`, and the tensors it was computed from.
     fn activated(&self, rec: &mut Recorder, stream: &Stream) -> (Saved, Tensor) {
         let like =
             |rec: &mut Recorder, gate: &Tensor| rec.transient(Class::Activations, gate.dtype, "activated", &gate.shape);
-        // Gate and up read the same, and each is one product: one kernel may make all.
+        // Gate and up have the same input, and each is a single product, so one kernel can compute both with the
+        // activation.
         if let (None, Some(to_gate), Some(to_up)) = (&self.adapters, self.gate.only_weight(), self.up.only_weight()) {
             let x = &stream.normed;
             let [gate, up] = [self.gate, self.up].map(|linear| linear.output(rec, x));
@@ -58,7 +59,7 @@ impl FeedForward<'_> {
         (saved, activated)
     }
 
-    /// The forward pass as far as the backward pass reads it.
+    /// The forward pass, as far as the backward pass needs it.
     pub fn forward_saved(&self, rec: &mut Recorder, stream: &Stream) -> Saved {
         let normed = &stream.normed;
         let [to_gate, to_up] = match &self.adapters {
@@ -70,8 +71,8 @@ impl FeedForward<'_> {
         Saved { residual: stream.residual.clone(), gate, up }
     }
 
-    /// Turns the gradient of the residual stream after the block into that before it, in place. Of what was saved, gate and up
-    /// become their own gradients.
+    /// Turns the gradient of the residual stream after the block into the gradient before it, in place. The saved gate
+    /// and up are overwritten with their gradients.
     ///
     /// Panics in a model with adapters, which are trained without gradients.
     pub fn backward(
@@ -82,7 +83,7 @@ impl FeedForward<'_> {
         sink: &mut GradientSink<'_, '_>,
     ) -> Result<()> {
         assert!(self.adapters.is_none(), "adapters have no backward pass");
-        // First the gradient of silu(gate) ⊙ up; `swiglu_backward` puts the product itself in its place.
+        // Starts as the gradient of silu(gate) ⊙ up; `swiglu_backward` overwrites it with silu(gate) ⊙ up itself.
         let activated = rec.transient(Class::Activations, gate.dtype, "gradient of activated", &gate.shape);
         self.down.input_gradient(rec, &dresidual.read, &activated, Output::Write);
         swiglu_backward(rec, gate, up, &activated);

@@ -1,4 +1,4 @@
-//! Head and loss, through the tokens in chunks: the logits of a full batch are never stored whole, and computed once.
+//! Head and loss, computed once in chunks of tokens: the logits of a full batch are never stored whole.
 
 use std::ops::Range;
 
@@ -8,31 +8,31 @@ use crate::Result;
 use crate::gpu::{Class, DType, Profile, Recorder, Tensor};
 use crate::kernels::{Output, cross_entropy};
 
-/// Bytes of logits at a time.
+/// Bytes of logits per chunk.
 const LOGITS_BYTES: u64 = 64 << 20;
-/// The same on a GPU whose bindings reach so far: every chunk reads and writes the gradient of the head's weight once.
+/// The same on a GPU with large enough bindings: every chunk reads and writes the gradient of the head's weight once.
 const LOGITS_BYTES_OF_A_GPU: u64 = 256 << 20;
 
-/// p = softmax(h wᵀ), h `[N, C]` the last norm's output, w `[V, C]`.
+/// p = softmax(h wᵀ), with h `[N, C]` the final norm's output and w `[V, C]`.
 pub(super) struct Head<'a> {
     pub weight: Linear<'a>,
-    /// Whether the weight is the embedding's table, whose gradient is whole only at the end of the backward pass.
+    /// Whether the weight is the embedding table, whose gradient is complete only at the end of the backward pass.
     pub tied: bool,
 }
 
-/// What becomes of a micro-batch's loss: sum (+)= scale · Σ −ln p(target).
+/// How to accumulate a micro-batch's loss: sum (+)= scale · Σ −ln p(target).
 #[derive(Clone, Copy, Debug)]
 pub struct Loss<'a> {
     /// `[1]`.
     pub sum: &'a Tensor,
-    /// One over the tokens of a step makes it their mean.
+    /// One over the tokens per step gives their mean.
     pub scale: f64,
-    /// The first micro-batch of a step writes, the others accumulate: the gradients of parameters, too, where there are any.
+    /// The first micro-batch of a step writes, the others accumulate; the same applies to parameter gradients, if any.
     pub output: Output,
 }
 
 impl Head<'_> {
-    /// The loss alone, of targets `[N]`.
+    /// Only the loss, for targets `[N]`.
     pub fn loss(&self, rec: &mut Recorder, normed: &Tensor, targets: &Tensor, Loss { sum, scale, output }: Loss<'_>) {
         let losses = rec.transient(Class::Activations, DType::F32, "losses", &[normed.shape[0]]);
         for chunk in self.chunks(rec, normed) {
@@ -43,7 +43,7 @@ impl Head<'_> {
         cross_entropy::sum(rec, &losses, sum, scale, output);
     }
 
-    /// The loss, and its gradients: of `normed`, which is returned, and of the weight.
+    /// The loss and its gradients: that of `normed`, which is returned, and that of the weight.
     pub fn loss_and_gradient(
         &self,
         rec: &mut Recorder,
@@ -60,7 +60,7 @@ impl Head<'_> {
             let logits = self.logits(rec, &normed);
             let loss_scale = sink.loss_scale.map(|of| &of.scale);
             cross_entropy::losses_and_gradient(rec, &logits, &targets, &losses, scale, loss_scale);
-            let dlogits = logits; // made in their place
+            let dlogits = logits; // computed in place
             self.weight.input_gradient(rec, &dlogits, &dnormed, Output::Write);
             let output = if chunk.start == 0 { sink.output } else { Output::Accumulate };
             self.weight.add_weight_gradient(rec, &dlogits, &normed, output, sink);
@@ -84,14 +84,14 @@ impl Head<'_> {
     }
 }
 
-/// Tokens of each chunk: all alike but for the last.
+/// The tokens of each chunk: equal lengths except for the last.
 fn chunks(profile: &Profile, n_tokens: usize, vocab: usize, dtype: DType) -> Vec<Range<usize>> {
     let len = n_tokens.div_ceil(n_tokens.div_ceil(most_rows(profile, vocab, dtype)));
     let len = len.next_multiple_of(first_rows(profile, dtype));
     (0..n_tokens).step_by(len).map(|start| start..(start + len).min(n_tokens)).collect()
 }
 
-/// Rows of logits that a chunk has at most; a vocabulary beyond all bindings is [`Recorder::check_limits`]' to refuse.
+/// Most rows of logits per chunk; [`Recorder::check_limits`] refuses a vocabulary that exceeds all bindings.
 fn most_rows(profile: &Profile, vocab: usize, dtype: DType) -> usize {
     let of_a_gpu = !profile.software && profile.max_binding_bytes >= LOGITS_BYTES_OF_A_GPU;
     let budget = if of_a_gpu { LOGITS_BYTES_OF_A_GPU } else { LOGITS_BYTES.min(profile.max_binding_bytes) };
@@ -99,9 +99,9 @@ fn most_rows(profile: &Profile, vocab: usize, dtype: DType) -> usize {
     (budget as usize / (dtype.size() as usize * vocab) / step * step).max(step)
 }
 
-/// Rows whose multiples begin where a binding may, in every tensor with a row a token.
+/// Chunks start at multiples of this many rows: valid binding offsets in every tensor with one row per token.
 fn first_rows(profile: &Profile, dtype: DType) -> usize {
-    // Whole tiles of the products, too.
+    // Also whole tiles of the products.
     ((profile.offset_alignment / dtype.size()) as usize).max(64)
 }
 

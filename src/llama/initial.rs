@@ -1,4 +1,4 @@
-//! Initial weights, drawn on the CPU so that every adapter starts from the same bits.
+//! Initial weights, drawn on the CPU so that they are bit-identical on every adapter.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -6,9 +6,10 @@ use rand_distr::{Distribution, Normal, Uniform};
 
 use crate::settings::{ModelConfig, ParameterSpec, Role, TensorTrain};
 
-/// The initial values of one parameter: ones for norms, zeros for biases, else normal with standard deviation `initializer_range`.
+/// The initial values of a parameter: ones for norms, zeros for biases, otherwise normal with standard deviation
+/// `initializer_range`.
 ///
-/// Each parameter has a random stream of its own, so that adding one changes no other.
+/// Each parameter has its own random stream, so that adding one does not change the others.
 pub fn initial_values(config: &ModelConfig, spec: &ParameterSpec, seed: u64) -> Vec<f32> {
     match spec.role {
         Role::Norm => return vec![1.0; spec.n_elements()],
@@ -24,9 +25,9 @@ pub fn initial_values(config: &ModelConfig, spec: &ParameterSpec, seed: u64) -> 
     (0..spec.n_elements()).map(|_| normal.sample(&mut rng) as f32).collect()
 }
 
-/// As the authors of AdaZeta begin: a train whose matrix has variance 1/(in + out), each core an equal part of it, and a bias
-/// between ±1/√out. But what is added begins at 0, in the last core and the bias on the way up: a run begins with the model
-/// as it is.
+/// Follows AdaZeta's authors: the train's matrix has variance 1/(in + out), spread evenly over the cores, and the bias
+/// is uniform within ±1/√out. But the last core and the bias of the up projection start at 0, so that a run starts with
+/// the unchanged model.
 fn initial_adapter([down, up]: &[TensorTrain; 2], spec: &ParameterSpec, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let goes_up = spec.name.contains(".adapter.up.");
     let train = if goes_up { up } else { down };

@@ -1,4 +1,4 @@
-//! What the host writes for a batch.
+//! The tensors that the host writes for a batch.
 
 use super::attention::Context;
 use super::parameters::Llama;
@@ -6,23 +6,23 @@ use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::embedding::TokenBatch;
 use crate::kernels::rope::RopeTables;
 
-/// What the host writes for a batch of `batch` sequences of `seq` tokens.
+/// The tensors that the host writes for a batch of `batch` sequences of `seq` tokens.
 #[derive(Clone, Debug)]
 pub struct BatchInputs {
     /// Sequences.
     pub batch: usize,
-    /// Tokens of a sequence.
+    /// Tokens per sequence.
     pub seq: usize,
-    /// The inputs' ids.
+    /// The input ids.
     pub tokens: TokenBatch,
-    /// `[N]` the ids that follow; [`crate::kernels::cross_entropy::IGNORE`] counts nothing.
+    /// `[N]` the next ids; [`crate::kernels::cross_entropy::IGNORE`] excludes a position.
     pub targets: Tensor,
     /// Rotary tables of at least `seq` positions.
     pub rope: RopeTables,
 }
 
 impl BatchInputs {
-    /// Tensors for the inputs of batches of this shape.
+    /// Allocates the inputs for batches of this shape.
     pub fn new(rec: &mut Recorder, llama: &Llama, batch: usize, seq: usize) -> Self {
         let config = &llama.config;
         Self {

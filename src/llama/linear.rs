@@ -1,4 +1,4 @@
-//! A linear layer, with a bias or without.
+//! A linear layer, with or without a bias.
 
 use super::gradients::GradientSink;
 use super::parameters::Parameter;
@@ -8,7 +8,7 @@ use crate::kernels::bias::{add_bias, column_sum};
 use crate::kernels::columns::{put_columns, take_columns};
 use crate::kernels::{Output, Target, matmul};
 
-/// y = x wᵀ + b, w `[out, in]` in one part, or by rows in several: then each makes columns of y.
+/// y = x wᵀ + b, with w `[out, in]` whole or split by rows; each part then produces some columns of y.
 #[derive(Clone, Copy)]
 pub(super) struct Linear<'a> {
     pub weight: &'a [Parameter],
@@ -17,19 +17,19 @@ pub(super) struct Linear<'a> {
 }
 
 impl Linear<'_> {
-    /// `[N, out]` of x `[N, in]`.
+    /// `[N, out]` for x `[N, in]`.
     pub fn forward(&self, rec: &mut Recorder, x: &Tensor) -> Tensor {
         let y = self.output(rec, x);
         self.forward_to(rec, x, &y);
         y
     }
 
-    /// A tensor for what becomes of x: `[N, out]`.
+    /// A tensor for the output, `[N, out]`.
     pub fn output(&self, rec: &mut Recorder, x: &Tensor) -> Tensor {
         rec.transient(Class::Activations, x.dtype, "linear", &[x.shape[0], self.outputs()])
     }
 
-    /// w, where it is in one part and all that there is.
+    /// w, if it is in one part and there is no bias.
     pub fn only_weight(&self) -> Option<&Tensor> {
         match (self.weight, self.bias) {
             ([Parameter { rows: None, weight, .. }], None) => Some(weight),
@@ -37,7 +37,7 @@ impl Linear<'_> {
         }
     }
 
-    /// The same into a tensor that is there.
+    /// The same into an existing tensor.
     pub fn forward_to(&self, rec: &mut Recorder, x: &Tensor, y: &Tensor) {
         for part in self.weight {
             let own = part_of(rec, y, part);
@@ -51,7 +51,7 @@ impl Linear<'_> {
         }
     }
 
-    /// Columns of y.
+    /// Number of columns of y.
     pub fn outputs(&self) -> usize {
         self.weight.iter().map(|part| part.weight.shape[0]).sum()
     }
@@ -65,7 +65,7 @@ impl Linear<'_> {
         }
     }
 
-    /// dw (+)= dyᵀ x and db (+)= the rows of dy, after which nothing reads w any more: the input's gradient comes first.
+    /// dw (+)= dyᵀ x and db (+)= Σ rows of dy. Nothing may read w afterwards, so the input's gradient comes first.
     pub fn weight_gradient(
         &self,
         rec: &mut Recorder,
@@ -80,7 +80,7 @@ impl Linear<'_> {
         sink.whole(rec, bias)
     }
 
-    /// The same of some of the rows of dy and x, after which it is not whole yet.
+    /// The same for some of the rows of dy and x; the gradient is not complete yet.
     pub fn add_weight_gradient(
         &self,
         rec: &mut Recorder,
@@ -95,13 +95,13 @@ impl Linear<'_> {
         }
     }
 
-    /// Tells that the weight's gradient is whole.
+    /// Reports that the weight's gradient is complete.
     pub fn whole(&self, rec: &mut Recorder, sink: &mut GradientSink<'_, '_>) -> Result<()> {
         self.weight.iter().try_for_each(|part| sink.whole(rec, part))
     }
 }
 
-/// Room for the columns of y that a part of the weight makes: y itself, where the part is all of it.
+/// A tensor for the columns of y that a part of the weight produces: y itself, if the part is the whole weight.
 fn part_of(rec: &mut Recorder, y: &Tensor, part: &Parameter) -> Tensor {
     match &part.rows {
         None => y.clone(),
@@ -109,7 +109,7 @@ fn part_of(rec: &mut Recorder, y: &Tensor, part: &Parameter) -> Tensor {
     }
 }
 
-/// The columns of dy that a part of the weight has made.
+/// The columns of dy for a part of the weight.
 fn columns_of(rec: &mut Recorder, dy: &Tensor, part: &Parameter) -> Tensor {
     let own = part_of(rec, dy, part);
     if let Some(rows) = &part.rows {

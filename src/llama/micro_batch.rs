@@ -1,4 +1,4 @@
-//! What is recorded of a micro-batch: its loss, alone or with the gradients of every parameter.
+//! Records a micro-batch: its loss, alone or with every parameter's gradient.
 
 use super::blocks::Blocks;
 use super::gradients::{GradientSink, OnGradient};
@@ -17,8 +17,8 @@ pub fn record_loss(rec: &mut Recorder, llama: &Llama, inputs: &BatchInputs, loss
     blocks.head.loss(rec, &normed, &inputs.targets, loss);
 }
 
-/// Records the loss of one micro-batch, and every gradient (+)= its derivative. With a loss scale activations and their
-/// gradients are in half precision, but for the residual stream.
+/// Records the loss of one micro-batch, and every gradient (+)= its derivative. With a loss scale, activations and
+/// their gradients are f16, except for the residual stream.
 ///
 /// Errors: those of `on_gradient`.
 pub fn record_micro_step(

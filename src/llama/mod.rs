@@ -1,4 +1,5 @@
-//! LLaMA as Hugging Face defines it: its parameters, and its blocks, each with its forward and its backward pass in one file.
+//! LLaMA as Hugging Face defines it: its parameters, and its blocks, each with its forward and backward pass in one
+//! file.
 
 mod adapter;
 mod attention;

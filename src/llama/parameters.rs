@@ -5,13 +5,13 @@ use std::ops::Range;
 use crate::gpu::{Class, DType, Gpu, Profile, Recorder, Tensor, Workspace};
 use crate::settings::{ModelConfig, ParameterSpec, Role};
 
-/// One parameter: what it is, its weight and, where it is trained, its gradient. A matrix that does not fit one binding is kept
-/// by rows in several parts, each a `Parameter` of the same name.
+/// One parameter: its spec, its weight and, if it is trained, its gradient. A matrix that does not fit one binding is
+/// split by rows into several parts, each a `Parameter` with the same name.
 #[derive(Clone, Debug)]
 pub struct Parameter {
-    /// Name, shape and role; of a part its own shape.
+    /// Name, shape and role; a part has its own shape.
     pub spec: ParameterSpec,
-    /// Which rows of the matrix a part has; none where it is all of it.
+    /// Which rows of the matrix a part holds; `None` if it is whole.
     pub rows: Option<Range<usize>>,
     /// The weight.
     pub weight: Tensor,
@@ -19,20 +19,20 @@ pub struct Parameter {
 }
 
 impl Parameter {
-    /// The gradient. Panics in a model that was made without gradients.
+    /// The gradient. Panics in a model without gradients.
     pub fn gradient(&self) -> &Tensor {
         self.gradient.as_ref().unwrap_or_else(|| panic!("{} has no gradient", self.spec.name))
     }
 }
 
-/// What becomes of gradients.
+/// How gradients are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gradients {
-    /// There are none: the model is not trained, or not by gradients.
+    /// No gradients: the model is not trained, or not by gradients.
     None,
-    /// Each is there from one replay to the next.
+    /// Kept between replays.
     Persistent,
-    /// Each lives until its update, inside the backward pass; they share memory.
+    /// Each lives until its update, within the backward pass; they share memory.
     Transient,
 }
 
@@ -40,26 +40,26 @@ pub enum Gradients {
 pub struct Llama {
     /// Its sizes.
     pub config: ModelConfig,
-    /// Its parameters, in the order of [`ModelConfig::parameters`]; the parts of one follow one another.
+    /// Its parameters, in the order of [`ModelConfig::parameters`]; parts of one parameter are adjacent.
     pub parameters: Vec<Parameter>,
-    /// What can be updated together: every parameter with a gradient is in one of these. Their order does not depend on what
-    /// becomes of gradients.
+    /// What can be updated together: every parameter with a gradient is in exactly one group. Their order does not
+    /// depend on how gradients are stored.
     pub groups: Vec<ParameterGroup>,
 }
 
-/// Parameters of one shape and role whose weights lie one after the other in one tensor, and so do their gradients.
+/// Parameters of one shape and role whose weights are stacked in one tensor, as are their gradients.
 #[derive(Clone, Debug)]
 pub struct ParameterGroup {
-    /// Their numbers in [`Llama::parameters`], rising.
+    /// Their indices in [`Llama::parameters`], ascending.
     pub members: Vec<usize>,
-    /// `[members, …]`, or that of the only member.
+    /// `[members, …]`, or the weight of the only member.
     pub weight: Tensor,
-    /// The same of the gradients.
+    /// The same for the gradients.
     pub gradient: Tensor,
 }
 
 impl Llama {
-    /// Tensors for the weights and, if it is to be trained, their gradients.
+    /// Allocates tensors for the weights and, if requested, their gradients.
     pub fn new(rec: &mut Recorder, config: &ModelConfig, gradients: Gradients) -> Self {
         let (specs, rows): (Vec<_>, Vec<_>) =
             config.parameters().into_iter().flat_map(|spec| parts(&rec.profile, spec)).unzip();
@@ -99,12 +99,12 @@ impl Llama {
         Self { config: config.clone(), parameters, groups }
     }
 
-    /// The parts of each parameter, in the order of [`ModelConfig::parameters`].
+    /// Each parameter's parts, in the order of [`ModelConfig::parameters`].
     pub fn by_name(&self) -> impl Iterator<Item = &[Parameter]> {
         self.parameters.chunk_by(|a, b| a.spec.name == b.spec.name)
     }
 
-    /// Writes the weights of all parameters, in the order of [`ModelConfig::parameters`]; those that are not given stay.
+    /// Writes the weights of all parameters, in the order of [`ModelConfig::parameters`]; missing ones are unchanged.
     pub fn write_weights<T: AsRef<[f32]>>(
         &self,
         gpu: &Gpu,
@@ -116,15 +116,15 @@ impl Llama {
         }
     }
 
-    /// What a run trains: the adapters where there are any, else the whole model.
+    /// What a run trains: the adapters if there are any, otherwise the whole model.
     pub fn trained(&self) -> impl Iterator<Item = &Parameter> {
         let adapters = self.config.adapter.is_some();
         self.parameters.iter().filter(move |parameter| (parameter.spec.role == Role::Adapter) == adapters)
     }
 }
 
-/// A parameter in as few parts as fit a binding, by rows, with the rows of each: parts alike but for the last, which begin
-/// where tiles of the products do.
+/// A parameter split by rows into as few parts as fit a binding, with the rows of each. All but the last have equal
+/// sizes, and they start at tile boundaries of the products.
 fn parts(profile: &Profile, spec: ParameterSpec) -> Vec<(ParameterSpec, Option<Range<usize>>)> {
     const STEP: usize = 128;
     let reach = profile.max_binding_bytes.min(profile.max_buffer_bytes);
@@ -133,7 +133,7 @@ fn parts(profile: &Profile, spec: ParameterSpec) -> Vec<(ParameterSpec, Option<R
     if bytes <= reach || rows <= STEP {
         return vec![(spec, None)];
     }
-    // Rows too long for that are Recorder::check_limits' to refuse.
+    // Recorder::check_limits refuses rows that are too long for that.
     let most = (reach as usize / (cols * DType::F32.size() as usize) / STEP * STEP).max(STEP);
     let len = rows.div_ceil(rows.div_ceil(most)).next_multiple_of(STEP);
     let part = |start: usize| {
@@ -143,8 +143,8 @@ fn parts(profile: &Profile, spec: ParameterSpec) -> Vec<(ParameterSpec, Option<R
     (0..rows).step_by(len).map(part).collect()
 }
 
-/// Which parameters can lie in one tensor, by number: those of one shape and role, as far as a binding reaches and where each
-/// begins where a binding may.
+/// Which parameters can share a tensor, by index: those of one shape and role, as long as they fit a binding and each
+/// starts at a valid binding offset.
 fn members(rec: &Recorder, specs: &[ParameterSpec]) -> Vec<Vec<usize>> {
     let most = |spec: &ParameterSpec| {
         let bytes = spec.n_elements() as u64 * DType::F32.size();
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(sizes(&profile, Gradients::Persistent), [1, 17, 32, 16, 8, 1]);
         assert_eq!(sizes(&profile, Gradients::Transient), [1; 75]);
         assert_eq!(sizes(&profile, Gradients::None), [0; 0]);
-        // Norms begin at multiples of 2048 bytes.
+        // Norms start at multiples of 2048 bytes.
         profile.offset_alignment = 4096;
         let norms = sizes(&profile, Gradients::Persistent).iter().filter(|&&n| n == 1).count();
         assert_eq!(norms, 17 + 2);

@@ -8,34 +8,34 @@ use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::Output;
 use crate::kernels::rms_norm::{InputGradient, add_rms_norm, rms_norm, rms_norm_backward};
 
-/// y = x · rsqrt(mean(x²) + eps) · weight, row by row.
+/// y = x · rsqrt(mean(x²) + eps) · weight, per row.
 #[derive(Clone, Copy)]
 pub(super) struct RmsNorm<'a> {
     pub weight: &'a Parameter,
     pub eps: f64,
-    /// Type of y, and of what follows from it as far as the next residual stream.
+    /// Type of y, and of all activations up to the next residual stream.
     pub activations: DType,
 }
 
 /// The residual stream between two blocks.
 #[derive(Clone)]
 pub(super) struct Stream {
-    /// `[N, C]` the sum of the embedding and of the outputs of all blocks so far.
+    /// `[N, C]` the sum of the embedding and all block outputs so far.
     pub residual: Tensor,
-    /// `[N, C]` its norm: what the next block reads.
+    /// `[N, C]` its norm, the input of the next block.
     pub normed: Tensor,
 }
 
-/// The gradient of the residual stream, on its way back through the blocks.
+/// The gradient of the residual stream during the backward pass.
 pub(super) struct ResidualGradient {
-    /// `[N, C]`, in single precision: a sum over blocks.
+    /// `[N, C]`, f32: a sum over blocks.
     pub sum: Tensor,
-    /// The same for products to read: itself, or a copy in half precision.
+    /// The tensor that products read: `sum` itself, or an f16 copy.
     pub read: Tensor,
 }
 
 impl ResidualGradient {
-    /// For blocks whose activations are of this type.
+    /// For blocks with activations of this type.
     pub fn new(rec: &mut Recorder, shape: &[usize], activations: DType) -> Self {
         let sum = rec.transient(Class::Activations, DType::F32, "gradient of residual", shape);
         let read = match activations {
@@ -47,20 +47,20 @@ impl ResidualGradient {
 }
 
 impl RmsNorm<'_> {
-    /// `[N, C]` the norm of x `[N, C]`.
+    /// The norm of x, both `[N, C]`.
     pub fn forward(&self, rec: &mut Recorder, x: &Tensor) -> Tensor {
         let normed = rec.transient(Class::Activations, self.activations, "normed", &x.shape);
         rms_norm(rec, x, &self.weight.weight, &normed, self.eps);
         normed
     }
 
-    /// The residual stream `[N, C]` with its norm.
+    /// The residual stream `[N, C]` together with its norm.
     pub fn stream(&self, rec: &mut Recorder, residual: Tensor) -> Stream {
         let normed = self.forward(rec, &residual);
         Stream { residual, normed }
     }
 
-    /// Adds a block's output to the residual stream, and takes the norm of the sum: both in one kernel.
+    /// Adds a block's output to the residual stream and normalizes the sum, in one kernel.
     pub fn add(&self, rec: &mut Recorder, stream: &Stream, delta: &Tensor) -> Stream {
         let shape = &stream.residual.shape;
         let residual = rec.transient(Class::Activations, DType::F32, "residual", shape);
@@ -69,7 +69,7 @@ impl RmsNorm<'_> {
         Stream { residual, normed }
     }
 
-    /// dx (+)= what follows from the gradient of the norm of x, and the weight's gradient.
+    /// dx (+)= the gradient through the norm of x, and the weight's gradient.
     pub fn backward(
         &self,
         rec: &mut Recorder,
@@ -84,8 +84,8 @@ impl RmsNorm<'_> {
         sink.whole(rec, self.weight)
     }
 
-    /// From the gradients of linear layers that read the norm of x, through them and the norm: added to `dx`, the gradient of
-    /// the residual stream. The norm is computed again.
+    /// Backpropagates through linear layers that read the norm of x, and through the norm; adds the result to `dx`, the
+    /// gradient of the residual stream. The norm is recomputed.
     pub fn backward_from(
         &self,
         rec: &mut Recorder,

@@ -1,5 +1,5 @@
-//! Adafactor (Shazeer & Stern 2018, arXiv 1804.04235, algorithms 4 and 5): the second moment of a matrix m×n as m + n
-//! averages, an update whose root mean square is at most d, and a rate relative to the weight's own.
+//! Adafactor (Shazeer & Stern 2018, arXiv 1804.04235, algorithms 4 and 5): the second moment of an m×n matrix as m + n
+//! averages, updates clipped to a root mean square of d, and a rate relative to the weight's root mean square.
 
 use serde::Serialize;
 
@@ -17,17 +17,17 @@ use crate::settings::{Section, check};
 /// Adafactor (Shazeer & Stern 2018, arXiv 1804.04235, algorithms 4 and 5) without momentum; the defaults are the paper's.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Adafactor {
-    /// The averages' decay in step t is 1 − t^−decay_rate.
+    /// The decay of the averages in step t is 1 − t^−decay_rate.
     pub decay_rate: f64,
     /// ε₁, added to every square.
     pub eps1: f64,
-    /// ε₂, the least root mean square that a weight counts with.
+    /// ε₂: a smaller root mean square of the weight counts as this.
     pub eps2: f64,
-    /// d: an update of a larger root mean square is brought to this one.
+    /// d: an update with a larger root mean square is scaled down to this one.
     pub clip_threshold: f64,
     /// Whether the rate in step t is at most 1/√t.
     pub relative_step: bool,
-    /// Whether the rate is times the weight's root mean square.
+    /// Whether the rate is multiplied by the weight's root mean square.
     pub scale_parameter: bool,
     /// Decoupled weight decay, times the rate.
     pub weight_decay: f64,
@@ -78,7 +78,7 @@ impl Method for Adafactor {
         check_width(parameter)?;
         Ok(match *parameter.shape {
             [m, n] => vec![StateSpec::new("exp_avg_sq_row", &[m]), StateSpec::new("exp_avg_sq_col", &[n])],
-            _ => vec![StateSpec::new("exp_avg_sq", parameter.shape)], // a vector's squares are averaged one by one
+            _ => vec![StateSpec::new("exp_avg_sq", parameter.shape)], // a vector's squares are averaged per element
         })
     }
 

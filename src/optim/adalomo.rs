@@ -1,6 +1,6 @@
-//! AdaLomo (Lv et al. 2023, arXiv 2310.10195, algorithm 1): Adafactor's second moment, every matrix's update normalized
-//! by itself, so that it can be made as soon as its gradient is whole. The configuration then runs updates inside the
-//! backward pass, and no gradient of the whole model is ever held.
+//! AdaLomo (Lv et al. 2023, arXiv 2310.10195, algorithm 1): Adafactor's second moment, with every matrix's update
+//! normalized separately, so that it can run as soon as its gradient is complete. The configuration then fuses updates
+//! into the backward pass, and the gradients of the whole model are never held at once.
 
 use serde::Serialize;
 
@@ -12,24 +12,24 @@ use crate::Result;
 use crate::gpu::Recorder;
 use crate::settings::Section;
 
-/// AdaLomo (Lv et al. 2023, arXiv 2310.10195, algorithm 1), as its authors' lomo-optim has it: Adafactor's factored
-/// second moment, each matrix's update normalized by itself, and updates inside the backward pass.
+/// AdaLomo (Lv et al. 2023, arXiv 2310.10195, algorithm 1), as in its authors' lomo-optim: Adafactor's factored second
+/// moment, each matrix's update normalized separately, and updates inside the backward pass.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Adalomo {
-    /// The averages' decay in step t is 1 − t^−decay_rate.
+    /// The decay of the averages in step t is 1 − t^−decay_rate.
     pub decay_rate: f64,
     /// Added to every square.
     pub eps1: f64,
-    /// The least root mean square that a weight counts with.
+    /// A smaller root mean square of the weight counts as this.
     pub eps2: f64,
-    /// An update of a larger root mean square is brought to this one.
+    /// An update with a larger root mean square is scaled down to this one.
     pub clip_threshold: f64,
     /// Decoupled weight decay, times the rate.
     pub weight_decay: f64,
 }
 
 impl Adalomo {
-    /// The same arithmetic in Adafactor's words: the rate is not bounded by the step's number.
+    /// The equivalent Adafactor settings; the rate is not bounded by the step number.
     pub fn as_adafactor(&self) -> Adafactor {
         let Self { decay_rate, eps1, eps2, clip_threshold, weight_decay } = *self;
         let (relative_step, scale_parameter) = (false, true);

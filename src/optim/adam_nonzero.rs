@@ -1,6 +1,6 @@
-//! Adam whose second moment does not begin at 0 (Abuduweili & Liu 2024, arXiv 2412.02153): from the squared gradients of
-//! the first batches, or from random numbers. As in the authors' code it is Adam in all else: v is corrected as if it had
-//! begun at 0, so that the first steps are small, and vectors have no random start.
+//! Adam with a second moment that does not start at 0 (Abuduweili & Liu 2024, arXiv 2412.02153), but at the squared
+//! gradients of the first batches, or at random numbers. Everything else is Adam, as in the authors' code: v is
+//! corrected as if it had started at 0, so that the first steps are small, and vectors have no random start.
 
 use std::str::FromStr;
 
@@ -17,7 +17,7 @@ use crate::reference;
 use crate::reference::random::stream;
 use crate::settings::{Section, check};
 
-/// Adam whose second moment does not begin at 0 (Abuduweili & Liu 2024, arXiv 2412.02153).
+/// Adam with a second moment that does not start at 0 (Abuduweili & Liu 2024, arXiv 2412.02153).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AdamNonzero {
     /// Decay of the averaged gradient.
@@ -28,17 +28,17 @@ pub struct AdamNonzero {
     pub eps: f64,
     /// Decoupled weight decay, times the learning rate.
     pub weight_decay: f64,
-    /// Where the second moment begins.
+    /// The initial second moment.
     pub start: SecondMomentStart,
-    /// σ, what the start is multiplied by.
+    /// σ, the factor on the initial second moment.
     pub start_scale: f64,
-    /// Batches whose squared gradients make a start from data: steps that move no weight.
+    /// Batches whose squared gradients initialize it from data: steps that move no weight.
     pub start_batches: u32,
-    /// Whether the second moment is corrected as if it had begun at 0: the first steps are then small.
+    /// Whether to correct the second moment as if it had started at 0: the first steps are then small.
     pub bias_correction: bool,
 }
 
-/// Where the second moment begins.
+/// The initial second moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SecondMomentStart {
@@ -132,7 +132,7 @@ impl Method for AdamNonzero {
         let (start, batches) = match self.start {
             SecondMomentStart::Data => (self.start_scale, self.start_batches),
             SecondMomentStart::Random => {
-                // Fan-in and fan-out; a vector has none.
+                // Fan-in plus fan-out; a vector has neither.
                 let start = match update.weight.shape[..] {
                     [m, n] => 2.0 * self.start_scale / (m + n) as f64,
                     _ => 0.0,

@@ -1,4 +1,4 @@
-//! Adam (Kingma & Ba, 2015) and AdamW (Loshchilov & Hutter, 2019): two moments a weight.
+//! Adam (Kingma & Ba, 2015) and AdamW (Loshchilov & Hutter, 2019): two moments per weight.
 
 use serde::Serialize;
 
@@ -92,7 +92,7 @@ impl Method for Adamw {
     }
 
     fn seen_step(&self, seen: &SeenStep<'_>) -> Option<(&'static str, Vec<f64>)> {
-        // The bias corrections are those of the step just made.
+        // The bias corrections of the step just made.
         let correction = |beta: f64| 1.0 - beta.powf(seen.number as f64);
         let [c1, c2] = [self.beta1, self.beta2].map(correction);
         let [m, v] = [0, 1].map(|which| &seen.states[which]);

@@ -1,5 +1,5 @@
-//! AdaZeta (Yang et al. 2024, arXiv 2406.18060): MeZO over adapters in tensor-train form, with more directions a step in
-//! every epoch.
+//! AdaZeta (Yang et al. 2024, arXiv 2406.18060): MeZO on adapters in tensor-train form, with more directions per step
+//! in each epoch.
 
 use serde::Serialize;
 
@@ -10,19 +10,19 @@ use crate::gpu::Recorder;
 use crate::settings::{AdapterConfig, Section, check};
 use crate::{Error, Result};
 
-/// AdaZeta (Yang et al. 2024, arXiv 2406.18060): MeZO over adapters in tensor-train form, with more directions a step in
-/// every epoch. The model itself stays as it is.
+/// AdaZeta (Yang et al. 2024, arXiv 2406.18060): MeZO on adapters in tensor-train form, with more directions per step
+/// in each epoch. The model itself does not change.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Adazeta {
-    /// What it shares with MeZO; its `queries` are the most directions of a step.
+    /// The settings it shares with MeZO; its `queries` is the maximum number of directions per step.
     #[serde(flatten)]
     pub mezo: Mezo,
-    /// What is trained.
+    /// The adapters it trains.
     #[serde(flatten)]
     pub adapter: AdapterConfig,
     /// α: directions after one epoch.
     pub query_factor: f64,
-    /// N: directions after the last epoch, were there no limit.
+    /// N: directions after the last epoch, if unlimited.
     pub final_queries: f64,
 }
 
@@ -87,7 +87,7 @@ impl ZerothOrder for Adazeta {
         Some(self.adapter)
     }
 
-    /// max(⌊α·eᵝ⌋, 1) and at most the limit, with β such that the last epoch has N: the authors' run.py.
+    /// max(⌊α·eᵝ⌋, 1), up to the limit, with β such that the last epoch has N: from the authors' run.py.
     fn queries_at(&self, epoch: u64, epochs: f64) -> u32 {
         let (first, last) = (self.query_factor, self.final_queries);
         let grown = if epoch == 0 {

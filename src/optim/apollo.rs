@@ -1,7 +1,7 @@
-//! APOLLO (Zhu et al. 2024, arXiv 2412.05270, algorithm 1), as the authors' apollo-torch 1.0.3 computes it: Adam's moments
-//! of a random projection say how long each channel's step should be, and the gradient itself gives the direction.
+//! APOLLO (Zhu et al. 2024, arXiv 2412.05270, algorithm 1), as the authors' apollo-torch 1.0.3 computes it: Adam's
+//! moments of a random projection determine each channel's step length, and the gradient itself gives the direction.
 //!
-//! The projection is drawn anew from the run's seed at every step and kept by nobody; another one every T steps.
+//! The projection is regenerated from the run's seed in every step and never stored; it changes every T steps.
 
 use std::str::FromStr;
 
@@ -26,15 +26,15 @@ use crate::settings::{Section, check};
 /// one factor for the whole matrix it is APOLLO-Mini.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Apollo {
-    /// r: how many random directions the smaller side is seen in; 0 for a quarter of it, as the papers have it.
+    /// r: number of random directions to project the smaller side onto; 0 for a quarter of it, as in the papers.
     pub rank: usize,
-    /// T: steps after which other directions are drawn.
+    /// T: steps between redraws of the directions.
     pub update_interval: u32,
-    /// The update is times the root of this.
+    /// The update is multiplied by the root of this.
     pub scale: f64,
-    /// What one factor is for.
+    /// What shares one factor.
     pub scale_of: ScaleOf,
-    /// γ: by how much the update's norm may grow from step to step.
+    /// γ: the largest growth of the update's norm per step.
     pub growth_limit: f64,
     /// Decay of the averaged projected gradient.
     pub beta1: f64,
@@ -46,7 +46,7 @@ pub struct Apollo {
     pub weight_decay: f64,
 }
 
-/// What one factor of APOLLO is for.
+/// What shares one factor of APOLLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScaleOf {
@@ -182,11 +182,11 @@ impl Method for Apollo {
     }
 }
 
-/// Beside the norm that the limiter divides by, as the authors of Fira and APOLLO have it.
+/// Added to the norm that the limiter divides by, as in the authors' Fira and APOLLO.
 pub(super) const LIMIT_EPS: f64 = 1e-8;
 
-/// A step along `base`, m×n, with a factor for each channel along the larger side, whose norm may not grow by more than the
-/// limit; `last` `[1]` is the norm of the last one.
+/// A step along `base`, m×n, with a factor for each channel along the larger side, whose norm growth is limited; `last`
+/// `[1]` is the previous step's norm.
 #[expect(clippy::too_many_arguments, reason = "what a step is made of")]
 pub(super) fn limited_step(
     rec: &mut Recorder,

@@ -1,4 +1,4 @@
-//! The named optimizers: catalog.toml, read like a user's own CONFIG.toml.
+//! The named optimizers: catalog.toml, parsed like a user's CONFIG.toml.
 
 use std::sync::LazyLock;
 
@@ -10,14 +10,14 @@ use crate::settings::{Origin, Pass, Section, did_you_mean};
 static CATALOG: LazyLock<Table> =
     LazyLock::new(|| include_str!("catalog.toml").parse().expect("src/optim/catalog.toml is TOML"));
 
-/// The tables below `[optimizer]`: `rest` is short for the other three together.
+/// The tables under `[optimizer]`: `rest` is shorthand for the other three.
 pub(super) const ROLES: [&str; 4] = ["rest", "embedding", "head", "norm"];
 
-/// What a section begins with before its own keys are read.
+/// The defaults of a section before its own keys are read.
 pub(super) struct Base {
     pub rule: Rule,
     pub lr: Option<f64>,
-    /// What to call it in a message.
+    /// Its name in messages.
     pub title: String,
 }
 
@@ -26,12 +26,12 @@ pub fn names() -> Vec<&'static str> {
     CATALOG.keys().map(String::as_str).collect()
 }
 
-/// Where the defaults of this name come from, in Markdown; none for a name that the catalog does not have.
+/// The source of this name's defaults, in Markdown; `None` if the catalog does not have the name.
 pub fn source(name: &str) -> Option<&'static str> {
     CATALOG.get(name)?.get("source")?.as_str()
 }
 
-/// The rule of this name and its learning rate; the message names the nearest known one.
+/// The rule of this name and its learning rate; the error message suggests the nearest known name.
 pub(super) fn base(name: &str) -> Result<Base, String> {
     let entry = entry(name)?;
     Ok(read(name, entry).unwrap_or_else(|error| panic!("src/optim/catalog.toml, {name}: {error}")))
@@ -56,15 +56,15 @@ fn read(name: &str, entry: &Table) -> crate::Result<Base> {
     Ok(Base { rule, lr, title: name.to_owned() })
 }
 
-/// What an entry says of a role.
+/// What an entry specifies for a role.
 pub(super) enum OfRole {
     /// The section itself, with the user's keys.
     Same,
-    /// A table of its own.
+    /// A separate table.
     Table(&'static Table),
 }
 
-/// What the entry of this name says of `embedding`, `head` or `norm`, or else of `rest`.
+/// What the entry of this name specifies for `embedding`, `head` or `norm`, or else for `rest`.
 pub(super) fn role(name: &str, role: &str) -> Option<OfRole> {
     let entry = entry(name).ok()?;
     match entry.get(role).or_else(|| entry.get("rest"))? {
@@ -74,7 +74,7 @@ pub(super) fn role(name: &str, role: &str) -> Option<OfRole> {
     }
 }
 
-/// What an `[optimizer]` without a name is.
+/// The defaults of an `[optimizer]` without a name.
 pub(super) fn sinkgd() -> Base {
     base("sinkgd").expect("the catalog has sinkgd")
 }

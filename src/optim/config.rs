@@ -1,4 +1,4 @@
-//! Which rule moves which parameters.
+//! Which rule updates which parameters.
 
 use serde::Serialize;
 use toml::Table;
@@ -14,14 +14,14 @@ use crate::{Error, Result};
 /// The resolved meaning of `[optimizer]`: a rule for each role.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OptimizerConfig {
-    /// Moves the matrices of attention and feed-forward.
+    /// Updates the matrices of attention and feed-forward.
     #[serde(flatten)]
     pub linear: Recipe,
-    /// Moves the embedding, also where it is the head.
+    /// Updates the embedding, even if it is tied to the head.
     pub embedding: Recipe,
-    /// Moves the head that stands for itself.
+    /// Updates an untied head.
     pub head: Recipe,
-    /// Moves the norms' gains.
+    /// Updates the gains of the norms.
     pub norm: Recipe,
 }
 
@@ -37,9 +37,9 @@ impl OptimizerConfig {
         config.map_err(|_| Error::config("optimizer.name", catalog::base(name).err().unwrap_or_default()))
     }
 
-    /// The `[optimizer]` of a CONFIG.toml, with the tables below it and nothing else.
+    /// Parses the `[optimizer]` of a CONFIG.toml, with its subtables and nothing else.
     ///
-    /// Errors: what [`RunConfig::load`](crate::config::RunConfig::load) refuses of it.
+    /// Errors: whatever [`RunConfig::load`](crate::config::RunConfig::load) rejects in it.
     pub fn from_toml(text: &str) -> Result<Self> {
         let config = Self::parse("TOML", text)?;
         config.validate()?;
@@ -71,7 +71,7 @@ impl OptimizerConfig {
         Self::read(main, roles)
     }
 
-    /// How a parameter of this role moves.
+    /// The recipe for parameters of this role.
     pub fn recipe(&self, role: Role) -> &Recipe {
         match role {
             Role::Linear | Role::Adapter => &self.linear,
@@ -81,37 +81,38 @@ impl OptimizerConfig {
         }
     }
 
-    /// Whether a matrix of this role may be handed to its rule in parts, each some of the rows.
+    /// Whether a matrix of this role may be passed to its rule split by rows.
     pub(crate) fn is_row_wise(&self, role: Role) -> bool {
         self.recipe(role).rule.method().is_row_wise()
     }
 
-    /// Whether its updates are meant to be made inside the backward pass.
+    /// Whether its updates should be fused into the backward pass.
     pub(crate) fn is_fused(&self) -> bool {
         self.linear.rule.method().is_fused()
     }
 
-    /// How a gradient is estimated from losses alone, if it is: of all parameters alike, see [`OptimizerConfig::validate`].
+    /// How a gradient is estimated from losses alone, if it is; the same for all parameters, see
+    /// [`OptimizerConfig::validate`].
     pub fn zeroth_order(&self) -> Option<Directions> {
         self.linear.rule.zeroth_order()
     }
 
-    /// The adapters that are trained in the place of the model, if they are.
+    /// The adapters that are trained instead of the model, if any.
     pub fn adapter(&self) -> Option<AdapterConfig> {
         self.linear.rule.adapter()
     }
 
-    /// Directions of a step in an epoch, from 0, of a run of so many; 0 where a gradient is taken.
+    /// Directions per step in an epoch, from 0, of a run of `epochs`; 0 if it takes a gradient.
     pub fn queries_at(&self, epoch: u64, epochs: f64) -> u32 {
         self.linear.rule.queries_at(epoch, epochs)
     }
 
-    /// Every learning rate times `factor`.
+    /// Multiplies every learning rate by `factor`.
     pub fn with_lr_factor(self, factor: f64) -> Self {
         self.with_lr_factors(factor, factor)
     }
 
-    /// The learning rate of the linear layers times `linear`, those of embedding, head and norms times `rest`.
+    /// Multiplies the learning rate of the linear layers by `linear`, and those of embedding, head and norms by `rest`.
     pub fn with_lr_factors(mut self, linear: f64, rest: f64) -> Self {
         self.linear.lr *= linear;
         for recipe in [&mut self.embedding, &mut self.head, &mut self.norm] {
@@ -120,19 +121,19 @@ impl OptimizerConfig {
         self
     }
 
-    /// Whether one rule moves all matrices: the linear layers, the embedding and the head.
+    /// Whether one rule updates all matrices: the linear layers, the embedding and the head.
     pub fn has_one_rule(&self) -> bool {
         self.linear.rule == self.embedding.rule && self.linear.rule == self.head.rule
     }
 
-    /// Refuses values for which an update would be undefined.
+    /// Rejects values for which an update would be undefined.
     pub fn validate(&self) -> Result<()> {
         self.linear.validate("optimizer")?;
         self.validate_zeroth_order()?;
         self.others().into_iter().try_for_each(|(section, recipe)| recipe.validate(section))
     }
 
-    /// What moves the rest, by the table that says so: one table, or three.
+    /// The recipes for the rest, by the table that sets them: one table, or three.
     fn others(&self) -> Vec<(&'static str, &Recipe)> {
         if self.embedding == self.head && self.head == self.norm {
             return vec![("optimizer.rest", &self.norm)];
@@ -141,21 +142,21 @@ impl OptimizerConfig {
         vec![("optimizer.embedding", embedding), ("optimizer.head", head), ("optimizer.norm", norm)]
     }
 
-    /// Two losses are taken for all parameters at once, so that none may want a gradient or another distance.
+    /// Two losses are taken for all parameters together, so none may need a gradient or another distance.
     fn validate_zeroth_order(&self) -> Result<()> {
         let title = self.linear.rule.title();
         let distance = |recipe: &Recipe| recipe.rule.zeroth_order().map(|hyper| (hyper.eps, hyper.queries));
         for (section, recipe) in self.others() {
             let other = recipe.rule.title();
             if self.adapter().is_some() && *recipe != self.linear {
-                let message = format!("{title} moves adapters alone, and no part of the model: leave it out");
+                let message = format!("{title} trains only adapters, no part of the model: leave it out");
                 return Err(Error::config(section, message));
             }
             let message = match (distance(&self.linear), distance(recipe)) {
                 (own, its) if own == its && (own.is_none() || title == other) => continue,
                 (Some(_), Some(_)) if title == other => "the same eps and queries as [optimizer] are wanted".to_owned(),
                 (Some(_), _) => {
-                    format!("a step of {title} moves all parameters by one method, not some by {other}: leave it out")
+                    format!("{title} updates all parameters itself, not some with {other}: leave it out")
                 }
                 _ => format!(
                     "{other} takes losses and no gradient; [optimizer] must name it for all parameters, or none"
@@ -166,11 +167,11 @@ impl OptimizerConfig {
         Ok(())
     }
 
-    /// `[optimizer]` is SinkGD unless it names another.
+    /// Reads `[optimizer]`, which is SinkGD unless it names another.
     ///
-    /// A role is what the user's table says, over what the user's `rest` says, over the catalog's table for the role,
-    /// over the catalog's `rest`; a list of passes without a name leaves the rest to Adam.
-    /// A learning rate that nobody names is that of `[optimizer]`.
+    /// A role's settings come, in order of precedence, from the user's table for the role, the user's `rest`, the
+    /// catalog's table for the role, and the catalog's `rest`; for a list of passes without a name the rest uses Adam.
+    /// An unspecified learning rate is that of `[optimizer]`.
     pub(crate) fn read(mut main: Section, roles: [Section; ROLES.len()]) -> Result<Self> {
         let name = main.get::<String>("name")?;
         let listed = main.has("passes");
@@ -180,7 +181,7 @@ impl OptimizerConfig {
         let lr = lr.or(named_lr).unwrap_or(default_lr);
         let entry = name.unwrap_or_else(|| if listed { "" } else { "sinkgd" }.to_owned());
         let [mut rest, embedding, head, norm] = roles;
-        // A rate alone is meant for whatever moves the rest; anything more replaces the catalog's tables.
+        // A rate alone applies to whatever updates the rest; anything more replaces the catalog's tables.
         let rest_lr = if rest.keys().all(|key| key == "lr") { rest.get::<f64>("lr")? } else { None };
         let replaced = if rest_lr.is_none() && rest.keys().next().is_some() {
             Some(read_rule(&mut rest, of_entry(&entry, "rest", &rule)?)?)
@@ -208,9 +209,9 @@ impl OptimizerConfig {
     }
 }
 
-/// What the catalog's entry has for a role; Adam where there is no such entry.
+/// The catalog entry's defaults for a role; Adam if there is no such entry.
 ///
-/// The learning rate is the table's own or none: a name in a table brings its rule, not its rate.
+/// The learning rate is the table's own or unset: a name in a table selects a rule, not its rate.
 fn of_entry(entry: &str, role: &str, main: &Rule) -> Result<Base> {
     let mut section = Section::new("catalog");
     match catalog::role(entry, role) {
@@ -224,16 +225,16 @@ fn of_entry(entry: &str, role: &str, main: &Rule) -> Result<Base> {
     Ok(Base { title: read.rule.title().to_owned(), rule: read.rule, lr: read.lr })
 }
 
-/// A rule as a section gives it.
+/// A rule as read from a section.
 struct ReadRule {
     rule: Rule,
-    /// The section's learning rate, or that of its base.
+    /// The section's learning rate, or else its base's.
     lr: Option<f64>,
     /// The learning rate that comes with the name in the section.
     named_lr: Option<f64>,
 }
 
-/// `base`, or the named or listed rule with its defaults, with the section's keys on top.
+/// `base`, or the named or listed rule with its defaults, overridden by the section's keys.
 fn read_rule(section: &mut Section, base: Base) -> Result<ReadRule> {
     let base_lr = base.lr;
     let name = section.get::<String>("name")?;
@@ -331,17 +332,17 @@ mod tests {
 
     #[test]
     fn roles_come_from_the_nearest_table() {
-        // SCALE's head has momentum, its embedding columns, its norms Adam.
+        // SCALE has momentum on the head, columns on the embedding, Adam on the norms.
         let scale = OptimizerConfig::named("scale").unwrap();
         let Rule::Passes(head) = &scale.head.rule else { panic!("{:?}", scale.head) };
         let Rule::Passes(embedding) = &scale.embedding.rule else { panic!("{:?}", scale.embedding) };
         assert_eq!((head.momentum, &embedding.passes[..]), (0.9, &[Pass::Column][..]));
         assert!(matches!(scale.norm.rule, Rule::Adamw(_)));
-        // A rate alone leaves them so.
+        // A rate alone keeps those rules.
         let with_lr = read("[optimizer]\nname = 'scale'\nrest = {lr = 0.5}").unwrap();
         assert_eq!((&with_lr.head.rule, with_lr.head.lr), (&scale.head.rule, 0.5));
         assert_eq!((&with_lr.norm.rule, with_lr.norm.lr), (&scale.norm.rule, 0.5));
-        // Anything more replaces them, and a role's own table stands over it.
+        // Anything more replaces them, and a role's own table overrides it.
         let text = "[optimizer]\nname = 'scale'\nrest = {name = 'adam', lr = 0.25}\nhead = {beta1 = 0.5}";
         let replaced = read(text).unwrap();
         assert_eq!(replaced.embedding, Recipe { rule: adamw(0.9, 0.999, 1e-8, 0.0), lr: 0.25 });

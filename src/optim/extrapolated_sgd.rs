@@ -1,8 +1,8 @@
-//! Extrapolated SGD (Lin, Kong, Stich & Jaggi 2020, arXiv 2006.05720): the gradient is taken at
-//! w½ = w − γ̂·(the gradient of the step before), and w moves along it.
+//! Extrapolated SGD (Lin, Kong, Stich & Jaggi 2020, arXiv 2006.05720): the gradient is taken at w½ = w − γ̂·(the
+//! previous step's gradient), and w moves along it.
 //!
-//! The extrapolation stands at the beginning of a step's first plan, before the forward pass, and the update takes it
-//! back; evaluations and checkpoints see w itself. One state a weight: the last gradient.
+//! The extrapolation comes first in a step's first plan, before the forward pass, and the update undoes it; evaluations
+//! and checkpoints see w itself. One state per weight: the last gradient.
 
 use serde::Serialize;
 
@@ -18,9 +18,9 @@ use crate::settings::{Section, check};
 /// Extrapolated SGD (Lin, Kong, Stich & Jaggi 2020, arXiv 2006.05720).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExtrapolatedSgd {
-    /// Rate of the extrapolation along the last gradient, over the learning rate.
+    /// Rate of the extrapolation along the last gradient, relative to the learning rate.
     pub extrapolation: f64,
-    /// Added to the gradient, times the weight.
+    /// Weight decay: added to the gradient, times the weight.
     pub weight_decay: f64,
 }
 
@@ -92,7 +92,7 @@ impl Method for ExtrapolatedSgd {
         Ok(())
     }
 
-    /// The gradient is given: where it was taken is not seen here.
+    /// The gradient is given; where it was taken does not matter here.
     fn reference(&self, _: &ReferenceParameter) -> Box<ReferenceStep> {
         not_in_a_page();
         let weight_decay = self.weight_decay;

@@ -1,5 +1,5 @@
-//! Fira (Chen et al. 2024, arXiv 2410.01623, algorithm 1), as the authors' fira 1.0.2 computes it: GaLore's step, and what
-//! its subspace does not hold of the gradient, scaled channel by channel as Adam scales what it holds, with a limit on
+//! Fira (Chen et al. 2024, arXiv 2410.01623, algorithm 1), as the authors' fira 1.0.2 computes it: GaLore's step, plus
+//! the part of the gradient outside the subspace, scaled per channel as Adam scales the part inside, with a limit on
 //! how fast the norm of that part may grow.
 
 use serde::Serialize;
@@ -18,13 +18,13 @@ use crate::kernels::scaled::{Scaled, StepConstants, apply};
 use crate::kernels::subspace::{project_back, subtract};
 use crate::settings::{Section, check};
 
-/// Fira (Chen et al. 2024, arXiv 2410.01623): GaLore, and the rest of the gradient scaled as Adam scales the subspace.
+/// Fira (Chen et al. 2024, arXiv 2410.01623): GaLore, with the rest of the gradient scaled as Adam scales the subspace.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Fira {
-    /// What happens in the subspace.
+    /// The settings of the subspace.
     #[serde(flatten)]
     pub galore: Galore,
-    /// γ: by how much the norm of the rest may grow from step to step.
+    /// γ: the largest growth of the rest's norm per step.
     pub growth_limit: f64,
 }
 

@@ -1,8 +1,8 @@
 //! GaLore (Zhao et al. 2024, arXiv 2403.03507, algorithm 2), as the authors' galore-torch 1.0 computes it: Adam in the
-//! coordinates of the gradient's leading singular vectors along its smaller side, which are found anew every T steps.
+//! coordinates of the gradient's leading singular vectors along its smaller side, which are recomputed every T steps.
 //!
-//! The moments stay as they are when the basis changes, as in the authors' code. The authors take a full singular value
-//! decomposition; here the device makes a randomized one, so that nothing waits for the host.
+//! The moments are kept when the basis changes, as in the authors' code. The authors compute a full singular value
+//! decomposition; here the device computes a randomized one, so that nothing waits for the host.
 
 use serde::Serialize;
 
@@ -18,14 +18,14 @@ use crate::reference;
 use crate::reference::random::stream;
 use crate::settings::{Section, check};
 
-/// GaLore (Zhao et al. 2024, arXiv 2403.03507): Adam in a subspace that the gradient's singular vectors span.
+/// GaLore (Zhao et al. 2024, arXiv 2403.03507): Adam in a subspace spanned by the gradient's singular vectors.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Galore {
-    /// r: singular vectors of the smaller side that are kept; 0 for a quarter of it, as the papers have it.
+    /// r: number of singular vectors of the smaller side; 0 for a quarter of it, as in the papers.
     pub rank: usize,
-    /// T: steps after which they are found anew.
+    /// T: steps between recomputations of the vectors.
     pub update_interval: u32,
-    /// α on the update.
+    /// α, a factor on the update.
     pub scale: f64,
     /// Decay of the averaged projected gradient.
     pub beta1: f64,
@@ -109,17 +109,17 @@ impl Method for Galore {
     }
 }
 
-/// A gradient in its subspace, and what Adam makes of it there.
+/// A gradient projected onto its subspace, and Adam's step on it there.
 pub(super) struct InSubspace {
     pub projected: Tensor,
     /// Adam's step there.
     pub direction: Tensor,
-    /// Squared norms by channel, of the step and of the projected gradient.
+    /// Squared norms per channel, of the step and of the projected gradient.
     pub sums: Tensor,
 }
 
 impl Galore {
-    /// Renews the basis when it is due, projects, and moves the moments: the three states.
+    /// Renews the basis when due, projects, and updates the moments: the three states.
     pub(super) fn in_subspace(
         &self,
         rec: &mut Recorder,
@@ -137,7 +137,7 @@ impl Galore {
         InSubspace { projected, direction, sums }
     }
 
-    /// In f64, with Fira's limit of growth or without what it limits.
+    /// In f64; with a growth limit it computes Fira, without one GaLore.
     pub(super) fn reference_with(
         &self,
         growth_limit: Option<f64>,

@@ -1,4 +1,4 @@
-//! Parameters of one shape that one rule moves, one after the other in one tensor.
+//! Parameters of one shape with one rule, stacked in one tensor.
 
 use std::borrow::Cow;
 
@@ -11,29 +11,29 @@ use crate::settings::Role;
 pub struct Group<'a> {
     /// The parameters' names.
     pub names: Cow<'a, [&'a str]>,
-    /// Which rule moves them.
+    /// The role that determines their rule.
     pub role: Role,
-    /// Of each weight.
+    /// Shape of each weight.
     pub shape: Cow<'a, [usize]>,
-    /// All weights, one after the other.
+    /// All weights, stacked.
     pub weight: Tensor,
-    /// Their gradients.
+    /// Their gradients, stacked.
     pub gradient: Tensor,
     /// What [`super::record_group_lookahead`] returned for them.
     pub lookahead: Option<GroupState>,
 }
 
-/// State of all parameters of a group.
+/// A state of all parameters of a group.
 #[derive(Clone, Debug)]
 pub struct GroupState {
-    /// All of it, one after the other.
+    /// The stacked tensor.
     pub tensor: Tensor,
-    /// Each parameter's own.
+    /// Each parameter's part.
     pub states: Vec<State>,
 }
 
 impl<'a> Group<'a> {
-    /// One parameter.
+    /// A group of one parameter.
     pub fn of(update: &Update<'a>) -> Self {
         let kept = |state: &State| GroupState { tensor: state.tensor.clone(), states: vec![state.clone()] };
         Self {
@@ -49,14 +49,14 @@ impl<'a> Group<'a> {
     /// The only parameter.
     ///
     /// # Panics
-    /// On several.
+    /// If there are several.
     pub fn only(&self) -> Update<'_> {
         let [name] = self.names[..] else { panic!("one parameter at a time, not {:?}", self.names) };
         let lookahead = self.lookahead.as_ref().map(|kept| &kept.states[0]);
         Update { name, role: self.role, weight: &self.weight, gradient: &self.gradient, lookahead }
     }
 
-    /// The parameters in groups of at most `n`.
+    /// Splits the group into groups of at most `n` parameters.
     pub fn parts(&self, n: usize) -> impl Iterator<Item = Group<'_>> {
         let all = self.names.len();
         (0..all).step_by(n.max(1)).map(move |first| {
@@ -77,17 +77,17 @@ impl<'a> Group<'a> {
         })
     }
 
-    /// Its parameters, which differ in their names alone.
+    /// The parameters, which differ only in name.
     pub(super) fn parameter(&self) -> Parameter<'_> {
         Parameter { name: self.names[0], role: self.role, shape: &self.shape }
     }
 
-    /// Bytes of a gradient.
+    /// Bytes of one gradient.
     pub(super) fn bytes_each(&self) -> u64 {
         self.gradient.bytes() / self.names.len() as u64
     }
 
-    /// Room for a state, `PARAMETER.what` for each.
+    /// Allocates a state, `PARAMETER.what` for each.
     pub(super) fn state(&self, rec: &mut Recorder, StateSpec { what, shape }: &StateSpec) -> GroupState {
         let name = |parameter: &str| format!("{parameter}.{what}");
         if let [only] = self.names[..] {
@@ -109,20 +109,20 @@ impl<'a> Group<'a> {
 }
 
 impl GroupState {
-    /// What each of `n` parameters carries, of all that their rule keeps.
+    /// Regroups the states of `n` parameters by parameter.
     pub(super) fn by_parameter(kept: &[Self], n: usize) -> Vec<Vec<State>> {
         let of = |index: usize| kept.iter().map(|kept| kept.states[index].clone()).collect();
         (0..n).map(of).collect()
     }
 }
 
-/// The tensors of as many states as there are.
+/// The tensors of all states.
 pub(super) fn tensors<const N: usize>(states: &[GroupState]) -> [&Tensor; N] {
     assert_eq!(states.len(), N, "states of a method");
     std::array::from_fn(|index| &states[index].tensor)
 }
 
-/// The `range` of the `all` equal parts of `tensor`; one of them in its own shape.
+/// Parts `range` of `tensor` split into `all` equal parts; a single part gets its own shape.
 fn part(tensor: &Tensor, shape: &[usize], range: std::ops::Range<usize>, all: usize) -> Tensor {
     if range.len() == all && all > 1 {
         return tensor.clone();

@@ -1,4 +1,4 @@
-//! H-Fac (Nguyen, Chen, Liu & Liu 2024, arXiv 2406.09958): Adam's two moments of a matrix m×n as 2(m + n) averages.
+//! H-Fac (Nguyen, Chen, Liu & Liu 2024, arXiv 2406.09958): Adam's two moments of an m×n matrix as 2(m + n) averages.
 
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::kernels::h_fac::{AverageConstants, Averages, apply, average};
 use crate::reference;
 use crate::settings::{Section, check};
 
-/// H-Fac (Nguyen et al. 2024, arXiv 2406.09958): momentum and second moment of rank one.
+/// H-Fac (Nguyen et al. 2024, arXiv 2406.09958): rank-one momentum and second moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HFac {
     /// Decay of the averaged row and column means.
@@ -23,7 +23,7 @@ pub struct HFac {
     pub beta2: f64,
     /// Added to every square.
     pub eps: f64,
-    /// d: a preconditioned gradient of a larger root mean square is brought to this one.
+    /// d: a preconditioned gradient with a larger root mean square is scaled down to this one.
     pub clip_threshold: f64,
     /// Decoupled weight decay, times the learning rate.
     pub weight_decay: f64,

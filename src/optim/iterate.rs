@@ -1,4 +1,4 @@
-//! A matrix on its way through passes, or several of one shape together: written only where scaling vectors do not do.
+//! A matrix, or a stack of matrices of one shape, during its passes; only written when scaling vectors do not suffice.
 
 use crate::gpu::{Recorder, Tensor};
 use crate::kernels::newton_schulz::newton_schulz;
@@ -9,29 +9,29 @@ use crate::{Error, Result};
 
 /// X while passes are recorded, m×n; a vector is a matrix of one row.
 ///
-/// As long as passes only scale rows and columns, X is diag(r)·G·diag(c) and nothing of its size is written.
+/// While passes only scale rows and columns, X is diag(r)·G·diag(c) and nothing of its size is written.
 #[derive(Clone, Debug)]
 pub struct Iterate {
-    /// What stands for X so far.
+    /// The current representation of X.
     pub x: Scaled,
 }
 
 impl Iterate {
     /// X = G.
     ///
-    /// Errors: a matrix wider than the registers of `scale_rows`.
+    /// Errors: a matrix too wide for the registers of `scale_rows`.
     pub fn new(gradient: &Tensor) -> Result<Self> {
         Self::of(Scaled::new(gradient))
     }
 
-    /// X = G for `batch` matrices G of one shape, or vectors of one length, that lie one after the other.
+    /// X = G for `batch` stacked matrices G of one shape, or vectors of one length.
     ///
     /// Errors: as [`Iterate::new`].
     pub(super) fn batch(gradients: &Tensor, batch: usize, shape: &[usize]) -> Result<Self> {
         match *shape {
             [m, n] => Self::of(Scaled::batch(gradients, batch, [m, n])),
             [n] => Self::of(Scaled::batch(gradients, batch, [1, n])),
-            _ => panic!("a matrix is wanted, got {shape:?}"),
+            _ => panic!("expected a matrix, got {shape:?}"),
         }
     }
 
@@ -44,7 +44,7 @@ impl Iterate {
         Ok(Self { x })
     }
 
-    /// X = G, for passes that are recorded in several plans, run in their order.
+    /// X = G, for passes recorded in several plans that run in order.
     ///
     /// Errors: as [`Iterate::new`].
     pub fn across_plans(gradient: &Tensor) -> Result<Self> {
@@ -53,13 +53,13 @@ impl Iterate {
         Ok(iterate)
     }
 
-    /// Rows whose norm is at most `threshold` times the mean become zero.
+    /// Zeroes rows whose norm is at most `threshold` times the mean.
     pub fn drop_rows(&mut self, rec: &mut Recorder, threshold: f64) {
         self.settle(rec);
         scaled::drop_rows(rec, &mut self.x, threshold);
     }
 
-    /// Records passes one after the other; a row pass and the column pass after it share one read.
+    /// Records passes in order; a row pass followed by a column pass shares one read.
     pub fn passes(&mut self, rec: &mut Recorder, passes: &[Pass]) {
         let mut at = 0;
         while at < passes.len() {
@@ -74,13 +74,13 @@ impl Iterate {
         }
     }
 
-    /// Records a list of passes `iterations` times, of which the device leaves out all that follow the first, from the
-    /// second on, that changed X by no more than `tolerance`, root mean square.
+    /// Records a list of passes `iterations` times. The device skips the remaining iterations once one, from the second
+    /// on, changed X by at most `tolerance`, root mean square.
     ///
-    /// Measuring costs one more read of G an iteration.
+    /// Measuring costs one extra read of G per iteration.
     pub fn passes_until_settled(&mut self, rec: &mut Recorder, passes: &[Pass], iterations: usize, tolerance: f64) {
         self.passes(rec, passes);
-        // What the device leaves out must not have been all that wrote X: an iteration ends in the tensors it began with.
+        // A skipped iteration must not be the only one that wrote X, so each must end in the tensors it started with.
         if passes.iter().any(|pass| matches!(pass, Pass::Standardize | Pass::Spectral(_) | Pass::Sign)) {
             let home = self.materialize(rec);
             self.replace(&home);
@@ -91,7 +91,7 @@ impl Iterate {
             if iteration == 1 {
                 self.measured_iteration(rec, passes, &partial);
             } else {
-                // When it is left out, the partial sums stay as they are, and so the later gates stay closed.
+                // If it is skipped, the partial sums do not change, so later gates stay closed.
                 scaled::while_changing(rec, &partial, len, tolerance, |rec| {
                     self.measured_iteration(rec, passes, &partial);
                 });
@@ -99,7 +99,7 @@ impl Iterate {
         }
     }
 
-    /// One more iteration, and how far it moved X.
+    /// One more iteration, and how much it changed X.
     fn measured_iteration(&mut self, rec: &mut Recorder, passes: &[Pass], partial: &Tensor) {
         let home = self.x.base.clone();
         let mut before = self.x.clone();
@@ -150,7 +150,7 @@ impl Iterate {
         }
     }
 
-    /// ‖X‖_F becomes that of `of`.
+    /// Scales X so that ‖X‖_F equals that of `of`.
     pub fn rescale_to_norm(&mut self, rec: &mut Recorder, of: &Tensor) {
         self.settle(rec);
         let of = self.x.like(of);
@@ -158,19 +158,19 @@ impl Iterate {
         scaled::multiply(rec, &mut self.x, &own, Some(&of));
     }
 
-    /// X as a tensor of its own.
+    /// Writes X to a new tensor.
     pub fn materialize(&self, rec: &mut Recorder) -> Tensor {
         let y = self.room(rec, "normalized");
         self.materialize_into(rec, &y);
         y
     }
 
-    /// X into `y` of as many elements.
+    /// Writes X to `y`, which has as many elements.
     pub fn materialize_into(&self, rec: &mut Recorder, y: &Tensor) {
         scaled::materialize(rec, &self.x, y);
     }
 
-    /// Writes a pending sign, which nothing can scale or measure.
+    /// Writes a pending sign, which cannot be scaled or measured.
     fn settle(&mut self, rec: &mut Recorder) {
         if self.x.sign {
             self.replace(&self.materialize(rec));
@@ -192,7 +192,7 @@ fn coefficients(Spectral { variant, steps }: Spectral) -> Vec<[f64; 3]> {
     (0..steps).map(|step| sequence(variant).coefficients(step, steps)).collect()
 }
 
-/// The polynomials by their name in the configuration.
+/// The polynomials for a name in the configuration.
 pub fn sequence(variant: SpectralVariant) -> Sequence {
     match variant {
         SpectralVariant::Cubic => Sequence::Cubic,

@@ -1,4 +1,4 @@
-//! Lion (Chen et al. 2023, arXiv 2302.06675, algorithm 2): the sign of a momentum, one state a weight.
+//! Lion (Chen et al. 2023, arXiv 2302.06675, algorithm 2): the sign of a momentum, one state per weight.
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::settings::{Section, check};
 /// Lion (Chen et al. 2023, arXiv 2302.06675, algorithm 2).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Lion {
-    /// The momentum's share in the update.
+    /// Weight of the momentum in the update.
     pub beta1: f64,
     /// Decay of the momentum.
     pub beta2: f64,

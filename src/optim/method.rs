@@ -1,4 +1,4 @@
-//! What an optimizer is: the trait that its file implements, with everything about it.
+//! What an optimizer is: the trait that each optimizer's file implements.
 
 use super::group::{Group, GroupState};
 use super::shared::section_of;
@@ -8,52 +8,53 @@ use crate::reference::random;
 use crate::settings::{AdapterConfig, Role, Section};
 use crate::{Error, Result};
 
-/// An optimizer, as its settings.
+/// An optimizer, represented by its settings.
 pub(super) trait Method {
-    /// What to call it in a message about a key: `adam`.
+    /// Its name in messages about keys: `adam`.
     fn title(&self) -> &'static str;
 
-    /// What to call it in a report: `AdamW`.
+    /// Its name in reports: `AdamW`.
     fn describe(&self) -> String;
 
-    /// Takes the section's keys.
+    /// Reads the section's keys.
     fn read_keys(&mut self, section: &mut Section) -> Result<()>;
 
-    /// Refuses values for which an update would be undefined; `key` turns a key into its place.
+    /// Rejects values for which an update would be undefined; `key` turns a key into its full path.
     fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()>;
 
-    /// What it carries from one step to the next, in the order in which it is saved.
+    /// The state it carries between steps, in the order of checkpoints.
     ///
-    /// Errors: a parameter that it cannot move.
+    /// Errors: a parameter that it cannot update.
     fn state(&self, parameter: &Parameter<'_>) -> Result<Vec<StateSpec>>;
 
-    /// Numbers that it carries for a matrix m×n, r the rank of its subspace: `m·n`, or `0`.
+    /// Size of its state for an m×n matrix, with r the rank of its subspace: `m·n`, or `0`.
     fn state_formula(&self) -> String;
 
-    /// Multiplications of the matrix products in an update of a matrix m×n, k its smaller side; empty where there are none.
+    /// Multiplications in the matrix products of an update of an m×n matrix, with k its smaller side; empty if there
+    /// are none.
     fn products_formula(&self) -> String {
         String::new()
     }
 
-    /// How many of `count` parameters of one shape, with gradients of `bytes` each, it moves at once.
+    /// How many of `count` parameters of one shape, with gradients of `bytes` each, it updates together.
     fn at_once(&self, count: usize, bytes: u64) -> usize {
         let _ = (count, bytes);
         1
     }
 
-    /// Whether it moves each row of a matrix by what stands in that row alone, however many rows there are: a matrix that does
-    /// not fit one binding is then handed to it in parts.
+    /// Whether each row's update depends only on that row, regardless of the number of rows: a matrix that does not fit
+    /// one binding is then passed to it in parts.
     fn is_row_wise(&self) -> bool {
         false
     }
 
-    /// Whether its updates are meant to be made inside the backward pass.
+    /// Whether its updates should be fused into the backward pass.
     fn is_fused(&self) -> bool {
         false
     }
 
-    /// Records what it does to weights before a step's forward pass, if it does anything, and the one state that it made
-    /// for it, which [`Method::record`] gets.
+    /// Records what it does to weights before a step's forward pass, if anything, and returns the one state it uses for
+    /// this, which is passed to [`Method::record`].
     fn record_lookahead(
         &self,
         _rec: &mut Recorder,
@@ -64,9 +65,10 @@ pub(super) trait Method {
         None
     }
 
-    /// Records the update of as many parameters as [`Method::at_once`] says, whose states are those of [`Method::state`].
+    /// Records the update of as many parameters as [`Method::at_once`] returns, with the states of [`Method::state`].
     ///
-    /// A zeroth-order method has none. Errors: a parameter that it cannot move.
+    /// Zeroth-order methods do not implement it.
+    /// Errors: a parameter that it cannot update.
     fn record(
         &self,
         _rec: &mut Recorder,
@@ -78,43 +80,44 @@ pub(super) trait Method {
         Err(refuse_gradients(group.role))
     }
 
-    /// The same in f64, before the first step. A zeroth-order method has none, and panics.
+    /// The same in f64, before the first step. Zeroth-order methods have none, and panic.
     fn reference(&self, _parameter: &ReferenceParameter) -> Box<ReferenceStep> {
         panic!("a zeroth-order method takes losses, not a gradient")
     }
 
-    /// Its last step on a matrix by the state after it, up to a factor, and its name; none where that does not tell.
+    /// Its last step on a matrix, up to a factor, from the state after it, with its name; `None` if the state does not
+    /// determine it.
     fn seen_step(&self, _seen: &SeenStep<'_>) -> Option<(&'static str, Vec<f64>)> {
         None
     }
 
-    /// The rest of it, where it takes losses and no gradient.
+    /// The rest of the implementation, if it takes losses instead of a gradient.
     fn zeroth_order(&self) -> Option<&dyn ZerothOrder> {
         None
     }
 }
 
-/// A method that takes losses alone: two along every direction of a step.
+/// A method that takes only losses: two along every direction of a step.
 pub(super) trait ZerothOrder {
     /// How it estimates the gradient along a direction.
     fn directions(&self) -> Directions;
 
-    /// The adapters that it trains in the place of the model.
+    /// The adapters that it trains instead of the model.
     fn adapter(&self) -> Option<AdapterConfig> {
         None
     }
 
-    /// Directions of a step in an epoch, from 0, of a run of so many.
+    /// Directions per step in an epoch, from 0, of a run of `epochs`.
     fn queries_at(&self, _epoch: u64, _epochs: f64) -> u32 {
         self.directions().queries
     }
 
-    /// Where the directions of a parameter of this shape lie, if not everywhere.
+    /// The subspace of the directions for a parameter of this shape, if they are restricted to one.
     fn subspace(&self, _shape: &[usize]) -> Option<Subspace> {
         None
     }
 
-    /// Records what it does at the beginning of a step, before a parameter first moves, to the states of [`Method::state`].
+    /// Records what it does at the start of a step, before a parameter first moves, to the states of [`Method::state`].
     fn prepare(&self, _rec: &mut Recorder, _parameter: &Perturbed<'_>, _states: &[State]) {}
 
     /// Records one move of a parameter: to where a loss is taken, back, or an update.
@@ -124,11 +127,11 @@ pub(super) trait ZerothOrder {
 /// How a zeroth-order method estimates the gradient along a direction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Directions {
-    /// ε: how far from the weights, in standard deviations of one weight, the two losses are taken.
+    /// ε: distance from the weights at which the two losses are taken, in standard deviations per weight.
     pub eps: f64,
-    /// The most directions of a step, each with two losses; the step is the mean over them.
+    /// Most directions per step, each with two losses; the step is their mean.
     pub queries: u32,
-    /// Added to the estimated gradient, times the weight.
+    /// Weight decay: added to the estimated gradient, times the weight.
     pub weight_decay: f64,
 }
 
@@ -137,11 +140,11 @@ pub struct Directions {
 pub(super) struct Subspace {
     /// r.
     pub rank: usize,
-    /// Steps after which another is drawn.
+    /// Steps between redraws.
     pub interval: u32,
 }
 
-/// Stands at the beginning of every [`Method::reference`]: a page asks for none, and need not download its mathematics.
+/// Called first in every [`Method::reference`]: a page calls none of them, and need not download their mathematics.
 #[inline(always)]
 pub(super) fn not_in_a_page() {
     if cfg!(target_arch = "wasm32") {
@@ -160,7 +163,7 @@ pub(super) struct ReferenceParameter {
     pub is_matrix: bool,
     /// m×n; a vector is a matrix of one row.
     pub sides: [usize; 2],
-    /// The stream of its name, and the run's seed.
+    /// The random stream of its name, and the run's seed.
     pub random: [u32; 2],
 }
 
@@ -169,21 +172,21 @@ impl ReferenceParameter {
         let (is_matrix, sides) = match *shape {
             [m, n] => (true, [m, n]),
             [n] => (false, [1, n]),
-            _ => panic!("a matrix or a vector is wanted, got {shape:?}"),
+            _ => panic!("expected a matrix or a vector, got {shape:?}"),
         };
         Self { is_matrix, sides, random: [random::stream(name), random::word_of_seed(seed)] }
     }
 
-    /// Numbers of the weight.
+    /// Number of elements of the weight.
     pub fn len(&self) -> usize {
         self.sides[0] * self.sides[1]
     }
 }
 
-/// One step of a weight `[m·n]`.
+/// Makes one step of a weight `[m·n]`.
 pub(super) type ReferenceStep = dyn FnMut(&mut [f64], Step<'_>);
 
-/// What a step is made of.
+/// The inputs of a step.
 pub(super) struct Step<'a> {
     /// `[m·n]`.
     pub gradient: &'a [f64],
@@ -202,15 +205,15 @@ impl Step<'_> {
     }
 }
 
-/// A step that was made, as a run saw it.
+/// A completed step, as a run saw it.
 #[derive(Clone, Copy, Debug)]
 pub struct SeenStep<'a> {
     /// Its number, from 1.
     pub number: u64,
     /// `[m·n]`.
     pub gradient: &'a [f32],
-    /// What the gradient was multiplied by.
+    /// The clip factor on the gradient.
     pub clip: f32,
-    /// The states after it, in their order.
+    /// The states after it, in order.
     pub states: &'a [Vec<f32>],
 }

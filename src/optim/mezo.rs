@@ -1,8 +1,8 @@
-//! MeZO (Malladi et al. 2023, arXiv 2305.17333, algorithm 1): the two losses of a step are taken at w + εz and w − εz, and
-//! w moves along z by their difference. Nothing is kept: z is drawn again from the seed wherever it is wanted.
+//! MeZO (Malladi et al. 2023, arXiv 2305.17333, algorithm 1): a step takes two losses, at w + εz and w − εz, and moves
+//! w along z by their difference. Nothing is stored: z is redrawn from the seed wherever it is needed.
 //!
-//! A change is rounded to a multiple of a sixteenth of ε at most, and a weight to the spacing that single precision has
-//! where the change leads, so that weights come back to the last bit.
+//! Each change is rounded to a multiple of at most ε/16, and each weight to the f32 spacing at the change's far end, so
+//! that weights return bit-exactly.
 
 use serde::Serialize;
 
@@ -17,19 +17,19 @@ use crate::{Error, Result};
 /// MeZO (Malladi et al. 2023, arXiv 2305.17333): descent along random directions, by the difference of two losses.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Mezo {
-    /// ε: how far from the weights, in standard deviations of one weight, the two losses are taken.
+    /// ε: distance from the weights at which the two losses are taken, in standard deviations per weight.
     pub eps: f64,
-    /// n: directions of a step, each with two losses; the step is the mean over them.
+    /// n: directions per step, each with two losses; the step is their mean.
     pub queries: u32,
-    /// Added to the estimated gradient, times the weight.
+    /// Weight decay: added to the estimated gradient, times the weight.
     pub weight_decay: f64,
 }
 
 impl Mezo {
-    /// The most directions of a step: its number stands in half a word.
+    /// Most directions per step: a direction's index occupies half a word.
     pub const MAX_QUERIES: u32 = 1024;
 
-    /// The least ε: weights come back exactly while they are below 2²⁴ times a sixteenth of ε or less, which here is 8.
+    /// Smallest ε: weights return exactly while they are below 2²⁴ times the quantum of at most ε/16, which here is 8.
     const MIN_EPS: f64 = 1e-5;
 }
 
@@ -100,7 +100,7 @@ impl ZerothOrder for Mezo {
 }
 
 impl Mezo {
-    /// Vectors, which are norms' gains and biases, do not decay, as in the authors' code.
+    /// Vectors, which are norm gains and biases, do not decay, as in the authors' code.
     pub(super) fn constants(&self, lr: f64, shape: &[usize]) -> PerturbConstants {
         let weight_decay = if shape.len() > 1 { self.weight_decay } else { 0.0 };
         PerturbConstants { eps: self.eps, lr, weight_decay }

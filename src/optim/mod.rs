@@ -1,7 +1,7 @@
-//! Optimizers: lists of passes over a gradient, and methods that are no such lists.
+//! Optimizers: lists of passes over a gradient, and other methods.
 //!
-//! An optimizer is a file here, which implements `Method` with everything about it, its line in the list below, and its
-//! section in catalog.toml. Parameters of one shape may be moved together, by a method that can, to the bits of one by one.
+//! An optimizer is one file that implements `Method`, a line in the list below, and a section in catalog.toml. A method
+//! may update parameters of one shape together, with results bit-identical to updating them one by one.
 
 mod catalog;
 mod config;

@@ -1,4 +1,4 @@
-//! Any optimizer on weights and gradients that lie in buffers of the caller's.
+//! Any optimizer, applied to weights and gradients in caller-owned buffers.
 
 use std::collections::HashSet;
 
@@ -11,12 +11,12 @@ use crate::reference::random::word_of_seed;
 use crate::settings::{Role, check};
 use crate::{Error, Result};
 
-/// Plan of what comes before the gradients.
+/// The plan that runs before the gradients are taken.
 const LOOKAHEAD: &str = "lookahead";
-/// Plan of the update.
+/// The plan of the update.
 const UPDATE: &str = "update";
 
-/// An optimizer of the catalog, or one that its settings make, before it knows its parameters.
+/// An optimizer from the catalog or from settings, before it knows its parameters.
 ///
 /// ```no_run
 /// # async fn f(gpu: &multinorm::gpu::Gpu, weight: multinorm::gpu::Buffer, gradient: multinorm::gpu::Buffer,
@@ -40,26 +40,26 @@ pub struct Optimizer {
 impl Optimizer {
     /// The optimizer of this name with its own learning rate and defaults.
     ///
-    /// Errors: a name that the catalog does not have; as [`Optimizer::new`].
+    /// Errors: a name that is not in the catalog; as [`Optimizer::new`].
     pub fn named(name: &str) -> Result<Self> {
         Self::new(OptimizerConfig::named(name)?)
     }
 
-    /// What the `[optimizer]` of a CONFIG.toml says.
+    /// The optimizer specified by the `[optimizer]` of a CONFIG.toml.
     ///
     /// Errors: as [`OptimizerConfig::from_toml`] and [`Optimizer::new`].
     pub fn from_toml(text: &str) -> Result<Self> {
         Self::new(OptimizerConfig::from_toml(text)?)
     }
 
-    /// An optimizer of these settings.
+    /// An optimizer with these settings.
     ///
-    /// Errors: settings for which an update would be undefined; a zeroth-order method, which has no use for gradients.
+    /// Errors: settings for which an update would be undefined, or a zeroth-order method, which does not use gradients.
     pub fn new(config: OptimizerConfig) -> Result<Self> {
         config.validate()?;
         if config.zeroth_order().is_some() {
             let message = format!(
-                "{} is a zeroth-order method: it takes losses at weights of its choice, and has no use for gradients",
+                "{} is a zeroth-order method: it takes losses at perturbed weights, not gradients",
                 config.linear.rule.title()
             );
             return Err(Error::config("optimizer.name", message));
@@ -67,23 +67,25 @@ impl Optimizer {
         Ok(Self { config, max_grad_norm: 0.0, seed: 0 })
     }
 
-    /// Multiplies all gradients of a step by what brings the norm of them together down to `max_norm`; 0 does not clip.
+    /// Clips the global gradient norm of each step to `max_norm`; 0 does not clip.
     ///
-    /// With a limit gradients are measured: from a step on in which one is not finite, weights and states stay as they are.
+    /// With clipping the gradients are measured: from the first step with one that is not finite, weights and states
+    /// stay unchanged.
     /// Errors: a limit below 0.
     pub fn with_max_grad_norm(self, max_norm: f64) -> Result<Self> {
         check::not_negative("max_grad_norm", max_norm)?;
         Ok(Self { max_grad_norm: max_norm, ..self })
     }
 
-    /// Draws random numbers, of the methods that do, from this seed instead of 0.
+    /// Seeds the random numbers of methods that use them; the default is 0.
     pub fn with_seed(self, seed: u64) -> Self {
         Self { seed, ..self }
     }
 
-    /// Allocates states, zero, and scratch memory for parameters of these names, shapes (`[m, n]` or `[n]`) and roles.
+    /// Allocates zeroed states and scratch memory for parameters with these names, shapes (`[m, n]` or `[n]`) and
+    /// roles.
     ///
-    /// Errors: a parameter that the optimizer cannot move; two of one name; memory that is not there.
+    /// Errors: a parameter that the optimizer cannot update, a duplicate name, or too little memory.
     pub async fn for_parameters<'g>(self, gpu: &'g Gpu, parameters: &[(&str, &[usize], Role)]) -> Result<Stepper<'g>> {
         check_parameters(parameters)?;
         let mut rec = Recorder::new(&gpu.profile);
@@ -120,7 +122,7 @@ impl Optimizer {
     }
 }
 
-/// An optimizer with its parameters' states, which moves their weights step by step.
+/// An optimizer with its parameters' states, which updates their weights step by step.
 pub struct Stepper<'g> {
     gpu: &'g Gpu,
     workspace: Workspace,
@@ -137,11 +139,11 @@ pub struct Stepper<'g> {
     steps: u32,
 }
 
-/// Where a parameter's buffers go.
+/// A parameter's tensors, to be backed by the caller's buffers.
 struct Slot {
     name: String,
     weight: Tensor,
-    /// What to call the gradient.
+    /// Name of the gradient in messages.
     its_gradient: String,
     gradient: Tensor,
 }
@@ -168,11 +170,11 @@ impl Slot {
 }
 
 impl Stepper<'_> {
-    /// Records one step: every weight, a row-major matrix of f32, moves along its gradient, at its learning rate times
-    /// `lr_factor`. The pairs of weight and gradient are those of the parameters, in their order.
+    /// Records one step: updates every weight, a row-major f32 matrix, with its gradient, at its learning rate times
+    /// `lr_factor`. The pairs of weight and gradient are in parameter order.
     ///
-    /// Errors: another number of pairs; a buffer without STORAGE among its usages, too small, or given twice; a factor below
-    /// 0; weights that should have moved ahead of the gradients and did not, see [`Stepper::ahead`].
+    /// Errors: a wrong number of pairs; a buffer without STORAGE usage, too small, or given twice; a factor below 0; a
+    /// missing call of [`Stepper::lookahead`] before the gradients were taken.
     pub fn step(
         &mut self,
         encoder: &mut CommandEncoder,
@@ -195,7 +197,7 @@ impl Stepper<'_> {
         Ok(())
     }
 
-    /// Records what the optimizer does to weights before a step's gradients are taken: of the catalog's only
+    /// Records what the optimizer does to weights before a step's gradients are taken; in the catalog only
     /// extrapolated-sgd does anything. The factor is that of the step.
     ///
     /// Errors: as [`Stepper::step`].
@@ -210,21 +212,21 @@ impl Stepper<'_> {
         Ok(())
     }
 
-    /// Names, as PyTorch has them behind the parameter's (`w.exp_avg`), and shapes of what is carried from step to step.
+    /// Names (PyTorch's, after the parameter's: `w.exp_avg`) and shapes of the state carried between steps.
     pub fn states(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.states.iter().map(|state| (state.name.as_str(), &state.tensor.shape[..]))
     }
 
-    /// The numbers of a state after everything that was submitted.
+    /// Reads a state after all submitted work.
     ///
-    /// Errors: a state that there is not; a device that is gone.
+    /// Errors: an unknown state, or a lost device.
     pub async fn read_state(&self, name: &str) -> Result<Vec<f32>> {
         self.workspace.read(self.gpu, self.state(name)?).await
     }
 
-    /// Replaces the numbers of a state, before anything that is submitted later.
+    /// Replaces the contents of a state, before anything submitted later.
     ///
-    /// Errors: a state that there is not, or that has more or fewer numbers.
+    /// Errors: an unknown state, or a wrong number of elements.
     pub fn write_state(&self, name: &str, values: &[f32]) -> Result<()> {
         let tensor = self.state(name)?;
         if values.len() != tensor.len() {
@@ -235,20 +237,20 @@ impl Stepper<'_> {
         Ok(())
     }
 
-    /// Steps that were recorded.
+    /// Number of recorded steps.
     pub fn steps(&self) -> u32 {
         self.steps
     }
 
-    /// Goes on after so many steps: with the states of then, the next step is the one that followed.
+    /// Resumes after `steps` steps: with the states from then, the next step is the one that followed.
     pub fn resume_after(&mut self, steps: u32) {
         self.steps = steps;
     }
 
-    /// The L2 norm of the last submitted step's gradients together, before they were clipped; none without a limit to clip
-    /// to. Where it is not finite, that step moved nothing, and no later one will.
+    /// The global L2 norm of the last submitted step's gradients, before clipping; `None` without clipping. If it is
+    /// not finite, neither that step nor any later one changes anything.
     ///
-    /// Errors: a device that is gone.
+    /// Errors: a lost device.
     pub async fn gradient_norm(&self) -> Result<Option<f32>> {
         if !self.measures {
             return Ok(None);
@@ -257,7 +259,7 @@ impl Stepper<'_> {
         Ok(Some(statistics[Statistics::NORM]))
     }
 
-    /// Records one plan of a step on the buffers that `lend` makes of the slots.
+    /// Records one plan of a step with the buffers that `lend` assigns to the slots.
     fn replay<'a>(
         &'a mut self,
         encoder: &mut CommandEncoder,
@@ -267,7 +269,7 @@ impl Stepper<'_> {
     ) -> Result<()> {
         check::not_negative("lr_factor", lr_factor)?;
         let Self { gpu, workspace, slots, step, seed, steps, .. } = self;
-        // By the encoder: several steps may be submitted together.
+        // Through the encoder, because several steps may be submitted together.
         workspace.encode_write(gpu, encoder, step, &[(lr_factor as f32).to_bits(), *steps + 1, word_of_seed(*seed), 0]);
         workspace.encode(gpu, encoder, plan, Schedule::Step((*steps).into()), &lend(slots))?;
         gpu.check()
@@ -294,7 +296,7 @@ impl Stepper<'_> {
 
 fn check_parameters(parameters: &[(&str, &[usize], Role)]) -> Result<()> {
     if parameters.is_empty() {
-        return Err(Error::config("parameters", "there are none to move"));
+        return Err(Error::config("parameters", "there are none to update"));
     }
     let mut names = HashSet::new();
     for (name, shape, _) in parameters {
@@ -302,7 +304,7 @@ fn check_parameters(parameters: &[(&str, &[usize], Role)]) -> Result<()> {
             return Err(Error::config(*name, "two parameters have this name"));
         }
         if !matches!(shape.len(), 1 | 2) || shape.contains(&0) {
-            let message = format!("has shape {shape:?}: a matrix [m, n] or a vector [n] is wanted");
+            let message = format!("has shape {shape:?}: must be a matrix [m, n] or a vector [n]");
             return Err(Error::config(*name, message));
         }
     }

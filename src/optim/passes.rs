@@ -1,6 +1,6 @@
 //! Multi-normalized gradient descent (arXiv 2502.06742, algorithms 1 and 2): `W ← W − lr · α · passes(G)`.
 //!
-//! SinkGD (algorithms 3 and 4) is `row, column` five times. Without momentum nothing is carried from step to step.
+//! SinkGD (algorithms 3 and 4) is `row, column` five times. Without momentum it is stateless.
 
 use std::str::FromStr;
 
@@ -18,7 +18,7 @@ use crate::reference::{momentum, passes};
 use crate::settings::{Pass, Section, Spectral, SpectralVariant, check};
 use crate::{Error, Result};
 
-/// Bytes of scratch that the updates of several parameters may take together, where they take any.
+/// Bytes of scratch that simultaneous updates of several parameters may take together.
 const SCRATCH_BYTES: u64 = 64 << 20;
 
 /// `W ← W − lr · (scale · rule · passes(G) + weight_decay · W)`.
@@ -26,28 +26,28 @@ const SCRATCH_BYTES: u64 = 64 << 20;
 pub struct PassProgram {
     /// One iteration, in order.
     pub passes: Vec<Pass>,
-    /// How often the list runs; with a tolerance, how often at most.
+    /// How often the list runs; with a tolerance, at most how often.
     pub iterations: u32,
-    /// The list ends after the iteration, from the second on, that changed X by no more than this, root mean square; 0
-    /// runs them all.
+    /// The list ends after the iteration, from the second on, that changed X by at most this, root mean square; 0 runs
+    /// all.
     pub tolerance: f64,
     /// Decay β of the averaged matrix M ← β·M + (1 − β)·X; 0 for none.
     pub momentum: f64,
-    /// Whether M averages the gradients, which the passes then normalize, or what the passes made of them.
+    /// Whether M averages the gradients before the passes, or the results of the passes.
     pub momentum_placement: MomentumPlacement,
-    /// Nesterov's look-ahead: β·M + (1 − β)·X instead of M.
+    /// Nesterov momentum: uses β·M + (1 − β)·X instead of M.
     pub nesterov: bool,
-    /// Rows whose norm is at most this share of the mean row norm become zero before the passes; 0 keeps all.
+    /// Rows whose norm is at most this fraction of the mean row norm are zeroed before the passes; 0 keeps all.
     pub row_threshold: f64,
-    /// The paper's α, on top of the learning rate.
+    /// The paper's α, a factor in addition to the learning rate.
     pub scale: f64,
-    /// What else the update is multiplied by.
+    /// A further factor on the update.
     pub scale_rule: ScaleRule,
     /// Decoupled weight decay, times the learning rate.
     pub weight_decay: f64,
 }
 
-/// Where the momentum stands.
+/// Where the momentum is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MomentumPlacement {
@@ -57,14 +57,15 @@ pub enum MomentumPlacement {
     After,
 }
 
-/// A factor on the update that follows from the parameter's shape [m, n], or from the gradient.
+/// A factor on the update that depends on the parameter's shape [m, n] or on the gradient.
 ///
-/// Those of Muon, Moonlight and Scion are meant for a matrix in the unit of its last pass: singular values of 1 after
-/// `spectral`, rows of norm 1 after `row`, columns of norm 1 after `column`; after any other pass the matrix as it is.
+/// Those of Muon, Moonlight and Scion expect a matrix in the unit of its last pass: singular values of 1 after
+/// `spectral`, rows of norm 1 after `row`, columns of norm 1 after `column`, and the matrix unchanged after any other
+/// pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScaleRule {
-    /// 1: a root mean square of 1 goes into the step.
+    /// 1: the step has a root mean square of 1.
     Rms,
     /// √max(1, m/n) (Muon).
     Muon,
@@ -74,7 +75,7 @@ pub enum ScaleRule {
     Scion,
     /// 1/n (Scion's last layer, after `sign`).
     FanIn,
-    /// ‖G‖_F / ‖X‖_F: the update is as long as the gradient.
+    /// ‖G‖_F / ‖X‖_F: gives the update the gradient's norm.
     GradientNorm,
 }
 
@@ -92,7 +93,8 @@ impl ScaleRule {
         }
     }
 
-    /// The factor on X of shape [m, n] after `last`; [`Self::GradientNorm`] has none that the shape knows.
+    /// The factor on X of shape [m, n] after the pass `last`; `None` for [`Self::GradientNorm`], which depends on more
+    /// than the shape.
     pub fn factor(self, last: Pass, m: usize, n: usize) -> Option<f64> {
         let [m, n] = [m as f64, n as f64];
         let unit = match last {
@@ -182,7 +184,7 @@ impl Method for PassProgram {
         if self.momentum > 0.0 { "m·n" } else { "0" }.into()
     }
 
-    /// A Newton–Schulz step multiplies twice by X, and but for the cubic a square of k rows by itself.
+    /// A Newton–Schulz step has two products with X and, unless cubic, one of a k×k matrix with itself.
     fn products_formula(&self) -> String {
         let steps = |quintic_only: bool| -> u32 {
             let of = |pass: &Pass| match pass {
@@ -206,13 +208,13 @@ impl Method for PassProgram {
     }
 
     fn at_once(&self, count: usize, bytes: u64) -> usize {
-        // Each matrix settles in its own time.
+        // Each matrix converges at its own rate.
         if self.tolerance > 0.0 {
             return 1;
         }
         let is_spectral = |pass: &Pass| matches!(pass, Pass::Spectral(_));
-        // Newton-Schulz steps alternate between two copies, with two square matrices beside them; of other passes there
-        // are column sums of blocks of eight rows, or several matrices.
+        // Newton–Schulz steps alternate between two copies and need two square matrices; other passes need column sums
+        // per block of eight rows, or several matrices.
         let scratch = if self.passes.iter().any(is_spectral) {
             6 * bytes
         } else if self.writes_matrices() {
@@ -281,7 +283,7 @@ impl Method for PassProgram {
 }
 
 impl PassProgram {
-    /// A list without anything around it.
+    /// A list of passes with default settings.
     pub(super) fn bare(passes: Vec<Pass>) -> Self {
         Self {
             passes,
@@ -297,7 +299,7 @@ impl PassProgram {
         }
     }
 
-    /// Every pass in order, iterations written out.
+    /// Every pass in order, with iterations unrolled.
     pub fn unrolled(&self) -> Vec<Pass> {
         self.passes.repeat(self.iterations as usize)
     }
@@ -310,7 +312,7 @@ impl PassProgram {
         self.momentum > 0.0 && self.momentum_placement == MomentumPlacement::Before
     }
 
-    /// Whether passes want scratch matrices of the gradient's size.
+    /// Whether passes need scratch matrices of the gradient's size.
     fn writes_matrices(&self) -> bool {
         let last = self.passes.len() - 1;
         let writes = |(at, pass): (usize, &Pass)| match pass {
@@ -322,7 +324,7 @@ impl PassProgram {
     }
 
     fn step_in_f64(&self, buffer: &mut [f64], w: &mut [f64], step: Step<'_>, sides: [usize; 2]) {
-        // Passes do not see the clip factor; an average of gradients does.
+        // The passes are invariant to the clip factor; an average of gradients is not.
         let input = if self.averages_gradients() {
             momentum::average(buffer, &step.clipped(), self.momentum, self.nesterov)
         } else {
@@ -337,7 +339,7 @@ impl PassProgram {
         }
     }
 
-    /// What a list makes of its input, the scale rule included.
+    /// The result of the list on its input, including the scale rule.
     fn normalized(&self, input: &[f64], [m, n]: [usize; 2]) -> Vec<f64> {
         let mut x = match self.row_threshold {
             0.0 => input.to_vec(),
@@ -373,7 +375,7 @@ pub fn reference_pass(pass: Pass, x: &[f64], [m, n]: [usize; 2]) -> Vec<f64> {
     }
 }
 
-/// `row, column`; of a list that begins with some passes several times over `(row, column) × 5, row`.
+/// `row, column`; for a list with a repeated prefix, `(row, column) × 5, row`.
 fn list_words(passes: &[Pass]) -> String {
     let times = |n: usize| passes.chunks_exact(n).take_while(|again| *again == &passes[..n]).count();
     let Some(n) = (1..=passes.len() / 2).find(|&n| times(n) > 1 && passes.len() - n * times(n) < n) else {

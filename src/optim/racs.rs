@@ -1,7 +1,7 @@
-//! RACS (Gong, Scetbon, Ma & Meeds 2025, arXiv 2502.07752, algorithm 1): rows and columns scaled by the averaged principal
-//! singular vectors of G⊙G, which power iteration finds, and a limit on how fast the update's norm may grow.
+//! RACS (Gong, Scetbon, Ma & Meeds 2025, arXiv 2502.07752, algorithm 1): scales rows and columns by the averaged
+//! principal singular vectors of G⊙G, found by power iteration, and limits how fast the update's norm may grow.
 //!
-//! It is not Sinkhorn's iteration: after it no row or column has a norm of its own.
+//! It is not a Sinkhorn iteration: it does not normalize any row or column.
 
 use serde::Serialize;
 
@@ -24,9 +24,9 @@ pub struct Racs {
     pub iterations: u32,
     /// Decay of the averaged scalings.
     pub beta: f64,
-    /// α on the update.
+    /// α, a factor on the update.
     pub scale: f64,
-    /// γ: by how much the update's norm may grow from step to step.
+    /// γ: the largest growth of the update's norm per step.
     pub growth_limit: f64,
     /// Decoupled weight decay, times the learning rate.
     pub weight_decay: f64,

@@ -1,4 +1,4 @@
-//! Records updates by role: the driver of every method.
+//! Records updates by role, for every method.
 
 use super::config::OptimizerConfig;
 use super::group::{Group, GroupState};
@@ -8,11 +8,11 @@ use super::update::{Parameter, Perturbed, State, StepTensors, Update};
 use crate::gpu::Recorder;
 use crate::{Error, Result};
 
-/// A function that records the update of one parameter and returns what it carries from step to step.
+/// A function that records the update of one parameter and returns the state it carries between steps.
 pub type RecordUpdate<'a> = dyn Fn(&mut Recorder, &Update<'_>, StepTensors<'_>) -> Result<Vec<State>> + 'a;
 
-/// Records what the rule of a parameter's role does before a step's forward pass, if it does anything: at the beginning of
-/// the step. The state that comes back is handed to [`record`] as [`Update::ahead`], and returned by it.
+/// Records what the rule of a parameter's role does before a step's forward pass, if anything; call it at the start of
+/// the step. Pass the returned state to [`record`] as [`Update::lookahead`]; `record` returns it with the others.
 pub fn record_lookahead(
     rec: &mut Recorder,
     config: &OptimizerConfig,
@@ -36,7 +36,7 @@ pub fn record_group_lookahead(
 
 /// Records the update of one parameter by the rule of its role.
 ///
-/// Errors: a rule that cannot move a parameter of this shape.
+/// Errors: a rule that cannot update a parameter of this shape.
 pub fn record(
     rec: &mut Recorder,
     config: &OptimizerConfig,
@@ -46,10 +46,10 @@ pub fn record(
     Ok(record_group(rec, config, &Group::of(update), step)?.pop().unwrap_or_default())
 }
 
-/// Records the updates of parameters of one shape by the rule of their role, as many at once as the rule can; what each
-/// carries from step to step, in their order.
+/// Records the updates of parameters of one shape by the rule of their role, as many together as the rule can; returns
+/// each parameter's states, in order.
 ///
-/// Errors: a rule that cannot move parameters of this shape.
+/// Errors: a rule that cannot update parameters of this shape.
 pub fn record_group(
     rec: &mut Recorder,
     config: &OptimizerConfig,
@@ -71,10 +71,10 @@ pub fn record_group(
     Ok(states)
 }
 
-/// Records what a zeroth-order rule does at the beginning of a step, before a parameter first moves; what it keeps for
-/// [`record_perturbation`] is what comes back.
+/// Records what a zeroth-order rule does at the start of a step, before a parameter first moves; returns the states it
+/// keeps for [`record_perturbation`].
 ///
-/// Errors: a rule that takes a gradient, or that cannot move a parameter of this shape.
+/// Errors: a rule that takes a gradient, or that cannot update a parameter of this shape.
 pub fn record_directions(
     rec: &mut Recorder,
     config: &OptimizerConfig,
@@ -95,7 +95,7 @@ pub fn record_directions(
 /// Records one move of a parameter by its zeroth-order rule: to where a loss is taken, back, or an update.
 ///
 /// # Panics
-/// On a rule that [`record_directions`] refuses.
+/// If [`record_directions`] rejects the rule.
 pub fn record_perturbation(rec: &mut Recorder, config: &OptimizerConfig, parameter: &Perturbed<'_>, states: &[State]) {
     let Recipe { rule, lr } = config.recipe(parameter.role);
     let on_losses = rule.on_losses().unwrap_or_else(|| panic!("{rule:?} takes a gradient"));

@@ -1,4 +1,4 @@
-//! The zeroth-order rules in f64, put together from [`crate::reference`]: where they take a parameter, and its update.
+//! The zeroth-order rules in f64, built from [`crate::reference`]: where they move a parameter, and its update.
 
 use super::Rule;
 use super::method::Subspace;
@@ -17,18 +17,18 @@ pub struct ReferenceDirections {
 }
 
 impl ReferenceDirections {
-    /// Those of the parameter `name`, in a run of this seed. Panics on a rule that takes a gradient.
+    /// The directions of the parameter `name`, in a run with this seed. Panics for a rule that takes a gradient.
     pub fn new(rule: &Rule, shape: &[usize], name: &str, seed: u64) -> Self {
         let method = rule.on_losses().expect("a zeroth-order rule");
         let settings = method.directions();
-        // Norms' gains and biases do not decay.
+        // Norm gains and biases do not decay.
         let weight_decay = if shape.len() > 1 { settings.weight_decay } else { 0.0 };
         let hyper = Mezo { eps: settings.eps, weight_decay };
         let subspace = method.subspace(shape);
         Self { hyper, subspace, shape: shape.to_vec(), name: name.to_owned(), seed: word_of_seed(seed) }
     }
 
-    /// d of step t (from 1) along its direction of this number (from 0): what the weights go along.
+    /// d of step t (from 1) along direction `query` (from 0): the displacement of the weights.
     pub fn change(&self, t: u32, query: u32) -> Vec<f64> {
         let own = [stream(&self.name), seed_of_query(self.seed, query)];
         let z = match self.subspace {
@@ -43,12 +43,12 @@ impl ReferenceDirections {
         self.hyper.change(&z)
     }
 
-    /// The nearest weights that come back from where they go.
+    /// The nearest weights that return exactly after each move.
     pub fn settled(&self, w: &[f64]) -> Vec<f64> {
         w.iter().map(|w| self.hyper.settled(*w)).collect()
     }
 
-    /// Moves w by a gradient along a change; weights decay with the last direction of a step alone.
+    /// Moves w by a gradient along a change; weights decay only with the last direction of a step.
     pub fn step(&self, w: &mut [f64], change: &[f64], gradient: f64, lr: f64, decays: bool) {
         let hyper = Mezo { weight_decay: if decays { self.hyper.weight_decay } else { 0.0 }, ..self.hyper };
         zeroth_order::step(&hyper, w, change, gradient, lr);

@@ -1,4 +1,4 @@
-//! How a gradient becomes an update: one of the methods, a list of passes among them.
+//! How a gradient becomes an update: a list of passes or another method.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use super::update::{Parameter, StateSpec};
 use crate::Result;
 use crate::settings::{AdapterConfig, Pass, check};
 
-/// Makes [`Rule`] of a list of methods: file, type, and the name of its `rule` in the catalog.
+/// Generates [`Rule`] from a list of methods: file, type, and the name of its `rule` in the catalog.
 macro_rules! rules {
     ($($file:ident::$method:ident = $name:literal,)*) => {
         $(pub use $file::$method;)*
@@ -28,7 +28,7 @@ macro_rules! rules {
         }
 
         impl Rule {
-            /// A method that is no list of passes, with its source's defaults; for the catalog's `rule` key.
+            /// A method other than a list of passes, with its source's defaults; for the catalog's `rule` key.
             fn of_method(name: &str) -> Option<Self> {
                 match name {
                     $($name => Some(Self::$method($method::default())),)*
@@ -65,50 +65,51 @@ pub struct Recipe {
 }
 
 impl Rule {
-    /// Whether nothing is carried from one step to the next.
+    /// Whether it carries no state between steps.
     pub fn is_stateless(&self) -> bool {
         self.state_formula() == "0"
     }
 
-    /// What is carried from one step to the next for a parameter, in the order in which it is saved.
+    /// The state it carries between steps for a parameter, in the order of checkpoints.
     ///
-    /// Errors: a parameter that it cannot move.
+    /// Errors: a parameter that it cannot update.
     pub fn state(&self, parameter: &Parameter<'_>) -> Result<Vec<StateSpec>> {
         self.method().state(parameter)
     }
 
-    /// Numbers that it carries for a matrix m×n, r the rank of its subspace: `m·n`, or `0`.
+    /// Size of its state for an m×n matrix, with r the rank of its subspace: `m·n`, or `0`.
     pub fn state_formula(&self) -> String {
         self.method().state_formula()
     }
 
-    /// Multiplications of the matrix products in an update of a matrix m×n, k its smaller side; empty where there are none.
+    /// Multiplications in the matrix products of an update of an m×n matrix, with k its smaller side; empty if there
+    /// are none.
     pub fn products_formula(&self) -> String {
         self.method().products_formula()
     }
 
-    /// How many of `count` parameters of one shape, with gradients of `bytes` each, it moves at once.
+    /// How many of `count` parameters of one shape, with gradients of `bytes` each, it updates together.
     pub fn at_once(&self, count: usize, bytes: u64) -> usize {
         self.method().at_once(count, bytes)
     }
 
-    /// Its last step on a matrix by the state after it, up to a factor, and its name; none where that does not tell, and of
-    /// a list of passes.
+    /// Its last step on a matrix, up to a factor, from the state after it, with its name; `None` if the state does not
+    /// determine it, and for a list of passes.
     pub fn seen_step(&self, seen: &SeenStep<'_>) -> Option<(&'static str, Vec<f64>)> {
         self.method().seen_step(seen)
     }
 
-    /// The adapters that it trains in the place of the model, if it does.
+    /// The adapters that it trains instead of the model, if any.
     pub fn adapter(&self) -> Option<AdapterConfig> {
         self.on_losses().and_then(|method| method.adapter())
     }
 
-    /// Directions of a step in an epoch, from 0, of a run of so many; 0 where a gradient is taken.
+    /// Directions per step in an epoch, from 0, of a run of `epochs`; 0 if it takes a gradient.
     pub fn queries_at(&self, epoch: u64, epochs: f64) -> u32 {
         self.on_losses().map_or(0, |method| method.queries_at(epoch, epochs))
     }
 
-    /// How it estimates the gradient, if it is a zeroth-order method: one that takes losses alone.
+    /// How it estimates the gradient, if it is a zeroth-order method, which takes only losses.
     pub fn zeroth_order(&self) -> Option<Directions> {
         self.on_losses().map(|method| method.directions())
     }
@@ -117,12 +118,12 @@ impl Rule {
         self.method().zeroth_order()
     }
 
-    /// What to call it in a message about a key: `adam`.
+    /// Its name in messages about keys: `adam`.
     pub(super) fn title(&self) -> &'static str {
         self.method().title()
     }
 
-    /// What to call it in a report: `row, column × 5`, `momentum 0.95, spectral:muon:5`, `AdamW (no list of passes)`.
+    /// Its name in reports: `row, column × 5`, `momentum 0.95, spectral:muon:5`, `AdamW (no list of passes)`.
     pub fn describe(&self) -> String {
         match self {
             Self::Passes(program) => program.describe(),
@@ -130,7 +131,7 @@ impl Rule {
         }
     }
 
-    /// A list of passes without anything around it.
+    /// A list of passes with default settings.
     pub(super) fn bare(passes: Vec<Pass>) -> Self {
         Self::Passes(PassProgram::bare(passes))
     }

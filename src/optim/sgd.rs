@@ -16,9 +16,9 @@ use crate::{Error, Result};
 pub struct Sgd {
     /// Decay of the summed gradient; 0 for none.
     pub momentum: f64,
-    /// Added to the gradient, times the weight.
+    /// Weight decay: added to the gradient, times the weight.
     pub weight_decay: f64,
-    /// Whether to look one momentum step ahead.
+    /// Whether to use Nesterov momentum.
     pub nesterov: bool,
 }
 

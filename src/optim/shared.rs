@@ -1,11 +1,11 @@
-//! What several methods share: how their settings are read, and what a parameter must be for them.
+//! What several methods share: reading their settings, and checking their parameters.
 
 use super::update::Parameter;
 use crate::kernels::scaled::MAX_COLS;
 use crate::settings::{Role, Section};
 use crate::{Error, Result};
 
-/// `betas` together, or `beta1` and `beta2`.
+/// Reads `betas` together, or `beta1` and `beta2`.
 pub(super) fn read_betas(section: &mut Section, beta1: &mut f64, beta2: &mut f64) -> Result<()> {
     if let Some(betas) = section.get::<[f64; 2]>("betas")? {
         if ["beta1", "beta2"].iter().any(|beta| section.written_together("betas", beta)) {
@@ -17,7 +17,7 @@ pub(super) fn read_betas(section: &mut Section, beta1: &mut f64, beta2: &mut f64
     section.set("beta2", beta2)
 }
 
-/// The rank of a subspace for a matrix whose smaller side is this long: as it was set, or a quarter of the side.
+/// The rank of a subspace for a matrix with this smaller side: the setting, or a quarter of the side.
 pub fn rank_for(rank: usize, small: usize) -> usize {
     if rank > 0 { rank } else { (small / 4).max(1) }
 }
@@ -35,13 +35,13 @@ pub(super) fn check_matrix(parameter: &Parameter<'_>, what: &str) -> Result<[usi
         _ => {
             let section = section_of(parameter.role);
             let Parameter { name, shape, .. } = parameter;
-            let message = format!("{what}; {name} of shape {shape:?} is none: give {section} another");
+            let message = format!("{what}; {name} of shape {shape:?} is not a matrix: give {section} another");
             Err(Error::config(format!("{section}.name"), message))
         }
     }
 }
 
-/// Errors: more columns than a workgroup keeps in registers.
+/// Errors: more columns than a workgroup can keep in registers.
 pub(super) fn check_width(parameter: &Parameter<'_>) -> Result<()> {
     let n = parameter.shape.last().copied().unwrap_or(0);
     if n <= MAX_COLS {
@@ -53,7 +53,7 @@ pub(super) fn check_width(parameter: &Parameter<'_>) -> Result<()> {
 
 /// The rank of a matrix's subspace.
 ///
-/// Errors: one above the smaller side.
+/// Errors: a rank above the smaller side.
 pub(super) fn check_rank(parameter: &Parameter<'_>, rank: usize) -> Result<usize> {
     let small = parameter.shape.iter().copied().min().unwrap_or(0);
     let rank = rank_for(rank, small);
@@ -65,7 +65,7 @@ pub(super) fn check_rank(parameter: &Parameter<'_>, rank: usize) -> Result<usize
     Err(Error::config(format!("{}.rank", section_of(role)), message))
 }
 
-/// Where a role's settings stand.
+/// The section with a role's settings.
 pub(super) fn section_of(role: Role) -> &'static str {
     match role {
         Role::Linear | Role::Adapter => "optimizer",

@@ -1,7 +1,7 @@
-//! SubZero (Yu et al. 2024, arXiv 2410.08989, algorithm 1): MeZO whose direction for a matrix is U·Z₀·Vᵀ, with Z₀ `[r, r]` of
-//! normal numbers and random orthonormal U and V that stay for T steps; vectors take MeZO's own.
+//! SubZero (Yu et al. 2024, arXiv 2410.08989, algorithm 1): MeZO whose direction for a matrix is U·Z₀·Vᵀ, with normal
+//! Z₀ `[r, r]` and random orthonormal U and V that are kept for T steps; vectors use MeZO's directions.
 //!
-//! The direction is times √(mn)/r, as in the authors' code, and so as long as one of full rank.
+//! The direction is scaled by √(mn)/r, as in the authors' code, which makes it as long as one of full rank.
 
 use serde::Serialize;
 
@@ -18,15 +18,15 @@ use crate::kernels::{Output, matmul};
 use crate::reference::random::stream;
 use crate::settings::{Section, check};
 
-/// SubZero (Yu et al. 2024, arXiv 2410.08989): MeZO whose directions are of low rank, in a subspace for each matrix.
+/// SubZero (Yu et al. 2024, arXiv 2410.08989): MeZO with low-rank directions in a subspace for each matrix.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Subzero {
-    /// What it shares with MeZO.
+    /// The settings it shares with MeZO.
     #[serde(flatten)]
     pub mezo: Mezo,
-    /// r of every matrix's directions.
+    /// r, the rank of every matrix's directions.
     pub rank: usize,
-    /// T: steps after which the subspaces are drawn anew.
+    /// T: steps between redraws of the subspaces.
     pub update_interval: u32,
 }
 
@@ -57,7 +57,7 @@ impl Method for Subzero {
         self.mezo.validate(key)
     }
 
-    /// Of a matrix Uᵀ and Vᵀ; none of a vector.
+    /// Uᵀ and Vᵀ for a matrix; none for a vector.
     fn state(&self, parameter: &Parameter<'_>) -> Result<Vec<StateSpec>> {
         let [m, n] = *parameter.shape else { return Ok(Vec::new()) };
         let rank = check_rank(parameter, self.rank)?;
@@ -68,7 +68,7 @@ impl Method for Subzero {
         "(m + n)·r".into()
     }
 
-    /// Inside the kernel that moves the weight, three times.
+    /// Computed inside the kernel that moves the weight, three times.
     fn products_formula(&self) -> String {
         "3·r·m·n".into()
     }
@@ -95,7 +95,7 @@ impl ZerothOrder for Subzero {
         }
     }
 
-    /// One read and one write of W, and r products for each weight.
+    /// One read and one write of W, and r products per weight.
     fn record_move(&self, rec: &mut Recorder, parameter: &Perturbed<'_>, states: &[State], lr: f64) {
         let [left, right] = states else { return self.mezo.record_move(rec, parameter, states, lr) };
         let Perturbed { name, weight, how, step, .. } = *parameter;

@@ -1,14 +1,14 @@
-//! What is updated, and what is kept for it from step to step.
+//! Parameters to update, and their state.
 
 use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::settings::Role;
 
-/// A parameter that is to be updated.
+/// A parameter to update.
 #[derive(Clone, Copy, Debug)]
 pub struct Update<'a> {
     /// The parameter's name.
     pub name: &'a str,
-    /// Which rule moves it.
+    /// The role that determines its rule.
     pub role: Role,
     /// The weight.
     pub weight: &'a Tensor,
@@ -18,7 +18,7 @@ pub struct Update<'a> {
     pub lookahead: Option<&'a State>,
 }
 
-/// What all updates of a step share.
+/// The tensors shared by all updates of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepTensors<'a> {
     /// Loss, clip factor and norms: see [`crate::kernels::norms::Statistics`].
@@ -27,40 +27,40 @@ pub struct StepTensors<'a> {
     pub step: &'a Tensor,
 }
 
-/// A parameter that a zeroth-order method moves.
+/// A parameter moved by a zeroth-order method.
 #[derive(Clone, Copy, Debug)]
 pub struct Perturbed<'a> {
     /// The parameter's name.
     pub name: &'a str,
-    /// Which settings move it.
+    /// The role that determines its settings.
     pub role: Role,
     /// The weight.
     pub weight: &'a Tensor,
-    /// Numbers of the parameter before the first of the weight, where that is a part of it.
+    /// Index of the weight's first element within the whole parameter, if the weight is a part of one.
     pub first: usize,
-    /// `[4]`: where it goes, as [`crate::kernels::zeroth_order::two_point`] says.
+    /// `[4]`: how to move it, set by [`crate::kernels::zeroth_order::two_point`].
     pub how: &'a Tensor,
-    /// What all parameters share.
+    /// The tensors shared by all parameters.
     pub step: StepTensors<'a>,
 }
 
-/// A parameter before there is memory for it.
+/// A parameter before memory is allocated for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameter<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Which rule moves it.
+    /// The role that determines its rule.
     pub role: Role,
     /// `[m, n]`, or `[n]`.
     pub shape: &'a [usize],
 }
 
-/// What an optimizer carries for one parameter, before there is memory for it.
+/// A state that an optimizer carries for one parameter, before memory is allocated for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateSpec {
     /// PyTorch's name: `exp_avg`.
     pub what: &'static str,
-    /// Its own shape, not always the weight's.
+    /// Its shape, which may differ from the weight's.
     pub shape: Vec<usize>,
 }
 
@@ -70,7 +70,7 @@ impl StateSpec {
     }
 }
 
-/// What an optimizer carries from one step to the next; zero before the first.
+/// A state that an optimizer carries between steps; zero before the first.
 #[derive(Clone, Debug)]
 pub struct State {
     /// `PARAMETER.exp_avg` and the like: PyTorch's names.
@@ -80,7 +80,7 @@ pub struct State {
 }
 
 impl State {
-    /// `PARAMETER.what`, of a shape of its own.
+    /// `PARAMETER.what`, with its own shape.
     pub(super) fn named(rec: &mut Recorder, parameter: &str, what: &str, shape: &[usize]) -> Self {
         let name = format!("{parameter}.{what}");
         Self { tensor: rec.persistent(Class::OptimizerState, DType::F32, name.clone(), shape), name }

@@ -1,4 +1,4 @@
-//! What a run that goes on may change of its settings.
+//! Which settings may change when a run is resumed.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) use compare::setting_changes;
 
-/// A setting that is another than a run had until now.
+/// A setting that differs from the run's previous value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SettingChange {
     /// As the user writes it: `train.steps`.
     pub key: String,
-    /// What it was; null where it was not set.
+    /// Its previous value; null if it was not set.
     pub before: Value,
-    /// What it is now.
+    /// Its new value.
     pub now: Value,
 }
 
@@ -36,12 +36,12 @@ mod compare {
     use crate::config::RunConfig;
     use crate::{Error, Result};
 
-    /// What no step after the first may change: the model, and the batches that were seen by the steps until now.
+    /// Fixed after the first step: the model, and what determines the batches already seen.
     const FIXED: [&str; 4] = ["model", "train.seed", "train.batch_size", "train.sequence_length"];
 
-    /// The settings that changed while a run stood still.
+    /// The settings that changed before a run was resumed.
     ///
-    /// Errors: one that cannot change in a run.
+    /// Errors: a changed setting that must stay the same.
     pub(in super::super) fn setting_changes(before: &RunConfig, now: &RunConfig) -> Result<Vec<SettingChange>> {
         let mut changes = Vec::new();
         collect("", &json!(before), &json!(now), &mut changes);

@@ -1,4 +1,4 @@
-//! Loss over held-out tokens.
+//! Evaluates the loss on held-out tokens.
 
 use serde::Serialize;
 
@@ -14,18 +14,18 @@ use crate::kernels::embedding::TokenBatch;
 use crate::llama::{BatchInputs, Gradients, Llama, Loss, record_loss};
 use crate::{Error, Result};
 
-/// The mean loss over a range of tokens.
+/// The mean loss on a range of tokens.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Evaluation {
-    /// Nats a token.
+    /// Nats per token.
     pub loss: f64,
     /// exp(loss).
     pub perplexity: f64,
-    /// Tokens that were predicted.
+    /// Number of predicted tokens.
     pub tokens: u64,
 }
 
-/// A model with nothing but a forward pass: what `multinorm eval` runs.
+/// A model with only a forward pass, for `multinorm eval`.
 pub struct Evaluator {
     workspace: Workspace,
     inputs: BatchInputs,
@@ -33,7 +33,7 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// A model of this configuration with these weights, in the order of [`ModelConfig::parameters`].
+    /// A model with this configuration and these weights, in the order of [`ModelConfig::parameters`].
     pub async fn new(
         gpu: &Gpu,
         config: &ModelConfig,
@@ -49,21 +49,21 @@ impl Evaluator {
         Ok(Self { workspace, inputs, ring })
     }
 
-    /// Whether an adapter can evaluate so many windows at once.
+    /// Whether an adapter can evaluate `batch_size` windows at once.
     ///
-    /// Errors: [`Error::TooLarge`], with what does not fit.
+    /// Errors: [`Error::TooLarge`], naming what does not fit.
     pub fn check(profile: &Profile, config: &ModelConfig, batch_size: usize, sequence_length: usize) -> Result<()> {
         record(profile, config, batch_size, sequence_length).rec.check_limits()
     }
 
-    /// The mean loss over the first `max_tokens` of `tokens`.
+    /// The mean loss on the first `max_tokens` of `tokens`.
     pub async fn evaluate(&mut self, gpu: &Gpu, tokens: &Tokens, max_tokens: usize) -> Result<Evaluation> {
         let replay = Replay { gpu, workspace: &self.workspace, inputs: &self.inputs };
         evaluate(replay, None, &mut self.ring, tokens, max_tokens).await
     }
 }
 
-/// An evaluation before anything is allocated.
+/// A recorded evaluation, before allocation.
 struct Recorded {
     rec: Recorder,
     llama: Llama,
@@ -82,7 +82,7 @@ fn record(profile: &Profile, config: &ModelConfig, batch_size: usize, sequence_l
     Recorded { rec, llama, inputs, loss }
 }
 
-/// Where [`Plan::Evaluate`] is replayed over batches.
+/// What is needed to replay [`Plan::Evaluate`] over batches.
 #[derive(Clone, Copy)]
 pub(super) struct Replay<'a> {
     pub gpu: &'a Gpu,
@@ -90,7 +90,7 @@ pub(super) struct Replay<'a> {
     pub inputs: &'a BatchInputs,
 }
 
-/// Replays over the windows of `tokens` and sums the losses that come back.
+/// Replays over the windows of `tokens` and sums the losses read back.
 pub(super) async fn evaluate(
     Replay { gpu, workspace, inputs }: Replay<'_>,
     mut throttle: Option<&mut Throttle>,
@@ -100,7 +100,7 @@ pub(super) async fn evaluate(
 ) -> Result<Evaluation> {
     let windows = Windows::new(tokens, inputs.batch, inputs.seq, Some(max_tokens))?;
     while ring.pending() > 0 {
-        take(gpu, ring).await?; // of an evaluation that failed midway
+        take(gpu, ring).await?; // left over from an evaluation that failed midway
     }
     let n = inputs.batch * inputs.seq;
     let (mut ids, mut targets) = (vec![0; n], vec![0; n]);
@@ -145,7 +145,7 @@ pub(super) fn write_batch(gpu: &Gpu, workspace: &Workspace, inputs: &BatchInputs
     workspace.write(gpu, &inputs.tokens.starts, &starts);
 }
 
-/// Writes what never changes.
+/// Writes the constant tables.
 pub(super) fn write_tables(gpu: &Gpu, workspace: &Workspace, inputs: &BatchInputs) {
     let (cos, sin) = inputs.rope.values();
     workspace.write(gpu, &inputs.rope.cos, &cos);

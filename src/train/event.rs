@@ -1,4 +1,4 @@
-//! What a run tells.
+//! Events of a run.
 
 use std::path::PathBuf;
 
@@ -9,25 +9,25 @@ use super::spectra::SpectrumRecord;
 use crate::config::{Precision, Recompute};
 use crate::gpu::Memory;
 
-/// What happens during a run, in order: what the command line prints, a comparison passes on and the lab draws.
+/// What happens during a run, in order: the command line prints it, a comparison passes it on and the lab draws it.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The run is ready: its memory, what it computes again, the step it begins after, and the loss to beat.
+    /// The run is ready: its memory, recomputation, first step and baseline loss.
     Ready {
         /// Bytes allocated, by class.
         memory: Memory,
-        /// What the backward pass computes again.
+        /// What the backward pass recomputes.
         recompute: Recompute,
-        /// What activations are in: `f32` or `f16`.
+        /// Precision of activations: `f32` or `f16`.
         precision: Precision,
-        /// Steps that are done already.
+        /// Steps already done.
         first_step: u64,
-        /// Nats a token of a bigram table on the validation tokens.
+        /// Loss of a bigram table on the validation tokens, nats per token.
         baseline_bigram_loss: f64,
-        /// Settings that are not those with which the run was trained until now.
+        /// Settings changed since the run was last trained.
         changes: Vec<SettingChange>,
     },
-    /// A step's numbers arrived.
+    /// A step's report arrived.
     Step(StepReport),
     /// The validation tokens were evaluated.
     Evaluated {
@@ -36,22 +36,22 @@ pub enum Event {
         /// The result.
         evaluation: Evaluation,
     },
-    /// The model wrote a text.
+    /// The model generated a text.
     Wrote {
         /// After this step.
         step: u64,
-        /// `eval.prompt` and what the model wrote after it.
+        /// `eval.prompt` and the model's continuation.
         text: String,
     },
     /// A checkpoint was written.
     Saved(PathBuf),
-    /// The device was lost, and the run goes on with another of the same adapter.
+    /// The device was lost, and the run continues on another device of the same adapter.
     DeviceLost {
-        /// What the driver said.
+        /// The driver's message.
         message: String,
-        /// The step after which it goes on: that of its last checkpoint.
+        /// The step from which it continues: that of its last checkpoint.
         step: u64,
     },
-    /// A gradient was followed through its passes; some steps after it was sampled.
+    /// A gradient was followed through its passes, some steps after it was sampled.
     Spectrum(Box<SpectrumRecord>),
 }

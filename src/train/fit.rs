@@ -1,4 +1,5 @@
-//! The largest run that so many bytes hold: each candidate is recorded, and its bytes are those of its record.
+//! Finds the largest run that fits in a given number of bytes: each candidate is recorded, and its memory read off the
+//! record.
 
 use std::collections::HashMap;
 
@@ -7,65 +8,65 @@ use crate::Result;
 use crate::config::{ModelConfig, PRESETS, Precision, Recompute, RecomputePolicy, RunConfig};
 use crate::gpu::{Memory, Profile};
 
-/// What is known of the device that a run is recorded for: the variants of its products may depend on the run.
+/// The profile to record a run for; choices of product variants may depend on the run.
 pub type ProfileOf<'a> = dyn Fn(&RunConfig) -> Result<Profile> + 'a;
 
 /// A run that fits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
-    /// Its settings: those that were searched from, with another micro-batch, recomputation and way to update.
+    /// The settings the search started from, with the chosen micro-batch, recomputation and update mode.
     pub config: RunConfig,
-    /// What its backward pass computes again.
+    /// What its backward pass recomputes.
     pub recompute: Recompute,
-    /// What its activations are in: `f32` or `f16`.
+    /// Precision of its activations: `f32` or `f16`.
     pub precision: Precision,
-    /// Its ledger.
+    /// Its memory ledger.
     pub memory: Memory,
 }
 
-/// What became of a search.
+/// The result of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Search {
     /// The run that fits.
     Fits(Box<Fit>),
-    /// There is too little memory: the smallest run of this model takes so many bytes.
+    /// Too little memory: the smallest run of this model takes this many bytes.
     Least(u64),
-    /// There is enough memory, and the adapter refuses it for another reason.
+    /// There is enough memory, but the adapter refuses it for another reason.
     Refused(String),
 }
 
-/// The ways to train one model, recorded as they are asked for.
+/// The ways to train one model, recorded on demand.
 ///
-/// Of the runs that fit, the one with the largest micro-batch is chosen, then the one that computes the least again, then the
-/// one with separate updates. Micro-batches are the powers of two that divide `train.batch_size`, and that itself.
-/// `train.recompute` is tried as far as it is `auto`; updates inside the backward pass are tried where the other settings
-/// allow them, and their batch is one micro-batch. Evaluation takes no more sequences at once than a micro-batch has.
+/// Among the runs that fit, it prefers the largest micro-batch, then the least recomputation, then separate updates.
+/// Micro-batches are the powers of two that divide `train.batch_size`, and the batch size itself. It varies
+/// `train.recompute` only if that is `auto`. It tries fused updates if the other settings allow them; their batch is
+/// one micro-batch. Evaluation uses at most as many sequences at once as a micro-batch has.
 pub struct SearchSpace<'a> {
     config: RunConfig,
     profile_of: &'a ProfileOf<'a>,
     micro_batches: Vec<usize>,
-    /// The first that fits is taken; the last takes the least memory.
+    /// The first that fits is chosen; the last takes the least memory.
     ways: Vec<Way>,
     seen: HashMap<(usize, Way), Result<Fit, Unfit>>,
 }
 
-/// How a micro-batch is trained on.
+/// How to train on a micro-batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Way {
     recompute: Recompute,
     fused: bool,
 }
 
-/// A run that no size fits.
+/// A run that cannot work with any amount of memory.
 #[derive(Clone, Debug)]
 struct Unfit {
-    /// What it would take; nothing where it cannot be recorded.
+    /// Bytes it would take; 0 if it cannot be recorded.
     bytes: u64,
     why: String,
 }
 
 impl<'a> SearchSpace<'a> {
-    /// Those of the model of `config`.
+    /// The search space for the model of `config`.
     pub fn new(config: RunConfig, profile_of: &'a ProfileOf<'a>) -> Self {
         let batch = config.train.batch_size;
         let powers = (0..usize::BITS).map(|power| 1 << power).take_while(|&power| power < batch);
@@ -83,9 +84,9 @@ impl<'a> SearchSpace<'a> {
         Self { config, profile_of, micro_batches, ways, seen: HashMap::new() }
     }
 
-    /// The run that so many bytes hold.
+    /// The largest run that fits in `bytes`.
     ///
-    /// Memory grows with the micro-batch, so that a binary search finds the largest.
+    /// Memory grows with the micro-batch, so a binary search finds the largest.
     pub fn largest(&mut self, bytes: u64) -> Search {
         let micro_batches = self.micro_batches.clone();
         let fitting = micro_batches.partition_point(|&micro| self.fits(micro, bytes));
@@ -108,7 +109,7 @@ impl<'a> SearchSpace<'a> {
     }
 
     fn fits(&mut self, micro: usize, bytes: u64) -> bool {
-        // The one that takes the least first: most often it decides.
+        // Smallest first: most often it decides.
         self.ways.clone().into_iter().rev().any(|way| self.fit(micro, way, bytes).is_some())
     }
 
@@ -122,12 +123,12 @@ impl<'a> SearchSpace<'a> {
     }
 }
 
-/// The settings with a micro-batch and a way to train on it.
+/// The settings with this micro-batch and way to train.
 fn with(config: &RunConfig, micro: usize, way: Way) -> RunConfig {
     let mut config = config.clone();
     config.train.micro_batch_size = micro;
     if way.fused {
-        config.train.batch_size = micro; // gradients that pass cannot be summed
+        config.train.batch_size = micro; // transient gradients cannot be accumulated
     }
     config.train.fused_update = way.fused;
     config.train.recompute = RecomputePolicy::Always(way.recompute);
@@ -146,22 +147,23 @@ fn record(config: RunConfig, profile_of: &ProfileOf<'_>) -> Result<Fit, Unfit> {
     }
 }
 
-/// The presets, the largest first, each with its ways to train it.
+/// The presets, largest first, each with its ways to train.
 ///
-/// A preset has its own sizes, whatever the model of `config`; its `max_position_embeddings` follows a longer sequence.
+/// A preset keeps its own sizes, regardless of the model of `config`; only `max_position_embeddings` grows with a
+/// longer sequence.
 pub struct Presets<'a>(Vec<(&'static str, SearchSpace<'a>)>);
 
 /// The largest preset that fits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LargestPreset {
-    /// Larger ones that memory would hold, and why the adapter refuses each.
+    /// Larger presets that fit in memory, and why the adapter refuses each.
     pub refused: Vec<(&'static str, String)>,
-    /// Its name, and the run; or, where none fits, the bytes of the smallest run, if it can be recorded.
+    /// Its name and run; or, if none fits, the bytes of the smallest run, if it can be recorded.
     pub found: Result<(&'static str, Box<Fit>), Option<u64>>,
 }
 
 impl<'a> Presets<'a> {
-    /// The presets under the optimizer and the batches of `config`.
+    /// The presets with the optimizer and batches of `config`.
     pub fn new(config: &RunConfig, profile_of: &'a ProfileOf<'a>) -> Self {
         let ways = |&preset: &&'static str| {
             let mut model = ModelConfig::preset(preset).expect("a preset's name");
@@ -172,7 +174,7 @@ impl<'a> Presets<'a> {
         Self(PRESETS.iter().rev().map(ways).collect())
     }
 
-    /// The largest preset that so many bytes hold, and its run by the rules of [`SearchSpace`].
+    /// The largest preset that fits in `bytes`, and its run by the rules of [`SearchSpace`].
     pub fn largest(&mut self, bytes: u64) -> LargestPreset {
         let (mut refused, mut least) = (Vec::new(), None);
         for (preset, ways) in &mut self.0 {

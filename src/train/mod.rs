@@ -1,4 +1,4 @@
-//! The Trainer: the same for the command line, the window and the page. It never blocks and never prints.
+//! The Trainer, shared by the command line, the window and the page. It never blocks and never prints.
 
 mod changes;
 mod evaluation;

@@ -1,4 +1,4 @@
-//! What a step is replayed as: plans over micro-batches, once, or twice for every direction of a zeroth-order step.
+//! What a step replays: plans over micro-batches, once, or twice per direction in a zeroth-order step.
 
 use super::plan::Plan;
 use crate::config::RunConfig;
@@ -7,43 +7,43 @@ use crate::gpu::{KernelTime, Schedule};
 use crate::reference::random::word_of_seed;
 use crate::reference::zeroth_order::seed_of_query;
 
-/// Plans that are replayed one after the other, on one micro-batch and along one direction.
+/// Plans replayed in order on one micro-batch along one direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// The micro-batch whose tokens they read; none reads none.
+    /// The micro-batch whose tokens they read; `None` if they read none.
     pub micro_batch: Option<usize>,
-    /// The direction's number, from 0.
+    /// The direction's index, from 0.
     pub query: u32,
     /// The plans.
     pub plans: Vec<Plan>,
 }
 
 impl Part {
-    /// As the recorder calls the plans.
+    /// The plans' names in the recorder.
     pub fn names(&self) -> Vec<&'static str> {
         self.plans.iter().map(|plan| plan.name()).collect()
     }
 
-    /// What is due of this part of a step, counted from 0: what is due at an interval is made once a step, with its first
+    /// The schedule for this part of a step, counted from 0: scheduled work runs once per step, with its first
     /// direction.
     pub fn due(&self, step: u64) -> Schedule {
         if self.query == 0 { Schedule::Step(step) } else { Schedule::None }
     }
 }
 
-/// Directions of a step, counted from 0, in a run on so many tokens; 0 where a gradient is taken.
+/// Number of directions in `step`, counted from 0; 0 if it takes a gradient.
 pub(super) fn queries(config: &RunConfig, training_tokens: usize, step: u64) -> u32 {
     let train = &config.train;
     let steps_of_epoch = n_windows(training_tokens, train.sequence_length) as f64 / train.batch_size as f64;
     config.optimizer.queries_at((step as f64 / steps_of_epoch) as u64, train.steps as f64 / steps_of_epoch)
 }
 
-/// Forward passes of a whole run on so many tokens, each over the tokens of a step.
+/// Forward passes of a whole run on `training_tokens` tokens, each over the tokens of a step.
 pub fn forward_passes(config: &RunConfig, training_tokens: usize) -> u64 {
     (0..config.train.steps).map(|step| u64::from(queries(config, training_tokens, step) * 2).max(1)).sum()
 }
 
-/// The parts of a step of so many directions; 0 takes a gradient.
+/// The parts of a step with `queries` directions; with 0 it takes a gradient.
 pub(super) fn parts(config: &RunConfig, queries: u32) -> Vec<Part> {
     let n = config.train.n_micro_batches();
     match queries {
@@ -61,8 +61,8 @@ fn with_gradients(n: usize, fused: bool) -> Vec<Part> {
     parts
 }
 
-/// For each direction the loss of all micro-batches at w + d, then at w − d, then the way back to w. The last way back goes on
-/// along the last direction, and all that is left are the others.
+/// For each direction the loss of all micro-batches at w + d, then at w − d, then back to w. The last way back
+/// continues along the last direction; only the other directions are left to apply.
 fn zeroth_order(n: usize, queries: u32) -> Vec<Part> {
     let moves = |query: u32, plan: Plan| Part { micro_batch: None, query, plans: vec![plan] };
     let mut parts = Vec::new();
@@ -81,7 +81,7 @@ fn micro_batches(n: usize, query: u32, first: Plan, next: Plan) -> Vec<Part> {
     (0..n).map(part).collect()
 }
 
-/// Each plan of these parts, with how often they replay it.
+/// Each distinct plan of these parts, with its number of replays.
 pub(super) fn replays(parts: &[Part]) -> Vec<(Plan, usize)> {
     let mut replays: Vec<(Plan, usize)> = Vec::new();
     for &plan in parts.iter().flat_map(|part| &part.plans) {
@@ -93,13 +93,13 @@ pub(super) fn replays(parts: &[Part]) -> Vec<(Plan, usize)> {
     replays
 }
 
-/// Seconds of a step, by plan, that are its update: of a zeroth-order step all moves of the weights.
+/// Seconds of a step's update, from its kernel times by plan; in a zeroth-order step, all moves of the weights.
 pub fn update_secs(times: &[(Plan, Vec<KernelTime>)]) -> f64 {
     let secs = |kernels: &[KernelTime]| kernels.iter().map(|kernel| kernel.secs).sum::<f64>();
     times.iter().map(|(plan, kernels)| plan.updates() * secs(kernels)).sum()
 }
 
-/// The words of shaders/lib/step.wgsl for a direction, one of so many, of a step; all are counted from 0.
+/// The words of shaders/lib/step.wgsl for one of a step's directions; all are counted from 0.
 pub(super) fn step_words(config: &RunConfig, schedule: f64, step: u64, [query, queries]: [u32; 2]) -> [u32; 4] {
     let last = queries.saturating_sub(1);
     let seed = seed_of_query(word_of_seed(config.train.seed), query);

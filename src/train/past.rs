@@ -1,4 +1,4 @@
-//! A run that was trained before: what its folder says, and the weights and the text to go on with.
+//! An earlier run: what its folder says, and the weights and text needed to resume it.
 
 use std::path::{Path, PathBuf};
 
@@ -16,21 +16,21 @@ use crate::data::dataset::{self, Dataset};
 use crate::data::progress::Progress;
 use crate::{Error, Result};
 
-/// What metrics.jsonl says of a run.
+/// The history in metrics.jsonl.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// Every step's numbers, with the seconds of training up to it.
+    /// Every step's report, with cumulative seconds of training.
     pub steps: Vec<(StepReport, f64)>,
-    /// Step, seconds of training up to it, loss on the validation tokens in nats a token.
+    /// Step, cumulative seconds of training, validation loss in nats per token.
     pub evaluations: Vec<(u64, f64, f64)>,
 }
 
 impl History {
-    /// Reads the lines of metrics.jsonl; what is no record is passed over, a line that a crash tore among it.
+    /// Parses the lines of metrics.jsonl, skipping those that are no records, such as a line torn by a crash.
     ///
-    /// A step's seconds are its tokens over the speed it was logged with, which leaves evaluations and checkpoints out
-    /// and is whole however often the run was stopped. Of two lines about one step the later counts: a run that was
-    /// stopped evaluates once more.
+    /// A step's seconds are its tokens divided by its logged speed; this excludes evaluations and checkpoints, and
+    /// survives interruptions of the run. If two lines describe one step, the later wins: a stopped run evaluates once
+    /// more.
     pub fn of_lines(metrics: &str, tokens_per_step: usize) -> Self {
         let (mut history, mut secs) = (Self::default(), 0.0);
         for record in metrics.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
@@ -61,20 +61,20 @@ impl History {
     }
 }
 
-/// A run's folder as it was read; nothing is ever written into it.
+/// A run's folder, as read; it is never written to.
 #[derive(Clone, Debug)]
 pub struct PastRun {
     /// The folder.
     pub folder: PathBuf,
-    /// What it was trained with.
+    /// Its settings.
     pub config: RunConfig,
-    /// metrics.jsonl.
+    /// The contents of metrics.jsonl.
     pub history: History,
-    /// spectra.jsonl, oldest first; empty where the run kept none.
+    /// spectra.jsonl, oldest first; empty if the run kept none.
     pub spectra: Vec<SpectrumRecord>,
-    /// texts.jsonl, oldest first; empty where the run wrote none.
+    /// texts.jsonl, oldest first; empty if the run wrote none.
     pub texts: Vec<TextRecord>,
-    /// session.json; none of runs that were made before there was one.
+    /// session.json; `None` for runs older than this file.
     pub session: Option<Session>,
 }
 
@@ -83,16 +83,16 @@ pub struct PastRun {
 pub struct TextRecord {
     /// Written after this step.
     pub step: u64,
-    /// What it begins with.
+    /// Its prompt.
     pub prompt: String,
-    /// The text, its prompt with it.
+    /// The text, including its prompt.
     pub text: String,
 }
 
 impl PastRun {
-    /// Reads config.toml, metrics.jsonl and, where they are there, spectra.jsonl, texts.jsonl and session.json.
+    /// Reads config.toml, metrics.jsonl and, if present, spectra.jsonl, texts.jsonl and session.json.
     ///
-    /// Errors: a folder that is no run's, and a configuration that this program does not understand.
+    /// Errors: not a run's folder, or a configuration that this program does not understand.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("config.toml");
         if !path.exists() {
@@ -108,9 +108,9 @@ impl PastRun {
         Ok(Self { folder: folder.to_owned(), config, history, spectra, texts, session })
     }
 
-    /// The text that it was trained on, and the weights and state of its newest checkpoint.
+    /// The text it was trained on, and the weights and state of its newest checkpoint.
     ///
-    /// Errors: no checkpoint, a text that is not there any more or is another now.
+    /// Errors: no checkpoint, or a text that is missing or has changed.
     pub fn revive(&self, progress: &mut dyn Progress) -> Result<(Dataset, Snapshot)> {
         let resumed = load_newest_checkpoint(&self.folder)?;
         let dataset = dataset::load(&self.config.data, self.config.model.vocab_size, progress)?;
@@ -119,7 +119,7 @@ impl PastRun {
     }
 }
 
-/// The lines of a file that are records; none where there is no file.
+/// The lines of a file that parse as records; empty if there is no file.
 fn records<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     if !path.exists() {
         return Ok(Vec::new());

@@ -5,23 +5,23 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// Dispatches that a run replays together. A run has those that its optimizer and its batches want: `parts` tells in which
-/// order a step replays them.
+/// Dispatches that a run replays together. A run has the plans that its optimizer and batches need; `parts` defines the
+/// order in which a step replays them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Plan {
-    /// Loss and gradients of a step's first micro-batch, which are written; with fused updates the whole step.
+    /// Loss and gradients of a step's first micro-batch, overwriting gradients; with fused updates the whole step.
     FirstMicroBatch,
-    /// The same of another micro-batch, added to them. Of a zeroth-order step the loss at w + d alone.
+    /// The same for another micro-batch, accumulating. In a zeroth-order step only the loss, at w + d.
     NextMicroBatch,
     /// From gradients to new weights.
     Update,
-    /// Of a zeroth-order step: from w to w + d, and the first micro-batch's loss there.
+    /// In a zeroth-order step: from w to w + d, and the first micro-batch's loss there.
     FirstAtPlus,
     /// On to w − d, and the first micro-batch's loss there.
     FirstAtMinus,
     /// Another micro-batch's loss at w − d.
     NextAtMinus,
-    /// Back to w, and along the last direction.
+    /// Back to w, and on along the last direction.
     Back,
     /// Along an earlier direction.
     Along,
@@ -30,7 +30,7 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// As tables of times and traces print it.
+    /// Its name in timing tables and traces.
     pub const fn name(self) -> &'static str {
         match self {
             Self::FirstMicroBatch => "first micro-batch",
@@ -45,8 +45,8 @@ impl Plan {
         }
     }
 
-    /// How often a replay's time counts as the update's. Of a zeroth-order step all moves of the weights do; those to w + d and
-    /// to w − d share a plan with losses, and take as long each as the one back.
+    /// The weight of a replay's time in the update time. In a zeroth-order step this counts all moves of the weights;
+    /// those to w + d and to w − d share a plan with losses, and each takes as long as the move back.
     pub fn updates(self) -> f64 {
         match self {
             Self::Update | Self::Along => 1.0,

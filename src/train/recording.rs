@@ -1,4 +1,4 @@
-//! What a training run records: known, with all its memory, before anything is allocated.
+//! Records a training run: all its memory is known before anything is allocated.
 
 use super::plan::Plan;
 use super::samples::Watched;
@@ -15,45 +15,45 @@ use crate::llama::{
 };
 use crate::optim::{self, Directions, Group, GroupState, Perturbed, RecordUpdate, State, StepTensors};
 
-/// Tokens of a prompt for which there is room before a text.
+/// Tokens reserved for a prompt before a text.
 const PROMPT_ROOM: usize = 64;
 
-/// Steps whose numbers may be on their way back at once.
+/// Steps whose reports may be in flight at once.
 pub(super) const RING_SLOTS: usize = 4;
 
 /// A recorded run.
 pub struct Recorded {
-    /// The record: its memory table, and what it becomes when allocated.
+    /// The record: its memory table, and its allocation.
     pub recorder: Recorder,
     /// The model.
     pub llama: Llama,
     /// What the optimizer carries from step to step.
     pub states: Vec<State>,
-    /// What the backward pass computes again; nothing where there is none.
+    /// What the backward pass recomputes; nothing if there is no backward pass.
     pub recompute: Recompute,
-    /// What activations are in: `f32` or `f16`.
+    /// Precision of activations: `f32` or `f16`.
     pub precision: Precision,
     pub(super) inputs: BatchInputs,
     pub(super) eval_inputs: BatchInputs,
-    /// What writes a text after an evaluation, where `eval.text_tokens` asks for one.
+    /// Generates a text after an evaluation, if `eval.text_tokens` is set.
     pub(super) decoding: Option<Decoding>,
-    /// `[3 + parameters]`: see [`Statistics`]; with a loss scale two numbers more, [`LossScale::STATISTICS`].
+    /// `[3 + parameters]`: see [`Statistics`]; with a loss scale two more entries, [`LossScale::STATISTICS`].
     pub(super) statistics: Tensor,
-    /// Parameters in the order in which their gradients become whole, and where their norms stand in the statistics.
+    /// Parameters in the order in which their gradients become complete, with the index of each norm in the statistics.
     pub(super) norms: Vec<(usize, usize)>,
-    /// What spectra are made of.
+    /// The tensors to sample for spectra.
     pub(super) watched: Vec<Watched>,
-    /// `[1]` summed loss of an evaluation's batch.
+    /// `[1]` summed loss of an evaluation batch.
     pub(super) eval_loss: Tensor,
     /// `[4]` the `Step` of shaders/lib/step.wgsl.
     pub(super) step: Tensor,
 }
 
 impl Recorded {
-    /// Bytes that the optimizer carries from step to step for the matrices of attention and feed-forward of this model.
+    /// Bytes of optimizer state for the attention and feed-forward matrices of this model.
     pub fn linear_state_bytes(&self, model: &ModelConfig) -> u64 {
         let specs = model.parameters();
-        // A state is called by its parameter's name and what it is.
+        // A state is named by its parameter and its kind.
         let is_linear = |state: &str| {
             let of = state.rsplit_once('.').map(|(of, _)| of);
             specs.iter().any(|spec| spec.role == Role::Linear && of == Some(&spec.name))
@@ -62,14 +62,15 @@ impl Recorded {
     }
 }
 
-/// Records training and evaluation for this configuration, with the least that its `train.recompute` allows to compute again.
+/// Records training and evaluation for this configuration, with the least recomputation that its `train.recompute`
+/// allows.
 ///
-/// Errors: an optimizer that cannot move a parameter.
+/// Errors: an optimizer that cannot update a parameter.
 pub fn record_training(config: &RunConfig, profile: &Profile) -> Result<Recorded> {
     record_training_recomputing(config, profile, kinds(config)[0])
 }
 
-/// What may be computed again in this run, in the order in which it is to be tried.
+/// The kinds of recomputation this run may use, in the order to try them.
 pub(super) fn kinds(config: &RunConfig) -> Vec<Recompute> {
     match config.optimizer.zeroth_order() {
         Some(_) => vec![Recompute::None],
@@ -94,8 +95,8 @@ pub fn record_training_recomputing(config: &RunConfig, profile: &Profile, recomp
     record_all(config, profile, recompute, &Rules { lookahead: &lookahead, update: &update, row_wise: &row_wise })
 }
 
-/// The same with an optimizer of the caller's instead of the configuration's. It is given whole matrices: an adapter with
-/// bindings too small for one is refused.
+/// The same with the caller's optimizer instead of the configuration's. It receives whole matrices, so a device whose
+/// bindings are too small for one is refused.
 pub fn record_training_with(
     config: &RunConfig,
     profile: &Profile,
@@ -111,13 +112,13 @@ pub fn record_training_with(
 /// Records the updates of parameters of one shape.
 type RecordGroup<'a> = dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Result<Vec<Vec<State>>> + 'a;
 
-/// What is recorded of an optimizer.
+/// How to record an optimizer.
 struct Rules<'a> {
     /// Before the forward pass of a step.
     lookahead: &'a dyn Fn(&mut Recorder, &Group<'_>, StepTensors<'_>) -> Option<GroupState>,
-    /// When gradients are whole: the states of each parameter.
+    /// Once gradients are complete; returns the states of each parameter.
     update: &'a RecordGroup<'a>,
-    /// Whether those of a role may be recorded of a part of a matrix.
+    /// Whether updates of a role may be recorded for parts of a matrix.
     row_wise: &'a dyn Fn(Role) -> bool,
 }
 
@@ -131,7 +132,7 @@ fn record_all(config: &RunConfig, profile: &Profile, recompute: Recompute, rules
         let (initial, growth) = (config.train.first_loss_scale(), config.train.loss_scale_growth);
         LossScale::new(rec, initial, growth)
     });
-    // The loss is the first number of the statistics, and the scale makes it and its gradients means over the step.
+    // The loss is the first entry of the statistics; the scale makes it and its gradients means over the step.
     let loss = statistics.rows(0..1);
     let shared = StepTensors { statistics, step };
     let micro =
@@ -155,10 +156,10 @@ fn record_all(config: &RunConfig, profile: &Profile, recompute: Recompute, rules
 }
 
 impl Recorded {
-    /// What every run has, and the plan of its evaluation.
+    /// What every run has, and its evaluation plan.
     fn begin(config: &RunConfig, profile: &Profile, gradients: Gradients, precision: Precision) -> Self {
         let mut recorder = Recorder::new(profile);
-        // The difference of two losses wants all their digits.
+        // The difference of two losses needs full precision.
         recorder.profile.splits_f32 =
             gradients != Gradients::None && config.train.float32_matmul_precision == MatmulPrecision::High;
         let rec = &mut recorder;
@@ -196,12 +197,12 @@ impl Recorded {
     }
 }
 
-/// What makes a sum over the tokens of a step their mean.
+/// The factor that turns a sum over a step's tokens into their mean.
 fn scale(config: &RunConfig) -> f64 {
     1.0 / config.train.tokens_per_step() as f64
 }
 
-/// Two losses for each direction, and no backward pass: the model has no gradients.
+/// Two losses per direction, and no backward pass: the model has no gradients.
 fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: Directions) -> Result<Recorded> {
     let mut recorded = Recorded::begin(config, profile, Gradients::None, Precision::F32);
     let Recorded { recorder: rec, llama, inputs, statistics, step, .. } = &mut recorded;
@@ -275,7 +276,7 @@ impl MicroStep<'_> {
         record_micro_step(rec, self.llama, self.inputs, loss, self.recompute, self.loss_scale, on_gradient)
     }
 
-    /// What a step begins with.
+    /// Records the start of a step.
     fn begin(&self, rec: &mut Recorder, shared: StepTensors<'_>) {
         rec.begin(Plan::FirstMicroBatch);
         if let Some(loss_scale) = self.loss_scale {
@@ -283,7 +284,7 @@ impl MicroStep<'_> {
         }
     }
 
-    /// The statistics of a step whose norms are all there, and the loss scale that follows from them.
+    /// Completes the statistics of a step from its norms, and updates the loss scale accordingly.
     fn finish(&self, rec: &mut Recorder, norms: &GradientNorms, statistics: &Tensor, max_norm: f64) {
         let of_gradients = Statistics::GRADIENTS + self.llama.parameters.len();
         norms.finish(rec, &statistics.rows(0..of_gradients), max_norm);
@@ -293,10 +294,10 @@ impl MicroStep<'_> {
     }
 }
 
-/// The states of each parameter, and the parameters' numbers in the order in which their gradients become whole.
+/// The states of each parameter, and the parameters' indices in the order in which their gradients become complete.
 type Updates = (Vec<Vec<State>>, Vec<usize>);
 
-/// Gradients of every micro-batch first, then their norms, then the updates: parameters of one shape together.
+/// All micro-batches' gradients first, then their norms, then the updates, with parameters of one shape together.
 fn record_separate(
     rec: &mut Recorder,
     micro: &MicroStep<'_>,
@@ -336,10 +337,10 @@ fn record_separate(
     Ok((states, order))
 }
 
-/// Each update as soon as its gradient is whole: the plan [`Plan::FirstMicroBatch`] is the whole step.
+/// Each update as soon as its gradient is complete: the plan [`Plan::FirstMicroBatch`] is the whole step.
 ///
-/// A gradient is looked at before its update alone: the first that is not finite keeps that update and all later ones from
-/// moving anything, and those before it in the backward pass have moved.
+/// Only a gradient's own update checks it: the first that is not finite stops that update and all later ones, but
+/// parameters earlier in the backward pass have already moved.
 fn record_fused(
     rec: &mut Recorder,
     micro: &MicroStep<'_>,
@@ -355,7 +356,7 @@ fn record_fused(
     let lookahead: Vec<Option<GroupState>> = groups.iter().map(|group| (rules.lookahead)(rec, group, shared)).collect();
     micro.record(rec, Output::Write, &mut |rec, parameter| {
         let number = number(llama, parameter);
-        // Gradients that pass lie in no group but their own.
+        // A transient gradient is in a group of its own.
         let own = llama.groups.iter().position(|group| group.members == [number]).expect("a group of each");
         let group = Group { lookahead: lookahead[own].clone(), ..groups[own].clone() };
         norms.measure(rec, own, parameter.gradient());
@@ -373,7 +374,7 @@ fn number(llama: &Llama, parameter: &Parameter) -> usize {
     number.expect("a parameter of this model")
 }
 
-/// Refuses a matrix in parts whose update must see all of its rows.
+/// Refuses a split matrix whose update must see all of its rows.
 fn refuse_parts(rec: &mut Recorder, llama: &Llama, row_wise: impl Fn(Role) -> bool) {
     let mut parts = llama.trained().filter(|parameter| parameter.rows.is_some());
     if let Some(Parameter { spec, .. }) = parts.find(|part| !row_wise(part.spec.role)) {
@@ -384,14 +385,14 @@ fn refuse_parts(rec: &mut Recorder, llama: &Llama, row_wise: impl Fn(Role) -> bo
             _ => "optimizer.name",
         };
         rec.refuse(format!(
-            "bindings of {largest} hold a part of {name} at a time, and its update reads all rows: choose one that moves each \
-             row by itself (`--set {key}=adamw`)"
+            "bindings of {largest} hold a part of {name} at a time, and its update reads all rows: choose one that updates \
+             each row separately (`--set {key}=adamw`)"
         ));
     }
 }
 
-/// The states in the order of the parameters, so that a checkpoint does not show which way it was made; the parts of each
-/// follow one another.
+/// The states in parameter order, so that a checkpoint does not depend on the update mode; parts of one state are
+/// adjacent.
 fn in_order(llama: &Llama, states: Vec<Vec<State>>) -> Vec<State> {
     let mut of_parts = states.into_iter().map(Vec::into_iter);
     let mut all = Vec::new();
@@ -403,7 +404,7 @@ fn in_order(llama: &Llama, states: Vec<Vec<State>>) -> Vec<State> {
     all
 }
 
-/// What is updated together.
+/// What to update together.
 fn groups(llama: &Llama) -> Vec<Group<'_>> {
     let group = |ParameterGroup { members, weight, gradient }: &ParameterGroup| {
         let spec = &llama.parameters[members[0]].spec;

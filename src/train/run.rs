@@ -1,4 +1,4 @@
-//! A run from beginning to end, in its folder: steps, evaluations, checkpoints, resumption.
+//! A complete run in its folder: steps, evaluations, checkpoints, resumption.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,60 +31,60 @@ use crate::{Error, Result};
 /// How a run ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
-    /// Steps done, of this and earlier sessions.
+    /// Steps done, including earlier sessions.
     pub steps: u64,
     /// Tokens trained on.
     pub tokens: u64,
     /// Mean loss of the last step's batch.
     pub final_loss: f64,
-    /// Mean loss on the validation tokens, nats a token: at the end, or where it was stopped at the last evaluation of
-    /// this session, if there was one.
+    /// Mean loss on the validation tokens, nats per token: at the end or, if the run was stopped, at the last
+    /// evaluation of this session, if any.
     pub eval_loss: Option<f64>,
-    /// The same of a bigram table with add-one smoothing fitted on the training tokens.
+    /// The same for a bigram table with add-one smoothing fitted on the training tokens.
     pub baseline_bigram_loss: f64,
-    /// Of this session, evaluations and checkpoints aside.
+    /// For this session, excluding evaluations and checkpoints.
     pub tokens_per_sec: f64,
     /// Bytes allocated on the device.
     pub peak_bytes: u64,
     /// The same, by class.
     pub memory: Memory,
-    /// What the backward pass computed again.
+    /// What the backward pass recomputed.
     pub recompute: Recompute,
-    /// What activations were in: `f32` or `f16`.
+    /// Precision of activations: `f32` or `f16`.
     pub precision: Precision,
-    /// Steps that changed nothing because gradients overflowed under the loss scale, of this and earlier sessions.
+    /// Steps that changed nothing because gradients overflowed under the loss scale, including earlier sessions.
     pub skipped_steps: u64,
     /// The last checkpoint.
     pub checkpoint: PathBuf,
-    /// Whether it was stopped before its last step.
+    /// Whether it stopped before its last step.
     pub stopped: bool,
 }
 
-/// What the process that last trained a run has written of itself: a line of session.json.
+/// Describes the process that last trained a run: the contents of session.json.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Session {
-    /// Of this program.
+    /// Version of this program.
     pub version: String,
     /// The adapter's name.
     pub adapter: String,
     /// Backend, driver and version.
     pub driver: String,
-    /// What activations are in: `f32` or `f16`.
+    /// Precision of activations: `f32` or `f16`.
     pub precision: String,
-    /// What the backward pass computes again.
+    /// What the backward pass recomputes.
     pub recompute: String,
     /// Bytes allocated on the device.
     pub device_bytes: u64,
-    /// Nats a token of a bigram table on the validation tokens.
+    /// Loss of a bigram table on the validation tokens, nats per token.
     pub baseline_bigram_loss: f64,
 }
 
-/// Trains `config` on `dataset` in `folder` until its last step, or until `stop` is set; then the step is finished and
-/// a checkpoint written. After a loss of the device it goes on from the last checkpoint, or from its beginning, on another
-/// device, and ends with the same bits.
+/// Trains `config` on `dataset` in `folder` until its last step, or until `stop` is set; it then finishes the step and
+/// writes a checkpoint. After a device loss it continues on another device, from the last checkpoint or from the
+/// beginning, and ends with bit-identical results.
 ///
-/// Errors: a checkpoint of another text, model or optimizer, a full disk, a device that fails or is lost three times
-/// without a step in between, a loss that is NaN. The last whole checkpoint stays in each case, and the message names it.
+/// Errors: a checkpoint of another text, model or optimizer; a full disk; a device that fails, or is lost three times
+/// without a step in between; a NaN loss. In each case the last complete checkpoint remains, and the message names it.
 pub async fn run(
     gpu: &GpuHandle,
     config: RunConfig,
@@ -119,10 +119,10 @@ pub async fn run(
     })
 }
 
-/// Losses of the device in a row, without a step in between, that end a run.
+/// Consecutive device losses, without a step in between, that end a run.
 const MOST_LOSSES: u32 = 3;
 const ADVICE: &str = "The run can be resumed. If it happens again: update the driver, lower train.micro_batch_size so \
-                      that a dispatch takes less time, and see that the card does not overheat or share its power";
+                      that a dispatch takes less time, and check that the card does not overheat or lack power";
 
 struct Run<'a> {
     trainer: Trainer,
@@ -134,9 +134,9 @@ struct Run<'a> {
     texts: Option<JsonLines>,
     baseline_bigram_loss: f64,
     final_loss: f64,
-    /// Steps whose reports arrived this session, those that were made again included.
+    /// Steps reported this session, including repeated ones.
     n_steps: u64,
-    /// Steps since the clock was last stopped, and those before, with the seconds that they took.
+    /// Steps since the clock was last stopped, and earlier steps with their seconds.
     untimed_steps: u64,
     timed_steps: u64,
     train_secs: f64,
@@ -158,10 +158,10 @@ impl<'a> Run<'a> {
         let changes = resumed.as_ref().map_or(Ok(Vec::new()), |resumed| changes_since(resumed, &config))?;
         let data = dataset.identity()?;
         if dataset.validation.len() <= config.train.sequence_length {
-            // The same words for both ways of having no held-out text.
+            // The same message whenever there is no held-out text.
             Windows::new(&dataset.validation, 1, config.train.sequence_length, None)?;
         }
-        // A text too short for one window fails here, before anything is written.
+        // Fail before writing anything if the text is too short for one window.
         Batches::new(&dataset.train, config.train.batch_size, config.train.sequence_length, config.train.seed)?;
         let max_tokens = config.eval.max_tokens;
         let windows = Windows::new(&dataset.validation, 1, config.train.sequence_length, Some(max_tokens))?;
@@ -175,7 +175,7 @@ impl<'a> Run<'a> {
         let mut trainer = Trainer::new(gpu.clone(), config, dataset.clone()).await?;
         let Start { best_eval_loss, final_loss } = start(&mut trainer, resumed, &data)?;
         let first_step = trainer.step_number();
-        // Of a run that goes on it stays what the run began with.
+        // A resumed run keeps the file it started with.
         if !resumes {
             write_atomic(&folder.join(CONFIG), trainer.config().to_toml().as_bytes())?;
         }
@@ -230,7 +230,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Goes on from the last checkpoint, or from the beginning, on a device that takes the place of the lost one.
+    /// Resumes from the last checkpoint, or from the beginning, on a device that replaces the lost one.
     async fn recover(&mut self, gpu: &GpuHandle, message: &str, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let config = self.trainer.config().clone();
         let has_checkpoint = latest_checkpoint(self.folder)?.is_some();
@@ -278,7 +278,7 @@ impl<'a> Run<'a> {
         self.pause(&mut clock, on_event).await?;
         let step = self.trainer.step_number();
         let stopped = step < steps;
-        // Whoever stops a run may not wait for an evaluation: `docker stop` gives it ten seconds.
+        // Stopping must not wait for an evaluation: `docker stop` allows ten seconds.
         if !stopped {
             self.evaluate(on_event).await?;
         }
@@ -302,7 +302,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Waits for the steps on their way, and stops the clock.
+    /// Waits for the steps in flight, and stops the clock.
     async fn pause(&mut self, clock: &mut Instant, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let reports = self.trainer.drain().await?;
         self.take(&reports, on_event)?;
@@ -352,7 +352,7 @@ impl<'a> Run<'a> {
     }
 
     async fn save(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<PathBuf> {
-        // Of the steps before a checkpoint nothing may be missing when the run goes on from it.
+        // All spectra up to a checkpoint must be written before the run can resume from it.
         if let Some(spectra) = &mut self.spectra {
             spectra.finish(&mut |record| on_event(Event::Spectrum(Box::new(record))))?;
         }
@@ -392,13 +392,13 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What a run knows of its losses when it begins or goes on.
+/// What a run knows of its losses when it starts or resumes.
 struct Start {
     best_eval_loss: Option<f64>,
     final_loss: f64,
 }
 
-/// Gives a trainer what a run begins or goes on with.
+/// Gives a trainer its starting point, new or resumed.
 ///
 /// Errors: as [`checked_snapshot`] and [`first_weights`].
 fn start(trainer: &mut Trainer, resumed: Option<Resumed>, data: &DataIdentity) -> Result<Start> {
@@ -413,25 +413,26 @@ fn start(trainer: &mut Trainer, resumed: Option<Resumed>, data: &DataIdentity) -
     Ok(Start { best_eval_loss, final_loss: last_loss.unwrap_or(f64::NAN) })
 }
 
-/// The settings that are not those of a checkpoint.
+/// The settings that differ from a checkpoint's.
 ///
-/// Errors: one that cannot change.
+/// Errors: one that must stay the same.
 fn changes_since(resumed: &Resumed, config: &RunConfig) -> Result<Vec<SettingChange>> {
     let path = Path::new(CONFIG);
-    // They are all there, so that it matters little over which defaults they are read.
+    // It contains all settings, so the defaults it is read over hardly matter.
     let before = RunConfig::load(Some((path, &resumed.state.config_toml)), &[], RunDefaults::Software)?;
     setting_changes(&before, config)
 }
 
-/// Each line a step and the settings that changed there, before and after.
+/// Each line gives a step and the settings changed there, before and after.
 const CHANGES: &str = "changes.jsonl";
 pub(super) const SESSION: &str = "session.json";
-/// Each line a step, `eval.prompt` and the text that the model wrote after it, the prompt with it.
+/// Each line gives a step, `eval.prompt` and the text the model generated, including the prompt.
 pub(super) const TEXTS: &str = "texts.jsonl";
 
-/// Whether a run can begin with the weights of `train.init_from`, by that model's sizes alone: before data is prepared.
+/// Whether a run can start with the weights of `train.init_from`, judged only by that model's sizes, before data is
+/// prepared.
 ///
-/// Errors: no model there, one of other sizes, and one with adapters.
+/// Errors: no model there, different sizes, or a model with adapters.
 pub fn check_start(config: &RunConfig) -> Result<()> {
     let Some(from) = &config.train.init_from else { return Ok(()) };
     let dir = resolve_model_dir(Path::new(from))?;
@@ -441,7 +442,7 @@ pub fn check_start(config: &RunConfig) -> Result<()> {
         return Err(Error::checkpoint(&dir, message));
     }
     let wanted = &config.model;
-    // Neither says how the weights are to be read.
+    // Neither affects how the weights are read.
     let same = ModelConfig {
         initializer_range: wanted.initializer_range,
         max_position_embeddings: wanted.max_position_embeddings,
@@ -450,7 +451,7 @@ pub fn check_start(config: &RunConfig) -> Result<()> {
     };
     if same != *wanted {
         let message = format!(
-            "the model in {} is not that of [model]: leave [model] out and name it with `--from`, which takes its sizes over",
+            "the model in {} is not that of [model]: omit [model] and name it with `--from`, which adopts its sizes",
             dir.display()
         );
         return Err(Error::config("train.init_from", message));
@@ -458,7 +459,7 @@ pub fn check_start(config: &RunConfig) -> Result<()> {
     Ok(())
 }
 
-/// The weights that a run begins with, where they are another model's.
+/// The weights that a run starts with, if they are another model's.
 ///
 /// Errors: as [`check_start`], and weights that cannot be read.
 fn first_weights(config: &RunConfig) -> Result<Option<Vec<Vec<f32>>>> {
@@ -468,18 +469,18 @@ fn first_weights(config: &RunConfig) -> Result<Option<Vec<Vec<f32>>>> {
     Ok(Some(tensors.into_iter().map(|tensor| tensor.values).collect()))
 }
 
-/// A checkpoint as a trainer takes it.
+/// A checkpoint in the form a trainer takes.
 ///
-/// Errors: one of another text, tokenizer or model than these.
+/// Errors: a checkpoint of another text, tokenizer or model.
 pub(super) fn checked_snapshot(resumed: Resumed, config: &RunConfig, data: &DataIdentity) -> Result<Snapshot> {
     match &resumed.state.data {
         Some(trained_on) if trained_on != data => {
             return Err(Error::Data(format!(
-                "the run was trained on {trained_on}, and the data is now {data}: resume with the same text and tokenizer"
+                "the run was trained on {trained_on}, but the data is now {data}: resume with the same text and tokenizer"
             )));
         }
         Some(_) => {}
-        None => log::warn!("the checkpoint does not say what the run was trained on: see that the data is the same"),
+        None => log::warn!("the checkpoint does not say what the run was trained on: check that the data is the same"),
     }
     if resumed.config.adapter != config.model.adapter {
         let message = "the checkpoint's adapters are others, or there are none: resume with the optimizer that the run began with";

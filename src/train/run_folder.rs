@@ -1,4 +1,4 @@
-//! A run's folder, claimed by the process that writes there, and the checkpoint that the run goes on from.
+//! A run's folder, locked by the process that writes to it, and the checkpoint to resume from.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,34 +10,34 @@ use crate::checkpoint::{
 use crate::files::{FolderLock, is_unused};
 use crate::{Error, Result};
 
-/// The folder of a run that begins or goes on, locked for as long as this is held: no second run writes there.
+/// The folder of a new or resumed run, locked while this exists, so that no second run writes there.
 #[derive(Debug)]
 pub struct RunFolder {
     lock: FolderLock,
-    /// What the run goes on from; nothing for a new one.
+    /// The checkpoint to resume from; `None` for a new run.
     resumed: Option<Resumed>,
 }
 
 impl RunFolder {
-    /// For a new run in `folder`, which is made where there is none.
+    /// For a new run in `folder`, created if missing.
     ///
-    /// Errors: a folder with a run that has a checkpoint, or with other files; a run that is being written.
+    /// Errors: the folder holds a run with a checkpoint, or other files, or another process is writing to it.
     pub fn create(folder: &Path) -> Result<Self> {
         refuse_used(folder)?; // before anything is written there
         let lock = FolderLock::acquire(folder)?;
-        refuse_used(folder)?; // as it is now that nobody else writes
+        refuse_used(folder)?; // again, now that nobody else can write
         Ok(Self { lock, resumed: None })
     }
 
-    /// For a new run in the first free one of `parent/0001`, `parent/0002`, …
+    /// For a new run in the first free folder of `parent/0001`, `parent/0002`, …
     pub fn create_next(parent: &Path) -> Result<Self> {
         Ok(Self { lock: FolderLock::claim_next(parent)?, resumed: None })
     }
 
-    /// For going on with a run: from its newest checkpoint that is not damaged where `path` is its folder, or from the
-    /// checkpoint that `path` is.
+    /// For resuming a run: from its newest undamaged checkpoint if `path` is its folder, or from the checkpoint at
+    /// `path`.
     ///
-    /// Errors: no run there, a run that is being written, no checkpoint, or none that can be read.
+    /// Errors: no run there, a run being written by another process, no checkpoint, or no readable one.
     pub fn resume(path: &Path) -> Result<Self> {
         let (folder, checkpoint) = find_run(path)?;
         let lock = FolderLock::acquire(&folder)?;
@@ -48,7 +48,7 @@ impl RunFolder {
         Ok(Self { lock, resumed: Some(resumed) })
     }
 
-    /// For going on with the run in `folder` if it has a checkpoint, else for a new one there.
+    /// Resumes the run in `folder` if it has a checkpoint, otherwise starts a new one there.
     pub fn resume_or_create(folder: &Path) -> Result<Self> {
         if latest_checkpoint(folder)?.is_some() { Self::resume(folder) } else { Self::create(folder) }
     }
@@ -58,18 +58,18 @@ impl RunFolder {
         self.lock.folder()
     }
 
-    /// The settings with which a run that goes on was last trained, as CONFIG.toml has them; nothing for a new one.
+    /// The settings, as CONFIG.toml text, that a resumed run was last trained with; `None` for a new run.
     pub fn settings(&self) -> Option<&str> {
         self.resumed.as_ref().map(|resumed| resumed.state.config_toml.as_str())
     }
 
-    /// What the run goes on from; nothing for a new one.
+    /// Takes the checkpoint to resume from; `None` for a new run.
     pub(super) fn take_checkpoint(&mut self) -> Option<Resumed> {
         self.resumed.take()
     }
 
-    /// Gives checkpoints of later steps than the run goes on from another name: they are damaged, or of a run that
-    /// is now taken back, and would stand in the way of those that follow.
+    /// Renames checkpoints of later steps: they are damaged, or belong to steps being rolled back, and would collide
+    /// with the run's next checkpoints.
     pub(super) fn set_aside_after(&self, step: u64) -> Result<()> {
         for (later, checkpoint) in list_checkpoints(self.path())? {
             if later > step {
@@ -80,7 +80,7 @@ impl RunFolder {
     }
 }
 
-/// The folder of the run that `path` names, and the checkpoint if it names one.
+/// The run's folder for `path`, and the checkpoint if `path` names one.
 ///
 /// Errors: no run there.
 pub fn find_run(path: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
@@ -96,7 +96,7 @@ pub fn find_run(path: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
 
 pub(super) const CONFIG: &str = "config.toml";
 
-/// Refuses a folder with a run that can go on, and one that is not a run's.
+/// Refuses a folder with a run that can be resumed, or with anything but a run.
 fn refuse_used(folder: &Path) -> Result<()> {
     if let Some(last) = latest_checkpoint(folder)? {
         let message =
@@ -139,7 +139,7 @@ mod tests {
         assert!(refusal("file").contains("is no folder"), "{}", refusal("file"));
         fs::create_dir_all(at("run/checkpoints/step-00000002")).unwrap();
         assert!(refusal("run").contains("holds a run already"), "{}", refusal("run"));
-        // A run that was killed before its first checkpoint begins anew.
+        // A run killed before its first checkpoint starts over.
         fs::create_dir(at("early")).unwrap();
         fs::write(at("early/config.toml"), "").unwrap();
         let folder = RunFolder::create(&at("early")).unwrap();

@@ -1,4 +1,4 @@
-//! Gradients on their way out of a run, some steps late: what spectra are made of.
+//! Samples gradients of a run for spectra; they arrive some steps late.
 
 use crate::Result;
 use crate::config::{Rule, RunConfig};
@@ -7,10 +7,10 @@ use crate::kernels::norms::Statistics;
 use crate::llama::Llama;
 use crate::optim::State;
 
-/// Samples of one parameter that may be on their way at once.
+/// Samples of one parameter that may be in flight at once.
 const SLOTS: usize = 2;
 
-/// One parameter's gradient and optimizer state, as they are right after a step.
+/// One parameter's gradient and optimizer state, right after a step.
 #[derive(Clone, Debug)]
 pub struct GradientSample {
     /// After this step, counted from 1.
@@ -19,13 +19,13 @@ pub struct GradientSample {
     pub parameter: String,
     /// [m, n].
     pub shape: [usize; 2],
-    /// What moves it.
+    /// The rule that updates it.
     pub rule: Rule,
     /// `[m·n]` before clipping.
     pub gradient: Vec<f32>,
-    /// What the gradient was multiplied by.
+    /// The clip factor applied to the gradient.
     pub clip: f32,
-    /// What the rule carries to the next step, each `[m·n]`: the momentum, or Adam's two moments.
+    /// The state that the rule carries to the next step, each `[m·n]`: the momentum, or Adam's two moments.
     pub states: Vec<Vec<f32>>,
 }
 
@@ -35,12 +35,12 @@ pub(super) struct Watched {
     parameter: String,
     shape: [usize; 2],
     rule: Rule,
-    /// The parts of the gradient, then those of each state.
+    /// The parts of the gradient, then of each state.
     tensors: Vec<Vec<Tensor>>,
 }
 
 impl Watched {
-    /// The parameters that the configuration names; counts the read-back under scratch.
+    /// The parameters that the configuration names; counts their read-back buffers under scratch.
     pub(super) fn choose(
         rec: &mut Recorder,
         config: &RunConfig,
@@ -73,13 +73,13 @@ impl Watched {
     }
 }
 
-/// What is carried from step to step for a parameter: the parts of each state.
+/// The states of a parameter: the parts of each.
 pub(super) fn states_of<'a>(states: &'a [State], parameter: &str) -> impl Iterator<Item = &'a [State]> {
     let own = move |name: &str| name.strip_prefix(parameter).is_some_and(|what| what.starts_with('.'));
     by_name(states).filter(move |parts| own(&parts[0].name))
 }
 
-/// The parts of each state, which follow one another.
+/// Groups adjacent parts into states.
 pub(super) fn by_name(states: &[State]) -> impl Iterator<Item = &[State]> {
     states.chunk_by(|a, b| a.name == b.name)
 }
@@ -88,12 +88,12 @@ fn clip_of(statistics: &Tensor) -> Tensor {
     statistics.rows(Statistics::CLIP..Statistics::CLIP + 1)
 }
 
-/// Sends samples to the host and hands them out when they have arrived.
+/// Reads samples back and hands them out when they arrive.
 pub(super) struct GradientSampler {
     watched: Vec<Watched>,
-    /// One for each tensor of `watched`, in their order.
+    /// One per tensor of `watched`, in order.
     rings: Vec<ReadbackRing>,
-    /// Sent last, so that all of a sample is there when this is.
+    /// Sent last: when it arrives, the whole sample has.
     clip: ReadbackRing,
 }
 
@@ -110,12 +110,12 @@ impl GradientSampler {
         self.clip.has_room()
     }
 
-    /// Whether nothing is on its way.
+    /// Whether nothing is in flight.
     pub(super) fn is_empty(&self) -> bool {
         self.clip.pending() == 0
     }
 
-    /// Samples everything as it is after what was submitted so far.
+    /// Samples everything as it will be after what was submitted so far.
     pub(super) fn send(&mut self, gpu: &Gpu, workspace: &Workspace, step: u64) {
         for ring in &mut self.rings {
             ring.send(gpu, workspace, step);
@@ -123,7 +123,7 @@ impl GradientSampler {
         self.clip.send(gpu, workspace, step);
     }
 
-    /// The oldest samples if they have arrived.
+    /// The oldest samples, if they have arrived.
     pub(super) async fn try_take(&mut self, gpu: &Gpu) -> Result<Vec<GradientSample>> {
         match self.clip.try_take(gpu)? {
             Some((step, clip)) => self.gather(gpu, step, clip[0]).await,
@@ -131,7 +131,7 @@ impl GradientSampler {
         }
     }
 
-    /// The oldest samples, waiting for them; none if none are on their way.
+    /// Waits for the oldest samples; empty if none are in flight.
     pub(super) async fn take(&mut self, gpu: &Gpu) -> Result<Vec<GradientSample>> {
         match self.clip.take(gpu).await? {
             Some((step, clip)) => self.gather(gpu, step, clip[0]).await,

@@ -1,4 +1,4 @@
-//! A sampled gradient in a few numbers, for a map of all matrices, and along one of its singular directions.
+//! A sampled gradient summarized in a few numbers, for a map of all matrices, and along one of its singular directions.
 
 use std::ops::ControlFlow;
 
@@ -9,7 +9,7 @@ use super::spectra::{narrow, walk};
 use crate::config::Rule;
 use crate::spectrum::{Balance, Quantities, Spectrum, singular_direction};
 
-/// One matrix of a network on a map of all of them.
+/// One matrix on a map of all matrices of a network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tile {
     /// After this step, counted from 1.
@@ -18,26 +18,27 @@ pub struct Tile {
     pub parameter: String,
     /// [m, n].
     pub shape: [usize; 2],
-    /// σ₂² of the gradient's balanced squares: the share of a small deviation that a round of row and column passes
-    /// leaves, whatever the optimizer does; none if there is no limit.
+    /// σ₂² of the gradient's balanced squares: the fraction of a small deviation that one round of row and column
+    /// passes leaves, regardless of the optimizer; `None` if there is no limit.
     pub rate: Option<f64>,
-    /// How heavy the gradient's balanced entries are ([`Balance::heaviness`]); none if there is no limit.
+    /// How heavy-tailed the gradient's balanced entries are ([`Balance::heaviness`]); `None` if there is no limit.
     pub heaviness: Option<f64>,
-    /// How far the rows and columns of the step are from equal lengths: the larger of [`Quantities::row_spread`] and
+    /// How far the step's rows and columns are from equal lengths: the larger of [`Quantities::row_spread`] and
     /// [`Quantities::column_spread`].
     pub deviation: f64,
-    /// Of the step: see [`effective_rank`](crate::spectrum::effective_rank).
+    /// Of the step; see [`effective_rank`](crate::spectrum::effective_rank).
     pub effective_rank: f64,
-    /// The largest singular value of the step, at a root mean square of 1; 0 for a zero matrix.
+    /// Largest singular value of the step, scaled to a root mean square of 1; 0 for a zero matrix.
     pub operator_norm: f64,
-    /// ‖ΔW‖_F over the learning rate of the linear layers, without weight decay; none if the sample does not tell.
+    /// ‖ΔW‖_F over the learning rate of the linear layers, without weight decay; `None` if the sample does not
+    /// determine it.
     pub length: Option<f64>,
 }
 
 impl Tile {
-    /// Of a sample whose rule moves it at `rate` times the learning rate of the linear layers.
+    /// For a sample whose rule's learning rate is `rate` times that of the linear layers.
     ///
-    /// Takes one singular value decomposition of the step, and a [`Balance::of`] the gradient.
+    /// Computes one singular value decomposition of the step, and a [`Balance::of`] the gradient.
     pub fn of(sample: &GradientSample, rate: f64) -> Self {
         let GradientSample { step, parameter, shape, rule, gradient, .. } = sample;
         let x = narrow(&walk(sample, |_| ControlFlow::Continue(())));
@@ -69,7 +70,7 @@ impl Tile {
     }
 }
 
-/// A singular value of a matrix with its two vectors, each of length 1.
+/// A singular value of a matrix with its two unit vectors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Direction {
     /// The singular value.
@@ -81,8 +82,8 @@ pub struct Direction {
 }
 
 impl Direction {
-    /// Singular value `index`, from 0 for the largest, of a sample after `half_step` entries of its
-    /// [`SpectrumRecord`](super::SpectrumRecord) beyond the gradient; none for an index of min(m, n) or more.
+    /// Singular value `index` (0 is the largest) of a sample, `half_step` entries after the gradient in its
+    /// [`SpectrumRecord`](super::SpectrumRecord); `None` if `index` is at least min(m, n).
     pub fn of(sample: &GradientSample, half_step: usize, index: usize) -> Option<Self> {
         let mut half_steps = 0..half_step;
         let x = walk(sample, |_| half_steps.next().map_or(ControlFlow::Break(()), |_| ControlFlow::Continue(())));
@@ -122,7 +123,7 @@ mod tests {
             assert!(tile.rate.is_some_and(|rate| rate > 0.0 && rate < 1.0), "{name}");
             tile.length.map(|length| length / 0.5 / ((m * n) as f64).sqrt())
         };
-        // SinkGD steps at a root mean square of α = 0.05, signs at theirs of 1.
+        // SinkGD steps with a root mean square of α = 0.05, signs with 1.
         let alpha = match OptimizerConfig::named("sinkgd").unwrap().linear.rule {
             Rule::Passes(program) => program.scale,
             rule => panic!("{rule:?}"),

@@ -1,7 +1,7 @@
-//! What the passes of an optimizer make of a sampled gradient, singular value by singular value.
+//! What an optimizer's passes do to a sampled gradient, singular value by singular value.
 //!
-//! The CPU repeats the passes in f64, from the gradient and the state that the device had; the kernels' tests hold the
-//! device to the same. So a run waits for nothing but the copy of what is sampled.
+//! The CPU repeats the passes in f64, from the gradient and state that the device had; the kernel tests verify that the
+//! device does the same. So a run waits only for the copy of the samples.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -26,33 +26,32 @@ pub struct SpectrumRecord {
     pub parameter: String,
     /// [m, n].
     pub shape: [usize; 2],
-    /// The gradient, then every pass; a momentum is an entry of its own, and so is a rule that is not a list of passes.
+    /// The gradient, then every pass; a momentum is a separate entry, and so is a rule that is not a list of passes.
     pub passes: Vec<Entry>,
 }
 
-/// A sample followed through its rule, with all that a panel shows of it.
+/// A sample followed through its rule, with everything a panel shows about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Followed {
     /// The gradient, then every pass.
     pub record: SpectrumRecord,
-    /// What an iteration leaves of a small deviation ([`Balance::rate_of`]), for the matrix that enters the passes;
-    /// none where they are not lists of rows and columns, and where there is no limit.
+    /// The factor by which an iteration shrinks a small deviation ([`Balance::rate_of`]), for the matrix that enters
+    /// the passes; `None` if they are not lists of rows and columns, or if there is no limit.
     pub rate_predicted: Option<f64>,
-    /// See [`observed_rate`]; here in f64, as far as it can be read off float32's matrices.
+    /// See [`observed_rate`]; computed in f64, as far as f32 matrices allow.
     pub rate_observed: Option<f64>,
-    /// The iteration beyond the optimizer's own rounds, from the matrix that enters the passes: after a momentum before
-    /// them, and without the rows that the optimizer drops. None where its passes do more than scale rows and columns,
-    /// and where no matrix was kept.
+    /// The iteration continued beyond the optimizer's own rounds, from the matrix that enters the passes: after a
+    /// preceding momentum, and without the rows that the optimizer drops. `None` if its passes do more than scale rows
+    /// and columns, or if no matrix was kept.
     pub convergence: Option<Convergence>,
-    /// Where row and column passes lead from the gradient; none if there is no limit, and where no matrix was kept. Its
-    /// squares travel beside the rest.
+    /// Where row and column passes converge from the gradient; `None` if there is no limit, or if no matrix was kept.
+    /// Its squares are transferred separately.
     pub balance: Option<BalancePicture>,
-    /// The lengths at each entry of the record; empty where no matrix was kept. On their way to a panel they travel as
-    /// [`Frame::lengths`], beside the rest.
+    /// The lengths at each entry of the record; empty if no matrix was kept. They are transferred to a panel
+    /// separately, as [`Frame::lengths`].
     #[serde(skip)]
     pub frames: Vec<Frame>,
-    /// Pictures of X at each entry, one after the other, each of [`thumbnail_shape`]; they travel as bytes, beside the
-    /// rest.
+    /// Pictures of X at each entry, concatenated, each of [`thumbnail_shape`]; transferred separately, as bytes.
     #[serde(skip)]
     pub thumbnails: Vec<i8>,
 }
@@ -75,7 +74,7 @@ impl Frame {
         }
     }
 
-    /// How far the worse side is from equal lengths: the larger of [`Quantities::row_spread`] and
+    /// How far the less equal side is from equal lengths: the larger of [`Quantities::row_spread`] and
     /// [`Quantities::column_spread`].
     pub fn deviation(&self) -> f64 {
         let squares =
@@ -83,7 +82,7 @@ impl Frame {
         spread(&squares(&self.rows)).max(spread(&squares(&self.columns)))
     }
 
-    /// The numbers of all frames, one after the other: rows, then columns.
+    /// The numbers of all frames, concatenated: rows, then columns.
     pub fn lengths(frames: &[Self]) -> Vec<f32> {
         frames.iter().flat_map(|frame| [&frame.rows[..], &frame.columns]).flatten().copied().collect()
     }
@@ -95,11 +94,11 @@ impl Frame {
     }
 }
 
-/// For how many rounds the iteration is followed, wherever the optimizer stops.
+/// Rounds for which to follow the iteration, wherever the optimizer stops.
 const ROUNDS: usize = 100;
-/// Rows and columns of a thumbnail at most.
+/// Most rows and columns of a thumbnail.
 const THUMBNAIL: usize = 96;
-/// How many root mean squares of its matrix an entry must have to be ±127 in a thumbnail; larger entries are cut off.
+/// An entry of this many root mean squares of its matrix is ±127 in a thumbnail; larger ones are clipped.
 pub const THUMBNAIL_LIMIT: f32 = 3.0;
 
 /// Rows and columns of the thumbnails of a matrix `[m, n]`.
@@ -107,8 +106,8 @@ pub fn thumbnail_shape(shape: [usize; 2]) -> [usize; 2] {
     shape.map(|size| size.min(THUMBNAIL))
 }
 
-/// x `[m, n]` as a small picture of [`thumbnail_shape`]: the entry of largest magnitude of each block, where −127 to
-/// 127 stand for −[`THUMBNAIL_LIMIT`] to [`THUMBNAIL_LIMIT`] root mean squares of x.
+/// x `[m, n]` as a small picture of [`thumbnail_shape`]: the entry of largest magnitude of each block, where ±127
+/// represents ±[`THUMBNAIL_LIMIT`] root mean squares of x.
 fn thumbnail(x: &[f64], shape @ [m, n]: [usize; 2]) -> Vec<i8> {
     let [height, width] = thumbnail_shape(shape);
     let mut largest = vec![0.0_f64; height * width];
@@ -127,12 +126,12 @@ fn thumbnail(x: &[f64], shape @ [m, n]: [usize; 2]) -> Vec<i8> {
 }
 
 impl Followed {
-    /// Takes one singular value decomposition per pass, as [`SpectrumRecord::of`].
+    /// Computes one singular value decomposition per pass, like [`SpectrumRecord::of`].
     pub fn of(sample: &GradientSample) -> Self {
         Self::along(sample, RecordBuilder::with_spectra(sample))
     }
 
-    /// The same without singular values: of a large matrix in seconds, where they take a minute.
+    /// The same without singular values: for a large matrix this takes seconds instead of a minute.
     pub fn without_spectra(sample: &GradientSample) -> Self {
         Self::along(sample, RecordBuilder { spectrum: |_, _| None, ..RecordBuilder::with_spectra(sample) })
     }
@@ -177,8 +176,7 @@ impl Followed {
     }
 }
 
-/// What a line of an earlier run's spectra.jsonl still tells: the matrix was not kept, and without it there are no
-/// rates.
+/// What a line of an earlier run's spectra.jsonl still tells: the matrix was not kept, so there are no rates.
 impl From<SpectrumRecord> for Followed {
     fn from(record: SpectrumRecord) -> Self {
         Self {
@@ -193,7 +191,7 @@ impl From<SpectrumRecord> for Followed {
     }
 }
 
-/// X after a pass, and what is told of it.
+/// X after a pass, with its quantities.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PassSeen {
     /// The pass, and the quantities after it.
@@ -204,10 +202,11 @@ pub struct PassSeen {
     pub frame: Frame,
 }
 
-/// The gradient `[m, n]` itself, then X after each of `passes`, in f64 on the CPU: for matrices that one can look at.
+/// The gradient `[m, n]` itself, then X after each of `passes`, computed in f64 on the CPU; for matrices small enough
+/// to look at.
 ///
 /// # Panics
-/// On an empty matrix, and on a length that is not m·n.
+/// If the matrix is empty, or its length is not m·n.
 pub fn follow_passes(gradient: &[f32], shape: [usize; 2], passes: &[Pass]) -> Vec<PassSeen> {
     let mut builder = RecordBuilder::new(gradient, shape);
     let mut see = |name: &str, iteration: u32, x: &[f64]| {
@@ -223,7 +222,7 @@ pub fn follow_passes(gradient: &[f32], shape: [usize; 2], passes: &[Pass]) -> Ve
 }
 
 impl SpectrumRecord {
-    /// Follows a sample through its rule. Takes one singular value decomposition per pass: O(m·n·min(m, n)) each.
+    /// Follows a sample through its rule. Computes one singular value decomposition per pass: O(m·n·min(m, n)) each.
     pub fn of(sample: &GradientSample) -> Self {
         let mut builder = RecordBuilder::with_spectra(sample);
         walk(sample, |stop| {
@@ -239,13 +238,13 @@ impl SpectrumRecord {
         passes.map(|entry| entry.iteration as usize).max().unwrap_or(0)
     }
 
-    /// How many entries stand between the gradient and the first pass: 1 for a momentum before the passes, else 0.
+    /// Number of entries between the gradient and the first pass: 1 with a momentum before the passes, otherwise 0.
     pub fn steps_before_passes(&self) -> usize {
         self.passes.iter().skip(1).take_while(|entry| entry.iteration == 0).count()
     }
 }
 
-/// Makes a record's entries.
+/// Builds a record's entries.
 struct RecordBuilder<'a> {
     gradient: &'a [f32],
     shape: [usize; 2],
@@ -283,7 +282,7 @@ impl<'a> RecordBuilder<'a> {
 /// The entry of a momentum.
 const MOMENTUM: &str = "momentum";
 
-/// Where a matrix is on its way through a rule: at the gradient itself, or after a pass, a momentum, or a whole step.
+/// A point in a matrix's path through a rule: the gradient itself, or after a pass, a momentum, or a whole step.
 pub(super) struct Stop<'a> {
     name: &'a str,
     iteration: u32,
@@ -291,14 +290,14 @@ pub(super) struct Stop<'a> {
     x: &'a [f64],
 }
 
-/// Follows a sample through its rule, and shows `look` the gradient and then X after every half-step until it breaks;
-/// the last X.
+/// Follows a sample through its rule, and calls `look` with the gradient and then with X after every half-step until it
+/// breaks; returns the last X.
 pub(super) fn walk(sample: &GradientSample, mut look: impl FnMut(Stop<'_>) -> ControlFlow<()>) -> Vec<f64> {
     let [m, n] = sample.shape;
     assert_eq!(sample.gradient.len(), m * n, "a matrix {m}×{n}");
     let mut x = widen(&sample.gradient);
     let show = |name: &str, iteration, x: &[f64]| look(Stop { name, iteration, x });
-    // Broken or not, x is where the walk ended.
+    // Whether or not it broke, x is where the walk ended.
     let _ = walk_on(sample, &mut x, show);
     x
 }
@@ -340,8 +339,7 @@ fn walk_on(
     ControlFlow::Continue(())
 }
 
-/// The matrix that the passes of a program begin with: the gradient itself, or what a momentum and a threshold on rows
-/// make of it.
+/// The matrix that enters a program's passes: the gradient itself, or the result of a momentum and a row threshold.
 fn entering<'a>(program: &PassProgram, sample: &'a GradientSample) -> Cow<'a, [f32]> {
     let averaged = averaged_before(program, sample);
     if averaged.is_none() && program.row_threshold == 0.0 {
@@ -352,7 +350,7 @@ fn entering<'a>(program: &PassProgram, sample: &'a GradientSample) -> Cow<'a, [f
     Cow::Owned(narrow(&x))
 }
 
-/// What a momentum before the passes hands them; none without one.
+/// What a momentum before the passes hands to them; `None` without one.
 fn averaged_before(program: &PassProgram, sample: &GradientSample) -> Option<Vec<f64>> {
     let buffer = sample.states.first().filter(|_| program.momentum_placement == MomentumPlacement::Before)?;
     let rest = (1.0 - program.momentum) * f64::from(sample.clip);
@@ -363,7 +361,7 @@ fn averaged_before(program: &PassProgram, sample: &GradientSample) -> Option<Vec
     Some(buffer.iter().zip(&sample.gradient).map(ahead).collect())
 }
 
-/// What a momentum after the passes makes of x; none without one.
+/// What a momentum after the passes makes of x; `None` without one.
 fn averaged_after(program: &PassProgram, sample: &GradientSample, x: &[f64]) -> Option<Vec<f64>> {
     let buffer = sample.states.first().filter(|_| program.momentum_placement == MomentumPlacement::After)?;
     let ahead = |(m, x): (&f32, &f64)| match program.nesterov {
@@ -381,7 +379,8 @@ fn drop_small_rows(program: &PassProgram, x: &mut Vec<f64>, [m, n]: [usize; 2]) 
 
 fn after(pass: Pass, x: &[f64], shape @ [m, n]: [usize; 2]) -> Vec<f64> {
     let Pass::Spectral(kind) = pass else { return reference_pass(pass, x, shape) };
-    // Newton–Schulz moves every singular value by a polynomial: a decomposition and one product give the same.
+    // Newton–Schulz applies a polynomial to every singular value, so one decomposition and one product give the same
+    // result.
     let (steps, norm) = (kind.steps as usize, x.iter().map(|x| x * x).sum::<f64>().sqrt());
     if norm == 0.0 {
         return x.to_vec();
@@ -398,7 +397,7 @@ fn widen(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| x.into()).collect()
 }
 
-/// What a device would hold.
+/// Rounds to f32, as a device would store it.
 pub(super) fn narrow(x: &[f64]) -> Vec<f32> {
     x.iter().map(|&x| x as f32).collect()
 }

@@ -1,4 +1,4 @@
-//! Spectra beside a run: a thread of their own, and a file of lines.
+//! Logs spectra during a run: a separate thread, and a file of lines.
 
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -10,21 +10,21 @@ use super::spectra::SpectrumRecord;
 use crate::checkpoint::JsonLines;
 use crate::{Error, Result};
 
-/// Samples that may wait for the thread; a run that takes them faster waits for it.
+/// Samples that may wait for the thread; when the queue is full, the run waits.
 const WAITING: usize = 16;
 
-/// Follows samples on a thread of its own and appends the records to spectra.jsonl, in the order of the samples.
+/// Follows samples on a separate thread and appends the records to spectra.jsonl, in sample order.
 pub(super) struct SpectraLog {
     lines: JsonLines,
     samples: Option<flume::Sender<GradientSample>>,
     records: flume::Receiver<SpectrumRecord>,
     thread: Option<JoinHandle<()>>,
-    /// Samples whose record is not written yet.
+    /// Samples whose record is not yet written.
     n_open: usize,
 }
 
 impl SpectraLog {
-    /// In a run's folder, after `step`; an earlier run's lines are dropped unless this one goes on with it.
+    /// Opens the log in a run's folder after `step`; an earlier run's lines are dropped unless this one resumes it.
     pub(super) fn open(run_dir: &Path, resume: bool, step: u64) -> Result<Self> {
         let path = run_dir.join("spectra.jsonl");
         let lines = if resume { JsonLines::resume(&path, step)? } else { JsonLines::create(&path)? };
@@ -33,14 +33,14 @@ impl SpectraLog {
         let thread = std::thread::spawn(move || {
             for sample in inbox {
                 if outbox.send(SpectrumRecord::of(&sample)).is_err() {
-                    return; // nobody waits any more
+                    return; // nobody is waiting any more
                 }
             }
         });
         Ok(Self { lines, samples: Some(samples), records, thread: Some(thread), n_open: 0 })
     }
 
-    /// Hands samples over, and writes what is done meanwhile.
+    /// Queues samples, and writes records completed meanwhile.
     pub(super) fn push(&mut self, samples: Vec<GradientSample>, on: &mut dyn FnMut(SpectrumRecord)) -> Result<()> {
         for sample in samples {
             self.n_open += 1;
@@ -53,7 +53,7 @@ impl SpectraLog {
         Ok(())
     }
 
-    /// Waits for all that was pushed.
+    /// Waits for everything that was pushed.
     pub(super) fn finish(&mut self, on: &mut dyn FnMut(SpectrumRecord)) -> Result<()> {
         while self.n_open > 0 {
             let record = self.records.recv().map_err(|_| Self::ended())?;
@@ -71,7 +71,7 @@ impl SpectraLog {
     }
 
     fn ended() -> Error {
-        Error::Data("the thread that computes spectra has ended, with its reason above".into())
+        Error::Data("the thread that computes spectra has stopped: see its error above".into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Steps, evaluations, snapshots: what drives a recorded run.
+//! Drives a recorded run: steps, evaluations, snapshots.
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ use crate::optim::{RecordUpdate, State};
 use crate::reference::schedule::cosine_with_warmup;
 use crate::{Error, Result};
 
-/// How freely a text after an evaluation is drawn: as `multinorm generate` does unless it is told otherwise.
+/// Sampling temperature of a text after an evaluation: the default of `multinorm generate`.
 const TEMPERATURE: f64 = 0.8;
 const TOP_P: f64 = 0.95;
 
 /// A run on a device.
 ///
-/// Steps are submitted without waiting; their numbers arrive up to four steps late. Two trainers with one
-/// configuration on one adapter do the same to the last bit.
+/// Steps are submitted without waiting; their reports arrive up to four steps late. Two trainers with the same
+/// configuration on the same adapter produce bit-identical results.
 pub struct Trainer {
     gpu: Arc<Gpu>,
     config: RunConfig,
@@ -44,29 +44,29 @@ pub struct Trainer {
     decoding: Option<Decoding>,
     step_tensor: Tensor,
     statistics: Tensor,
-    /// Parameters in the order in which their gradients become whole, and where their norms stand in the statistics.
+    /// Parameters in the order in which their gradients become complete, with the index of each norm in the statistics.
     norms: Vec<(usize, usize)>,
     ring: ReadbackRing,
     eval_ring: ReadbackRing,
     sampler: Option<GradientSampler>,
-    /// Arrived, and not handed out yet.
+    /// Arrived, but not yet handed out.
     samples: Vec<GradientSample>,
     /// Steps submitted.
     step: u64,
-    /// Steps that were skipped for their gradients' overflow, of those that are known.
+    /// Steps known so far to have been skipped because gradients overflowed.
     skipped: u64,
-    /// Whether a step must know which of those before it were skipped: what is due at times is due by the number of updates.
+    /// Whether a step must know which earlier steps were skipped: scheduled work is due by number of updates.
     waits_for_skips: bool,
     last_report: Option<Instant>,
-    /// What went wrong after the steps that were reported last.
+    /// An error that occurred after the last reported steps.
     failed: Option<Error>,
-    /// Reports on their way that are of steps before a snapshot was restored.
+    /// Reports in flight for steps before a snapshot was restored.
     stale: usize,
     throttle: Option<Throttle>,
     spans: Vec<Span>,
 }
 
-/// Everything that a step changes: enough to go on to the same bits. Named as in the checkpoint.
+/// Everything that a step changes: enough to resume bit-identically. Named as in the checkpoint.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Steps done.
@@ -78,9 +78,9 @@ pub struct Snapshot {
 }
 
 impl Trainer {
-    /// Records, allocates and initializes a run. Call [`Trainer::restore`] to go on with another.
+    /// Records, allocates and initializes a run. Call [`Trainer::restore`] to resume from a snapshot.
     ///
-    /// Where `train.recompute` is `auto` and the device has no memory left, it is tried again with more to compute again.
+    /// If `train.recompute` is `auto` and the device runs out of memory, it tries again with more recomputation.
     ///
     /// Errors: a configuration that cannot be recorded, or that does not fit the device.
     pub async fn new(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>) -> Result<Self> {
@@ -96,7 +96,7 @@ impl Trainer {
         .await
     }
 
-    /// The same with an optimizer of the caller's: `record_update` records the update of each parameter.
+    /// The same with the caller's optimizer: `record_update` records the update of each parameter.
     ///
     /// Errors: as [`Trainer::new`], and a matrix that does not fit one binding of the device.
     pub async fn with_optimizer(
@@ -140,7 +140,7 @@ impl Trainer {
         }
         spans.push(Span::since("initialize", began));
         let waits_for_skips = precision == Precision::F16 && workspace.has_intervals();
-        // New buffers are zero, as optimizer states and statistics start.
+        // New buffers are zero, the initial value of optimizer states and statistics.
         Ok(Self {
             gpu,
             config,
@@ -176,17 +176,17 @@ impl Trainer {
         &self.config
     }
 
-    /// What the backward pass computes again: what `train.recompute` came to on this device.
+    /// What the backward pass recomputes: the resolved `train.recompute` on this device.
     pub fn recompute(&self) -> Recompute {
         self.recompute
     }
 
-    /// What activations are in, `f32` or `f16`: what `train.precision` came to on this device.
+    /// Precision of activations, `f32` or `f16`: the resolved `train.precision` on this device.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Steps that changed nothing because gradients overflowed under the loss scale, of those whose reports have arrived.
+    /// Reported steps that changed nothing because gradients overflowed under the loss scale.
     pub fn skipped_steps(&self) -> u64 {
         self.skipped
     }
@@ -201,24 +201,24 @@ impl Trainer {
         &self.workspace.memory
     }
 
-    /// From now on at most `budget_secs` of work lies on the device at once, so that a window on the same device is drawn
-    /// in between; none submits whole steps. The numbers stay the same to the last bit.
+    /// From now on limits work in flight on the device to `budget_secs`, so that a window on the same device gets its
+    /// turn; `None` submits whole steps. The results stay bit-identical.
     pub fn set_throttle(&mut self, budget_secs: Option<f64>) {
         self.throttle = budget_secs.map(Throttle::new);
     }
 
-    /// Whether [`Trainer::set_throttle`] gave a budget.
+    /// Whether [`Trainer::set_throttle`] set a budget.
     pub fn is_throttled(&self) -> bool {
         self.throttle.is_some()
     }
 
     /// Submits one step, and returns the reports that have arrived meanwhile, oldest first.
     ///
-    /// Errors: a device that fails, tokens outside the vocabulary, and [`Error::NonFinite`] once a loss or gradient is
-    /// NaN or infinite: weights and state then stay as they were before that step. With `train.fused_update` that holds of a
-    /// loss; a gradient is looked at just before its own update, so that the first bad one keeps its parameter and all that
-    /// come after it in the backward pass as they were, and those before it have made their step, a finite one. In both
-    /// cases nothing moves in later steps.
+    /// Errors: the device fails, tokens outside the vocabulary, or [`Error::NonFinite`] once a loss or gradient is NaN
+    /// or infinite: weights and state then remain as they were before that step. With `train.fused_update` this
+    /// guarantee covers only the loss. A gradient is checked just before its own update, so the first bad one leaves
+    /// its parameter and all later ones in the backward pass unchanged, while earlier ones have already made their
+    /// step, a finite one. In both cases later steps change nothing.
     pub async fn step(&mut self) -> Result<Vec<StepReport>> {
         self.check()?;
         let mut arrived = Vec::new();
@@ -240,15 +240,15 @@ impl Trainer {
         self.report(&arrived).await
     }
 
-    /// What went wrong in a step whose good predecessors were reported by the last call of [`Trainer::step`] or
-    /// [`Trainer::drain`]; the next of these calls tells it, too.
+    /// The error of a step that followed those reported by the last call of [`Trainer::step`] or [`Trainer::drain`];
+    /// the next such call returns it too.
     pub fn check(&mut self) -> Result<()> {
         self.failed.take().map_or(Ok(()), Err)
     }
 
-    /// Waits for the reports that are still on their way.
+    /// Waits for the reports still in flight.
     ///
-    /// Where one of them is of a step that went wrong, those before it are returned first: call [`Trainer::check`] then.
+    /// If one of their steps went wrong, this returns the reports before it; then call [`Trainer::check`].
     pub async fn drain(&mut self) -> Result<Vec<StepReport>> {
         self.check()?;
         let mut arrived = Vec::new();
@@ -265,12 +265,12 @@ impl Trainer {
         reports
     }
 
-    /// The gradients that `spectra` asks for and that have arrived since the last call, oldest first.
+    /// The gradients requested by `spectra` that have arrived since the last call, oldest first.
     pub fn take_samples(&mut self) -> Vec<GradientSample> {
         std::mem::take(&mut self.samples)
     }
 
-    /// The mean loss over the validation tokens, up to `eval.max_tokens`, with the weights as they are now.
+    /// The mean loss on the validation tokens, up to `eval.max_tokens`, with the current weights.
     pub async fn evaluate(&mut self) -> Result<Evaluation> {
         let Self { gpu, workspace, eval_inputs, eval_ring, dataset, config, throttle, .. } = self;
         let max_tokens = config.eval.max_tokens;
@@ -291,10 +291,10 @@ impl Trainer {
         Ok(snapshot)
     }
 
-    /// Goes on from a snapshot of a run with the same configuration, also after a step went wrong. Reports that are on their
-    /// way are dropped.
+    /// Continues from a snapshot of a run with the same configuration, even after a failed step. Reports in flight are
+    /// dropped.
     ///
-    /// Errors: a snapshot whose optimizer state is another's; nothing is changed then.
+    /// Errors: the snapshot's optimizer state does not match; nothing is changed then.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
         let wanted: Vec<_> = by_name(&self.states).map(|parts| (parts[0].name.clone(), whole_shape(parts))).collect();
         let found: Vec<_> = snapshot.states.iter().map(|(name, shape, _)| (name.clone(), shape.clone())).collect();
@@ -304,7 +304,7 @@ impl Trainer {
             let difference = match (missing, superfluous) {
                 (Some((name, shape)), _) => format!("{name} {shape:?} is missing"),
                 (None, Some((name, shape))) => format!("it does not keep {name} {shape:?}"),
-                (None, None) => "the tensors are in another order".into(),
+                (None, None) => "the tensors are in a different order".into(),
             };
             return Err(Error::Data(format!(
                 "the checkpoint's optimizer state is not this optimizer's ({difference}): resume with the optimizer that \
@@ -323,28 +323,28 @@ impl Trainer {
         Ok(())
     }
 
-    /// Starts from these weights instead of random ones.
+    /// Replaces the random initial weights.
     pub fn set_weights(&mut self, weights: &[Vec<f32>]) {
         self.llama.write_weights(&self.gpu, &self.workspace, weights);
     }
 
     /// Reads back one parameter's gradient of the last step.
     ///
-    /// Errors: no such parameter, a run with `fused_update`, where no gradient outlives its update, and one of a
-    /// zeroth-order method, which has none.
+    /// Errors: no such parameter, a run with `fused_update`, where no gradient outlives its update, or a zeroth-order
+    /// method, which has no gradients.
     pub async fn gradient(&self, name: &str) -> Result<Vec<f32>> {
         self.check_gradients()?;
         self.workspace.read_all(&self.gpu, self.parts(name)?.iter().map(Parameter::gradient)).await
     }
 
-    /// Reads back one matrix's gradient of the last step, with what its rule carries to the next.
+    /// Reads back one matrix's gradient of the last step, with the state its rule carries to the next.
     ///
-    /// Errors: as [`Trainer::gradient`], and a parameter that is no matrix.
+    /// Errors: as [`Trainer::gradient`], and a parameter that is not a matrix.
     pub async fn sample(&self, name: &str) -> Result<GradientSample> {
         let gradient = self.gradient(name).await?;
         let spec = &self.parts(name)?[0].spec;
         let &[_, n] = &spec.shape[..] else {
-            return Err(Error::Data(format!("{name} of shape {:?} is no matrix", spec.shape)));
+            return Err(Error::Data(format!("{name} of shape {:?} is not a matrix", spec.shape)));
         };
         let mut states = Vec::new();
         for parts in states_of(&self.states, name) {
@@ -362,11 +362,11 @@ impl Trainer {
         })
     }
 
-    /// The text that the model writes after `prompt` with the weights as they are now, the prompt with it: at most
-    /// `eval.text_tokens` tokens, drawn by a generator whose seed is the step. None where the setting is 0, or where the
-    /// data came as token ids without a tokenizer.
+    /// The text that the model generates after `prompt` with the current weights, including the prompt: at most
+    /// `eval.text_tokens` tokens, sampled with the step as seed. `None` if the setting is 0, or if the data came as
+    /// token ids without a tokenizer.
     ///
-    /// Errors: a prompt without a token, weights that are not finite, a device that fails.
+    /// Errors: a prompt without a token, weights that are not finite, or a device failure.
     pub async fn write_text(&mut self, prompt: &str) -> Result<Option<String>> {
         let Self { gpu, workspace, decoding, dataset, config, step, .. } = self;
         let (Some(decoding), Some(tokenizer)) = (decoding, &dataset.tokenizer) else { return Ok(None) };
@@ -375,7 +375,7 @@ impl Trainer {
         decoding.continue_text(gpu, workspace, tokenizer, prompt, n, &mut sampler).await.map(Some)
     }
 
-    /// The logits of the token after these, `[V]`, with the weights as they are now.
+    /// The logits of the token after `ids`, `[V]`, with the current weights.
     ///
     /// Errors: a run with `eval.text_tokens` 0; no token, or more than a prompt and a text may have.
     pub async fn logits_after(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
@@ -389,15 +389,15 @@ impl Trainer {
         parts.ok_or_else(|| Error::Data(format!("the model has no parameter {name:?}")))
     }
 
-    /// The weight of a parameter, given its parts.
+    /// A parameter's weight, read from its parts.
     async fn weight(&self, parts: &[Parameter]) -> Result<Vec<f32>> {
         self.workspace.read_all(&self.gpu, parts.iter().map(|part| &part.weight)).await
     }
 
-    /// Submits one step as [`Trainer::step`] does, to the same bits, with a time stamp around every dispatch: the time on
-    /// the device of each kernel, by plan.
+    /// Submits one step like [`Trainer::step`], with bit-identical results, but with timestamps around every dispatch;
+    /// also returns each kernel's device time, by plan.
     ///
-    /// Errors: as [`Trainer::step`], and an adapter without time stamps.
+    /// Errors: as [`Trainer::step`], and an adapter without timestamps.
     pub async fn timed_step(&mut self) -> Result<(Vec<StepReport>, Vec<(Plan, Vec<KernelTime>)>)> {
         let mut reports = self.drain().await?;
         self.last_report = Some(Instant::now());
@@ -419,23 +419,23 @@ impl Trainer {
         Ok((reports, times))
     }
 
-    /// What the host did before the first step: record, allocate, compile, initialize.
+    /// The host's work before the first step: record, allocate, compile, initialize.
     pub fn spans(&self) -> &[Span] {
         &self.spans
     }
 
-    /// The plans under their names, for those who time them: see [`Trainer::plans_of_step`].
+    /// The plans by name, for timing them: see [`Trainer::plans_of_step`].
     pub fn workspace(&self) -> &Workspace {
         &self.workspace
     }
 
-    /// The plans of a step, each once, with how often the step replays it.
+    /// The distinct plans of a step, with how often the step replays each.
     pub fn plans_of_step(&self) -> Vec<(Plan, usize)> {
         replays(&parts(&self.config, self.queries()))
     }
 
-    /// Forgets that a loss or a gradient was NaN: timing the parts of a step out of their order may make one, and updates
-    /// that do nothing are not what is timed.
+    /// Clears a halt after a NaN loss or gradient: timing parts of a step out of order may cause one, and the timed
+    /// updates must do their work.
     pub fn forget_halt(&self) {
         self.workspace.write(&self.gpu, &self.statistics.rows(Statistics::CLIP..Statistics::CLIP + 1), &[1.0f32]);
     }
@@ -465,7 +465,7 @@ impl Trainer {
         Ok([ids, targets])
     }
 
-    /// What a part of the step reads: its tokens, the step's numbers and the direction's.
+    /// Writes the inputs of a part of the step: its tokens, and the step and direction numbers.
     fn write_part(&self, [ids, targets]: &[Vec<u32>; 2], part: &Part, queries: u32) {
         let Self { gpu, workspace, inputs, config, step, .. } = self;
         if let Some(index) = part.micro_batch {
@@ -480,12 +480,12 @@ impl Trainer {
         );
     }
 
-    /// Directions of the next step; 0 where a gradient is taken.
+    /// Directions of the next step; 0 if it takes a gradient.
     fn queries(&self) -> u32 {
         queries(&self.config, self.dataset.train.len(), self.step)
     }
 
-    /// Errors: a run in which no gradient is there to be read.
+    /// Errors: a run whose gradients cannot be read.
     fn check_gradients(&self) -> Result<()> {
         if self.config.optimizer.zeroth_order().is_some() {
             return Err(Error::config(
@@ -505,7 +505,7 @@ impl Trainer {
         self.ring.send(&self.gpu, &self.workspace, self.step);
     }
 
-    /// Sends the gradients of the step just submitted, if it is one to sample, and fetches older ones that arrived.
+    /// Sends the gradients of the step just submitted if it is to be sampled, and fetches older ones that have arrived.
     async fn send_samples(&mut self) -> Result<()> {
         let Self { gpu, workspace, sampler, samples, config, step, .. } = self;
         let Some(sampler) = sampler else { return Ok(()) };
@@ -525,7 +525,7 @@ impl Trainer {
         }
     }
 
-    /// The loss scale and the steps that were skipped, as a step's statistics tell them.
+    /// The loss scale and the number of skipped steps, from a step's statistics.
     fn under_scale(&self, statistics: &[f32]) -> Option<(f64, u64)> {
         let of_scale = statistics.len() - LossScale::STATISTICS;
         (self.precision == Precision::F16).then(|| (f64::from(statistics[of_scale]), statistics[of_scale + 1] as u64))
@@ -542,7 +542,7 @@ impl Trainer {
         cosine_with_warmup(step as usize, steps as usize, warmup as usize, min_ratio)
     }
 
-    /// Turns statistics that have arrived into reports; those that arrived together share the time since the last.
+    /// Turns arrived statistics into reports; those that arrived together share the time since the previous report.
     async fn report(&mut self, arrived: &[(u64, Vec<f32>)]) -> Result<Vec<StepReport>> {
         self.note_skipped(arrived);
         let stale = arrived.len().min(self.stale);
@@ -561,7 +561,7 @@ impl Trainer {
                 if reports.is_empty() {
                     return Err(error);
                 }
-                self.failed = Some(error); // what was good before it is told first
+                self.failed = Some(error); // report the good steps first
                 break;
             }
             let (loss_scale, skipped_steps) = self.under_scale(statistics).unzip();
@@ -580,8 +580,8 @@ impl Trainer {
         Ok(reports)
     }
 
-    /// The first tensor that went wrong, in the order of computation. The weights are those that the step began with, but
-    /// for those that fused updates had moved by then.
+    /// Finds the first tensor that went wrong, in the order of computation. The weights are those at the start of the
+    /// step, except for any already moved by fused updates.
     async fn diagnose(&self, step: u64, statistics: &[f32]) -> Result<String> {
         let loss = statistics[Statistics::LOSS];
         for parts in self.llama.by_name() {
@@ -605,7 +605,7 @@ impl Trainer {
             ));
         }
         let bad = self.norms.iter().position(|&(_, place)| !statistics[place].is_finite());
-        // The run was halted and nothing in these statistics says why: by an earlier step's.
+        // The run was halted, but these statistics do not show why: an earlier step caused it.
         let Some(bad) = bad else { return Ok(format!("step {step}: an earlier step went wrong")) };
         let name = |at: usize| &self.llama.parameters[self.norms[at].0].spec.name;
         let (first, fused) = (name(bad), self.config.train.fused_update);
@@ -632,14 +632,14 @@ impl Trainer {
     }
 }
 
-/// The shape of a state, given its parts.
+/// The shape of a state, from its parts.
 fn whole_shape(parts: &[State]) -> Vec<usize> {
     let mut shape = parts[0].tensor.shape.clone();
     shape[0] = parts.iter().map(|part| part.tensor.shape[0]).sum();
     shape
 }
 
-/// What `attempt` makes with the first of these kinds of recomputation for which the device has memory.
+/// The result of `attempt` with the first of these kinds of recomputation that fits the device's memory.
 async fn first_that_fits<T>(kinds: &[Recompute], attempt: impl AsyncFn(Recompute) -> Result<T>) -> Result<T> {
     let (last, before) = kinds.split_last().expect("a kind of recomputation");
     for &kind in before {
@@ -657,7 +657,7 @@ mod tests {
     use std::cell::RefCell;
     use std::task::{Context, Poll, Waker};
 
-    /// The end of a future that waits for nothing.
+    /// Polls a future that never has to wait.
     fn at_once<T>(future: impl Future<Output = T>) -> T {
         match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(end) => end,
@@ -682,7 +682,7 @@ mod tests {
         };
         assert_eq!(error(&Recompute::ALL, &too_large), "no memory left with layer");
         assert_eq!(error(&[None], &too_large), "no memory left with none", "what the user asked for is not replaced");
-        // Another failure is no reason to try again.
+        // Any other failure is no reason to retry.
         assert_eq!(error(&Recompute::ALL, &|kind| Error::Gpu(format!("lost with {}", kind.name()))), "lost with none");
     }
 }

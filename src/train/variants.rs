@@ -1,4 +1,4 @@
-//! Which variants of the matrix products are the fastest here: measured once, before a first step, and kept.
+//! Finds the fastest matrix-product variants on this adapter: measured once, before the first step, and kept.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,57 +14,58 @@ use crate::kernels::matmul::{self, Numbers, Product, Variant};
 use crate::kernels::{Output, Target, random};
 use crate::{Error, Result};
 
-/// Seconds of measuring after which no other product is begun; the one at hand is finished.
+/// Seconds of measuring after which no further product is started; the current one is finished.
 const BUDGET_SECS: f64 = 1.0;
-/// How much faster a variant must be than the one by rule to take its place: less is noise.
+/// How much faster a variant must be than the one by rule to replace it: less is noise.
 const LEAST_GAIN: f64 = 1.03;
-/// Floating-point operations of all products of one shape together below which their variant hardly matters.
+/// FLOPs of all products of one shape together below which their variant hardly matters.
 const LEAST_FLOPS: u64 = 100_000_000;
-/// Largest difference of two variants' results, over the root mean square: sums of halves come to 6e-5 at most.
+/// Largest difference between two variants' results, relative to the root mean square: sums of halves reach 6e-5 at
+/// most.
 const AGREEMENT: f64 = 3e-4;
-/// The same of results in half precision, beside the last of each number's own 11 bits: matrix units round weights, too.
+/// The same for f16 results, in addition to the last of each number's own 11 bits: matrix units round weights too.
 const HALF_AGREEMENT: f64 = 1.5e-3;
 
-/// What became of the products of a run.
+/// The outcome for a run's products.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Measured {
-    /// Products that were measured now.
+    /// Products measured now.
     pub measured: usize,
-    /// Those of them whose variant by rule was overruled.
+    /// Measured products whose variant by rule was replaced.
     pub overruled: usize,
-    /// Products that go by rule because time ran out, or because a variant does not fit the adapter.
+    /// Products left to the rule because time ran out, or because a variant does not fit the adapter.
     pub by_rule: usize,
-    /// Seconds that it took.
+    /// Duration in seconds.
     pub secs: f64,
 }
 
-/// What was chosen on one adapter, by one version of its driver and of this program.
+/// The choices for one adapter, driver version and program version.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Chosen {
     adapter: String,
     driver: String,
-    /// What there was to choose from.
+    /// The features that determined which variants were available.
     features: String,
     version: String,
-    /// Of the texts of all that there is to choose from.
+    /// Hash of the kernel texts to choose from.
     kernels: String,
     choices: BTreeMap<String, String>,
 }
 
-/// Gives the profile of `gpu` the variants that are the fastest for the products of these runs: those that an earlier run
-/// measured and kept in the cache, and, for products that none has met, those that are measured now.
+/// Gives the profile of `gpu` the fastest variants for the products of these runs: those that an earlier run measured
+/// and kept in the cache, and newly measured ones for other products.
 ///
-/// What is kept stays: runs of one program on one adapter and driver choose alike, and so end in the same bits. Where time
-/// runs out the variant by rule is kept. A software adapter always goes by rule, and so do runs of which the first has
-/// `train.measure_variants = false`, and runs that do not fit the adapter. What cannot be written to the folder is measured
-/// again by the next run, and a warning says so.
+/// Kept choices do not change, so runs of one program on one adapter and driver choose alike and produce bit-identical
+/// results. If time runs out, the variant by rule is kept. The rule always applies on a software adapter, if the first
+/// run has `train.measure_variants = false`, and to runs that do not fit the adapter. If the cache folder cannot be
+/// written, the next run measures again, and a warning says so.
 ///
-/// Errors: products of two variants that disagree, a device that fails.
+/// Errors: two variants disagree on a product, or the device fails.
 pub async fn measure_variants(gpu: &mut Gpu, runs: &[RunConfig]) -> Result<Measured> {
     measure_variants_within(gpu, runs, BUDGET_SECS).await
 }
 
-/// The same with another budget than a second; with none every product goes by rule, and stays so.
+/// The same with `budget_secs` instead of one second; with 0, every product goes by rule from then on.
 pub async fn measure_variants_within(gpu: &mut Gpu, runs: &[RunConfig], budget_secs: f64) -> Result<Measured> {
     let began = Instant::now();
     let Some(first) = runs.first().filter(|first| first.train.measure_variants && !gpu.profile.software) else {
@@ -111,17 +112,17 @@ pub async fn measure_variants_within(gpu: &mut Gpu, runs: &[RunConfig], budget_s
     Ok(result)
 }
 
-/// The products of these runs that are worth measuring, and their floating-point operations. No others are looked up: what
-/// another run has measured must not change the bits of one that goes by rule.
+/// The products of these runs worth measuring, with their FLOPs. No others are looked up: measurements for another run
+/// must not change the results of a run that goes by rule.
 ///
 /// Errors: a run that cannot be recorded.
 fn wanted(runs: &[RunConfig], profile: &Profile) -> Result<BTreeMap<String, u64>> {
     let mut flops_of: BTreeMap<String, u64> = BTreeMap::new();
     for run in runs {
-        // The same products with every kind of recomputation, which must not change the bits.
+        // The products are the same for every kind of recomputation, which must not change the results.
         let recorder = record_training_recomputing(run, profile, Recompute::None)?.recorder;
         if recorder.check_limits().is_err() {
-            continue; // whoever trains it says so, in other words
+            continue; // training it reports this properly
         }
         for (what, choice) in recorder.choices() {
             *flops_of.entry(what.clone()).or_default() += choice.flops;
@@ -138,7 +139,7 @@ impl Chosen {
     }
 }
 
-/// Adds what was found to what is kept, and returns it all: what another run has kept meanwhile stays.
+/// Adds what was found to what is kept, and returns everything: choices kept by another run meanwhile stay.
 fn keep(kept: &Chosen, path: &Path, found: BTreeMap<String, String>) -> Result<Chosen> {
     let folder = path.parent().expect("a file in a folder");
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
@@ -149,7 +150,7 @@ fn keep(kept: &Chosen, path: &Path, found: BTreeMap<String, String>) -> Result<C
     Ok(chosen)
 }
 
-/// The variants that earlier runs on this adapter kept in a cache folder, by what they are for.
+/// The variants that earlier runs on this adapter kept in a cache folder, by use.
 pub fn kept_variants(profile: &Profile, adapter: &str, driver: &str, cache_dir: &Path) -> BTreeMap<String, String> {
     read_of(profile, adapter, driver, &place(adapter, driver, cache_dir)).choices
 }
@@ -163,13 +164,13 @@ pub fn kept_variants_of(run: &RunConfig, gpu: &Gpu) -> Result<BTreeMap<String, S
     Ok(read(gpu, &path).of(&wanted(std::slice::from_ref(run), &by_rule)?))
 }
 
-/// The file of a run's folder that holds the variants it is made of: with them it goes on to the same bits.
+/// The file in a run's folder that lists its variants; with them it resumes bit-identically.
 const FILE: &str = "variants.json";
 
-/// Keeps the variants of a run in its folder, also where nothing was measured: another run may measure before this one is
-/// resumed. On a software adapter nothing ever is.
+/// Keeps the variants of a run in its folder, even if nothing was measured: another run may measure before this one is
+/// resumed. On a software adapter nothing is ever measured.
 ///
-/// Errors: a folder that cannot be written.
+/// Errors: the folder cannot be written.
 pub fn keep_variants_of_run(folder: &Path, profile: &Profile) -> Result<()> {
     if profile.software {
         return Ok(());
@@ -178,9 +179,9 @@ pub fn keep_variants_of_run(folder: &Path, profile: &Profile) -> Result<()> {
     write_atomic(&folder.join(FILE), text.as_bytes())
 }
 
-/// The variants that a run was begun with, if its folder says so.
+/// The variants that a run started with, if its folder lists them.
 ///
-/// Errors: a file that cannot be read.
+/// Errors: the file cannot be read.
 pub fn variants_of_run(folder: &Path) -> Result<Option<BTreeMap<String, String>>> {
     let path = folder.join(FILE);
     let text = match std::fs::read_to_string(&path) {
@@ -190,7 +191,7 @@ pub fn variants_of_run(folder: &Path) -> Result<Option<BTreeMap<String, String>>
     serde_json::from_str(&text).map(Some).map_err(|error| Error::checkpoint(&path, error.to_string()))
 }
 
-/// The fastest of several variants that agree; the first, where no other is faster by more than noise.
+/// The fastest of several variants that agree; the first, unless another is faster by more than noise.
 async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[Variant]) -> Result<Variant> {
     let mut rec = Recorder::new(profile);
     let mut tensor = |name: &str, dtype: DType, shape: [usize; 2]| {
@@ -212,7 +213,7 @@ async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[
     }
     let workspace = rec.allocate(gpu).await?;
     workspace.run(gpu, &["operands"]);
-    // The first and the last rows are enough to see an error.
+    // The first and last rows suffice to detect an error.
     let rows = product.matrices * product.mnk[0];
     let y = y.reshaped(&[rows, product.mnk[1]]);
     let ends = [y.rows(0..rows.min(16)), y.rows(rows.saturating_sub(16)..rows)];
@@ -239,8 +240,8 @@ async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[
         if let Some(worst) = expected.iter().zip(&found).find_map(apart) {
             let what = product.what(profile);
             return Err(Error::Gpu(format!(
-                "{}: {what} by {plan} differs from {} by {worst:.1e} where numbers are {rms:.1e}: please report it, and set \
-                 train.measure_variants = false meanwhile",
+                "{}: {what} by {plan} differs from {} by {worst:.1e} at a root mean square of {rms:.1e}: please report it, \
+                 and set train.measure_variants = false meanwhile",
                 gpu.adapter_name, candidates[0]
             )));
         }
@@ -251,7 +252,7 @@ async fn measure(gpu: &Gpu, profile: &Profile, product: &Product, candidates: &[
     Ok(candidates[if times[0] > LEAST_GAIN * times[fastest] { fastest } else { 0 }])
 }
 
-/// One file an adapter and driver.
+/// One file per adapter and driver.
 fn place(adapter: &str, driver: &str, cache_dir: &Path) -> PathBuf {
     let plain = |text: &str| -> String {
         let word =
@@ -262,7 +263,7 @@ fn place(adapter: &str, driver: &str, cache_dir: &Path) -> PathBuf {
     cache_dir.join("variants").join(name)
 }
 
-/// What is kept there, if it is of this adapter, driver and program.
+/// What is kept there, if it matches this adapter, driver and program.
 fn read(gpu: &Gpu, path: &Path) -> Chosen {
     read_of(&gpu.profile, &gpu.adapter_name, &gpu.driver, path)
 }

@@ -443,7 +443,7 @@ fn sizes_beyond_the_adapter_are_refused_with_the_largest_that_fits() {
         let output = run(sets);
         let told = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{told}");
-        assert!(told.contains("workgroups in a row") && !told.contains("panicked"), "{told}");
+        assert!(told.contains("workgroups in one dimension") && !told.contains("panicked"), "{told}");
         let advice = told.split("the largest that fits is ").nth(1).unwrap_or_else(|| panic!("no advice in {told}"));
         let advice = advice.split_whitespace().next().unwrap();
         assert!(advice.starts_with(&format!("{key}=")), "{advice}");

@@ -139,7 +139,7 @@ fn a_preset_that_the_adapter_refuses_is_passed_over() {
     let mut presets = Presets::new(&config, &profile_of);
     let LargestPreset { refused, found } = presets.largest(80 * GIB);
     let why = "bindings of 128.00 MiB hold a part of model.embed_tokens.weight at a time, and its update reads all rows: \
-               choose one that moves each row by itself (`--set optimizer.embedding.name=adamw`)";
+               choose one that updates each row separately (`--set optimizer.embedding.name=adamw`)";
     assert_eq!(refused, [("1b", why.to_owned())]);
     assert_eq!(found.unwrap().0, "350m");
     // Where memory is too small anyway, it is not the adapter's fault.

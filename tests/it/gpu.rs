@@ -189,7 +189,7 @@ fn a_dispatch_beyond_the_limit_is_refused() {
         assert_eq!(rec.check_limits().is_err(), is_refused);
         if let Err(error) = rec.check_limits() {
             let message = error.to_string();
-            assert!(message.starts_with("fill would need 65536 workgroups in a row"), "{message}");
+            assert!(message.starts_with("fill needs 65536 workgroups in one dimension"), "{message}");
             assert!(block_on(rec.allocate(gpu(Form::Software))).is_err(), "it would pass for work done");
         }
     }
@@ -237,7 +237,7 @@ fn a_transient_tensor_in_two_plans_panics() {
 }
 
 #[test]
-#[should_panic(expected = "transient tensor y is made at times only")]
+#[should_panic(expected = "transient tensor y is not made in every step")]
 fn a_transient_tensor_that_is_made_at_times_and_named_always_panics() {
     let mut rec = recorder();
     let y = rec.transient(Class::Scratch, DType::F32, "y", &[1]);

@@ -222,7 +222,7 @@ fn what_cannot_be_is_refused_with_the_remedy() {
         block_on(Optimizer::named(name).unwrap().for_parameters(&caller.gpu, parameters))
     };
     let parameters: [(&str, &[Named<'_>], &str); 5] = [
-        ("adam", &[], "there are none to move"),
+        ("adam", &[], "there are none to update"),
         ("adam", &[("w", &[2], Role::Norm), ("w", &[3], Role::Norm)], "w: two parameters have this name"),
         ("adam", &[("w", &[2, 3, 4], Role::Linear)], "w: has shape [2, 3, 4]: a matrix [m, n] or a vector"),
         ("adam", &[("w", &[2, 0], Role::Linear)], "w: has shape [2, 0]"),
@@ -243,7 +243,7 @@ fn what_cannot_be_is_refused_with_the_remedy() {
         (&[(&weight, &gradient), (&weight, &gradient)], 1.0, "2 pairs"),
         (&[(&small, &gradient)], 1.0, "the buffer for w holds 60 bytes, and [4, 4] numbers of type F32 take 64"),
         (&[(&weight, &small)], 1.0, "the buffer for the gradient of w holds 60 bytes"),
-        (&[(&weight, &no_storage)], 1.0, "a kernel wants STORAGE among its usages"),
+        (&[(&weight, &no_storage)], 1.0, "but kernels need STORAGE"),
         (&[(&weight, &weight)], 1.0, "one buffer is given for w and for the gradient of w"),
         (&[(&weight, &gradient)], f64::NAN, "lr_factor: must be finite and at least 0, got NaN"),
     ];

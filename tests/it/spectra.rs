@@ -159,7 +159,7 @@ fn a_sample_on_demand_and_steps_that_are_paced_or_timed_change_nothing() {
         assert_eq!(bits(&plain), bits(&other), "{form:?}");
         block_on(other.evaluate()).unwrap();
         let refused = block_on(other.sample("model.norm.weight")).unwrap_err().to_string();
-        assert!(refused.contains("model.norm.weight of shape [24] is no matrix"), "{refused}");
+        assert!(refused.contains("model.norm.weight of shape [24] is not a matrix"), "{refused}");
     }
 }
 
