@@ -37,8 +37,8 @@ impl Guess {
         self.touched
     }
 
-    /// How good the guess was. `deviations` holds the distances of rows and columns: of the matrix itself, then after each
-    /// pass. The larger of the two counts.
+    /// How good the guess was. `deviations` holds the distances of rows and columns, first of the matrix itself, then
+    /// after each pass; the larger of the two counts.
     pub fn score(&self, deviations: &[[f64; 2]]) -> Option<String> {
         let actual = |round: usize| deviations.get(2 * round).map(|of| of[0].max(of[1]).max(RANGE[0]));
         let off: Option<Vec<f64>> =
