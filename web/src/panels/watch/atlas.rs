@@ -236,8 +236,8 @@ impl Atlas {
     }
 }
 
-/// Thumbnails of the whole network over time, oldest first; `share` places a tile on the ramp, given the norm of the whole
-/// update. Returns the step of the clicked one.
+/// Thumbnails of the whole network over time, oldest first; `share` places a tile on the ramp, given the norm of the
+/// whole update. Returns the step of the clicked one.
 fn history(
     ui: &mut Ui,
     sweeps: &VecDeque<Vec<Tile>>,

@@ -133,7 +133,7 @@ fn spectrum(scene: &Scene<'_>, run: usize, pass: usize) -> Vec<f64> {
         .map_or(Vec::new(), |spectrum| spectrum.singular_values.iter().map(|sigma| scale * sigma).collect())
 }
 
-/// Which singular values get a line: all, or as many as can be told apart, always with the first, the last and `pointed`.
+/// Which singular values get a line: all, or as many as can be told apart, including the first, the last and `pointed`.
 fn chosen(count: usize, pointed: Option<usize>) -> Vec<usize> {
     let mut shown: Vec<usize> = if count <= LINES {
         (0..count).collect()
