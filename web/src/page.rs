@@ -27,8 +27,8 @@ pub struct Handle {
 
 /// Puts a lab on a canvas and starts training.
 ///
-/// It trains on `text`, one token per byte, or on this project's documentation if `text` is empty. `link` holds settings
-/// as in the page's address.
+/// It trains on `text`, one token per byte, or on this project's documentation if `text` is empty. `link` holds
+/// settings as in the page's address.
 /// Throws a message that the user can act on, such as no WebGPU or a text that is too short.
 #[wasm_bindgen]
 pub async fn start(

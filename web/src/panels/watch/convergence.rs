@@ -125,7 +125,7 @@ fn describe(scene: &Scene<'_>, run: usize) -> String {
     let stops = format!("{name} stops after {}, {} off", rounds_in_words(rounds), percent(left));
     match still_needed(convergence, rounds) {
         Some(0) => match convergence.rounds_to(THRESHOLD) {
-            Some(enough) => format!("{stops}; {} are enough for 1 %.", rounds_in_words(enough)),
+            Some(enough) => format!("{stops}; 1 % takes {}.", rounds_in_words(enough)),
             None => format!("{stops}."),
         },
         Some(more) => format!("{stops}; it needs {} for 1 %.", rounds_in_words(more).replace("round", "more round")),
