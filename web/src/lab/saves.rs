@@ -105,7 +105,7 @@ impl Lab {
     }
 }
 
-/// The image at another size. Each pixel is the mean of the pixels it covers, or the nearest if it covers less than one.
+/// The image at another size. Each pixel is the mean of those it covers, or the nearest one if it covers less than one.
 fn resized(image: &ColorImage, [width, height]: [usize; 2]) -> ColorImage {
     let [from_width, from_height] = image.size;
     let span = |at: usize, to: usize, from: usize| {

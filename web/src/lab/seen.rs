@@ -21,8 +21,8 @@ impl Lab {
         self.seen().iter().map(|look| look.followed.record.passes.len().saturating_sub(1)).max().unwrap_or(0)
     }
 
-    /// The look shown for each view: at the chosen step, else at the step being played, else the newest. Until a new file
-    /// or new runs have their first look, the previous one stays; at the very start it is the recorded gradient.
+    /// The look shown for each view: at the chosen step, else at the step being played, else the newest. A new file is
+    /// shown once its first look is there, and the runs until then; runs without a look show the recorded gradient.
     pub fn seen(&self) -> Vec<&Look> {
         self.seen_with_runs().into_iter().map(|(_, look)| look).collect()
     }
@@ -99,7 +99,7 @@ impl Lab {
         self.directions.get(slot, Pointed { look, half_step, sigma })
     }
 
-    /// Whether every run has made this many steps and, if it computes gradients, one of them has been followed.
+    /// Whether every run has made this many steps and has a look; a recorded run does not need one.
     pub fn has_seen(&self, steps: u64) -> bool {
         let is_record = matches!(self.status, Status::Record { .. });
         let seen =

@@ -190,8 +190,8 @@ fn take_squares(balance: &mut Option<BalancePicture>, parts: &Array, at: u32) {
     }
 }
 
-/// The worker's side: answers what [`Follower::send`] sent. Returns the answer as JSON, then as typed arrays what the JSON
-/// leaves out: thumbnails, lengths and squares for a sample, squares for a generated matrix.
+/// The worker's side: answers what [`Follower::send`] sent. Returns the answer as JSON, then as typed arrays what the
+/// JSON leaves out: thumbnails, lengths and squares for a sample, squares for a generated matrix.
 #[wasm_bindgen]
 pub fn follow(message: Array) -> std::result::Result<Array, JsValue> {
     let wrong = |error: String| JsValue::from_str(&error);
