@@ -1,11 +1,12 @@
-// Shown until the lab is ready, or in place of it without WebGPU: a recorded gradient going through SinkGD's ten passes.
-// The gradient is read from recorded.bin (made by web/tests/record.mjs); everything else is computed here, live.
+// Shown until the lab is ready, or in place of it without WebGPU: a recorded gradient going through SinkGD's ten
+// passes. The gradient is read from recorded.bin (made by web/tests/record.mjs); everything else is computed here, live.
 //
 // A pass multiplies each row, or each column, by a positive number. So the matrix is always G scaled by one factor per
 // row and one per column, and an animation interpolates these factors.
 //
-// Tests can read the object `multinormIntro`: `pass`, the number of passes done, and `deviation`, for 0 to `pass` passes
-// the root mean square of |length/target − 1| over the rows (`rows`) and over the columns (`columns`), as in the lab.
+// Tests can read the object `multinormIntro`: `pass`, the number of passes done, and `deviation`, for 0 to `pass`
+// passes the root mean square of |length/target − 1| over the rows (`rows`) and over the columns (`columns`), as in the
+// lab.
 
 const PASSES = 10;
 const WITHIN = 0.01; // relative distance from its target at which a row or column counts as balanced
@@ -234,7 +235,7 @@ class MatrixPicture {
     if (active) { this.band(context, active, place); }
   }
 
-  // Lengths as bars pointing away from the matrix, with a line at the target. A bar too long for the space gets a notch.
+  // Lengths as bars pointing away from the matrix, with a line at the target. A bar that does not fit gets a notch.
   bars(context, side, some, thick, [left, top], space) {
     const { palette } = this;
     const along = (at, from, to, breadth) => (side === 'rows'

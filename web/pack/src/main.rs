@@ -55,7 +55,7 @@ fn pack(wasm: &Path, root: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
         fs::copy(&from, out.join("pictures").join(from.file_name().expect("a file has a name")))?;
     }
     let corpus = corpus::write(out).unwrap_or_else(|error| {
-        eprintln!("lab-page: no corpus ({error}); the page will learn this project's documentation");
+        eprintln!("lab-page: no corpus ({error}); the page will train on this project's documentation");
         json!(null)
     });
     let program = fs::read(out.join("multinorm_lab_bg.wasm"))?;

@@ -100,8 +100,8 @@ impl RunView {
         }
     }
 
-    /// Stores a look. The oldest looks are dropped, their numbers even earlier. Looks at another matrix are dropped now:
-    /// until this one arrived there was nothing else to show.
+    /// Stores a look. The oldest looks are dropped, their numbers even earlier. Looks at another matrix are dropped
+    /// now: until this one arrived there was nothing else to show.
     pub fn push_look(&mut self, look: Look) {
         let parameter = &look.followed.record.parameter;
         if self.looks.back().is_some_and(|last| last.followed.record.parameter != *parameter) {
