@@ -74,13 +74,13 @@ fn formulas_are_read_as_they_are_written() {
     assert_eq!(value("2·(m + n)", [3, 2], 1), 10);
 }
 
-/// The rank in a rule's settings; 0, a quarter of the smaller side, if there is none.
+/// The rank in a rule's settings, or 0, which stands for a quarter of the smaller side.
 fn rank(rule: &Rule) -> usize {
     let settings = toml::Table::try_from(rule).unwrap();
     settings.get("rank").and_then(toml::Value::as_integer).unwrap_or(0) as usize
 }
 
-/// How many numbers of state a rule keeps for a parameter: by its formula for a matrix, by its states for a vector or core.
+/// How many numbers a rule keeps for a parameter: by its formula for a matrix, by its states for a vector or core.
 fn kept(rule: &Rule, spec: &ParameterSpec) -> usize {
     if let [m, n] = spec.shape[..] {
         return value(&rule.state_formula(), [m, n], rank(rule));

@@ -16,8 +16,8 @@ const TOLERANCE: f64 = 3e-5;
 const GRADIENT_TOLERANCE: f64 = 6e-5;
 /// The same if the output was rounded to 11 bits before the gradient reads it; the worst seen is 5.4e-3.
 const HALF_GRADIENT_TOLERANCE: f64 = 1e-2;
-/// For the output, for dq and dk, and for dv on matrix units, where softmax weights and score gradients are rounded to 11
-/// bits; the worst seen, emulated, are 5.9e-4, 5.4e-3 and 1.6e-3.
+/// For the output, for dq and dk, and for dv on matrix units, where softmax weights and score gradients are rounded to
+/// 11 bits; the worst seen, emulated, are 5.9e-4, 5.4e-3 and 1.6e-3.
 const UNITS_TOLERANCES: [f64; 3] = [1e-3, 1e-2, 3e-3];
 /// For output and gradients over thousands of keys, where most numbers and so the root mean square are near zero; the
 /// worst seen are 2.2e-5 and 2.3e-4.
@@ -100,7 +100,7 @@ impl BothPasses {
     pub fn check(&self, done: &Done) {
         let [of_output, of_scores, of_values] = match (self.variant, self.dtype) {
             (attention::Variant::Units, _) => UNITS_TOLERANCES,
-            // A score's gradient reads the stored, hence rounded, output, so it inherits that rounding, weighted by dout.
+            // A score's gradient reads the stored, rounded output, so it inherits that rounding, weighted by dout.
             (_, DType::F16) => [TOLERANCE, HALF_GRADIENT_TOLERANCE, GRADIENT_TOLERANCE],
             _ => [TOLERANCE, GRADIENT_TOLERANCE, GRADIENT_TOLERANCE],
         };
@@ -186,7 +186,7 @@ fn one_head_alone_and_three_groups_of_two_agree_with_the_reference() {
     }
 }
 
-// The longest supported sequence. llvmpipe ends an invocation's loops after 65,535 iterations; later keys would be lost.
+// The longest supported sequence. llvmpipe ends an invocation's loops after 65,535 iterations, losing later keys.
 #[test]
 fn four_thousand_tokens_agree_with_the_reference() {
     let [lane_each, shared, _, shuffled] = devices();

@@ -67,8 +67,8 @@ fn scale_rank_and_zero_rows_do_no_harm() {
                 let g: Vec<f32> = g.iter().map(|g| scale * g).collect();
                 for kind in SPECTRALS {
                     let got = normalized(form, &g, [m, n], &[Pass::Spectral(kind)]);
-                    // Where the rank is low, every step multiplies rounding in the null space by its a; the worst seen
-                    // is 3.3e-7 times the product.
+                    // At low rank, every step multiplies rounding errors in the null space by its a; the worst seen is
+                    // 3.3e-7 times the product.
                     let growth = if name == "rank 3" { growth(kind) } else { 0.0 };
                     let tolerance = TOLERANCE.max(1e-6 * growth);
                     let what = format!("{form:?} {} of {name} times {scale:e}", Pass::Spectral(kind));

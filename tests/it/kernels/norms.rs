@@ -39,7 +39,7 @@ fn norms_and_clip_factor_agree_with_the_reference() {
     // Fewer and more elements than blocks, and blocks with more elements than lanes.
     let shapes = [vec![1], vec![63], vec![64], vec![65], vec![7, 13], vec![130, 515]];
     for form in FORMS {
-        // The total norm is about 260: no clipping, limits far below and far above, and one for which 1e-6 is negligible.
+        // The total norm is about 260: no clipping, limits far below and above, and one for which 1e-6 is negligible.
         for max_norm in [0.0, 1e-3, 1.0, 250.0, 1e4] {
             check(form, &shapes, max_norm);
         }
