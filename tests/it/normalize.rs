@@ -117,8 +117,8 @@ fn tolerance(pass: Pass, x: &[f64], [m, n]: [usize; 2]) -> f64 {
             };
             TOLERANCE.max(1e-6 * x.chunks_exact(n).map(ratio).fold(0.0, f64::max))
         }
-        // Each step multiplies small singular values by its a, and the rounding errors next to them too: in total by the
-        // product over all steps, or by the factor that brings the smallest value to 1.
+        // Each step multiplies small singular values by its a, and the rounding errors next to them too: in total by
+        // the product over all steps, or by the factor that brings the smallest value to 1.
         Pass::Spectral(kind) => {
             let sigma = singular_values(x, m, n);
             let norm = sigma.iter().map(|sigma| sigma * sigma).sum::<f64>().sqrt();
@@ -129,8 +129,8 @@ fn tolerance(pass: Pass, x: &[f64], [m, n]: [usize; 2]) -> f64 {
     }
 }
 
-/// Compares every half-step with the reference. The reference runs independently from the gradient on, but restarts from
-/// the device's X before and after each pass that can amplify rounding.
+/// Compares every half-step with the reference. The reference runs independently from the gradient on, but restarts
+/// from the device's X before and after each pass that can amplify rounding.
 fn check_every_half_step(form: Form, what: &str, g: &[f32], shape: [usize; 2], words: &str, iterations: u32) {
     let steps = half_steps(form, g, shape, words, iterations).unwrap();
     assert_eq!(steps.len(), list(words).len() * iterations as usize);
@@ -422,8 +422,8 @@ fn the_programs_json_has_the_promised_keys() {
     let labels: Vec<String> = entries.iter().map(|entry| format!("{} {}", entry["iteration"], entry["pass"])).collect();
     assert_eq!(labels.join(" "), r#"0 "gradient" 1 "row" 1 "column" 2 "row" 2 "column""#);
     assert!(entries[0]["cosine_to_previous"].is_null() && entries[0]["cosine_to_gradient"] == 1.0, "{told}");
-    // Computed by hand from the limit, with rows 1.3967 -1.0237 0.0371 and 0.2219 0.9758 -1.4137; the iterates are still
-    // far from it. With S its squares divided by √6, the eigenvalues of S·Sᵀ are 0.8174 ± 0.1828.
+    // Computed by hand from the limit, with rows 1.3967 -1.0237 0.0371 and 0.2219 0.9758 -1.4137; the iterates are
+    // still far from it. With S its squares divided by √6, the eigenvalues of S·Sᵀ are 0.8174 ± 0.1828.
     assert!((told["rate_predicted"].as_f64().unwrap() - (0.8174 - 0.1828)).abs() < 1e-3, "{told}");
 
     let told = json(&program(&["normalize", &file, "--passes", "spectral", "--spectrum", "--json"]));

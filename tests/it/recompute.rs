@@ -86,8 +86,8 @@ fn record(config: &RunConfig, profile: &Profile, recompute: Recompute) -> Record
 
 #[test]
 fn activations_of_a_layer_are_what_is_kept_of_it() {
-    // Tensors of N tokens kept per layer: the residual stream C twice; q, k, v and the attention output; the log-sum-exp;
-    // gate and up.
+    // Tensors of N tokens kept per layer: the residual stream C twice; q, k, v and the attention output; the
+    // log-sum-exp; gate and up.
     let (n, c, attention, feed_forward) = (6 * 64, 64, 64 + 32 + 32 + 64 + 4, 2 * 176);
     let bytes = |layers: usize, fused: bool, profile: &Profile, kind| {
         let sets = [
@@ -131,8 +131,8 @@ fn what_nobody_reads_is_not_computed_again() {
             ["matmul", "rms_norm", "rope", "attention", "swiglu"].map(counts)
         });
         let more = |kind: [usize; 5]| std::array::from_fn::<_, 5, _>(|at| kind[at] - none[at]);
-        // For each of the three layers: q, k and v, the norm before them, RoPE and attention itself; then o, gate and up,
-        // and the norm in between. The norm before a block is computed once more for the gradients of its readers.
+        // For each of the three layers: q, k and v, the norm before them, RoPE and attention itself; then o, gate and
+        // up, and the norm in between. The norm before a block is computed once more for the gradients of its readers.
         assert_eq!(more(attention), [3, 1, 1, 1, 0].map(|n| 3 * n));
         assert_eq!(more(layer), [3 + 3, 2, 1, 1, 0].map(|n| 3 * n));
     }

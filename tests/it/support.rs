@@ -254,8 +254,8 @@ impl Done {
     }
 }
 
-/// Checks that every element of `got` is within `tolerance` of `want`, relative to the root mean square of `want`; zeros
-/// must be exact.
+/// Checks that every element of `got` is within `tolerance` of `want`, relative to the root mean square of `want`;
+/// zeros must be exact.
 #[track_caller]
 pub fn assert_close(what: impl Display, got: &[f32], want: &[f64], tolerance: f64) {
     assert_close_in(DType::F32, what, got, want, tolerance);
@@ -285,8 +285,8 @@ pub fn assert_close_in(dtype: DType, what: impl Display, got: &[f32], want: &[f6
     );
 }
 
-/// The largest change from rounding to half precision: half a unit in the last of 11 bits, or below 2^-14, half the spacing
-/// of subnormal numbers.
+/// The largest change from rounding to half precision: half a unit in the last of 11 bits, or below 2^-14, half the
+/// spacing of subnormal numbers.
 pub fn rounding_to_half(x: f64) -> f64 {
     (x.abs() * 2.0_f64.powi(-11)).max(2.0_f64.powi(-25))
 }
@@ -346,8 +346,9 @@ pub fn optimizer(section: &str) -> OptimizerConfig {
     RunConfig::load(Some((Path::new("any.toml"), &file)), &[], RunDefaults::Software).unwrap().optimizer
 }
 
-/// Limits the rank of linear layers' projections to what this shape allows, and for singular vectors to where their search
-/// is exact. Also sets an eps so large that coordinates near zero, whose sign depends on rounding, hardly matter.
+/// Limits the rank of linear layers' projections to what this shape allows, and for singular vectors to where their
+/// search is exact. Also sets an eps so large that coordinates near zero, whose sign depends on rounding, hardly
+/// matter.
 pub fn fit_rank(config: &mut OptimizerConfig, [m, n]: [usize; 2]) {
     const EPS: f64 = 0.01;
     let small = m.min(n);

@@ -100,8 +100,8 @@ pub fn write_operand(
 }
 
 impl Array<'_> {
-    /// Code that checks whether a matrix fits in the array, and computes the distance in scalars from a number to the one
-    /// in the next row, and to the one in the next column.
+    /// Code that checks whether a matrix fits in the array, and computes the distance in scalars from a number to the
+    /// one in the next row, and to the one in the next column.
     fn begin(self, name: &str) -> String {
         let scalar_bytes = if self.scalar == "f16" { 2 } else { 4 };
         let (width, element_bytes, row_bytes) = (self.width, self.width * scalar_bytes, 16 * scalar_bytes);

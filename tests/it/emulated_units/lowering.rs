@@ -157,8 +157,8 @@ impl<'a> Lowering<'a> {
         declared.is_none_or(|declared| self.is_kept_in(declared + 3, load, name))
     }
 
-    /// Whether lanes may wait for each other between a load and the last use of its name in the block around `begin`, or
-    /// the name is used other than as a factor.
+    /// Whether lanes may wait for each other between a load and the last use of its name in the block around `begin`,
+    /// or the name is used other than as a factor.
     fn is_kept_in(&self, begin: usize, load: usize, name: &str) -> bool {
         let (mut depth, mut used, mut last) = (0, false, load);
         for at in begin..self.tokens.len() {

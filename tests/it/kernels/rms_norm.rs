@@ -7,8 +7,8 @@ use crate::support::{Case, FORMS, OUTPUTS, assert_close, assert_close_in, device
 
 /// Large, because with 1e-5 a forgotten eps almost passes.
 const EPS: f64 = 0.1;
-/// `[rows, cols]`: fewer and more columns than lanes, and than fit in a workgroup's registers; one row, several rows per
-/// block in either form, and a short last block.
+/// `[rows, cols]`: fewer and more columns than lanes, and than fit in a workgroup's registers; one row, several rows
+/// per block in either form, and a short last block.
 const SHAPES: [[usize; 2]; 11] =
     [[1, 1], [3, 5], [7, 64], [65, 67], [130, 172], [2, 515], [64, 8], [3, 4100], [5, 4099], [2051, 12], [2051, 3]];
 /// The worst seen is 1.1e-6.

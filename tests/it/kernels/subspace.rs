@@ -135,9 +135,10 @@ fn a_search_keeps_what_is_ten_thousand_times_smaller_than_the_largest() {
 fn a_basis_is_orthonormal_to_the_last_of_eight_orders_of_magnitude() {
     let sigma: Vec<f64> = (0..64).map(|k| 10f64.powf(-8.0 * f64::from(k) / 64.0)).collect();
     let (_, g) = with_singular_values(&sigma, [64, 96]);
-    // A row is rotated in 63 rounds in each of 9 + 6 sweeps, and then twice becomes the sum of 64 others. Each rotation's
-    // cosine and sine, and each term of a sum, has a random error of about 2⁻²⁴, so a length is off by about √n·2⁻²⁴. The
-    // worst of 60 rows and 1770 products is within four times that, 7.8e-6. The worst seen is 3.6e-6, on NVIDIA.
+    // A row is rotated in 63 rounds in each of 9 + 6 sweeps, and then twice becomes the sum of 64 others. Each
+    // rotation's cosine and sine, and each term of a sum, has a random error of about 2⁻²⁴, so a length is off by about
+    // √n·2⁻²⁴. The worst of 60 rows and 1770 products is within four times that, 7.8e-6. The worst seen is 3.6e-6, on
+    // NVIDIA.
     let tolerance = 4.0 * f64::from((9 + 6) * 63 + 2 * 64).sqrt() * 2f64.powi(-24);
     for form in FORMS {
         let [basis] = &bases(form, &g, [64, 96], 60, &[1], false)[..] else { panic!("one basis") };
