@@ -148,15 +148,15 @@ pub const STEPS: [Step; 10] = [
         title: "Why some matrices are slow",
         words: &[
             "Balance the matrix, square its entries, and scale them so that the largest singular value is 1. The \
-             square of the second is the rate: near balance, each round leaves that fraction of the distance. Signs \
-             do not matter.",
-            "If all rows have their large entries in the same columns, they even out at once: the rate is near 0. \
-             Groups of rows that use separate columns are slow. For two equal groups with a share p of the squared \
-             entries inside the two blocks, the rate is about (2p − 1)². A few entries far larger than the rest act \
-             like small, leaky groups.",
+             square of the second is the rate: near balance, each round leaves that share of the distance. Signs do \
+             not matter.",
+            "Rows with their large entries in the same columns even out at once: the rate is near 0. Groups of rows \
+             that use separate columns are slow. For two equal groups with a share p of the squared entries inside \
+             the two blocks, the rate is about (2p − 1)². A few entries far larger than the rest act like small, \
+             leaky groups.",
         ],
         formula: "error_{k+1} ≈ σ₂² · error_k",
-        task: "Guess the rate of each of the three matrices: 0 means done at once, 1 never. Press Check each time.",
+        task: "Guess the rate of each matrix: 0 means done at once, 1 never. Press Check after each guess.",
         answer: "Blocks are slowest, then heavy entries. Even entries are nearly done after one round.",
         presets: &["even entries", "heavy entries", "two blocks"],
         tools: &[Convergence, RateGuess],
