@@ -1,4 +1,4 @@
-//! The program as a user runs it: what it prints, what it leaves in folders, and how it fails.
+//! The program as a user runs it: what it prints, what it writes into folders, and how it fails.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -50,7 +50,7 @@ fn a_run_writes_what_is_promised_and_repeats_to_the_bit() {
     assert!(evaluated.iter().all(|record| record["perplexity"].is_number()));
     assert_eq!((&evaluated[1]["eval_loss"], &steps[11]["loss"]), (&first["eval_loss"], &first["final_loss"]));
 
-    // Its own config.toml is the whole of what the second run is told.
+    // The second run gets nothing but the first one's config.toml.
     let again = place.path("again");
     let output = program(&["train", &place.text("first/config.toml"), "--out", &place.text("again"), "--json"]);
     let second = json(&output);
@@ -58,7 +58,7 @@ fn a_run_writes_what_is_promised_and_repeats_to_the_bit() {
     let configs = [&folder, &again].map(|run| fs::read_to_string(run.join("config.toml")).unwrap());
     assert_eq!(configs[0], configs[1]);
 
-    // Another seed is another run, or the comparison above says nothing.
+    // A different seed must give a different run, or the comparison above means nothing.
     let other = place.train("other", &["train.seed=1"]);
     assert_ne!(other["final_loss"], first["final_loss"]);
 }
@@ -80,7 +80,7 @@ fn a_run_resumes_to_the_same_bits_whatever_is_computed_again() {
         let read = |run: &str| fs::read(place.path(run).join("checkpoints/step-00000012").join(file)).unwrap();
         assert!(read("whole") == read("resumed"), "{file} differs");
     }
-    // What it began with stays, and what changed is told.
+    // The initial settings are kept, and the changes are reported.
     let began_with = fs::read_to_string(place.path("resumed/config.toml")).unwrap();
     assert!(began_with.contains("recompute = \"attention\""), "{began_with}");
     let told = "changed    train.recompute is \"layer\", it was \"attention\"\n";
@@ -143,7 +143,8 @@ fn a_dry_run_tells_the_memory_of_the_run() {
     assert!(words.contains("recompute     none (auto: "), "{words}");
 }
 
-/// GiB of weights and optimizer state in bf16, without gradients: GaLore/RACS accounting, recounted from the sizes.
+/// GiB of weights and optimizer state in bf16, without gradients: GaLore's and RACS's accounting, recomputed from the
+/// sizes.
 #[test]
 fn a_dry_run_of_each_preset_counts_as_papers_do() {
     let published = [
@@ -264,7 +265,7 @@ fn a_trained_model_is_fine_tuned_with_its_sizes_and_its_tokenizer() {
     let first = place.train("first", &[]);
     let from = place.text("first");
     let tune = |out: &str, words: &[&str]| {
-        // No [model] and no tokenizer are said: they are the model's.
+        // Neither [model] nor a tokenizer is given: both come from the model.
         let source = format!("data.source={}", place.text("text.txt"));
         let cache = format!("data.cache_dir={}", place.text("cache"));
         let out = place.text(out);
@@ -279,14 +280,14 @@ fn a_trained_model_is_fine_tuned_with_its_sizes_and_its_tokenizer() {
     assert_eq!(tuned["memory"]["gradients"].as_u64().unwrap_or(0), 0, "{tuned}");
     let config = fs::read_to_string(place.path("tuned/config.toml")).unwrap();
     assert!(config.contains("hidden_size = 16") && config.contains("tokenizer.json") && config.contains("init_from"));
-    // What goes on does not begin anew.
+    // Resuming continues the run instead of starting over.
     let cut = tune("tuned2", &["--set", "optimizer.name=mezo", "--set", "checkpoint.every=2"]);
     assert!(cut.status.success());
     fs::remove_dir_all(place.path("tuned2/checkpoints/step-00000004")).unwrap();
     let resumed = json(&program(&["train", "--resume", &place.text("tuned2"), "--json"]));
     assert_eq!((&resumed["eval_loss"], &resumed["final_loss"]), (&tuned["eval_loss"], &tuned["final_loss"]));
 
-    // Adapters are saved beside the model, which stays as it is, and are part of what is evaluated and of what writes.
+    // Adapters are saved next to the unchanged model, and are used in evaluation and generation.
     let adazeta = ["--set", "optimizer.name=adazeta", "--set", "optimizer.lr=0.001", "--set", "checkpoint.every=2"];
     let adapted = json(&tune("adapted", &adazeta));
     let checkpoint = place.path("adapted/checkpoints/step-00000004");
@@ -317,7 +318,7 @@ fn a_trained_model_is_fine_tuned_with_its_sizes_and_its_tokenizer() {
         .unwrap();
     fails(&["eval", folder], 1, &["tensor_train_adapter.json", "bottleneck: must be from 1 to 4096, got 0"]);
 
-    // What a run was made of may go.
+    // The model that a run started from may be deleted.
     fs::rename(place.path("first"), place.path("gone")).unwrap();
     assert!(
         program(&["train", "--resume", &place.text("tuned2"), "--set", "train.steps=5", "--json"]).status.success()
@@ -331,7 +332,7 @@ fn a_trained_model_is_fine_tuned_with_its_sizes_and_its_tokenizer() {
         assert!(!output.status.success() && stderr(&output).contains(expected), "{}", stderr(&output));
         assert!(!place.path("refused").exists());
     };
-    // Before data is looked for.
+    // This fails before looking for data.
     let other = ["--set", "model.num_hidden_layers=1", "--set", "data.tokenizer=bytes", "--set", "data.source=no.txt"];
     refused(&other, "train.init_from: the model in");
     refused(&[&other[..], &["--dry-run"]].concat(), "train.init_from: the model in");
@@ -415,7 +416,7 @@ fn wrong_data_and_settings_fail_before_anything_is_written() {
 #[test]
 fn a_model_beyond_the_adapter_fails_before_data_is_read() {
     let place = TestDir::new();
-    // 8 GiB in the residual stream alone: bindings are counted in 32 bits, and activations are not kept in parts.
+    // 8 GiB just for the residual stream: binding sizes are 32-bit, and activations are not split into parts.
     let sets = ["model.hidden_size=4096", "train.batch_size=32768", "train.micro_batch_size=32768"];
     let source = format!("data.source={}", place.text("missing.txt"));
     let (config, out) = (place.text("config.toml"), place.text("run"));
@@ -447,7 +448,7 @@ fn sizes_beyond_the_adapter_are_refused_with_the_largest_that_fits() {
         let advice = told.split("the largest that fits is ").nth(1).unwrap_or_else(|| panic!("no advice in {told}"));
         let advice = advice.split_whitespace().next().unwrap();
         assert!(advice.starts_with(&format!("{key}=")), "{advice}");
-        // What is advised works, and one more does not.
+        // The advised value works, and one more does not.
         let fits = |set: &str| {
             let sets = [sets, &[set]].concat();
             json(&place.dry_run(&sets, true))["fits"].as_bool().unwrap()
@@ -466,13 +467,13 @@ fn sizes_beyond_the_adapter_are_refused_with_the_largest_that_fits() {
         check_failure(&["train", "--set", set], &run(&[set]), 2, &[expected]);
     }
     let trained = place.train("run", &[]);
-    // No more windows at once than there are.
+    // Never use more windows at a time than there are.
     let all =
         json(&program(&["eval", &place.text("run"), "--batch-size", "10000000", "--json"]))["loss"].as_f64().unwrap();
     assert!((all - trained["eval_loss"].as_f64().unwrap()).abs() < 1e-5, "{all}");
 }
 
-/// On a software adapter, whose memory is the machine's.
+/// On a software adapter, which uses main memory.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_run_that_memory_cannot_hold_is_refused_with_what_would_take_less() {
@@ -497,7 +498,7 @@ fn a_run_that_memory_cannot_hold_is_refused_with_what_would_take_less() {
         "{told}"
     );
     assert!(told.contains("activations") && told.contains("mildest first"), "{told}");
-    // Each takes less than the one before, and what is said of it is what a dry run says.
+    // Each takes less memory than the one before, and its claim matches a dry run.
     let mut before = u64::MAX;
     for line in told.lines().filter_map(|line| line.trim().strip_prefix("--set ")) {
         let changes: Vec<&str> = line.split("  ").next().unwrap().split(" --set ").map(str::trim).collect();
@@ -553,7 +554,7 @@ fn numbers_that_overflow_name_step_tensor_and_the_last_good_checkpoint() {
     assert!(!place.path("run/checkpoints").exists());
 }
 
-/// What every document of a bench says of the machine and the versions.
+/// Checks what every bench document says about the machine and versions.
 fn assert_says_where(document: &Value) {
     for key in ["adapter", "driver", "backend", "version", "wgpu_version"] {
         assert!(document[key].as_str().is_some_and(|text| !text.is_empty()), "{key} of {document}");
@@ -582,7 +583,7 @@ fn a_benched_step_tells_where_its_time_goes_and_leaves_a_trace() {
         assert!(number(key) > 0.0, "{key}");
     }
     assert!(number("host_secs") <= number("median_secs"));
-    // Weights that multiply: q, k, v and o of 16 × 16, gate, up and down of 16 × 20, both layers, and the head.
+    // Weights used in products: q, k, v and o of 16 × 16, gate, up and down of 16 × 20, in both layers, and the head.
     let weights = 2 * (4 * 16 * 16 + 3 * 16 * 20) + 256 * 16;
     let attention = 2 * 2 * 16 * 17;
     assert_eq!(number("model_flops"), f64::from(3 * 64 * (2 * weights + attention)));
@@ -605,7 +606,7 @@ fn a_benched_step_tells_where_its_time_goes_and_leaves_a_trace() {
     for name in ["record", "allocate", "compile", "submit", "wait", "steps in a row"] {
         assert!(host.iter().any(|event| event.0 == name), "no {name} in {host:?}");
     }
-    // Two micro-batches: the plan of the second is timed too.
+    // Two micro-batches: the second one's plan is timed too.
     let dispatches: usize = [&device].iter().map(|lane| lane.len()).sum();
     assert!(dispatches > 100 && device.iter().any(|event| event.0 == "next micro-batch"), "{dispatches} on the device");
     let of_kernel = events.iter().find(|event| event["name"].as_str().is_some_and(|name| name.starts_with("matmul")));
@@ -638,7 +639,7 @@ fn benched_kernels_are_those_of_the_step_beside_the_ceilings() {
 
     let told = json(&program(&[&args[..], &["--filter", "rope"]].concat()));
     let rows = told["models"][0]["dispatches"].as_array().unwrap();
-    // Of queries and keys together, forward and backward in both layers of two micro-batches.
+    // Queries and keys together, forward and backward, in both layers, for two micro-batches.
     let per_step: u64 = rows.iter().map(|row| row["per_step"].as_u64().unwrap()).sum();
     assert_eq!((rows.len(), per_step), (2, 2 * 2 * 2), "{rows:?}");
     for row in rows {
@@ -688,7 +689,7 @@ fn kernels_are_listed_and_translated() {
     let rope = multinorm::kernels::all().find(|kernel| kernel.name == "rope").unwrap();
     assert!(stdout(&program(&["kernels", "rope"])).contains(rope.source().trim_end()));
     assert_eq!(stdout(&program(&["kernels", "rope", "--emit", "wgsl"])), rope.source());
-    // Overrides with values of a run, with none anywhere, and a file of another name than the kernel.
+    // Overrides with a run's values, kernels without overrides, and a file not named after its kernel.
     for name in ["rope", "gaussian", "attention_64", "matmul_strided"] {
         assert!(stdout(&program(&["kernels", name, "--emit", "msl"])).contains("kernel void"), "{name}");
         let heads = if name == "rope" { &["--constant", "HEADS=3"][..] } else { &[] };
@@ -702,7 +703,7 @@ fn kernels_are_listed_and_translated() {
     assert!(stdout(&program(&["kernels", "rope", "--emit", "spirv", "--out", &file])).is_empty());
     assert_eq!(fs::read(&file).unwrap(), piped.stdout);
     assert!(program(&["kernels", "bench_matrix_units", "--emit", "spirv"]).status.success());
-    // Subgroup operations, with the lanes of a run that has them.
+    // Subgroup operations, with the lane count of a run that has them.
     for name in ["attention_tiled_shuffled", "attention_tiled_backward_query_shuffled"] {
         let emitted = program(&["kernels", name, "--emit", "spirv"]);
         crate::shaders::validate_spirv(name, &emitted.stdout, false);
@@ -731,7 +732,7 @@ fn kernels_are_listed_without_an_adapter() {
     }
 }
 
-/// A dry run in a process that may hold 2 GiB: the large presets would not fit, were anything allocated.
+/// A dry run in a process limited to 2 GiB: the large presets would not fit if anything were allocated.
 fn limited_dry_run(set: &str, as_json: bool) -> Output {
     let mut args = vec!["train", "--dry-run", "--set", set];
     args.extend(as_json.then_some("--json"));

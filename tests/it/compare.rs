@@ -1,4 +1,4 @@
-//! `multinorm compare` as a user runs it: what it writes, how it goes on, what it refuses.
+//! `multinorm compare` as a user runs it: what it writes, how it resumes, what it refuses.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -20,7 +20,7 @@ fn a_comparison_measures_everything_and_goes_on_where_it_stands() {
     assert_eq!((&begun["runs_done"], &begun["complete"]), (&4.into(), &true.into()));
     let finished = place.changed("folder/runs/sgd-x2-rest1-seed0");
 
-    // More optimizers and seeds, in the same folder: what is there is not run again.
+    // More optimizers and seeds in the same folder: finished runs are not repeated.
     let all = ["--optimizers", "adam,sinkgd,sgd", "--lr-sweep", "1,2", "--seeds", "2"];
     let found = place.compare("folder", &all);
     assert_eq!(place.changed("folder/runs/sgd-x2-rest1-seed0"), finished, "a finished run is left alone");
@@ -32,10 +32,10 @@ fn a_comparison_measures_everything_and_goes_on_where_it_stands() {
     assert!(["adam", "sinkgd", "sgd"].iter().all(|name| state.contains(name)), "{state}");
     let page = fs::read_to_string(place.path("folder/report.html")).unwrap();
     assert_report(&page, &["adam", "sinkgd", "sgd"]);
-    // Adam moves all parameters, SinkGD leaves some to Adam.
+    // Adam updates all parameters, SinkGD leaves some to Adam.
     assert!(page.contains("rest: the same<") && page.contains("rest: Adam"), "{page}");
 
-    // With one seed all optimizers begin with the same weights and the same batch.
+    // With the same seed, all optimizers start from the same weights and batch.
     let first_loss = |run: &Value| (run["seed"].clone(), run["training"]["loss"][0].to_string());
     let mut firsts: Vec<_> = runs(&found).iter().map(first_loss).map(|(seed, loss)| (seed.to_string(), loss)).collect();
     assert_eq!(firsts.len(), 9);
@@ -44,10 +44,10 @@ fn a_comparison_measures_everything_and_goes_on_where_it_stands() {
     assert_eq!(firsts.len(), 2, "one first loss a seed: {firsts:?}");
     assert_ne!(firsts[0].1, firsts[1].1, "another seed is another start");
 
-    // Nothing is left to do: the same numbers, seconds included.
+    // With nothing left to do, the numbers stay the same, including seconds.
     assert_eq!(place.compare("folder", &all), found);
 
-    // From nothing the same losses.
+    // From scratch, the same losses.
     let again = place.compare("again", &all);
     assert_same_losses(&again, &found);
     for id in ["adam-x1-rest1-seed0", "sinkgd-x2-rest1-seed0"] {
@@ -138,7 +138,7 @@ fn the_rates_of_linear_layers_and_rest_are_searched_as_a_grid() {
         assert!(page.contains(part), "{part} is missing from {page}");
     }
 
-    // What a person reads.
+    // The human-readable output.
     let mut table = Command::new(PROGRAM);
     table.arg("compare").arg(place.path("config.toml")).args(&grid).arg("--out").arg(place.path("folder"));
     let Output { status, stdout, .. } = table.output().unwrap();
@@ -171,7 +171,7 @@ fn a_run_that_diverges_is_a_result() {
     let sgd = &lost["optimizers"][0];
     assert_eq!(sgd["verdict"], "diverged at every factor");
     assert!(sgd["best_factors"].is_null() && sgd["eval_loss"].is_null() && sgd["to_reference"].is_null(), "{sgd}");
-    // It has ended, and is not tried again.
+    // It has ended and is not retried.
     assert_eq!(place.compare("lost", &["--optimizers", "sgd,adam", "--lr-sweep", "1e32"]), lost);
 }
 
@@ -199,7 +199,7 @@ fn what_takes_no_gradient_fine_tunes_what_the_reference_has_trained() {
         assert_eq!((&tuned["forward_passes"], &tuned["backward_passes"]), (&(2 * STEPS).into(), &0.into()));
         let difference = tuned["eval_loss"]["mean"].as_f64().unwrap() - start["eval_loss"].as_f64().unwrap();
         assert!((tuned["difference"]["nats"].as_f64().unwrap() - difference).abs() < 1e-12);
-        // The same weights and nearly as good, where a run from random ones would be far off.
+        // Nearly as good as the weights it started from; a run from random weights would be far off.
         assert!(difference.abs() < 0.02, "{name}: {difference}");
         assert!(tuned["to_reference"].is_null() && tuned["verdict"].as_str().unwrap().contains("with which it began"));
         assert!(from(&format!("{name}-x1-rest1-seed1")).contains("adam-x1-rest1-seed0"));
@@ -209,24 +209,24 @@ fn what_takes_no_gradient_fine_tunes_what_the_reference_has_trained() {
     assert!(page.contains("Fine-tuning without gradients") && page.contains(">subzero</th>"), "{page}");
     assert_eq!(place.compare("folder", &words), found, "nothing is left to do");
 
-    // A better factor of the reference that comes later moves no start.
+    // A better factor found later for the reference does not change the starting point.
     let more = ["--optimizers", "mezo,sgd,adam,subzero", "--lr-sweep", "1,4", "--seeds", "2"];
     let wider = place.compare("folder", &more);
     assert_eq!((&wider["complete"], &wider["fine_tuned_from"]), (&true.into(), start));
     assert!(from("mezo-x4-rest1-seed0").contains("adam-x1-rest1-seed0"));
 
-    // From one model all begin alike, and are compared with one another.
+    // Given a model, all optimizers start from it and are compared with each other.
     let model = place.path("folder/runs/adam-x1-rest1-seed0");
     let tuning = ["--optimizers", "mezo,adam", "--lr-sweep", "1", "--from", model.to_str().unwrap()];
     let tuned = place.compare("tuned", &tuning);
     assert!(tuned["fine_tuned"].as_array().unwrap().is_empty() && tuned["fine_tuned_from"].is_null());
     let firsts: Vec<f64> = runs(&tuned).iter().map(|run| numbers(&run["training"]["loss"])[0]).collect();
-    // MeZO's is the mean of the losses on either side.
+    // MeZO's first loss is the mean of the losses on either side.
     assert!((firsts[0] - firsts[1]).abs() < 1e-3 && firsts[0] < 5.5, "{firsts:?}");
     let [mezo, adam] = [0, 1].map(|at| &tuned["optimizers"][at]);
     assert_eq!((&mezo["backward_passes"], &adam["backward_passes"]), (&0.into(), &STEPS.into()));
     assert!(mezo["difference"].is_object() && mezo["verdict"].as_str().unwrap().contains("adam"));
-    // The same command is the same comparison when the run has gone on meanwhile.
+    // The same command remains the same comparison even if that run has continued in the meantime.
     let checkpoints = model.join("checkpoints");
     let newest = fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
     let newer = checkpoints.join("step-99999999");
@@ -289,7 +289,7 @@ fn wrong_words_and_other_comparisons_are_refused() {
     place.refuses(".", &adam, 1, "holds something else than a comparison");
     assert_eq!(place.json("folder/compare.json"), before);
 
-    // As a plan was kept when one factor moved all learning rates.
+    // A plan in the earlier format, when one factor scaled all learning rates.
     let mut kept = place.json("folder/plan.json");
     let kept_keys = kept.as_object_mut().unwrap();
     kept_keys.remove("lr_sweep").unwrap();
@@ -299,7 +299,7 @@ fn wrong_words_and_other_comparisons_are_refused() {
     assert_eq!(place.json("folder/compare.json"), before);
 }
 
-/// The keys that others read, and numbers that agree with one another.
+/// Checks the documented keys, and that the numbers are consistent.
 fn assert_document(found: &Value) {
     for key in ["program", "command", "adapter", "driver", "reference", "noise_rule"] {
         assert!(found[key].is_string(), "no {key} in {found}");
@@ -339,7 +339,7 @@ fn assert_optimizer(found: &Value, optimizer: &Value) {
     close("perplexity", &optimizer["perplexity"], mean.exp());
     let lowest = optimizer["sweep"].as_array().unwrap().iter().map(|point| point["eval_loss"].as_f64().unwrap());
     assert_eq!(lowest.fold(f64::INFINITY, f64::min), finals[0], "{name}: the first seed chose the factors");
-    // The gradient is followed at the end of the best run, whichever was measured first.
+    // The gradient comes from the end of the best run, whichever run was measured first.
     let followed = optimizer["spectrum"]["passes"].as_array().unwrap();
     let wanted = match name {
         "adam" => vec!["gradient", "adamw"],
@@ -394,7 +394,8 @@ fn runs_at_best<'a>(found: &'a Value, optimizer: &'a Value) -> impl Iterator<Ite
     runs(found).iter().filter(is_best)
 }
 
-/// From the curves in the document: all tokens of Adam's run over the seconds until its final loss is first reached.
+/// Computed from the curves in the document: all tokens of Adam's run divided by the seconds that the optimizer needs
+/// to first reach Adam's final loss.
 fn effective_tokens_per_sec(found: &Value, optimizer: &Value, seed: u64) -> Option<f64> {
     let run_of = |optimizer| runs_at_best(found, optimizer).find(|run| run["seed"] == seed).unwrap();
     let adam = found["optimizers"].as_array().unwrap().iter().find(|other| other["name"] == "adam").unwrap();
@@ -411,7 +412,7 @@ fn effective_tokens_per_sec(found: &Value, optimizer: &Value, seed: u64) -> Opti
     Some(found["tokens_per_run"].as_f64().unwrap() / secs_until)
 }
 
-/// Well-formed, self-contained, with a plot of each kind and every name.
+/// Checks that the page is well-formed and self-contained, with a plot of each kind and every name.
 fn assert_report(page: &str, optimizers: &[&str]) {
     for name in optimizers {
         assert!(page.contains(&format!("{name}</th>")), "{name} is missing");
@@ -445,7 +446,7 @@ fn assert_report(page: &str, optimizers: &[&str]) {
     assert!(open.is_empty(), "left open: {open:?}");
 }
 
-/// Every loss to the last bit, and everything that follows from losses alone.
+/// Checks that all losses, and everything derived only from losses, are bit-identical.
 fn assert_same_losses(a: &Value, b: &Value) {
     assert_eq!(a["complete"], true);
     for key in ["runs_done", "reference", "baseline_bigram_loss", "config"] {
@@ -469,7 +470,7 @@ fn assert_same_losses(a: &Value, b: &Value) {
     }
 }
 
-/// A folder with a text and settings small enough for nine runs in seconds.
+/// A folder with a text, and settings small enough for nine runs in seconds.
 struct TestDir(TempDir);
 
 impl TestDir {
@@ -539,7 +540,7 @@ fn numbers(list: &Value) -> Vec<f64> {
     list.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
 }
 
-/// Waits until a run of a comparison is on its way; not so where there is none left.
+/// Waits until a run of a comparison is in progress, unless none is left.
 fn await_first_step(progress: &mut impl BufRead) -> bool {
     let mut lines = progress.lines().map(Result::unwrap);
     lines.any(|line| line.starts_with("run ") && line.contains(" · step "))

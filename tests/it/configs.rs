@@ -1,4 +1,4 @@
-//! The runs of the paper in configs/: what they say is what the paper has.
+//! Checks the paper's runs in configs/ against the paper.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn read(name: &str) -> RunConfig {
 
 #[test]
 fn every_size_of_the_paper_has_a_run_of_sinkgd_and_one_of_adam() {
-    // Tokens of RACS' table 10, in millions, and the rate of its table 8.
+    // Millions of tokens from table 10 of the RACS paper, and the learning rate from its table 8.
     for (size, n_parameters, millions, adam_lr) in [
         ("60m", 58_073_600, 1310, 0.001),
         ("130m", 134_105_856, 2621, 0.001),
@@ -43,7 +43,7 @@ fn every_size_of_the_paper_has_a_run_of_sinkgd_and_one_of_adam() {
     assert_eq!(fs::read_dir(folder).unwrap().count(), 8 + SMALL.len(), "each file is held to the paper here, or below");
 }
 
-/// Presets that no paper has, and so many parameters, vocabulary and all.
+/// Presets that are in no paper, with their numbers of parameters, including the vocabulary, and of tokens.
 const SMALL: [(&str, usize, u64); 3] =
     [("tiny", 869_504, 614_400), ("9m", 1_852_544, 16_384_000), ("20m", 7_358_720, 32_768_000)];
 
@@ -56,7 +56,7 @@ fn every_small_preset_has_a_run_of_its_own() {
         let memory = record_training(&config, &everything()).unwrap().recorder.memory().total();
         assert!(memory < 4 << 30, "{size}: {memory} bytes");
     }
-    // Two of them are the default runs, but for where half precision is taken.
+    // Two of them are the default runs, except for the choice of half precision.
     for (name, defaults) in [("tiny.toml", RunDefaults::Software), ("20m.toml", RunDefaults::Gpu)] {
         let mut config = read(name);
         let default = RunConfig::load(None, &[], defaults).unwrap();

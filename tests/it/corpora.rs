@@ -1,4 +1,4 @@
-//! The texts that people have: formats, splits, shards, the cache, and memory.
+//! Users' texts: formats, splits, shards, the cache, and memory.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::program::*;
 
-/// The text of [`TestDir`] in four files of other formats, a sixth of it each and the rest in the last.
+/// The text of [`TestDir`] in four files of different formats: a sixth of it in each, and the rest in the last.
 fn formats(place: &TestDir) -> String {
     let text = text();
     let sixth = text.len() / 6;
@@ -82,7 +82,7 @@ fn a_folder_with_named_splits_holds_out_what_it_says() {
         .output()
         .unwrap();
     let told = stderr(&output);
-    // A byte is a token, and a line break ends a document.
+    // A token is a byte, and a line break ends a document.
     assert!(
         told.contains("(12001 training and 2001 validation tokens; held out: the files that are named so"),
         "{told}"
@@ -149,14 +149,14 @@ fn a_gigabyte_is_tokenized_in_less_than_two() {
     assert!(peak < 2_000_000_000);
 }
 
-/// The most that `multinorm tokenize` has in memory on a text of so many megabytes, a few words of which are new.
+/// The peak memory of `multinorm tokenize` on a text of this many megabytes, in which a few words are new.
 #[cfg(target_os = "linux")]
 fn peak_of_tokenizing(megabytes: usize) -> u64 {
     let place = TestDir::new();
     let mut file = fs::File::create(place.path("long.txt")).unwrap();
     let text = text();
     for i in 0..megabytes * 1_000_000 / text.len() {
-        // Scattered digits, as letters: a word that was never there.
+        // Scrambled digits as letters: a word that has not occurred before.
         let mut number = (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let word = std::iter::from_fn(|| {
             let letter = char::from(b'a' + (number % 20) as u8);

@@ -1,4 +1,4 @@
-//! The largest run that so much memory holds: what is found is the best of all candidates, and takes what it says.
+//! The largest run that fits in a given memory: it is the best of all candidates, and uses the memory it claims.
 
 use std::fs;
 use std::path::Path;
@@ -30,13 +30,13 @@ const SMALL: [&str; 7] = [
     "eval.batch_size=5",
 ];
 
-/// A card of today with bindings of 2 GiB.
+/// A current card, with 2 GiB bindings.
 fn card() -> Profile {
     let largest = (1 << 31) - 4;
     Profile { max_binding_bytes: largest, max_buffer_bytes: largest, f16: true, ..Profile::webgpu_default() }
 }
 
-/// Every run that may be chosen, the best first, with its bytes.
+/// Every candidate run, best first, with its bytes.
 fn candidates(config: &RunConfig, profile: &Profile, updates: &[bool]) -> Vec<(usize, Recompute, bool, u64)> {
     let mut all = Vec::new();
     for micro in [12, 4, 2, 1] {
@@ -133,7 +133,7 @@ fn more_memory_never_holds_less() {
 
 #[test]
 fn a_preset_that_the_adapter_refuses_is_passed_over() {
-    // Which normalizes the columns of the embedding, and of 1b a binding holds half of its rows.
+    // SCALE normalizes the embedding's columns, but in 1b a binding only holds half of its rows.
     let config = config(&["optimizer.name=scale"]);
     let profile_of = |_: &RunConfig| Ok(Profile::webgpu_default());
     let mut presets = Presets::new(&config, &profile_of);
@@ -142,13 +142,13 @@ fn a_preset_that_the_adapter_refuses_is_passed_over() {
                choose one that updates each row separately (`--set optimizer.embedding.name=adamw`)";
     assert_eq!(refused, [("1b", why.to_owned())]);
     assert_eq!(found.unwrap().0, "350m");
-    // Where memory is too small anyway, it is not the adapter's fault.
+    // If memory is too small anyway, the adapter is not to blame.
     assert_eq!(presets.largest(GIB).refused, []);
     let LargestPreset { refused, found } = presets.largest(1 << 20);
     assert!(refused.is_empty() && found.unwrap_err().is_some_and(|least| least > 1 << 20));
 }
 
-/// The claim of the stateless optimizers: 350m on 16 GiB in sequences of 256 tokens.
+/// The claim for stateless optimizers: 350m in 16 GiB with sequences of 256 tokens.
 #[test]
 fn sinkgd_recomputed_and_fused_takes_many_times_the_micro_batch_of_adamw() {
     let micro = |sets: &[&str]| {
@@ -164,7 +164,7 @@ fn sinkgd_recomputed_and_fused_takes_many_times_the_micro_batch_of_adamw() {
     for precision in ["train.precision=f32", "train.precision=f16"] {
         let adamw = micro(&[precision, "optimizer.name=adamw", "train.recompute=none", "train.max_grad_norm=1"]);
         let sinkgd = micro(&[precision, "optimizer.name=sinkgd", "train.recompute=layer"]);
-        // 366 and 37 in f32, 432 and 63 in f16, were they not powers of two.
+        // 366 and 37 in f32, 432 and 63 in f16, if they did not have to be powers of two.
         assert!(sinkgd >= 4 * adamw, "{precision}: adamw {adamw}, sinkgd {sinkgd}");
     }
 }
@@ -233,7 +233,7 @@ fn sizes_are_told_and_nothing_else() {
     assert!(words.lines().all(|line| line.chars().count() <= 100), "{words}");
 }
 
-/// The tables of docs/memory.md, but for their last columns: the bytes follow every kernel.
+/// The tables in docs/memory.md, except for the last columns, whose bytes change with every kernel.
 #[test]
 fn the_documentation_is_what_the_program_prints() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/memory.md");
@@ -241,7 +241,7 @@ fn the_documentation_is_what_the_program_prints() {
     let words = |command: &str| command.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let run = |args: &[String]| program(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let mut commands = 0;
-    // What is printed word by word.
+    // Output quoted verbatim.
     for block in text.split("```").skip(1).step_by(2) {
         let (command, expected) = block.trim().strip_prefix("$ multinorm ").and_then(|it| it.split_once('\n')).unwrap();
         let printed = stdout(&run(&words(command)));
@@ -252,7 +252,7 @@ fn the_documentation_is_what_the_program_prints() {
         }
         commands += 1;
     }
-    // A row an optimizer, in the place of NAME.
+    // One row per optimizer, whose name replaces NAME.
     for part in text.split("\n`multinorm ").skip(1) {
         let Some((command, below)) = part.split_once("NAME`\n") else { continue };
         for row in below.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with('|')) {
@@ -295,7 +295,7 @@ fn bytes_are_told_by_what_the_elements_are() {
         assert!(by_type[&Class::Activations].contains_key(name), "{by_type:?}");
         assert_eq!(precision == "f16", by_type[&Class::Activations].keys().any(|types| types.contains("f16")));
     }
-    // Tensors of two types that never live at once share a buffer, which counts under both.
+    // Tensors of two types that never live at the same time share a buffer, which counts under both types.
     let mut rec = Recorder::new(&everything());
     rec.begin("case");
     for (dtype, len) in [(DType::F16, 512), (DType::F32, 200)] {

@@ -1,4 +1,4 @@
-//! Updates inside the backward pass: the same bits as after it, and the memory of the largest gradient alone.
+//! Updates inside the backward pass: bit-identical to updates after it, with memory for only the largest gradient.
 
 use multinorm::config::{OptimizerConfig, optimizer_names};
 use multinorm::gpu::Class;
@@ -21,12 +21,12 @@ fn trainer_on(tokens: Vec<u32>, form: Form, fused: bool, optimizer: &str, tied: 
         format!("train.steps={STEPS}"),
         "train.batch_size=2".into(),
     ];
-    // Where there is a subspace there is another in the third step.
+    // If there is a subspace, the third step replaces it.
     let sets: Vec<&str> = sets.iter().map(String::as_str).chain(every_other_step(optimizer).iter().copied()).collect();
     small_trainer(shared_gpu(form), small_run(&sets).unwrap(), tokens)
 }
 
-/// Losses and gradient norms of every step, and what is left at the end.
+/// Losses and gradient norms of every step, and the final snapshot.
 fn run(trainer: &mut Trainer) -> (Vec<(f64, f64)>, Snapshot) {
     let reports = train_steps(trainer, STEPS);
     (reports.iter().map(|r| (r.loss, r.grad_norm)).collect(), block_on(trainer.snapshot()).unwrap())
@@ -58,7 +58,7 @@ fn gradients_take_the_memory_of_the_largest() {
     let all = bytes(false, Class::Parameters);
     assert_eq!(bytes(false, Class::Gradients), all);
     let fused = bytes(true, Class::Gradients);
-    // Beside it the one that becomes whole before the larger one is updated: a norm's.
+    // Plus one gradient that is complete before the larger one is applied: a norm's.
     assert!((largest..largest + largest / 8).contains(&fused), "{fused} bytes, the largest gradient has {largest}");
     assert_eq!(bytes(true, Class::OptimizerState), bytes(false, Class::OptimizerState));
 }
@@ -69,7 +69,7 @@ fn a_gradient_whose_square_alone_overflows_is_a_gradient() {
         let mut trainer = trainer(FORMS[0], fused, "sgd", false);
         let mut weights = block_on(trainer.snapshot()).unwrap().parameters;
         let head = weights.len() - 1;
-        // The head's input is nothing, so that the loss is ln V; the gradient of the norm before it is of the head's size.
+        // The head's input is zero, so the loss is ln V; the gradient of the norm before it is as large as the head.
         weights[head - 1].fill(0.0);
         weights[head].iter_mut().enumerate().for_each(|(at, w)| *w = if at / 32 % 2 == 0 { 1e37 } else { -1e37 });
         trainer.set_weights(&weights);
@@ -81,16 +81,16 @@ fn a_gradient_whose_square_alone_overflows_is_a_gradient() {
     }
 }
 
-/// The parameters' numbers in the order in which their gradients become whole, of a model of three layers.
+/// The indices of a three-layer model's parameters, in the order in which their gradients are complete.
 fn backward_order() -> Vec<usize> {
     let layer = |layer: usize| [9, 7, 8, 6, 5, 2, 3, 4, 1].map(|place| 9 * layer + place);
     [29, 28].into_iter().chain([2, 1, 0].into_iter().flat_map(layer)).chain([0]).collect()
 }
 
-/// Weights of which all gradients are finite up to that of one parameter, which overflows.
+/// Weights for which all gradients are finite until that of one parameter, which overflows.
 ///
-/// The head is so large that what comes back from it is near 1e32, and the model is the same as before: what makes an
-/// activation larger is made good by the weights that read it. A product of both is beyond f32.
+/// The head is so large that the gradients it passes back are near 1e32. Otherwise the model computes the same as
+/// before: where an activation is larger, the weights that read it are smaller. A product of the two overflows f32.
 fn overflowing(weights: &[Vec<f32>], bad: usize) -> Vec<Vec<f32>> {
     const LARGE: f32 = 1e14;
     const SMALL: f32 = 1e-14;
@@ -117,14 +117,14 @@ fn overflowing(weights: &[Vec<f32>], bad: usize) -> Vec<Vec<f32>> {
     weights
 }
 
-/// Steps from weights of which the gradient of `bad` overflows: it and what comes after it stay, and what comes before it has
-/// moved, but for parameters whose gradient is nothing beside them.
+/// Trains from weights for which the gradient of `bad` overflows. Checks that this parameter and those after it have
+/// not moved, and that those before it have, except for parameters with negligible gradients.
 fn check_stopped(mut trainer: Trainer, weights: &[Vec<f32>], bad: usize, unmoved: &[usize]) {
     let order = backward_order();
     let place = order.iter().position(|&parameter| parameter == bad).unwrap();
     let names: Vec<String> = trainer.config().model.parameters().into_iter().map(|spec| spec.name).collect();
     trainer.set_weights(weights);
-    // Later steps are on their way before the first has told that it went wrong.
+    // Later steps are already submitted when the first reports its failure.
     let mut result = Ok(Vec::new());
     for _ in 0..STEPS {
         result = result.and(block_on(trainer.step()));
@@ -152,7 +152,7 @@ fn a_bad_gradient_stops_its_own_update_and_all_later_ones_and_those_before_it_ha
     for bad in 1..28 {
         let trainer = trainer(FORMS[bad % 2], true, "sgd", false);
         let weights = overflowing(&block_on(trainer.snapshot()).unwrap().parameters, bad);
-        // The head is too large to be moved by what comes to it.
+        // The head is too large for its gradient to move it.
         check_stopped(trainer, &weights, bad, &[29]);
     }
 }
@@ -165,7 +165,7 @@ fn good_steps_before_a_bad_one_are_reported() {
     let mut weights = block_on(trainer.snapshot()).unwrap().parameters;
     weights[28].fill(3e38);
     trainer.set_weights(&weights);
-    // The third goes wrong, and tells it after what is still on its way.
+    // The third step fails, and reports that after the earlier steps' pending reports.
     let mut keep = |more| reports.extend(more);
     let error = loop {
         let step = block_on(trainer.step()).map(&mut keep);
@@ -183,7 +183,7 @@ fn a_loss_that_is_not_finite_moves_nothing() {
         let mut trainer = trainer(form, true, optimizer, tied);
         let before = block_on(trainer.snapshot()).unwrap();
         let mut weights = before.parameters.clone();
-        weights[28].fill(3e38); // the last norm's: logits are infinite
+        weights[28].fill(3e38); // the last norm's weight: logits are infinite
         trainer.set_weights(&weights);
         let mut result = block_on(trainer.step());
         for _ in 1..STEPS {
@@ -194,7 +194,7 @@ fn a_loss_that_is_not_finite_moves_nothing() {
         let after = block_on(trainer.snapshot()).unwrap();
         assert!(after.parameters == weights, "{optimizer}, tied {tied}: a weight moved");
         assert!(after.states == before.states, "{optimizer}, tied {tied}: a state changed");
-        // It goes on from a snapshot as if nothing had happened.
+        // It continues from a snapshot as if nothing had happened.
         trainer.restore(&before).unwrap();
         let mut reports = block_on(trainer.step()).unwrap();
         reports.extend(block_on(trainer.drain()).unwrap());
@@ -207,8 +207,8 @@ fn a_loss_that_is_not_finite_moves_nothing() {
 fn a_bad_gradient_of_the_last_norm_stops_all_but_the_head() {
     let trainer = trainer(FORMS[0], true, "sgd", false);
     let mut weights = block_on(trainer.snapshot()).unwrap().parameters;
-    // The residual stream is one component, and the head's input nothing: what comes back to that component has one sign at
-    // every token, for all that follow are squares.
+    // The residual stream has only one large component, and the head's input is zero. That component's gradient has the
+    // same sign at every token, because all targets are squares.
     weights[0].iter_mut().enumerate().for_each(|(at, w)| *w = if at % 32 == 0 { 1.0 } else { 1e-4 });
     weights[28].fill(0.0);
     let squares: Vec<usize> = (0..300).map(|i| i * i % 300).collect();
@@ -218,7 +218,7 @@ fn a_bad_gradient_of_the_last_norm_stops_all_but_the_head() {
 
 #[test]
 fn a_bad_gradient_of_the_embedding_stops_it_alone() {
-    // One token follows itself everywhere, so that its 18 gradients add up beyond f32 where each is near 1e38.
+    // The text is one repeated token, so its 18 gradients, each near 1e38, add up to more than f32 can hold.
     const TOKEN: usize = 7;
     let trainer = trainer_on(vec![TOKEN as u32; 400], FORMS[1], true, "sgd", false);
     let mut weights = block_on(trainer.snapshot()).unwrap().parameters;
@@ -227,14 +227,14 @@ fn a_bad_gradient_of_the_embedding_stops_it_alone() {
             weights[9 * layer + place].iter_mut().for_each(|w| *w *= scale);
         }
     }
-    // The head looks across what the token is, so that logits stay far below what comes back.
+    // The head reads directions nearly orthogonal to the token's embedding, so logits stay far smaller than gradients.
     const RMS: f32 = 0.02;
     weights[0][32 * TOKEN..][..32].fill(RMS);
     let look = |at: usize| if at == 0 { 1.01 } else { 1.0 - 2.0 * (at % 2) as f32 };
     let side = |row: usize| if row == TOKEN { 0.0 } else { look(row + 2) };
     let head = |at: usize| 18.0 * RMS * 1e38 * look(at % 32) * side(at / 32);
     weights[29] = (0..300 * 32).map(head).collect();
-    // All keys are of one token, and nothing is to be had from another attention.
+    // All keys belong to the same token, so queries and keys get no gradient.
     let queries_and_keys = [2, 3, 11, 12, 20, 21];
     check_stopped(trainer, &weights, 0, &[&queries_and_keys[..], &[29]].concat());
 }

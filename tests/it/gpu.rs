@@ -1,4 +1,4 @@
-//! What the layer of `gpu` promises: memory as planned, limits by name, grids, views, replays that repeat every bit.
+//! The guarantees of the `gpu` layer: memory as planned, named limits, grids, views, bit-identical replays.
 
 use multinorm::Error;
 use multinorm::gpu::{
@@ -29,7 +29,7 @@ fn a_grid_holds_all_groups_within_the_limit() {
 
 #[test]
 fn views_of_rows_are_read_and_written_in_place() {
-    // 64 columns: every row starts at a multiple of the 256 bytes that WebGPU asks for.
+    // 64 columns: every row starts at a multiple of 256 bytes, as WebGPU requires.
     let [rows, cols] = [9, 64];
     for form in FORMS {
         let mut case = Case::new(form);
@@ -59,7 +59,7 @@ fn a_view_off_the_alignment_is_an_error_that_names_the_kernel() {
     assert!(error.contains("kernel fill"), "{error}");
 }
 
-/// A chain of products and norms whose parts share memory, and its last result.
+/// Records a chain of products and norms whose intermediate results share memory, and returns the last result.
 fn chain(rec: &mut Recorder, x: &Tensor, weight: &Tensor) -> Tensor {
     let y = rec.persistent(Class::Activations, DType::F32, "chain result", &[33, 20]);
     let norm_weight = rec.persistent(Class::Parameters, DType::F32, "chain norm", &[20]);
@@ -95,7 +95,7 @@ fn a_replay_repeats_every_bit() {
                 if budget_secs.is_infinite() {
                     workspace.run(gpu, &["case"]);
                 } else {
-                    // No budget: every dispatch is a submission of its own.
+                    // No budget: every dispatch is submitted separately.
                     block_on(throttle.run(gpu, &workspace, &["case"], Schedule::All)).unwrap();
                 }
                 let values: Vec<f32> = block_on(workspace.read(gpu, &y)).unwrap();
@@ -118,9 +118,9 @@ fn memory_is_the_sum_of_what_is_allocated() {
     rec.reserve_staging(96);
     let planned = rec.memory();
     assert_eq!(planned.bytes(Class::Parameters), 4 * (20 * 20 + 20));
-    // x, the result, and of the eight transient ones two: each lives until the next is written.
+    // x, the result, and memory for two of the eight transients: each lives until the next is written.
     assert_eq!(planned.bytes(Class::Activations), 4 * 33 * 20 * 4);
-    let params = 3 * 4; // M, N and K of the products: the same of all four
+    let params = 3 * 4; // M, N and K, the same for all four products
     let one = 4; // their factor
     assert_eq!(planned.bytes(Class::Scratch), 96 + params + one);
     assert_eq!(planned.total(), 4 * (20 * 20 + 20) + 4 * 33 * 20 * 4 + 96 + params + one);
@@ -195,7 +195,7 @@ fn a_dispatch_beyond_the_limit_is_refused() {
     }
 }
 
-/// A kernel with the parameters `len` and `parts`, recorded with these constants.
+/// Records a kernel that has the parameters `len` and `parts`, with these constants.
 fn record_sum_of_parts(constants: &[(&'static str, f64)]) {
     let kernel = kernels::all().find(|kernel| kernel.name == "sum_parts").expect("a kernel with parameters");
     let mut rec = recorder();
@@ -283,7 +283,7 @@ fn what_stands_behind_a_closed_gate_is_left_out() {
         let mut rec = Recorder::new(&gpu.profile);
         let [partial, y] = [2, 3].map(|len| rec.persistent(Class::Scratch, DType::F32, "numbers", &[len]));
         rec.begin("case");
-        // A change of √(sum / 10) above 0.25.
+        // The gate is open while the change √(sum / 10) is above 0.25.
         kernels::scaled::while_changing(&mut rec, &partial, 10, 0.25, |rec| {
             fill(rec, &y, 4.0);
             fill(rec, &y, 5.0);
@@ -336,7 +336,7 @@ fn a_repetition_begins_with_what_the_last_one_left() {
     let [one, y, other] = [0; 3].map(|_| rec.persistent(Class::Scratch, DType::F32, "numbers", &[3]));
     rec.begin("case");
     fill(&mut rec, &one, 1.0);
-    // Named for the last time within the repetitions, and carried from each to the next.
+    // Last used within the repetitions, and carried over from one to the next.
     let [carried, passing] = [0; 2].map(|_| rec.transient(Class::Activations, DType::F32, "numbers", &[3]));
     fill(&mut rec, &carried, 0.0);
     rec.repeated(2000, |rec| {

@@ -1,4 +1,4 @@
-//! Training with activations in half precision: the loss scale, what a skipped step leaves alone, and resuming.
+//! Training with half-precision activations: the loss scale, skipped steps, and resuming.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ fn trainer(form: Form, sets: &[&str]) -> Trainer {
     small_trainer(Arc::new(own_gpu(form)), config(sets), small_tokens())
 }
 
-/// A scale under which the gradients of this model overflow for a few steps.
+/// A loss scale so large that this model's gradients overflow for a few steps.
 const TOO_LARGE: &str = "train.loss_scale=33554432";
 
 #[test]
@@ -54,7 +54,7 @@ fn a_skipped_step_changes_nothing_but_the_scale() {
             let is_scale = before.0.starts_with("loss_scale.");
             assert!((before == after) != is_scale, "{optimizer}: {} after a skipped step", before.0);
         }
-        // A few steps on it fits, and what was not made at its time is made then.
+        // After a few steps the scale fits, and whatever a skipped step left undone is made up for.
         let rest = train_steps(&mut trainer, 11);
         let good = rest.iter().filter(|report| !report.skipped).count();
         assert!((2..11).contains(&good), "{optimizer}: {good} good steps of 11");
@@ -135,7 +135,7 @@ fn a_fused_step_that_overflows_is_told_and_the_run_goes_on() {
 fn an_overflow_under_the_least_scale_halts_the_run() {
     let least = format!("train.loss_scale={}", LossScale::LEAST);
     let mut trainer = trainer(Form::Software, &[&least, "optimizer.lr=1000", "optimizer.name=sgd"]);
-    // Weights of this size overflow forward or backward.
+    // At this learning rate the weights grow until the forward or backward pass overflows.
     let mut error = None;
     for _ in 0..8 {
         error = block_on(trainer.step()).err().or_else(|| block_on(trainer.drain()).err());
@@ -147,16 +147,16 @@ fn an_overflow_under_the_least_scale_halts_the_run() {
     assert!(message.contains("not finite") || message.contains("overflowed"), "{message}");
 }
 
-/// What half precision makes of gradients that are not zero in single precision: those that are zero in it.
+/// Gradient entries that are nonzero in single precision but become zero in half precision.
 #[derive(Debug, Default)]
 struct Flushed {
     nonzero: usize,
     flushed: usize,
-    /// The largest of them in single precision, over the norm of its parameter's gradient.
+    /// The largest of them in single precision, divided by the norm of its parameter's gradient.
     largest: f64,
 }
 
-/// All parameters' gradients of the batch after the first `step`, at these weights.
+/// All parameters' gradients at these weights, for the batch that follows the first `step` steps.
 fn gradients(form: Form, sets: &[&str], step: u64, weights: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let mut trainer = trainer(form, sets);
     let mut start = block_on(trainer.snapshot()).unwrap();
@@ -180,14 +180,14 @@ fn flushed(form: Form, loss_scale: &str, step: u64, weights: &[Vec<f32>]) -> Flu
             found.largest = found.largest.max(f64::from(single).abs() / norm);
         }
     }
-    // With --nocapture: what docs/half_precision.md tells.
+    // With --nocapture this prints the numbers in docs/half_precision.md.
     println!("{form:?}, {loss_scale}, after step {step}: {found:?}");
     found
 }
 
 #[test]
 fn no_gradient_above_a_thousandth_of_its_norm_becomes_zero() {
-    /// Of the norm of a parameter's gradient.
+    /// As a fraction of the norm of the parameter's gradient.
     const LARGE: f64 = 1e-3;
     for form in FORMS {
         let mut run = trainer(form, &["train.precision=f32"]);
@@ -198,7 +198,7 @@ fn no_gradient_above_a_thousandth_of_its_norm_becomes_zero() {
             let under_the_default = flushed(form, "train.loss_scale=0", step, weights);
             assert!(under_the_default.largest <= LARGE, "{form:?}, after step {step}: {under_the_default:?}");
             assert!(under_the_default.nonzero > 10_000, "{under_the_default:?}");
-            // That this sees what is lost: under the least scale most of it is.
+            // Check that this test can fail: with the smallest scale, large entries are lost.
             let under_the_least = flushed(form, &format!("train.loss_scale={}", LossScale::LEAST), step, weights);
             assert!(under_the_least.largest > LARGE, "{form:?}, after step {step}: {under_the_least:?}");
         }
@@ -247,10 +247,10 @@ fn gate_up_and_swiglu_are_one_dispatch_of_a_layer_and_computed_again_as_products
     let (all, layers) = (everything(), 2);
     let [one, apart, products] = counts(&all, &["train.recompute=none"]);
     assert_eq!([one, apart], [layers, 0]);
-    // By the kernel's own tile, and so to its bits.
+    // Recomputed with the kernel's own tile, so that the results are bit-identical.
     assert_eq!(counts(&all, &["train.recompute=layer"]), [layers, 0, products + 2 * layers]);
     assert_eq!(counts(&all, &["train.precision=f32"]), [0; 3]);
-    // Weights of 256 KiB, in two parts.
+    // The 256 KiB weights are split into two parts.
     let [one, apart, _] = counts(&Profile { max_binding_bytes: 128 << 10, ..everything() }, &[]);
     assert_eq!([one, apart], [0, layers]);
 }

@@ -1,4 +1,4 @@
-//! Losses and gradients where the head goes through the tokens in several chunks, against the f64 model.
+//! Losses and gradients when the head processes the tokens in several chunks, against the f64 model.
 
 use multinorm::config::{ModelConfig, Recompute};
 use multinorm::gpu::{Class, DType, Recorder};
@@ -12,9 +12,9 @@ use crate::support::{FORMS, assert_close, gpu, random, widen};
 
 const BATCH: usize = 4;
 const SEQ: usize = 50;
-/// Through the whole model; the worst seen is 3.1e-5, of the embedding.
+/// For the whole model; the worst seen is 3.1e-5, for the embedding.
 const TOLERANCE: f64 = 1e-4;
-/// A third of the logits: chunks of 64 tokens, and a last one of 8.
+/// Space for a third of the logits: chunks of 64 tokens, and a last one of 8.
 const BINDING_BYTES: u64 = 300 << 10;
 
 fn model(vocab_size: usize, tie_word_embeddings: bool) -> ModelConfig {
@@ -103,7 +103,7 @@ fn chunks_of_tokens_add_up_to_the_whole_batch() {
             assert_close(what("loss alone"), &read(&loss_alone), &[want_loss], TOLERANCE);
             assert_close(what("loss"), &read(&loss), &[2.0 * want_loss], TOLERANCE);
             for (parameter, want) in model.parameters.iter().zip(&want) {
-                // The same batch twice: the second time onto the first.
+                // The same batch twice; the second is accumulated onto the first.
                 let want: Vec<f64> = want.values.iter().map(|x| 2.0 * x).collect();
                 assert_close(what(&parameter.spec.name), &read(parameter.gradient()), &want, TOLERANCE);
             }

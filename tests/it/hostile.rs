@@ -1,4 +1,4 @@
-//! Files that somebody spoiled: the fuzzer's targets on a few thousand inputs, the same each time. Millions:
+//! Corrupted files: runs the fuzz targets on a few thousand inputs, the same ones each time. For millions, run
 //! `cargo xtask fuzz`.
 
 #[path = "../../fuzz/src/targets.rs"]
@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use targets::TARGETS;
 
-/// One of the ways in which bytes go wrong.
+/// One way to corrupt bytes.
 fn spoil(bytes: &mut Vec<u8>, random: &mut ChaCha8Rng) {
     const NUMBERS: [&[u8]; 8] =
         [b"\xff\xff\xff\xff", b"\0\0\0\x80", b"99999999999999999999", b"-1", b"1e999", b"null", b"{}", b"[["];

@@ -1,10 +1,10 @@
-//! The invariants of ARCHITECTURE.md's layers, held on the text of the source.
+//! Checks the layering rules of ARCHITECTURE.md against the source text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every top-level module and its layer: imports go down only.
+/// Every top-level module and its layer; imports only go down.
 const LAYERS: &[(usize, &[&str])] = &[
     (0, &["error", "settings", "reference", "data", "files", "plot"]),
     (1, &["gpu"]),
@@ -14,7 +14,7 @@ const LAYERS: &[(usize, &[&str])] = &[
     (5, &["cli", "main", "lib"]),
 ];
 
-/// Layers whose modules may import one another, as long as that makes no circle.
+/// Layers whose modules may import each other, as long as there is no cycle.
 const OPEN_LAYERS: [usize; 2] = [0, 4];
 
 fn layer(module: &str) -> usize {
@@ -24,11 +24,11 @@ fn layer(module: &str) -> usize {
         .0
 }
 
-/// A source file as this test sees it.
+/// A source file, as this test sees it.
 struct Source {
     /// Its path from the root of the repository.
     path: String,
-    /// The modules that lead to it, the top-level one first; of main.rs and lib.rs their own name.
+    /// Its module path, the top-level module first; for main.rs and lib.rs, their own name.
     modules: Vec<String>,
     tokens: Vec<String>,
 }
@@ -43,7 +43,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every .rs file below a folder.
+/// Every .rs file under a folder.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
@@ -69,7 +69,7 @@ fn sources() -> Vec<Source> {
     rust_files(&root().join("src")).into_iter().map(read).collect()
 }
 
-/// Identifiers, `::` and single characters; comments, strings and characters are left out.
+/// Identifiers, `::` and single characters, without comments, strings and character literals.
 fn tokens(text: &str) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     let starts = |at: usize, what: &str| what.chars().enumerate().all(|(i, c)| chars.get(at + i) == Some(&c));
@@ -101,7 +101,7 @@ fn tokens(text: &str) -> Vec<String> {
             }
             at += end.len();
         } else if chars[at] == '\'' {
-            // 'x' and '\n' are characters, 'static is a lifetime.
+            // 'x' and '\n' are character literals, 'static is a lifetime.
             if starts(at + 1, "\\") {
                 at += 3;
                 while at < chars.len() && chars[at] != '\'' {
@@ -129,21 +129,21 @@ fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-/// What a file names by `crate::` or `super::`.
+/// A path that a file names via `crate::` or `super::`.
 struct Name {
-    /// From the crate's root: modules, then items. A name that is taken whole with a star ends in `*`.
+    /// The path from the crate root: modules, then items. A glob import ends in `*`.
     path: Vec<String>,
-    /// Whether only the file's own tests name it.
+    /// Whether only the file's own tests use it.
     in_tests: bool,
 }
 
-/// All that a file names by `crate::` or `super::`, in their order.
+/// All paths that a file names via `crate::` or `super::`, in order.
 fn names(source: &Source) -> Vec<Name> {
     let tokens: Vec<&str> = source.tokens.iter().map(String::as_str).collect();
     let token = |at: usize| tokens.get(at).copied().unwrap_or("");
     let mut names = Vec::new();
     let mut modules = source.modules.clone();
-    let mut inline = Vec::new(); // brace depths at which an inline module began
+    let mut inline = Vec::new(); // brace depths at which an inline module starts
     let mut depth = 0;
     let mut at = 0;
     while at < tokens.len() {
@@ -172,7 +172,7 @@ fn names(source: &Source) -> Vec<Name> {
                 for path in paths(&tokens, at).0 {
                     names.push(Name { path: [below, &path].concat(), in_tests });
                 }
-                continue; // a group's braces are yet to be counted
+                continue; // the braces of a group are counted later
             }
             _ => {}
         }
@@ -181,8 +181,8 @@ fn names(source: &Source) -> Vec<Name> {
     names
 }
 
-/// The paths of a path or of a group of them that begins at a token, and the token after it: `gpu::Form` of `gpu::Form`,
-/// `Error` and `gpu::Form` of `{Error, gpu::Form}`.
+/// The paths in a path or group that starts at a token, and the index of the token after it: `gpu::Form` for
+/// `gpu::Form`, `Error` and `gpu::Form` for `{Error, gpu::Form}`.
 fn paths(tokens: &[&str], mut at: usize) -> (Vec<Vec<String>>, usize) {
     let token = |at: usize| tokens.get(at).copied().unwrap_or("");
     let mut found = Vec::new();
@@ -193,7 +193,7 @@ fn paths(tokens: &[&str], mut at: usize) -> (Vec<Vec<String>>, usize) {
             found.extend(paths);
             at = end;
             while ![",", "}", ""].contains(&token(at)) {
-                at += 1; // `as other`
+                at += 1; // skip `as other`
             }
             if token(at) == "," {
                 at += 1;
@@ -210,15 +210,15 @@ fn paths(tokens: &[&str], mut at: usize) -> (Vec<Vec<String>>, usize) {
     (whole.collect(), end)
 }
 
-/// What a file names of the crate's root: top-level modules, or items that lib.rs exports.
+/// What a file names from the crate root: top-level modules, or items exported by lib.rs.
 fn names_of_the_root(source: &Source) -> BTreeSet<String> {
     names(source).into_iter().map(|mut name| name.path.swap_remove(0)).collect()
 }
 
-/// From each top-level module to those that it names, with the file that does.
+/// Maps each top-level module to the modules that it names, with the file that names them.
 fn imports() -> BTreeMap<(String, String), String> {
     let mut imports = BTreeMap::new();
-    // The binary's own `crate::` is not the library's.
+    // In the binary, `crate::` does not refer to the library.
     for source in sources().iter().filter(|source| layer(source.top()) < 5) {
         for name in names_of_the_root(source) {
             let module = if matches!(name.as_str(), "Error" | "Result") { "error".to_string() } else { name };
@@ -270,7 +270,7 @@ fn modules_of_an_open_layer_form_no_circle() {
     assert!(circles.is_empty(), "these modules import one another in a circle: {circles:?}");
 }
 
-/// The groups of names that lead to one another, given what leads to what.
+/// The cycles in a graph: groups of names that can reach each other.
 fn circles(edges: &BTreeSet<(String, String)>) -> BTreeSet<Vec<String>> {
     let reached = |from| {
         let (mut reached, mut new): (BTreeSet<&str>, Vec<&str>) = (BTreeSet::new(), vec![from]);
@@ -290,14 +290,15 @@ fn circles(edges: &BTreeSet<(String, String)>) -> BTreeSet<Vec<String>> {
     in_circle.map(circle).collect()
 }
 
-/// Circles among sub-modules that are still to be removed: a line goes with its circle.
+/// Known cycles among submodules that remain to be removed; delete a line together with its cycle.
 const KNOWN_CIRCLES: &[(&str, &[&str])] = &[];
 
-/// From each sub-module to its siblings that it names, by the module that they stand in.
+/// Maps each submodule to the siblings that it names, by their parent module.
 ///
-/// A sub-module stands for all below it. A name counts wherever it is written, by `super::` or by `crate::`, except in a file's
-/// own tests. A name that mod.rs exports from a sub-module counts as that sub-module's. What mod.rs defines itself does not
-/// count: a module and its sub-modules may name each other, because mod.rs holds both what they share and what joins them.
+/// A submodule stands for everything below it. A name counts anywhere in a file, via `super::` or `crate::`, except in
+/// the file's own tests. A name that mod.rs re-exports from a submodule counts as that submodule's. What mod.rs defines
+/// itself does not count: a module and its submodules may name each other, because mod.rs holds both what they share
+/// and what joins them.
 fn sibling_imports(sources: &[Source]) -> BTreeMap<String, BTreeSet<(String, String)>> {
     let modules: BTreeSet<&[String]> =
         sources.iter().flat_map(|source| (1..=source.modules.len()).map(|len| &source.modules[..len])).collect();
@@ -434,7 +435,7 @@ fn only_the_command_line_prints_and_blocks() {
     }
 }
 
-/// Reference files of another name than the kernel file's, and the kernels that need none.
+/// Reference files whose name differs from the kernel file's, and kernels that need no reference.
 const REFERENCES: [(&str, Option<&str>); 7] = [
     ("bench", None),
     ("factored", Some("adafactor")),
@@ -464,8 +465,8 @@ fn every_shader_is_in_one_kernel_file() {
         .collect();
     for shader in stems("shaders", "wgsl") {
         let quoted = format!("\"{shader}\"");
-        // A kernel's name or its file; libraries come after a plus or in a list. The files of a tile's three layouts follow one
-        // another, each but the first after what the one before writes.
+        // A kernel's name or its file; libraries come after a plus or in a list. The files for a tile's three layouts
+        // follow each other, and each but the first comes after the previous one's type.
         let of_layout = |before: &str| before.ends_with("\"scalar\", ") || before.ends_with("\"vec4\", ");
         let names = |before: &str| before.trim_end().ends_with(['=', ':']) || of_layout(before);
         let named = |text: &str| text.match_indices(&quoted).any(|(at, _)| names(&text[..at]));
@@ -496,7 +497,7 @@ fn every_kernel_file_has_its_reference_its_test_and_its_line_in_the_list() {
 
 #[test]
 fn clocks_run_in_the_browser_too() {
-    // std's panic there; natively web_time's are std's, so that clippy cannot tell them apart.
+    // std's versions panic in wasm. Natively web_time's are the same types as std's, so clippy cannot tell them apart.
     for source in sources() {
         for (at, word) in
             source.tokens.iter().enumerate().filter(|(_, t)| ["Instant", "SystemTime"].contains(&t.as_str()))

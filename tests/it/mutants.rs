@@ -1,4 +1,4 @@
-//! What `cargo xtask mutants` asks of a build with faults.
+//! The test that `cargo xtask mutants` runs on a build with seeded faults.
 #![cfg(feature = "mutants")]
 
 use std::collections::BTreeSet;
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use multinorm::kernels;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
-/// Fails for a fault that no compiler would let pass: it says nothing of the other tests.
+/// Fails if a fault does not even compile, because such a fault says nothing about the other tests.
 #[test]
 fn every_shader_is_valid() {
     for kernel in kernels::all() {

@@ -1,4 +1,4 @@
-//! `multinorm normalize` and what is behind it: every half-step of every list, the rates, and the program.
+//! `multinorm normalize` and its library code: every half-step of every list, the rates, and the program.
 
 use std::fs;
 use std::path::Path;
@@ -19,12 +19,12 @@ use crate::kernels::scaled::{normalized, uneven};
 use crate::program::{fails, json, program, stdout};
 use crate::support::{FORMS, Form, assert_close, gpu, random, widen};
 
-/// Relative to the root mean square; the worst seen is 6.5e-6, in an element that is many times as large as that.
+/// Relative to the root mean square; the worst seen is 6.5e-6, in an element many times larger than that.
 const TOLERANCE: f64 = 1e-5;
-/// Of a spectral pass on what is well conditioned, as in the kernel's own test.
+/// For a spectral pass on a well-conditioned matrix, as in the kernel's own test.
 const SPECTRAL_TOLERANCE: f64 = 1e-4;
 
-/// The 2×3 gradient of the documentation: slow, and so good to look at.
+/// The documentation's 2×3 gradient, which converges slowly and so is easy to follow.
 const G: [f32; 6] = [3.0, -1.0, 0.5, 0.1, 0.2, -4.0];
 
 const MATRICES_OF_A_SHAPE: u64 = 8;
@@ -71,9 +71,9 @@ fn report(g: &[f32], shape: [usize; 2], options: &Options) -> Report {
     block_on(normalize(gpu(FORMS[0]), &matrix, options, |_, _| ())).unwrap()
 }
 
-/// A gradient as training has them and as it does not: a shape, ranks, tails, scales, zero rows and columns.
+/// A random gradient, typical of training or not: with varying shape, rank, tails, scale, and zero rows and columns.
 fn any_gradient(seed: u64) -> (String, [usize; 2], Vec<f32>) {
-    // Matrices of one shape share pipelines, which take longer to compile than to run.
+    // Matrices of the same shape share pipelines, which take longer to compile than to run.
     let of_shape = seed / MATRICES_OF_A_SHAPE;
     let mut rng = ChaCha8Rng::seed_from_u64(of_shape);
     let most = [[3, 3], [9, 9], [9, 70], [40, 40], [90, 30], [33, 140]][of_shape as usize % 6];
@@ -105,10 +105,10 @@ fn any_gradient(seed: u64) -> (String, [usize; 2], Vec<f32>) {
     (what, [m, n], g.iter().map(|x| (scale * x) as f32).collect())
 }
 
-/// What f32 makes of one rounding at the input of `pass` on x, relative to the root mean square of the result.
+/// The error that one f32 rounding of the input x causes in the result of `pass`, relative to its root mean square.
 fn tolerance(pass: Pass, x: &[f64], [m, n]: [usize; 2]) -> f64 {
     match pass {
-        // The mean's rounding, over the deviation that is left of a row when the mean is gone.
+        // The rounding of the mean, relative to the deviation that remains once the mean is subtracted.
         Pass::Standardize => {
             let ratio = |row: &[f64]| {
                 let mean = row.iter().sum::<f64>() / n as f64;
@@ -117,8 +117,8 @@ fn tolerance(pass: Pass, x: &[f64], [m, n]: [usize; 2]) -> f64 {
             };
             TOLERANCE.max(1e-6 * x.chunks_exact(n).map(ratio).fold(0.0, f64::max))
         }
-        // A step multiplies small singular values by its a, and f32's rounding beside them as much: by all steps'
-        // product, or by as much as the smallest value needs to come to 1.
+        // Each step multiplies small singular values by its a, and the rounding errors next to them too: in total by
+        // the product over all steps, or by the factor that brings the smallest value to 1.
         Pass::Spectral(kind) => {
             let sigma = singular_values(x, m, n);
             let norm = sigma.iter().map(|sigma| sigma * sigma).sum::<f64>().sqrt();
@@ -129,8 +129,8 @@ fn tolerance(pass: Pass, x: &[f64], [m, n]: [usize; 2]) -> f64 {
     }
 }
 
-/// Every half-step against the reference, which goes its own way from the gradient on, but into and out of a pass that
-/// can multiply rounding: there it begins again at the device's X.
+/// Compares every half-step with the reference. The reference runs independently from the gradient on, but restarts
+/// from the device's X before and after each pass that can amplify rounding.
 fn check_every_half_step(form: Form, what: &str, g: &[f32], shape: [usize; 2], words: &str, iterations: u32) {
     let steps = half_steps(form, g, shape, words, iterations).unwrap();
     assert_eq!(steps.len(), list(words).len() * iterations as usize);
@@ -154,7 +154,7 @@ fn every_half_step_of_200_matrices_agrees_with_the_reference() {
         let (what, shape, g) = any_gradient(seed);
         let form = FORMS[(seed / MATRICES_OF_A_SHAPE) as usize % 2];
         for turn in 0..4 {
-            // Over the matrices every list meets every kind and both forms.
+            // Over all matrices, every list meets every kind and both forms.
             let words = LISTS[(5 * seed as usize + seed as usize / 4 + 3 * turn) % LISTS.len()];
             check_every_half_step(form, &what, &g, shape, words, 1 + (seed % 5 + turn as u64) as u32 % 4);
         }
@@ -208,7 +208,7 @@ fn the_worked_example_has_its_printed_numbers() {
     assert_eq!(labels[9], (Pass::Column, 5, true));
 }
 
-/// Gradients whose rates are known from elsewhere: name, shape, elements, about what rate.
+/// Gradients with independently known rates: name, shape, elements, approximate rate.
 fn known_rates() -> [(&'static str, [usize; 2], Vec<f32>, f64); 3] {
     let [u, v] = [random(64 * 4, 5), random(4 * 172, 6)].map(|x| widen(&x));
     let product = multinorm::reference::matmul::nn(&u, &v, [64, 172, 4]);
@@ -221,15 +221,15 @@ fn known_rates() -> [(&'static str, [usize; 2], Vec<f32>, f64); 3] {
     ]
 }
 
-/// ‖row‖/√n − 1 of every row, root mean square.
+/// The root mean square of ‖row‖/√n − 1 over all rows.
 fn row_deviation(x: &[f64], [m, n]: [usize; 2]) -> f64 {
     let squares = passes::row_norms(x, m, n).into_iter().map(|norm| (norm / (n as f64).sqrt() - 1.0).powi(2));
     (squares.sum::<f64>() / m as f64).sqrt()
 }
 
-/// What is left after an iteration of the part of a small deviation from the limit x that leaves most slowly.
+/// The fraction of the slowest-decaying part of a small deviation from the limit x that remains after an iteration.
 ///
-/// Rows are scaled a little, one iteration is run, and the scaling that it leaves is blown up to go in again.
+/// This is a power iteration: scale the rows slightly, run one iteration, amplify the remaining scaling, and repeat.
 fn slowest_part(x: &[f64], [m, n]: [usize; 2]) -> f64 {
     const SMALL: f64 = 1e-5;
     let mut direction = widen(&random(m, 12));
@@ -241,7 +241,7 @@ fn slowest_part(x: &[f64], [m, n]: [usize; 2]) -> f64 {
         direction.iter_mut().for_each(|d| *d = (*d - mean) * SMALL / norm);
         let scaled: Vec<f64> = (0..m * n).map(|at| x[at] * direction[at / n].exp()).collect();
         let y = passes::row(&passes::column(&scaled, m, n), m, n);
-        // Of y = diag(r)·x·diag(c) the logarithm of r, but for a constant.
+        // The logarithm of r in y = diag(r)·x·diag(c), up to a constant.
         direction = (0..m).map(|i| (y[i * n] / x[i * n]).ln()).collect();
     }
     rate
@@ -262,9 +262,9 @@ fn the_predicted_rate_is_the_one_that_the_iteration_comes_to() {
         println!("{name}: predicted {predicted:.4}, observed {observed:.4}, slowest {slowest:.4}, in f64 {ratios:.4?}");
         assert!((predicted / about - 1.0).abs() < 0.25, "{name}: {predicted} is nothing like {about}");
         assert!((slowest / predicted - 1.0).abs() < 0.01, "{name}: comes to {slowest}, {predicted} was predicted");
-        // Faster parts are still on their way out after a few iterations: 0.90, 0.89 and 0.78 of the prediction.
+        // Faster parts are still decaying after a few iterations: 0.90, 0.89 and 0.78 of the prediction were observed.
         assert!((0.7..1.0).contains(&(observed / predicted)), "{name}: {observed} observed, {predicted} predicted");
-        // What was observed in f32 is what f64 does at the same iteration.
+        // The observation in f32 matches f64 at the same iteration.
         let at = deviations.iter().take(5).rposition(|deviation| *deviation > 1e-6).unwrap() - 1;
         assert!((observed / ratios[at] - 1.0).abs() < 0.02, "{name}: {observed}, in f64 {}", ratios[at]);
     }
@@ -285,7 +285,7 @@ fn rates_of_other_lists_and_matrices_are_none_or_say_that_nothing_converges() {
     assert!((reversed.rate_predicted.unwrap() / once - 1.0).abs() < 1e-3, "the order does not matter");
     assert!(reversed.rate_observed.unwrap() < 0.5, "seen on the columns: {reversed:?}");
 
-    // A zero row changes neither rate, though its own deviation stays 1.
+    // A zero row changes neither rate, although its own deviation remains 1.
     let mut with_zeros = g.clone();
     with_zeros.splice(0..0, vec![0.0; n]);
     let told = report(&with_zeros, [m + 1, n], &options("row,column", 3));
@@ -294,7 +294,7 @@ fn rates_of_other_lists_and_matrices_are_none_or_say_that_nothing_converges() {
     assert!((told.rate_observed.unwrap() / same - 1.0).abs() < 0.02, "{:?}, {same}", told.rate_observed);
     assert_eq!(told.passes.last().unwrap().quantities.row_deviation_max, 1.0);
 
-    // A 3×2 block of zeros in 4×4: no support, so it oscillates for ever.
+    // A 3×2 block of zeros in 4×4: no support, so it oscillates forever.
     let mut x = [1.0; 16];
     [0, 1, 4, 5, 8, 9].into_iter().for_each(|at| x[at] = 0.0);
     let told = report(&x, [4, 4], &options("row,column", 40));
@@ -302,7 +302,7 @@ fn rates_of_other_lists_and_matrices_are_none_or_say_that_nothing_converges() {
     assert!(told.rate_observed.is_none_or(|rate| (rate - 1.0).abs() < 1e-3), "{:?}", told.rate_observed);
     let of = &told.passes.last().unwrap().quantities;
     assert!((of.row_deviation_max - 0.414).abs() < 1e-3, "rows end on √2 and √(2/3): {of:?}");
-    // Triangular: support without total support, slower than any rate.
+    // Triangular: support without total support, so slower than any fixed rate.
     let triangle: Vec<f32> = (0..36).map(|at| if at % 6 >= at / 6 { 1.0 } else { 0.0 }).collect();
     let rate = report(&triangle, [6, 6], &options("row,column", 5)).rate_predicted.unwrap();
     assert!((0.99..1.0).contains(&rate), "{rate}");
@@ -322,9 +322,9 @@ fn every_pass_but_max_ends_on_the_sphere_and_turns_less_and_less() {
         let of = &entry.quantities;
         assert!((of.frobenius - 1.0).abs() < 1e-6, "{entry:?}");
         let cosine = of.cosine_to_previous.unwrap();
-        // f32 rounds the matrices, so that a cosine is known to 1e-7 or better.
+        // The matrices are rounded to f32, so a cosine is known to within 1e-7.
         assert!(cosine >= last - 1e-7, "{entry:?}: it turned more than the pass before, {last}");
-        // What the first pass turns is the gradient, which is on neither sphere yet.
+        // The first pass rotates the gradient, which is on neither sphere yet.
         last = if at == 1 { last } else { cosine };
         let exact = if entry.pass == "row" { of.row_deviation_max } else { of.column_deviation_max };
         assert!(exact < 1e-6, "{entry:?}");
@@ -340,7 +340,7 @@ fn a_tolerance_ends_the_list_early() {
         let squares = pair[0].x.iter().zip(&pair[1].x).map(|(a, b)| f64::from(a - b).powi(2));
         (squares.sum::<f64>() / (64 * 64) as f64).sqrt()
     };
-    let changes: Vec<f64> = ends.windows(2).map(change).collect(); // of the second iteration on
+    let changes: Vec<f64> = ends.windows(2).map(change).collect(); // from the second iteration on
     for (at, change) in changes.iter().enumerate().take(2) {
         for (share, end) in [(1.001, at + 2), (0.999, at + 3)] {
             let told = report(&g, [64, 64], &Options { tolerance: share * change, ..options("row,column", 20) });
@@ -354,7 +354,7 @@ fn a_tolerance_ends_the_list_early() {
 fn a_matrix_that_the_device_cannot_take_is_refused() {
     let message = half_steps(FORMS[0], &[1.0; 16385], [1, 16385], "row", 1).unwrap_err().to_string();
     assert!(message.contains("1×16385 is too wide"), "{message}");
-    // One element of a row above the 128 MiB that a binding has under WebGPU's default limits.
+    // One row element more than fits in 128 MiB, a binding's limit in WebGPU.
     let [m, n] = [2049, 16384];
     let message = half_steps(FORMS[0], &vec![1.0; m * n], [m, n], "row", 1).unwrap_err().to_string();
     assert!(message.contains("[2049, 16384]") && message.contains("134217728"), "{message}");
@@ -376,7 +376,7 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// A .npy file of the worked example in a folder of its own.
+/// A .npy file of the worked example in its own folder.
 fn example() -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("g.npy");
@@ -392,7 +392,7 @@ fn the_program_prints_a_table() {
     let lines: Vec<&str> = words.lines().filter(|line| !line.is_empty()).collect();
     assert!(lines[0].ends_with("g.npy, 2×3"), "{words}");
     let head = lines.iter().position(|line| line.contains("iter  pass")).unwrap();
-    let table = &lines[head..head + 12]; // the head, the gradient, five iterations of two passes
+    let table = &lines[head..head + 12]; // the header, the gradient, five iterations of two passes
     assert!(table[1].trim_start().starts_with("0  gradient") && table[11].trim_start().starts_with("5  column"));
     let width = table[0].chars().count();
     assert!(table.iter().all(|line| line.chars().count() == width), "not aligned:\n{words}");
@@ -422,8 +422,8 @@ fn the_programs_json_has_the_promised_keys() {
     let labels: Vec<String> = entries.iter().map(|entry| format!("{} {}", entry["iteration"], entry["pass"])).collect();
     assert_eq!(labels.join(" "), r#"0 "gradient" 1 "row" 1 "column" 2 "row" 2 "column""#);
     assert!(entries[0]["cosine_to_previous"].is_null() && entries[0]["cosine_to_gradient"] == 1.0, "{told}");
-    // By hand from the limit that has rows 1.3967 -1.0237 0.0371 and 0.2219 0.9758 -1.4137, its iterates being far off:
-    // of its squares over √6, times their transpose, the eigenvalues are 0.8174 ± 0.1828.
+    // Computed by hand from the limit, with rows 1.3967 -1.0237 0.0371 and 0.2219 0.9758 -1.4137; the iterates are
+    // still far from it. With S its squares divided by √6, the eigenvalues of S·Sᵀ are 0.8174 ± 0.1828.
     assert!((told["rate_predicted"].as_f64().unwrap() - (0.8174 - 0.1828)).abs() < 1e-3, "{told}");
 
     let told = json(&program(&["normalize", &file, "--passes", "spectral", "--spectrum", "--json"]));
@@ -472,7 +472,7 @@ fn the_program_writes_the_last_matrix_whole() {
         let x = read_matrix(Path::new(out), None).unwrap();
         assert_eq!(x.shape(), [2, 3]);
         assert_close(name, x.values(), &widen(&want.last().unwrap().x), 1e-6);
-        // What came out can go in.
+        // Output can be used as input.
         json(&program(&["normalize", out, "--passes", "column,row", "--json"]));
     }
     let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -483,7 +483,7 @@ fn the_program_writes_the_last_matrix_whole() {
 fn the_program_does_not_write_over_what_it_reads() {
     let (dir, file) = example();
     let before = std::fs::read(&file).unwrap();
-    // By another name, too.
+    // Under another name, too.
     let around = dir.path().join("../").join(dir.path().file_name().unwrap()).join("g.npy").display().to_string();
     for out in [&file, &around] {
         fails(&["normalize", &file, "--passes", "row", "--out", out], 2, &["--out: ", "is the file that is read"]);
@@ -491,7 +491,7 @@ fn the_program_does_not_write_over_what_it_reads() {
     assert_eq!(std::fs::read(&file).unwrap(), before);
 }
 
-/// A safetensors file of float32 tensors, as anyone's writer makes it.
+/// A safetensors file of float32 tensors, as any writer produces it.
 fn write_safetensors(path: &Path, tensors: &[(&str, &str, &str, Vec<u8>)]) {
     let (mut parts, mut values) = (Vec::new(), Vec::new());
     for (name, dtype, shape, bytes) in tensors {
@@ -514,7 +514,7 @@ fn the_program_finds_the_tensor_that_is_meant() {
     let brains: Vec<u8> = G.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect();
     let doubles: Vec<u8> = (0..8).flat_map(|i| f64::from(i).to_le_bytes()).collect();
     let norm = ("norm.weight", "F64", "[8]", doubles.clone());
-    // Integers beside the one matrix do not matter.
+    // Integer tensors next to the only matrix are ignored.
     let ids = ("ids", "I64", "[1]", vec![0; 8]);
     write_safetensors(&path, &[norm.clone(), ids, ("q_proj.weight", "BF16", "[2,3]", brains.clone())]);
     let told = json(&program(&["normalize", file, "--passes", "row,column", "--json"]));

@@ -1,5 +1,5 @@
-//! docs/optimizers.md says what every optimizer keeps, reads, multiplies and is set by; here it is held to the ledger and to
-//! what is recorded.
+//! Checks docs/optimizers.md, which lists every optimizer's state, memory passes, multiplications and settings, against
+//! the memory ledger and the recorded plans.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use multinorm::train::record_training;
 
 const PRESETS: [&str; 4] = ["60m", "130m", "350m", "1b"];
 
-/// What a formula of m, n, k = min(m, n), the rank r and numbers comes to: sums and products, `k³`, `min(m, n)`, `max(m, n)`.
+/// Evaluates a formula of m, n, k = min(m, n), the rank r and numbers: sums, products, `k³`, `min(m, n)`, `max(m, n)`.
 fn value(formula: &str, [m, n]: [usize; 2], rank: usize) -> usize {
     let (k, large) = (m.min(n), m.max(n));
     let formula = formula.replace("min(m, n)", "k").replace("max(m, n)", "l").replace("k³", "k·k·k");
@@ -74,13 +74,13 @@ fn formulas_are_read_as_they_are_written() {
     assert_eq!(value("2·(m + n)", [3, 2], 1), 10);
 }
 
-/// The rank in a rule's settings: 0, a quarter of the smaller side, where there is none.
+/// The rank in a rule's settings, or 0, which stands for a quarter of the smaller side.
 fn rank(rule: &Rule) -> usize {
     let settings = toml::Table::try_from(rule).unwrap();
     settings.get("rank").and_then(toml::Value::as_integer).unwrap_or(0) as usize
 }
 
-/// Numbers that a rule keeps of a parameter: by its formula of a matrix, by its states of a vector or a core.
+/// How many numbers a rule keeps for a parameter: by its formula for a matrix, by its states for a vector or core.
 fn kept(rule: &Rule, spec: &ParameterSpec) -> usize {
     if let [m, n] = spec.shape[..] {
         return value(&rule.state_formula(), [m, n], rank(rule));
@@ -89,7 +89,7 @@ fn kept(rule: &Rule, spec: &ParameterSpec) -> usize {
     states.iter().map(|state| state.shape.iter().product::<usize>()).sum()
 }
 
-/// The settings of linear layers, those left out that do nothing.
+/// The settings of linear layers, without those that have no effect.
 fn settings(config: &OptimizerConfig) -> String {
     let table = toml::Table::try_from(&config.linear).unwrap();
     let idle = |key: &str, value: &toml::Value| {
@@ -105,7 +105,7 @@ fn settings(config: &OptimizerConfig) -> String {
         toml::Value::Array(all) => {
             let all: Vec<&str> = all.iter().filter_map(|word| word.as_str()).collect();
             match all[..] {
-                // Alternating rows and columns.
+                // Alternates between rows and columns.
                 [a, b, _, .., last] if all.len() > 4 => format!("({a},{b}) × {},{last}", all.len() / 2),
                 _ => all.join(","),
             }
@@ -116,7 +116,7 @@ fn settings(config: &OptimizerConfig) -> String {
     kept.map(|(key, value)| format!("{key} {}", words(value))).collect::<Vec<_>>().join(", ")
 }
 
-/// Passes over memory beyond the three of plain SGD, and multiplications of matrix products, as they are recorded.
+/// Passes over memory beyond plain SGD's three, and multiplications in matrix products, as recorded.
 fn measured(config: &OptimizerConfig) -> (f64, usize) {
     let shape = [512, 1376];
     let mut rec = Recorder::new(&Profile::webgpu_default());
@@ -139,7 +139,7 @@ fn measured(config: &OptimizerConfig) -> (f64, usize) {
     let multiplications = ordinary.iter().map(|dispatch| match dispatch.kernel.name {
         name if name.starts_with("matmul") => dispatch.flops as usize / 2,
         "perturb_low_rank" => weight.len() * dispatch.shapes[2][0],
-        // Half of it is computed.
+        // Only half of it is computed.
         name if name.starts_with("gram") => dispatch.shapes[0].iter().product::<usize>() * dispatch.shapes[2][1],
         _ => 0,
     });
@@ -147,7 +147,7 @@ fn measured(config: &OptimizerConfig) -> (f64, usize) {
     (passes, multiplications)
 }
 
-/// The table's line of an optimizer, from the ledgers of the presets and from one recorded update.
+/// An optimizer's line in the table, from the presets' ledgers and one recorded update.
 fn line(name: &str) -> String {
     let config = OptimizerConfig::named(name).unwrap();
     let rule = config.linear.rule.clone();
@@ -155,7 +155,7 @@ fn line(name: &str) -> String {
     for preset in PRESETS {
         let sets = [format!("model.preset={preset}"), format!("optimizer.name={name}"), "train.batch_size=1".into()];
         let config = RunConfig::load(None, &sets, RunDefaults::Gpu).unwrap();
-        // With bindings that hold every matrix: a rule that reads all rows is refused where one is in parts.
+        // Use bindings that fit every matrix: rules that read all rows are rejected for a matrix in parts.
         let (max_binding_bytes, max_buffer_bytes) = (1 << 30, 1 << 30);
         let profile = Profile { max_binding_bytes, max_buffer_bytes, ..Profile::webgpu_default() };
         let recorded = record_training(&config, &profile).unwrap();
@@ -167,18 +167,18 @@ fn line(name: &str) -> String {
         cells.push(bytes_in_words(bytes));
         if name == "adalomo" && preset == "60m" {
             let largest = config.model.parameters().iter().map(|spec| spec.shape.iter().product::<usize>()).max();
-            // Gradients that pass share the memory of a few at once, the largest among them.
+            // Transient gradients share the memory of the few that live at once, including the largest.
             let whole = 4 * config.model.n_parameters() as u64;
             let gradients = memory.bytes(Class::Gradients);
             assert!(config.train.fused_update && gradients < whole, "{gradients} of {whole}");
             assert!(gradients >= 4 * largest.unwrap() as u64);
         }
     }
-    // Adapters are no matrix of the model.
+    // Adapters are not among the model's matrices.
     let (passes, multiplications) = if config.adapter().is_some() { (f64::NAN, 0) } else { measured(&config) };
     let words = rule.products_formula();
     let wanted = if words.is_empty() { 0 } else { value(&words, [512, 1376], rank(&rule)) };
-    // Beside those of a zeroth-order rule small products of r rows.
+    // A zeroth-order rule also has small products with r rows.
     let more = if config.zeroth_order().is_some() { wanted / 100 } else { 0 };
     assert!((wanted..=wanted + more).contains(&multiplications), "{name}: {multiplications}, not {words}");
     cells.push(if passes.is_nan() { "–".into() } else { format!("{passes:+.1}") });

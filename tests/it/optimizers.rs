@@ -1,4 +1,4 @@
-//! Every optimizer over ten steps against its reference, and what each of them keeps.
+//! Every optimizer over ten steps against its reference, and the state that each keeps.
 
 use multinorm::config::{OptimizerConfig, Recipe, Role, Rule, RunConfig, RunDefaults, optimizer_names};
 use multinorm::gpu::{Class, DType, Profile, Recorder, Tensor};
@@ -11,16 +11,16 @@ use crate::kernels::scaled::uneven;
 use crate::kernels::sgd::{CLIP, schedule, statistics, step};
 use crate::support::{Case, FORMS, Form, assert_close, fit_rank, gpu, optimizer, widen};
 
-/// Ten steps; the worst seen is 7.9e-6, of APOLLO, whose factors are quotients of norms.
+/// For ten steps; the worst seen is 7.9e-6, for APOLLO, whose factors are quotients of norms.
 const TOLERANCE: f64 = 3e-5;
-/// Of rules that follow single singular vectors: those of near values turn into each other; the worst seen is 4.1e-5.
+/// For rules that use individual singular vectors: those of close singular values mix; the worst seen is 4.1e-5.
 const SUBSPACE_TOLERANCE: f64 = 3e-4;
 
-/// Ten steps with gradients that change.
+/// Ten steps with changing gradients.
 fn check(form: Form, what: &str, config: &OptimizerConfig, role: Role, shape: &[usize]) {
     let [m, n] = if let [m, n] = *shape { [m, n] } else { [1, shape[0]] };
     const SEED: u32 = 5;
-    // A rate at which the steps are of the weights' size: with the optimizer's own, errors in them would hide.
+    // Use a rate at which steps are as large as the weights: at the optimizer's own, errors in them would not show.
     let config = &config.clone().with_lr_factor(1.0 / config.recipe(role).lr);
     let Recipe { rule, lr } = config.recipe(role);
     let mut case = Case::new(form);
@@ -49,8 +49,8 @@ fn check(form: Form, what: &str, config: &OptimizerConfig, role: Role, shape: &[
     assert_close(format!("{form:?} {what} {role:?} {shape:?}"), &done.read(&weight), &want, tolerance);
 }
 
-/// Three steps of `count` parameters of one shape that lie together: each is as its reference has it, and to the last bit
-/// what it becomes alone.
+/// Three steps of `count` adjacent parameters of the same shape: each matches its reference, and is bit-identical to
+/// being updated alone.
 fn check_group(form: Form, what: &str, config: &OptimizerConfig, role: Role, count: usize, shape: &[usize]) {
     let [m, n] = if let [m, n] = *shape { [m, n] } else { [1, shape[0]] };
     const SEED: u32 = 5;
@@ -126,7 +126,7 @@ fn every_optimizer_of_the_catalog_moves_parameters_together_as_it_moves_each_alo
                 let mut fits = config.clone();
                 fit_rank(&mut fits, shape);
                 let len = shape[0] * shape[1];
-                // What takes several parameters in one dispatch: then they need not begin where a binding may.
+                // If one dispatch updates several parameters, they need not start at a valid binding offset.
                 let takes_several = config.linear.rule.at_once(count, 4 * len as u64) == count;
                 if len.is_multiple_of(64) || takes_several {
                     check_group(form, name, &fits, Role::Linear, count, &shape);
@@ -165,7 +165,7 @@ fn every_optimizer_of_the_catalog_agrees_with_its_reference_over_ten_steps() {
     for name in optimizer_names() {
         let config = OptimizerConfig::named(name).unwrap();
         if config.zeroth_order().is_some() {
-            continue; // no gradient moves it: tests/it/zeroth_order.rs
+            continue; // it uses no gradients: see tests/it/zeroth_order.rs
         }
         for form in FORMS {
             for shape in [[7, 13], [13, 7], [1, 1], [68, 30]] {
@@ -192,7 +192,7 @@ fn every_way_to_wrap_a_list_agrees_with_its_reference_over_ten_steps() {
         "passes = 'spectral:muon:5'\nscale_rule = 'match-rms'\niterations = 1",
         "passes = 'column'\nscale_rule = 'scion'\nweight_decay = 0.2",
         "passes = 'row'\nrow_threshold = 0.7",
-        // Some of the ten gradients settle in two iterations, some in none of the eight.
+        // Some of the ten gradients converge in two iterations, some not in eight.
         "passes = 'row,column'\niterations = 8\ntolerance = 0.02",
         "passes = 'column'\niterations = 3\ntolerance = 1e-4",
         "passes = 'standardize,spectral:cubic:3,column'\niterations = 8\ntolerance = 0.1",
@@ -262,7 +262,7 @@ fn sinkgd_reads_the_gradient_once_an_iteration_and_touches_nothing_else_of_its_s
     let uses = |tensor| dispatches.iter().flat_map(|(_, bindings)| *bindings).filter(|b| **b == tensor).count();
     assert_eq!(uses(gradient), 5 + 1, "L + 1 reads of G");
     assert_eq!(uses(weight), 1, "one read and one write of W");
-    // The partial sums of columns are the next in size: one row for each block of rows.
+    // The partial column sums are the next largest: one row for each block of rows.
     let largest = dispatches.iter().flat_map(|(_, b)| *b).map(|b| b.len()).filter(|len| *len < 512 * 1376).max();
     assert_eq!(largest, Some(64 * 1376));
 }
@@ -298,7 +298,7 @@ fn what_a_rule_cannot_move_is_refused_with_the_place_and_the_remedy() {
 
 #[test]
 fn extrapolated_sgd_takes_its_gradient_where_the_last_one_points() {
-    // The gradient of half a sum of squares is the weight itself: so it shows where it was taken.
+    // The gradient of half the sum of squares is the weight itself, so it shows where it was taken.
     let config = optimizer("name = 'extrapolated-sgd'\nlr = 0.3\nextrapolation = 0.5");
     let shape = [7, 13];
     for form in FORMS {
@@ -333,8 +333,8 @@ fn the_update_of_a_whole_model_takes_a_few_dispatches_a_shape() {
         let config = RunConfig::load(None, &sets, RunDefaults::Gpu).unwrap();
         record_training(&config, &Profile::webgpu_default()).unwrap().recorder
     };
-    // Six shapes: embedding, norms, q to o, gate and up, down, head. Each is measured once, and two dispatches make the clip
-    // factor; then Adam's one, or SinkGD's eleven for the three of linear layers.
+    // Six shapes: embedding, norms, q to o, gate and up, down, head. Each is measured once, and two dispatches compute
+    // the clip factor. Then come Adam's one, or SinkGD's eleven for each of the three shapes of linear layers.
     assert_eq!(recorded("adamw").n_dispatches("update"), 6 + 2 + 6);
     assert_eq!(recorded("sinkgd").n_dispatches("update"), 6 + 2 + 3 + 3 * 11);
 }

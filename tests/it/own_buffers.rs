@@ -1,4 +1,4 @@
-//! Optimizers of the catalog on weights and gradients in buffers that the library did not make.
+//! The catalog's optimizers on weights and gradients in buffers that the caller created.
 
 use multinorm::config::{OptimizerConfig, Role};
 use multinorm::gpu::Gpu;
@@ -16,12 +16,12 @@ const SEED: u64 = 5;
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
-/// A parameter's name, shape and role.
+/// Name, shape and role of a parameter.
 type Named<'a> = (&'a str, &'a [usize], Role);
 /// A weight and its gradient.
 type Pair<'a> = (&'a wgpu::Buffer, &'a wgpu::Buffer);
 
-/// A caller's device, and what the library makes of it.
+/// A caller's device, and the library's handle to it.
 struct Caller {
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -29,7 +29,7 @@ struct Caller {
 }
 
 impl Caller {
-    /// The adapter that MULTINORM_ADAPTER names, if it does.
+    /// The adapter that MULTINORM_ADAPTER names, or any.
     fn new() -> Self {
         let wanted = std::env::var("MULTINORM_ADAPTER").unwrap_or_default().to_lowercase();
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
@@ -71,7 +71,7 @@ impl Caller {
     }
 }
 
-/// A rate at which steps are of the weights' size, and in each step the gradients of that number.
+/// The settings, with a learning rate at which steps are as large as the weights; step n uses the n-th gradients.
 fn config(name: &str) -> OptimizerConfig {
     let config = OptimizerConfig::named(name).unwrap();
     let lr = config.linear.lr;
@@ -82,7 +82,7 @@ fn gradient(number: u32) -> Vec<f32> {
     uneven(SHAPE[0], SHAPE[1], u64::from(100 * number))
 }
 
-/// Ten steps by the library's own tensors: what a caller's buffers must come to, to the last bit.
+/// Ten steps on the library's own tensors; the caller's buffers must end up bit-identical.
 fn on_own_tensors(config: &OptimizerConfig) -> Vec<f32> {
     let mut case = Case::new(Form::Software);
     let (weight, _) = case.random(&SHAPE, 1);
@@ -113,7 +113,7 @@ fn ten_steps_on_a_callers_buffers_are_those_on_our_own() {
         let mut stepper = block_on(optimizer.for_parameters(&caller.gpu, &parameters)).unwrap();
         let start = random(SHAPE[0] * SHAPE[1], 1);
         let weight = caller.buffer(&start, USAGE);
-        // Alternating between two gradient buffers, with both steps in one submission.
+        // Alternate between two gradient buffers, with both steps in one submission.
         for first in (1..=10).step_by(2) {
             let gradients = [first, first + 1].map(|number| caller.buffer(&gradient(number), USAGE));
             let mut encoder = caller.encoder();
@@ -195,7 +195,7 @@ fn gradients_are_clipped_by_their_norm_and_a_bad_one_stops_all() {
         let read = [0, 1].map(|index| caller.read(&weights[index]));
         (block_on(stepper.gradient_norm()).unwrap().unwrap(), read)
     };
-    // A norm of 100: half of each gradient counts.
+    // The norm is 100, so clipping halves each gradient.
     let (norm, moved) = step([[0.0, 80.0], [60.0, 0.0]]);
     assert_close("norm", &[norm], &[100.0], 1e-6);
     assert_close("v and w", &moved.concat(), &[0.0, -39.0, -28.0, 3.0], 1e-6);

@@ -1,4 +1,4 @@
-//! The same numbers as Hugging Face's LLaMA on PyTorch in double precision: tests/oracle/llama.py.
+//! Parity with Hugging Face's LLaMA on PyTorch in double precision: tests/oracle/llama.py.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -26,30 +26,31 @@ use super::support::{FORMS, Form, gpu, oracle, own_gpu, random, shared_gpu, trai
 
 const STEPS: u64 = 10;
 const SGD: &[&str] = &["optimizer.name=sgd", "optimizer.lr=0.1"];
-// Ten times the usual rate, so that the decay shows.
+// Ten times the usual learning rate, so that weight decay shows.
 const ADAMW_LR: f64 = 0.01;
 const ADAMW: &[&str] = &["optimizer.name=adamw", "optimizer.lr=0.01", "optimizer.weight_decay=0.1"];
 const LION_LR: f64 = 0.003;
-// A decay that shows beside steps of one size.
+// Enough weight decay to show next to steps of constant size.
 const LION: &[&str] = &["optimizer.name=lion", "optimizer.lr=0.003", "optimizer.weight_decay=1"];
 
-/// Relative error: L2 norm of the difference over L2 norm of the reference.
+/// Relative errors: the L2 norm of the difference divided by the L2 norm of the reference.
 mod tolerance {
     pub const LOSS: f64 = 1e-5;
     pub const GRADIENT: f64 = 1e-4;
-    /// Of the first loss, of a gradient, of the norm of all.
+    /// For the first loss, for each gradient, for the norm of all gradients.
     pub const SINGLE: [f64; 3] = [LOSS, GRADIENT, GRADIENT];
     pub const LOGITS: f64 = 1e-4;
     pub const TRAINED_LOSS: f64 = 1e-4;
-    /// The same of activations with 11 bits.
+    /// The same with 11-bit activations.
     pub const HALF: [f64; 3] = [1e-3, 1e-2, 5e-3];
-    /// AdamW at ten times its rate takes steps of one size along gradients near zero, too; 2.6e-3 was seen.
+    /// AdamW takes steps of constant size even along gradients near zero, here at ten times its rate; 2.6e-3 was seen.
     pub const HALF_TRAINED_LOSS: f64 = 8e-3;
-    /// A sign turns where rounding turns a number near zero; 1.5e-4 was seen, and 1.6e-3 at the second step with half the weight decay.
+    /// Rounding can flip the sign of a number near zero; 1.5e-4 was seen, and 1.6e-3 at the second step with half the
+    /// weight decay.
     pub const SIGNED_LOSS: f64 = 6e-4;
 }
 
-/// A text that a tokenizer may stumble over.
+/// A text that is difficult for a tokenizer.
 const ODD_TEXT: &str =
     "naïve 😀👩‍👩‍👧 \u{0}\t\r\n\n  \u{feff}日本語\u{301} <|endofte don't , . !<|endoftext|> It is a truth  \n x";
 
@@ -76,7 +77,7 @@ fn logits_of_one_token_after_the_other() {
     for oracle in ORACLES.iter() {
         let len = oracle.seq * oracle.config.vocab_size;
         for form in FORMS {
-            // The last sequence: nothing of an earlier one stands before it here.
+            // The last sequence: nothing from an earlier one precedes it here.
             let row = oracle.batch - 1;
             let logits = generated_logits(&oracle.config, &oracle.weights, &oracle.rows[row][..oracle.seq], form);
             let want = &oracle.expected["logits"][row * len..][..len];
@@ -142,7 +143,7 @@ fn transformers_loads_what_is_saved() {
 
 #[test]
 fn a_folder_of_transformers_evaluates_to_the_same_loss() {
-    // Three windows, two at a time: the last batch is filled in part.
+    // Three windows, two at a time: the last batch is partly filled.
     let (n_windows, window) = (3, 17);
     for oracle in [&ORACLES[0], &ORACLES[3]] {
         let dir = tempfile::tempdir().unwrap();
@@ -175,14 +176,14 @@ fn a_folder_of_transformers_evaluates_to_the_same_loss() {
     }
 }
 
-/// Loss and gradients of the first step, in micro-batches of this size.
+/// Loss and gradients of the first step, with micro-batches of this size.
 fn check_first_step(oracle: &Oracle, form: Form, micro_batch: usize) {
     let name = format!("{} {form:?} micro-batches of {micro_batch}", oracle.name);
     check_gradients(oracle, &name, &mut oracle.trainer(form, micro_batch, SGD), tolerance::SINGLE);
 }
 
-/// The first loss and every gradient, under the tolerances of the loss, of each gradient and of the norm of all; no number is
-/// flushed to zero that counts in its gradient.
+/// Checks the first loss and every gradient, given tolerances for the loss, each gradient and the norm of all, and that
+/// no number that matters in its gradient is flushed to zero.
 fn check_gradients(oracle: &Oracle, name: &str, trainer: &mut Trainer, [of_loss, of_gradient, of_norm]: [f64; 3]) {
     let report = train_steps(trainer, 1).remove(0);
     assert!(!report.skipped, "{name}: the first step overflows");
@@ -220,7 +221,7 @@ fn check_training(expected: &str, optimizer: &[&str], tolerance: f64) {
     }
 }
 
-/// The device with all that the adapter has, for which a run's products are made by this tile wherever it can.
+/// A device with all of the adapter's features, on which this tile computes a run's products wherever possible.
 fn gpu_of_tile(tile: &Tile, config: &RunConfig) -> (Arc<Gpu>, usize) {
     let mut gpu = own_gpu(Form::Gpu);
     let by_rule = record_training(config, &gpu.profile).unwrap().recorder;
@@ -245,7 +246,7 @@ fn gradients_and_ten_losses_by_every_tile() {
             let sets = [SGD, if half { &["train.precision=f16"] } else { &[] }].concat();
             let (gpu, n) = gpu_of_tile(tile, &oracle.settings(oracle.batch, &sets));
             if n == 0 && (**tile == matmul::UNITS || tile.is_of_half_units()) {
-                continue; // units are not everywhere, and serve one kind of numbers
+                continue; // not every adapter has units, and each kind handles one number format
             }
             assert!(n >= 15, "{tile:?} makes {n} products: the sizes are such that it serves all");
             let name = format!("{tile:?}{}", if half { " in half precision" } else { "" });
@@ -308,23 +309,23 @@ fn assert_parity(what: impl Display, got: &[f32], want: &[f32], tolerance: f64) 
     assert!(error <= tolerance, "{what}: relative error {error:.2e}, {tolerance:.0e} is allowed"); // false for NaN
 }
 
-/// A random model that transformers saved, and what training it must give.
+/// A random model saved by transformers, and the expected results of training it.
 struct Oracle {
     name: &'static str,
     config: ModelConfig,
     batch: usize,
     seq: usize,
-    /// A size of micro-batches that is not the whole.
+    /// A micro-batch size smaller than the batch.
     micro_batch: usize,
-    /// What its folder holds, byte for byte.
+    /// The exact contents of its folder.
     model_files: Vec<(String, Vec<u8>)>,
     weights: Vec<Vec<f32>>,
-    /// Every sequence of all steps: `seq` inputs and the last target.
+    /// All sequences of all steps: `seq` inputs and the last target.
     rows: Vec<Vec<u32>>,
     expected: HashMap<String, Vec<f32>>,
 }
 
-/// Odd sizes, for the kernels' edges, and multiples of four, which are loaded four at a time; tied and not.
+/// Odd sizes, for edge cases in kernels, and multiples of four, which are loaded four at a time; tied and untied.
 static ORACLES: LazyLock<[Oracle; 6]> = LazyLock::new(|| {
     let tied = |config: ModelConfig| ModelConfig { tie_word_embeddings: true, ..config };
     let cases = [
@@ -335,7 +336,7 @@ static ORACLES: LazyLock<[Oracle; 6]> = LazyLock::new(|| {
         ("LLaMA 3's positions and biases", stretched(), [4, 12, 2]),
         ("Qwen2", qwen2(), [3, 13, 1]),
     ];
-    // All at once, for starting PyTorch is most of what they do.
+    // All in parallel, because they spend most of their time starting PyTorch.
     let started = cases.map(|(name, config, sizes)| {
         let dir = tempfile::tempdir().unwrap();
         let child = start_oracle(&config, &dir, sizes);
@@ -356,7 +357,7 @@ fn odd() -> ModelConfig {
         num_attention_heads: 6,
         num_key_value_heads: 2,
         head_dim: 4,
-        rms_norm_eps: 0.1, // with 1e-5 a forgotten one almost passes
+        rms_norm_eps: 0.1, // with 1e-5 a forgotten eps almost passes
         rope_theta: 100.0,
         tie_word_embeddings: false,
         max_position_embeddings: 64,
@@ -368,7 +369,7 @@ fn odd() -> ModelConfig {
     }
 }
 
-/// LLaMA 3's positions, of which half a head's channels lie between the slow and the fast, and every bias that there is.
+/// LLaMA 3's rope scaling, with half of a head's channels between the slow and the fast ones, and all possible biases.
 fn stretched() -> ModelConfig {
     let rope_scaling = RopeScaling::Llama3 {
         factor: 4.0,
@@ -398,7 +399,7 @@ fn even() -> ModelConfig {
     }
 }
 
-/// Multiples of 16, as matrix units want them.
+/// Multiples of 16, as matrix units require.
 fn sixteens() -> ModelConfig {
     ModelConfig {
         vocab_size: 96,
@@ -448,7 +449,7 @@ impl Oracle {
         }
     }
 
-    /// A trainer that begins with the oracle's weights and takes the oracle's batches.
+    /// A trainer that starts from the oracle's weights and uses its batches.
     fn trainer(&self, form: Form, micro_batch: usize, optimizer: &[&str]) -> Trainer {
         self.trainer_on(shared_gpu(form), micro_batch, optimizer)
     }
@@ -488,9 +489,10 @@ impl Oracle {
         trainer
     }
 
-    /// A text, and a seed with which its batches are the oracle's: each sequence stands where its window will be drawn.
+    /// A text and a seed that give the oracle's batches: each sequence is placed where its window will be drawn.
     ///
-    /// Neighbouring windows share an id, so that none of the drawn ones may be neighbours: a long text, the first seed.
+    /// Neighbouring windows share an id, so no two drawn windows may be neighbours: use a long text, and the first seed
+    /// that works.
     fn stream(&self) -> (Tokens, u64) {
         let len = 20_000 * self.seq;
         let places = Tokens::Owned((0..len as u32).collect());
@@ -518,7 +520,7 @@ impl Oracle {
     }
 }
 
-/// Weights as the oracle draws its own: all of a size at which every part of the model matters.
+/// Weights drawn as in the oracle, large enough that every part of the model matters.
 fn random_parameters(config: &ModelConfig) -> Vec<NamedTensor> {
     let parameter = |(seed, spec): (u64, ParameterSpec)| {
         let (mean, deviation) = match spec.role {
@@ -555,7 +557,7 @@ fn start(command: &mut Command) -> Child {
     child.unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// The JSON that the program prints after reading `input`.
+/// The JSON that the process prints after reading `input`.
 fn json_of(mut child: Child, input: &str) -> Value {
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -563,7 +565,7 @@ fn json_of(mut child: Child, input: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The ids, if there are any, and every float32 tensor by its name.
+/// The ids, if any, and every float32 tensor by name.
 fn read_expected(path: &Path) -> (Vec<u32>, HashMap<String, Vec<f32>>) {
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -581,7 +583,7 @@ fn read_expected(path: &Path) -> (Vec<u32>, HashMap<String, Vec<f32>>) {
     (ids, floats)
 }
 
-/// `[rows, ids.len() / rows]` int32, as llama.py reads them.
+/// An int32 tensor `[rows, ids.len() / rows]`, as llama.py reads it.
 fn write_ids(path: &Path, rows: usize, ids: &[u32]) {
     let shape = vec![rows, ids.len() / rows];
     let tensor = TensorView::new(Dtype::I32, shape, bytemuck::cast_slice(ids)).unwrap();

@@ -1,4 +1,4 @@
-//! The program as a process, and a folder that it runs in.
+//! Running the program as a process, and a folder to run it in.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -13,7 +13,7 @@ use web_time::{Instant, SystemTime};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_multinorm");
 
-/// What a whole checkpoint holds, sorted.
+/// The files of a complete checkpoint, sorted.
 pub const CHECKPOINT_FILES: [&str; 8] = [
     "SHA256SUMS",
     "config.json",
@@ -25,7 +25,7 @@ pub const CHECKPOINT_FILES: [&str; 8] = [
     "trainer.safetensors",
 ];
 
-/// A folder with a text and settings small enough for a run in well under a second.
+/// A folder with a text, and settings small enough for a run to take well under a second.
 pub struct TestDir(TempDir);
 
 impl TestDir {
@@ -66,7 +66,7 @@ impl TestDir {
         args
     }
 
-    /// The summary of a run into the folder `out`.
+    /// Trains into the folder `out` and returns the summary.
     pub fn train(&self, out: &str, sets: &[&str]) -> Value {
         let summary = json(&Command::new(PROGRAM).args(self.train_args(out, sets)).output().unwrap());
         for key in
@@ -92,7 +92,7 @@ impl TestDir {
         }
     }
 
-    /// Kills a run, without a chance to react, at a random time after its first checkpoint; returns that time.
+    /// Kills a run abruptly, at a random time after its first checkpoint, and returns that time.
     pub fn kill_after_a_checkpoint(&self, out: &str, sets: &[&str]) -> Duration {
         let mut halves = 300;
         loop {
@@ -130,7 +130,7 @@ pub fn fails(args: &[&str], status: i32, expected: &[&str]) {
     check_failure(args, &program(args), status, expected);
 }
 
-/// The wanted status, one message that holds all of `expected`, and nothing on standard output.
+/// Checks for this exit status, a single message that contains all of `expected`, and nothing on standard output.
 pub fn check_failure(args: &[&str], output: &Output, status: i32, expected: &[&str]) {
     let told = stderr(output);
     let context = format!("{args:?}: {}\n{told}", output.status);
@@ -149,13 +149,13 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Standard output of a command that must succeed.
+/// The standard output of a command that must succeed.
 pub fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{}: {}", output.status, stderr(output));
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// The one document on standard output.
+/// The single JSON document on standard output.
 pub fn json(output: &Output) -> Value {
     let text = stdout(output);
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("not one JSON document: {error}\n{text}"))
@@ -178,14 +178,14 @@ pub fn spectra(run: &Path) -> Option<String> {
     fs::read_to_string(run.join("spectra.jsonl")).ok()
 }
 
-/// The text after each step that one was written after; a run that was stopped may write its last one twice.
+/// The texts by the step after which they were written; a run that was stopped may write its last one twice.
 fn texts(run: &Path) -> BTreeMap<u64, String> {
     let text = fs::read_to_string(run.join("texts.jsonl")).unwrap_or_default();
     let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     records.map(|record| (record["step"].as_u64().unwrap(), record["text"].to_string())).collect()
 }
 
-/// Two runs that did the same to the last bit: losses, weights, optimizer state.
+/// Checks that two runs are bit-identical: losses, weights, optimizer state.
 pub fn assert_same_run(a: &Value, a_folder: &Path, b: &Value, b_folder: &Path) {
     assert_eq!(spectra(a_folder), spectra(b_folder), "spectra.jsonl");
     assert_eq!(texts(a_folder), texts(b_folder), "texts.jsonl");
@@ -204,7 +204,7 @@ pub fn assert_same_run(a: &Value, a_folder: &Path, b: &Value, b_folder: &Path) {
     }
 }
 
-/// No half-written checkpoint, and none that a crash would leave under a hidden name.
+/// Checks that there are no half-written checkpoints, not even under the hidden names that a crash would leave.
 pub fn assert_whole_checkpoints(run: &Path) {
     for name in names(&run.join("checkpoints")) {
         assert!(name.starts_with("step-"), "{name} is left over");
@@ -212,14 +212,14 @@ pub fn assert_whole_checkpoints(run: &Path) {
     }
 }
 
-/// After a kill a hidden folder may be half written; one with a checkpoint's name never is.
+/// After a kill a hidden folder may be half-written, but one with a checkpoint's name never is.
 pub fn assert_only_whole_are_listed(run: &Path, told: &impl Debug) {
     for name in names(&run.join("checkpoints")).iter().filter(|name| name.starts_with("step-")) {
         assert_eq!(names(&run.join("checkpoints").join(name)), CHECKPOINT_FILES, "{name}: {told:?}");
     }
 }
 
-/// Below `end`, another one each time: a fixed instant would always cut the same thing short.
+/// Random milliseconds below `end`: a fixed delay would always interrupt the same operation.
 pub fn random_millis(end: u64) -> Duration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     Duration::from_millis(u64::from(now.subsec_micros()) % end)
@@ -242,7 +242,7 @@ pub fn text() -> String {
 /// NumPy's format, version 1: one row of little-endian u16.
 pub fn npy(ids: &[u8]) -> Vec<u8> {
     let header = format!("{{'descr': '<u2', 'fortran_order': False, 'shape': ({},), }}", ids.len());
-    let header = format!("{header:<117}\n"); // with the 10 bytes before it a multiple of 64
+    let header = format!("{header:<117}\n"); // with the 10 bytes before it, a multiple of 64
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.bytes());
@@ -250,7 +250,7 @@ pub fn npy(ids: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A tokenizer.json of so many whole words.
+/// A tokenizer.json with this many whole words.
 pub fn word_tokenizer(n_words: usize) -> String {
     let vocab: serde_json::Map<String, Value> = (0..n_words).map(|id| (format!("w{id}"), id.into())).collect();
     serde_json::json!({

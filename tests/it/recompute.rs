@@ -1,4 +1,4 @@
-//! What the backward pass computes again: the same bits whatever it is, and less memory the more it is.
+//! Recomputation in the backward pass: results are always bit-identical, and more recomputation takes less memory.
 
 use multinorm::config::{Recompute, RunConfig};
 use multinorm::gpu::{Class, Profile};
@@ -21,7 +21,7 @@ fn trainer(form: Form, sets: &[&str], recompute: &str) -> Trainer {
     small_trainer(shared_gpu(form), config(&[sets, &[&recompute]].concat()), small_tokens())
 }
 
-/// Losses and gradient norms of so many steps.
+/// Losses and gradient norms of this many steps.
 fn steps(trainer: &mut Trainer, n: u64) -> Vec<(f64, f64)> {
     train_steps(trainer, n).iter().map(|report| (report.loss, report.grad_norm)).collect()
 }
@@ -41,7 +41,7 @@ fn every_kind_gives_the_same_bits() {
         (FORMS[0], &["train.micro_batch_size=6", "model.tie_word_embeddings=false", "train.fused_update=true"]),
         (FORMS[1], &["train.micro_batch_size=6", "model.tie_word_embeddings=true", "train.fused_update=true"]),
     ];
-    // A rate at which a weight that was read after its update shows.
+    // A rate at which reading a weight after its update would show.
     let optimizers = [["optimizer.name=sgd", "optimizer.lr=0.5"], ["optimizer.name=adamw", "optimizer.lr=0.01"]];
     for (form, sets) in runs {
         for optimizer in &optimizers {
@@ -86,7 +86,8 @@ fn record(config: &RunConfig, profile: &Profile, recompute: Recompute) -> Record
 
 #[test]
 fn activations_of_a_layer_are_what_is_kept_of_it() {
-    // Of all [N, ·] tensors, N of one token each: twice the residual stream C; q, k, v and attended; the log-sum-exp; gate and up.
+    // Tensors of N tokens kept per layer: the residual stream C twice; q, k, v and the attention output; the
+    // log-sum-exp; gate and up.
     let (n, c, attention, feed_forward) = (6 * 64, 64, 64 + 32 + 32 + 64 + 4, 2 * 176);
     let bytes = |layers: usize, fused: bool, profile: &Profile, kind| {
         let sets = [
@@ -107,7 +108,7 @@ fn activations_of_a_layer_are_what_is_kept_of_it() {
                 (many, (many - few) as f64 / (4 * n * 8) as f64)
             });
             assert!(none.0 > some.0 && some.0 > all.0, "{} {} {} bytes in all", none.0, some.0, all.0);
-            // Numbers of a token that another layer adds.
+            // The numbers per token that each additional layer adds.
             assert_eq!(none.1, (2 * c + attention + feed_forward) as f64, "none, fused: {fused}");
             assert_eq!(some.1, (2 * c + feed_forward) as f64, "attention, fused: {fused}");
             assert_eq!(all.1, c as f64, "layer, fused: {fused}");
@@ -125,13 +126,13 @@ fn what_nobody_reads_is_not_computed_again() {
                 let dispatches = recorded.recorder.dispatches("first micro-batch");
                 dispatches.iter().filter(|(kernel, _)| kernel.contains(what)).count()
             };
-            // Dispatches of the evaluation are the same.
+            // The evaluation has the same dispatches.
             assert!(recorded.recorder.n_dispatches("evaluate") > 0);
             ["matmul", "rms_norm", "rope", "attention", "swiglu"].map(counts)
         });
         let more = |kind: [usize; 5]| std::array::from_fn::<_, 5, _>(|at| kind[at] - none[at]);
-        // Of each of the three layers: q, k and v, the norm before them, the turn and attention itself; then o, gate and up, and
-        // the norm between. The norm before a block is taken once more for the gradients of what reads it.
+        // For each of the three layers: q, k and v, the norm before them, RoPE and attention itself; then o, gate and
+        // up, and the norm in between. The norm before a block is computed once more for the gradients of its readers.
         assert_eq!(more(attention), [3, 1, 1, 1, 0].map(|n| 3 * n));
         assert_eq!(more(layer), [3 + 3, 2, 1, 1, 0].map(|n| 3 * n));
     }
@@ -139,7 +140,7 @@ fn what_nobody_reads_is_not_computed_again() {
 
 #[test]
 fn limits_of_buffers_and_bindings_are_the_same_for_every_kind() {
-    // So none of them can decide for `auto`: no tensor becomes smaller, there are fewer at a time.
+    // So these limits cannot affect `auto`: no tensor gets smaller, there are just fewer at a time.
     let sets = ["train.micro_batch_size=6", "model.vocab_size=4096", "model.tie_word_embeddings=false"];
     let (config, default) = (config(&sets), Profile::webgpu_default());
     let largest = 64 * 4096 * 4; // a chunk of logits

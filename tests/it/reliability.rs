@@ -1,4 +1,4 @@
-//! What a run survives: kills, a full disk, damaged files, a second run in its folder.
+//! What a run survives: kills, a full disk, damaged files, a second run in the same folder.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn a_killed_run_resumes_to_the_same_bits() {
         let resumed = json(&program(&["train", "--resume", &place.text("killed"), "--json"]));
         eprintln!("{told}");
         assert_same_run(&whole, &place.path("whole"), &resumed, &killed);
-        // Nothing is left to do, and nothing is lost by asking.
+        // There is nothing left to do, and asking again does no harm.
         let once_more = json(&program(&["train", "--resume", &place.text("killed"), "--json"]));
         assert_same_run(&whole, &place.path("whole"), &once_more, &killed);
     }
@@ -41,7 +41,7 @@ fn a_killed_run_resumes_to_the_same_bits() {
 #[test]
 fn a_signal_saves_the_run_and_it_resumes_to_the_same_bits() {
     let place = TestDir::new();
-    // A run's length changes no number here: it may be endless until it is stopped, and end soon after.
+    // Here a run's length affects no number: it can be endless until it is stopped, and end soon after.
     let sets = ["schedule.kind=constant", "schedule.warmup_fraction=0", "checkpoint.every=5", "eval.every=0"];
     let endless = [&sets[..], &["train.steps=1000000"]].concat();
     for signal in ["INT", "TERM", "HUP"] {
@@ -54,7 +54,7 @@ fn a_signal_saves_the_run_and_it_resumes_to_the_same_bits() {
         }
         std::thread::sleep(random_millis(200));
         send(signal, child.id());
-        // A shell that loses its terminal sends SIGHUP twice.
+        // A shell that loses its terminal may send SIGHUP twice.
         if signal == "HUP" {
             send(signal, child.id());
         }
@@ -94,7 +94,7 @@ fn a_signal_in_the_first_moments_leaves_nothing_or_a_run_that_goes_on() {
             let resumed = json(&program(&["train", "--resume", &place.text("early"), "--json"]));
             assert_same_run(&whole, &place.path("whole"), &resumed, &folder);
         } else {
-            // By the signal itself where the program had not yet begun to heed it.
+            // Killed by the signal itself, if the program had not installed its handler yet.
             use std::os::unix::process::ExitStatusExt;
             let ended = output.status.code() == Some(143) || output.status.signal() == Some(15);
             assert!(ended && !stderr(&output).contains("panicked"), "{}: {}", output.status, stderr(&output));
@@ -147,7 +147,7 @@ fn a_run_that_is_being_written_is_left_alone() {
     fails(&["train", &config, "--out", &run], 1, &["holds a run already"]);
     first.kill().unwrap();
     first.wait().unwrap();
-    // The lock has gone with its process.
+    // The lock disappears with its process.
     let steps = latest_step(&place.path("run"));
     let set = format!("train.steps={}", steps + 1);
     assert_eq!(json(&program(&["train", "--resume", &run, "--set", &set, "--json"]))["steps"], steps + 1);
@@ -205,7 +205,7 @@ fn a_damaged_checkpoint_is_passed_over_and_the_run_ends_with_the_same_bits() {
         bytes[middle] ^= 1;
         fs::write(&path, bytes).unwrap();
         let run = place.text("run");
-        // By itself it is refused, and told.
+        // Without help it is rejected, with a message.
         let named = newest.to_str().unwrap().to_owned();
         fails(&["train", "--resume", &named], 1, &[file]);
         let output = program(&["train", "--resume", &run, "--json"]);
@@ -341,15 +341,15 @@ fn a_full_or_closed_output_never_panics() {
         (output.status.code(), told)
     };
     let out = place.text("run");
-    // Progress has nowhere to go, and the run is whole.
+    // Progress cannot be written, but the run completes.
     let (status, _) = sh(&format!("\"$0\" train \"$1\" --out {out}1 2>/dev/full"));
     assert_eq!(status, Some(0));
     let (status, _) = sh(&format!("\"$0\" train \"$1\" --out {out}2 2>&-"));
     assert_eq!(status, Some(0));
-    // Nobody reads the summary: nothing failed.
+    // Nobody reads the summary: this is not a failure.
     let (status, _) = sh(&format!("{{ \"$0\" train \"$1\" --out {out}3; echo $? >{out}.status; }} | true"));
     assert_eq!((status, fs::read_to_string(place.path("run.status")).unwrap()), (Some(0), "0\n".into()));
-    // It could not be written: that is told, after the run was saved.
+    // The summary cannot be written: this is reported, after the run was saved.
     let (status, told) = sh(&format!("\"$0\" train \"$1\" --out {out}4 >/dev/full"));
     assert_eq!(status, Some(1));
     assert!(told.contains("cannot write to standard output: No space left"), "{told}");
@@ -365,7 +365,7 @@ fn a_run_that_loses_its_device_ends_with_the_same_bits() {
     let place = TestDir::new();
     let sets = [ADAMW, &["spectra.every=2", "checkpoint.every=5"]].concat();
     let whole = place.train("whole", &sets);
-    // Before there is a checkpoint, twice after one, and as soon as a device is ready.
+    // Before the first checkpoint, twice after one, and as soon as a device is ready.
     for lost in ["2", "7,7", "0,11"] {
         let mut args = place.train_args("run", &sets);
         args.extend(["--lose-device", lost].map(str::to_owned));
@@ -381,7 +381,7 @@ fn a_run_that_loses_its_device_ends_with_the_same_bits() {
     fails(&args, 1, &["the device was lost: destroyed on request, 3 times without a step", "train.micro_batch_size"]);
 }
 
-/// The system's limit on a file's size takes the place of a full disk: it needs no privileges.
+/// The system's file size limit simulates a full disk without needing privileges.
 #[cfg(unix)]
 #[test]
 fn a_disk_that_refuses_leaves_the_last_whole_checkpoint() {
@@ -396,7 +396,7 @@ fn a_disk_that_refuses_leaves_the_last_whole_checkpoint() {
     assert_eq!(names(&place.path("run/checkpoints")), ["step-00000003"]);
     assert_whole_checkpoints(&place.path("run"));
     assert_eq!(json(&program(&["eval", &run, "--json"]))["loss"], trained["eval_loss"]);
-    // With room again it goes on.
+    // Once there is space again, it continues.
     assert_eq!(json(&program(&["train", "--resume", &run, "--set", "train.steps=6", "--json"]))["steps"], 6);
 }
 

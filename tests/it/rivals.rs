@@ -1,4 +1,4 @@
-//! The memory-efficient optimizers against their authors' own code, ten steps: tests/oracle/updates.py.
+//! Ten steps of the memory-efficient optimizers against their authors' own code: tests/oracle/updates.py.
 
 use multinorm::checkpoint::{NamedTensor, read_tensors, write_tensors};
 use multinorm::config::{Recipe, Role};
@@ -16,11 +16,11 @@ const NAME: &str = "model.layers.0.mlp.down_proj.weight";
 const TOLERANCE: f64 = 2e-5;
 const SHAPES: [[usize; 2]; 3] = [[7, 13], [21, 10], [12, 12]];
 
-/// What our section says, and what theirs is called.
+/// Our settings, and the name in their code.
 struct Rival {
     ours: &'static str,
     theirs: Value,
-    /// Rank and interval of random projections; rank 0 for as many numbers as the matrix has.
+    /// Rank and interval of random projections; rank 0 for one number per matrix element.
     projection: Option<[usize; 2]>,
 }
 
@@ -28,7 +28,7 @@ fn gradients([m, n]: [usize; 2]) -> Vec<Vec<f32>> {
     (0..STEPS).map(|step| uneven(m, n, 40 + 10 * step as u64)).collect()
 }
 
-/// The weight after the last step, as the authors' code has it.
+/// The weight after the last step according to the authors' code.
 fn theirs(rival: &Rival, shape @ [m, n]: [usize; 2], weight: &[f32]) -> Vec<f64> {
     let dir = tempfile::tempdir().unwrap();
     let [given, after, settings] =

@@ -1,5 +1,5 @@
-//! llvmpipe of Mesa 22.3 ends all loops of an invocation after 65 535 rounds together, without a word: here they are
-//! counted, for the plans of the presets and for larger sizes.
+//! Mesa 22.3's llvmpipe silently ends all loops of an invocation after 65 535 iterations in total. These tests count
+//! the iterations for the plans of the presets and for larger sizes.
 
 use std::collections::HashMap;
 
@@ -14,10 +14,10 @@ use crate::support::{Case, Form, assert_close, web_profile};
 
 const GRANTED: u64 = 65_535;
 
-/// Rounds of all loops of the busiest lane, at most.
+/// An upper bound on the iterations of all loops in the busiest lane.
 ///
-/// What is written as a loop of at most 8 rounds whose number is known to the compiler is straight code by then: so it is in
-/// the products, whose 8×8 sums would end far below the depths that were measured. Everything else counts.
+/// Loops of at most 8 iterations with a count known at compile time are unrolled and do not count. The products confirm
+/// this: otherwise their 8×8 sums would end far below the depths that were measured. All other loops count.
 fn rounds(info: &DispatchInfo) -> u64 {
     let constants: HashMap<&str, f64> = info.constants.iter().copied().collect();
     let c = |name: &str| {
@@ -25,9 +25,9 @@ fn rounds(info: &DispatchInfo) -> u64 {
         *value.unwrap_or_else(|| panic!("{} has no {name}: {:?}", info.kernel.name, info.constants)) as u64
     };
     let or = |name: &str, value: u64| constants.get(name).map_or(value, |&value| value as u64);
-    // Of `n` shared out to the lanes of the workgroup.
+    // Iterations for `n` items divided among the lanes of the workgroup.
     let share = |n: u64| n.div_ceil(c("WG"));
-    // Of workgroup_sum and its like.
+    // Iterations of workgroup_sum and similar functions.
     let reduction = || u64::from(c("WG").ilog2());
     let lane_each = |heads: u64| {
         let vectors = 2 * (c("HEAD_DIM") / 4);
@@ -45,7 +45,7 @@ fn rounds(info: &DispatchInfo) -> u64 {
     let heads_of_key = || c("HEADS") / c("KV_HEADS");
     let exponentials = || c("COLS").div_ceil(16 * c("WG")) * (1 + 16 + 32);
     let per_lane = || share(c("COLS"));
-    // Depths of a product by tiles, 16 at a time.
+    // The inner dimension of a tiled product, 16 at a time.
     let depths = || {
         let part = or("K_PART", c("K"));
         part.div_ceil(16) * if info.kernel.libraries.contains(&"depths_looped") { 17 } else { 1 }
@@ -124,7 +124,7 @@ fn assert_granted(what: &str, recorder: &Recorder) {
     }
 }
 
-/// What software adapters are like: without subgroup operations, and with them.
+/// Two kinds of software adapter: without subgroup operations, and with them.
 fn profiles() -> [Profile; 2] {
     let plain = web_profile(Form::Software);
     let large = Profile { max_binding_bytes: 1 << 30, max_buffer_bytes: 1 << 30, ..plain.clone() };
@@ -135,7 +135,7 @@ fn profiles() -> [Profile; 2] {
 fn no_loop_of_a_preset_is_cut_short_on_a_software_adapter() {
     for preset in ["tiny", "9m", "20m", "60m", "130m", "350m", "1b"] {
         for name in optimizer_names() {
-            // Lengths and batches as on a GPU: a software adapter may be asked for as much.
+            // Use a GPU's lengths and batches: a software adapter may be given as much.
             for defaults in [RunDefaults::Software, RunDefaults::Gpu] {
                 let sets = [format!("model.preset={preset}"), format!("optimizer.name={name}")];
                 let config = RunConfig::load(None, &sets, defaults).unwrap();
@@ -154,7 +154,7 @@ fn what_is_larger_than_a_preset_is_done_by_other_lanes_or_in_parts() {
         let mut rec = Recorder::new(&profile);
         rec.begin("large");
         let tensor = |rec: &mut Recorder, shape: &[usize]| rec.persistent(Class::Scratch, DType::F32, "any", shape);
-        // A vocabulary of 128 256 or 100 277 words.
+        // A vocabulary of 128 256 or 100 277 entries.
         for (vocab, width) in [(128_256, 4096), (100_277, 2048), (50_257, 1600)] {
             let table = tensor(&mut rec, &[vocab, width]);
             let mut x = scaled::Scaled::new(&table);
@@ -209,7 +209,7 @@ fn what_no_loop_can_finish_is_refused() {
 
 #[test]
 fn more_depths_than_a_loop_has_rounds_are_all_summed() {
-    // dW = dyᵀ·x over 70 000 tokens: one loop over them all would leave 4465 of them out. Rows of 8 numbers, and of 7.
+    // dW = dyᵀ·x over 70 000 tokens: a single loop over them would leave out 4465. With rows of 8 numbers, and of 7.
     let (n, k) = (8, 70_000);
     for m in [8, 7] {
         let mut case = Case::new(Form::Software);
@@ -218,14 +218,14 @@ fn more_depths_than_a_loop_has_rounds_are_all_summed() {
         let y = case.output(&[m, n]);
         matmul::tn(&mut case.rec, &a, &b, &y, Output::Write);
         let want = reference::matmul::tn(&a_values, &b_values, [m, n, k]);
-        // f32's rounding of sums of k random products is within √k·2⁻²⁴ of their size, 1.6e-5; what was left out is a quarter.
+        // f32 rounding puts such sums off by at most √k·2⁻²⁴ of their size, 1.6e-5; truncation, by a quarter.
         assert_close(format!("m = {m}"), &case.run().read(&y), &want, 1e-4);
     }
 }
 
 #[test]
 fn norms_of_many_numbers_hold_all_of_them() {
-    // So small that they are gone through a second time in a unit of their own: 39 063 rounds each, of a lane of eight.
+    // Numbers so small that a second pass rescales them: 39 063 iterations per pass for each of eight lanes.
     let values: Vec<f32> = (0..20_000_000).map(|at| 1e-25 * (at % 7) as f32).collect();
     let mut case = Case::new(Form::Software);
     let gradient = case.input(&[values.len()], &values);
@@ -238,7 +238,7 @@ fn norms_of_many_numbers_hold_all_of_them() {
 
 #[test]
 fn a_token_sees_all_of_a_long_cache() {
-    // 66 568 rounds of a lane of eight.
+    // 66 568 iterations for each of eight lanes.
     let (positions, head_dim) = (4096, 64);
     let mut case = Case::new(Form::Software);
     let shape = Shape { batch: 1, seq: 1, heads: 1, kv_heads: 1, head_dim };

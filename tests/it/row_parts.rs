@@ -1,4 +1,5 @@
-//! Matrices that do not fit one binding, kept by rows in several tensors: they train, go on and generate as if they were whole.
+//! Matrices that do not fit in one binding are split by rows into several tensors: they train, resume and generate as
+//! if they were whole.
 
 use std::sync::Arc;
 
@@ -13,16 +14,16 @@ use crate::support::{
 
 const STEPS: u64 = 3;
 
-/// After some steps; the worst seen is 6.1e-6.
+/// After a few steps; the worst seen is 6.1e-6.
 const F32: f64 = 3e-5;
 /// The worst seen is 7.8e-3.
 const F16: f64 = 2e-2;
 
-/// A model and the largest binding of the adapter, under which it is split.
+/// A model, and an adapter's maximum binding size, which splits its matrices.
 struct Sizes {
     sets: &'static [&'static str],
     binding_bytes: u64,
-    /// Parts of embedding, q, k, o, gate, down and head.
+    /// The number of parts of embedding, q, k, o, gate, down and head.
     parts: [usize; 7],
 }
 
@@ -33,7 +34,7 @@ const EDGES: Sizes = Sizes {
     parts: [3, 1, 1, 1, 1, 1, 3],
 };
 
-/// The same and the linear layers: gate and up in parts of 128 and 24 rows, q, o and down of 128 and 128.
+/// The same, and linear layers too: gate and up in parts of 128 and 24 rows, q, o and down in parts of 128 and 128.
 const ALL: Sizes = Sizes {
     sets: &["model.hidden_size=256", "model.intermediate_size=152"],
     binding_bytes: 140 << 10,
@@ -64,12 +65,12 @@ fn logits(trainer: &mut Trainer, ids: &[u32]) -> Vec<f32> {
     block_on(trainer.logits_after(ids)).unwrap()
 }
 
-/// Names of all parameters of a run.
+/// The names of all of a run's parameters.
 fn names(trainer: &Trainer) -> Vec<String> {
     trainer.config().model.parameters().into_iter().map(|spec| spec.name).collect()
 }
 
-/// Whether weights and states are the same to the last bit.
+/// Checks that weights and states are bit-identical.
 fn same(a: &Snapshot, b: &Snapshot) -> bool {
     a.parameters == b.parameters && a.states == b.states
 }
@@ -78,8 +79,8 @@ fn numbers(reports: &[StepReport]) -> Vec<(f64, f64)> {
     reports.iter().map(|report| (report.loss, report.grad_norm)).collect()
 }
 
-/// Weights and states within `tolerance` of their own size and of the root mean square of each: of squared gradients a few are
-/// far larger than the rest.
+/// Checks weights and states to within `tolerance`, relative to each element's own size and to the tensor's root mean
+/// square: among squared gradients, a few are far larger than the rest.
 fn assert_snapshots_close(what: &str, got: &Snapshot, want: &Snapshot, names: &[String], tolerance: f64) {
     for ((name, got), want) in names.iter().zip(&got.parameters).zip(&want.parameters) {
         assert_near(format!("{what}: {name}"), got, want, tolerance);
@@ -122,8 +123,8 @@ fn models_are_split_as_these_tests_want() {
     }
 }
 
-/// What a matrix in parts changes is the order of sums over its rows: in the gradient of what it multiplies, and in the norm of
-/// all gradients. In half precision the first is rounded after each part.
+/// Splitting a matrix only changes the order of sums over its rows: in the gradient of its input, and in the norm of
+/// all gradients. In half precision the former is rounded after each part.
 #[test]
 fn parts_train_as_the_whole() {
     let cases: [(Form, Sizes, &[&str], f64); 6] = [
@@ -259,10 +260,10 @@ fn a_rule_that_reads_all_rows_is_refused_where_a_matrix_is_in_parts() {
     }
 }
 
-/// WebGPU's default limits: bindings of 128 MiB, and embedding and head of 1b have 250 MiB.
+/// Under WebGPU's default limits bindings have at most 128 MiB, but 1b's embedding and head have 250 MiB.
 #[test]
 fn the_largest_preset_trains_under_webgpus_default_limits() {
-    // What gate and up make of a micro-batch must fit a binding, too.
+    // The outputs of gate and up for a micro-batch must fit in a binding, too.
     for (precision, micro_batch) in [("f32", 16), ("f16", 32)] {
         let profile = Profile { f16: precision == "f16", ..Profile::webgpu_default() };
         for optimizer in ["sinkgd", "muon", "adamw"] {

@@ -1,4 +1,4 @@
-//! The invariants of shaders/: each file is a kernel, stays within WebGPU's default limits, and every system takes it.
+//! The invariants of shaders/: each file is a kernel, stays within WebGPU's default limits, and works on every system.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,10 +23,10 @@ use naga::{AddressSpace, Module, ShaderStage};
 
 use crate::support::{FORMS, OUTPUTS, everything, fit_rank, optimizer, oracle, web_profile};
 
-/// A kernel with the constants of one use.
+/// A kernel with one set of constants.
 type Use = (&'static Kernel, Vec<(&'static str, f64)>);
 
-/// Each kernel with each set of constants that the launchers give it, in both forms, once each.
+/// Each kernel with each set of constants that the launchers give it in either form, without duplicates.
 static EVERY_USE: LazyLock<Vec<Use>> = LazyLock::new(|| {
     let mut uses: Vec<Use> = Vec::new();
     for one in every_use().iter().flat_map(Recorder::kernels) {
@@ -37,7 +37,7 @@ static EVERY_USE: LazyLock<Vec<Use>> = LazyLock::new(|| {
     uses
 });
 
-/// Recorders in which every launcher was called with all that changes its kernel or its constants.
+/// Recorders in which every launcher was called with every argument that affects its choice of kernel or constants.
 fn every_use() -> Vec<Recorder> {
     let mut all: Vec<Recorder> =
         FORMS.into_iter().map(|form| Recorder::new(&web_profile(form))).map(record_all).collect();
@@ -49,7 +49,7 @@ fn every_use() -> Vec<Recorder> {
             all.push(record_activations(Recorder::new(&half)));
         }
     }
-    // Matrix units, with as much workgroup memory as one card has, and as another.
+    // Matrix units, with the workgroup memory of two different cards.
     for max_workgroup_bytes in [48 << 10, 32 << 10] {
         all.push(record_activations(Recorder::new(&Profile { max_workgroup_bytes, ..everything() })));
     }
@@ -58,7 +58,7 @@ fn every_use() -> Vec<Recorder> {
     all
 }
 
-/// Every variant of a product, whatever would be chosen.
+/// Every variant of a product, whichever would be selected.
 fn record_variants(mut rec: Recorder) -> Recorder {
     rec.begin("all");
     for layout in Layout::ALL {
@@ -80,7 +80,7 @@ fn record_variants(mut rec: Recorder) -> Recorder {
             }
         }
     }
-    // Large enough that the rule takes the tile that both products of a SwiGLU share a kernel of.
+    // Large enough that the rule selects the tile whose kernel computes both products of a SwiGLU.
     let tensors = [(DType::F16, [4096, 64]), (DType::F32, [1024, 64]), (DType::F32, [1024, 64])];
     let [x, gate_weight, up_weight] = tensors.map(|(dtype, shape)| tensor_in(&mut rec, dtype, &shape));
     let [gate, up, y] = [(); 3].map(|()| tensor_in(&mut rec, DType::F16, &[4096, 1024]));
@@ -111,7 +111,7 @@ fn record_all(mut rec: Recorder) -> Recorder {
     rec
 }
 
-/// What there is in half precision, beside the same in single.
+/// The kernels that exist in half precision, along with their single-precision versions.
 fn record_activations(mut rec: Recorder) -> Recorder {
     rec.begin("all");
     for cols in [16, 5, 1376, 1373] {
@@ -124,7 +124,7 @@ fn record_activations(mut rec: Recorder) -> Recorder {
     rec
 }
 
-/// An adapter's half precision, where it has it: what is recorded in single precision beside it is so everywhere.
+/// The types to record with: f32 everywhere, and f16 if the adapter has it.
 fn types(rec: &Recorder) -> &'static [DType] {
     if rec.profile.f16 { &[DType::F32, DType::F16] } else { &[DType::F32] }
 }
@@ -147,14 +147,14 @@ fn record_layers(rec: &mut Recorder) {
     let bias = tensor(rec, &[16]);
     kernels::adapter::bias_relu(rec, &y, &bias);
     kernels::adapter::adapter_residual(rec, [&x, &y], &bias, &z, 2.0);
-    // Rows that vec4s span and rows that they do not, as wide as a model's and wider than what is kept in registers.
+    // Widths divisible by 4 and not, as wide as a model's rows and wider than the registers hold.
     for cols in [16, 5, 1376, 1373, 32_000, 50_257] {
         record_rows(rec, 7, cols);
     }
     record_rows(rec, 3000, 16);
 }
 
-/// What goes through rows of activations or logits.
+/// The kernels that work on rows of activations or logits.
 fn record_rows(rec: &mut Recorder, rows: usize, cols: usize) {
     use kernels::{bias, cross_entropy, embedding, rms_norm};
     let [residual, dresidual, sum] = [(); 3].map(|()| tensor(rec, &[rows, cols]));
@@ -192,7 +192,7 @@ fn record_attention(rec: &mut Recorder) {
         let [q, k] = [24, 12].map(|cols| tensor_in(rec, dtype, &[140, cols]));
         rope(rec, [(&q, 4), (&k, 2)], &tables, 70, Rotation::Forward);
     }
-    // A size for each number of registers, and for each width of a team.
+    // One size for each number of registers and each team width.
     for head_dim in [16, 32, 64, 96, 128, 256] {
         let tables = RopeTables::new(rec, 70, rotary_frequencies(head_dim, 10_000.0, None));
         for &dtype in types(rec) {
@@ -215,7 +215,7 @@ fn record_attention(rec: &mut Recorder) {
     }
 }
 
-/// What the optimizers record: every name of the catalog, every pass, every way to wrap them.
+/// The optimizers' kernels: every name in the catalog, every pass, every wrapper.
 fn record_updates(rec: &mut Recorder) {
     let statistics = tensor(rec, &[5]);
     let gradients = [(); 2].map(|()| tensor(rec, &[7, 13]));
@@ -279,7 +279,7 @@ fn record_updates(rec: &mut Recorder) {
     }
 }
 
-/// Several parameters at once, of lengths that vec4s span and do not.
+/// Several parameters at once, with lengths divisible by 4 and not.
 fn record_groups(rec: &mut Recorder, statistics: &Tensor) {
     let settings = [
         "name = 'adamw'",
@@ -301,7 +301,7 @@ fn record_groups(rec: &mut Recorder, statistics: &Tensor) {
     }
 }
 
-/// What the zeroth-order optimizers record.
+/// The zeroth-order optimizers' kernels.
 fn record_moves(rec: &mut Recorder, settings: &[String]) {
     let [plus, minus, along, statistics, how, numbers] = [1, 1, 2, 3, 4, 4].map(|len| tensor(rec, &[len]));
     let two = TwoPoint {
@@ -336,7 +336,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders")
 }
 
-/// Stem and text of every WGSL file directly in a folder.
+/// Stem and text of every WGSL file directly inside a folder.
 fn wgsl_files(folder: &Path) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
@@ -352,7 +352,7 @@ fn wgsl_files(folder: &Path) -> BTreeMap<String, String> {
     files
 }
 
-/// What naga calls that which a kernel needs of an adapter.
+/// naga's name for what a kernel needs from an adapter.
 pub fn capabilities(kernel: &Kernel) -> Capabilities {
     let of = |need: &Need| match need {
         Need::F16 => Capabilities::SHADER_FLOAT16,
@@ -363,12 +363,12 @@ pub fn capabilities(kernel: &Kernel) -> Capabilities {
     kernel.needs.iter().map(of).collect()
 }
 
-/// Whether a kernel is made for matrix units, which Metal and Direct3D have in another form.
+/// Whether a kernel uses matrix units, which Metal and Direct3D expose differently.
 fn has_matrices(kernel: &Kernel) -> bool {
     kernel.needs.contains(&Need::MatrixUnits)
 }
 
-/// Parsed, and validated with no capability beyond WebGPU's own and these.
+/// Parses the text and validates it with WebGPU's own capabilities plus these.
 pub fn validated_with(name: &str, source: &str, capabilities: Capabilities) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("shaders/{name}.wgsl: {}", error.emit_to_string(source)));
@@ -382,7 +382,7 @@ fn validated(kernel: &Kernel) -> (Module, ModuleInfo) {
     validated_with(kernel.name, &kernel.source(), capabilities(kernel))
 }
 
-/// Runs `check` on every use, as the module it becomes once the constants are in.
+/// Runs `check` on every use, as a module with its constants substituted.
 fn for_every_use(check: impl Fn(&str, &'static Kernel, &Module, &ModuleInfo)) {
     for (kernel, constants) in EVERY_USE.iter() {
         let what = format!("{} with {constants:?}", kernel.name);
@@ -552,7 +552,7 @@ fn bindings_are_read_and_written_as_naga_finds() {
                 kernel.name,
                 binding.name
             );
-            // naga knows no constants: the conditions are ours alone.
+            // naga does not evaluate constants; we evaluate the conditions ourselves.
             for touch in [binding.reads, binding.writes] {
                 if let Touch::If { constant, wanted, .. } = touch {
                     conditional.insert((kernel.name, binding.name, constant, wanted));
@@ -574,7 +574,7 @@ fn bindings_are_read_and_written_as_naga_finds() {
 #[test]
 fn libraries_have_neither_bindings_nor_entry_points() {
     for (name, source) in wgsl_files(&folder().join("lib")) {
-        // Some only make sense beside another library, and so are read as text.
+        // Some libraries only make sense together with another one, so look at their text.
         assert!(!source.contains("@compute"), "lib/{name}.wgsl has an entry point");
         assert!(!source.contains("@binding"), "lib/{name}.wgsl has a binding");
     }
@@ -590,7 +590,7 @@ fn the_launchers_use_every_registered_kernel() {
 
 #[test]
 fn constants_are_whole_where_the_kernel_wants_whole_numbers() {
-    // naga truncates a fraction for a u32 without a word.
+    // naga silently truncates fractions for a u32.
     for (kernel, constants) in EVERY_USE.iter() {
         let (module, _) = validated(kernel);
         for (_, constant) in module.overrides.iter() {
@@ -621,7 +621,7 @@ fn workgroups_fit_webgpus_default_limits_or_what_the_kernel_needs() {
     });
 }
 
-/// As a browser's checked accesses and as the trusted ones of a native build.
+/// With bounds checks as in a browser, and without as in a native build.
 const CHECKS: [BoundsCheckPolicy; 2] = [BoundsCheckPolicy::Restrict, BoundsCheckPolicy::Unchecked];
 
 fn policies(policy: BoundsCheckPolicy) -> BoundsCheckPolicies {
@@ -632,7 +632,7 @@ fn policies(policy: BoundsCheckPolicy) -> BoundsCheckPolicies {
 fn every_use_translates_to_valid_spirv() {
     for_every_use(|what, kernel, module, info| {
         for policy in CHECKS {
-            // SPIR-V has subgroup operations from 1.3 on, which Vulkan 1.1 takes.
+            // Subgroup operations need SPIR-V 1.3, which Vulkan 1.1 accepts.
             let lang_version = if capabilities(kernel).is_empty() { (1, 0) } else { (1, 3) };
             let options = spv::Options { lang_version, bounds_check_policies: policies(policy), ..Default::default() };
             let entry = spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: kernel.file.into() };
@@ -644,7 +644,7 @@ fn every_use_translates_to_valid_spirv() {
     });
 }
 
-/// What a validator older than 2023.4 says of SPV_KHR_cooperative_matrix: it reads no further.
+/// The error that validators before 2023.4 give for SPV_KHR_cooperative_matrix, after which they stop.
 const KNOWS_NO_MATRICES: &str = "Invalid capability operand: 6022";
 
 pub fn validate_spirv(what: &str, bytes: &[u8], has_matrices: bool) {
@@ -668,7 +668,7 @@ pub fn validate_spirv(what: &str, bytes: &[u8], has_matrices: bool) {
 fn every_use_translates_to_metal() {
     for_every_use(|what, kernel, module, info| {
         if has_matrices(kernel) {
-            return; // never used there: the adapter's matrices are of 8×8
+            return; // never used there: that adapter's matrices are 8×8
         }
         for policy in CHECKS {
             let options =

@@ -1,5 +1,5 @@
-//! Many kills, many lost devices, many steps: a short form with every test run, and the long one by
-//! `cargo test --release --test it soak -- --ignored --nocapture`, whose figures stand in docs/reliability.md.
+//! Many kills, many lost devices, many steps. A short version runs with every test run. The long one, whose figures are
+//! in docs/reliability.md, is `cargo test --release --test it soak -- --ignored --nocapture`.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -11,7 +11,7 @@ use web_time::Instant;
 
 use super::program::*;
 
-/// So that a run's length changes no number: then it can end where it happens to be after the last kill.
+/// With these settings a run's length affects no number, so it can end wherever it is after the last kill.
 const CONSTANT: [&str; 4] =
     ["schedule.kind=constant", "schedule.warmup_fraction=0", "optimizer.name=adamw", "train.micro_batch_size=4"];
 
@@ -52,7 +52,7 @@ fn a_run_of_five_thousand_steps_keeps_its_memory() {
     growth(5000);
 }
 
-/// Kills a run `n` times at random moments, its first ones among them, and then lets it end.
+/// Kills a run `n` times at random moments, including right after its start, then lets it finish.
 fn kills(n: u32) {
     let place = TestDir::new();
     let sets = [&CONSTANT[..], &["checkpoint.every=3", "checkpoint.keep=2", "eval.every=50"]].concat();
@@ -88,7 +88,7 @@ fn kills(n: u32) {
     println!("{n} kills ({before_a_checkpoint} before a first checkpoint), {} steps: the same bits", last + 5);
 }
 
-/// Resident memory of a run from its first fifth to its end.
+/// A run's resident memory from the end of its first fifth to its end.
 fn growth(steps: u64) {
     let place = TestDir::new();
     let steps_set = format!("train.steps={steps}");
@@ -113,6 +113,6 @@ fn growth(steps: u64) {
     assert_eq!(json(&output)["steps"], steps);
     let first = first.expect("it was looked at");
     println!("{steps} steps: {first} bytes after a fifth, {last} at the end, {largest} at most");
-    // Checkpoints are written through buffers that the system lends and takes back.
+    // Checkpoints are written through buffers that the system allocates temporarily.
     assert!(last - first < 2 << 20 && largest - first < 16 << 20, "{first} bytes after a fifth, {last} at the end");
 }

@@ -1,4 +1,4 @@
-//! Spectra of a run: what is logged is what the device did.
+//! A run's spectra: the log matches what the device did.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn trainer_on(gpu: Arc<Gpu>, optimizer: &[&str]) -> Trainer {
         "model.intermediate_size=36".into(),
         "model.num_hidden_layers=2".into(),
         "model.num_attention_heads=2".into(),
-        // Nothing but the update moves the weights.
+        // Only the update moves the weights.
         "schedule.kind=constant".into(),
         "schedule.warmup_fraction=0".into(),
         "train.max_grad_norm=0.25".into(),
@@ -50,7 +50,7 @@ fn trainer_on(gpu: Arc<Gpu>, optimizer: &[&str]) -> Trainer {
     block_on(Trainer::new(gpu, config, Arc::new(Dataset::unsplit("squares", tokens, 64)))).unwrap()
 }
 
-/// One step: its samples, and what it took from the weight of each, over the learning rate.
+/// Makes one step. Returns its samples, with the change of each weight divided by the learning rate.
 fn step(trainer: &mut Trainer) -> Vec<(GradientSample, Vec<f64>)> {
     let before = block_on(trainer.snapshot()).unwrap().parameters;
     block_on(trainer.step()).unwrap();
@@ -82,7 +82,7 @@ fn the_last_spectrum_is_that_of_the_step() {
                     let last = record.passes.last().unwrap().quantities.spectrum.as_ref().unwrap();
                     let [m, n] = sample.shape;
                     let got = singular_values(&moved, m, n);
-                    // A rule's scale is not a pass: the two agree up to one factor; SGD's is the clip factor.
+                    // A rule's scale is not a pass, so the two agree up to a factor; for SGD, that is the clip factor.
                     let factor = got[0] / last.operator_norm;
                     if let Rule::Sgd(_) = sample.rule {
                         assert!((factor - f64::from(sample.clip)).abs() < 1e-3, "{what}: {factor}, {}", sample.clip);
@@ -115,7 +115,7 @@ fn samples_are_the_gradients_and_states_of_their_step() {
     }
 }
 
-/// All that a snapshot holds, as bits.
+/// Everything in a snapshot, as bits.
 fn bits(trainer: &Trainer) -> Vec<u32> {
     let snapshot = block_on(trainer.snapshot()).unwrap();
     let states = snapshot.states.into_iter().map(|(.., values)| values);
@@ -131,7 +131,7 @@ fn a_sample_on_demand_and_steps_that_are_paced_or_timed_change_nothing() {
         for number in 1..=STEPS {
             losses[0].extend(block_on(plain.step()).unwrap());
             match number {
-                // A budget that every piece overdraws, then one that holds everything.
+                // A budget that every piece exceeds, then one that fits everything.
                 1 => other.set_throttle(Some(1e-6)),
                 2 => other.set_throttle(Some(10.0)),
                 _ => other.set_throttle(None),
@@ -194,7 +194,7 @@ fn what_is_renewed_at_times_is_the_same_in_paced_and_timed_steps() {
             let (_, times) = block_on(other.timed_step()).unwrap();
             let kernels = times.iter().flat_map(|(_, kernels)| kernels);
             let renewals = kernels.filter(|time| time.kernel == "identity").count();
-            // Of a step's directions the first alone finds new ones.
+            // Only the first of a step's directions draws new ones.
             assert_eq!(renewals, number % 2, "{optimizer:?}: step {number}");
         }
         assert_eq!(bits(&plain), bits(&other), "{optimizer:?}");

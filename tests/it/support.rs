@@ -1,4 +1,4 @@
-//! What these tests share: a device a form, random numbers, one recorded case, and the comparison with the reference.
+//! Shared test code: a device per form, random numbers, recorded cases, and the comparison with the reference.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -17,24 +17,24 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 
-/// The kind of adapter that variants are chosen for, whatever the tests run on.
+/// The kind of adapter for which to choose variants, whatever the tests run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Products in register blocks, reductions by 8 lanes.
+    /// Products in register blocks, reductions with 8 lanes.
     Software,
-    /// Products in tiles, reductions by 128 lanes.
+    /// Products in tiles, reductions with 128 lanes.
     Gpu,
 }
 
 /// Both forms.
 pub const FORMS: [Form; 2] = [Form::Software, Form::Gpu];
 
-/// An adapter of a form with WebGPU's default limits.
+/// The profile of a form with WebGPU's default limits.
 pub fn web_profile(form: Form) -> Profile {
     Profile { software: form == Form::Software, ..Profile::webgpu_default() }
 }
 
-/// A GPU with all that some kernel needs, as an H100 describes itself.
+/// The profile of a GPU with everything that any kernel needs, as an H100 reports it.
 pub fn everything() -> Profile {
     Profile {
         f16: true,
@@ -48,20 +48,20 @@ pub fn everything() -> Profile {
     }
 }
 
-/// Both ways to treat what an output holds.
+/// Both ways to treat an output's old contents.
 pub const OUTPUTS: [Output; 2] = [Output::Write, Output::Accumulate];
 
-/// The device of a form, opened once: what a browser gives, on the adapter that MULTINORM_ADAPTER names.
+/// The device of a form, opened once, with a browser's limits, on the adapter that MULTINORM_ADAPTER names.
 pub fn gpu(form: Form) -> &'static Gpu {
     device(form)
 }
 
-/// The same device, for what wants to own a share of it.
+/// The same device, shared.
 pub fn shared_gpu(form: Form) -> Arc<Gpu> {
     device(form).clone()
 }
 
-/// Another device of a form, with all that the adapter has, for a test that changes what is known of it.
+/// A separate device of a form, with all of the adapter's features, for a test that changes its profile.
 pub fn own_gpu(form: Form) -> Gpu {
     Arc::into_inner(open(form, false)).expect("nobody else has it")
 }
@@ -75,19 +75,19 @@ fn device(form: Form) -> &'static Arc<Gpu> {
     }
 }
 
-/// The device of [`Form::Gpu`] with all that the adapter has: for kernels that need more than a browser gives.
+/// The device of [`Form::Gpu`] with all of the adapter's features, for kernels that need more than a browser offers.
 pub fn full_gpu() -> &'static Gpu {
     static FULL: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::Gpu, false));
     &FULL
 }
 
-/// The device of [`Form::Software`] with all that the adapter has.
+/// The device of [`Form::Software`] with all of the adapter's features.
 pub fn full_software_gpu() -> &'static Gpu {
     static FULL: LazyLock<Arc<Gpu>> = LazyLock::new(|| open(Form::Software, false));
     &FULL
 }
 
-/// A device of each form for each type of activations.
+/// A device of each form for each activation type.
 pub fn devices_and_types() -> [(&'static Gpu, DType); 4] {
     let full = [full_software_gpu(), full_gpu()];
     assert!(full.iter().all(|gpu| gpu.profile.f16), "the tests of half precision want an adapter with shader-f16");
@@ -96,7 +96,7 @@ pub fn devices_and_types() -> [(&'static Gpu, DType); 4] {
     [software, tiles, software_half, tiles_half]
 }
 
-/// Another device of a form, with time stamps: an optional feature, without which what is timed cannot be tested.
+/// A separate device of a form with timestamps, an optional feature that the tests of timed steps need.
 pub fn timed_gpu(form: Form) -> Arc<Gpu> {
     let gpu = open(form, false);
     assert!(gpu.profile.timestamps, "the tests of timed steps want an adapter with time stamps");
@@ -126,18 +126,18 @@ pub fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| a + b).collect()
 }
 
-/// Writes the contents of one tensor.
+/// Writes one tensor's contents.
 type WriteContents = dyn FnOnce(&Gpu, &Workspace);
 
-/// A plan that is being recorded, with the contents of its tensors.
+/// A plan being recorded, with the contents of its tensors.
 pub struct Case {
-    /// A plan is begun in it.
+    /// The recorder, with a plan started.
     pub rec: Recorder,
     gpu: &'static Gpu,
     contents: Vec<Box<WriteContents>>,
 }
 
-/// A case that has run.
+/// A case after its run.
 pub struct Done {
     gpu: &'static Gpu,
     workspace: Workspace,
@@ -149,7 +149,7 @@ impl Case {
         Self::on(gpu(form))
     }
 
-    /// The same on a device of the caller's choice.
+    /// The same on the caller's choice of device.
     pub fn on(gpu: &'static Gpu) -> Self {
         let mut rec = Recorder::new(&gpu.profile);
         rec.begin("case");
@@ -165,7 +165,7 @@ impl Case {
         tensor
     }
 
-    /// A tensor of numbers of this type, and what the type makes of these.
+    /// A tensor of this type with these numbers, and the numbers as rounded to the type.
     pub fn numbers(&mut self, dtype: DType, shape: &[usize], values: &[f32]) -> (Tensor, Vec<f64>) {
         match dtype {
             DType::F16 => {
@@ -176,7 +176,7 @@ impl Case {
         }
     }
 
-    /// A tensor of random elements of this type, and those.
+    /// A tensor of random elements of this type, and the elements.
     pub fn random_in(&mut self, dtype: DType, shape: &[usize], seed: u64) -> (Tensor, Vec<f64>) {
         self.numbers(dtype, shape, &random(shape.iter().product(), seed))
     }
@@ -194,18 +194,18 @@ impl Case {
         }
     }
 
-    /// A tensor of random elements, and those.
+    /// A tensor of random elements, and the elements.
     pub fn random(&mut self, shape: &[usize], seed: u64) -> (Tensor, Vec<f64>) {
         let values = random(shape.iter().product(), seed);
         (self.input(shape, &values), widen(&values))
     }
 
-    /// A tensor that a kernel must overwrite: it holds NaN, so that an element left out or added to shows.
+    /// A tensor that a kernel must overwrite: it is filled with NaN, so that a skipped or accumulated element shows.
     pub fn output(&mut self, shape: &[usize]) -> Tensor {
         self.input(shape, &vec![f32::NAN; shape.iter().product()])
     }
 
-    /// A tensor to overwrite or to add to, and what the result adds to: nothing, or random elements.
+    /// A tensor to overwrite or accumulate into, and its old contents to add: zeros, or random elements.
     pub fn target(&mut self, shape: &[usize], output: Output, seed: u64) -> (Tensor, Vec<f64>) {
         match output {
             Output::Write => (self.output(shape), vec![0.0; shape.iter().product()]),
@@ -213,7 +213,7 @@ impl Case {
         }
     }
 
-    /// Allocates everything and writes the contents.
+    /// Allocates all tensors and writes their contents.
     pub fn allocate(self) -> Done {
         let workspace = block_on(self.rec.allocate(self.gpu)).unwrap_or_else(|error| panic!("{error}"));
         for write in self.contents {
@@ -222,7 +222,7 @@ impl Case {
         Done { gpu: self.gpu, workspace }
     }
 
-    /// Allocates everything and runs the plan once.
+    /// Allocates all tensors and runs the plan once.
     pub fn run(self) -> Done {
         let done = self.allocate();
         done.run();
@@ -241,26 +241,27 @@ impl Done {
         self.workspace.write(self.gpu, tensor, values);
     }
 
-    /// A tensor's elements now, of whatever precision.
+    /// A tensor's current elements, whatever their precision.
     pub fn read(&self, tensor: &Tensor) -> Vec<f32> {
         let values = block_on(self.workspace.read_numbers(self.gpu, tensor));
         values.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The same of another type.
+    /// The same for another type.
     pub fn read_as<T: Element>(&self, tensor: &Tensor) -> Vec<T> {
         let values = block_on(self.workspace.read(self.gpu, tensor));
         values.unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
-/// Every element of `got` within `tolerance` of `want`, relative to the root mean square of `want`; zeros are exact.
+/// Checks that every element of `got` is within `tolerance` of `want`, relative to the root mean square of `want`;
+/// zeros must be exact.
 #[track_caller]
 pub fn assert_close(what: impl Display, got: &[f32], want: &[f64], tolerance: f64) {
     assert_close_in(DType::F32, what, got, want, tolerance);
 }
 
-/// The same of numbers that were rounded to this type: each may be off by its own rounding as well.
+/// The same for numbers rounded to this type: each may also be off by its own rounding.
 #[track_caller]
 pub fn assert_close_in(dtype: DType, what: impl Display, got: &[f32], want: &[f64], tolerance: f64) {
     assert_eq!(got.len(), want.len(), "{what}: lengths");
@@ -271,7 +272,7 @@ pub fn assert_close_in(dtype: DType, what: impl Display, got: &[f32], want: &[f6
         if (f64::from(got[i]) - want[i]).is_nan() { f64::INFINITY } else { error }
     };
     let worst = (0..got.len()).max_by(|&a, &b| error(a).total_cmp(&error(b))).expect("elements");
-    // With --nocapture: the measurement from which a tolerance is chosen.
+    // With --nocapture this prints the measurements from which tolerances are chosen.
     println!("{:.1e} of {tolerance:.0e}: {what}", error(worst) / rms);
     assert!(
         error(worst) <= tolerance * rms,
@@ -284,13 +285,13 @@ pub fn assert_close_in(dtype: DType, what: impl Display, got: &[f32], want: &[f6
     );
 }
 
-/// By how much a number moves at most where it is rounded to half precision: half a step of 11 bits, and of numbers below
-/// 2^-14 half of what all of them are multiples of.
+/// The largest change from rounding to half precision: half a unit in the last of 11 bits, or below 2^-14, half the
+/// spacing of subnormal numbers.
 pub fn rounding_to_half(x: f64) -> f64 {
     (x.abs() * 2.0_f64.powi(-11)).max(2.0_f64.powi(-25))
 }
 
-/// The settings of a small model for tokens below [`SMALL_VOCABULARY`], with these over them.
+/// The settings of a small model for tokens below [`SMALL_VOCABULARY`], overridden by these.
 pub fn small_run(sets: &[&str]) -> multinorm::Result<RunConfig> {
     let small = [
         "model.preset=tiny",
@@ -306,21 +307,21 @@ pub fn small_run(sets: &[&str]) -> multinorm::Result<RunConfig> {
     RunConfig::load(None, &sets, RunDefaults::Software)
 }
 
-/// Of [`small_run`]'s model.
+/// The vocabulary of [`small_run`]'s model.
 pub const SMALL_VOCABULARY: u32 = 300;
 
-/// A trainer on so many tokens of its own.
+/// A trainer on these tokens.
 pub fn small_trainer(gpu: Arc<Gpu>, config: RunConfig, tokens: Vec<u32>) -> Trainer {
     let dataset = Dataset::unsplit("tokens", Tokens::Owned(tokens), SMALL_VOCABULARY as usize);
     block_on(Trainer::new(gpu, config, Arc::new(dataset))).unwrap()
 }
 
-/// Squares below [`SMALL_VOCABULARY`].
+/// Squares modulo [`SMALL_VOCABULARY`].
 pub fn small_tokens() -> Vec<u32> {
     (0..400).map(|i| i * i % SMALL_VOCABULARY).collect()
 }
 
-/// What so many steps report.
+/// The reports of this many steps.
 pub fn train_steps(trainer: &mut Trainer, n: u64) -> Vec<StepReport> {
     let first = trainer.step_number();
     let mut reports = Vec::new();
@@ -333,20 +334,21 @@ pub fn train_steps(trainer: &mut Trainer, n: u64) -> Vec<StepReport> {
     reports
 }
 
-/// Of an optimizer that does something at intervals settings with which it does so every other step.
+/// Settings with which an optimizer's periodic work, if any, is done every other step.
 pub fn every_other_step(optimizer: &str) -> &'static [&'static str] {
     let at_intervals = ["apollo", "apollo-mini", "fira", "galore"].contains(&optimizer);
     if at_intervals { &["optimizer.update_interval=2"] } else { &[] }
 }
 
-/// What an `[optimizer]` section makes, and those that follow it, beside the defaults of a software adapter.
+/// The optimizer described by an `[optimizer]` section and any sections after it, over a software adapter's defaults.
 pub fn optimizer(section: &str) -> OptimizerConfig {
     let file = format!("[optimizer]\n{section}");
     RunConfig::load(Some((Path::new("any.toml"), &file)), &[], RunDefaults::Software).unwrap().optimizer
 }
 
-/// Brings the rank of linear layers' projections to what a matrix of this shape has, and those of singular vectors to where
-/// their search is exact; with an eps beside which a coordinate near zero, whose sign is rounding's, moves nothing much.
+/// Limits the rank of linear layers' projections to what this shape allows, and for singular vectors to where their
+/// search is exact. Also sets an eps so large that coordinates near zero, whose sign depends on rounding, hardly
+/// matter.
 pub fn fit_rank(config: &mut OptimizerConfig, [m, n]: [usize; 2]) {
     const EPS: f64 = 0.01;
     let small = m.min(n);
@@ -360,7 +362,7 @@ pub fn fit_rank(config: &mut OptimizerConfig, [m, n]: [usize; 2]) {
     }
 }
 
-/// A script of tests/oracle, to be run by the Python that has what it needs.
+/// Runs a script of tests/oracle with a Python that has the packages it needs.
 pub fn oracle(script: &str) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let installed = root.join(".multinorm/oracle-venv/bin/python");

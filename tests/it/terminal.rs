@@ -1,4 +1,4 @@
-//! The view of a run on a terminal, and `multinorm watch`.
+//! The terminal view of a run, and `multinorm watch`.
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -10,16 +10,16 @@ use web_time::Instant;
 
 use super::program::*;
 
-/// A program on a terminal of its own, of 100 columns and 30 lines, by util-linux's `script`.
+/// A program on its own terminal of 100 columns and 30 lines, using util-linux's `script`.
 struct OnTerminal {
     child: Child,
     keys: ChildStdin,
-    /// What the program wrote, as it comes; the sender ends with it.
+    /// The program's output as it arrives; the channel closes when the program ends.
     output: Receiver<Vec<u8>>,
     terminal: Parser,
-    /// Whether the view ever filled it.
+    /// Whether the view ever filled the terminal.
     was_filled: bool,
-    /// What the view showed last.
+    /// The last contents of the view.
     view: String,
 }
 
@@ -46,11 +46,11 @@ impl OnTerminal {
         Self { child, keys, output, terminal, was_filled: false, view: String::new() }
     }
 
-    /// Whether the program goes on; takes in what it writes next.
+    /// Reads the program's next output; false once the program has ended.
     fn goes_on(&mut self) -> bool {
         match self.output.recv_timeout(PATIENCE) {
             Ok(bytes) => {
-                // In small parts: the end of the view and what follows it may come together.
+                // In small pieces: the end of the view and later output may arrive together.
                 for bytes in bytes.chunks(16) {
                     self.terminal.process(bytes);
                     if self.terminal.screen().alternate_screen() {
@@ -68,7 +68,7 @@ impl OnTerminal {
         }
     }
 
-    /// Reads on until `text` is shown.
+    /// Reads until `text` is shown.
     fn await_text(&mut self, text: &str) {
         let began = Instant::now();
         while !self.terminal.screen().contents().contains(text) {
@@ -84,7 +84,7 @@ impl OnTerminal {
         self.keys.write_all(keys.as_bytes()).and_then(|()| self.keys.flush()).unwrap();
     }
 
-    /// What stands on the terminal when the program has ended well.
+    /// The terminal's contents after the program has ended successfully.
     fn end(&mut self) -> String {
         while self.goes_on() {}
         let status = self.child.wait().unwrap();
@@ -94,7 +94,7 @@ impl OnTerminal {
     }
 }
 
-/// How long a program may say nothing, or not what is waited for.
+/// How long a program may be silent, or not print the awaited text.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[cfg(target_os = "linux")]
@@ -116,7 +116,7 @@ fn a_run_fills_the_terminal_and_gives_it_back() {
     }
     assert_eq!(after.matches("step 300: validation loss").count(), 1, "{after}");
 
-    // Lines for who wants them, and where there is no terminal.
+    // Plain lines if requested, or if there is no terminal.
     let mut plain = OnTerminal::start(&["train", &config, "--out", &place.text("plain"), "--plain"]);
     let shown = plain.end();
     assert!(!plain.was_filled && shown.contains("step 12/12 · loss"), "{shown}");
@@ -142,7 +142,7 @@ fn keys_stop_the_run_and_bring_plain_lines() {
     run.await_text("text after step");
     run.press("p");
     run.await_text(" · lr ");
-    run.press("\u{3}"); // by now it is the terminal that makes a signal of it
+    run.press("\u{3}"); // by now the terminal turns this into a signal
     let after = run.end();
     assert!(after.contains("go on with         multinorm train --resume"), "{after}");
 }

@@ -1,4 +1,4 @@
-//! Which variants of the products are measured, and what becomes of them.
+//! Which variants of the products are measured, and how the measurements are used.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Form, everything, own_gpu};
 
-/// A product of 128 MFLOP and a head of as much.
+/// A product of 128 MFLOP, and a head of the same size.
 const MODEL: [&str; 12] = [
     "model.hidden_size=64",
     "model.intermediate_size=128",
@@ -37,7 +37,7 @@ fn run(cache: &std::path::Path) -> RunConfig {
     RunConfig::load(None, &sets, RunDefaults::Gpu).unwrap()
 }
 
-/// The software adapter, taken for a GPU.
+/// The software adapter, treated as a GPU.
 fn as_a_gpu() -> Gpu {
     own_gpu(Form::Gpu)
 }
@@ -61,7 +61,7 @@ fn variants_are_measured_once_and_kept() {
     let second = block_on(measure_variants(&mut again, std::slice::from_ref(&config))).unwrap();
     assert_eq!((second.measured, second.by_rule, &again.profile.choices), (0, 0, &choices), "all is known");
 
-    // What was kept overrules the rule, as long as it is of this program and can serve.
+    // Stored measurements override the rule if they come from this version of the program and are usable.
     let file = fs::read_dir(place.path().join("variants")).unwrap().next().unwrap().unwrap().path();
     let mut kept: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     let what = "product nt 1024x1024x64 of 1, high";
@@ -193,7 +193,7 @@ fn candidates_serve_and_the_first_is_the_one_by_rule() {
     let small = Product { mnk: [128, 576, 576], ..large };
     assert!(candidates(&units, &small).contains(&without_parts), "{:?}", candidates(&units, &small));
     assert!(candidates(&gpu, &large).iter().all(|variant| variant.tile != &matmul::UNITS), "no units, no candidate");
-    // In half precision nothing is as fast as matrix units where they serve.
+    // In half precision nothing is as fast as matrix units, where they are available.
     for [m, n, k] in [[16384, 512, 512], [512, 576, 576], [128, 576, 576]] {
         let product = Product { mnk: [m, n, k], numbers: Numbers::Half, ..large };
         let all = candidates(&units, &product);

@@ -1,4 +1,4 @@
-//! Steps that take losses and no gradient, in whole runs against the f64 model.
+//! Zeroth-order steps, which use losses and no gradients: entire runs compared with the f64 model.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use crate::support::{FORMS, Form, assert_close, optimizer, random, shared_gpu, web_profile, widen};
 
-/// Far apart, so that the difference of two losses in single precision is mostly not rounding.
+/// Large, so that the difference of two losses in single precision is mostly signal, not rounding.
 const EPS: f64 = 0.02;
 
 fn config(settings: &[&str]) -> RunConfig {
@@ -59,7 +59,7 @@ fn weights(trainer: &Trainer) -> Vec<Vec<f32>> {
     block_on(trainer.snapshot()).unwrap().parameters
 }
 
-/// The f64 model with the weights of a run.
+/// The f64 model with a run's weights.
 struct Model {
     config: llama::Config,
     parameters: Vec<llama::Parameter>,
@@ -68,14 +68,15 @@ struct Model {
     rounding: Option<Rounding>,
 }
 
-/// What a run in single precision may do otherwise than the f64 model, drawn at random.
+/// Random errors of the size that a single-precision run may have relative to the f64 model.
 ///
-/// A direction's number z errs by some 2⁻²³ of itself, and by 2⁻²⁰ where it lies in a subspace of SubZero's, whose bases
-/// are orthonormal to 1e-6. Where ε·z then lies beyond the middle between two multiples of the quantum, the weight goes
-/// one quantum further or less, a twentieth of ε. A loss errs by some 2⁻²² of itself, and their difference is divided by 2ε.
+/// A direction's entry z has a relative error of about 2⁻²³, or 2⁻²⁰ within a subspace of SubZero's, whose bases are
+/// orthonormal to 1e-6. If that moves ε·z past the midpoint between two multiples of the quantum, the weight moves one
+/// quantum more or less, a twentieth of ε. A loss has a relative error of about 2⁻²², and a difference of losses is
+/// divided by 2ε.
 struct Rounding {
     rng: ChaCha8Rng,
-    /// Of the numbers of each parameter's directions, relative.
+    /// The relative error of the entries of each parameter's directions.
     errors: Vec<f64>,
 }
 
@@ -85,7 +86,7 @@ impl Rounding {
         let changes =
             changes.iter_mut().zip(&self.errors).flat_map(|(all, error)| all.iter_mut().map(move |d| (d, error)));
         for (d, error) in changes {
-            // As many quanta as it may err, on either side of a middle.
+            // The error in quanta, on either side of a midpoint.
             let beyond = 2.0 * error * d.abs() / quantum;
             if self.rng.random_bool(beyond.min(1.0)) {
                 *d += if self.rng.random_bool(0.5) { quantum } else { -quantum };
@@ -133,7 +134,7 @@ impl Model {
         Self { config, parameters, directions, lrs, rounding: None }
     }
 
-    /// The same with what single precision does: see [`Rounding`].
+    /// The same with simulated single-precision errors: see [`Rounding`].
     fn rounded(run: &RunConfig, weights: &[Vec<f32>], seed: u64) -> Self {
         let error = |spec: &ParameterSpec| match run.optimizer.recipe(spec.role).rule {
             Rule::Subzero(_) if spec.shape.len() == 2 => 2f64.powi(-20),
@@ -146,12 +147,12 @@ impl Model {
     fn changes(&self, t: u32, query: u32) -> Vec<Vec<f64>> {
         let change = |directions: &Option<ReferenceDirections>| match directions {
             Some(directions) => directions.change(t, query),
-            None => Vec::new(), // what is not trained goes nowhere
+            None => Vec::new(), // untrained parameters do not move
         };
         self.directions.iter().map(change).collect()
     }
 
-    /// The loss with what is trained so many changes away.
+    /// The loss after moving the trained parameters by `along` times the changes.
     fn loss(&self, changes: &[Vec<f64>], along: f64, [ids, targets]: &[Vec<u32>; 2], run: &RunConfig) -> f64 {
         let mut moved = self.parameters.clone();
         for (parameter, change) in moved.iter_mut().zip(changes) {
@@ -162,7 +163,7 @@ impl Model {
         llama::loss_with_adapters(&self.config, of_model, &adapters, [ids, targets], batch, seq)
     }
 
-    /// One step: the loss and the gradient along the directions, root mean square over these.
+    /// One step. Returns the loss, and the root mean square of the gradient along the directions.
     fn step(&mut self, t: u32, run: &RunConfig) -> (f64, f64) {
         let eps = run.optimizer.zeroth_order().unwrap().eps;
         let queries = queries(run, t);
@@ -183,7 +184,7 @@ impl Model {
             square += share * gradient * gradient;
             gradients.push(share * gradient);
         }
-        // The last direction is the one along which weights come back.
+        // The weights move back along the last direction first.
         for (at, (changes, gradient)) in directions.iter().zip(gradients).enumerate().rev() {
             let decays = at + 1 == directions.len();
             for (index, parameter) in self.parameters.iter_mut().enumerate() {
@@ -196,14 +197,14 @@ impl Model {
     }
 }
 
-/// Directions of step t, from 1, where an epoch has so many windows of nine tokens.
+/// The number of directions in step t, starting at 1; an epoch is all windows of nine tokens.
 fn queries(run: &RunConfig, t: u32) -> u32 {
     let windows = (dataset().train.len() - 9) / 9;
     let epochs = |steps: f64| steps * run.train.batch_size as f64 / windows as f64;
     run.optimizer.queries_at(epochs(f64::from(t - 1)) as u64, epochs(run.train.steps as f64))
 }
 
-/// The model's own parameters, and the adapters of each layer.
+/// The model's own parameters, and each layer's adapters.
 fn parts<'a>(all: &'a [llama::Parameter], run: &RunConfig) -> (&'a [llama::Parameter], Vec<[Adapter; 3]>) {
     let (of_model, of_adapters) = all.split_at(run.model.parameters_of_model().len());
     let adapters: Vec<Adapter> =
@@ -211,7 +212,7 @@ fn parts<'a>(all: &'a [llama::Parameter], run: &RunConfig) -> (&'a [llama::Param
     (of_model, adapters.chunks(3).map(|three| std::array::from_fn(|place| three[place].clone())).collect())
 }
 
-/// An adapter of fourteen parameters in their order.
+/// An adapter from its fourteen parameters in order.
 fn adapter(parameters: &[llama::Parameter], run: &RunConfig) -> Adapter {
     let layer = |parameters: &[llama::Parameter]| {
         let (bias, cores) = parameters.split_last().unwrap();
@@ -223,7 +224,7 @@ fn adapter(parameters: &[llama::Parameter], run: &RunConfig) -> Adapter {
     Adapter { down: layer(down), up: layer(up), scale: run.model.adapter.unwrap().scale }
 }
 
-/// Ids and targets of step t, from 1.
+/// Ids and targets of step t, starting at 1.
 fn batch(run: &RunConfig, t: u32) -> [Vec<u32>; 2] {
     let dataset = dataset();
     let train = &run.train;
@@ -247,8 +248,8 @@ fn check(form: Form, settings: &[&str]) {
         let [report] = &reports[..] else { panic!("one report") };
         let (loss, gradient) = model.step(t, &run);
         let what = format!("{form:?} {settings:?} step {t}");
-        // As far off as rounding brings others: six of them, of which the farthest is some 1.5 standard deviations away, so
-        // that four times as far is six.
+        // Allow four times the largest error of six models with simulated rounding: that is at about 1.5 standard
+        // deviations, so this allows six.
         let others: Vec<_> = rounded.iter_mut().map(|model| model.step(t, &run)).collect();
         let farthest = |off: &dyn Fn(&(f64, f64)) -> f64| 4.0 * others.iter().map(off).fold(0.0, f64::max);
         let within = 2e-5 * loss + farthest(&|other| (other.0 - loss).abs());
@@ -260,7 +261,7 @@ fn check(form: Form, settings: &[&str]) {
     }
     let start = Model::new(&run, &start);
     for (at, (got, want)) in weights(&trainer).iter().zip(&model.parameters).enumerate() {
-        // In what the steps have changed, not in the weights.
+        // Compare the changes from the steps, not the weights.
         let start = &start.parameters[at].values;
         let moved = |values: &[f64]| -> Vec<f64> { values.iter().zip(start).map(|(w, s)| w - s).collect() };
         let got: Vec<f32> = moved(&widen(got)).iter().map(|x| *x as f32).collect();
@@ -300,7 +301,7 @@ fn adazeta_is_its_reference_on_the_f64_model() {
     for form in FORMS {
         check(form, &adazeta);
     }
-    // Not three steps an epoch: later steps take more directions.
+    // Fewer than three steps per epoch, and later steps use more directions.
     let growing = ["train.batch_size=16", "optimizer.query_factor=2", "optimizer.final_queries=5", "optimizer.scale=2"];
     let growing = [&adazeta[..], &growing].concat();
     assert_eq!([1, 4, 10].map(|t| queries(&config(&growing), t)), [1, 2, 4]);
@@ -351,7 +352,7 @@ fn text_is_generated_with_the_adapters() {
     let ids: Vec<u32> = (0..9).map(|i| i * i % 61).collect();
     for form in FORMS {
         let mut weights = weights(&trainer(form, run.clone()));
-        // The last cores begin at zero.
+        // The last cores start at zero.
         for (at, values) in weights.iter_mut().enumerate().skip(run.model.parameters_of_model().len()) {
             *values = random(values.len(), at as u64).iter().map(|x| 0.7 * x).collect();
         }
@@ -405,7 +406,7 @@ fn there_is_no_backward_pass_and_no_gradient() {
 #[test]
 fn a_run_goes_on_to_the_same_bits() {
     let subzero = ["name=subzero", "rank=3", "lr=0.01", "queries=2", "update_interval=3"];
-    // Two steps an epoch, and more directions in each.
+    // Two steps per epoch, with more directions in each.
     let adazeta = ["name=adazeta", "lr=0.1", "query_factor=2", "final_queries=5"];
     for (optimizer, train) in [(&subzero[..], "train.batch_size=4"), (&adazeta[..], "train.batch_size=16")] {
         let optimizer: Vec<String> = optimizer.iter().map(|set| format!("optimizer.{set}")).collect();

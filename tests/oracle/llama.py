@@ -1,13 +1,13 @@
-"""The oracle: Hugging Face's LLaMA on PyTorch, which nobody in this project wrote.
+"""The oracle: Hugging Face's LLaMA on PyTorch, written independently of this project.
 
     llama.py make   OUT_DIR --config JSON --batch B --seq T [--steps N] [--seed S] [--sgd-lr R] [--adamw-lr R]
                            [--lion-lr R]
     llama.py logits MODEL_DIR IDS.safetensors OUT.safetensors     ids [B, T]   -> logits [B, T, V]
-    llama.py loss   MODEL_DIR IDS.safetensors                     ids [B, T+1] -> mean nats a token
+    llama.py loss   MODEL_DIR IDS.safetensors                     ids [B, T+1] -> mean nats per token
     llama.py encode MODEL_DIR                                     text on standard input -> ids and the text they decode to
 
 Everything is computed in float64 and stored as float32.
-Standard output holds one JSON document and nothing else; the network is never asked.
+Standard output is a single JSON document. The network is never used.
 """
 
 import argparse
@@ -28,19 +28,19 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, modeli
 from transformers.models.llama import modeling_llama  # noqa: E402
 from transformers.models.qwen2 import modeling_qwen2  # noqa: E402
 
-# Measured at hidden size 24: with a standard deviation of 0.08 everywhere and eps 0.1, the queries' gradient is a
-# thousand times smaller than here, and a rotary base wrong by a tenth moves the logits by 2e-6 instead of 3e-3.
+# Measured at hidden size 24: with a standard deviation of 0.08 everywhere and eps 0.1, the gradient of the queries is a
+# thousand times smaller than here, and a rotary base that is off by 10 % changes the logits by 2e-6 instead of 3e-3.
 EMBEDDING_STD = 0.5
-LINEAR_GAIN = 1.5  # over sqrt(inputs): 0.31 at hidden size 24, 0.09 at 256
+LINEAR_GAIN = 1.5  # divided by sqrt(inputs): 0.31 at hidden size 24, 0.09 at 256
 BIAS_STD = 0.2
-NORM_STD = 0.2  # around 1: with all-ones norm weights a forgotten multiplication would pass
+NORM_STD = 0.2  # around 1: if all norm weights were 1, a forgotten multiplication would pass
 
 
 class Float64Torch:
-    """`torch` as Hugging Face's models see it here, where float32 means float64.
+    """A stand-in for `torch` in Hugging Face's models, in which float32 means float64.
 
     Their RMSNorm, rotary tables and softmax cast to float32 whatever the model's type,
-    which would leave an oracle no better than what it judges.
+    which would make the oracle no more accurate than the code it checks.
     """
 
     float32 = torch.float64
@@ -58,7 +58,7 @@ def compute_in_float64():
 
 def main():
     args = parse_args()
-    torch.set_num_threads(1)  # one order of summation: two runs give the same bits
+    torch.set_num_threads(1)  # a fixed order of summation, so that runs are bit-identical
     compute_in_float64()
     report = args.run(args)
     json.dump(report, sys.stdout)
@@ -66,14 +66,14 @@ def main():
 
 
 def make(args):
-    """A random model's folder, and what training it must give."""
+    """Writes a random model's folder, and the expected results of training it."""
     torch.manual_seed(args.seed)
     config = json.loads(args.config)
     config = AutoConfig.for_model(config.pop("model_type"), **config)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     randomise(model)
     model.save_pretrained(args.out_dir / "model", safe_serialization=True)
-    model.double()  # after the drawing: the file then holds exactly the weights that the expectations are computed from
+    model.double()  # after saving: the file then holds exactly the weights used for the expected results
 
     ids = torch.randint(config.vocab_size, (args.steps, args.batch, args.seq + 1))
     expected = {"input_ids": ids.to(torch.int32)}
@@ -83,7 +83,7 @@ def make(args):
     loss.backward()
     expected["logits"] = logits
     expected["loss"] = loss.reshape(1)
-    for name, weight in model.named_parameters():  # names a tied head once, as model.embed_tokens.weight
+    for name, weight in model.named_parameters():  # lists a tied head once, as model.embed_tokens.weight
         expected[f"grad.{name}"] = weight.grad.clone()
 
     initial = {name: weight.detach().clone() for name, weight in model.named_parameters()}
@@ -102,7 +102,7 @@ def make(args):
 
 
 def logits(args):
-    """The logits of any model folder, and whether every tensor of it found its place."""
+    """The logits of any model folder, and whether all of its tensors were loaded."""
     model, loading = load_model(args.model_dir)
     ids = load_file(args.ids)["input_ids"].long()
     with torch.no_grad():
@@ -117,7 +117,7 @@ def logits(args):
 
 
 def loss(args):
-    """Mean cross-entropy of every next token, row by row so that the logits of one row are all that is held."""
+    """Mean cross-entropy over all next tokens, row by row to hold only one row's logits at a time."""
     model, _ = load_model(args.model_dir)
     ids = load_file(args.ids)["input_ids"].long()
     n_rows, n_tokens = ids.shape[0], ids[:, 1:].numel()
@@ -127,7 +127,7 @@ def loss(args):
 
 
 def encode(args):
-    """Ids as a user of AutoTokenizer gets them, special tokens included where the folder asks for them."""
+    """Ids as AutoTokenizer returns them, including special tokens if the folder asks for them."""
     tokenizer = AutoTokenizer.from_pretrained(args.model_dir)
     ids = tokenizer.encode(sys.stdin.buffer.read().decode("utf-8"))
     return {"ids": ids, "decoded": tokenizer.decode(ids, clean_up_tokenization_spaces=False)}
@@ -153,7 +153,7 @@ def restore(model, weights):
 
 
 def train(model, optimizer, ids):
-    """The loss of every batch before the step taken on it: [steps]."""
+    """The loss of every batch before its step: [steps]."""
     losses = []
     for batch in ids:
         optimizer.zero_grad()

@@ -1,11 +1,11 @@
-"""The right answer to an optimizer's steps: the authors' own code on given gradients.
+"""Reference results for an optimizer's steps: the authors' own code on given gradients.
 
     updates.py GIVEN.safetensors AFTER.safetensors SETTINGS.json
 
-GIVEN holds weight [m, n], gradients [steps, m, n] and, for APOLLO, normals [epochs, small, rank]; for Adam with a random
-start as many normals as the weight has numbers.
+GIVEN holds weight [m, n], gradients [steps, m, n] and, for APOLLO, normals [epochs, small, rank], or, for Adam with a
+random start, one normal per element of the weight.
 SETTINGS names the optimizer and its arguments. AFTER holds the weight after every step, [steps, m, n].
-Computed in float64 where the package lets it; standard output stays empty.
+Computed in float64 where the package allows it. Standard output stays empty.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from transformers.optimization import Adafactor
 
 
 def submodule(package, module):
-    """A module of a package whose own __init__ wants CUDA."""
+    """Imports a module of a package whose own __init__ requires CUDA."""
     if package not in sys.modules:
         stub = types.ModuleType(package)
         stub.__path__ = list(importlib.util.find_spec(package).submodule_search_locations)
@@ -57,7 +57,7 @@ def adafactor(given, settings):
 
 
 def adam_nonzero(given, settings):
-    """Its authors fill the state of PyTorch's Adam before the first step, and change nothing else."""
+    """Its authors fill in the state of PyTorch's Adam before the first step, and change nothing else."""
     weight, gradients = parameter(given)
     batches, scale = settings.pop("batches"), settings.pop("scale")
     if batches:
@@ -99,7 +99,7 @@ def in_subspace(optimizer, given, settings):
     decompose = torch.linalg.svd
 
     def with_our_signs(matrix, **arguments):
-        """Singular vectors have no sign of their own: ours make the largest element along the smaller side positive."""
+        """The sign of singular vectors is arbitrary: ours make the largest element along the smaller side positive."""
         u, s, v = decompose(matrix.double(), **arguments)
         along = v if matrix.shape[0] >= matrix.shape[1] else u.T
         sign = torch.sign(along.gather(1, along.abs().argmax(1, keepdim=True))).squeeze(1)

@@ -1,12 +1,12 @@
-// Loads the lab, shows its progress, and carries its state into the page for those who do not see the canvas.
+// Loads the lab, shows its progress, and mirrors its state in the page for users who cannot see the canvas.
 //
-// For pages that embed it and for tests there is an object `multinorm`, documented in docs/lab.md:
-//   multinorm.ready              a promise of the first step
-//   multinorm.state()            what is going on
-//   multinorm.summary()          the same in little
-//   multinorm.set(key, value)    one setting, by its key in a link
+// Pages that embed the lab, and tests, can use the object `multinorm`, documented in docs/lab.md:
+//   multinorm.ready              a promise that resolves after the first step
+//   multinorm.state()            the current state
+//   multinorm.summary()          the same without the parts that grow
+//   multinorm.set(key, value)    changes one setting, by its key in a link
 //   multinorm.run(bool), step(), reset()
-//   multinorm.spectrum(run)      the newest look into the watched gradient
+//   multinorm.spectrum(run)      the newest look at the watched gradient
 import init, { start } from './multinorm_lab.js';
 import { leave } from './intro.js';
 
@@ -17,16 +17,16 @@ const byId = (id) => document.getElementById(id);
 let said = '';
 let revealed = false;
 
-// For those who do not see the canvas, and for everybody while the page loads.
+// For users who cannot see the canvas, and for everyone while the page loads.
 function say(words) {
   if (words === said) { return; }
   said = words;
   byId('status').textContent = words;
-  // What fades away keeps its words: longer ones would move it.
+  // Do not change this text while it fades out: a longer one would shift it.
   if (!revealed) { byId('loading-words').textContent = words; }
 }
 
-// What a person must know or do, above the canvas. `action` is a button's label and what it does.
+// A message above the canvas that the user must know or act on. `action` is a button's label and handler.
 const banner = {
   what: null,
   show(what, words, action) {
@@ -41,7 +41,7 @@ const banner = {
     byId('banner').hidden = false;
     if (action) { byId('act').focus(); }
   },
-  // Does nothing where something else is told by now.
+  // Does nothing if another message is shown by now.
   hide(what) {
     if (this.what !== what) { return; }
     this.what = null;
@@ -52,9 +52,9 @@ byId('dismiss').addEventListener('click', () => { banner.hide(banner.what); byId
 
 async function main() {
   const began = performance.now();
-  if (!navigator.gpu) { withoutWebGpu('This browser has no WebGPU.'); return; }
+  if (!navigator.gpu) { withoutWebGpu('This browser does not support WebGPU.'); return; }
   const page = fetch('page.json').then((response) => response.json());
-  page.catch(() => {}); // without an adapter it does not matter; with one it is awaited below
+  page.catch(() => {}); // irrelevant without an adapter; otherwise awaited below
   const adapter = await navigator.gpu.requestAdapter().catch(() => null);
   if (!adapter) { withoutWebGpu('This browser has WebGPU but found no graphics adapter.'); return; }
   const about = await page;
@@ -65,7 +65,7 @@ async function main() {
   const corpus = about.corpus ?? { name: '', license: '' };
   say('Starting');
   const begin = (link) => start(byId('lab'), text, corpus.name, corpus.license, link);
-  let handle = await begin(location.hash.slice(1)); // null between two devices
+  let handle = await begin(location.hash.slice(1)); // null while moving to a new device
   const there = () => {
     if (!handle) { throw new Error('The lab is moving to a new device.'); }
     return handle;
@@ -76,7 +76,7 @@ async function main() {
     const [file] = target.files;
     if (!file) { return; }
     const bytes = new Uint8Array(await file.arrayBuffer());
-    target.value = ''; // the same file may be chosen again
+    target.value = ''; // so that the same file can be chosen again
     try { there().open(file.name, bytes); } catch (error) { banner.show('file', sentence(error)); }
   });
 
@@ -101,18 +101,18 @@ async function main() {
   api.ready = new Promise((resolve) => { first = resolve; });
   window.multinorm = api;
 
-  // A key that is no longer in the address keeps its value.
+  // Keys missing from the address keep their values.
   function follow(link) {
     const wrong = [];
     for (const [key, value] of new URLSearchParams(link)) {
       try { handle.set(key, value); } catch (error) { wrong.push(String(error)); }
     }
     if (wrong.length > 0) { banner.show('address', `Problem in the address: ${wrong.join('; ')}`); } else { banner.hide('address'); }
-    try { tellTruth(handle.summary().settings); } catch { /* the lab has stopped, which the page tells below */ }
+    try { tellTruth(handle.summary().settings); } catch { /* the lab has stopped; poll() reports it */ }
   }
-  let asked = null; // the address, if somebody edits it between two devices
+  let asked = null; // the address, if edited while moving to a new device
   window.addEventListener('hashchange', ({ newURL }) => {
-    const link = new URL(newURL).hash.slice(1); // the lab may have written its own by now
+    const link = new URL(newURL).hash.slice(1); // the lab may have overwritten location.hash by now
     if (handle) { follow(link); } else { asked = link; }
   });
 
@@ -126,12 +126,12 @@ async function main() {
     handle = null;
     try {
       lost?.leave();
-      // A canvas stays bound to the device that drew on it.
+      // A canvas stays bound to the device that drew on it, so make a new one.
       const old = byId('lab');
       const fresh = old.cloneNode(false);
       old.replaceWith(fresh);
-      handle = await begin(location.hash.slice(1)); // the address counts where no runs were saved
-      fresh.focus(); // keys go on working
+      handle = await begin(location.hash.slice(1)); // the address is used only if no lab survived
+      fresh.focus(); // so that keys keep working
       if (asked !== null) { follow(asked); }
       asked = null;
     } catch (error) {
@@ -144,7 +144,7 @@ async function main() {
   let polled = -Infinity;
   function poll() {
     if (!handle) { return; }
-    // What the state holds grows with the runs, and nobody reads a hidden page.
+    // Poll a hidden page less often: nobody reads it.
     const now = performance.now();
     if (document.hidden && api.secondsToFirstStep !== null && now - polled < HIDDEN_POLL_MS) { return; }
     polled = now;
@@ -170,7 +170,7 @@ async function main() {
       return;
     }
     banner.hide('failed');
-    // Not every number: a screen reader would never end.
+    // Round the numbers: otherwise a screen reader would never stop.
     const rounded = state.runs.map((run) => `${run.optimizer} ${Math.floor(run.step / 10) * 10} steps, loss ${run.loss?.toFixed(1) ?? '–'}`);
     say([state.notice, `${state.adapter}: ${state.status}`, ...rounded].filter(Boolean).join('; '));
   }
@@ -183,12 +183,12 @@ function sentence(words) {
   return text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? '' : '.');
 }
 
-// A frame is on the screen when the next one but one begins.
+// Waits until a frame is on the screen: when the frame after the next begins.
 function drawn() {
   return new Promise((resolve) => { requestAnimationFrame(() => requestAnimationFrame(resolve)); });
 }
 
-// The lab takes the place of what was shown while it was loading.
+// Replaces the intro with the lab.
 function reveal() {
   revealed = true;
   const intro = byId('intro');
@@ -198,14 +198,14 @@ function reveal() {
   byId('lab').inert = false;
   intro.inert = true;
   intro.classList.add('leaving');
-  // The whole lab is in view, and what fades stays where the reader has scrolled it to.
+  // Bring the whole lab into view, but let the intro fade out where the reader had scrolled it.
   window.scrollTo(0, 0);
   intro.style.translate = `0 ${-scrolled}px`;
   if (hadFocus) { byId('lab').focus(); }
   setTimeout(() => { intro.hidden = true; leave(); }, 700);
 }
 
-// What is shown, in the address line, whatever somebody wrote there.
+// Makes the address match what is shown, whatever it said before.
 function tellTruth(link) {
   const here = location.pathname + location.search;
   history.replaceState(history.state, '', link ? `${here}#${link}` : here);
@@ -221,7 +221,7 @@ function table(state) {
   }));
 }
 
-// A response whose arrival moves the progress bar. `bytes` is the size after decompression.
+// Fetches a file and updates the progress bar as it arrives. `bytes` is the size after decompression.
 async function followed(file, bytes) {
   const response = await fetch(file);
   const reader = response.body.getReader();

@@ -1,28 +1,27 @@
-// What is seen before the lab is ready, and instead of it where there is no WebGPU: a recorded gradient on its way
-// through SinkGD's ten passes. The gradient is read from recorded.bin (made by web/tests/record.mjs); everything else
-// is computed here, while it is shown.
+// Shown until the lab is ready, or in place of it without WebGPU: a recorded gradient going through SinkGD's ten
+// passes. The gradient is read from recorded.bin (made by web/tests/record.mjs); everything else is computed here, live.
 //
-// A pass multiplies rows, or columns, by positive numbers. So the matrix is G with its entries scaled by a factor for
-// each row and one for each column, and a tween is these factors on their way.
+// A pass multiplies each row, or each column, by a positive number. So the matrix is always G scaled by one factor per
+// row and one per column, and an animation interpolates these factors.
 //
-// For tests there is an object `multinormIntro`: `pass`, the number of passes done, and `deviation`, for 0 to `pass`
-// passes the root mean square of |length/target − 1| over the rows (`rows`) and over the columns (`columns`), as the lab
-// has it.
+// Tests can read the object `multinormIntro`: `pass`, the number of passes done, and `deviation`, for 0 to `pass`
+// passes the root mean square of |length/target − 1| over the rows (`rows`) and over the columns (`columns`), as in the
+// lab.
 
 const PASSES = 10;
-const WITHIN = 0.01; // of its target, and a row or column counts as balanced
-const MOST = 2.5; // where the colours end, in root mean squares, and the bars, in targets
+const WITHIN = 0.01; // relative distance from its target at which a row or column counts as balanced
+const MOST = 2.5; // maximum of the colour scale, in root mean squares, and of the bars, in targets
 
 const FIRST_MS = 900;
 const LAST_MS = 5000;
 const BACK_MS = 700;
-const CALM_MS = 2000; // a pass, for those who want no motion
-// The later a pass, the less there is to see of it.
+const CALM_MS = 2000; // per pass, for users who prefer reduced motion
+// Later passes change less, so they are shown faster.
 const tweenMs = (pass) => [1700, 1700, 1100, 1100, 800, 800][pass - 1] ?? 600;
 const restMs = (pass) => [700, 700, 450, 450][pass - 1] ?? 300;
-const SWEEP = 0.2; // the share of a tween that a single row or column takes
+const SWEEP = 0.2; // share of a tween taken by a single row or column
 
-// A pass that has just been done may last longer than a frame should: the clock then stands.
+// Computing a pass may take longer than a frame: limit how far the clock advances.
 const LONGEST_FRAME_MS = 60;
 
 const byId = (id) => document.getElementById(id);
@@ -33,7 +32,7 @@ window.multinormIntro = watch;
 
 // The mathematics.
 
-// G: [rows, columns] in Float64, scaled to a root mean square of 1, which every pass leaves as it is.
+// G: [rows, columns] in Float64, scaled to a root mean square of 1, which every pass preserves.
 async function recorded() {
   const [about, bytes] = await Promise.all([
     fetch('recorded.json').then((response) => response.json()),
@@ -60,7 +59,7 @@ function scaled({ rows, columns, entries }, scale) {
   return out;
 }
 
-// The L2 norms of rows and columns over their targets, which are √columns and √rows.
+// The L2 norms of rows and columns divided by their targets, √columns and √rows.
 function lengths({ rows, columns }, entries) {
   const squares = { rows: new Float64Array(rows), columns: new Float64Array(columns) };
   entries.forEach((entry, at) => {
@@ -73,7 +72,7 @@ function lengths({ rows, columns }, entries) {
   };
 }
 
-// The factors after every row (`side` is 'rows'), or every column, has been brought to its target. A zero row stays.
+// The factors after scaling every row (if `side` is 'rows') or every column to its target. A zero row stays zero.
 function balanced(matrix, scale, side) {
   const now = lengths(matrix, scaled(matrix, scale))[side];
   return { ...scale, [side]: scale[side].map((factor, at) => (now[at] > 0 ? factor / now[at] : factor)) };
@@ -82,10 +81,10 @@ function balanced(matrix, scale, side) {
 // The root mean square of |length/target − 1|.
 const deviation = (some) => Math.sqrt(some.reduce((sum, length) => sum + (length - 1) ** 2, 0) / some.length);
 
-// From one list of factors to another, evenly in their logarithms; `share(at)` is how far each has come.
+// Interpolates between two lists of factors, linearly in their logarithms; `share(at)` is the progress of each.
 const between = (from, to, share) => from.map((factor, at) => factor * (to[at] / factor) ** share(at));
 
-// The story, as scenes one after the other: how long each lasts, and what is drawn at a share of it.
+// The story as a sequence of scenes: how long each lasts, and what to draw at a given share of it.
 
 function* story(matrix, stage) {
   const wait = (ms) => ({ ms, at: () => {} });
@@ -137,7 +136,7 @@ function eased(share) {
   return within * within * (3 - 2 * within);
 }
 
-// Runs the scenes by the screen's clock; `stop` ends it for good.
+// Plays the scenes by the display's clock.
 function player(scenes) {
   let [scene, elapsed, last, frame] = [scenes.next().value, 0, null, null];
   const tick = (now) => {
@@ -154,7 +153,7 @@ function player(scenes) {
   };
 }
 
-// Drawing. Both pictures keep what they showed last, to show it again in another size or theme.
+// Drawing. Both pictures remember what they showed last, to redraw it in another size or theme.
 
 function colours() {
   const style = getComputedStyle(document.documentElement);
@@ -162,7 +161,7 @@ function colours() {
   return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
-// A context in CSS pixels on a canvas of the screen's own pixels.
+// A context in CSS pixels, on a canvas in device pixels.
 function sized(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
   const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
@@ -178,7 +177,7 @@ function sized(canvas, width, height) {
 
 const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
-// Colours of −1, …, 1 in 511 steps, as bytes.
+// The colours from −1 to 1 in 511 steps, as bytes.
 function ramp({ negative, surface, positive }) {
   const [low, zero, high] = [negative, surface, positive].map(channels);
   return Array.from({ length: 511 }, (_, at) => {
@@ -195,20 +194,20 @@ class MatrixPicture {
     this.shown = [unscaled(matrix)];
   }
 
-  // Where things lie, in CSS pixels: whole cells of the screen's own pixels, bars right and below.
+  // The layout in CSS pixels: cells of whole device pixels, with bars to the right and below.
   layout() {
     const { rows, columns } = this.matrix;
     const width = this.canvas.parentElement.clientWidth;
     const bars = Math.max(48, Math.min(144, Math.round(width / 8.5)));
     const gap = Math.round(bars / 10);
-    const edge = 9; // for the marker
+    const edge = 9; // space for the marker
     const ratio = window.devicePixelRatio || 1;
     const cell = Math.max(1, Math.floor(((width - edge - bars - gap) * ratio) / columns)) / ratio;
-    const high = Math.max(cell, 6); // wide matrices on a phone
+    const high = Math.max(cell, 6); // for wide matrices on a phone
     return { width, edge, gap, bars, cell, high, right: edge + columns * cell, bottom: edge + rows * high };
   }
 
-  // `active` is the pass that runs: its `side`, and the `share` of it that is done.
+  // `active` describes the pass in progress: its `side`, and the `share` that is done.
   show(scale, active) {
     this.shown = [scale, active];
     const { matrix, palette } = this;
@@ -236,7 +235,7 @@ class MatrixPicture {
     if (active) { this.band(context, active, place); }
   }
 
-  // Lengths as bars from the matrix outwards, with a line at the target; a bar that is longer than the space is notched.
+  // Lengths as bars pointing away from the matrix, with a line at the target. A bar that does not fit gets a notch.
   bars(context, side, some, thick, [left, top], space) {
     const { palette } = this;
     const along = (at, from, to, breadth) => (side === 'rows'
@@ -256,7 +255,7 @@ class MatrixPicture {
     along(0, target - 0.75, target + 0.75, some.length * thick);
   }
 
-  // Frames the rows or columns that are being rescaled, with a marker at the edge.
+  // Outlines the rows or columns being rescaled, with a marker at the edge.
   band(context, { side, share }, { edge, right, bottom, gap, bars, cell, high }) {
     const { rows, columns } = this.matrix;
     const [count, thick] = side === 'rows' ? [rows, high] : [columns, cell];
@@ -289,7 +288,7 @@ class MatrixPicture {
   }
 }
 
-// Deviations of rows and columns by pass, on a logarithmic axis, in the lab's colours and with its marks.
+// Deviations of rows and columns by pass, on a logarithmic axis, with the lab's colours and markers.
 class ConvergencePicture {
   constructor(canvas) {
     this.canvas = canvas;
@@ -334,7 +333,7 @@ class ConvergencePicture {
     context.fillStyle = palette.secondary;
     context.fillText('within 1 %', left + 8, y(WITHIN) + 13);
 
-    // A side that a pass has just made exact has no place on the axis.
+    // A side that a pass has just made exact cannot be shown on a log axis.
     const drawn = (side) => deviations.map((point, pass) => [x(pass), point[side]]).filter(([, value]) => value >= 10 ** least);
     for (const side of ['rows', 'columns']) {
       const points = drawn(side).map(([at, value]) => [at, y(value)]);
@@ -355,7 +354,7 @@ class ConvergencePicture {
 
   again() {
     this.palette = colours();
-    // As low as the matrix beside it.
+    // As tall as the matrix beside it.
     this.height = Math.max(220, Math.min(520, byId('matrix').clientHeight));
     this.show(...this.shown);
   }
@@ -371,7 +370,7 @@ function triangle(context, x, y) {
 
 let running = null;
 
-// Ends the demonstration: the lab takes its place.
+// Stops the demonstration when the lab replaces it.
 export function leave() {
   running?.pause();
   running = null;
@@ -405,5 +404,5 @@ async function begin() {
   running.play();
 }
 
-// The lab works without it.
+// If this fails, the lab still works.
 begin().catch((error) => { byId('figure').hidden = true; console.warn('the recorded gradient cannot be shown:', error); });

@@ -1,4 +1,4 @@
-// Follows gradients through their passes, away from the thread that draws.
+// Follows gradients through their passes, off the drawing thread.
 import init, { follow } from './multinorm_lab.js';
 
 const ready = init({ module_or_path: './multinorm_lab_bg.wasm' });

@@ -1,4 +1,4 @@
-//! The window: tabs, keys, and the view that is chosen.
+//! The window: tabs, keys, and the selected view.
 
 #[cfg(not(target_arch = "wasm32"))]
 use std::cell::RefCell;
@@ -19,15 +19,15 @@ use crate::panels::{Views, card_place};
 use crate::settings::{Panel, Settings};
 use crate::{platform, theme};
 
-/// What the lab begins with.
+/// How the lab starts.
 pub enum Start {
-    /// A text, and the words of a link.
+    /// A new lab, with a text and a link.
     New {
-        /// What is learned.
+        /// The text to train on.
         dataset: Arc<Dataset>,
-        /// `panel=why&seed=3`.
+        /// Settings such as `panel=why&seed=3`.
         link: String,
-        /// What is opened at once.
+        /// What to open right away.
         first: Option<Arrival>,
     },
     /// A lab whose device was lost.
@@ -37,41 +37,41 @@ pub enum Start {
 /// The lab in a window or on a canvas.
 pub struct App {
     ctx: egui::Context,
-    /// `None` once it was taken to go on elsewhere.
+    /// `None` once it has moved elsewhere.
     lab: Option<Lab>,
     views: Views,
-    /// Milliseconds that the interface itself took of each of the newest frames.
+    /// Milliseconds that the interface itself took in each of the latest frames.
     frame_ms: Vec<f64>,
-    /// What taking in news took before the frame that comes.
+    /// Seconds spent on events before the upcoming frame.
     logic_secs: f64,
-    /// What a window was asked for from outside.
+    /// What the command line asked the window to do.
     #[cfg(not(target_arch = "wasm32"))]
     orders: Orders,
 }
 
-/// What a window does on its own, and where it leaves a lab whose device was lost.
+/// What a window does by itself, and where it leaves a lab whose device was lost.
 #[cfg(not(target_arch = "wasm32"))]
 #[derive(Clone, Default)]
 pub struct Orders {
-    /// Writes the window to this file once every run has made so many steps, and closes it.
+    /// Saves a picture of the window to this file once every run has made this many steps, then closes it.
     pub picture: Option<(PathBuf, u64)>,
-    /// Ends the device after so many steps, as a driver's reset would: to see what happens then.
+    /// Destroys the device after this many steps, as a driver reset would, to test the recovery.
     pub lose_device: Option<u64>,
-    /// Where the lab is left when the window ends because the device that draws it is lost: for the next window.
+    /// Holds the lab for the next window when this one closes because its device was lost.
     pub survivor: Rc<RefCell<Option<Lab>>>,
 }
 
-/// Frames whose time is remembered.
+/// The number of frame times to keep.
 const FRAMES_KEPT: usize = 600;
 
 impl App {
-    /// Takes the device that draws; errors say what a person can do.
+    /// Shares the device that draws. Errors say what the user can do.
     pub fn new(context: &CreationContext<'_>, start: Start) -> Result<Self, String> {
         theme::apply(&context.egui_ctx);
         let state = context.wgpu_render_state.as_ref().ok_or("the window does not draw through wgpu")?;
         let info = state.adapter.get_info();
         if info.backend == eframe::wgpu::Backend::Gl && cfg!(target_arch = "wasm32") {
-            return Err("WebGL has no compute shaders: a browser with WebGPU is needed".into());
+            return Err("WebGL has no compute shaders: use a browser with WebGPU".into());
         }
         #[cfg_attr(
             target_arch = "wasm32",
@@ -109,7 +109,7 @@ impl App {
         })
     }
 
-    /// A window that does this as well.
+    /// Adds orders to the window.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn with_orders(mut self, orders: Orders) -> Self {
         self.orders = orders;
@@ -121,17 +121,17 @@ impl App {
         self.lab.as_mut()
     }
 
-    /// Draws again soon: the state was changed from outside.
+    /// Requests a repaint after the state was changed from outside.
     pub fn repaint(&self) {
         self.ctx.request_repaint();
     }
 
-    /// Gives the state away, to go on with it on another device.
+    /// Takes the state out, to continue on another device.
     pub fn take_lab(&mut self) -> Option<Lab> {
         self.lab.take()
     }
 
-    /// Milliseconds of the interface's own work in each of the newest frames.
+    /// Milliseconds of the interface's own work in each of the latest frames.
     pub fn frame_ms(&self) -> &[f64] {
         &self.frame_ms
     }
@@ -150,7 +150,7 @@ impl eframe::App for App {
 
     fn ui(&mut self, ui: &mut Ui, _frame: &mut Frame) {
         let began = web_time::Instant::now();
-        // What is drawn on a lost device ends in a panic of the renderer's.
+        // Drawing on a lost device makes the renderer panic.
         #[cfg(not(target_arch = "wasm32"))]
         if self.lab.as_ref().is_some_and(|lab| lab.gpu.is_lost()) {
             return;
@@ -179,7 +179,7 @@ impl eframe::App for App {
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Orders {
-    /// Does what is due, and closes the window if its device is lost.
+    /// Carries out orders that are due, and closes the window if its device is lost.
     fn follow(&mut self, ctx: &egui::Context, lab: &mut Lab) {
         if let Some((path, _)) = self.picture.take_if(|(_, steps)| lab.has_seen(*steps)) {
             lab.picture(ctx, Picture::File(path));
@@ -193,7 +193,7 @@ impl Orders {
     }
 }
 
-/// However the window ends: in good order, or because its renderer met the lost device first.
+/// Runs however the window ends: normally, or because its renderer noticed the lost device first.
 #[cfg(not(target_arch = "wasm32"))]
 impl Drop for App {
     fn drop(&mut self) {
@@ -208,7 +208,7 @@ pub(crate) fn draw(ui: &mut Ui, lab: &mut Lab, views: &mut Views) {
     egui::Frame::central_panel(ui.style()).show(ui, |ui| {
         top(ui, lab);
         let panel = lab.settings.panel;
-        // The first screen is laid out for the window as it is; the others are as long as they are.
+        // The first screen fits the window; the others scroll.
         if panel == Panel::Watch {
             views.show(panel, ui, lab);
         } else {
@@ -217,7 +217,7 @@ pub(crate) fn draw(ui: &mut Ui, lab: &mut Lab, views: &mut Views) {
     });
 }
 
-/// The card over the window, from the frame that was asked for it to the one that is its picture.
+/// Draws the card over the window, from the frame that requests it to the one that is captured.
 fn card(ui: &mut Ui, lab: &mut Lab, views: &mut Views) {
     if !lab.wants_card {
         return;
@@ -235,7 +235,7 @@ fn card(ui: &mut Ui, lab: &mut Lab, views: &mut Views) {
     }
 }
 
-/// Tabs, the one action, the state of things, and what can be saved.
+/// Tabs, the main button, the status, and the save menu.
 fn top(ui: &mut Ui, lab: &mut Lab) {
     ui.horizontal_wrapped(|ui| {
         let (first, more) = Panel::ALL.split_at(Panel::FIRST);
@@ -283,7 +283,7 @@ fn top(ui: &mut Ui, lab: &mut Lab) {
     ui.add_space(2.0);
 }
 
-/// What trains, and on which text.
+/// The adapter that trains, and the text.
 fn adapter(lab: &Lab) -> String {
     let kind = if lab.gpu.profile.software { " (a software adapter: slow)" } else { "" };
     format!("{}{kind}; text: {}", lab.gpu.adapter_name, lab.dataset.name)
@@ -330,8 +330,8 @@ fn save(lab: &mut Lab, name: &str, bytes: &[u8]) {
     lab.notice = platform::save(name, bytes).unwrap_or_else(|error| error.to_string());
 }
 
-/// Space trains and pauses, S steps, R resets, arrows walk the passes, 1 to 9 are the tabs: unless a text field has
-/// the focus. What is pressed is taken from the widget that has the focus; arrows are left to it, and Enter is its own.
+/// Space trains and pauses, S steps, R resets, arrows step through the passes, 1 to 9 select a tab, unless a text field
+/// has the focus. These keys are consumed before the focused widget sees them, except for the arrows, which it keeps.
 fn keys(ui: &mut Ui, lab: &mut Lab) {
     if ui.ctx().text_edit_focused() {
         return;
@@ -354,7 +354,7 @@ fn keys(ui: &mut Ui, lab: &mut Lab) {
     if has_focus {
         return;
     }
-    // From what is shown: another optimizer may have fewer passes than were chosen before.
+    // Start from the pass shown: another optimizer may have fewer passes than the one chosen before.
     let last = lab.last_half_step();
     let now = ui.input(|input| input.time);
     let before = lab.moment(now, false).pass.min(last);
@@ -365,7 +365,7 @@ fn keys(ui: &mut Ui, lab: &mut Lab) {
     };
 }
 
-/// A text file that is dropped becomes the corpus.
+/// Reads files dropped on the lab.
 fn dropped(ui: &mut Ui, lab: &mut Lab) {
     for file in ui.input(|input| input.raw.dropped_files.clone()) {
         let ctx = ui.ctx().clone();

@@ -1,4 +1,4 @@
-//! The task that trains: commands in, events out. The same in a thread of the window and on the page's event loop.
+//! The training task: commands in, events out. It runs in a thread for the window and on the event loop for the page.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -12,50 +12,50 @@ use web_time::Instant;
 
 use crate::platform;
 
-/// Work that may lie on the device at once: a frame at 60 a second, less what drawing takes.
+/// Work to queue on the device at once: a frame at 60 per second, minus drawing time.
 const BUDGET_SECS: f64 = 0.012;
-/// The same on a software adapter, where every piece of work costs a round trip and frames are few.
+/// The same for a software adapter, where each submission costs a round trip and frames are rare.
 const SOFTWARE_BUDGET_SECS: f64 = 0.25;
-/// Of the time of training, what evaluations and texts may take; the first of each are made in any case.
+/// Share of training time that evaluations and texts may take; the first of each is always made.
 const SHARE_BESIDE: f64 = 0.1;
-/// Tokens of a sample of text.
+/// Tokens per text sample.
 const SAMPLE_TOKENS: usize = 48;
 
-/// What the panel asks for.
+/// What the interface asks the engine to do.
 pub enum Command {
-    /// Builds a trainer for each configuration, all from the same text; those before are dropped.
+    /// Builds a trainer for each configuration, all on the same text; earlier trainers are dropped.
     Build {
-        /// One or two, in the order of the panel.
+        /// One or two, in the order shown.
         configs: Vec<RunConfig>,
         /// The text.
         dataset: Arc<Dataset>,
-        /// Where to go on, one for each configuration; nothing begins anew.
+        /// Where to continue, one per configuration; empty to start anew.
         from: Vec<Snapshot>,
-        /// Whether the next step is made at once, for its gradients alone: it is taken back before training goes on.
+        /// Whether to make the next step right away, only for its gradients; it is undone before training continues.
         peek: bool,
-        /// Stands beside every event of these trainers.
+        /// Accompanies every event of these trainers.
         generation: u64,
     },
-    /// Trains until it is told to pause.
+    /// Trains until paused.
     Run(bool),
     /// One step of every run, then pause.
     Step,
-    /// What to look into, how often, and after which steps to evaluate and to write text.
+    /// What to watch, and how often to look, evaluate and write text.
     Watch(Watch),
-    /// One look at once.
+    /// Looks once, right away.
     Look,
-    /// Reads one matrix's gradient of every run, for the atlas.
+    /// Reads one matrix's gradient from every run, for the atlas.
     Sample(String),
-    /// Reads back everything that a step changes.
+    /// Reads back all state that a step changes.
     Save,
     /// Times the kernels of the next step.
     Time,
 }
 
-/// What is done beside the steps.
+/// What to do besides training steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Watch {
-    /// Whose gradient.
+    /// The parameter whose gradient to watch.
     pub parameter: String,
     /// Steps between two looks.
     pub every: u64,
@@ -63,27 +63,27 @@ pub struct Watch {
     pub evaluate_every: u64,
     /// Steps between two texts.
     pub write_every: u64,
-    /// What the text begins with.
+    /// The prompt for the texts.
     pub prompt: String,
 }
 
 /// What happened.
 pub enum Event {
-    /// Trainers are there.
+    /// The trainers are built.
     Ready {
-        /// Bytes by class, of each run.
+        /// Bytes by class, for each run.
         memory: Vec<Memory>,
     },
     /// A run made a step or was evaluated.
     Run {
         /// Which run.
         run: usize,
-        /// What it tells, as it tells it to the command line.
+        /// Its event, the same one the command line gets.
         event: train::Event,
-        /// Seconds of training of this run since it was built, looks and evaluations aside.
+        /// Seconds this run has trained since it was built, without looks and evaluations.
         secs: f64,
     },
-    /// A gradient and its optimizer's state.
+    /// The watched gradient and its optimizer state.
     Looked {
         /// Which run.
         run: usize,
@@ -106,34 +106,34 @@ pub enum Event {
         /// Prompt and continuation.
         text: String,
     },
-    /// Time on the device of each kernel of one step.
+    /// Device time of each kernel in one step.
     Timed {
         /// Which run.
         run: usize,
         /// By plan.
         times: Vec<(Plan, Vec<KernelTime>)>,
     },
-    /// Everything that a step changes; also sent by itself now and then, to go on from if the device is lost.
+    /// All state that a step changes. Also sent unasked now and then, to continue from if the device is lost.
     Saved {
         /// Which run.
         run: usize,
         /// Weights and state.
         snapshot: Box<Snapshot>,
-        /// Whether it was asked for.
+        /// Whether it was requested.
         asked: bool,
     },
-    /// All steps of the schedule are done.
+    /// The schedule's last step is done.
     Finished,
-    /// A run cannot go on; the engine waits for another command.
+    /// A run cannot continue; the engine waits for another command.
     Failed(Error),
 }
 
-/// Steps between two that are timed kernel by kernel, on a GPU.
+/// On a GPU, every so many steps one is timed kernel by kernel.
 const TIME_EVERY: u64 = 50;
-/// Steps between two snapshots that are kept in case the device is lost.
+/// Steps between two snapshots, kept in case the device is lost.
 const KEEP_EVERY: u64 = 100;
 
-/// Serves commands until their sender is gone. `wake` is called after every event.
+/// Serves commands until their sender is dropped. `wake` is called after every event.
 pub async fn serve(
     gpu: Arc<Gpu>,
     commands: flume::Receiver<Command>,
@@ -142,7 +142,7 @@ pub async fn serve(
 ) {
     let generation = Cell::new(0);
     let emit = |event: Event| {
-        let _ = events.send((generation.get(), event)); // nobody listens any more: the commands end as well
+        let _ = events.send((generation.get(), event)); // without a receiver, the commands end too
         wake();
     };
     let mut engine =
@@ -168,7 +168,7 @@ pub async fn serve(
                 engine.obey(command, &emit).await
             }
             None => {
-                // The event loop of a page must have its turn even if nothing had to be waited for.
+                // The page's event loop must get a turn even if this step never awaits anything.
                 platform::yield_to_event_loop().await;
                 engine.step(&emit).await
             }
@@ -186,21 +186,21 @@ struct Engine {
     dataset: Option<Arc<Dataset>>,
     running: bool,
     watch: Option<Watch>,
-    /// Whether the next step is timed.
+    /// Whether to time the next step.
     timing: bool,
-    /// Seconds of evaluations and texts since the trainers were built.
+    /// Seconds spent on evaluations and texts since the trainers were built.
     beside_secs: f64,
 }
 
 struct Run {
     trainer: Trainer,
     secs: f64,
-    /// What the trainer was before a step that is to be taken back.
+    /// The trainer's state before a step that will be undone.
     before_peek: Option<Snapshot>,
 }
 
 impl Run {
-    /// Makes the next step for its gradients alone: they and the state after it stay to be looked into.
+    /// Makes the next step only for its gradients; these and the state after it stay available for looks.
     async fn peek(&mut self, from: Snapshot) -> Result<()> {
         self.trainer.step().await?;
         self.trainer.drain().await?;
@@ -208,7 +208,7 @@ impl Run {
         Ok(())
     }
 
-    /// Takes such a step back.
+    /// Undoes such a step.
     fn settle(&mut self) -> Result<()> {
         self.before_peek.take().map_or(Ok(()), |snapshot| self.trainer.restore(&snapshot))
     }
@@ -219,10 +219,10 @@ impl Engine {
         match command {
             Command::Build { configs, dataset, from, peek, .. } => {
                 self.running = false;
-                self.runs.clear(); // its memory first
+                self.runs.clear(); // free its memory first
                 self.beside_secs = 0.0;
                 for (index, mut config) in configs.into_iter().enumerate() {
-                    config.eval.text_tokens = SAMPLE_TOKENS; // whatever the run in a folder did
+                    config.eval.text_tokens = SAMPLE_TOKENS; // whatever an opened run used
                     let mut trainer = Trainer::new(self.gpu.clone(), config, dataset.clone()).await?;
                     if let Some(snapshot) = from.get(index) {
                         trainer.restore(snapshot)?;
@@ -268,12 +268,12 @@ impl Engine {
         self.runs.first().map_or(0, |run| run.trainer.step_number())
     }
 
-    /// Whatever goes on from here goes on from what was trained, not from a step that was only looked at.
+    /// Undoes a step made only for its gradients, so that everything after continues from the trained state.
     fn settle(&mut self) -> Result<()> {
         self.runs.iter_mut().try_for_each(Run::settle)
     }
 
-    /// One step of every run, and what is due after it.
+    /// One step of every run, then whatever is due after it.
     async fn step(&mut self, emit: &impl Fn(Event)) -> Result<()> {
         self.settle()?;
         let Some(last) = self.runs.first().map(|run| run.trainer.config().train.steps) else {
@@ -286,7 +286,7 @@ impl Engine {
             emit(Event::Finished);
             return Ok(());
         }
-        // On a GPU a timed step takes little longer; on a processor it would hold frames up.
+        // On a GPU a timed step takes little longer; on a CPU it would delay frames.
         let timing = self.timing
             || (!self.gpu.profile.software && self.gpu.profile.timestamps && self.step_number() % TIME_EVERY == 1);
         for (index, run) in self.runs.iter_mut().enumerate() {
@@ -308,7 +308,7 @@ impl Engine {
         if step == 1 || due(watch.every) {
             self.look(emit).await?;
         }
-        // Where they are expensive they come less often.
+        // Do these less often where they are expensive.
         let secs: f64 = self.runs.iter().map(|run| run.secs).sum();
         let is_affordable = step == last || self.beside_secs <= SHARE_BESIDE * secs;
         let began = Instant::now();
@@ -367,7 +367,7 @@ impl Engine {
         Ok(())
     }
 
-    /// A few words of every run.
+    /// A short text from every run.
     async fn write(&mut self, prompt: &str, emit: &impl Fn(Event)) -> Result<()> {
         self.drain(emit).await?;
         for (index, run) in self.runs.iter_mut().enumerate() {

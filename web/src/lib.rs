@@ -1,18 +1,18 @@
-//! The lab: one egui panel, in a desktop window and in a web page, that trains a small LLaMA live and shows what
+//! The lab: one egui panel, in a desktop window or a web page, that trains a small LLaMA live and shows what
 //! normalization does to its gradients.
 //!
-//! It holds no mathematics: the same [`multinorm::train::Trainer`] as the command line's trains on the device that draws,
-//! and what is shown was computed by `multinorm`.
+//! It does no mathematics of its own: the command line's [`multinorm::train::Trainer`] trains on the device that draws,
+//! and `multinorm` computes everything that is shown.
 //!
-//! | module | what it knows |
+//! | module | contents |
 //! |---|---|
-//! | `settings` | what is chosen, as a link and as a configuration |
-//! | `engine` | the task that trains: commands in, events out |
-//! | `lab` | what was seen of the runs |
+//! | `settings` | what is selected, as a link and as a configuration |
+//! | `engine` | the training task: commands in, events out |
+//! | `lab` | the state: what has been seen of the runs |
 //! | `panels` | the views |
 //! | `chart`, `theme` | how plots and everything else look |
 //! | `platform` | threads or a worker, files or downloads |
-//! | `page` | the JavaScript interface (wasm alone) |
+//! | `page` | the JavaScript interface (wasm only) |
 
 mod app;
 mod chart;
@@ -39,8 +39,8 @@ use std::sync::Arc;
 use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupCreateNew};
 use eframe::wgpu;
 
-/// How the device is asked for: with all that the adapter gives, so that larger models fit, kernels can be timed, and
-/// activations can be in half precision.
+/// Requests the adapter's full limits, timestamp queries and f16, so that larger models fit, kernels can be timed, and
+/// activations can use half precision.
 pub fn wgpu_configuration() -> WgpuConfiguration {
     let mut setup = WgpuSetupCreateNew::without_display_handle();
     setup.device_descriptor = Arc::new(|adapter| wgpu::DeviceDescriptor {
@@ -52,7 +52,7 @@ pub fn wgpu_configuration() -> WgpuConfiguration {
     WgpuConfiguration { wgpu_setup: WgpuSetup::CreateNew(setup), ..Default::default() }
 }
 
-/// What stands in for a corpus where none could be fetched: this project's own words.
+/// This project's documentation, in place of a corpus that could not be fetched.
 pub fn own_words() -> Text {
     let text = [
         include_str!("../../README.md"),

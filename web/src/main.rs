@@ -15,14 +15,14 @@ const HELP: &str = "\
 multinorm-lab [LINK] [RUN | FILE] [--picture FILE.png --after STEPS] [--lose-device STEPS]
 
 Trains a small LLaMA in a window and shows what normalization does.
-LINK holds settings as the page's address does: 'panel=why&optimizer=sinkgd,adam&seed=3'.
-RUN is a folder of `multinorm train --out`: its curves and spectra are shown, the gradient of its next step can be
-looked into, and training goes on in the window alone. Nothing is written into the folder.
-FILE is a text to learn, or a .safetensors file whose matrices are looked into. Both may also be dropped on the window.
-With --picture the window is written to a file once every run has made so many steps, and closed.
-With --lose-device the device is ended after so many steps, as a driver's reset would: the lab goes on in a new window.";
+LINK holds settings as in the page's address: 'panel=why&optimizer=sinkgd,adam&seed=3'.
+RUN is a folder made by `multinorm train --out`. The lab shows its curves and spectra, lets you inspect the gradient of
+its next step, and can continue its training, but only in the window: nothing is written into the folder.
+FILE is a text to train on, or a .safetensors file of matrices to inspect. You can also drop a RUN or FILE on the window.
+--picture saves a picture of the window once every run has made STEPS steps, then closes the window.
+--lose-device destroys the device after STEPS steps, as a driver reset would; the lab continues in a new window.";
 
-/// A device that is lost sooner than this after its window opened was lost at once.
+/// A device lost sooner than this after its window opened counts as lost at once.
 const A_WHILE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
@@ -65,12 +65,12 @@ fn main() -> ExitCode {
                 Box::new(|context| Ok(Box::new(App::new(context, start)?.with_orders(its_orders)))),
             )
         };
-        // A renderer that meets a lost device before the lab knows of it panics.
+        // A renderer that hits a lost device before the lab notices panics.
         let shown = std::panic::catch_unwind(AssertUnwindSafe(window));
         if let Some(lab) = orders.survivor.take() {
             quick_losses = if began.elapsed() < A_WHILE { quick_losses + 1 } else { 0 };
             if quick_losses == 3 {
-                eprintln!("the device was lost three times, each time at once: its driver cannot go on");
+                eprintln!("the device was lost three times in a row, each time at once; giving up");
                 return ExitCode::FAILURE;
             }
             eprintln!("the device was lost; the lab goes on in a new window");
@@ -127,8 +127,8 @@ impl Words {
     }
 }
 
-/// The text that the lab learns: what is opened, else Jane Austen's novels with a tokenizer of their own, or what is at
-/// hand where they cannot be fetched.
+/// The text to train on: the one that is opened, else Jane Austen's novels with their own tokenizer, or this project's
+/// documentation if they cannot be fetched.
 fn corpus(first: &Option<Arrival>, progress: &mut dyn Progress) -> Arc<Dataset> {
     match first {
         Some(Arrival::Text(dataset)) => return dataset.clone(),

@@ -1,4 +1,4 @@
-//! The JavaScript interface: `start` puts a lab on a canvas, and the object it returns answers pages and tests.
+//! The JavaScript interface: `start` puts a lab on a canvas and returns an object for pages and tests to control it.
 
 use std::cell::RefCell;
 
@@ -12,11 +12,11 @@ use crate::lab::{Arrival, Lab, Look, RunView, Status, Text};
 use crate::{own_words, wgpu_configuration};
 
 thread_local! {
-    /// A lab between two devices.
+    /// A lab that is moving from one device to another.
     static SURVIVOR: RefCell<Option<Lab>> = const { RefCell::new(None) };
 }
 
-/// What makes an app, or why it cannot be made.
+/// A new app, or why it cannot be made.
 type AppCreation = Result<Box<dyn eframe::App>, Box<dyn std::error::Error + Send + Sync>>;
 
 /// A lab on a canvas.
@@ -25,11 +25,11 @@ pub struct Handle {
     runner: eframe::WebRunner,
 }
 
-/// Puts a lab on a canvas and begins to train.
+/// Puts a lab on a canvas and starts training.
 ///
-/// `text` is learned, byte by byte; an empty one stands for this project's own words. `link` holds settings as the page's
-/// address does.
-/// Throws a sentence that a person can act on: no WebGPU, a text too short.
+/// It trains on `text`, one token per byte, or on this project's documentation if `text` is empty. `link` holds
+/// settings as in the page's address.
+/// Throws a message that the user can act on, such as no WebGPU or a text that is too short.
 #[wasm_bindgen]
 pub async fn start(
     canvas: HtmlCanvasElement,
@@ -46,22 +46,22 @@ pub async fn start(
         Some(Start::New { dataset, link, first: None })
     };
     let app = move |context: &CreationContext<'_>| -> AppCreation {
-        // The lab between two devices is taken now that there is one: else it stays for another attempt.
+        // Take the surviving lab only once there is a device; otherwise it stays for another attempt.
         let survivor = SURVIVOR.take().map(|lab| Start::Survivor(Box::new(lab)));
         let start = survivor.or(new).ok_or("the lab between two devices was taken by another canvas")?;
         Ok(Box::new(App::new(context, start)?))
     };
     let runner = eframe::WebRunner::new();
-    // Flat colours need no dithering, which a software adapter computes for every pixel.
+    // Flat colours need no dithering, which a software adapter would compute for every pixel.
     let options = eframe::WebOptions { wgpu_options: wgpu_configuration(), dithering: false, ..Default::default() };
     runner.start(canvas, options, Box::new(app)).await?;
     Ok(Handle { runner })
 }
 
-/// Why a lab cannot be asked.
+/// Why a handle no longer works.
 const MOVED: &str = "the lab has moved to another device";
 
-/// What is going on, in little.
+/// The current state without the parts that grow.
 fn summary(lab: &Lab) -> Value {
     let (message, device_lost) = match &lab.status {
         Status::Failed { message, device_lost } => (message.as_str(), *device_lost),
@@ -102,8 +102,9 @@ fn summary(lab: &Lab) -> Value {
 
 #[wasm_bindgen]
 impl Handle {
-    /// What is going on, as an object: `status`, `message`, `device_lost`, `adapter`, `text` (its name), `settings` (a
-    /// link), `runs` with `optimizer`, `step`, `loss`, `losses`, `eval_loss`, `tokens_per_sec`, `state_bytes`, `looks`, and `text`; `frame_ms`.
+    /// The current state as an object: `status`, `message`, `device_lost`, `adapter`, `text` (its name), `settings` (a
+    /// link), `runs` with `optimizer`, `step`, `loss`, `losses`, `eval_loss`, `tokens_per_sec`, `state_bytes`, `looks`,
+    /// and `text`; `frame_ms`.
     pub fn state(&self) -> Result<JsValue, JsValue> {
         let mut app = self.app()?;
         let frame_ms = app.frame_ms().to_vec();
@@ -119,15 +120,15 @@ impl Handle {
         parsed(&state)
     }
 
-    /// The same without what grows: `losses`, `looks`, `text`, `configuration` and `frame_ms`.
+    /// The same without the parts that grow: `losses`, `looks`, `text`, `configuration` and `frame_ms`.
     pub fn summary(&self) -> Result<JsValue, JsValue> {
         let mut app = self.app()?;
         let Some(lab) = app.lab() else { return Err(MOVED.into()) };
         parsed(&summary(lab))
     }
 
-    /// Sets one value by its key in a link: `set("optimizer", "sinkgd,adam")`. A setting of the runs counts from the next
-    /// `reset` on. Throws what is wrong with it.
+    /// Sets one value by its key in a link: `set("optimizer", "sinkgd,adam")`. Settings of the runs take effect at the
+    /// next `reset`. Throws what is wrong with the value.
     pub fn set(&self, key: &str, value: &str) -> Result<(), JsValue> {
         self.with(|lab| {
             let before = lab.settings.clone();
@@ -147,7 +148,7 @@ impl Handle {
         })
     }
 
-    /// Trains, or pauses.
+    /// Trains or pauses.
     pub fn run(&self, running: bool) -> Result<(), JsValue> {
         self.with(|lab| {
             lab.run(running);
@@ -155,7 +156,7 @@ impl Handle {
         })
     }
 
-    /// One step of every run, then pause; `state()` tells when it has been done.
+    /// Makes one step of every run, then pauses; `state()` shows when it is done.
     pub fn step(&self) -> Result<(), JsValue> {
         self.with(|lab| {
             lab.step();
@@ -163,7 +164,7 @@ impl Handle {
         })
     }
 
-    /// New runs from the settings.
+    /// Starts new runs from the settings.
     pub fn reset(&self) -> Result<(), JsValue> {
         self.with(|lab| {
             lab.reset();
@@ -171,8 +172,8 @@ impl Handle {
         })
     }
 
-    /// The newest look into a run's watched gradient: `step`, `parameter`, `shape`, `passes` as `multinorm normalize
-    /// --spectrum` tells them, `rate_predicted`, `rate_observed`; null before the first.
+    /// The newest look at a run's watched gradient: `step`, `parameter`, `shape`, `passes` as printed by `multinorm
+    /// normalize --spectrum`, `rate_predicted`, `rate_observed`; null before the first.
     pub fn spectrum(&self, run: usize) -> Result<JsValue, JsValue> {
         self.with(|lab| match lab.views().get(run).and_then(|run| run.looks.back()) {
             None => Ok(JsValue::NULL),
@@ -187,7 +188,7 @@ impl Handle {
         })
     }
 
-    /// The gradient of that look as a safetensors file; null before the first.
+    /// That look's gradient as a safetensors file; null before the first.
     pub fn gradient(&self, run: usize) -> Result<JsValue, JsValue> {
         self.with(|lab| {
             let bytes = lab.runs.get(run).and_then(|run| run.gradient_file());
@@ -195,8 +196,8 @@ impl Handle {
         })
     }
 
-    /// Opens a file, given as bytes: the matrices of one called .safetensors are looked into instead of the runs, until
-    /// `close`; anything else is a text to learn.
+    /// Opens a file, given as bytes. The matrices of a .safetensors file are shown in place of the runs, until `close`;
+    /// any other file is a text to train on.
     pub fn open(&self, name: String, bytes: &[u8]) -> Result<(), JsValue> {
         self.with(|lab| {
             lab.open(Arrival::of_file(name, bytes));
@@ -204,7 +205,7 @@ impl Handle {
         })
     }
 
-    /// Looks at the runs again.
+    /// Goes back to the runs.
     pub fn close(&self) -> Result<(), JsValue> {
         self.with(|lab| {
             lab.close_file();
@@ -212,7 +213,7 @@ impl Handle {
         })
     }
 
-    /// Learns another text, given as a string, byte by byte.
+    /// Trains on another text, given as a string, one token per byte.
     pub fn learn(&self, name: String, text: String) -> Result<(), JsValue> {
         self.with(|lab| {
             let text = Text { name, license: "yours".into(), text };
@@ -221,7 +222,7 @@ impl Handle {
         })
     }
 
-    /// Ends the device as a driver reset would: for tests of what happens then.
+    /// Destroys the device as a driver reset would, to test the recovery.
     pub fn lose_device(&self) -> Result<(), JsValue> {
         self.with(|lab| {
             lab.gpu.destroy();
@@ -229,14 +230,15 @@ impl Handle {
         })
     }
 
-    /// Every kernel that needs nothing beyond WebGPU's default limits, as `name` and `code`: for tests of a browser's compiler.
+    /// Every kernel that needs nothing beyond WebGPU's default limits, as `name` and `code`, to test a browser's
+    /// compiler.
     pub fn shaders(&self) -> Result<JsValue, JsValue> {
         let plain = multinorm::kernels::all().filter(|kernel| kernel.needs.is_empty());
         let shaders = plain.map(|kernel| json!({ "name": kernel.name, "code": kernel.source() }));
         parsed(&Value::Array(shaders.collect()))
     }
 
-    /// Takes the lab off its canvas, so that the next `start` goes on with it on a new device.
+    /// Takes the lab off its canvas, so that the next `start` continues it on a new device.
     pub fn leave(self) -> Result<(), JsValue> {
         let lab = self.app()?.take_lab();
         SURVIVOR.set(lab);
@@ -244,13 +246,13 @@ impl Handle {
         Ok(())
     }
 
-    /// What made the interface stop, if it did.
+    /// Why the interface stopped, if it did.
     pub fn panic_message(&self) -> Option<String> {
         self.runner.panic_summary().map(|summary| summary.message())
     }
 
     fn app(&self) -> Result<std::cell::RefMut<'_, App>, JsValue> {
-        self.runner.app_mut::<App>().ok_or_else(|| "the lab is not there (any more)".into())
+        self.runner.app_mut::<App>().ok_or_else(|| "the lab is not running".into())
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Lab) -> Result<T, JsValue>) -> Result<T, JsValue> {

@@ -1,4 +1,4 @@
-//! What a learner chose: small enough to stand in a link, and enough to repeat the run.
+//! The learner's choices: few enough to fit in a link, and sufficient to repeat the run.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use multinorm::config::{OptimizerConfig, Role, RunConfig, RunDefaults, optimizer_names};
 use multinorm::{Error, Result};
 
-/// The views: each with its name in the code, on the tab and in a link, in the order of the tabs.
+/// The views in tab order, each with its name in the code, on the tab and in a link.
 macro_rules! panels {
     ($($(#[$doc:meta])+ $name:ident = $title:literal, $key:literal;)+) => {
         /// The views of the lab.
@@ -16,17 +16,17 @@ macro_rules! panels {
         }
 
         impl Panel {
-            /// In the order of the tabs.
+            /// All views in tab order.
             pub const ALL: &[Self] = &[$(Self::$name),+];
 
-            /// On the tab.
+            /// The name on the tab.
             pub fn title(self) -> &'static str {
                 match self {
                     $(Self::$name => $title,)+
                 }
             }
 
-            /// In a link.
+            /// The name in a link.
             pub fn key(self) -> &'static str {
                 match self {
                     $(Self::$name => $key,)+
@@ -37,29 +37,29 @@ macro_rules! panels {
 }
 
 panels! {
-    /// A gradient on its way through the passes, in the middle of its network and its training.
+    /// A gradient going through the passes, shown within its network and its training run.
     Watch = "Watch", "watch";
-    /// Why it converges as it does.
+    /// Why a matrix converges fast or slowly.
     Why = "Why", "why";
-    /// The guided way.
+    /// The guided lesson.
     Lesson = "Lesson", "lesson";
-    /// What is trained, speed, text.
+    /// Training settings, loss, speed and text.
     Train = "Train", "train";
-    /// What the polynomials do to a singular value.
+    /// How the polynomials move a singular value.
     NewtonSchulz = "Newton–Schulz", "newton-schulz";
     /// Bytes by class, optimizer and preset.
     Memory = "Memory", "memory";
 }
 
 impl Panel {
-    /// The views that have a tab; the others stand in a menu.
+    /// The number of views with a tab; the others are in a menu.
     pub const FIRST: usize = 4;
 }
 
-/// A model that trains while one watches.
+/// A model small enough to train live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// In a link and in the list.
+    /// The name in a link and in the list.
     pub key: &'static str,
     hidden: usize,
     intermediate: usize,
@@ -67,7 +67,7 @@ pub struct Size {
     heads: [usize; 2],
 }
 
-/// The models that a page offers: the smallest for a software adapter, the largest for a GPU with time.
+/// The models on offer: the smallest for a software adapter, the largest for a GPU and some patience.
 pub const SIZES: [Size; 4] = [
     Size { key: "micro", hidden: 32, intermediate: 88, layers: 2, heads: [2, 1] },
     Size { key: "mini", hidden: 64, intermediate: 176, layers: 3, heads: [4, 2] },
@@ -75,46 +75,46 @@ pub const SIZES: [Size; 4] = [
     Size { key: "small", hidden: 256, intermediate: 688, layers: 6, heads: [8, 4] },
 ];
 
-/// Everything that decides what is trained and what is shown.
+/// Everything that determines what is trained and what is shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Which view.
+    /// The selected view.
     pub panel: Panel,
     /// One or two names of the catalog; two train side by side from the same start.
     pub optimizers: Vec<String>,
-    /// On every learning rate of each optimizer.
+    /// A factor on every learning rate of each optimizer.
     pub lr_factor: f64,
     /// One of [`SIZES`].
     pub model: String,
-    /// Tokens of a sequence.
+    /// Tokens per sequence.
     pub sequence_length: usize,
-    /// Sequences of a step.
+    /// Sequences per step.
     pub batch_size: usize,
-    /// Whether activations are in half precision.
+    /// Whether activations use half precision.
     pub half_precision: bool,
-    /// Decides initial weights and batches.
+    /// Determines initial weights and batches.
     pub seed: u64,
     /// Steps of the learning-rate schedule, after which training stops.
     pub steps: u64,
-    /// Whose gradient is looked into.
+    /// The parameter whose gradient is watched.
     pub parameter: String,
     /// Steps between two looks.
     pub every: u64,
-    /// The step whose gradient is seen; none for the newest.
+    /// The step whose gradient is shown; `None` for the newest.
     pub step: Option<u64>,
-    /// Passes done in what is seen, 0 for the gradient; none while they play.
+    /// Passes done in what is shown, 0 for the gradient; `None` while they play.
     pub half_step: Option<usize>,
-    /// The singular value that is pointed at, 0 for the largest.
+    /// The highlighted singular value, 0 for the largest.
     pub sigma: Option<usize>,
     /// Step of the lesson.
     pub lesson: usize,
 }
 
-/// The parameter that is looked into at first: every model of [`SIZES`] has it.
+/// The parameter to watch at first; every model of [`SIZES`] has it.
 pub const FIRST_PARAMETER: &str = "model.layers.0.mlp.down_proj.weight";
 
 impl Settings {
-    /// What a page opens with on this kind of adapter.
+    /// The initial settings for this kind of adapter.
     pub fn default_for(software: bool) -> Self {
         Self {
             panel: Panel::Watch,
@@ -135,7 +135,8 @@ impl Settings {
         }
     }
 
-    /// `panel=spectrum&optimizer=sinkgd,adam&seed=3`: what differs from `default`, in one order.
+    /// A link such as `panel=why&optimizer=sinkgd,adam&seed=3`: the settings that differ from `default`, in a fixed
+    /// order.
     pub fn to_query(&self, default: &Self) -> String {
         fn word<T: ToString>(value: Option<T>) -> String {
             value.map_or(String::new(), |value| value.to_string())
@@ -164,7 +165,7 @@ impl Settings {
         differs.map(|((key, value), _)| format!("{key}={value}")).collect::<Vec<_>>().join("&")
     }
 
-    /// Reads a link over `default`; what cannot be is left as it was and told.
+    /// Applies a link to `default`; invalid values are left unchanged and reported.
     pub fn from_query(query: &str, default: &Self) -> (Self, Vec<String>) {
         let (mut settings, mut complaints) = (default.clone(), Vec::new());
         for pair in query.trim_start_matches(['#', '?']).split('&').filter(|pair| !pair.is_empty()) {
@@ -178,7 +179,7 @@ impl Settings {
 
     /// Sets one value by its key in a link.
     ///
-    /// Errors: an unknown key, or a value that cannot be; nothing is changed then.
+    /// Errors: an unknown key or an invalid value; nothing changes then.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         fn number<T: FromStr + PartialOrd + Display>(key: &str, value: &str, range: [T; 2]) -> Result<T> {
             let [least, most] = range;
@@ -200,12 +201,12 @@ impl Settings {
             "optimizer" => {
                 let names: Vec<String> = value.split(',').map(str::to_owned).collect();
                 if names.len() > 2 {
-                    return Err(Error::config(key, format!("one or two run side by side, got {}", names.len())));
+                    return Err(Error::config(key, format!("must be one or two names, got {}", names.len())));
                 }
                 for name in &names {
                     if OptimizerConfig::named(name)?.zeroth_order().is_some() {
                         let wrong =
-                            format!("{name} makes no gradient to look into: `multinorm train` fine-tunes with it");
+                            format!("{name} computes no gradient to show; use it in `multinorm train` to fine-tune");
                         return Err(Error::config(key, wrong));
                     }
                 }
@@ -246,12 +247,12 @@ impl Settings {
         *SIZES.iter().find(|size| size.key == self.model).expect("set() lets no other size in")
     }
 
-    /// As CONFIG.toml has it.
+    /// The precision in CONFIG.toml's words.
     fn precision(&self) -> &'static str {
         if self.half_precision { "f16" } else { "f32" }
     }
 
-    /// What distinguishes one run from another: a change of it asks for a new start.
+    /// Whether both settings describe the same run; if not, a new start is needed.
     pub fn same_run(&self, other: &Self) -> bool {
         let view = |settings: &Self| Self {
             panel: Panel::Train,
@@ -266,13 +267,13 @@ impl Settings {
         view(self) == view(other)
     }
 
-    /// The runs of `other`, seen as these settings have it.
+    /// The runs of `other` with the view of these settings.
     pub fn with_runs_of(&self, other: &Self) -> Self {
         let Self { panel, parameter, every, step, half_step, sigma, lesson, .. } = self.clone();
         Self { panel, parameter, every, step, half_step, sigma, lesson, ..other.clone() }
     }
 
-    /// The run of one of the optimizers, as `--set` words for CONFIG.toml's keys.
+    /// The run of one optimizer, as `--set` arguments for CONFIG.toml's keys.
     pub fn sets(&self, optimizer: &str, vocab_size: usize) -> Vec<String> {
         let Size { hidden, intermediate, layers, heads: [heads, kv_heads], .. } = self.size();
         vec![
@@ -289,16 +290,16 @@ impl Settings {
             format!("train.micro_batch_size={}", self.batch_size),
             format!("train.sequence_length={}", self.sequence_length),
             format!("train.precision={}", self.precision()),
-            "train.fused_update=false".into(), // gradients stay to be looked into; the bits are the same
+            "train.fused_update=false".into(), // keeps gradients available; results are bit-identical
             format!("train.seed={}", self.seed),
             format!("eval.batch_size={}", self.batch_size),
             format!("eval.max_tokens={}", (4 * self.batch_size * self.sequence_length).max(512)),
         ]
     }
 
-    /// The whole configuration of one of the optimizers.
+    /// The full configuration of one optimizer's run.
     ///
-    /// Errors: settings that do not fit one another, in the words of CONFIG.toml.
+    /// Errors: settings that contradict each other, in CONFIG.toml's terms.
     pub fn config(&self, optimizer: &str, vocab_size: usize) -> Result<RunConfig> {
         let config = RunConfig::load(None, &self.sets(optimizer, vocab_size), RunDefaults::Software)?;
         let config = config.with_optimizer(OptimizerConfig::named(optimizer)?.with_lr_factor(self.lr_factor));
@@ -307,24 +308,24 @@ impl Settings {
     }
 }
 
-/// Names of a run's matrices, which are what can be looked into.
+/// Names of a run's matrices, any of which can be watched.
 pub fn matrices(config: &RunConfig) -> Vec<String> {
     let specs = config.model.parameters().into_iter();
     specs.filter(|spec| spec.shape.len() == 2 && spec.role != Role::Norm).map(|spec| spec.name).collect()
 }
 
-/// The optimizers in the order of the catalog.
+/// The optimizers in catalog order.
 pub fn optimizers() -> Vec<&'static str> {
     optimizer_names().to_vec()
 }
 
-/// Those that make gradients to look into, which the lab trains with.
+/// The optimizers that compute gradients, which are the ones the lab offers.
 pub fn optimizers_with_gradients() -> Vec<&'static str> {
     let makes = |name: &&str| OptimizerConfig::named(name).is_ok_and(|config| config.zeroth_order().is_none());
     optimizers().into_iter().filter(makes).collect()
 }
 
-/// `%2C` and `+` as a browser writes them in a link.
+/// Decodes percent escapes such as `%2C`, as browsers write them in links.
 fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);

@@ -1,4 +1,4 @@
-//! The lab as it stands on the screen: what is drawn where, and a learner who presses what is seen.
+//! The lab on screen: nothing is cut off, and a simulated learner can work through the lesson.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::panels::{Views, tasks_and_answers};
 use crate::settings::{Panel, Settings};
 use crate::{own_words, theme};
 
-/// A lab whose two runs have been looked into, paused.
+/// A paused lab with two runs whose gradients have been followed.
 fn trained() -> Lab {
     #[expect(clippy::disallowed_methods, reason = "a test may block")]
     let gpu = Arc::new(pollster::block_on(Gpu::open(&GpuOptions::default())).expect("an adapter"));
@@ -33,12 +33,12 @@ fn trained() -> Lab {
     lab
 }
 
-/// Words that are cut off at the left or the right, or broken letter by letter, in a view of this size; at the upper and
-/// the lower edge as well where nothing scrolls.
+/// Texts that are cut off on the left or right, or wrapped letter by letter, in a view of this size. Where nothing
+/// scrolls, also those cut off at the top or bottom.
 fn cut_off(ctx: &Context, views: &mut Views, lab: &mut Lab, size: [f32; 2]) -> Vec<String> {
     let screen = Rect::from_min_size(Pos2::ZERO, size.into());
     let mut output = None;
-    // What is laid out by what was measured in the frame before has settled in the fourth.
+    // Some layout depends on sizes measured in the previous frame; it has settled by the fourth.
     for frame in 0..4 {
         let input = RawInput { screen_rect: Some(screen), time: Some(f64::from(frame)), ..RawInput::default() };
         output = Some(ctx.run_ui(input, |ui| draw(ui, lab, views)));
@@ -49,7 +49,7 @@ fn cut_off(ctx: &Context, views: &mut Views, lab: &mut Lab, size: [f32; 2]) -> V
         let Shape::Text(text) = &clipped.shape else { continue };
         let (words, place) = (text.galley.text(), clipped.shape.visual_bounding_rect());
         let seen = clipped.clip_rect.intersect(screen);
-        // What has been scrolled away is not cut off.
+        // Text scrolled out of view is not cut off.
         if words.trim().is_empty() || !place.is_positive() || !seen.intersects(place) {
             continue;
         }
@@ -80,7 +80,7 @@ fn nothing_is_cut_off_in_any_view_of_any_size() {
     }
 }
 
-/// A window with the lab in it, and somebody who looks at it and presses what is there.
+/// A simulated user of the lab in a window.
 struct Learner(Harness<'static, (Lab, Views)>);
 
 impl Learner {
@@ -108,7 +108,7 @@ impl Learner {
         self.0.run_steps(3);
     }
 
-    /// Presses at a share of the width and of the height of a picture.
+    /// Presses at a fraction of a picture's width and height.
     fn press_in(&mut self, picture: &str, [x, y]: [f32; 2]) {
         let place = self.0.get_by_role_and_label(Role::Image, picture).rect();
         let at = pos2(place.left() + x * place.width(), place.top() + y * place.height());
@@ -120,14 +120,14 @@ impl Learner {
         self.0.run_steps(2);
     }
 
-    /// Whether these words are on the screen, whole.
+    /// Whether this text is entirely on the screen.
     fn sees(&self, words: &str) -> bool {
         let screen = self.0.ctx.content_rect();
         self.0.query_all_by_label(words).any(|node| screen.contains_rect(node.rect()))
     }
 }
 
-/// Does what a step of the lesson asks for.
+/// Solves the task of a lesson step.
 fn solve(learner: &mut Learner, step: usize) {
     match step {
         0 => {
@@ -174,7 +174,7 @@ fn a_learner_walks_the_lesson_to_its_end() {
         }
     }
     assert_eq!(learner.lab().settings.panel, Panel::Watch);
-    // The last task goes on there: tiles are looked into.
+    // The last task continues there: click tiles.
     for kind in ["down_proj", "q_proj"] {
         learner.0.get_all_by_label_contains(&format!("{kind} of layer 0,")).next().expect("a tile").click();
         learner.0.run_steps(3);

@@ -1,4 +1,4 @@
-//! The look of the lab in one place: type scale, spacing, two themes, and what colour an optimizer has.
+//! The look of the lab in one place: type scale, spacing, two themes, and the optimizers' colours.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use eframe::egui::{
 };
 use multinorm::config::optimizer_names;
 
-/// Sizes of text, in points: captions and ticks, body, what heads a plot, what heads a view.
+/// Text sizes in points: captions and ticks, body, plot headings, view headings.
 pub const CAPTION: f32 = 12.5;
 /// See [`CAPTION`].
 pub const BODY: f32 = 14.5;
@@ -18,18 +18,18 @@ pub const SECTION: f32 = 16.0;
 /// See [`CAPTION`].
 pub const TITLE: f32 = 22.0;
 
-/// The least height of what a finger taps.
+/// The minimum height of a touch target.
 pub const TOUCH: f32 = 44.0;
-/// The least height of what a pointer clicks.
+/// The minimum height of a mouse target.
 const CLICK: f32 = 26.0;
 
-/// The colours of a theme by what they are for. Every text colour has a contrast of at least 4.5:1 on both surfaces.
+/// The colours of a theme by purpose. Every text colour has a contrast of at least 4.5:1 on both surfaces.
 pub struct Colors {
     /// Behind everything.
     pub surface: Color32,
     /// Behind plots.
     pub panel: Color32,
-    /// What is read first.
+    /// Primary text.
     pub text: Color32,
     /// Captions, ticks, units.
     pub secondary: Color32,
@@ -37,13 +37,13 @@ pub struct Colors {
     pub grid: Color32,
     /// Edges of plots and widgets.
     pub edge: Color32,
-    /// The one primary action, what is chosen, and cursors.
+    /// The primary action, selections and cursors.
     pub accent: Color32,
-    /// On the accent.
+    /// Text on the accent colour.
     pub on_accent: Color32,
-    /// Behind what is chosen or touched.
+    /// Behind selected or hovered items.
     pub chosen: Color32,
-    /// What has converged.
+    /// Rows or columns that have converged.
     pub settled: Color32,
     /// Rows: their lengths and deviations.
     pub rows: Color32,
@@ -53,9 +53,9 @@ pub struct Colors {
     pub positive: Color32,
     /// Entries below zero.
     pub negative: Color32,
-    /// What is right.
+    /// Success.
     pub good: Color32,
-    /// What went wrong.
+    /// Errors.
     pub bad: Color32,
 }
 
@@ -101,12 +101,12 @@ const DARK: Colors = Colors {
     bad: rgb(0xff8a80),
 };
 
-/// The colours of the theme that `ui` is drawn in.
+/// The colours of `ui`'s current theme.
 pub fn colors(ui: &Ui) -> &'static Colors {
     if ui.visuals().dark_mode { &DARK } else { &LIGHT }
 }
 
-/// The colours of series that belong to no optimizer (Okabe & Ito 2008; lighter where the background is dark).
+/// The colours of series without an optimizer (Okabe & Ito 2008; lighter on a dark background).
 const SERIES: [[Color32; 6]; 2] = [
     [rgb(0x0072b2), rgb(0xc04a00), rgb(0x007a59), rgb(0xa8508a), rgb(0x946600), rgb(0x5c5c5c)],
     [rgb(0x4aa8e8), rgb(0xff8a3d), rgb(0x2fc79a), rgb(0xe59ac8), rgb(0xf0b429), rgb(0xb8b8b8)],
@@ -118,10 +118,10 @@ pub fn series(ui: &Ui, index: usize) -> Color32 {
     palette[index % palette.len()]
 }
 
-/// Those that are compared most have the colours that are told apart most easily: all kinds of colour blindness included.
+/// The optimizers compared most often get the colours easiest to tell apart, also for colour-blind readers.
 const KNOWN: [(&str, usize); 6] = [("sinkgd", 0), ("adam", 1), ("muon", 2), ("swan", 3), ("scale", 4), ("adamw", 5)];
 
-/// The colour of an optimizer, everywhere and always; an opened run goes by its folder's name and has the first.
+/// The colour of an optimizer, the same everywhere. An opened run is named after its folder and gets the first colour.
 pub fn optimizer(ui: &Ui, name: &str) -> Color32 {
     optimizer_color(ui.visuals().dark_mode, name)
 }
@@ -155,20 +155,20 @@ fn oklch(lightness: f64, chroma: f64, hue: f64) -> Color32 {
     Color32::from_rgb(r, g, b)
 }
 
-/// A ramp for what has an order: from `share` 0 to 1, dark violet over teal to yellow, as far as both themes show it
-/// (the shape of viridis, van der Walt & Smith 2015).
+/// A ramp for ordered values: as `share` goes from 0 to 1, from dark violet through teal to yellow, within the
+/// lightness that suits the theme (shaped like viridis, van der Walt & Smith 2015).
 pub fn ramp(ui: &Ui, share: f64) -> Color32 {
     ramp_color(ui.visuals().dark_mode, share)
 }
 
-/// [`ramp`] by theme.
+/// [`ramp`] for a given theme.
 pub fn ramp_color(dark: bool, share: f64) -> Color32 {
     let share = share.clamp(0.0, 1.0);
     let (from, to) = if dark { (0.52, 0.90) } else { (0.36, 0.74) };
     oklch(from + (to - from) * share, 0.12, 300.0 - 215.0 * share)
 }
 
-/// Follows the system's light or dark theme.
+/// Sets fonts and styles, and follows the system's light or dark theme.
 pub fn apply(ctx: &Context) {
     ctx.set_fonts(fonts());
     ctx.set_theme(ThemePreference::System);
@@ -190,10 +190,10 @@ pub fn apply(ctx: &Context) {
     });
 }
 
-/// Widgets as large as a finger wants them on a narrow screen, and as a pointer does elsewhere.
+/// Sizes widgets for touch on a narrow screen and for a mouse elsewhere.
 pub fn scale_to_screen(ui: &mut Ui) {
     let (id, narrow) = (Id::unique("scaled for a narrow screen"), is_narrow(ui));
-    // Menus and lists of choices take the context's own style.
+    // Menus and combo boxes use the context's style.
     if ui.data(|data| data.get_temp(id)) != Some(narrow) {
         ui.data_mut(|data| data.insert_temp(id, narrow));
         ui.ctx().all_styles_mut(|style| set_sizes(&mut style.spacing, narrow));
@@ -207,23 +207,23 @@ fn set_sizes(spacing: &mut Spacing, narrow: bool) {
     spacing.slider_width = if narrow { 150.0 } else { 100.0 };
 }
 
-/// A button that stands in a line of text, as large as others on a phone.
+/// A button within a line of text; full size on a phone.
 pub fn small_button(ui: &mut Ui, words: &str) -> Response {
     if is_narrow(ui) { ui.button(words) } else { ui.small_button(words) }
 }
 
-/// Width of a line of text in points.
+/// The width of a line of text, in points.
 pub fn text_width(ui: &Ui, words: &str, style: TextStyle) -> f32 {
     let font = style.resolve(ui.style());
     ui.painter().layout_no_wrap(words.to_owned(), font, Color32::PLACEHOLDER).size().x
 }
 
-/// Whether the screen is a phone's, held upright: everything stands in one column then.
+/// Whether the screen is as narrow as an upright phone; everything is in one column then.
 pub fn is_narrow(ui: &Ui) -> bool {
     ui.ctx().content_rect().width() < 640.0
 }
 
-/// Letters, and signs of mathematics for both families from the monospaced font.
+/// The fonts; both families take mathematical symbols from the monospaced one.
 fn fonts() -> FontDefinitions {
     let fonts = [
         ("Ubuntu-Light", epaint_default_fonts::UBUNTU_LIGHT),
@@ -271,19 +271,19 @@ fn visuals(mut visuals: Visuals, colors: &Colors) -> Visuals {
     visuals
 }
 
-/// What heads a plot or a part of a view.
+/// The heading of a plot or a part of a view.
 pub fn section(ui: &mut Ui, words: impl Into<String>) {
     ui.label(RichText::new(words).size(SECTION).strong());
 }
 
-/// The one action that a view is for.
+/// A button for a view's main action.
 pub fn primary_button(ui: &mut Ui, words: &str) -> eframe::egui::Response {
     let colors = colors(ui);
     let words = RichText::new(words).color(colors.on_accent).strong();
     ui.add(eframe::egui::Button::new(words).fill(colors.accent).stroke(Stroke::new(1.0, colors.accent)))
 }
 
-/// Light, dark, or as the system has it.
+/// Lets the user choose the light, dark or system theme.
 pub fn choice(ui: &mut Ui) {
     let mut chosen = ui.ctx().options(|options| options.theme_preference);
     let words =
@@ -334,7 +334,7 @@ mod tests {
                 }
             }
             assert!(contrast(colors.text, colors.chosen) >= 4.5 && contrast(colors.on_accent, colors.accent) >= 4.5);
-            // What draws a shape, not text, wants 3:1 (WCAG 2.2, 1.4.11).
+            // Graphics other than text need 3:1 (WCAG 2.2, 1.4.11).
             for shape in [colors.positive, colors.negative] {
                 assert!(contrast(shape, colors.panel) >= 3.0, "{shape:?}");
             }
@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn the_page_has_the_colours_of_the_lab() {
         let sheet = include_str!("../page/page.css");
-        // The light theme's variables come first, the dark ones within the media query.
+        // The light theme's variables come first; the dark ones are in the media query.
         let (light, dark) = sheet.split_once("@media (prefers-color-scheme: dark)").unwrap();
         for (variables, theme) in [(light, &LIGHT), (dark, &DARK)] {
             let variables = variables.split_once(":root {").unwrap().1.split_once('}').unwrap().0;
@@ -378,7 +378,7 @@ mod tests {
         }
     }
 
-    /// What stands in the sources beyond ASCII, comments and tests aside.
+    /// Collects the non-ASCII characters in the sources, except for comments and tests.
     fn signs(folder: &Path, found: &mut BTreeSet<char>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -1,11 +1,11 @@
-// What the tests share: the page's server, Chromium, and waiting for a state.
+// Shared by the tests: a server for the page, Chromium, and waiting for a state.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
 
-/// The four flags with which Chromium's software adapter keeps a canvas alive; the last two leave WebGPU out.
+// Flags with which Chromium's software adapter keeps a canvas alive, and flags for a browser without WebGPU.
 const WITH_WEBGPU = [
   '--no-sandbox', '--enable-unsafe-webgpu', '--enable-features=Vulkan', '--use-vulkan=swiftshader', '--use-angle=swiftshader',
 ];
@@ -20,7 +20,7 @@ function wanted(variable) {
 export const program = wanted('MULTINORM_PROGRAM');
 export const dist = wanted('MULTINORM_DIST');
 
-// Serves the page as any static host would, under a sub-path if asked.
+// Serves the page under a sub-path, as any static host would.
 export async function serve() {
   const { createServer } = await import('node:http');
   const { readFile } = await import('node:fs/promises');
@@ -45,8 +45,7 @@ export function browser(withWebGpu = true) {
   return chromium.launch({ executablePath, args: withWebGpu ? WITH_WEBGPU : WITHOUT_WEBGPU });
 }
 
-// A page on the lab, and everything that it said or asked for that it should not have. `prepare` has the page before it
-// goes there.
+// Opens the lab, and collects errors and requests that should not happen. `prepare` gets the page before it navigates.
 export async function open(instance, url, link = '', viewport = { width: 1280, height: 720 }, prepare = () => {}) {
   const page = await instance.newPage({ viewport });
   await prepare(page);
@@ -61,7 +60,7 @@ export async function open(instance, url, link = '', viewport = { width: 1280, h
   return { page, complaints };
 }
 
-// Waits until `is` holds of the state.
+// Waits until the state satisfies `is`.
 export async function until(page, what, is, seconds = 240) {
   const end = Date.now() + 1000 * seconds;
   let last;
@@ -74,7 +73,7 @@ export async function until(page, what, is, seconds = 240) {
   throw new Error(`not within ${seconds} s: ${what}; the page says "${words}", the state is ${JSON.stringify(last)?.slice(0, 600)}`);
 }
 
-// Runs the native program; its JSON.
+// Runs the native program and returns its JSON.
 export async function native(...args) {
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let [out, err] = ['', ''];
@@ -85,7 +84,7 @@ export async function native(...args) {
   return JSON.parse(out);
 }
 
-// How many different colours a screenshot has: a blank canvas has one.
+// The number of different colours in a screenshot; a blank canvas has one.
 export async function colours(page, png) {
   return page.evaluate(async (bytes) => {
     const bitmap = await createImageBitmap(new Blob([new Uint8Array(bytes)], { type: 'image/png' }));

@@ -1,8 +1,7 @@
-// The page on Chromium's software adapter, one measurement after the other: its size, seconds to the first step, what the
-// interface itself takes of a frame while a model trains, and tokens per second beside those of the native program on the
-// same adapter.
+// Measures the page on Chromium's software adapter: its size, seconds to the first step, the interface's share of each
+// frame while a model trains, and tokens per second, compared with the native program on the same adapter.
 //
-// Prints one JSON document and asserts nothing: times belong to the machine, which should be doing nothing else.
+// Prints one JSON document and asserts nothing, because times depend on the machine, which should be idle otherwise.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,13 +13,13 @@ import { browser, dist, open, program, serve, until } from './browser.mjs';
 const SECONDS = 20;
 const SEQUENCE = 32;
 const BATCH = 4;
-// More steps than are made here: nothing may end while it is measured.
+// More steps than can be made here, so that training does not end during a measurement.
 const LINK = `model=micro&sequence=${SEQUENCE}&batch=${BATCH}&steps=100000`;
 const PANELS = ['watch', 'why', 'train'];
-// The native program's first steps compile kernels; the page has long made its own.
+// The native program's first steps compile kernels; by now the page has compiled its own.
 const WARM_UP = 20;
 const LEAST_STEPS = 100;
-// SwiftShader, the CPU Vulkan driver that ships with Chromium. Which variable selects it depends on the loader's version.
+// SwiftShader, the CPU Vulkan driver bundled with Chromium. Which variable selects it depends on the loader's version.
 const SWIFTSHADER = process.env.MULTINORM_SWIFTSHADER ?? '/usr/lib/chromium/vk_swiftshader_icd.json';
 const ON_SWIFTSHADER = { VK_ICD_FILENAMES: SWIFTSHADER, VK_DRIVER_FILES: SWIFTSHADER };
 
@@ -35,7 +34,7 @@ const seconds_to_first_step = await page.evaluate(() => window.multinorm.ready);
 const frames = {};
 for (const panel of PANELS) {
   await page.evaluate((panel) => window.multinorm.set('panel', panel), panel);
-  await page.waitForTimeout(1000); // the view's first frames make its textures
+  await page.waitForTimeout(1000); // the view's first frames create its textures
   const { frame_ms: before } = await state();
   await page.waitForTimeout(1000 * SECONDS);
   frames[panel] = distribution(newer(before, (await state()).frame_ms));
@@ -63,12 +62,12 @@ const told = {
 };
 console.log(JSON.stringify(told, null, 2));
 
-// The step that the first run has made, and when that was asked.
+// The first run's step, and the time of asking.
 async function moment() {
   return page.evaluate(() => ({ step: window.multinorm.state().runs[0].step, secs: performance.now() / 1000 }));
 }
 
-// What has been added to a list that keeps its newest numbers.
+// The numbers added to a list that only keeps the newest.
 function newer(before, after) {
   for (let kept = Math.min(before.length, after.length); kept > 0; kept -= 1) {
     if (before.slice(-kept).every((value, at) => value === after[at])) { return after.slice(kept); }
@@ -83,7 +82,7 @@ function distribution(some) {
   return { frames: sorted.length, median_ms: at(0.5), p95_ms: at(0.95), longest_ms: sorted.at(-1), over_50_ms: over / sorted.length };
 }
 
-// The page's run in the native program on the page's driver, on the same text, without evaluations and checkpoints.
+// The page's run repeated by the native program, with the same driver and text, without evaluations and checkpoints.
 async function trained(configuration, steps) {
   const folder = await mkdtemp(join(tmpdir(), 'lab-'));
   const [config, out] = [join(folder, 'config.toml'), join(folder, 'run')];

@@ -1,5 +1,5 @@
-// The pictures of docs/lab: each view of a real run on Chromium's software adapter, light and dark, at a desk and on a
-// phone held upright.
+// Takes the pictures in docs/lab: each view of a real run on Chromium's software adapter, light and dark, on a desktop
+// and on an upright phone.
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { browser, open, serve, until } from './browser.mjs';
 
 const folder = process.env.MULTINORM_PICTURES;
 const STEPS = 100;
-// Until a view has computed what it shows: the plans of all optimizers, the map of rates.
+// Time for a view to compute what it shows: the plans of all optimizers, the map of rates.
 const REST_MS = { memory: 6000, why: 45_000 };
 const LESSON_STEPS = 10;
 const DESK = { width: 1280, height: 720 };
@@ -18,7 +18,7 @@ const MODEL = 'model=micro&sequence=32&batch=4&steps=200&every=5';
 const place = await serve();
 const chromium = await browser();
 
-// A page whose runs have made their steps and wait.
+// A page whose runs have made their steps and are paused.
 async function trained(link) {
   const { page } = await open(chromium, place.url, link, DESK);
   await until(page, `${STEPS} steps`, (now) => now.runs.length && now.runs.every((run) => run.step >= STEPS), 1200);
@@ -27,7 +27,7 @@ async function trained(link) {
   return page;
 }
 
-// One view, as it is at the end of the passes.
+// Takes a picture of one view with the given settings.
 async function take(page, name, settings, { size = DESK, dark = false } = {}) {
   await page.setViewportSize(size);
   await page.emulateMedia({ colorScheme: dark ? 'dark' : 'light' });

@@ -1,4 +1,4 @@
-// The built page in a real Chromium on its software adapter, and the native program beside it.
+// Tests the built page in a real Chromium on its software adapter, against the native program.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -23,7 +23,7 @@ after(async () => {
   place?.server.close();
 });
 
-// Small enough for a processor that plays a GPU.
+// Small enough for a CPU that emulates a GPU.
 const SMALL = 'model=micro&sequence=16&batch=2&steps=60&every=1&seed=3';
 const lab = (link, viewport) => open(chromium, place.url, link, viewport);
 
@@ -50,8 +50,8 @@ test('it trains, as the native program does, and says what it sees', async () =>
     assert.ok(Math.abs(losses[step] - theirs[step]) < 1e-3, `step ${step + 1}: ${losses[step]} here, ${theirs[step]} there`);
   }
 
-  // The spectra are those of the native program on the same gradient.
-  // Both at one instant: a look that was on its way when the run paused may still arrive.
+  // The spectra match the native program's on the same gradient.
+  // Read both at once: a look in progress when the run paused may still arrive.
   const [look, gradient] = await page.evaluate(() => [window.multinorm.spectrum(0), [...window.multinorm.gradient(0)]]);
   const file = join(folder, 'gradient.safetensors');
   await writeFile(file, Buffer.from(gradient));
@@ -70,7 +70,7 @@ test('it trains, as the native program does, and says what it sees', async () =>
   assert.ok(Math.abs(look.rate_predicted - told.rate_predicted) < 1e-3);
   assert.deepEqual(complaints, []);
 
-  // What a screen reader hears and reads.
+  // What a screen reader gets.
   assert.match(await page.locator('#status').textContent(), /sinkgd \d+ steps, loss \d/);
   const cells = await page.locator('#rows td').allTextContents();
   assert.equal(cells[0], 'sinkgd');
@@ -105,7 +105,7 @@ test('the address repeats the view', async () => {
   const seen = await until(page, 'the lab', (now) => now.runs.length === 1);
   const words = new URLSearchParams(seen.settings);
   for (const [key, value] of new URLSearchParams(link)) {
-    // What is the default stands in no link.
+    // Links leave out default values.
     assert.ok(words.get(key) === value || !words.has(key), `${key}=${words.get(key)}`);
   }
   assert.equal(words.get('panel'), 'newton-schulz');
@@ -131,7 +131,7 @@ test('a lost device is told, and the runs go on', async () => {
   await page.locator('#act').waitFor({ state: 'visible', timeout: 60000 });
   assert.match(await page.locator('#status').textContent(), /device/);
   assert.match(await page.locator('#banner').textContent(), /lost.*Continue on a new device/s);
-  // Between the two devices somebody edits the address.
+  // The user edits the address while the lab moves to the new device.
   await page.evaluate(() => { document.getElementById('act').click(); location.hash += '&lesson=2'; });
   await until(page, 'steps on the new device', (now) => !now.device_lost && now.status === 'running' && now.runs[0]?.step >= 3);
   assert.match(await page.evaluate(() => window.multinorm.state().settings), /lesson=2/);
@@ -143,7 +143,7 @@ test('a lost device is told, and the runs go on', async () => {
 });
 
 test('a new device can be asked for again', async () => {
-  // The first time the lab does not leave its canvas.
+  // The first attempt to leave the canvas fails.
   const stuck = (page) => page.route('**/multinorm_lab.js', async (route) => {
     const code = await (await route.fetch()).text();
     const once = `{ const { leave } = Handle.prototype; Handle.prototype.leave = () => { Handle.prototype.leave = leave; throw new Error('stuck'); }; }`;
@@ -193,7 +193,7 @@ test('a text of the reader is learned', async () => {
   const refused = await until(page, 'a refusal', (now) => now.notice !== '');
   assert.match(refused.notice, /short|few|token/);
 
-  // Runs that cannot be end in a message, and others can be started after it.
+  // Impossible runs end in a message, after which other runs can be started.
   const again = (sequence) => page.evaluate((value) => { window.multinorm.set('sequence', value); window.multinorm.reset(); }, sequence);
   await again('512');
   const failed = await until(page, 'a failure', (now) => now.status === 'failed');
@@ -244,13 +244,13 @@ test('it fits a phone held upright', async () => {
   await page.close();
 });
 
-// Nothing is wider than the page, or too small for a finger.
+// Checks that nothing is wider than the page or too small for a finger.
 async function fits(page, width) {
   const faults = await page.evaluate((width) => {
     const seen = [...document.querySelectorAll('main *')].filter((element) => element.checkVisibility());
     const name = (element) => `${element.localName}#${element.id}.${element.className}`;
     const wide = seen.filter((element) => element.getBoundingClientRect().right > width + 0.5);
-    // Beside the canvas egui keeps a field for keyboards that nobody sees.
+    // egui keeps an invisible input field for keyboards beside the canvas.
     const small = seen.filter((element) => element.matches('button, summary, input:not(#lab ~ *)') && element.getBoundingClientRect().height < 44);
     return [...wide.map((element) => `${name(element)} is too wide`), ...small.map((element) => `${name(element)} is too small`)];
   }, width);
@@ -279,7 +279,7 @@ test('while the lab loads, a recorded gradient becomes balanced', async () => {
   assert.equal(await headline.textContent(), 'Watch a gradient become balanced');
   assert.ok(await headline.isVisible());
   const first = await page.locator('#matrix').screenshot();
-  // A pass moves: the bars of its rows or columns one after the other.
+  // A pass is animated: the bars of its rows or columns move one after the other.
   const spoken = page.locator('#caption');
   await page.waitForFunction(() => document.getElementById('caption').textContent.startsWith('Pass 1'));
   const moving = await page.evaluate(async () => {
@@ -299,7 +299,7 @@ test('while the lab loads, a recorded gradient becomes balanced', async () => {
   assert.ok(!first.equals(last), 'the picture changes');
   for (const png of [first, last, await page.locator('#convergence').screenshot()]) { assert.ok((await colours(page, png)) > 40); }
 
-  // What the native program says of the same entries; the gradient's own scale is another one there.
+  // Compare with the native program on the same entries. Their scale differs, so skip the gradient itself.
   const folder = await mkdtemp(join(tmpdir(), 'lab-'));
   const { shape } = JSON.parse(await readFile(join(dist, 'recorded.json'), 'utf8'));
   const integers = await readFile(join(dist, 'recorded.bin'));
@@ -322,7 +322,7 @@ test('while the lab loads, a recorded gradient becomes balanced', async () => {
   }
   assert.ok(deviation[10].rows < 0.01 && deviation[10].columns < 0.01);
 
-  // The lab takes the whole screen when it is there.
+  // Once loaded, the lab takes up the whole screen.
   arrive();
   await page.locator('#intro').waitFor({ state: 'hidden', timeout: 120000 });
   const [canvas, screen] = await page.evaluate(() => [document.getElementById('lab').getBoundingClientRect().toJSON(), [innerWidth, innerHeight]]);
@@ -347,7 +347,7 @@ test('a bad address is answered, and the address says what is shown', async () =
   assert.match(await page.evaluate(() => location.hash), /^#(?!.*sinkdg).*lesson=2/);
   await page.locator('#dismiss').click();
   assert.equal(await banner.isVisible(), false);
-  // A key that somebody took away is no mistake.
+  // Removing a key is not a mistake.
   await page.evaluate(() => { location.hash = 'lesson=1'; });
   await page.waitForFunction(() => /lesson=1/.test(location.hash) && /seed=3/.test(location.hash));
   assert.equal(await banner.isVisible(), false);
@@ -379,7 +379,7 @@ test('without WebGPU the page says so, balances the recorded gradient and shows 
 
 test('nothing moves for those who do not want it', async () => {
   const { page } = await open(plain, place.url, '', undefined, (page) => page.emulateMedia({ reducedMotion: 'reduce' }));
-  // Every picture of the matrix on the way to the end: one for each pass, and the gradient.
+  // Collect every picture of the matrix up to the end: the gradient and one per pass.
   const seen = await page.evaluate(() => new Promise((resolve) => {
     const pictures = new Set();
     const look = () => {
@@ -411,7 +411,7 @@ test('the words of the page stand out from what is behind them', async () => {
   }
 });
 
-// The desktop program on a virtual screen, until it has written its picture: that, and what it said.
+// Runs the desktop program on a virtual screen until it has saved its picture; checks that and returns its stderr.
 async function drawn(name, ...words) {
   const picture = join(await mkdtemp(join(tmpdir(), 'lab-')), 'window.png');
   const screen = ['--auto-servernum', '--server-args=-screen 0 1280x800x24', process.env.MULTINORM_LAB];

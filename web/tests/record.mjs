@@ -1,4 +1,4 @@
-// Makes web/page/recorded.bin and recorded.json anew: one gradient of the page's smallest model, read in the page itself.
+// Regenerates web/page/recorded.bin and recorded.json: one gradient of the page's smallest model, read in the page.
 //
 //   cargo xtask web && cargo build --release --bin multinorm
 //   MULTINORM_DIST=web/dist MULTINORM_PROGRAM=target/release/multinorm node .multinorm/browser/record.mjs web/page
@@ -26,7 +26,7 @@ const file = Buffer.from(await page.evaluate(() => [...window.multinorm.gradient
 await chromium.close();
 place.server.close();
 
-// A safetensors file: the length of a JSON header, the header, the numbers.
+// A safetensors file consists of the length of a JSON header, the header and the numbers.
 const start = 8 + Number(file.readBigUInt64LE(0));
 const { __metadata__: _, ...tensors } = JSON.parse(file.subarray(8, start));
 const [[name, { dtype, shape }]] = Object.entries(tensors);

@@ -6,7 +6,7 @@ use multinorm::kernels::attention::{Shape, Variant, select};
 use super::{case, run};
 use crate::kernels::attention::BothPasses;
 
-/// All are one case: the driver takes seconds for each of the three kernels, and sequences of any length share them.
+/// All in one case: the driver takes seconds to compile each of the three kernels, and all sequence lengths share them.
 fn check(shapes: &[Shape]) {
     let mut case = case();
     let record = |shape: &Shape| {
@@ -26,7 +26,7 @@ fn lengths_and_groupings_agree_with_the_reference() {
     check(&shapes.map(|(seq, heads, kv_heads)| Shape { batch: 2, seq, heads, kv_heads, head_dim: 64 }));
 }
 
-// Sums leave in one turn or in three, the last of which is half empty.
+// Sums are written out in one go or in three, the last of which is half empty.
 #[test]
 fn the_smallest_head_and_one_of_an_odd_size_agree_with_the_reference() {
     for head_dim in [16, 80] {

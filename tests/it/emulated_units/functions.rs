@@ -1,11 +1,11 @@
-//! The WGSL that stands in for cooperative matrices.
+//! The WGSL that replaces cooperative matrices.
 
 use std::fmt::{self, Write};
 
-/// What every lowered kernel has.
+/// The beginning of every lowered kernel.
 ///
-/// Loops begin at a number that the driver's compiler does not know: written out, all the matrices of a kernel would take it
-/// half a minute.
+/// Loops start at a value that is unknown at compile time: unrolled, a kernel's matrices would take the driver's
+/// compiler half a minute.
 pub const PRELUDE: &str = "
 struct EmulatedPlace { source: u32, first: u32, down: u32, across: u32 }  // in scalars
 var<private> emulated_lane: u32;
@@ -22,27 +22,27 @@ fn emulated_fits(index: u32, stride: u32, element_bytes: u32, row_bytes: u32, by
 }
 ";
 
-/// An array that matrices are loaded from or stored to.
+/// An array from which matrices are loaded, or to which they are stored.
 #[derive(Clone, Copy)]
 pub struct Array<'a> {
     /// `f16` or `f32`.
     pub scalar: &'a str,
-    /// Scalars of an element: what an index and a stride count in.
+    /// Scalars per element; indices and strides count elements.
     pub width: usize,
-    /// Its length as the text has it; none of a buffer.
+    /// Its length as written in the text; `None` for a buffer.
     pub len: Option<&'a str>,
     /// Whether the kernel may write it.
     pub is_written: bool,
 }
 
-/// What an operand becomes: see [`super::lowering`].
+/// The representation of an operand: see [`super::lowering`].
 #[derive(Clone, Copy, PartialEq)]
 pub enum Form {
     Statistics,
     Numbers,
 }
 
-/// The type that a matrix becomes.
+/// The type that replaces a matrix.
 pub fn type_of(role: &str) -> &'static str {
     match role {
         "A" => "EmulatedA",
@@ -51,7 +51,7 @@ pub fn type_of(role: &str) -> &'static str {
     }
 }
 
-/// For either form of its operands.
+/// The multiply-add, for either form of its operands.
 pub const MULTIPLY_ADD: &str = "
 fn emulated_multiply_add(a: EmulatedA, b: EmulatedB, c: mat2x4<f32>) -> mat2x4<f32> {
     var left = a;
@@ -69,8 +69,8 @@ fn emulated_multiply_add(a: EmulatedA, b: EmulatedB, c: mat2x4<f32>) -> mat2x4<f
 }
 ";
 
-/// The type of an operand of a role, its loads from these arrays, and what a lane multiplies of it at a depth: two numbers of
-/// A, four of B.
+/// Writes the type of a role's operand, its loads from these arrays, and the function that returns the numbers a lane
+/// multiplies at a depth: two of A, four of B.
 pub fn write_operand(
     out: &mut String,
     role: &str,
@@ -100,8 +100,8 @@ pub fn write_operand(
 }
 
 impl Array<'_> {
-    /// Whether a matrix lies in it as it should, and how far it is in scalars from a number to that in the next row, and to
-    /// that in the next column.
+    /// Code that checks whether a matrix fits in the array, and computes the distance in scalars from a number to the
+    /// one in the next row, and to the one in the next column.
     fn begin(self, name: &str) -> String {
         let scalar_bytes = if self.scalar == "f16" { 2 } else { 4 };
         let (width, element_bytes, row_bytes) = (self.width, self.width * scalar_bytes, 16 * scalar_bytes);
@@ -115,7 +115,7 @@ impl Array<'_> {
         )
     }
 
-    /// The load of an operand, and what a lane reads of it.
+    /// Writes the load of an operand, and what a lane reads from it.
     fn write_operand(self, out: &mut String, role: &str, number: usize, name: &str, form: Form) -> fmt::Result {
         let begin = self.begin(name);
         let place = format!("EmulatedPlace({number}u, first, down, across)");
@@ -150,11 +150,11 @@ fn emulated_read_{role}_{name}(place: EmulatedPlace, d: u32) -> {numbers} {{
         )
     }
 
-    /// So many scalars from `at` on, `step` after `step`.
+    /// Code that reads `len` scalars starting at `at`, `step` apart.
     fn read(self, step: &str, len: usize) -> String {
         let scalars: Vec<String> = (0..len).map(|i| self.element(&format!("(at + {i}u * {step})"), "NAME")).collect();
         let one_by_one = format!("    return vec{len}<f32>(vec{len}({}));", scalars.join(", "));
-        // A vec4 takes the driver's compiler no longer than a scalar does.
+        // A vec4 takes the driver's compiler no longer than a scalar.
         let at_once = match (self.width, len) {
             (4, 4) => "return vec4<f32>(NAME[at / 4u]);",
             (4, 2) => "let four = NAME[at / 4u]; return vec2<f32>(select(four.xy, four.zw, at % 4u != 0u));",

@@ -1,11 +1,11 @@
-//! WGSL with cooperative matrices to WGSL without them.
+//! Translates WGSL with cooperative matrices to WGSL without them.
 //!
-//! A subgroup is 32 lanes that follow one another.
-//! Its lane l holds rows 2⌊l/4⌋ and 2⌊l/4⌋ + 1 of every 16×16 sum, and of each row the four columns from 4(l mod 4) on: a
-//! `mat2x4<f32>`, which is added and scaled as the sum itself is.
-//! An operand is the place that it was loaded from, for as long as no barrier lets others write there; otherwise a lane holds
-//! the numbers that its part of a product is made of.
-//! No lane waits for another unless the kernel tells it to.
+//! A subgroup is 32 consecutive lanes.
+//! Its lane l holds rows 2⌊l/4⌋ and 2⌊l/4⌋ + 1 of every 16×16 sum, and in each row the four columns starting at
+//! 4(l mod 4): a `mat2x4<f32>`, which is added and scaled like the sum itself.
+//! An operand is represented by the place it was loaded from, as long as no barrier lets other lanes write there.
+//! Otherwise each lane holds the numbers needed for its part of a product.
+//! Lanes only wait for each other where the kernel says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -19,27 +19,27 @@ struct Token<'a> {
     at: usize,
 }
 
-/// A text in the midst of its lowering.
+/// A text being lowered.
 struct Lowering<'a> {
     name: &'a str,
     text: &'a str,
     tokens: Vec<Token<'a>>,
     arrays: BTreeMap<&'a str, Array<'a>>,
-    /// What replaces which bytes.
+    /// Byte ranges and their replacements.
     edits: Vec<(Range<usize>, String)>,
-    /// By role and array.
+    /// The loads that occur, by role and array.
     loads: BTreeSet<(&'a str, &'a str)>,
     stores: BTreeSet<&'a str>,
-    /// Functions in which lanes wait for one another.
+    /// Functions in which lanes wait for each other.
     waiting: BTreeSet<&'a str>,
-    /// Roles of which an operand may be used after its memory was written.
+    /// Roles with an operand that may be used after its memory was overwritten.
     kept: BTreeSet<&'a str>,
 }
 
-/// The text of a kernel with cooperative matrices as one that needs none; its lines keep their numbers.
+/// Translates a kernel that uses cooperative matrices into one that does not; line numbers are preserved.
 ///
 /// # Panics
-/// With the line, on what it does not understand.
+/// On anything it does not understand, with the line.
 pub fn lowered(name: &str, text: &str) -> String {
     let mut lowering = Lowering::of(name, text);
     lowering.matrices();
@@ -106,7 +106,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// The role in `coop_mat16x16<f16, A>`, and what comes after it.
+    /// The role in `coop_mat16x16<f16, A>`, and the index after it.
     fn matrix(&self, at: usize) -> (&'a str, usize) {
         match self.words(at, 6)[..] {
             ["coop_mat16x16", "<", "f16", ",", role @ ("A" | "B"), ">"]
@@ -140,10 +140,10 @@ impl<'a> Lowering<'a> {
         }
         self.replace(at..place.start + 3, format!("emulated_load_{role}_{name}("));
         self.end_of_call(at, place.end, stride);
-        place.start + 3 // an index is no matrix, but what is refused is refused there as well
+        place.start + 3 // an index contains no matrix, but it is checked for unsupported code too
     }
 
-    /// Whether lanes may wait for one another between the load at hand and the last use of what it loads.
+    /// Whether lanes may wait for each other between this load and the last use of the loaded operand.
     fn outlives_its_memory(&self, load: usize) -> bool {
         if self.is_factor(load) {
             return false;
@@ -152,13 +152,13 @@ impl<'a> Lowering<'a> {
         if before == "let" {
             return self.is_kept_in(load, load, name);
         }
-        // `NAME = LOAD`: of a variable that a block around this one declares, from where it does.
+        // `NAME = LOAD` for a variable declared in an enclosing block: look from its declaration on.
         let declared = (0..load).rev().find(|&at| self.words(at, 3) == ["var", name, "="]);
         declared.is_none_or(|declared| self.is_kept_in(declared + 3, load, name))
     }
 
-    /// Whether lanes may wait for one another between a load and the last use of its name in the block that `begin` is in, or
-    /// the name is used otherwise than as a factor.
+    /// Whether lanes may wait for each other between a load and the last use of its name in the block around `begin`,
+    /// or the name is used other than as a factor.
     fn is_kept_in(&self, begin: usize, load: usize, name: &str) -> bool {
         let (mut depth, mut used, mut last) = (0, false, load);
         for at in begin..self.tokens.len() {
@@ -178,13 +178,13 @@ impl<'a> Lowering<'a> {
                 break;
             }
             if depth == 0 && used {
-                (used, last) = (false, at); // a block within may be a loop, and is all of its uses
+                (used, last) = (false, at); // an inner block may be a loop, so the whole block counts as a use
             }
         }
         (load..last).any(|at| self.is_wait(at))
     }
 
-    /// Whether the word here is, or begins, an argument of a multiply-add.
+    /// Whether the word here is, or starts, an argument of a multiply-add.
     fn is_factor(&self, at: usize) -> bool {
         let mut depth = 0;
         let open = (0..at).rev().find(|&at| {
@@ -199,7 +199,7 @@ impl<'a> Lowering<'a> {
         open.is_some_and(follows) && matches!(self.word(at - 1), "(" | ",")
     }
 
-    /// Whether lanes wait for one another here.
+    /// Whether lanes wait for each other here.
     fn is_wait(&self, at: usize) -> bool {
         let word = self.word(at);
         matches!(word, "workgroupBarrier" | "storageBarrier" | "workgroupUniformLoad") || self.waiting.contains(word)
@@ -262,11 +262,11 @@ impl<'a> Lowering<'a> {
             Some(stride) => (stride.end, ""),
             None => (after_place, ", 16u"),
         };
-        let bracket = if self.word(end) == "," { end + 1 } else { end }; // a comma may stand after the last argument
+        let bracket = if self.word(end) == "," { end + 1 } else { end }; // there may be a trailing comma
         self.replace(end..bracket + 1, format!("{stride}, {by_rows})"));
     }
 
-    /// The tokens of each argument in the bracket at `open`.
+    /// The tokens of each argument within the bracket at `open`.
     fn arguments(&self, open: usize) -> Vec<Range<usize>> {
         if self.word(open) != "(" {
             self.refuse(open, "a call has arguments");
@@ -290,7 +290,7 @@ impl<'a> Lowering<'a> {
         arguments
     }
 
-    /// Where the bracket at `open` is closed.
+    /// The index of the bracket that closes the one at `open`.
     fn closing(&self, open: usize) -> usize {
         let mut depth = 0;
         for at in open..self.tokens.len() {
@@ -306,7 +306,7 @@ impl<'a> Lowering<'a> {
         self.refuse(open, "this is never closed")
     }
 
-    /// The entry point tells its lane's number to all that is called.
+    /// Makes the entry point store its lane number for the functions it calls.
     fn entry_point(&mut self) {
         let Some(compute) = (0..self.tokens.len()).find(|&at| self.words(at, 2) == ["@", "compute"]) else {
             self.refuse(0, "there is no entry point");
@@ -354,7 +354,7 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    /// Where a word stands next.
+    /// The next index of a word.
     fn next(&self, at: usize, word: &str) -> usize {
         let found = (at..self.tokens.len()).find(|&at| self.word(at) == word);
         found.unwrap_or_else(|| self.refuse(at, &format!("no {word} follows")))

@@ -1,4 +1,4 @@
-//! The emulation itself, on kernels that are written for it.
+//! Tests the emulation itself, on kernels written for this purpose.
 
 use half::f16;
 use multinorm::gpu::{Kernel, Need};
@@ -7,8 +7,8 @@ use super::lowering::lowered;
 use super::{case, run};
 use crate::support::{assert_close, random, widen};
 
-/// What kernels do with matrices beyond a plain product: operands that outlive the memory they were loaded from, sums in
-/// arrays and through functions, scores that pass through workgroup memory and come back as an operand.
+/// Uses of matrices beyond a plain product: operands that outlive the memory they were loaded from, sums in arrays and
+/// passed to functions, scores that go through workgroup memory and come back as an operand.
 const ATTENTION: &str = "
 // y = (before - SCALE relu(q kT) v)T: a subgroup makes 16 columns of y.
 enable f16;
@@ -69,7 +69,7 @@ fn scores(queries: array<coop_mat16x16<f16, A>, 2>, key: u32) -> coop_mat16x16<f
 }
 ";
 
-/// A matrix is copied from x `[16, 20]` to y `[16, 20]`.
+/// Copies a matrix from x `[16, 20]` to y `[16, 20]`.
 const COPY: &str = "
 enable f16;
 enable wgpu_cooperative_matrix;
@@ -95,7 +95,7 @@ fn kernel(name: &'static str, text: &'static str) -> &'static Kernel {
 #[test]
 fn operands_are_kept_and_sums_pass_through_memory() {
     let mut case = case();
-    // Small whole numbers, of which every product and sum is exact.
+    // Small integers, so that every product and sum is exact.
     let whole = |seed| random(32 * 32, seed).into_iter().map(|x| x.round()).collect::<Vec<f32>>();
     let halves = |values: &[f32]| values.iter().map(|&x| f16::from_f32(x)).collect::<Vec<_>>();
     let [q, k, v, before] = [1, 2, 3, 4].map(whole);

@@ -8,7 +8,7 @@ use super::{case, run};
 use crate::kernels::matmul::{SPLIT_TOLERANCE, TOLERANCE, reference_of};
 use crate::support::{OUTPUTS, assert_close, assert_close_in, random, sum, widen};
 
-/// A product by `matmul_units`.
+/// Checks a product with `matmul_units`.
 fn check(layout: Layout, mnk: [usize; 3], parts: usize, output: Output) {
     let mut case = case();
     let [a_shape, b_shape] = layout.operands(mnk);
@@ -23,8 +23,8 @@ fn check(layout: Layout, mnk: [usize; 3], parts: usize, output: Output) {
     assert_close(what, &run(case).read(&y), &want, SPLIT_TOLERANCE);
 }
 
-// The driver compiles a kernel for every shape and layout, which takes it seconds: each is here once, and each layout beyond a
-// tile in both directions.
+// The driver takes seconds to compile a kernel for each shape and layout, so each occurs once here, and each layout
+// extends beyond a tile in both directions.
 
 #[test]
 fn a_product_beyond_a_tile_is_added_to_what_is_there() {
@@ -60,7 +60,7 @@ fn matrices_of_every_size_keep_their_digits() {
     let mut case = case();
     let mut checks = Vec::new();
     for layout in Layout::ALL {
-        // One after the other, each to be scaled by its own largest number.
+        // Matrices of different magnitudes in one tensor, each to be scaled by its own largest number.
         let [a, b] = [m * k, n * k].map(|len| random(SIZES.len() * len, len as u64));
         let sized = |values: &[f32], operand: usize| -> Vec<f32> {
             let matrices = values.chunks(values.len() / SIZES.len()).zip(SIZES);
@@ -101,7 +101,7 @@ fn the_ceiling_of_matrix_units_adds_up_its_rounds() {
     assert_close("emulated rounds", &run(case).read(&y), &of_a_subgroup.repeat(4), 1e-5);
 }
 
-/// A product in half precision by a tile on matrix units; the gradient of a weight loses a loss scale of 64.
+/// Checks a half-precision product with a tile on matrix units; a weight's gradient divides out a loss scale of 64.
 fn check_half(tile: &'static Tile, layout: Layout, mnk: [usize; 3], parts: usize, output: Output) {
     let mut case = case();
     let ([a_shape, b_shape], [type_a, type_b, type_y]) = (layout.operands(mnk), Numbers::Half.dtypes(layout));
@@ -113,7 +113,7 @@ fn check_half(tile: &'static Tile, layout: Layout, mnk: [usize; 3], parts: usize
     let target = Target { factor: (layout == Layout::Tn).then_some(&factor), ..Target::new(&y, output) };
     let product = Product { layout, mnk, matrices: 1, numbers: Numbers::Half };
     matmul::record(&mut case.rec, &product, Variant { tile, parts }, [&a, &b], target);
-    // Weights become f16 on their way.
+    // Weights are converted to f16 on loading.
     let b_values: Vec<f64> = b_values.into_iter().map(|x| f64::from(half::f16::from_f64(x))).collect();
     let found: Vec<f64> = reference_of(layout, &a_values, &b_values, mnk).into_iter().map(|x| scale * x).collect();
     let what = format!("emulated {tile:?} {layout:?} {mnk:?} in {parts}, {output:?}");
@@ -147,7 +147,7 @@ fn half_precision_by_subgroups_that_share_the_depths() {
     }
 }
 
-/// Gate, up and what SwiGLU makes of them in one kernel have the bits of two products and `swiglu`.
+/// Checks that gate, up and SwiGLU in one kernel are bit-identical to two products and `swiglu`.
 fn check_swiglu(mnk: [usize; 3]) {
     let [m, n, k] = mnk;
     let mut case = case();
@@ -156,7 +156,7 @@ fn check_swiglu(mnk: [usize; 3]) {
     let what = product.what(&case.rec.profile);
     case.rec.profile.choices.insert(what, tile.to_string());
     let mut x_values = random(m * k, 1);
-    x_values[..k].iter_mut().for_each(|x| *x *= 2e4); // so large that gates and ups overflow
+    x_values[..k].iter_mut().for_each(|x| *x *= 2e4); // so large that gate and up overflow
     let (x, x_values) = case.numbers(DType::F16, &[m, k], &x_values);
     let [(to_gate, gate_values), (to_up, up_values)] = [2, 3].map(|seed| case.random(&[n, k], seed));
     let [one, apart] = [(); 2].map(|()| [(); 3].map(|()| case.output_in(DType::F16, &[m, n])));
@@ -168,7 +168,7 @@ fn check_swiglu(mnk: [usize; 3]) {
     }
     swiglu(&mut case.rec, &apart[0], &apart[1], &apart[2]);
     let done = run(case);
-    // No two numbers that are none need have the same bits.
+    // NaNs need not have the same bits.
     let bits = |x: f16| if x.is_nan() { None } else { Some(x.to_bits()) };
     for (name, one, apart) in [("gate", 0), ("up", 1), ("activated", 2)].map(|(name, at)| (name, &one[at], &apart[at]))
     {
@@ -177,7 +177,7 @@ fn check_swiglu(mnk: [usize; 3]) {
         let differ = one.iter().zip(&apart).position(|(one, apart)| one != apart);
         assert_eq!(differ, None, "{name} of {mnk:?}: {} numbers a row", n);
     }
-    // What overflows aside, gate and up are the products that they should be.
+    // Apart from the row that overflows, gate and up match the reference products.
     for (name, y, weight) in [("gate", &one[0], gate_values), ("up", &one[1], up_values)] {
         let weight: Vec<f64> = weight.into_iter().map(|x| f64::from(f16::from_f64(x))).collect();
         let want = reference_of(Layout::Nt, &x_values, &weight, mnk);

@@ -4,10 +4,10 @@ use multinorm::reference;
 use super::sgd::{CLIP, clipped, halted, schedule, statistics, step};
 use crate::support::{Case, FORMS, Form, assert_close, random};
 
-/// Ten steps; the worst seen is 8.9e-7.
+/// For ten steps; the worst seen is 8.9e-7.
 const TOLERANCE: f64 = 5e-6;
 
-/// `steps` steps after `before` others, against the reference with gradients that change.
+/// Compares `steps` steps, after `before` others, with the reference, for changing gradients.
 fn check(form: Form, shape: &[usize], hyper: AdamwConstants, before: u32, steps: u32) {
     let len: usize = shape.iter().product();
     let mut case = Case::new(form);
@@ -37,7 +37,7 @@ fn check(form: Form, shape: &[usize], hyper: AdamwConstants, before: u32, steps:
     assert_close(what("exp_avg_sq"), &done.read(&exp_avg_sq), &state.exp_avg_sq, TOLERANCE);
 }
 
-/// eps is large: at 1e-8 its place would not show.
+/// With a large eps: at 1e-8 a misplaced eps would not show.
 const HYPER: AdamwConstants = AdamwConstants { lr: 0.2, beta1: 0.9, beta2: 0.999, eps: 0.05, weight_decay: 0.3 };
 
 #[test]
@@ -52,7 +52,7 @@ fn ten_steps_agree_with_the_reference() {
 
 #[test]
 fn bias_corrections_are_exact_early_and_late() {
-    // Around the step where the series of 1 - beta^t hands over to the exponential, and far past it.
+    // Around the step where 1 - beta^t switches from its series to the exponential, and far beyond it.
     for before in [0, 2, 3, 298, 299, 300, 301, 5_000, 1_000_000] {
         check(Form::Software, &[7, 13], AdamwConstants { eps: 0.0, weight_decay: 0.0, lr: 5.0, ..HYPER }, before, 1);
     }

@@ -4,10 +4,10 @@ use multinorm::reference::adapter::{Adapter, Core, Layer};
 
 use crate::support::{Case, FORMS, Form, assert_close, random, widen};
 
-/// Ten small products, one after the other; the worst seen is 6e-7.
+/// For ten small products in sequence; the worst seen is 6e-7.
 const TOLERANCE: f64 = 5e-6;
 
-/// A train of random cores with a bias, and the numbers of both.
+/// A tensor train of random cores with a bias, and the values of both.
 fn layer(train: &TensorTrain, seed: u64) -> (Layer, Vec<Vec<f32>>) {
     let numbers = |at: usize, len: usize| random(len, seed + at as u64);
     let mut values: Vec<Vec<f32>> =

@@ -10,17 +10,17 @@ use crate::support::{
     Case, Done, FORMS, Form, assert_close, assert_close_in, full_gpu, full_software_gpu, gpu, own_gpu, random, widen,
 };
 
-/// Softmax of scores some units apart; the worst seen is 8.4e-6.
+/// For the softmax of scores that differ by a few units; the worst seen is 8.4e-6.
 const TOLERANCE: f64 = 3e-5;
-/// Differences of such; the worst seen is 1.7e-5.
+/// For differences of such values; the worst seen is 1.7e-5.
 const GRADIENT_TOLERANCE: f64 = 6e-5;
-/// The same of an output that was rounded to 11 bits before the gradient reads it; the worst seen is 5.4e-3.
+/// The same if the output was rounded to 11 bits before the gradient reads it; the worst seen is 5.4e-3.
 const HALF_GRADIENT_TOLERANCE: f64 = 1e-2;
-/// Of the output, of dq and dk, and of dv on matrix units, for which the weights of softmax and the gradients of scores are
-/// rounded to 11 bits; the worst seen, emulated, are 5.9e-4, 5.4e-3 and 1.6e-3.
+/// For the output, for dq and dk, and for dv on matrix units, where softmax weights and score gradients are rounded to
+/// 11 bits; the worst seen, emulated, are 5.9e-4, 5.4e-3 and 1.6e-3.
 const UNITS_TOLERANCES: [f64; 3] = [1e-3, 1e-2, 3e-3];
-/// Both over thousands of keys, where most numbers are near zero and the root mean square with them; the worst seen are
-/// 2.2e-5 and 2.3e-4.
+/// For output and gradients over thousands of keys, where most numbers and so the root mean square are near zero; the
+/// worst seen are 2.2e-5 and 2.3e-4.
 const LONG_TOLERANCES: [f64; 2] = [1e-4, 1e-3];
 
 fn reference_shape(shape: Shape) -> reference::attention::Shape {
@@ -28,20 +28,20 @@ fn reference_shape(shape: Shape) -> reference::attention::Shape {
     reference::attention::Shape { batch, seq, heads, kv_heads, head_dim }
 }
 
-/// Queries large enough that a row's maximum moves along its keys and a few keys win.
+/// Queries large enough that the running maximum of a row changes and a few keys dominate.
 fn queries(len: usize) -> Vec<f32> {
     random(len, 1).iter().map(|x| 3.0 * x).collect()
 }
 
-/// A device for each variant: a lane each, a team through workgroup memory, a team by subgroup operations.
+/// A device for each variant: one lane per query, a team using workgroup memory, a team using subgroup operations.
 fn devices() -> [&'static Gpu; 4] {
     let full = full_gpu();
     assert!(full.profile.min_subgroup_lanes >= Some(8), "the tests of attention want an adapter with subgroups of 8");
-    // A GPU shuffles backward alone.
+    // On a GPU only the backward pass uses shuffles.
     [gpu(Form::Software), gpu(Form::Gpu), full, full_software_gpu()]
 }
 
-/// A device with half precision, whose teams sum through workgroup memory.
+/// A device with half precision whose teams sum in workgroup memory.
 fn without_subgroups(software: bool) -> &'static Gpu {
     static PLAIN: LazyLock<[Gpu; 2]> = LazyLock::new(|| {
         [Form::Gpu, Form::Software].map(|form| {
@@ -53,7 +53,7 @@ fn without_subgroups(software: bool) -> &'static Gpu {
     &PLAIN[usize::from(software)]
 }
 
-/// Those of them whose teams work on tiles.
+/// The devices whose teams work on tiles.
 fn team_devices() -> [&'static Gpu; 3] {
     let [_, shared, backward, shuffled] = devices();
     [shared, backward, shuffled]
@@ -69,14 +69,14 @@ fn check_in(dtype: DType, gpu: &'static Gpu, shape: Shape) {
     both.check(&case.run());
 }
 
-/// Both passes over random numbers, as a case records them for its profile.
+/// Forward and backward pass on random numbers, as recorded for the case's profile.
 pub struct BothPasses {
     dtype: DType,
     shape: Shape,
     variant: attention::Variant,
-    /// Of q, k, v and dout.
+    /// The values of q, k, v and dout.
     inputs: [Vec<f64>; 4],
-    /// out, the log-sum-exp, dq, dk and dv.
+    /// out, log-sum-exp, dq, dk and dv.
     outputs: [Tensor; 5],
 }
 
@@ -100,7 +100,7 @@ impl BothPasses {
     pub fn check(&self, done: &Done) {
         let [of_output, of_scores, of_values] = match (self.variant, self.dtype) {
             (attention::Variant::Units, _) => UNITS_TOLERANCES,
-            // The gradient of a score subtracts what the output has in memory, which was rounded: by so much at most, weighed by dout.
+            // A score's gradient reads the stored, rounded output, so it inherits that rounding, weighted by dout.
             (_, DType::F16) => [TOLERANCE, HALF_GRADIENT_TOLERANCE, GRADIENT_TOLERANCE],
             _ => [TOLERANCE, GRADIENT_TOLERANCE, GRADIENT_TOLERANCE],
         };
@@ -112,7 +112,7 @@ impl BothPasses {
         assert_close_in(*dtype, what("out"), &out, &want_out, of_output);
         assert_close(what("log-sum-exp"), &lse, &want_lse, TOLERANCE);
         let want = reference::attention::backward(q, k, v, dout, sizes);
-        // One key alone has no choice: the gradient of its score is zero but for what the two sums of dout·v round.
+        // With a single key the score's gradient is zero, except for rounding in the two sums of dout·v.
         if shape.seq > 1 {
             assert_close_in(*dtype, what("dq"), &dq, &want.0, of_scores);
             assert_close_in(*dtype, what("dk"), &dk, &want.1, of_scores);
@@ -124,7 +124,7 @@ impl BothPasses {
     }
 }
 
-// At and below the 32 and 64 numbers that registers hold.
+// At and below the 32 and 64 numbers that fit in registers.
 #[test]
 fn head_sizes_agree_with_the_reference_a_lane_each() {
     for head_dim in [4, 32, 36, 64] {
@@ -139,14 +139,14 @@ fn half_precision_agrees_with_the_reference() {
             check_in(DType::F16, gpu, Shape { batch: 2, seq, heads, kv_heads, head_dim });
         }
     }
-    // Without subgroup operations, as a browser is.
+    // Without subgroup operations, as in a browser.
     for software in [false, true] {
         let shared = without_subgroups(software);
         check_in(DType::F16, shared, Shape { batch: 2, seq: 37, heads: 4, kv_heads: 2, head_dim: 64 });
     }
 }
 
-// Teams of 1, 2, 4, 8 and 16 lanes with 1 to 4 vec4s each; 20, 36 and 80 leave some of them without numbers.
+// Teams of 1, 2, 4, 8 and 16 lanes with 1 to 4 vec4s each; 20, 36 and 80 leave some lanes empty.
 #[test]
 fn head_sizes_agree_with_the_reference_in_teams() {
     for gpu in team_devices() {
@@ -158,7 +158,7 @@ fn head_sizes_agree_with_the_reference_in_teams() {
 
 #[test]
 fn sequence_lengths_and_groupings_agree_with_the_reference_a_lane_each() {
-    // Below, at and beyond the four keys of a turn and the 8 lanes of a workgroup.
+    // Below, at and above the four keys per iteration and the 8 lanes of a workgroup.
     for seq in [1, 2, 7, 8, 65] {
         for kv_heads in [4, 1] {
             check(gpu(Form::Software), Shape { batch: 2, seq, heads: 4, kv_heads, head_dim: 8 });
@@ -169,7 +169,7 @@ fn sequence_lengths_and_groupings_agree_with_the_reference_a_lane_each() {
 #[test]
 fn sequence_lengths_and_groupings_agree_with_the_reference_in_teams() {
     for gpu in team_devices() {
-        // With 64 numbers a head a workgroup has 64 queries or 32 keys, and stages 16 vectors at a time.
+        // At 64 numbers per head, a workgroup has 64 queries or 32 keys, and stages 16 vectors at a time.
         for (seq, head_dim) in [(1, 64), (7, 64), (16, 64), (33, 64), (70, 64), (257, 64), (63, 8), (130, 8), (70, 128)]
         {
             check(gpu, Shape { batch: 3, seq, heads: 4, kv_heads: 2, head_dim });
@@ -186,7 +186,7 @@ fn one_head_alone_and_three_groups_of_two_agree_with_the_reference() {
     }
 }
 
-// The longest that is promised. llvmpipe ends the loops of an invocation after 65,535 rounds: what came late would lack.
+// The longest supported sequence. llvmpipe ends an invocation's loops after 65,535 iterations, losing later keys.
 #[test]
 fn four_thousand_tokens_agree_with_the_reference() {
     let [lane_each, shared, _, shuffled] = devices();
@@ -196,7 +196,8 @@ fn four_thousand_tokens_agree_with_the_reference() {
     }
 }
 
-/// One sequence whose reference would take a minute: a gradient comes to few queries, and the reference sees no others.
+/// A sequence for which the full reference would take a minute: only a few queries get a gradient, and the reference
+/// computes only those.
 fn check_few_rows(gpu: &'static Gpu, shape: Shape) {
     let Shape { seq, heads, kv_heads, head_dim, .. } = shape;
     let (q_shape, kv_shape) = ([seq, heads * head_dim], [seq, kv_heads * head_dim]);
@@ -237,7 +238,7 @@ fn check_few_rows(gpu: &'static Gpu, shape: Shape) {
 
 #[test]
 fn scores_beyond_the_exponential_stay_finite() {
-    // q·k/√D up to some hundreds: exp without the maximum taken out would overflow.
+    // q·k/√D goes up to some hundreds: exp would overflow if the maximum were not subtracted.
     let shape = Shape { batch: 1, seq: 21, heads: 2, kv_heads: 1, head_dim: 8 };
     let [q_len, kv_len] = [shape.heads, shape.kv_heads].map(|heads| shape.seq * heads * shape.head_dim);
     let q_values: Vec<f32> = random(q_len, 1).iter().map(|x| 60.0 * x).collect();
@@ -251,24 +252,24 @@ fn scores_beyond_the_exponential_stay_finite() {
         let done = case.run();
         let want = reference::attention::forward(&widen(&q_values), &k_values, &v_values, reference_shape(shape));
         let variant = attention::select(&gpu.profile, &shape, DType::F32);
-        // A score of 200 has an error of 2e-5 in f32, and so have the weights.
+        // A score of 200 has an error of 2e-5 in f32, and so do the weights.
         assert_close(format!("{variant:?} out"), &done.read(&out), &want.0, 2e-4);
         assert_close(format!("{variant:?} log-sum-exp"), &done.read(&lse), &want.1, 2e-6);
     }
 }
 
-/// Token by token with rotary positions over a cache, against the rows of the whole sequence at once.
+/// Compares token-by-token attention over a cache, with rotary positions, with the rows of the full sequence.
 #[test]
 fn a_cache_gives_the_rows_of_the_whole_sequence() {
     const THETA: f64 = 10_000.0;
     for form in FORMS {
-        // More positions than lanes; the cache has room for more tokens than come.
+        // More positions than lanes, and a cache larger than needed.
         for (heads, kv_heads, head_dim, seq) in [(4, 2, 6, 9), (4, 1, 32, 5), (2, 2, 80, 3), (4, 4, 2, 140)] {
             let shape = Shape { batch: 1, seq, heads, kv_heads, head_dim };
             let (q_cols, kv_cols, positions) = (heads * head_dim, kv_heads * head_dim, seq + 3);
             let mut case = Case::new(form);
             let [q, k, v] = [q_cols, kv_cols, kv_cols].map(|cols| case.output(&[1, cols]));
-            // What no token has filled yet is NaN and must not be read.
+            // Unfilled cache entries are NaN and must not be read.
             let cache = Cache { k: case.output(&[positions, kv_cols]), v: case.output(&[positions, kv_cols]) };
             let out = case.output(&[1, q_cols]);
             let tables = RopeTables::new(&mut case.rec, positions, rotary_frequencies(head_dim, THETA, None));

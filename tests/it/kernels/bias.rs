@@ -4,7 +4,7 @@ use multinorm::reference::bias;
 
 use crate::support::{Case, assert_close, assert_close_in, devices_and_types};
 
-/// Rows and columns: one of each, primes, vec4s, and more rows than a workgroup has lanes.
+/// Rows and columns: one of each, primes, multiples of 4, and more rows than a workgroup has lanes.
 const SHAPES: [[usize; 2]; 6] = [[1, 1], [1, 8], [7, 13], [5, 12], [300, 20], [1031, 37]];
 
 #[test]
@@ -35,7 +35,7 @@ fn its_gradient_is_the_sum_of_the_rows() {
                 if output == Output::Accumulate {
                     want.iter_mut().zip(&before).for_each(|(sum, before)| *sum += before);
                 }
-                // What is summed is exact in either type; the worst seen is 6e-7.
+                // The summands are exact in either type; the worst seen is 6e-7.
                 assert_close(format!("{dtype:?} {rows}x{cols} {output:?}"), &case.run().read(&db), &want, 3e-6);
             }
         }

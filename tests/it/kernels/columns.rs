@@ -4,7 +4,7 @@ use multinorm::reference;
 use crate::support::{Case, assert_close, devices_and_types};
 
 const ROWS: usize = 7;
-/// Columns of the whole matrix, the first of the part, and how many it has: vec4s, what they do not span, and either alone.
+/// Columns of the whole matrix, the part's first column and its width: divisible by 4 or not, in several combinations.
 const SIZES: [[usize; 3]; 5] = [[12, 4, 8], [300, 128, 128], [13, 4, 8], [12, 3, 4], [9, 8, 1]];
 
 #[test]

@@ -4,11 +4,11 @@ use multinorm::reference;
 
 use crate::support::{Case, FORMS, Form, OUTPUTS, assert_close, assert_close_in, devices_and_types, random, widen};
 
-/// Exponentials of logits around 100, where f32 has steps of 8e-6; the worst seen is 1.1e-5.
+/// For exponentials of logits around 100, where f32 has a spacing of 8e-6; the worst seen is 1.1e-5.
 const TOLERANCE: f64 = 3e-5;
 const SCALE: f64 = 0.37;
 
-/// Every third target of rows past the first is [`cross_entropy::IGNORE`]; the others walk over the vocabulary.
+/// After the first row, every third target is [`cross_entropy::IGNORE`]; the others cycle through the vocabulary.
 fn targets(rows: usize, vocab: usize) -> Vec<u32> {
     let target = |row: usize| match row % 3 {
         2 => cross_entropy::IGNORE,
@@ -17,7 +17,7 @@ fn targets(rows: usize, vocab: usize) -> Vec<u32> {
     (0..rows).map(target).collect()
 }
 
-/// Loss and gradient of the rows that count, scaled, and zeros in the others.
+/// Scaled loss and gradient of the rows that count; zeros in the others.
 fn reference(logits: &[f32], targets: &[u32], vocab: usize) -> (f64, Vec<f64>) {
     let counts: Vec<usize> = (0..targets.len()).filter(|&row| targets[row] != cross_entropy::IGNORE).collect();
     let mut gradient = vec![0.0; logits.len()];
@@ -26,7 +26,7 @@ fn reference(logits: &[f32], targets: &[u32], vocab: usize) -> (f64, Vec<f64>) {
     }
     let kept: Vec<f64> = counts.iter().flat_map(|row| widen(&logits[row * vocab..][..vocab])).collect();
     let kept_targets: Vec<u32> = counts.iter().map(|&row| targets[row]).collect();
-    let scale = SCALE * counts.len() as f64; // the reference has the mean
+    let scale = SCALE * counts.len() as f64; // the reference takes the mean
     let (loss, _) = reference::cross_entropy::forward(&kept, &kept_targets, vocab);
     let kept_gradient = reference::cross_entropy::backward(&kept, &kept_targets, vocab);
     for (row, values) in counts.iter().zip(kept_gradient.chunks(vocab)) {
@@ -38,7 +38,7 @@ fn reference(logits: &[f32], targets: &[u32], vocab: usize) -> (f64, Vec<f64>) {
 fn check((gpu, dtype): (&'static Gpu, DType), targets: &[u32], vocab: usize, output: Output) {
     let what = |name: &str| format!("{dtype:?} {name} {output:?}, {} rows of {vocab}", targets.len());
     let rows = targets.len();
-    // Far from zero: an exponential without the maximum taken out would overflow.
+    // Far from zero: exp would overflow if the maximum were not subtracted.
     let logits: Vec<f32> = random(rows * vocab, 1).iter().map(|x| 100.0 + 5.0 * x).collect();
     let mut case = Case::on(gpu);
     let ids = case.input(&[rows], targets);
@@ -47,7 +47,7 @@ fn check((gpu, dtype): (&'static Gpu, DType), targets: &[u32], vocab: usize, out
     let [losses, losses_alone] = [(); 2].map(|()| case.output(&[rows]));
     let (loss, loss_before) = case.target(&[1], output, 2);
     cross_entropy::losses(&mut case.rec, &gradient, &ids, &losses_alone);
-    // In half precision a loss scale keeps the small ones.
+    // In half precision a loss scale preserves the small gradients.
     let scale = if dtype == DType::F16 { 1024.0 } else { 1.0 };
     let loss_scale = case.input(&[1], &[scale as f32]);
     let given = (dtype == DType::F16).then_some(&loss_scale);
@@ -68,7 +68,7 @@ fn check((gpu, dtype): (&'static Gpu, DType), targets: &[u32], vocab: usize, out
 #[test]
 fn rows_agree_with_the_reference() {
     for device in devices_and_types() {
-        // One lane's numbers, several blocks of a workgroup's registers, and vocabularies that vec4s do not span.
+        // One lane's numbers, several blocks of a workgroup's registers, and vocabularies not divisible by 4.
         for [rows, vocab] in
             [[1, 1], [1, 5], [7, 13], [65, 131], [131, 515], [67, 64], [5, 1100], [3, 40_004], [3, 9001]]
         {
@@ -88,7 +88,7 @@ fn targets_that_are_all_ignored_count_nothing() {
     }
 }
 
-/// One row of logits: its loss with and without the gradient, and the gradient.
+/// For one row of logits: the loss with and without the gradient, and the gradient.
 fn one_row(form: Form, logits: &[f32], target: u32) -> ([f32; 2], Vec<f32>) {
     let mut case = Case::new(form);
     let (ids, row) = (case.input(&[1], &[target]), case.input(&[1, logits.len()], logits));
@@ -107,7 +107,7 @@ fn a_peak_in_any_lane_is_taken_out_of_the_exponential() {
                 let mut logits = vec![0.0f32; vocab];
                 logits[peak] = 200.0; // beyond exp in f32
                 let (losses, gradient) = one_row(form, &logits, 7);
-                let want = if peak == 7 { 0.0 } else { 200.0 }; // the other exponentials are some 1e-87
+                let want = if peak == 7 { 0.0 } else { 200.0 }; // the other exponentials are about 1e-87
                 assert_close(format!("{form:?} peak {peak}"), &losses, &[want; 2], TOLERANCE);
                 let onehot = |at| f64::from(u8::from(at == peak)) - f64::from(u8::from(at == 7));
                 let want: Vec<f64> = (0..vocab).map(onehot).collect();
@@ -119,7 +119,7 @@ fn a_peak_in_any_lane_is_taken_out_of_the_exponential() {
 
 #[test]
 fn far_lower_or_higher_logits_in_a_later_block_keep_the_sum() {
-    // The running maximum moves up in the first case only; both must rescale the sum that stands on the other.
+    // The running maximum only rises in the first case; both must rescale the other partial sum.
     for form in FORMS {
         for low_first in [true, false] {
             let vocab = 20_000;

@@ -5,10 +5,10 @@ use multinorm::reference;
 use crate::support::{Case, FORMS, assert_close, sum};
 
 const VOCAB: usize = 11;
-/// A sum of 70 rows, one after the other; the worst seen is 1.7e-6.
+/// For a sequential sum of 70 rows; the worst seen is 1.7e-6.
 const TOLERANCE: f64 = 6e-6;
 
-/// Ids one by one: alone, all equal, all different, and repeated here and there with gaps between.
+/// Lists of ids: a single one, all equal, all different, and with scattered repetitions.
 fn batches() -> Vec<Vec<u32>> {
     vec![vec![10], vec![4; 70], (0..11).rev().collect(), (0..131).map(|place| place * place % 10).collect()]
 }
@@ -33,7 +33,7 @@ fn gradients_add_up_over_repeated_ids() {
         for (ids, cols) in batches().into_iter().flat_map(|ids| [1, 5, 64, 130, 260].map(|cols| (ids.clone(), cols))) {
             let mut case = Case::new(form);
             let (dy, dy_values) = case.random(&[ids.len(), cols], 1);
-            // Rows of ids that do not occur must stay as they are.
+            // Rows of ids that do not occur must not change.
             let (dtable, before) = case.random(&[VOCAB, cols], 2);
             let tokens = TokenBatch::new(&mut case.rec, ids.len());
             let factor = case.input(&[1], &[0.5f32]);
@@ -61,7 +61,7 @@ fn a_table_in_parts_is_read_and_written_as_the_whole() {
         let y = case.output(&[ids.len(), cols]);
         let tokens = TokenBatch::new(&mut case.rec, ids.len());
         let (mut dtables, mut values, mut before) = (Vec::new(), Vec::new(), Vec::new());
-        // Ids of the last part occur nowhere.
+        // No id falls into the last part.
         for (part, rows) in [0..4, 4..10, 10..VOCAB].into_iter().enumerate() {
             let (table, of_table) = case.random(&[rows.len(), cols], 2 + part as u64);
             let (dtable, of_dtable) = case.random(&[rows.len(), cols], 7 + part as u64);

@@ -7,7 +7,7 @@ use crate::support::{Case, FORMS, Form, assert_close, random, widen};
 
 const HYPER: FactoredConstants = FactoredConstants { decay_rate: 0.8, eps: 0.01 };
 
-/// One averaging at step 5 from random averages; a matrix, or a vector where m is 0.
+/// One averaging step, step 5, from random averages, for a matrix, or a vector if m is 0.
 fn check(form: Form, m: usize, n: usize) {
     let shape: &[usize] = if m == 0 { &[n] } else { &[m, n] };
     let mut case = Case::new(form);

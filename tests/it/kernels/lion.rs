@@ -4,7 +4,7 @@ use multinorm::reference;
 use super::sgd::{clipped, halted, schedule, statistics, step};
 use crate::support::{Case, FORMS, assert_close, random};
 
-/// Ten steps; the worst seen is 3e-7. A sign that rounding turned would show as a whole step.
+/// For ten steps; the worst seen is 3e-7. A sign flipped by rounding would show as an error of a whole step.
 const TOLERANCE: f64 = 5e-6;
 
 #[test]

@@ -7,7 +7,7 @@ use crate::support::{
     Case, FORMS, OUTPUTS, assert_close, assert_close_in, everything, full_gpu, random, sum, web_profile, widen,
 };
 
-/// `[M, N, K]` below, at and beyond blocks of 8 and tiles of 64 and 128, each dimension once no multiple of 4.
+/// `[M, N, K]` below, at and above blocks of 8 and tiles of 64 and 128; each dimension is not a multiple of 4 once.
 const SHAPES: [[usize; 3]; 13] = [
     [1, 515, 130], // one row: matvec
     [65, 132, 36],
@@ -24,9 +24,9 @@ const SHAPES: [[usize; 3]; 13] = [
     [16, 48, 260],
 ];
 
-/// Sums of K products of normal numbers; the worst seen is 1.1e-6.
+/// For sums of K products of normal numbers; the worst seen is 1.1e-6.
 pub const TOLERANCE: f64 = 6e-6;
-/// The same from operands in two halves; f32's own rounding in the units' sums adds to it.
+/// The same with operands split into two halves; f32 rounding in the units' sums adds to the error.
 pub const SPLIT_TOLERANCE: f64 = 4e-5;
 
 /// The product in f64.
@@ -38,7 +38,7 @@ pub fn reference_of(layout: Layout, a: &[f64], b: &[f64], mnk: [usize; 3]) -> Ve
     }
 }
 
-/// Every variant that the profile allows, of one product.
+/// Every variant of a product that the profile allows.
 fn check_variants(new_case: &dyn Fn() -> Case, what: &str, product: Product, accumulate: bool) {
     let Product { layout, mnk, numbers, .. } = product;
     let [m, n, _] = mnk;
@@ -46,14 +46,14 @@ fn check_variants(new_case: &dyn Fn() -> Case, what: &str, product: Product, acc
     let ([a_shape, b_shape], [type_a, type_b, type_y]) = (layout.operands(mnk), numbers.dtypes(layout));
     let (a, a_values) = case.random_in(type_a, &a_shape, 1);
     let (b, b_values) = case.random_in(type_b, &b_shape, 2);
-    // The gradient of a weight takes a loss scale away again.
+    // A weight's gradient divides out the loss scale.
     let is_scaled = numbers == Numbers::Half && layout == Layout::Tn;
     let factor = case.input(&[1], &[1.0f32 / 64.0]);
     let scale = if is_scaled { 1.0 / 64.0 } else { 1.0 };
     let product_of =
         |b: &[f64]| -> Vec<f64> { reference_of(layout, &a_values, b, mnk).into_iter().map(|x| scale * x).collect() };
     let want = product_of(&b_values);
-    // Where units multiply halves, weights become such on their way.
+    // If the units multiply halves, weights are converted on loading.
     let b_of_halves: Vec<f64> = b_values.iter().map(|&x| f64::from(half::f16::from_f64(x))).collect();
     let want_of_halves = product_of(&b_of_halves);
     let mut checks = Vec::new();
@@ -61,7 +61,7 @@ fn check_variants(new_case: &dyn Fn() -> Case, what: &str, product: Product, acc
         let parts: &[usize] = if tile.splits { &[1, 3] } else { &[1] };
         for &parts in parts {
             if parts > 1 && n % 4 != 0 {
-                continue; // the sum of the parts is made in vec4s
+                continue; // the parts are summed in vec4s
             }
             for output in if accumulate { &OUTPUTS[..] } else { &OUTPUTS[..1] } {
                 let (y, before) = case.target_in(type_y, &[m, n], *output, 5);
@@ -82,12 +82,12 @@ fn check_variants(new_case: &dyn Fn() -> Case, what: &str, product: Product, acc
 
 #[test]
 fn every_variant_agrees_with_the_reference() {
-    // Each use compiles kernels of its own: a few shapes, with each dimension beyond a tile, within, and odd.
+    // Each shape compiles its own kernels, so use few: with each dimension above a tile, below one, and odd.
     for (mnk, accumulate) in
         [([132, 68, 37], true), ([160, 144, 100], true), ([7, 13, 12], false), ([3, 200, 1], false)]
     {
         for layout in Layout::ALL {
-            // The variants are the same whatever the form.
+            // The variants do not depend on the form.
             let product = Product { layout, mnk, matrices: 1, numbers: Numbers::Single };
             check_variants(&|| Case::new(FORMS[0]), "web limits", product, accumulate);
         }
@@ -118,7 +118,7 @@ fn every_variant_in_half_precision_agrees_with_the_reference() {
 
 #[test]
 fn operands_of_every_size_keep_their_digits() {
-    // Gradients are of any size: halves are scaled into their range by the largest number of each operand.
+    // Gradients can have any magnitude: halves are scaled into range by each operand's largest number.
     let mnk @ [m, n, _] = [160, 144, 100];
     let scaled = |values: &[f32], scale: f32| values.iter().map(|x| scale * x).collect::<Vec<f32>>();
     for layout in Layout::ALL {
@@ -214,7 +214,7 @@ fn the_choice_follows_the_adapter_and_the_shape() {
     check(&software, Tn, [510, 512, 512], &matmul::STRIDED, 1);
     check(&software, Tn, [1 << 20, 2048, 512], &matmul::TILE_64, 1);
     check(&plain, Nt, [1, 512, 512], &matmul::ROW, 1);
-    // A batch's forward pass fills the card as it is; its weight gradients only in parts.
+    // A batch's forward pass fills the card as it is; its weight gradients only do so if split into parts.
     check(&plain, Nt, [16384, 512, 512], &matmul::TILE_128, 1);
     check(&plain, Tn, [512, 512, 16384], &matmul::TILE_128, 16);
     check(&plain, Tn, [768, 768, 16384], &matmul::TILE_128, 7);
@@ -239,7 +239,7 @@ fn half_precision_takes_the_tile_on_matrix_units_that_fits_the_product_and_the_a
         (&all, Nt, [16384, 512, 512], &matmul::HALF_UNITS, 1),
         (&all, Tn, [512, 512, 16384], &matmul::HALF_UNITS, 16),
         (&all, Nt, [128, 49152, 576], &matmul::HALF_UNITS, 1),
-        // A small batch: one part, unless the sum is long.
+        // With a small batch: one part, unless the sum is long.
         (&all, Nt, [128, 576, 576], &matmul::HALF_UNITS_TILE_32, 1),
         (&all, Nn, [128, 576, 1536], &matmul::HALF_UNITS_TILE_32, 1),
         (&all, Tn, [576, 576, 128], &matmul::HALF_UNITS_TILE_32, 1),
@@ -262,7 +262,7 @@ fn the_largest_number_of_each_matrix_is_found() {
             let mut case = Case::new(form);
             let mut values = random(matrices * rows * cols, 7);
             for (matrix, of_matrix) in values.chunks_mut(rows * cols).enumerate() {
-                of_matrix[rows * cols - 1 - matrix] = -100.0 * (matrix + 1) as f32; // within the last vec4
+                of_matrix[rows * cols - 1 - matrix] = -100.0 * (matrix + 1) as f32; // inside the last vec4
             }
             let x = case.input(&[matrices, rows, cols], &values);
             let shares = matmul::largest(&mut case.rec, &x, matrices);
@@ -283,7 +283,7 @@ fn the_size_of_an_operand_is_measured_once_for_as_long_as_nothing_writes_it() {
     let [x, w, y, z] = [[1024, 1024]; 4].map(|shape| rec.persistent(Class::Scratch, DType::F32, "any", &shape));
     rec.begin("products");
     matmul::nt(&mut rec, &x, &w, &y, OUTPUTS[0]);
-    matmul::nn(&mut rec, &x, &w, &z, OUTPUTS[0]); // both are known
+    matmul::nn(&mut rec, &x, &w, &z, OUTPUTS[0]); // both operands were measured before
     matmul::nt(&mut rec, &z, &w, &y, OUTPUTS[0]); // z is new
     matmul::nn(&mut rec, &y, &z, &w, OUTPUTS[0]); // y is new
     matmul::nn(&mut rec, &y, &w, &z, OUTPUTS[0]); // w was written

@@ -1,8 +1,8 @@
 //! Every kernel and its gradient against the f64 reference, under WebGPU's default limits, in both forms.
 //!
-//! Upstream gradients are random: they are the weights of a weighted-sum loss, in which errors of rows cannot cancel.
-//! Tolerances are relative to the root mean square of the wanted values, and several times the worst that the software
-//! adapter was seen to do, since WGSL lets other adapters round more; `--nocapture` prints what each case measures.
+//! Upstream gradients are random: they are the weights of a weighted-sum loss, so that errors of rows cannot cancel.
+//! Tolerances are relative to the root mean square of the expected values. They are several times the worst error seen
+//! on the software adapter, because WGSL allows other adapters to round more; `--nocapture` prints every measurement.
 
 mod adam_nonzero;
 mod adamw;

@@ -7,7 +7,7 @@ use multinorm::reference::newton_schulz::Sequence;
 use super::scaled::{normalized, uneven};
 use crate::support::{Case, FORMS, assert_close, random, widen};
 
-/// The worst seen is 1.5e-5, by Muon's quintic, which pulls apart what lies near its unstable fixed point.
+/// The worst seen is 1.5e-5, for Muon's quintic, which pulls apart values near its unstable fixed point.
 const TOLERANCE: f64 = 1e-4;
 
 const SPECTRALS: [Spectral; 4] = [
@@ -26,7 +26,7 @@ fn sequence(kind: Spectral) -> Sequence {
     }
 }
 
-/// What the steps together make of a singular value of almost nothing.
+/// The factor by which all steps together amplify a tiny singular value.
 pub fn growth(kind: Spectral) -> f64 {
     let steps = kind.steps as usize;
     (0..steps).map(|step| sequence(kind).coefficients(step, steps)[0]).product()
@@ -35,7 +35,7 @@ pub fn growth(kind: Spectral) -> f64 {
 #[test]
 fn every_sequence_agrees_with_the_reference_on_every_shape() {
     for form in FORMS {
-        // Tiny, tall, wide, square; with and without padding; more than a tile.
+        // Tiny, tall, wide, square; with and without padding; larger than a tile.
         for [m, n] in [[1, 1], [1, 9], [9, 1], [3, 5], [5, 3], [13, 13], [21, 70], [70, 21], [68, 132], [33, 259]] {
             let g = random(m * n, 1);
             for kind in SPECTRALS {
@@ -67,8 +67,8 @@ fn scale_rank_and_zero_rows_do_no_harm() {
                 let g: Vec<f32> = g.iter().map(|g| scale * g).collect();
                 for kind in SPECTRALS {
                     let got = normalized(form, &g, [m, n], &[Pass::Spectral(kind)]);
-                    // Where the rank is low, every step multiplies rounding in the null space by its a; the worst seen
-                    // is 3.3e-7 times the product.
+                    // At low rank, every step multiplies rounding errors in the null space by its a; the worst seen is
+                    // 3.3e-7 times the product.
                     let growth = if name == "rank 3" { growth(kind) } else { 0.0 };
                     let tolerance = TOLERANCE.max(1e-6 * growth);
                     let what = format!("{form:?} {} of {name} times {scale:e}", Pass::Spectral(kind));
@@ -115,7 +115,7 @@ fn a_batch_of_matrices_comes_to_the_bits_of_each_alone() {
     let steps: Vec<[f64; 3]> =
         (0..3).map(|step| Sequence::Muon.coefficients(step, 3)).chain([[2.0, -1.0, 0.0]]).collect();
     for form in FORMS {
-        // One of 260 × 264 alone would have its inner dimension in parts.
+        // A single 260 × 264 matrix would have its inner dimension split into parts.
         for [m, n] in [[1, 9], [13, 13], [21, 70], [70, 21], [131, 68], [260, 264]] {
             let mut case = Case::new(form);
             let matrices: Vec<Vec<f32>> = (1..4).map(|seed| random(m * n, seed)).collect();

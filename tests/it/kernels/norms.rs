@@ -4,9 +4,9 @@ use multinorm::reference;
 
 use crate::support::{Case, FORMS, Form, assert_close, random, widen};
 
-/// Sums of squares of up to some thousand numbers; the worst seen is 3e-7.
+/// For sums of squares of up to some thousand numbers; the worst seen is 3e-7.
 const TOLERANCE: f64 = 2e-6;
-/// In the place of the loss, which must stay.
+/// Stored in place of the loss, which must not change.
 const LOSS: f32 = 3.5;
 
 fn check(form: Form, shapes: &[Vec<usize>], max_norm: f64) {
@@ -28,7 +28,7 @@ fn check(form: Form, shapes: &[Vec<usize>], max_norm: f64) {
     assert_close(what("clip factor"), &[got[Statistics::CLIP]], &[clip], TOLERANCE);
     assert_close(what("norm"), &[got[Statistics::NORM]], &[total], TOLERANCE);
     for (index, want) in norms.iter().enumerate() {
-        // One by one: beside a large gradient an error in a small one would not show.
+        // Check one by one: next to a large gradient, an error in a small one would not show.
         let place = Statistics::GRADIENTS + index;
         assert_close(what(&format!("norm {index}")), &[got[place]], &[*want], TOLERANCE);
     }
@@ -36,10 +36,10 @@ fn check(form: Form, shapes: &[Vec<usize>], max_norm: f64) {
 
 #[test]
 fn norms_and_clip_factor_agree_with_the_reference() {
-    // Fewer and more elements than blocks, and blocks longer than the lanes.
+    // Fewer and more elements than blocks, and blocks with more elements than lanes.
     let shapes = [vec![1], vec![63], vec![64], vec![65], vec![7, 13], vec![130, 515]];
     for form in FORMS {
-        // The norm of all is about 260: without clipping, far below, far above, and just so that 1e-6 counts nothing.
+        // The total norm is about 260: no clipping, limits far below and above, and one for which 1e-6 is negligible.
         for max_norm in [0.0, 1e-3, 1.0, 250.0, 1e4] {
             check(form, &shapes, max_norm);
         }
@@ -55,7 +55,7 @@ fn more_gradients_than_lanes_are_counted() {
     }
 }
 
-/// The clip factor after the gradients `[3, 5]` and `[70]`, the latter with this element, a loss and a factor before.
+/// The clip factor for gradients `[3, 5]` and `[70]`, the latter with this element, given a loss and an old factor.
 fn clip_after(form: Form, element: f32, loss: f32, clip: f32) -> f32 {
     let mut case = Case::new(form);
     let first = case.random(&[3, 5], 1).0;
@@ -90,7 +90,7 @@ fn a_zero_gradient_is_not_clipped() {
     }
 }
 
-/// What is left of gradients `[7, 12]`, `[5]` and `[7, 12]` times these factors, and of them in f64.
+/// Gradients of shape `[7, 12]`, `[5]` and `[7, 12]` times these factors, after the kernel and in f64.
 fn of_scales(form: Form, scales: [f32; 3], max_norm: f64) -> (Vec<f32>, Vec<f64>) {
     let mut case = Case::new(form);
     let gradients = [(84, 1), (5, 2), (84, 3)].into_iter().zip(scales);

@@ -5,15 +5,15 @@ use multinorm::reference;
 
 use crate::support::{Case, FORMS, OUTPUTS, assert_close, assert_close_in, devices_and_types, sum};
 
-/// Large: with 1e-5 a forgotten eps almost passes.
+/// Large, because with 1e-5 a forgotten eps almost passes.
 const EPS: f64 = 0.1;
-/// `[rows, cols]`: fewer and more columns than lanes, and than a workgroup keeps in registers; one row, several a block of
-/// either form, and a last block that is short.
+/// `[rows, cols]`: fewer and more columns than lanes, and than fit in a workgroup's registers; one row, several rows
+/// per block in either form, and a short last block.
 const SHAPES: [[usize; 2]; 11] =
     [[1, 1], [3, 5], [7, 64], [65, 67], [130, 172], [2, 515], [64, 8], [3, 4100], [5, 4099], [2051, 12], [2051, 3]];
 /// The worst seen is 1.1e-6.
 const TOLERANCE: f64 = 5e-6;
-/// Sums over rows of products of four factors; the worst seen is 1e-6.
+/// For sums over rows of products of four factors; the worst seen is 1e-6.
 const GRADIENT_TOLERANCE: f64 = 5e-6;
 
 #[test]
@@ -63,7 +63,7 @@ fn gradients_agree_with_the_reference() {
                 let copy = case.output_in(dtype, &[rows, cols]);
                 let (dweight, dweight_before) = case.target(&[cols], dweight_output, 5);
                 let factor = case.input(&[1], &[0.25f32]);
-                // A copy is made where dx is added to, a factor is given where the weight's gradient is.
+                // Make a copy if dx is accumulated, and pass a factor if the weight's gradient is.
                 let copied = dx_output == Output::Accumulate;
                 let scaled = dweight_output == Output::Accumulate;
                 let to_x = InputGradient { tensor: &dx, output: dx_output, copy: copied.then_some(&copy) };

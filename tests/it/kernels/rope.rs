@@ -6,10 +6,10 @@ use multinorm::reference;
 use crate::support::{Case, assert_close_in, devices_and_types};
 
 const THETA: f64 = 10_000.0;
-/// Two products and a sum, of tables rounded to f32; the worst seen is 2.9e-7.
+/// For two products and a sum, with tables rounded to f32; the worst seen is 2.9e-7.
 const TOLERANCE: f64 = 1e-6;
 
-/// Turns random queries and keys in place and compares each with `want`, which gets their values and number of heads.
+/// Rotates random queries and keys in place and compares each with `want`, which gets their values and number of heads.
 fn check(
     (gpu, dtype): (&'static Gpu, DType),
     [batch, seq, heads, kv_heads, head_dim]: [usize; 5],
@@ -36,7 +36,7 @@ fn check(
 #[test]
 fn both_turns_agree_with_the_reference() {
     for device in devices_and_types() {
-        // Two sequences: the position of the second starts again.
+        // Two sequences: positions start over in the second.
         let shapes = [[1, 1, 1, 1, 2], [2, 1, 3, 1, 6], [2, 7, 6, 3, 6], [2, 65, 4, 2, 32], [1, 130, 1, 1, 80]];
         for shape in shapes.into_iter().chain([[3, 5, 6, 2, 8]]) {
             let [_, seq, .., head_dim] = shape;

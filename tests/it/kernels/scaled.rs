@@ -7,20 +7,20 @@ use multinorm::reference::passes;
 use super::sgd::{halted, schedule, statistics, step};
 use crate::support::{Case, FORMS, Form, assert_close, random, widen};
 
-/// Ten passes; the worst seen is 9e-7.
+/// For ten passes; the worst seen is 9e-7.
 const TOLERANCE: f64 = 1e-5;
 
-/// Vectors, odd sizes, several blocks of 8 rows; then rows that take several lanes' registers, and blocks above 8 rows.
+/// Vectors, odd sizes, several blocks of 8 rows; rows that need several lanes' registers, and blocks above 8 rows.
 const SHAPES: [[usize; 2]; 9] =
     [[1, 1], [1, 37], [37, 1], [7, 13], [64, 172], [130, 515], [3, 4100], [2100, 3], [2, MAX_COLS]];
 
-/// A gradient without zeros, with rows and columns of very different size, as training has them.
+/// A gradient without zeros, with rows and columns of very different sizes, as in training.
 pub fn uneven(m: usize, n: usize, seed: u64) -> Vec<f32> {
     let (g, rows, columns) = (random(m * n, seed), random(m, seed + 1), random(n, seed + 2));
     (0..m * n).map(|at| g[at] * (rows[at / n] + columns[at % n]).exp()).collect()
 }
 
-/// `row, column` so many times.
+/// `row, column`, repeated this many times.
 fn row_column(iterations: usize) -> Vec<Pass> {
     [Row, Column].repeat(iterations)
 }
@@ -41,7 +41,7 @@ pub fn normalized(form: Form, g: &[f32], [m, n]: [usize; 2], list: &[Pass]) -> V
     case.run().read(&x)
 }
 
-/// The same by the reference.
+/// The same with the reference.
 pub fn reference_of(g: &[f32], [m, n]: [usize; 2], list: &[Pass]) -> Vec<f64> {
     list.iter().fold(widen(g), |x, pass| reference_pass(*pass, &x, [m, n]))
 }
@@ -181,7 +181,7 @@ fn zero_matrices_and_constant_rows_become_zero() {
             let x = normalized(form, &[0.0; 7 * 13], [7, 13], &[pass, pass]);
             assert!(x.iter().all(|x| *x == 0.0), "{form:?} {pass}: {x:?}");
         }
-        // 0.1 has no exact mean in f32: what is left is rounding, and no direction.
+        // The mean of 0.1s is not exact in f32: what remains is rounding error, not a direction.
         let mut g = vec![0.1f32; 300];
         g.extend(uneven(1, 300, 5));
         let (x, want) = (normalized(form, &g, [2, 300], &[Standardize]), reference_of(&g, [2, 300], &[Standardize]));

@@ -5,43 +5,43 @@ use multinorm::reference;
 
 use crate::support::{Case, FORMS, Form, assert_close, random, widen};
 
-/// Ten steps; the worst seen is 9.2e-7.
+/// For ten steps; the worst seen is 9.2e-7.
 const TOLERANCE: f64 = 5e-6;
 const SHAPES: [&[usize]; 4] = [&[1], &[64], &[7, 13], &[65, 67]];
 
-/// What every gradient is multiplied by.
+/// The factor on every gradient.
 pub const CLIP: f32 = 0.375;
 
-/// The statistics of a step with the clip factor [`CLIP`] and NaN where an update has no business.
+/// A step's statistics: the clip factor [`CLIP`], and NaN in entries that an update must not read.
 pub fn statistics(case: &mut Case) -> Tensor {
     let mut values = [f32::NAN; 4];
     values[Statistics::CLIP] = CLIP;
     case.input(&[4], &values)
 }
 
-/// The statistics of a run that met a NaN: updates must do nothing.
+/// The statistics of a run that has hit a NaN: updates must do nothing.
 pub fn halted(case: &mut Case) -> Tensor {
     let mut values = [f32::NAN; 4];
     values[Statistics::CLIP] = -1.0;
     case.input(&[4], &values)
 }
 
-/// The uniform with a step's numbers: schedule, number, seed, unused.
+/// The uniform with a step's numbers: schedule factor, step number, seed, unused.
 pub fn step(case: &mut Case) -> Tensor {
     case.input(&[4], &[0u32; 4])
 }
 
-/// The factor on the learning rate in step `number`; never 1, so that a forgotten one shows.
+/// The schedule's factor on the learning rate in step `number`; never 1, so that forgetting it shows.
 pub fn schedule(number: u32) -> f32 {
     1.5 / (1 + number % 16) as f32
 }
 
-/// The gradient as the update sees it.
+/// The gradient after clipping, as the update sees it.
 pub fn clipped(gradient: &[f32]) -> Vec<f64> {
     gradient.iter().map(|&g| f64::from(g) * f64::from(CLIP)).collect()
 }
 
-/// Ten steps with gradients that change; `momentum` of none is plain SGD.
+/// Ten steps with changing gradients; without `momentum` this is plain SGD.
 fn check(form: Form, shape: &[usize], lr: f64, weight_decay: f64, momentum: Option<(f64, bool)>) {
     let len: usize = shape.iter().product();
     let mut case = Case::new(form);

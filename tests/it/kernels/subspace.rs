@@ -5,7 +5,7 @@ use multinorm::reference::gram_schmidt::orthonormalize;
 use super::sgd::{halted, statistics, step};
 use crate::support::{Case, FORMS, Form, assert_close, random, widen};
 
-/// The leading singular vectors of `gradient` as the device finds them in each of these steps.
+/// The leading singular vectors of `gradient` that the device finds in each of these steps.
 fn bases(
     form: Form,
     gradient: &[f32],
@@ -30,7 +30,7 @@ fn bases(
     steps.iter().map(at).collect()
 }
 
-/// U·diag(decayⁱ)·Vᵀ-like: products of random vectors, ever smaller.
+/// Similar to U·diag(decayⁱ)·Vᵀ: a sum of ever smaller products of random vectors.
 fn decaying([m, n]: [usize; 2], terms: usize, decay: f32) -> Vec<f32> {
     let mut g = vec![0.0; m * n];
     for term in 0..terms {
@@ -61,7 +61,7 @@ fn leading_vectors_of_a_decaying_spectrum_are_found() {
 
 #[test]
 fn many_directions_are_told_apart_over_three_orders_of_magnitude() {
-    // Odd and even numbers of rows, fewer and more than a workgroup has lanes.
+    // Odd and even numbers of rows, below and above the number of lanes in a workgroup.
     for (form, shape @ [m, n], rank) in
         [(FORMS[0], [90, 120], 85), (FORMS[1], [301, 67], 61), (FORMS[1], [270, 280], 266)]
     {
@@ -70,7 +70,7 @@ fn many_directions_are_told_apart_over_three_orders_of_magnitude() {
         let [basis] = &bases(form, &g, shape, rank, &[1], false)[..] else { panic!("one basis") };
         let along = widen(&g);
         let column = |k: usize| (0..small).map(move |i| f64::from(basis[i * rank + k]));
-        // How long the gradient is along each direction: its singular values, which fall.
+        // The gradient's length along each direction, that is, its decreasing singular values.
         let image = |k: usize| -> Vec<f64> {
             let u: Vec<f64> = column(k).collect();
             match m <= n {
@@ -91,7 +91,7 @@ fn many_directions_are_told_apart_over_three_orders_of_magnitude() {
     }
 }
 
-/// Rows u and v, orthonormal, and U·diag(σ)·Vᵀ of as many as there are σ.
+/// Orthonormal rows u and v, and U·diag(σ)·Vᵀ with as many of them as there are σ.
 fn with_singular_values(sigma: &[f64], [m, n]: [usize; 2]) -> (Vec<f64>, Vec<f32>) {
     let orthonormal = |cols: usize, seed: u64| {
         let mut rows = widen(&random(sigma.len() * cols, seed));
@@ -107,7 +107,7 @@ fn with_singular_values(sigma: &[f64], [m, n]: [usize; 2]) -> (Vec<f64>, Vec<f32
 
 #[test]
 fn a_search_keeps_what_is_ten_thousand_times_smaller_than_the_largest() {
-    // Fewer directions than there are, so that the search must come to the right ones.
+    // Fewer directions than there are, so that the search must find the right ones.
     let shape @ [m, n] = [64, 96];
     let sigma: Vec<f64> = (0..m)
         .map(|k| {
@@ -135,9 +135,10 @@ fn a_search_keeps_what_is_ten_thousand_times_smaller_than_the_largest() {
 fn a_basis_is_orthonormal_to_the_last_of_eight_orders_of_magnitude() {
     let sigma: Vec<f64> = (0..64).map(|k| 10f64.powf(-8.0 * f64::from(k) / 64.0)).collect();
     let (_, g) = with_singular_values(&sigma, [64, 96]);
-    // A row is turned in 63 rounds of each of 9 + 6 sweeps, and is then the sum of 64 others, twice. Each turn's cosine and
-    // sine, and each sum's term, are off by some 2⁻²⁴ at random, and so a length goes √n·2⁻²⁴ astray: the farthest of 60 rows
-    // and 1770 products is within four times as much, 7.8e-6. The worst seen is 3.6e-6, on NVIDIA.
+    // A row is rotated in 63 rounds in each of 9 + 6 sweeps, and then twice becomes the sum of 64 others. Each
+    // rotation's cosine and sine, and each term of a sum, has a random error of about 2⁻²⁴, so a length is off by about
+    // √n·2⁻²⁴. The worst of 60 rows and 1770 products is within four times that, 7.8e-6. The worst seen is 3.6e-6, on
+    // NVIDIA.
     let tolerance = 4.0 * f64::from((9 + 6) * 63 + 2 * 64).sqrt() * 2f64.powi(-24);
     for form in FORMS {
         let [basis] = &bases(form, &g, [64, 96], 60, &[1], false)[..] else { panic!("one basis") };
@@ -168,7 +169,7 @@ fn gradients_without_so_many_directions_make_no_nan() {
             let column = |k: usize| (0..6).map(move |i| f64::from(basis[i * 4 + k]));
             for (a, b) in (0..4).flat_map(|a| (a..4).map(move |b| (a, b))) {
                 let product: f64 = column(a).zip(column(b)).map(|(a, b)| a * b).sum();
-                // A direction, another one, or none.
+                // One direction, a different one, or none.
                 let wanted = if a == b && product > 0.5 { 1.0 } else { 0.0 };
                 assert!((product - wanted).abs() < 1e-5, "{what}: {a} and {b}: {basis:?}");
             }

@@ -8,7 +8,7 @@ use crate::support::{Case, assert_close_in, devices_and_types, everything, rando
 /// One exponential and one division; the worst seen is 1.3e-6.
 const TOLERANCE: f64 = 1e-5;
 
-/// Gates of some size, and two where a naive exponential leaves f32.
+/// Gates of moderate size, and two for which a naive exponential overflows f32.
 fn gates(len: usize) -> Vec<f32> {
     let mut gates: Vec<f32> = random(len, 1).iter().map(|x| 3.0 * x).collect();
     if let [first, second, ..] = &mut gates[..] {
@@ -42,14 +42,14 @@ fn forward_and_gradients_agree_with_the_reference() {
     }
 }
 
-/// The products before a SwiGLU in the layers of `60m`, of 4096 tokens: their parts fit a binding.
+/// The products before a SwiGLU in `60m`'s layers, for 4096 tokens: their parts fit in a binding.
 const LARGE: [usize; 3] = [4096, 1376, 512];
 
 fn product(mnk: [usize; 3], numbers: Numbers) -> Product {
     Product { layout: Layout::Nt, mnk, matrices: 1, numbers }
 }
 
-/// A record of one SwiGLU and the products before it.
+/// Records one SwiGLU and the products before it.
 fn recorded(profile: &Profile, [m, n, k]: [usize; 3], numbers: Numbers) -> Recorder {
     let mut rec = Recorder::new(profile);
     let [type_x, type_w, type_y] = numbers.dtypes(Layout::Nt);
@@ -69,7 +69,7 @@ fn large_products_in_half_precision_on_matrix_units_share_a_kernel_with_swiglu()
     };
     let (all, one) = (everything(), ["matmul_swiglu_half_units"]);
     assert_eq!(kernels(&all, LARGE, Numbers::Half), one);
-    // As the two products are measured to be fastest.
+    // The variant measured to be fastest for the two products.
     let measured = |variant: &str| {
         let mut profile = everything();
         for mnk in [LARGE, [128, 576, 576]] {

@@ -19,7 +19,7 @@ const TO_PLUS: [f32; 4] = [1.0, 0.0, 0.0, 0.0];
 const TO_MINUS: [f32; 4] = [-2.0, 0.0, 1.0, 0.0];
 const BACK: [f32; 4] = [1.0, 0.0, 1.0, 0.0];
 
-/// A recorded move, and what it moves.
+/// A recorded move and its weights.
 struct Moves {
     done: Done,
     weight: Tensor,
@@ -44,18 +44,18 @@ impl Moves {
     }
 }
 
-/// Weights of every size, from nothing to hundreds.
+/// Weights of every magnitude, from zero to hundreds.
 fn weights(len: usize) -> Vec<f32> {
     let sizes = [1.0, 0.0, 1e-3, 1e-9, 40.0, 300.0, 1e-30, 0.02];
     random(len, 4).iter().enumerate().map(|(at, w)| w * sizes[at % sizes.len()]).collect()
 }
 
-/// There and back, and an update; z is what the direction must be.
+/// Moves there and back, then an update; z is the expected direction.
 fn check(what: &str, moves: &Moves, before: &[f32], z: &[f64], tolerance: f64) {
     let quantum = CONSTANTS.quantum();
     let settled: Vec<f64> = before.iter().map(|&w| HYPER.settled(w.into())).collect();
     let plus = moves.go(TO_PLUS);
-    // Both are multiples of one spacing, so that their difference is the change to the last bit.
+    // Both are multiples of the same spacing, so their difference is exactly the change.
     let change: Vec<f64> = plus.iter().zip(&settled).map(|(plus, w)| f64::from(*plus) - w).collect();
     for (at, (d, z)) in change.iter().zip(z).enumerate() {
         let off = (d - HYPER.eps * z).abs();
@@ -74,7 +74,7 @@ fn check(what: &str, moves: &Moves, before: &[f32], z: &[f64], tolerance: f64) {
     let got = moves.go([1.0, gradient, 2.0, 1.0]);
     zeroth_order::step(&HYPER, &mut want, &change, gradient.into(), CONSTANTS.lr * f64::from(SCHEDULE));
     for (at, ((got, want), before)) in got.iter().zip(&want).zip(before).enumerate() {
-        // One spacing of what the weight was and is made a multiple of.
+        // One spacing of the grid to which the weight is rounded.
         let spacing = (want.abs() + f64::from(before.abs()) + CONSTANTS.reach()) * 2f64.powi(-22);
         assert!((f64::from(*got) - want).abs() <= spacing, "{what} at {at}: {got} {want}");
     }
@@ -143,7 +143,7 @@ fn random_bases_are_the_reference_s_and_stay_for_an_interval() {
             let want = |number: u32| Subspaces::at([len, len], rank, 4, number, [STREAM; 2], SEED).left;
             let first = of(1, 0);
             assert_close(format!("{form:?} {rank}×{len}"), &first, &want(1), 2e-5);
-            // Not in the steps between, nor for a step's second direction.
+            // No new basis in the steps in between, nor for a step's second direction.
             assert!(of(4, 0) == first && of(5, 1) == first);
             assert_close(format!("{form:?} {rank}×{len} anew"), &of(5, 0), &want(5), 2e-5);
         }
@@ -162,14 +162,14 @@ fn no_basis_is_drawn_in_a_halted_run() {
     assert_eq!(done.read(&basis), [7.0; 6]);
 }
 
-/// What [`two_point`] leaves: how weights move, the gradients along directions, and the statistics.
+/// The output of [`two_point`]: how to move the weights, the gradients along the directions, and the statistics.
 struct Left {
     how: Vec<f32>,
     along: Vec<f32>,
     statistics: Vec<f32>,
 }
 
-/// A stage in a step of three directions, in the middle of which the statistics hold halves.
+/// Runs one stage in a step of three directions; the statistics start at 0.5.
 fn after(stage: Stage, losses: [f32; 2], query: u32, max_norm: f64, clip: f32) -> Left {
     let mut case = Case::new(FORMS[0]);
     let [plus, minus] = losses.map(|loss| case.input(&[1], &[loss]));
@@ -196,7 +196,7 @@ fn two_losses_make_a_gradient_and_say_how_weights_move() {
     for left in [to_plus, to_minus] {
         assert_eq!((&left.along[..], &left.statistics[..]), (&[10.0, 20.0, 30.0][..], &[0.5, 1.0, 0.5][..]));
     }
-    // (3 - 2)/(2·0.125) = 4; a third each of the loss 2.5 and, under the root, of 4².
+    // (3 - 2)/(2·0.125) = 4; each direction adds a third of the loss 2.5 and, under the root, a third of 4².
     let close = |got: &[f32], want: [f32; 3]| got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-5);
     let first = after(Stage::Back, losses, 0, 0.0, 1.0);
     assert_eq!((&first.along[..], &first.how[..3]), (&[4.0, 20.0, 30.0][..], &[1.0, 0.0, 1.0][..]));

@@ -1,4 +1,4 @@
-//! The text that the page learns at first: the beginning of a novel.
+//! The text that the page trains on by default: the beginning of a novel.
 
 use std::error::Error;
 use std::fs;
@@ -9,10 +9,10 @@ use multinorm::data::corpus::Corpus;
 use multinorm::data::sources;
 use serde_json::{Value, json};
 
-/// Bytes of text: enough for some minutes, and quickly there.
+/// Bytes of text: enough to train for some minutes, and quick to download.
 const TEXT_BYTES: usize = 400_000;
 
-/// Writes corpus.txt, and says what it is.
+/// Writes corpus.txt, and returns its name and license.
 pub fn write(out: &Path) -> Result<Value, Box<dyn Error>> {
     let data = RunConfig::load(None, &[], RunDefaults::Software)?.data;
     let say = &mut |line: &str| eprintln!("lab-page: {line}");

@@ -1,4 +1,4 @@
-//! `cargo xtask web` ends here: wasm in, a folder for any static host out.
+//! The last step of `cargo xtask web`: turns the wasm into a folder for any static host.
 
 mod corpus;
 mod serve;
@@ -15,7 +15,7 @@ use serde_json::json;
 use wasm_bindgen_cli_support::Bindgen;
 
 const USAGE: &str = "lab-page WASM ROOT OUT [--serve [PORT]]";
-/// What the page may weigh, gzipped.
+/// The maximum size of the gzipped wasm.
 const MOST_WASM_BYTES: usize = 2 << 20;
 
 fn main() -> ExitCode {
@@ -41,7 +41,7 @@ fn served(wasm: &str, root: &str, out: &str, port: &str) -> Result<(), Box<dyn E
     serve::serve(out.as_ref(), port)
 }
 
-/// Everything that the page needs, into an empty folder.
+/// Puts everything the page needs into an empty folder.
 fn pack(wasm: &Path, root: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     if out.exists() {
         fs::remove_dir_all(out)?;
@@ -55,7 +55,7 @@ fn pack(wasm: &Path, root: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
         fs::copy(&from, out.join("pictures").join(from.file_name().expect("a file has a name")))?;
     }
     let corpus = corpus::write(out).unwrap_or_else(|error| {
-        eprintln!("lab-page: no corpus ({error}); the page will learn this project's documentation");
+        eprintln!("lab-page: no corpus ({error}); the page will train on this project's documentation");
         json!(null)
     });
     let program = fs::read(out.join("multinorm_lab_bg.wasm"))?;

@@ -1,4 +1,4 @@
-//! A server of files for this machine alone, as plain as any static host.
+//! A plain static file server, reachable only from this machine.
 
 use std::error::Error;
 use std::fs;
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use tiny_http::{Header, Request, Response, Server};
 
-/// Serves a folder at 127.0.0.1 until the program is ended; port 0 takes a free one. The address is printed.
+/// Serves a folder at 127.0.0.1 until the program ends, and prints the address. Port 0 picks a free port.
 pub fn serve(folder: &Path, port: u16) -> Result<(), Box<dyn Error>> {
     let server = Server::http(("127.0.0.1", port)).map_err(|error| format!("port {port}: {error}"))?;
     let address = server.server_addr().to_ip().ok_or("no address")?;
     println!("http://{address}/");
     for request in server.incoming_requests() {
-        // A browser that has gone away is none of our business.
+        // Ignore browsers that have disconnected.
         let _ = answer(folder, request);
     }
     Ok(())
@@ -29,7 +29,7 @@ fn answer(folder: &Path, request: Request) -> std::io::Result<()> {
     }
 }
 
-/// The file that a path means; nothing outside the folder.
+/// The file for a URL path, if it is inside the folder.
 fn wanted(folder: &Path, url: &str) -> Option<PathBuf> {
     let path = url.split(['?', '#']).next()?.strip_prefix('/')?;
     let path = if path.is_empty() || path.ends_with('/') { format!("{path}index.html") } else { path.to_owned() };

@@ -17,7 +17,7 @@ impl Scale {
         if log { Self::Log } else { Self::Linear }
     }
 
-    /// Position of a value along the axis; none if it cannot be shown.
+    /// Position of a value along the axis; `None` if it cannot be shown.
     pub(super) fn place(self, value: f64) -> Option<f64> {
         match self {
             Self::Log => (value > 0.0 && value.is_finite()).then(|| value.log10()),
@@ -37,7 +37,7 @@ pub struct Axis<'a> {
     pub label: &'a str,
     /// Its scale.
     pub scale: Scale,
-    /// Lower and upper end; none to fit the data.
+    /// Lower and upper end; `None` to fit the data.
     pub range: Option<[f64; 2]>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Axis<'a> {
     }
 }
 
-/// Both ends of an axis as positions; where the data decides, with `margin` as a share of the length on each side.
+/// Both ends of an axis as positions. If fitted to the data, with `margin` on each side as a share of the length.
 pub(super) fn range(axis: Axis<'_>, values: impl Iterator<Item = f64>, margin: f64) -> [f64; 2] {
     if let Some([from, to]) = axis.range {
         return [from, to].map(|value| axis.scale.place(value).unwrap_or(0.0));
@@ -58,12 +58,13 @@ pub(super) fn range(axis: Axis<'_>, values: impl Iterator<Item = f64>, margin: f
     if from > to {
         return if axis.scale == Scale::Log { [-1.0, 0.0] } else { [0.0, 1.0] };
     }
-    // One value alone stands in the middle.
+    // A single value goes in the middle.
     let half = if to > from { margin * (to - from) } else { 0.5f64.max(0.1 * to.abs()) };
     [from - half, to + half]
 }
 
-/// Tick values with their labels: the range in positions, `length` and the least distance `apart` in screen points.
+/// Tick values with their labels. The range is in positions; `length` and the minimum distance `apart` are in screen
+/// points.
 pub(super) fn ticks(scale: Scale, [from, to]: [f64; 2], length: f32, apart: f32) -> Vec<(f64, String)> {
     let most = f64::from((length / apart).max(2.0));
     if scale == Scale::Log && to - from >= 1.0 {
@@ -77,14 +78,14 @@ pub(super) fn ticks(scale: Scale, [from, to]: [f64; 2], length: f32, apart: f32)
         }
         return all;
     }
-    // Within one power of ten a logarithmic axis has the ticks of a linear one.
+    // Within one power of ten a logarithmic axis gets the ticks of a linear one.
     let [low, high] = [from, to].map(|place| scale.value(place));
     let rough = ((high - low) / most).max(f64::MIN_POSITIVE);
     let decade = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|times| times * decade).find(|step| *step >= rough * 0.999);
     let step = step.unwrap_or(rough);
     let step = if scale == Scale::Whole { step.max(1.0).ceil() } else { step };
-    // As many digits as tell one tick from the next.
+    // As many digits as it takes to tell neighbouring ticks apart.
     let (largest, place) = (low.abs().max(high.abs()), step.log10().floor());
     let words = |value: f64| match value {
         0.0 => "0".to_owned(),
@@ -101,12 +102,12 @@ fn multiples(step: f64, from: f64, to: f64) -> impl Iterator<Item = f64> {
     (first..=last.min(first + 1000)).map(move |count| count as f64 * step)
 }
 
-/// A power of ten in few characters.
+/// A short label for a power of ten.
 fn power(exponent: f64) -> String {
     if (-3.0..=4.0).contains(&exponent) { short(10f64.powf(exponent)) } else { format!("1e{exponent}") }
 }
 
-/// Four digits: `1.234`, `0.0123`, `1.2e-5`, `6.14e5`.
+/// At most four significant digits: `1.234`, `0.0123`, `1.2e-5`, `6.14e5`.
 pub fn short(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 {

@@ -32,7 +32,7 @@ pub enum Mark {
     Circle,
     /// A filled square.
     Square,
-    /// A triangle that points upwards.
+    /// A triangle pointing up.
     Triangle,
     /// A square on its corner.
     Diamond,
@@ -45,10 +45,10 @@ impl Mark {
     }
 }
 
-/// Points, joined by a line or marked or both.
+/// Points joined by a line, marked, or both.
 #[derive(Clone)]
 pub struct Curve {
-    /// Shown in the legend and at the pointer; without a name, not in the legend.
+    /// Shown in the legend and at the pointer; unnamed curves are not in the legend.
     pub name: String,
     /// x and y, unscaled.
     pub points: Vec<[f64; 2]>,
@@ -58,7 +58,7 @@ pub struct Curve {
     pub dash: Dash,
     /// Marker of each point.
     pub mark: Option<Mark>,
-    /// Line width in points; 0 for no line.
+    /// Line width in screen points; 0 for no line.
     pub width: f32,
 }
 
@@ -68,7 +68,7 @@ impl Curve {
         Self { name: name.into(), points, color, dash: Dash::Solid, mark: None, width: 1.8 }
     }
 
-    /// With this dash.
+    /// With this dash pattern.
     pub fn dashed(self, dash: Dash) -> Self {
         Self { dash, ..self }
     }
@@ -78,18 +78,18 @@ impl Curve {
         Self { mark: Some(mark), ..self }
     }
 
-    /// Behind the others.
+    /// Thin and pale, as a background to other curves.
     pub fn faint(self) -> Self {
         Self { color: self.color.gamma_multiply(0.45), width: 1.0, ..self }
     }
 
-    /// Marks and no line.
+    /// Without a line, for marks only.
     pub fn loose(self) -> Self {
         Self { width: 0.0, ..self }
     }
 }
 
-/// The names of the curves, each with its dash and its mark.
+/// The names of the curves, each with its dash pattern and marker.
 pub(super) fn legend(ui: &mut Ui, curves: &[Curve]) {
     let mut named: Vec<&Curve> = curves.iter().filter(|curve| !curve.name.is_empty()).collect();
     named.dedup_by(|one, other| one.name == other.name);
@@ -99,7 +99,7 @@ pub(super) fn legend(ui: &mut Ui, curves: &[Curve]) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().interact_size.y = CAPTION + 4.0;
         for curve in named {
-            // Sample and words stay on one line.
+            // Keep the sample and its name on one line.
             let words = ui.painter().layout_no_wrap(curve.name.clone(), FontId::proportional(CAPTION), curve.color);
             let (rect, _) = ui.allocate_exact_size(vec2(30.0 + words.size().x, CAPTION + 4.0), Sense::hover());
             let y = rect.center().y;
@@ -154,7 +154,7 @@ fn paint_mark(painter: &egui::Painter, at: Pos2, mark: Mark, color: Color32, rad
     }
 }
 
-/// At most some 800 points, the last among them: more than a plot shows.
+/// At most 800 points, including the last; a plot cannot show more.
 fn thinned(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     let stride = points.len().div_ceil(800).max(1);
     let mut kept: Vec<[f64; 2]> = points.iter().rev().step_by(stride).copied().collect();

@@ -1,5 +1,5 @@
-//! Plots with ticks that fit the range, a light grid, a legend that shows dashes and markers, the value of the point nearest
-//! to the pointer, and a cursor shared with other plots.
+//! Plots with ticks that fit the range, a light grid, a legend with dashes and markers, the value of the point nearest
+//! the pointer, and a cursor shared with other plots.
 
 mod axis;
 mod curve;
@@ -22,7 +22,7 @@ use crate::theme::{self, CAPTION, colors, text_width};
 pub struct Band {
     /// Lower and upper end.
     pub x: [f64; 2],
-    /// Text at the lower edge.
+    /// Text at the bottom edge.
     pub label: String,
 }
 
@@ -36,7 +36,7 @@ pub struct Rule {
 
 /// A plot.
 pub struct Chart<'a> {
-    /// Unique name, also of saved files.
+    /// Unique name, also used for saved files.
     pub id: &'a str,
     /// Heading; may be empty.
     pub title: &'a str,
@@ -44,13 +44,13 @@ pub struct Chart<'a> {
     pub x: Axis<'a>,
     /// Vertical axis.
     pub y: Axis<'a>,
-    /// Height of plot and axes in points, without title and legend; infinite to fill the available space.
+    /// Height of the plot and its axes in points, without title and legend; infinite to fill the available space.
     pub height: f32,
     /// Shaded intervals.
     pub bands: Vec<Band>,
     /// Horizontal lines.
     pub rules: Vec<Rule>,
-    /// x of the cursor shared with other plots; `Shown::chosen` reports where the reader moves it.
+    /// x of the cursor shared with other plots; [`Shown::chosen`] reports where the reader moves it.
     pub cursor: Option<f64>,
     /// Whether to draw a legend.
     pub legend: bool,
@@ -58,7 +58,7 @@ pub struct Chart<'a> {
 
 /// What the reader did with a plot in this frame.
 pub struct Shown {
-    /// Index of the curve nearest to the pointer, and its nearest point.
+    /// Index of the curve nearest the pointer, and its nearest point.
     pub touched: Option<(usize, [f64; 2])>,
     /// x where the reader put the cursor.
     pub chosen: Option<f64>,
@@ -98,7 +98,7 @@ impl Frame {
 
 /// Least distance between ticks of the y axis, in points.
 const ROWS_APART: f32 = 26.0;
-/// The same for the x axis, where labels stand side by side.
+/// The same for the x axis, where labels are side by side.
 const COLUMNS_APART: f32 = 44.0;
 /// The pointer picks a data point within this distance, in screen points.
 const NEAR: f32 = 28.0;
@@ -126,7 +126,7 @@ impl<'a> Chart<'a> {
         }
         let height = if self.height.is_finite() { self.height } else { ui.available_height() };
         let size = vec2(ui.available_width(), height.max(80.0));
-        // A finger that moves scrolls the view.
+        // A moving finger scrolls the view.
         let sense = if theme::is_narrow(ui) { Sense::click() } else { Sense::click_and_drag() };
         let (rect, response) = ui.allocate_exact_size(size, sense);
         let name = if self.title.is_empty() { self.id } else { self.title };
@@ -151,7 +151,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// Chooses the range of each axis and the rectangle that tick labels leave for the data.
+    /// Chooses the range of each axis and the rectangle left for the data beside the tick labels.
     fn frame(&self, ui: &Ui, rect: Rect, curves: &[Curve]) -> Frame {
         let scales = [self.x.scale, self.y.scale];
         let x = range(self.x, curves.iter().flat_map(|curve| &curve.points).map(|point| point[0]), 0.0);
@@ -164,7 +164,7 @@ impl<'a> Chart<'a> {
         Frame { rect: inner, scales, x, y }
     }
 
-    /// Ctrl+wheel zooms along x, dragging pans a zoomed plot that has no cursor, a double click resets.
+    /// Ctrl+wheel zooms along x, dragging pans a zoomed plot without a cursor, a double click resets.
     fn zoomed(&self, ui: &Ui, response: &Response, frame: Frame, curves: &[Curve]) -> Frame {
         let id = Id::unique(("zoom", self.id));
         let whole = frame.x;
@@ -235,7 +235,7 @@ impl<'a> Chart<'a> {
             painter.vline(place.x, inner.y_range(), Stroke::new(1.0, colors.grid));
             let half = text_width(ui, &words, TextStyle::Small) / 2.0;
             let center = place.x.min(whole.right() - half);
-            // Words that would touch those before them stay away.
+            // Skip labels that would touch the previous one.
             if center - half > free {
                 let below = pos2(center, inner.bottom() + 4.0);
                 painter.text(below, Align2::CENTER_TOP, words, font.clone(), colors.secondary);
@@ -261,7 +261,7 @@ impl<'a> Chart<'a> {
             let shaded = Rect::from_x_y_ranges(at(x[0])..=at(x[1]), inner.y_range());
             inside.with_clip_rect(inner).rect_filled(shaded, 0.0, colors.grid.gamma_multiply(0.8));
             if text_width(ui, label, TextStyle::Small) < shaded.width() - 6.0 {
-                // Curves that fall leave the lower corner free.
+                // Falling curves leave the lower left corner free.
                 let low = shaded.left_bottom() + vec2(4.0, -3.0);
                 inside.text(low, Align2::LEFT_BOTTOM, label, font.clone(), colors.secondary);
             }
@@ -289,7 +289,7 @@ impl<'a> Chart<'a> {
     }
 }
 
-/// The curve and the point nearest to a place, if one is near.
+/// The curve and point nearest to a position, if close enough.
 fn nearest(frame: Frame, curves: &[Curve], pointer: Pos2) -> Option<(usize, [f64; 2])> {
     let points = curves.iter().enumerate().flat_map(|(at, curve)| curve.points.iter().map(move |point| (at, *point)));
     let distances = points.filter_map(|(at, point)| Some((frame.at(point)?.distance_sq(pointer), at, point)));

@@ -1,4 +1,4 @@
-//! Saving a plot as a picture or as numbers.
+//! Saving a plot as a picture or as CSV.
 
 use eframe::egui::{Context, Id, Rect, RichText, Ui, UiBuilder, vec2};
 
@@ -6,33 +6,33 @@ use super::{Chart, Curve};
 use crate::lab::is_taking;
 use crate::theme;
 
-/// What a plot was asked for.
+/// A request to save a plot.
 #[derive(Clone, Debug)]
 pub enum SaveRequest {
-    /// A picture of it.
+    /// As a picture.
     Picture {
-        /// The file's name, without its ending.
+        /// The file's name, without its extension.
         name: String,
         /// Its rectangle, in points.
         place: Rect,
     },
-    /// Its numbers.
+    /// As numbers.
     Csv {
-        /// The file's name, without its ending.
+        /// The file's name, without its extension.
         name: String,
         /// One line per point: curve, x, y.
         csv: String,
     },
 }
 
-/// What plots were asked for since the last call.
+/// The requests made since the last call.
 pub fn take_wishes(ctx: &Context) -> Vec<SaveRequest> {
     ctx.data_mut(|data| data.remove_temp(Id::unique(WISHES))).unwrap_or_default()
 }
 
 const WISHES: &str = "wishes of plots";
 
-/// One line per point; what holds a comma or a quotation mark is quoted.
+/// One line per point; names with a comma, quotation mark or line break are quoted.
 fn csv(x: &str, y: &str, curves: &[Curve]) -> String {
     let quoted = |words: &str| match words.contains([',', '"', '\n']) {
         true => format!("\"{}\"", words.replace('"', "\"\"")),
@@ -46,9 +46,9 @@ fn csv(x: &str, y: &str, curves: &[Curve]) -> String {
 }
 
 impl Chart<'_> {
-    /// A button at the upper right that saves picture or numbers.
+    /// A menu button at the upper right, for saving the plot.
     pub(super) fn save_menu(&self, ui: &mut Ui, place: Rect, curves: &[Curve]) {
-        // On a phone it would be too small to tap; the view as a whole can be saved there.
+        // On a phone the button would be too small to tap; the whole view can be saved there.
         if is_taking(ui.ctx()) || theme::is_narrow(ui) {
             return;
         }

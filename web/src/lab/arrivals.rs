@@ -1,4 +1,4 @@
-//! What comes from outside: texts to learn, matrices to look into, runs' folders.
+//! Input from outside: texts to train on, matrices to inspect, folders of runs.
 
 use std::sync::Arc;
 
@@ -15,25 +15,25 @@ use crate::engine::Command;
 use crate::platform::{Job, Source, Wanted};
 use crate::settings::{FIRST_PARAMETER, Panel, matrices};
 
-/// Validation share of a text.
+/// Share of a text that is held out for validation.
 const VALIDATION: f64 = 0.05;
-/// Entries of the tokenizer that a text gets where the program has one.
+/// Vocabulary size of the tokenizer trained on a text, in the window.
 const VOCABULARY: usize = 512;
-/// The largest matrix that is looked into: its singular values take about a minute.
+/// Elements of the largest matrix to accept; its singular values take about a minute.
 const MOST_ELEMENTS: usize = 4 << 20;
-/// Elements times the shorter side, above which singular values take too long to wait for.
+/// Above this product of elements and shorter side, show the matrix before its singular values are computed.
 const MUCH_WORK: usize = 100 << 20;
 
-/// Something to open, as far as a thread of its own could prepare it.
+/// Something to open, prepared as far as possible away from the drawing thread.
 pub enum Arrival {
     /// A safetensors file.
     Tensors {
         /// The file.
         name: String,
-        /// What it holds, or why a tensor cannot be read.
+        /// Its tensors, or why one cannot be read.
         tensors: Vec<Result<NamedTensor>>,
     },
-    /// A text, cut into tokens.
+    /// A text, split into tokens.
     Text(Arc<Dataset>),
     /// A run's folder.
     Run(Box<FolderRun>),
@@ -42,7 +42,7 @@ pub enum Arrival {
 }
 
 impl Arrival {
-    /// A file by what it is: tensors, or a text.
+    /// Reads a file's bytes as tensors or as text, depending on its name.
     pub fn of_file(name: String, bytes: &[u8]) -> Self {
         let found = if name.ends_with(".safetensors") {
             tensors_of_bytes(bytes, &name).map(|tensors| Self::Tensors { name, tensors })
@@ -56,9 +56,9 @@ impl Arrival {
     }
 }
 
-/// A tensor to look into.
+/// The matrix of a tensor.
 ///
-/// Errors: what is no matrix of finite numbers, or is too large.
+/// Errors: it is not a matrix of finite numbers, or it is too large.
 fn matrix(tensor: NamedTensor) -> Result<Matrix> {
     let NamedTensor { name, shape, values } = tensor;
     match shape[..] {
@@ -71,9 +71,9 @@ fn matrix(tensor: NamedTensor) -> Result<Matrix> {
     }
 }
 
-/// A text to learn.
+/// A text to train on.
 pub struct Text {
-    /// What to call it.
+    /// Its name.
     pub name: String,
     /// Its terms of use.
     pub license: String,
@@ -82,9 +82,10 @@ pub struct Text {
 }
 
 impl Text {
-    /// Split, and cut into tokens: bytes in a page, by a tokenizer of its own in a window.
+    /// Splits the text for training and validation, and into tokens: bytes in the page, its own BPE tokenizer in the
+    /// window.
     ///
-    /// Errors: a text too short to hold something out.
+    /// Errors: the text is too short to hold anything out.
     pub fn dataset(self) -> Result<Arc<Dataset>> {
         let (choice, vocab_size) = if cfg!(target_arch = "wasm32") {
             (TokenizerChoice::Bytes, Tokenizer::bytes().vocab_size())
@@ -96,38 +97,38 @@ impl Text {
     }
 }
 
-/// A file of matrices that is looked into instead of the runs.
+/// A file of matrices shown in place of the runs.
 pub struct Opened {
     /// The file.
     pub file: String,
     /// Its matrices.
     pub matrices: Vec<Matrix>,
-    /// Which of them.
+    /// The index of the selected one.
     pub chosen: usize,
-    /// What was seen of it, as if it were a gradient.
+    /// The looks at it, as if it were a gradient.
     pub view: RunView,
-    /// The number of this file.
+    /// This file's generation number.
     pub generation: u64,
 }
 
-/// A run's folder as it was read; nothing is ever written into it.
+/// The contents of a run's folder; nothing is ever written into it.
 pub struct FolderRun {
-    /// What to call it.
+    /// Its name.
     pub name: String,
-    /// What it was trained with.
+    /// Its configuration.
     pub config: RunConfig,
     /// Every step's numbers, with the seconds of training up to it.
     pub steps: Vec<(StepReport, f64)>,
     /// Step, seconds, loss on the held-out text.
     pub evaluations: Vec<(u64, f64, f64)>,
-    /// What the run itself kept of its gradients.
+    /// The spectra that the run recorded.
     pub spectra: Vec<SpectrumRecord>,
     /// Its text and its newest weights, or why it cannot be resumed.
     pub revived: std::result::Result<(Arc<Dataset>, Snapshot), String>,
 }
 
 impl Lab {
-    /// Opens what has arrived; what cannot be is told.
+    /// Opens an arrival, or shows why it cannot be opened.
     pub fn open(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::Tensors { name, tensors } => self.open_tensors(name, tensors),
@@ -137,14 +138,14 @@ impl Lab {
         }
     }
 
-    /// Another text for the runs to come.
+    /// Starts new runs on another text.
     pub fn learn(&mut self, dataset: Arc<Dataset>) {
         self.dataset = dataset;
         self.reset();
         self.run(true);
     }
 
-    /// Looks into the matrices of a file instead of the runs.
+    /// Shows the matrices of a file in place of the runs.
     fn open_tensors(&mut self, file: String, tensors: Vec<Result<NamedTensor>>) {
         let (mut matrices, mut left_out) = (Vec::new(), Vec::new());
         for tensor in tensors {
@@ -169,7 +170,7 @@ impl Lab {
         self.open_matrix(0);
     }
 
-    /// Follows another matrix of the opened file, by the passes of the first optimizer, or SinkGD's where it has none.
+    /// Follows another matrix of the opened file through the first optimizer's passes, or SinkGD's if it has none.
     pub fn open_matrix(&mut self, chosen: usize) {
         let named = OptimizerConfig::named(&self.settings.optimizers[0]).map(|config| config.linear.rule);
         let (optimizer, rule) = match named {
@@ -196,7 +197,7 @@ impl Lab {
         });
         self.settings.step = None;
         self.player.restart();
-        // Singular values of a large matrix take a minute; all else is seen at once.
+        // The singular values of a large matrix take a minute; show everything else right away.
         if sample.gradient.len() * sample.shape[0].min(sample.shape[1]) > MUCH_WORK {
             let (sets, sample) = (sets.clone(), sample.clone());
             self.looking += 1;
@@ -206,20 +207,20 @@ impl Lab {
         self.follower.send(Job::Sample { of, sets, sample, wanted: Wanted::Followed });
     }
 
-    /// Looks at the runs again.
+    /// Goes back to the runs.
     pub fn close_file(&mut self) {
         self.opened = None;
         self.player.restart();
     }
 
-    /// Shows a run that was trained before, and goes on with it if its text and weights are there: paused, with the
-    /// gradient of the step that would come next.
+    /// Shows a run that was trained earlier. If its text and weights are available, the lab can continue it: it starts
+    /// paused, with the gradient of the step that would come next.
     pub fn open_run(&mut self, run: FolderRun) {
         let FolderRun { name, mut config, steps, evaluations, spectra, revived } = run;
         self.retire();
         self.close_file();
         self.settings.step = None;
-        // The lab keeps every gradient until the next step, and writes nothing; the bits are the same.
+        // The lab keeps every gradient until the next step and writes nothing; results are bit-identical.
         (config.train.fused_update, config.spectra.every) = (false, 0);
         let known = matrices(&config);
         let recorded = spectra.first().map(|record| record.parameter.clone());
@@ -250,7 +251,7 @@ impl Lab {
         }
     }
 
-    /// Leaves the run's folder; new runs from the lab's own settings and text.
+    /// Leaves the run's folder and starts new runs from the lab's own settings and text.
     pub fn close_run(&mut self) {
         self.folder = None;
         self.dataset = self.own_text.clone();
@@ -258,7 +259,7 @@ impl Lab {
         self.run(true);
     }
 
-    /// What the opened run kept of the chosen parameter, as looks.
+    /// Shows what the opened run recorded of the selected parameter, as looks.
     pub(super) fn show_recorded(&mut self) {
         let Some(run) = self.runs.first_mut() else { return };
         for record in self.recorded.iter().filter(|record| record.parameter == self.settings.parameter) {

@@ -1,4 +1,4 @@
-//! What is computed away from the thread that draws: what was asked for, what is under way, and what came of it.
+//! Bookkeeping for background computations: what was requested, what is in progress, and the results.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use web_time::Instant;
 
 use crate::platform::Pointed;
 
-/// The singular vectors under the cursor, one slot for each optimizer that is shown.
+/// The singular vectors at the cursor, with one slot per optimizer shown.
 #[derive(Default)]
 pub struct Directions(Vec<Slot>);
 
@@ -20,7 +20,7 @@ struct Slot {
 }
 
 impl Directions {
-    /// Whether these vectors are to be computed now: they are neither known nor asked for, and nothing is under way.
+    /// Whether to compute these vectors now; true if they were not requested yet and nothing is in progress.
     pub fn wants(&mut self, slot: usize, pointed: Pointed) -> bool {
         if self.0.len() <= slot {
             self.0.resize(slot + 1, Slot::default());
@@ -33,7 +33,7 @@ impl Directions {
         true
     }
 
-    /// Takes an answer in; none if the matrix has fewer singular values.
+    /// Stores an answer; `None` if the matrix has fewer singular values.
     pub fn take(&mut self, pointed: Pointed, direction: Option<Direction>) {
         if let Some(slot) = self.0.iter_mut().find(|slot| slot.asked == Some(pointed)) {
             slot.is_under_way = false;
@@ -41,7 +41,7 @@ impl Directions {
         }
     }
 
-    /// Nothing that was asked for will come.
+    /// Notes that pending requests will not be answered.
     pub fn fail(&mut self) {
         self.0.iter_mut().for_each(|slot| slot.is_under_way = false);
     }
@@ -53,9 +53,9 @@ impl Directions {
     }
 }
 
-/// The map of rates, as far as its cells are computed.
+/// The map of rates, with the cells computed so far.
 pub struct RateMap {
-    /// Row after row.
+    /// The cells, row by row.
     pub cells: Vec<Option<Cell>>,
     is_under_way: bool,
     has_failed: bool,
@@ -70,8 +70,8 @@ impl Default for RateMap {
 }
 
 impl RateMap {
-    /// Column and row of the next cell to be computed, `rest` after the last: coarse ones first, so that the whole is soon
-    /// in sight.
+    /// Column and row of the next cell to compute, at least `rest` after the last one. Coarse cells come first, so that
+    /// the whole map soon takes shape.
     pub fn next(&mut self, rest: Duration) -> Option<(usize, usize)> {
         if self.is_under_way || self.has_failed || self.asked.elapsed() < rest {
             return None;
@@ -87,49 +87,49 @@ impl RateMap {
         Some(next)
     }
 
-    /// Takes a cell in.
+    /// Stores a cell.
     pub fn take(&mut self, aspect: usize, row: usize, cell: Cell) {
-        // A matrix and its transpose have one rate.
+        // A matrix and its transpose have the same rate.
         self.cells[row * Map::N_ASPECTS + Map::mirrored(aspect)] = Some(cell.transposed());
         self.cells[row * Map::N_ASPECTS + aspect] = Some(cell);
         self.is_under_way = false;
     }
 
-    /// A cell that was asked for will not come: it would fail again.
+    /// Notes that the requested cell failed, and stops: it would fail again.
     pub fn fail(&mut self) {
         self.has_failed |= self.is_under_way;
         self.is_under_way = false;
     }
 
-    /// A cell that was asked for will not come; it can be asked for again.
+    /// Notes that the requested cell will not come; it can be requested again.
     pub fn forget(&mut self) {
         self.is_under_way = false;
     }
 
-    /// How many cells are computed.
+    /// The number of cells computed.
     pub fn n_known(&self) -> usize {
         self.cells.iter().flatten().count()
     }
 }
 
-/// Which matrix the atlas takes next.
+/// Decides which matrix the atlas samples next.
 #[derive(Default)]
 pub struct AtlasQueue {
     under_way: usize,
     next: usize,
-    /// The step after which it last took one.
+    /// The step after which it last sampled one.
     step: u64,
 }
 
 impl AtlasQueue {
-    /// The next matrix of `n_matrices` to be sampled in each of `n_runs`, after `step` steps of which each `every`th has
-    /// one; a run that rests has them all at once.
+    /// The next of `n_matrices` to sample in each of `n_runs`, after `step` steps. A training run gets one sample per
+    /// `every` steps, a paused run samples all matrices in a row.
     pub fn next(&mut self, step: u64, every: u64, is_running: bool, n_matrices: usize, n_runs: usize) -> Option<usize> {
         if self.under_way > 0 || (is_running && step < self.step + every) {
             return None;
         }
         if self.next >= n_matrices {
-            // A run that rests has nothing new to show.
+            // A paused run has nothing new to show.
             if step == self.step {
                 return None;
             }
@@ -140,12 +140,12 @@ impl AtlasQueue {
         (n_matrices > 0).then_some(next)
     }
 
-    /// A tile has come.
+    /// Notes that a tile has arrived.
     pub fn take(&mut self) {
         self.under_way = self.under_way.saturating_sub(1);
     }
 
-    /// Nothing that was asked for will come.
+    /// Notes that pending requests will not be answered.
     pub fn fail(&mut self) {
         self.under_way = 0;
     }

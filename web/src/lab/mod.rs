@@ -1,4 +1,4 @@
-//! What the lab knows: the text, the runs, what was seen of them. No widgets here, and no mathematics.
+//! The lab's state: the text, the runs, and what has been seen of them. No widgets and no mathematics here.
 
 mod arrivals;
 mod background;
@@ -32,12 +32,12 @@ use crate::engine::{Command, Event, Watch};
 use crate::platform::{self, EngineThread, Follower};
 use crate::settings::{FIRST_PARAMETER, Settings, matrices};
 
-/// Between two frames on a software adapter, which has the model's steps to make as well.
+/// Time between two frames on a software adapter, which also has to train the model.
 const SOFTWARE_FRAME_REST: Duration = Duration::from_millis(500);
-/// Runs before this one that stay on the loss plot.
+/// How many earlier runs stay on the loss plot.
 const EARLIER_KEPT: usize = 6;
 
-/// How long the screen stays as it is at the least while nobody touches it.
+/// The minimum time between two frames without user input.
 pub fn frame_rest(profile: &Profile) -> Duration {
     if profile.software { SOFTWARE_FRAME_REST } else { Duration::ZERO }
 }
@@ -45,7 +45,7 @@ pub fn frame_rest(profile: &Profile) -> Duration {
 /// What the lab is doing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Status {
-    /// Trainers are being built.
+    /// The trainers are being built.
     Building,
     /// Not training.
     Paused,
@@ -53,22 +53,22 @@ pub enum Status {
     Running,
     /// All steps are done.
     Finished,
-    /// A run's folder is shown that cannot be resumed.
+    /// Showing a run's folder that cannot be resumed.
     Record {
         /// What is missing.
         why: String,
     },
-    /// Stopped by an error, in words; a lost device needs a new one.
+    /// Stopped by an error.
     Failed {
         /// What went wrong and what to do.
         message: String,
-        /// Whether the device is gone.
+        /// Whether the device is lost, so that a new one is needed.
         device_lost: bool,
     },
 }
 
 impl Status {
-    /// One word for it, or the message.
+    /// One word, or the message.
     pub fn describe(&self) -> String {
         match self {
             Self::Building => "preparing".into(),
@@ -80,92 +80,92 @@ impl Status {
         }
     }
 
-    /// Whether there is nothing that could train.
+    /// Whether nothing can train.
     fn is_stuck(&self) -> bool {
         matches!(self, Self::Record { .. } | Self::Failed { .. })
     }
 }
 
-/// A picture that was taken, and what it is for.
+/// A picture that was taken, and its purpose.
 type Screenshot = (Arc<ColorImage>, Picture, Context);
 
 /// The state behind every view.
 pub struct Lab {
-    /// What is chosen now.
+    /// The current settings.
     pub settings: Settings,
-    /// What a link without words means.
+    /// The settings of an empty link.
     pub default: Settings,
-    /// What the lab's own runs were built with; differs from the settings where a new start is due.
+    /// The settings that the lab's own runs were built with; if `settings` differ, a new start is needed.
     pub built: Settings,
-    /// What each run was built with.
+    /// The configuration of each run.
     pub configs: Vec<RunConfig>,
-    /// The names of their matrices.
+    /// The names of the runs' matrices.
     pub matrices: Vec<String>,
-    /// What is going on.
+    /// The current status.
     pub status: Status,
     /// The runs side by side.
     pub runs: Vec<RunView>,
-    /// Runs before them, for comparison.
+    /// Earlier runs, for comparison.
     pub earlier: Vec<RunView>,
-    /// A file that is looked into instead of the runs.
+    /// A file whose matrices are shown in place of the runs.
     pub opened: Option<Opened>,
-    /// A run's folder that is shown in place of the lab's own runs.
+    /// A run's folder shown in place of the lab's own runs.
     pub folder: Option<String>,
-    /// What that run kept of its gradients.
+    /// The spectra that the opened run recorded.
     recorded: Vec<SpectrumRecord>,
-    /// The walk through the passes.
+    /// Playback of the passes.
     pub player: Player,
-    /// What is seen before a model has made its first step: a gradient of an earlier training.
+    /// Shown before the model has made its first step: a gradient from an earlier run.
     pub recorded_look: Look,
     directions: Directions,
     /// The map of rates.
     pub map: RateMap,
-    /// A matrix that was generated on the map.
+    /// A matrix generated on the map.
     pub made: Option<SyntheticMatrix>,
-    /// Shape and heaviness of the one that was asked for last.
+    /// Shape and heaviness of the last one requested.
     pub wanted_matrix: Option<([usize; 2], f64)>,
     is_making: bool,
     atlas: AtlasQueue,
-    /// The step that the trainers at work began at: before the next one they have no gradient.
+    /// The step at which the current trainers started; they have no gradient until the next one.
     built_at: u64,
-    /// Whether they made a step for its gradients alone.
+    /// Whether they made a step only for its gradients.
     has_peeked: bool,
-    /// The number of the newest beginning, of runs or of a file.
+    /// The newest generation number, of runs or of a file.
     generation: u64,
-    /// That of the runs.
+    /// The generation of the current runs.
     generation_of_runs: u64,
-    /// The text.
+    /// The text to train on.
     pub dataset: Arc<Dataset>,
-    /// The text that the lab began with.
+    /// The text that the lab started with.
     pub own_text: Arc<Dataset>,
-    /// What was said last, such as where a file went.
+    /// The latest message, such as where a file was saved.
     pub notice: String,
     /// The adapter that trains.
     pub gpu: Arc<Gpu>,
-    /// What text begins with.
+    /// The prompt for generated text.
     pub prompt: String,
-    /// Whether runs are to train as soon as they are built.
+    /// Whether runs should train as soon as they are built.
     goes: bool,
     commands: flume::Sender<Command>,
-    /// Ends once `commands`, which stands before it, is dropped.
+    /// Ends once `commands` is dropped, which must be declared before it.
     engine: EngineThread,
     events: flume::Receiver<(u64, Event)>,
     follower: Follower,
-    /// What the address was written from last.
+    /// The settings last written to the address.
     shown_link: Option<(Settings, Settings)>,
-    /// Looks under way.
+    /// The number of looks in progress.
     pub looking: usize,
     arrivals: (flume::Sender<Arrival>, flume::Receiver<Arrival>),
     wanted_picture: Option<Picture>,
-    /// Whether a card is to be drawn, for its picture.
+    /// Whether to draw a card, to take its picture.
     pub wants_card: bool,
     screenshots: (flume::Sender<Screenshot>, flume::Receiver<Screenshot>),
-    /// Whether the next save is one that was asked for, and whose.
+    /// The run whose weights the user asked to save, if any.
     saving: Option<usize>,
 }
 
 impl Lab {
-    /// A lab on a device. Training begins at once, unless a run's folder is opened first.
+    /// A lab on a device. Training starts right away, unless a run's folder is opened.
     pub fn new(
         gpu: Arc<Gpu>,
         dataset: Arc<Dataset>,
@@ -222,7 +222,7 @@ impl Lab {
         if !matches!(first, Some(Arrival::Run(_))) {
             let step = lab.settings.step;
             lab.reset();
-            lab.settings.step = step; // of these runs
+            lab.settings.step = step; // the link's step belongs to these runs
         }
         if let Some(first) = first {
             lab.open(first);
@@ -230,13 +230,13 @@ impl Lab {
         lab
     }
 
-    /// The same lab on another device: everything seen stays, and the runs go on from the last snapshot.
+    /// Moves the lab to another device: everything seen stays, and the runs continue from the last snapshot.
     pub fn move_to(&mut self, gpu: Arc<Gpu>, wake: impl Fn() + Clone + Send + 'static) {
         let (commands, to_engine) = flume::unbounded();
         let (from_engine, events) = flume::unbounded();
         let engine = platform::serve(gpu.clone(), to_engine, from_engine, wake.clone());
         self.follower = Follower::new(wake);
-        // The old engine ends with its commands.
+        // Dropping the old command sender ends the old engine.
         (self.gpu, self.commands, self.events) = (gpu, commands, events);
         self.engine = engine;
         let from: Vec<Snapshot> = self.runs.iter().filter_map(|run| run.snapshot.clone()).collect();
@@ -257,15 +257,15 @@ impl Lab {
     }
 
     fn send(&self, command: Command) {
-        let _ = self.commands.send(command); // an engine that is gone has told why
+        let _ = self.commands.send(command); // if the engine is gone, it has reported why
     }
 
-    /// Whether the settings ask for other runs than those that are there.
+    /// Whether the settings call for different runs than the current ones.
     pub fn wants_reset(&self) -> bool {
         self.folder.is_none() && !self.settings.same_run(&self.built)
     }
 
-    /// New runs from the settings, from step 0 with the same seed; those that were stay on the plot.
+    /// Starts new runs from the settings, from step 0 with the same seed; the old ones stay on the plot.
     pub fn reset(&mut self) {
         self.retire();
         (self.folder, self.settings.step) = (None, None);
@@ -302,19 +302,19 @@ impl Lab {
         self.configs = configs;
     }
 
-    /// A number for new runs or a new file.
+    /// A new generation number, for new runs or a new file.
     fn next_generation(&mut self) -> u64 {
         self.generation += 1;
         self.generation
     }
 
-    /// Answers that are still to come belong to what was before.
+    /// Forgets pending questions; their answers would be about earlier runs.
     fn forget_questions(&mut self) {
         self.looking = 0;
         (self.atlas, self.directions) = (AtlasQueue::default(), Directions::default());
     }
 
-    /// The runs become earlier ones.
+    /// Moves the current runs to the earlier ones.
     fn retire(&mut self) {
         let before = std::mem::take(&mut self.runs).into_iter().filter(|run| run.steps.len() > 1);
         self.earlier.extend(before.map(|run| RunView {
@@ -328,7 +328,7 @@ impl Lab {
         self.earlier.drain(..surplus);
     }
 
-    /// Trainers for the runs; with `peek` they make one step for its gradients alone, which counts for nothing.
+    /// Builds trainers for the runs. With `peek` they make one step only for its gradients, which is undone later.
     fn build(&mut self, from: Vec<Snapshot>, peek: bool) {
         for run in &mut self.runs {
             run.secs_before = run.steps.last().map_or(0.0, |(_, secs)| *secs);
@@ -348,17 +348,17 @@ impl Lab {
         self.status = Status::Failed { message: error.to_string(), device_lost };
     }
 
-    /// CONFIG.toml of every run, as `multinorm train` reads it.
+    /// Every run's CONFIG.toml, as `multinorm train` reads it.
     pub fn configuration(&self) -> Vec<String> {
         self.configs.iter().map(RunConfig::to_toml).collect()
     }
 
-    /// What is seen, as a link: a setting that waits for a new start is not claimed yet.
+    /// A link to the current view. Settings that only take effect after a new start are not included.
     pub fn link(&self) -> String {
         self.settings.with_runs_of(&self.built).to_query(&self.default)
     }
 
-    /// Tells the engine what to look into.
+    /// Tells the engine what to watch.
     pub fn watch(&self) {
         let steps = self.configs.first().map_or(0, |config| config.train.steps);
         let watch = Watch {
@@ -371,7 +371,7 @@ impl Lab {
         self.send(Command::Watch(watch));
     }
 
-    /// Trains, or pauses after the step under way.
+    /// Trains, or pauses after the current step.
     pub fn run(&mut self, running: bool) {
         if self.status.is_stuck() {
             return;
@@ -381,7 +381,7 @@ impl Lab {
         self.send(Command::Run(running));
     }
 
-    /// One step of every run.
+    /// Makes one step of every run.
     pub fn step(&mut self) {
         if self.status.is_stuck() {
             return;
@@ -397,7 +397,7 @@ impl Lab {
         self.send(Command::Time);
     }
 
-    /// Looks into another parameter, at once.
+    /// Switches to another parameter and looks at it right away.
     pub fn look_into(&mut self, parameter: &str) {
         let is_kept = self.recorded.iter().any(|record| record.parameter == parameter);
         if matches!(self.status, Status::Record { .. }) && !is_kept {
@@ -413,7 +413,7 @@ impl Lab {
         self.send(Command::Look);
     }
 
-    /// Where a file that was dropped is to be sent.
+    /// Where to send a dropped file.
     pub fn inbox(&self) -> flume::Sender<Arrival> {
         self.arrivals.0.clone()
     }

@@ -1,4 +1,4 @@
-//! What has happened since the last frame, and what is asked for next.
+//! Handles what has happened since the last frame, and requests what is needed next.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use super::{Lab, Look, RunView, Status};
 use crate::engine::{Command, Event};
 use crate::platform::{self, Done, Job, Question, QuestionAnswer, SampleAnswer, Source, Wanted};
 
-/// Between two cells of the map of rates where they take time from the training.
+/// Time between two cells of the map of rates when they take time away from training.
 const MAP_REST: Duration = Duration::from_millis(250);
 
 impl Lab {
-    /// Asks for the next cell of the map, unless one is on its way.
+    /// Requests the next cell of the map, unless one is in progress.
     pub fn ask_for_map(&mut self) {
-        // The first step of a model comes first, and on a software adapter every other step as well.
+        // A model's first step has priority; on a software adapter, so do the others.
         if self.status == Status::Building {
             return;
         }
@@ -26,7 +26,7 @@ impl Lab {
         }
     }
 
-    /// Generates a matrix of independent entries, after the one that is under way if there is one.
+    /// Generates a matrix of independent entries, after the one in progress if there is one.
     pub fn make(&mut self, shape: [usize; 2], heaviness: f64) {
         self.wanted_matrix = Some((shape, heaviness));
         if !self.is_making {
@@ -35,14 +35,14 @@ impl Lab {
         }
     }
 
-    /// Asks for the next tile of the atlas, if none is on its way and a step was made since.
+    /// Requests the next tile of the atlas, if none is in progress and a step was made since.
     fn ask_for_tile(&mut self) {
         let step = self.runs.first().and_then(RunView::last).map_or(0, |last| last.step);
         let has_gradients = self.has_peeked || step > self.built_at;
         if self.opened.is_some() || !has_gradients || self.status == Status::Building || self.status.is_stuck() {
             return;
         }
-        // A software adapter makes its steps as fast as it can: one tile in so many takes no time that counts.
+        // On a software adapter training takes all the time there is; a tile every few steps costs little.
         let every = if self.gpu.profile.software { 4 } else { 1 };
         let is_running = self.status == Status::Running;
         if let Some(at) = self.atlas.next(step, every, is_running, self.matrices.len(), self.runs.len()) {
@@ -50,7 +50,7 @@ impl Lab {
         }
     }
 
-    /// Takes in what has happened since the last call; whether anything did.
+    /// Handles what has happened since the last call; returns whether anything did.
     pub fn poll(&mut self) -> bool {
         let mut changed = false;
         while let Ok((generation, event)) = self.events.try_recv() {
@@ -69,12 +69,12 @@ impl Lab {
                     self.directions.fail();
                     self.map.fail();
                     self.is_making = false;
-                    self.notice = format!("a computation in the background failed: {message}");
+                    self.notice = format!("a background computation failed: {message}");
                 }
             }
         }
         self.ask_for_tile();
-        // The browser may tell of a lost device later than of what it made impossible.
+        // The browser may report a lost device only after the failures it caused.
         if let (Status::Failed { device_lost: false, .. }, Err(error @ Error::DeviceLost { .. })) =
             (&self.status, self.gpu.check())
         {
@@ -99,7 +99,7 @@ impl Lab {
             Done::Sample { of, sample, found } => self.take_found(of, *sample, found),
             Done::Question(QuestionAnswer::SyntheticMatrix(made)) => {
                 self.is_making = false;
-                // Meanwhile the ring may have been dragged on.
+                // The ring may have been dragged further in the meantime.
                 if let Some(wanted) = self.wanted_matrix.filter(|wanted| *wanted != (made.shape, made.heaviness)) {
                     self.make(wanted.0, wanted.1);
                 }
@@ -158,7 +158,7 @@ impl Lab {
             }
             Event::Looked { run, sample } => {
                 let Some(optimizer) = self.runs.get(run).map(|run| run.optimizer.clone()) else { return };
-                // A follower that lags behind must not be buried: live views want the newest look.
+                // Do not flood a follower that lags behind: a live view wants the newest look.
                 if self.looking < 2 * self.runs.len() {
                     self.looking += 1;
                     let sets = self.built.sets(&optimizer, self.dataset.vocab_size);

@@ -1,35 +1,35 @@
-//! The walk through the passes: by itself, or pass by pass.
+//! Playback of the passes: automatic, or pass by pass.
 
-/// Seconds that one pass is shown.
+/// Seconds to show one pass.
 const PASS_SECS: f64 = 1.0;
-/// Seconds of these in which it is seen to run.
+/// Seconds of that for its animation.
 const TWEEN_SECS: f64 = 0.45;
-/// Seconds that the end is shown before the walk begins again.
+/// Seconds to show the end before playback starts over.
 const HOLD_SECS: f64 = 3.0;
 
-/// Where the walk is.
+/// The state of playback.
 #[derive(Default)]
 pub struct Player {
-    /// When the walk began, or what is shown was chosen.
+    /// When playback started, or when the current pass was chosen.
     since: f64,
-    /// Which pass was chosen; none while it plays.
+    /// The chosen pass; `None` while playing.
     chosen: Option<usize>,
-    /// What was shown before that.
+    /// The pass shown before that.
     before: usize,
-    /// The step whose gradient is walked through while it plays: another one comes with the next walk.
+    /// The step whose gradient is playing; it only changes when playback starts over.
     pub step: Option<u64>,
 }
 
 /// What is shown at one instant.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moment {
-    /// Passes done; the last of them may still be running.
+    /// Passes done; the last may still be in progress.
     pub pass: usize,
-    /// What was shown before.
+    /// The pass shown before.
     pub before: usize,
-    /// How far the pass is: 1 when it is done.
+    /// Progress of the pass: 1 when done.
     pub done: f32,
-    /// Seconds until something changes; none if nothing will.
+    /// Seconds until something changes; `None` if nothing will.
     pub next: Option<f64>,
 }
 
@@ -39,7 +39,7 @@ impl Moment {
         Self { pass, before: pass, done: 1.0, next }
     }
 
-    /// Where a cursor stands: between two passes while one of them runs.
+    /// The cursor's position, between two passes while one is in progress.
     pub fn position(&self) -> f64 {
         let (from, to) = (self.before as f64, self.pass as f64);
         from + (to - from) * f64::from(self.done)
@@ -47,7 +47,7 @@ impl Moment {
 }
 
 impl Player {
-    /// What is shown `now`, in seconds, of passes up to `last`; `newest` is the step whose gradient a new walk takes.
+    /// What to show `now`, in seconds, of passes up to `last`. `newest` is the step whose gradient plays next.
     pub fn moment(
         &mut self,
         now: f64,
@@ -68,7 +68,7 @@ impl Player {
             (self.chosen, self.since) = (Some(pass), now);
         }
         let done = (now - self.since) / TWEEN_SECS;
-        // Only neighbours: what lies between is not known to have been seen.
+        // Animate only between neighbours; the passes in between may never have been shown.
         if !motion || done >= 1.0 || self.before.abs_diff(pass) != 1 {
             return Moment::still(pass, None);
         }
@@ -78,7 +78,7 @@ impl Player {
     fn playing(&mut self, now: f64, last: usize, newest: Option<u64>, motion: bool) -> Moment {
         let whole = last as f64 * PASS_SECS + HOLD_SECS;
         let ended = now - self.since >= whole || now < self.since;
-        // The first gradient of a run is taken at once; later ones when a walk is over.
+        // The first gradient of a run is shown right away, later ones when playback starts over.
         if let Some(pass) = self.chosen.take() {
             let from = if pass < last { pass } else { 0 };
             (self.since, self.step) = (now - from as f64 * PASS_SECS, newest);
@@ -95,7 +95,7 @@ impl Player {
         Moment::still(pass, Some((end - phase).max(0.0)))
     }
 
-    /// Begins the walk anew with the next gradient.
+    /// Starts playback over with the next gradient.
     pub fn restart(&mut self) {
         *self = Self::default();
     }

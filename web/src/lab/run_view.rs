@@ -1,4 +1,4 @@
-//! One run as it was seen, and the files made of it.
+//! What has been seen of one run, and the files made from it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,33 +8,33 @@ use multinorm::gpu::{KernelTime, Memory};
 use multinorm::normalize::Entry;
 use multinorm::train::{self, Followed, GradientSample, Plan, Snapshot, StepReport, Tile};
 
-/// Looks of one run that are kept.
+/// The number of looks to keep per run.
 const LOOKS_KEPT: usize = 240;
-/// Bytes of gradients and states that are kept with them.
+/// Bytes of gradients and states to keep with them.
 const SAMPLE_BYTES_KEPT: usize = 64 << 20;
-/// Pictures of the whole network that are kept.
+/// The number of sweeps over the whole network to keep.
 const SWEEPS_KEPT: usize = 12;
 
-/// The number of the newest look.
+/// The next look's id.
 static LOOKS: AtomicU64 = AtomicU64::new(0);
 
-/// One look into a gradient.
+/// One look at a gradient.
 pub struct Look {
-    /// Of this look alone, so that pictures and answers of another are never taken for its own.
+    /// Unique, so that pictures and answers of one look are never taken for another's.
     pub id: u64,
-    /// Its way through the optimizer's passes.
+    /// The gradient after each of the optimizer's passes.
     pub followed: Followed,
-    /// The numbers as they were read; not kept for ever, and a run's folder has none.
+    /// The numbers as they were read. Dropped after a while, and missing for a run's folder.
     pub sample: Option<GradientSample>,
 }
 
 impl Look {
-    /// A look with a number of its own.
+    /// A look with a new id.
     pub fn new(followed: Followed, sample: Option<GradientSample>) -> Self {
         Self { id: LOOKS.fetch_add(1, Ordering::Relaxed), followed, sample }
     }
 
-    /// After this step.
+    /// The step after which it was taken.
     pub fn step(&self) -> u64 {
         self.followed.record.step
     }
@@ -44,32 +44,32 @@ impl Look {
     }
 }
 
-/// One run as it was seen.
+/// What has been seen of one run.
 #[derive(Default)]
 pub struct RunView {
-    /// Name of the optimizer; an opened run's is its folder's.
+    /// Name of the optimizer; for an opened run, the folder's name.
     pub optimizer: String,
-    /// What to call it on a plot.
+    /// Its name on a plot.
     pub label: String,
     /// Every step's numbers, with the seconds of training up to it.
     pub steps: Vec<(StepReport, f64)>,
-    /// Seconds of training before the trainer at work was built.
+    /// Seconds of training before the current trainer was built.
     pub secs_before: f64,
     /// Step, seconds, loss on the held-out text.
     pub evaluations: Vec<(u64, f64, f64)>,
-    /// Looks into the watched gradient, oldest first.
+    /// Looks at the watched gradient, oldest first.
     pub looks: VecDeque<Look>,
-    /// The newest tile of every matrix that was looked at, in the order of the model.
+    /// The newest tile of every matrix sampled so far, in the order they were first sampled.
     pub tiles: Vec<Tile>,
-    /// The tiles as they were each time all had been made anew, oldest first.
+    /// The tiles as they were after each complete sweep over the network, oldest first.
     pub sweeps: VecDeque<Vec<Tile>>,
     /// Step and text, newest last.
     pub texts: Vec<(u64, String)>,
-    /// Time of each kernel of one step, by plan.
+    /// Time of each kernel in one step, by plan.
     pub times: Vec<(Plan, Vec<KernelTime>)>,
     /// Bytes by class.
     pub memory: Option<Memory>,
-    /// Everything that a step changes, as it was last read.
+    /// All state that a step changes, as last read.
     pub snapshot: Option<Snapshot>,
 }
 
@@ -79,11 +79,11 @@ impl RunView {
         self.steps.last().map(|(report, _)| report)
     }
 
-    /// Takes in what the run tells, after so many seconds of training since its trainer was built.
+    /// Stores an event of the run, after this many seconds of training since its trainer was built.
     pub fn take(&mut self, event: &train::Event, secs: f64) {
         match event {
             train::Event::Step(report) => {
-                // A run that goes on from a checkpoint makes the steps after it once more.
+                // A run that continues from a checkpoint repeats the steps after it.
                 while self.steps.pop_if(|(last, _)| last.step >= report.step).is_some() {}
                 self.steps.push((report.clone(), self.secs_before + secs));
             }
@@ -91,7 +91,7 @@ impl RunView {
                 let secs = self.steps.last().map_or(0.0, |(_, secs)| *secs);
                 self.evaluations.push((*step, secs, evaluation.loss));
             }
-            // A run's in its folder: the lab keeps none.
+            // These belong to a run with a folder; the lab keeps none.
             train::Event::Ready { .. }
             | train::Event::Wrote { .. }
             | train::Event::Saved(_)
@@ -100,14 +100,14 @@ impl RunView {
         }
     }
 
-    /// Takes a look in; the oldest go, and their numbers before them. Those into another matrix go at once: until now there
-    /// was nothing else to show.
+    /// Stores a look. The oldest looks are dropped, their numbers even earlier. Looks at another matrix are dropped
+    /// now: until this one arrived there was nothing else to show.
     pub fn push_look(&mut self, look: Look) {
         let parameter = &look.followed.record.parameter;
         if self.looks.back().is_some_and(|last| last.followed.record.parameter != *parameter) {
             self.looks.clear();
         }
-        // What was seen without singular values gives way to the whole.
+        // A complete look replaces the same look without singular values.
         self.looks.pop_back_if(|last| last.step() == look.step());
         self.looks.push_back(look);
         if self.looks.len() > LOOKS_KEPT {
@@ -122,7 +122,7 @@ impl RunView {
         }
     }
 
-    /// Takes a tile of a model with these matrices in; once the last of them comes, the whole is kept.
+    /// Stores a tile of a model with these matrices. When the last of them arrives, the sweep is complete and kept.
     pub fn push_tile(&mut self, tile: Tile, matrices: &[String]) {
         let is_last = matrices.last() == Some(&tile.parameter);
         match self.tiles.iter_mut().find(|other| other.parameter == tile.parameter) {
@@ -133,7 +133,7 @@ impl RunView {
             self.sweeps.push_back(self.tiles.clone());
         }
         if self.sweeps.len() > SWEEPS_KEPT {
-            // The first stays, and every other one after it: the whole training remains in sight.
+            // Keep every other one, starting with the first, so that they still span the whole training.
             let mut at = 0;
             self.sweeps.retain(|_| {
                 at += 1;
@@ -150,14 +150,14 @@ impl RunView {
         }
     }
 
-    /// Tokens a second of training, looks, evaluations and the other run aside: over the last 20 steps.
+    /// Training tokens per second over the last 20 steps, excluding looks, evaluations and the other run.
     pub fn tokens_per_sec(&self) -> Option<f64> {
         let (last, before) = (self.steps.last()?, &self.steps[self.steps.len().saturating_sub(20)]);
         let secs = last.1 - before.1;
         (secs > 0.0).then(|| (last.0.tokens - before.0.tokens) as f64 / secs)
     }
 
-    /// metrics.jsonl, a line a step, evaluations among them.
+    /// metrics.jsonl: one line per step, with evaluations in between.
     pub fn metrics(&self) -> String {
         let mut lines: Vec<(u64, String)> = Vec::new();
         for (report, secs) in &self.steps {
@@ -184,7 +184,7 @@ impl RunView {
         csv
     }
 
-    /// The newest look: a column a pass, a row a singular value.
+    /// The newest look: one column per pass, one row per singular value.
     pub fn spectrum_csv(&self) -> String {
         let Some(Look { followed: look, .. }) = self.looks.back() else { return String::new() };
         let of = |entry: &Entry| entry.quantities.spectrum.as_ref().map(|spectrum| spectrum.singular_values.clone());

@@ -1,4 +1,4 @@
-//! What goes outside: pictures of the window and of its plots, weights.
+//! Output: pictures of the window and its plots, and weights.
 
 use std::path::PathBuf;
 
@@ -14,28 +14,28 @@ use crate::platform;
 /// Width and height of a card, in pixels.
 pub const CARD: [usize; 2] = [1200, 630];
 
-/// Where a picture goes.
+/// A picture to take, and where it goes.
 #[derive(Clone, Debug)]
 pub enum Picture {
-    /// Of the whole window, offered to the user.
+    /// The whole window, offered to the user.
     Window,
-    /// Of one plot, offered to the user.
+    /// One plot, offered to the user.
     Plot {
-        /// The file's name, without its ending.
+        /// The file's name, without its extension.
         name: String,
-        /// Where it stands, in points.
+        /// Its rectangle, in points.
         place: Rect,
     },
-    /// A card that was drawn for it, offered to the user at its size.
+    /// The card drawn for this picture, resized to [`CARD`] and offered to the user.
     Card {
-        /// Where it stands, in points.
+        /// Its rectangle, in points.
         place: Rect,
     },
-    /// Of the whole window, to a file; the window is closed then.
+    /// The whole window, saved to a file; then the window closes.
     File(PathBuf),
 }
 
-/// Whether a picture is being taken: what belongs to no plot, such as the buttons on it, is left out meanwhile.
+/// Whether a picture is being taken; buttons on plots and the like are left out meanwhile.
 pub fn is_taking(ctx: &Context) -> bool {
     ctx.data(|data| data.get_temp(Id::unique(TAKING))).unwrap_or(false)
 }
@@ -43,26 +43,26 @@ pub fn is_taking(ctx: &Context) -> bool {
 const TAKING: &str = "a picture is being taken";
 
 impl Lab {
-    /// Takes a picture of the window as it is drawn next but one: without the buttons that asked for it.
+    /// Takes a picture of the frame after the next, without the buttons that requested it.
     pub fn picture(&mut self, ctx: &Context, what: Picture) {
         ctx.data_mut(|data| data.insert_temp(Id::unique(TAKING), true));
         self.wanted_picture = Some(what);
         ctx.request_repaint();
     }
 
-    /// Asks for the picture that was wanted in the frame before.
+    /// Takes the picture requested in the previous frame.
     pub fn take_picture(&mut self, ctx: &Context) {
         let Some(what) = self.wanted_picture.take() else { return };
         let (sender, wake) = (self.screenshots.0.clone(), ctx.clone());
         let take = move |image| {
             wake.data_mut(|data| data.insert_temp(Id::unique(TAKING), false));
-            let _ = sender.send((image, what, wake.clone())); // the lab is gone with its window
+            let _ = sender.send((image, what, wake.clone())); // fails only if the window was closed
             wake.request_repaint();
         };
         ctx.send_viewport_cmd(ViewportCommand::Screenshot(ScreenshotCallback::new(take)));
     }
 
-    /// Saves the pictures that were taken; whether there was one.
+    /// Saves the pictures that were taken; returns whether there were any.
     pub(super) fn save_pictures(&mut self) -> bool {
         let mut any = false;
         while let Ok((image, what, ctx)) = self.screenshots.1.try_recv() {
@@ -87,7 +87,7 @@ impl Lab {
         any
     }
 
-    /// Asks for the weights of a run; the files are offered when they have come.
+    /// Requests a run's weights; the files are offered once they have been read.
     pub fn save_weights(&mut self, run: usize) {
         self.saving = Some(run);
         self.send(Command::Save);
@@ -105,7 +105,7 @@ impl Lab {
     }
 }
 
-/// The image at another size: of each pixel the mean of what it covers, or the nearest where it covers less than one.
+/// The image at another size. Each pixel is the mean of those it covers, or the nearest one if it covers less than one.
 fn resized(image: &ColorImage, [width, height]: [usize; 2]) -> ColorImage {
     let [from_width, from_height] = image.size;
     let span = |at: usize, to: usize, from: usize| {

@@ -1,4 +1,4 @@
-//! What is shown: whose gradient, at which step, after which pass.
+//! What to show: which parameter's gradient, at which step, after which pass.
 
 use multinorm::config::OptimizerConfig;
 use multinorm::train::{Direction, Followed, GradientSample};
@@ -8,7 +8,7 @@ use super::{Lab, Moment, Status};
 use crate::platform::{Job, Pointed, Source, Wanted};
 
 impl Lab {
-    /// What is looked into: a file, or the runs.
+    /// The views to show: an open file, or the runs.
     pub fn views(&self) -> Vec<&RunView> {
         match &self.opened {
             Some(opened) => vec![&opened.view],
@@ -16,20 +16,20 @@ impl Lab {
         }
     }
 
-    /// The last half-step of what is seen.
+    /// The last half-step of the looks shown.
     pub fn last_half_step(&self) -> usize {
         self.seen().iter().map(|look| look.followed.record.passes.len().saturating_sub(1)).max().unwrap_or(0)
     }
 
-    /// What is shown of each view, by the cursor: the look at the chosen step, at that of the walk under way, or the newest.
-    /// Until the first of a new file or of new runs is there it is what was shown before, and the recorded gradient at first.
+    /// The look shown for each view: at the chosen step, else at the step being played, else the newest. A new file is
+    /// shown once its first look is there, and the runs until then; runs without a look show the recorded gradient.
     pub fn seen(&self) -> Vec<&Look> {
         self.seen_with_runs().into_iter().map(|(_, look)| look).collect()
     }
 
-    /// The same with the run that each is of; none for a file's and for the recorded gradient.
+    /// The same, each with its run; `None` for a file and for the recorded gradient.
     fn seen_with_runs(&self) -> Vec<(Option<usize>, &Look)> {
-        // A walk through the passes keeps its gradient; a pass that is held shows the newest.
+        // Playback sticks to its gradient; a held pass shows the newest.
         let of_walk = self.player.step.filter(|_| self.settings.half_step.is_none());
         let step = self.settings.step.or(of_walk);
         if let Some(look) = self.opened.as_ref().and_then(|opened| opened.view.looks.back()) {
@@ -40,12 +40,12 @@ impl Lab {
         if seen.is_empty() { vec![(None, &self.recorded_look)] } else { seen }
     }
 
-    /// Whether what is seen is the recorded gradient, since there is no other yet.
+    /// Whether the recorded gradient is shown, because there is no other yet.
     pub fn shows_recorded(&self) -> bool {
         std::ptr::eq(self.seen()[0], &self.recorded_look)
     }
 
-    /// The matrix that is waited for, where another is still shown.
+    /// The matrix still awaited while another is shown.
     pub fn awaited(&self) -> Option<&str> {
         let wanted = match &self.opened {
             Some(opened) => opened.matrices[opened.chosen].name(),
@@ -57,7 +57,7 @@ impl Lab {
         (!is_shown || !shows_file).then_some(wanted)
     }
 
-    /// The names of the optimizers whose looks are seen.
+    /// The names of the optimizers whose looks are shown.
     pub fn seen_optimizers(&self) -> Vec<String> {
         let name = |(run, look): (Option<usize>, &Look)| match (run, &self.opened) {
             (Some(run), _) => self.runs[run].optimizer.clone(),
@@ -67,14 +67,14 @@ impl Lab {
         self.seen_with_runs().into_iter().map(name).collect()
     }
 
-    /// Where the walk through the passes is.
+    /// The current moment of playback.
     pub fn moment(&mut self, now: f64, motion: bool) -> Moment {
         let (last, chosen) = (self.last_half_step(), self.settings.half_step);
         let newest = self.views().first().and_then(|run| run.looks.back()).map(Look::step);
         self.player.moment(now, chosen, last, newest, motion)
     }
 
-    /// Asks for the vectors of the singular value that is pointed at, at these passes, unless they are known.
+    /// Requests the vectors of the highlighted singular value after this many passes, unless they are known.
     pub fn point_at(&mut self, half_step: usize) {
         let Some(sigma) = self.settings.sigma else { return };
         for slot in 0..self.seen().len() {
@@ -93,13 +93,13 @@ impl Lab {
         }
     }
 
-    /// These vectors of what is shown in a place, if they are known.
+    /// The vectors of the highlighted singular value for one of the looks shown, if they are known.
     pub fn direction(&self, slot: usize, half_step: usize) -> Option<&Direction> {
         let (sigma, look) = (self.settings.sigma?, self.seen().get(slot)?.id);
         self.directions.get(slot, Pointed { look, half_step, sigma })
     }
 
-    /// Whether every run has made so many steps, and a gradient of each was followed, if there is one.
+    /// Whether every run has made this many steps and has a look; a recorded run does not need one.
     pub fn has_seen(&self, steps: u64) -> bool {
         let is_record = matches!(self.status, Status::Record { .. });
         let seen =
@@ -108,8 +108,8 @@ impl Lab {
     }
 }
 
-/// A gradient of a training that was made for it, so that there is something to see before a model has one: its way
-/// through SinkGD's passes is computed here and now.
+/// A gradient recorded in an earlier run, so that there is something to see before the model has one. Its SinkGD passes
+/// are computed now.
 pub(super) fn recorded_look() -> Look {
     let name = "model.layers.0.mlp.down_proj.weight".to_owned();
     let shape = [32, 88];

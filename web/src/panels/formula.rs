@@ -1,11 +1,11 @@
-//! Formulas as they are set in print: letters slanted, words upright, indices below and exponents above.
+//! Formulas typeset as in print: italic letters, upright words, subscripts and superscripts.
 
 use eframe::egui::text::LayoutJob;
 use eframe::egui::{Align, FontId, TextFormat, Ui};
 
 const SIZE: f32 = 19.0;
 
-/// Sets a formula: `_` lowers what follows, `^` raises it, one sign or a group in braces.
+/// Typesets a formula: `_` makes the next character or `{…}` group a subscript, `^` a superscript.
 pub fn formula(ui: &mut Ui, text: &str) {
     let mut job = LayoutJob::default();
     let color = ui.visuals().strong_text_color();
@@ -32,7 +32,7 @@ enum Position {
 struct Piece {
     words: String,
     place: Position,
-    /// A letter that stands alone names a quantity.
+    /// A single letter names a quantity and is set in italics.
     slanted: bool,
 }
 
@@ -60,7 +60,7 @@ fn pieces(text: &str) -> Vec<Piece> {
     pieces
 }
 
-/// Cuts at the ends of words: one letter is slanted, everything else stands upright.
+/// Splits into words and the rest: single letters are italic, everything else is upright.
 fn runs(text: &str, place: Position, pieces: &mut Vec<Piece>) {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {

@@ -1,4 +1,4 @@
-//! Bytes by class, for every optimizer at every preset.
+//! Bytes by class for every optimizer and preset.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,21 @@ use crate::lab::Lab;
 use crate::settings::optimizers;
 use crate::theme::{is_narrow, series};
 
-/// What was planned so far: planning the largest takes a moment.
+/// The plans made so far; planning the largest model takes a moment.
 #[derive(Default)]
 pub struct MemoryPanel {
     preset: Option<String>,
     planned: BTreeMap<(String, &'static str), Option<Planned>>,
 }
 
-/// The ledger of a run that is not made.
+/// The memory of a run that is planned but never started.
 struct Planned {
     total: u64,
     /// In the order of [`PARTS`].
     parts: [u64; 6],
 }
 
-/// What the bytes are for. State on the linear layers stands apart: there lies what "stateless" means.
+/// What the bytes are for. State of the linear layers is separate, because "stateless" refers to it.
 const PARTS: [&str; 6] =
     ["parameters", "gradients", "state, linear layers", "state, embedding and head", "activations", "scratch"];
 
@@ -37,7 +37,7 @@ impl MemoryPanel {
         let presets: Vec<String> = PRESETS.iter().map(|preset| (*preset).to_owned()).collect();
         choice(ui, "model", &mut preset, &presets);
         self.preset = Some(preset.clone());
-        // One plan a frame, so that the view never waits long.
+        // One plan per frame, so that the view never blocks for long.
         let missing = optimizers().into_iter().find(|name| !self.planned.contains_key(&(preset.clone(), *name)));
         if let Some(name) = missing {
             self.planned.insert((preset.clone(), name), plan(&preset, name));
@@ -50,9 +50,9 @@ impl MemoryPanel {
         rows.sort_by_key(|(_, planned)| planned.total);
         caption(
             ui,
-            "Memory of one step on one sequence of 256 tokens in float32, as the trainer plans it, exact to the byte. What \
-             differs is the optimizer's state, shown apart for linear layers and for embedding and head. SinkGD, SWAN and \
-             signSGD keep none for the linear layers; methods that need no gradient store none.",
+            "Memory for one step on one 256-token sequence in float32, exact to the byte, as the trainer plans it. The \
+             main difference is the optimizer state, listed separately for linear layers and for embedding and head. \
+             SinkGD, SWAN and signSGD keep none for linear layers. Methods that need no gradients store none.",
         );
         table(ui, &rows);
         ui.add_space(6.0);
@@ -61,7 +61,7 @@ impl MemoryPanel {
                 let parts =
                     Class::ALL.map(|class| format!("{} {}", describe(class), bytes_in_words(memory.bytes(class))));
                 ui.label(format!(
-                    "This run, {}: {}; in total {}",
+                    "This run, {}: {}; total {}",
                     run.optimizer,
                     parts.join(", "),
                     bytes_in_words(memory.total())
@@ -95,10 +95,10 @@ fn describe(class: Class) -> String {
     class.name().replace('_', " ")
 }
 
-/// A line an optimizer, the one that needs least first: a stacked bar, and its numbers.
+/// One line per optimizer, smallest total first: a stacked bar and its numbers.
 fn table(ui: &mut Ui, rows: &[(&str, &Planned)]) {
     let largest = rows.iter().map(|(_, planned)| planned.total).max().unwrap_or(1);
-    // A phone has room for the bars and their sums; the parts are told by the legend.
+    // A phone only has room for bars and totals; the legend names the parts.
     let narrow = is_narrow(ui);
     let width = if narrow { 0.26 * ui.available_width() } else { (0.26 * ui.available_width()).clamp(140.0, 560.0) };
     if narrow {
@@ -126,7 +126,7 @@ fn table(ui: &mut Ui, rows: &[(&str, &Planned)]) {
     });
 }
 
-/// A part with the colour that it has in the bars.
+/// A part's name with its colour in the bars.
 fn named(ui: &mut Ui, part: usize) {
     wrap_as_one(ui, text_width(ui, PARTS[part], TextStyle::Small) + 24.0);
     ui.horizontal(|ui| {
@@ -136,7 +136,7 @@ fn named(ui: &mut Ui, part: usize) {
     });
 }
 
-/// The parts side by side, `width` for `largest` bytes.
+/// The parts side by side; `largest` bytes take up `width`.
 fn bar(ui: &mut Ui, planned: &Planned, width: f32, largest: u64) {
     let (room, _) = ui.allocate_exact_size(vec2(width, ui.text_style_height(&TextStyle::Body)), Sense::hover());
     let mut left = room.left();

@@ -1,4 +1,4 @@
-//! The views. Each draws what the lab knows and changes its settings; none computes.
+//! The views. Each draws the lab's state and changes its settings; none computes anything.
 
 mod formula;
 mod lesson;
@@ -18,10 +18,10 @@ use crate::lab::Lab;
 use crate::settings::Panel;
 use crate::theme::{SECTION, colors, text_width};
 
-/// The view of every panel.
+/// Lists the view of every panel.
 macro_rules! views {
     ($($panel:ident: $module:ident::$view:ident;)+) => {
-        /// What the views keep from frame to frame.
+        /// What the views keep between frames.
         #[derive(Default)]
         pub struct Views {
             $(pub $module: $module::$view,)+
@@ -49,16 +49,16 @@ views! {
 
 /// Relative distance from its target within which a row or column length counts as balanced.
 const SETTLED: f32 = 0.01;
-/// The least deviation that is plotted: float32 rounds to less than that when a deviation is zero.
+/// The smallest deviation to plot: with float32 rounding, a deviation of zero comes out smaller than this.
 const FLOOR: f64 = 1e-7;
 
-/// What to look for in a plot: one or two sentences below it.
+/// Tells the reader what to look for in a plot, in a few sentences below it.
 pub fn caption(ui: &mut Ui, words: &str) {
     ui.label(RichText::new(words).small().color(colors(ui).secondary));
     ui.add_space(6.0);
 }
 
-/// A matrix's name as one says it: `down_proj of layer 0`.
+/// A readable name for a matrix: `down_proj of layer 0`.
 pub fn short_name(parameter: &str) -> String {
     let bare = parameter.trim_end_matches(".weight");
     let last = bare.rsplit('.').next().unwrap_or(bare);
@@ -68,14 +68,14 @@ pub fn short_name(parameter: &str) -> String {
     }
 }
 
-/// Several columns where there is room, one below the other on a phone.
+/// Side-by-side columns where there is room, stacked on a phone.
 pub fn columns(ui: &mut Ui, wanted: usize, mut draw: impl FnMut(&mut Ui, usize)) {
     if ui.available_width() < 340.0 * wanted as f32 {
         for index in 0..wanted {
             draw(ui, index);
         }
     } else {
-        // Columns of egui's are justified, and so would be the lines of text in them.
+        // egui justifies its columns, which would also justify the text in them.
         let mut draw = |(index, ui): (usize, &mut Ui)| ui.vertical(|ui| draw(ui, index));
         ui.columns(wanted, |columns| {
             columns.iter_mut().enumerate().for_each(|column| {
@@ -85,14 +85,14 @@ pub fn columns(ui: &mut Ui, wanted: usize, mut draw: impl FnMut(&mut Ui, usize))
     }
 }
 
-/// Begins another line of a wrapped row where a group of widgets of this width would not fit any more.
+/// Starts a new line of a wrapped row if a group of widgets of this width no longer fits.
 fn wrap_as_one(ui: &mut Ui, width: f32) {
     if ui.layout().main_wrap() && ui.available_size_before_wrap().x < width + 2.0 {
         ui.end_row();
     }
 }
 
-/// A bar that shows what colour a share from 0 to 1 has.
+/// A colour scale for shares from 0 to 1.
 pub fn color_bar(ui: &mut Ui, width: f32, color: impl Fn(f32) -> Color32) {
     let (bar, _) = ui.allocate_exact_size(vec2(width, 10.0), Sense::hover());
     let count = (width / 2.0) as usize;
@@ -103,7 +103,7 @@ pub fn color_bar(ui: &mut Ui, width: f32, color: impl Fn(f32) -> Color32) {
     }
 }
 
-/// As many values as there are points of the screen at the most: of those that share a point the one farthest from 0.
+/// At most one value per screen point: among those that share a point, the one farthest from 0.
 pub fn extremes(values: &[f32], length: f32) -> Vec<f32> {
     let count = values.len().min(length as usize).max(1);
     let farthest = |at: usize| {
@@ -113,7 +113,7 @@ pub fn extremes(values: &[f32], length: f32) -> Vec<f32> {
     (0..count).map(farthest).collect()
 }
 
-/// A number with what it means, the meaning on hover.
+/// A labelled number that shows its meaning on hover.
 pub fn reading(ui: &mut Ui, name: &str, value: String, meaning: &str) {
     wrap_as_one(ui, text_width(ui, name, egui::TextStyle::Small));
     ui.vertical(|ui| {
@@ -124,23 +124,23 @@ pub fn reading(ui: &mut Ui, name: &str, value: String, meaning: &str) {
     ui.add_space(8.0);
 }
 
-/// Height of a plot that shares the view with another.
+/// Height of a plot that shares the view with another one.
 pub fn half_height(ui: &Ui) -> f32 {
     (0.42 * ui.ctx().content_rect().height()).clamp(180.0, 420.0)
 }
 
-/// Height between what was drawn so far and the lower edge of the window, less a chart's title and legend.
+/// Height left between the last widget and the bottom of the window, minus a chart's title and legend.
 pub fn rest_of_window(ui: &Ui) -> f32 {
     ui.clip_rect().bottom() - ui.cursor().top() - 76.0
 }
 
-/// Words where there is nothing to show yet.
+/// A message in place of content that does not exist yet.
 pub fn nothing_yet(ui: &mut Ui, words: &str) {
     ui.add_space(24.0);
     ui.vertical_centered(|ui| ui.label(RichText::new(words).weak()));
 }
 
-/// A slider, its label before it.
+/// A slider after its label.
 pub fn slider(ui: &mut Ui, label: &str, enabled: bool, slider: egui::Slider<'_>) {
     let width = text_width(ui, label, egui::TextStyle::Body) + ui.spacing().slider_width + 80.0;
     wrap_as_one(ui, width);

@@ -1,4 +1,4 @@
-//! Where the polynomials of Newton–Schulz take a singular value.
+//! How the Newton–Schulz polynomials move a singular value.
 
 use eframe::egui::{self, Ui};
 use multinorm::config::SpectralVariant;
@@ -10,19 +10,19 @@ use crate::chart::{Axis, Chart, Curve, Mark, Rule, Scale, short};
 use crate::lab::Lab;
 use crate::theme::{ramp, series};
 
-/// What is iterated on.
+/// What to iterate, and how.
 pub struct NewtonSchulzPanel {
     variant: SpectralVariant,
     steps: usize,
     arithmetic: Arithmetic,
     /// Powers of ten between the largest and the smallest singular value.
     decades: f64,
-    /// Takes the watched gradient's own singular values.
+    /// Whether to start from the watched gradient's singular values.
     live: bool,
     path: Option<(Key, Vec<Vec<f64>>)>,
 }
 
-/// What a path depends on.
+/// Everything a path depends on.
 type Key = (SpectralVariant, usize, Arithmetic, Vec<u64>);
 
 impl Default for NewtonSchulzPanel {
@@ -39,11 +39,11 @@ impl Default for NewtonSchulzPanel {
 }
 
 const VARIANTS: [(SpectralVariant, &str, &str); 4] = [
-    (SpectralVariant::Cubic, "cubic", "converges to 1 from any start, slowly from small ones"),
+    (SpectralVariant::Cubic, "cubic", "converges to 1 from any start, but slowly from small values"),
     (
         SpectralVariant::Muon,
         "Muon's quintic",
-        "lifts small values fast, then keeps them between about 0.68 and 1.13; by design it does not converge",
+        "lifts small values fast, then keeps them between about 0.68 and 1.13; by design, it does not converge",
     ),
     (
         SpectralVariant::PolarExpress,
@@ -53,7 +53,7 @@ const VARIANTS: [(SpectralVariant, &str, &str); 4] = [
     (SpectralVariant::MuonRefined, "8 + 2", "Muon's steps, then two that converge to 1"),
 ];
 
-/// Paths at most; a live gradient's spectrum is thinned to as many.
+/// The maximum number of paths; a live gradient's spectrum is thinned to this many.
 const PATHS: usize = 16;
 
 impl NewtonSchulzPanel {
@@ -78,13 +78,8 @@ impl NewtonSchulzPanel {
             let smallest = last.last().copied().unwrap_or(0.0);
             let off = last.iter().map(|sigma| (sigma - 1.0).abs()).fold(0.0, f64::max);
             reading(ui, "largest at the end", short(largest), "the target is 1");
-            reading(
-                ui,
-                "smallest at the end",
-                short(smallest),
-                "values far below 1 were not lifted enough in so few steps",
-            );
-            reading(ui, "farthest from 1", short(off), "over all singular values");
+            reading(ui, "smallest at the end", short(smallest), "if it is far below 1, it needs more steps");
+            reading(ui, "farthest from 1", short(off), "the largest |σ − 1|");
         });
     }
 
@@ -97,7 +92,7 @@ impl NewtonSchulzPanel {
             }
             ui.separator();
             for arithmetic in Arithmetic::ALL {
-                let words = "the numbers that the matrix is rounded to after every product";
+                let words = "the format to which the matrix is rounded after every product";
                 if ui.selectable_label(self.arithmetic == arithmetic, arithmetic.name()).on_hover_text(words).clicked()
                 {
                     self.arithmetic = arithmetic;
@@ -116,7 +111,7 @@ impl NewtonSchulzPanel {
         }
     }
 
-    /// Divided by the matrix's norm, as every variant begins.
+    /// The starting values, divided by the matrix's norm as in every variant.
     fn sigmas(&self, lab: &Lab) -> Vec<f64> {
         let gradient = lab
             .views()
@@ -134,23 +129,23 @@ impl NewtonSchulzPanel {
         raw.into_iter().map(|sigma| if norm > 0.0 { sigma / norm } else { 0.0 }).collect()
     }
 
-    /// The whole composition over [0, 1], and where each value lands.
+    /// The composed polynomial over [0, 1], and where each value ends up.
     fn polynomial(&self, ui: &mut Ui, sigmas: &[f64], last: &[f64]) {
         let sequence = sequence(self.variant);
         let curve = (0..=400).map(|at| f64::from(at) / 400.0).map(|x| [x, sequence.of_value(x, self.steps)]).collect();
         let mut landed: Vec<[f64; 2]> = sigmas.iter().map(|&x| [x, sequence.of_value(x, self.steps)]).collect();
         if self.arithmetic != Arithmetic::F64 {
-            // Rounded values are known as a set alone: the largest belongs to none in particular.
+            // With rounding only the set of final values is known, not which start each belongs to: match by rank.
             landed = last.iter().zip(sigmas).map(|(&y, &x)| [x, y]).collect();
         }
         let drawn = [
-            Curve::line("the polynomials, one after the other", series(ui, 0), curve),
+            Curve::line("all polynomials composed", series(ui, 0), curve),
             Curve::line("these singular values", series(ui, 1), landed).loose().marked(Mark::Diamond),
         ];
         let (x, y) = (Axis::new("σ before (÷ ‖X‖_F)", Scale::Linear), Axis::new("σ after all steps", Scale::Linear));
         let chart = Chart::new("polynomial", "All steps as one function", x, y, half_height(ui));
         Chart { rules: vec![Rule { y: 1.0, label: "1".into() }], ..chart }.show(ui, &drawn);
-        caption(ui, "The height of the curve is where a singular value ends. Whitening wants it at 1 everywhere.");
+        caption(ui, "The curve's height is where a singular value ends up. Whitening wants it at 1 everywhere.");
     }
 }
 
@@ -168,7 +163,7 @@ fn paths(ui: &mut Ui, path: &[Vec<f64>]) {
     Chart { legend: false, ..chart }.show(ui, &curves);
     caption(
         ui,
-        "Each line is a singular value by its rank. In low precision the smallest stop at rounding noise, and what is lifted \
-         after that is noise as well.",
+        "Each line is one singular value, by rank. In low precision the smallest hit rounding noise; from then on, the \
+         steps lift noise.",
     );
 }

@@ -1,4 +1,4 @@
-//! Loss, speed, time by kernel, and text that grows more sensible.
+//! Loss, speed, time by kernel, and the text that the model writes as it learns.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub struct TrainPanel {
     recent: bool,
 }
 
-/// Steps that "recent" shows.
+/// Number of steps that "recent" shows.
 const RECENT: usize = 200;
 
 impl TrainPanel {
@@ -39,10 +39,10 @@ impl TrainPanel {
 
     fn losses(&mut self, ui: &mut Ui, lab: &Lab) {
         ui.horizontal_wrapped(|ui| {
-            ui.checkbox(&mut self.log, "logarithmic").on_hover_text("spaces the loss by its logarithm");
-            ui.checkbox(&mut self.by_second, "by time").on_hover_text("seconds of training instead of steps");
+            ui.checkbox(&mut self.log, "logarithmic").on_hover_text("show the loss on a log axis");
+            ui.checkbox(&mut self.by_second, "by time").on_hover_text("training seconds instead of steps");
             ui.checkbox(&mut self.recent, "newest 200 steps")
-                .on_hover_text("so that high losses at the start do not flatten the curve");
+                .on_hover_text("keeps the high losses at the start from flattening the curve");
         });
         let mut curves = Vec::new();
         for (index, run) in lab.earlier.iter().enumerate() {
@@ -66,8 +66,9 @@ impl TrainPanel {
         Chart::new("losses", "Loss", x, y, half_height(ui)).show(ui, &curves);
         caption(
             ui,
-            "Lower is better. The thin line is each step's own batch, which is noisy; marks are text that is not used for \
-             training. exp(loss) is perplexity: the model is as unsure as if it chose evenly among that many tokens.",
+            "Lower is better. The thin line is the loss of each step's batch, which is noisy; marks are losses on text \
+             not used for training. exp(loss) is perplexity: the model is as unsure as if it chose evenly among that many \
+             tokens.",
         );
     }
 
@@ -87,16 +88,16 @@ impl TrainPanel {
     }
 }
 
-/// What is trained, and the buttons that start and stop it.
+/// Step and reset buttons, and the choice of what to train.
 fn controls(ui: &mut Ui, lab: &mut Lab) {
     ui.horizontal_wrapped(|ui| {
         if ui.button("Step").on_hover_text("one step of every run, then pause (S)").clicked() {
             lab.step();
         }
-        if ui.button("Reset").on_hover_text("from step 0 with the same seed: the same run again (R)").clicked() {
+        if ui.button("Reset").on_hover_text("start again from step 0 with the same seed (R)").clicked() {
             lab.reset();
         }
-        if ui.button("New seed").on_hover_text("other initial weights and batches").clicked() {
+        if ui.button("New seed").on_hover_text("new initial weights and batches").clicked() {
             lab.settings.seed += 1;
             lab.reset();
         }
@@ -142,7 +143,7 @@ fn controls(ui: &mut Ui, lab: &mut Lab) {
     egui::CollapsingHeader::new("More settings").show(ui, |ui| advanced(ui, lab));
 }
 
-/// What most readers leave as it is.
+/// Settings that most readers leave alone.
 fn advanced(ui: &mut Ui, lab: &mut Lab) {
     let f16 = lab.gpu.profile.f16;
     let settings = &mut lab.settings;
@@ -163,7 +164,7 @@ fn advanced(ui: &mut Ui, lab: &mut Lab) {
         ui.label("half precision");
         let half = egui::Checkbox::without_text(&mut settings.half_precision);
         ui.add_enabled(f16, half)
-            .on_hover_text("activations in 16 bits, under a loss scale that keeps their gradients in range")
+            .on_hover_text("16-bit activations, with a loss scale that keeps their gradients in range")
             .on_disabled_hover_text("this adapter has no half precision (shader-f16)");
         ui.end_row();
         ui.label("steps between gradient samples");
@@ -177,7 +178,7 @@ fn advanced(ui: &mut Ui, lab: &mut Lab) {
 
 const NOTHING: &str = "none";
 
-/// The newest numbers, run by run.
+/// The newest numbers of each run.
 fn readings(ui: &mut Ui, lab: &Lab) {
     for run in &lab.runs {
         ui.horizontal_wrapped(|ui| {
@@ -191,18 +192,18 @@ fn readings(ui: &mut Ui, lab: &Lab) {
                 ui,
                 "step",
                 format!("{} of {}", last.step, lab.configs.first().map_or(0, |config| config.train.steps)),
-                "updates of the weights so far",
+                "weight updates so far",
             );
-            reading(ui, "training loss", format!("{:.3}", last.loss), "nats per token, of the newest batch");
+            reading(ui, "training loss", format!("{:.3}", last.loss), "nats per token, on the newest batch");
             if let Some((_, _, loss)) = run.evaluations.last() {
                 let words = format!("{loss:.3}");
-                reading(ui, "held-out loss", words, "nats per token, on text that is not used for training");
+                reading(ui, "held-out loss", words, "nats per token, on text not used for training");
             }
             if let Some(speed) = run.tokens_per_sec() {
-                let what = "over this run's last 20 steps, without the other run's time";
+                let what = "over this run's last 20 steps, excluding the other run's time";
                 reading(ui, "tokens per second", short(speed), what);
             }
-            reading(ui, "learning rate", short(last.lr), "of the linear layers, by the schedule");
+            reading(ui, "learning rate", short(last.lr), "for linear layers, from the schedule");
             reading(ui, "gradient norm", short(last.grad_norm), "L2 norm of all gradients together");
             if let (Some(scale), Some(skipped)) = (last.loss_scale, last.skipped_steps) {
                 let what = "gradients are multiplied by this to fit 16 bits; after an overflow it is halved and the step is skipped";
@@ -214,17 +215,17 @@ fn readings(ui: &mut Ui, lab: &Lab) {
                     ui,
                     "optimizer state",
                     bytes_in_words(state),
-                    "bytes that the optimizer carries from step to step",
+                    "bytes the optimizer keeps between steps",
                 );
             }
         });
     }
 }
 
-/// Where a step's time goes on the device.
+/// Where a step's device time goes.
 fn kernels(ui: &mut Ui, lab: &Lab) {
     ui.horizontal(|ui| {
-        section(ui, "Time of a step on the device");
+        section(ui, "Device time of a step");
         let can = lab.gpu.profile.timestamps;
         if ui
             .add_enabled(can, egui::Button::new("Measure"))
@@ -239,10 +240,7 @@ fn kernels(ui: &mut Ui, lab: &Lab) {
     });
     let measured: Vec<&RunView> = lab.runs.iter().filter(|run| !run.times.is_empty()).collect();
     if measured.is_empty() {
-        nothing_yet(
-            ui,
-            "on a GPU every 50th step is timed kernel by kernel, elsewhere the step after you press Measure",
-        );
+        nothing_yet(ui, "On a GPU every 50th step is timed by kernel. Otherwise, press Measure to time the next one.");
     }
     for run in measured {
         let mut parts: Vec<(&str, f64)> = Vec::new();
@@ -267,7 +265,7 @@ fn kernels(ui: &mut Ui, lab: &Lab) {
     }
 }
 
-/// Which part of a step a kernel belongs to: a product of an update is the optimizer's.
+/// The part of a step that a kernel belongs to; a matrix product within the update counts as the optimizer's.
 fn part_of(plan: Plan, kernel: &str) -> &'static str {
     const PARTS: [(&str, &[&str]); 5] = [
         ("matrix products", &["matmul", "matvec"]),
@@ -284,7 +282,7 @@ fn part_of(plan: Plan, kernel: &str) -> &'static str {
     }
 }
 
-/// What the models write by now.
+/// The text that the models write so far.
 fn texts(ui: &mut Ui, lab: &mut Lab) {
     ui.horizontal(|ui| {
         section(ui, "Text");
@@ -296,7 +294,7 @@ fn texts(ui: &mut Ui, lab: &mut Lab) {
     let one = lab.runs.len() == 1;
     for run in &lab.runs {
         if run.texts.is_empty() {
-            nothing_yet(ui, "the model writes after a few steps, and regularly after that");
+            nothing_yet(ui, "The model writes after a few steps, then at regular intervals.");
         }
         for (step, text) in run.texts.iter().rev().take(if one { 4 } else { 2 }) {
             ui.label(RichText::new(format!("{} after {step} steps", run.optimizer)).small().weak());

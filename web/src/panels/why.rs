@@ -1,4 +1,4 @@
-//! Why it converges as it does: the balanced squares with the pattern that dies out slowest, and a map of rates.
+//! Why a matrix converges fast or slowly: its balanced squares with the slowest-decaying pattern, and a map of rates.
 
 use eframe::egui::{
     self, Align2, Color32, ColorImage, FontId, Painter, Rect, RichText, Sense, Stroke, TextureHandle, TextureOptions,
@@ -11,22 +11,22 @@ use crate::chart::short;
 use crate::lab::{Lab, SyntheticMatrix};
 use crate::theme::{self, CAPTION, Colors, colors, is_narrow, ramp, section};
 
-/// Room for the bars of the vectors.
+/// Space for the bars of the vectors.
 const BARS: f32 = 60.0;
 
-/// What P is of.
+/// The matrix that P belongs to.
 #[derive(Clone, Copy, PartialEq)]
 enum Of {
     Look(u64),
     SyntheticMatrix([usize; 2], f64),
 }
 
-/// What the view keeps from frame to frame.
+/// What the view keeps between frames.
 #[derive(Default)]
 pub struct WhyPanel {
-    /// The picture of P, and of which look or generated matrix, in which theme.
+    /// The picture of P, with the look or generated matrix and the theme it was made for.
     squares: Option<((Of, bool), TextureHandle)>,
-    /// The picture of the map, and how many cells it has.
+    /// The picture of the map, with the number of cells and the theme it was made for.
     map: Option<((usize, bool), TextureHandle)>,
 }
 
@@ -40,9 +40,9 @@ impl WhyPanel {
         });
     }
 
-    /// P of the matrix that is watched, or of the one that was made on the map.
+    /// P of the watched matrix, or of the one generated on the map.
     fn balanced(&mut self, ui: &mut Ui, lab: &mut Lab) {
-        section(ui, "The error pattern that decays slowest");
+        section(ui, "The slowest-decaying error pattern");
         let (of, what, balance, words) = subject(lab);
         let back = ui.horizontal_wrapped(|ui| {
             ui.label(RichText::new(what).color(colors(ui).secondary));
@@ -60,7 +60,7 @@ impl WhyPanel {
     /// The picture of P with its vectors, and how to read it.
     fn squares(&mut self, ui: &mut Ui, of: Of, balance: &BalancePicture) {
         ui.label(format!(
-            "Rate σ₂² = {}: near balance, each round of row and column passes leaves {:.1} % of the remaining error.",
+            "Rate σ₂² = {}: near balance, each round of row and column passes leaves {:.1} % of the error.",
             short(balance.rate),
             100.0 * balance.rate
         ));
@@ -98,16 +98,16 @@ impl WhyPanel {
         });
         caption(
             ui,
-            "Rows and columns are sorted by the second singular vectors (bars). Rows whose bars point the same way mostly \
-             use the same columns; rows that point opposite ways share few, so length errors even out slowly between the \
-             two groups. Without visible blocks they even out fast.",
+            "Rows and columns are sorted by the second singular vectors (bars). Rows whose bars point the same way \
+             mostly use the same columns. Rows whose bars point opposite ways share few, so length errors between the \
+             two groups even out slowly. Without visible blocks they even out fast.",
         );
     }
 
     fn rates(&mut self, ui: &mut Ui, lab: &mut Lab) {
         section(ui, "Rate by shape and heaviness");
         ui.label(
-            RichText::new("Drag the ring to generate a matrix of that kind. Dots are the matrices of your model.")
+            RichText::new("Drag the ring to generate such a matrix. Dots are your model's matrices.")
                 .color(colors(ui).secondary),
         );
         let width = ui.available_width();
@@ -149,18 +149,18 @@ impl WhyPanel {
             ui,
             &format!(
                 "Each cell: mean rate of three matrices of 4096 independent entries. Heaviness is the kurtosis of the \
-                 balanced entries: 1 if all have one size, about 3 if they are normal. A dot that differs in colour from \
-                 its cell has structure that heaviness does not capture.{progress}"
+                 balanced entries: 1 if all have the same magnitude, about 3 if they are normal. A dot whose colour \
+                 differs from its cell's has structure that heaviness does not capture.{progress}"
             ),
         );
     }
 }
 
-/// What the left half shows: which matrix, in words, its balance, and why there is none.
+/// The subject of the left half: which matrix, its description, its balance, and what to say if it has none.
 fn subject(lab: &Lab) -> (Of, String, Option<&BalancePicture>, &'static str) {
     if let Some(SyntheticMatrix { shape: [m, n], heaviness, balance }) = &lab.made {
         let what = format!("a {m}×{n} matrix of independent entries, heaviness {}", short(*heaviness));
-        let words = "No matrix of independent entries of this shape is this heavy.";
+        let words = "No matrix of this shape with independent entries is this heavy.";
         return (Of::SyntheticMatrix([*m, *n], *heaviness), what, balance.as_ref(), words);
     }
     let look = lab.seen()[0];
@@ -171,7 +171,7 @@ fn subject(lab: &Lab) -> (Of, String, Option<&BalancePicture>, &'static str) {
     (Of::Look(look.id), what, look.followed.balance.as_ref(), words)
 }
 
-/// P: the panel's colour for 0, full colour for [`BalancePicture::LIMIT`] times the mean.
+/// P as a picture: the background's colour for 0, full colour for [`BalancePicture::LIMIT`] times the mean.
 fn picture(ui: &Ui, balance: &BalancePicture) -> ColorImage {
     let colors = colors(ui);
     let pixel = |p: &u8| square_color(colors, f32::from(*p) / 255.0);
@@ -179,12 +179,12 @@ fn picture(ui: &Ui, balance: &BalancePicture) -> ColorImage {
     ColorImage::new([width, height], balance.squares.iter().map(pixel).collect())
 }
 
-/// The colour of a balanced square by the root of its share of [`BalancePicture::LIMIT`].
+/// The colour of a balanced square, given the square root of its share of [`BalancePicture::LIMIT`].
 fn square_color(colors: &Colors, root: f32) -> Color32 {
     colors.surface.lerp_to_gamma(colors.accent, root)
 }
 
-/// The second singular vectors as bars, along the rows at the right and along the columns below.
+/// The second singular vectors as bars: along the rows on the right, along the columns below.
 fn vector_bars(ui: &Ui, painter: &Painter, matrix: Rect, balance: &BalancePicture) {
     let colors = colors(ui);
     let font = FontId::proportional(CAPTION);
@@ -217,16 +217,16 @@ fn vector_bars(ui: &Ui, painter: &Painter, matrix: Rect, balance: &BalancePictur
     painter.rect_stroke(matrix, 0.0, Stroke::new(1.0, colors.edge), egui::StrokeKind::Outside);
 }
 
-/// A pixel for each cell, the heaviest at the top.
+/// One pixel per cell, the heaviest at the top.
 fn map_picture(ui: &Ui, lab: &Lab) -> ColorImage {
     let [width, height] = [Map::N_ASPECTS, Map::N_HEAVINESS];
     let pixel = |at: usize| {
         let (row, aspect) = (height - 1 - at / width, at % width);
-        // Where a cell is not computed yet, a coarser one stands in.
+        // A coarser cell stands in for one not computed yet.
         let near = |stride: usize| lab.map.cells[row / stride * stride * width + aspect / stride * stride].as_ref();
         match [1, 2, 4].into_iter().find_map(near).map(|cell| cell.rate) {
             Some(Some(rate)) => ramp(ui, rate),
-            // There are none so heavy.
+            // No matrix is this heavy.
             Some(None) => colors(ui).grid,
             None => colors(ui).panel,
         }
@@ -234,7 +234,7 @@ fn map_picture(ui: &Ui, lab: &Lab) -> ColorImage {
     ColorImage::new([width, height], (0..width * height).map(pixel).collect())
 }
 
-/// Where a matrix lies: by log₂(n/m), and by log₂ of its heaviness; what lies beyond the edge lies on it.
+/// The position of a matrix by log₂(n/m) and log₂ of its heaviness, clamped to the map.
 fn place(map: Rect, [m, n]: [usize; 2], heaviness: f64) -> egui::Pos2 {
     let share = |at: f64, count: usize| ((at + 0.5) / count as f64).clamp(0.0, 1.0) as f32;
     let aspect = 2.0 * (n as f64 / m as f64).log2() + (Map::N_ASPECTS / 2) as f64;
@@ -245,7 +245,7 @@ fn place(map: Rect, [m, n]: [usize; 2], heaviness: f64) -> egui::Pos2 {
     )
 }
 
-/// The column of the map and the heaviness at a place.
+/// The column of the map and the heaviness at a position.
 fn read(map: Rect, at: egui::Pos2) -> (usize, f64) {
     let aspect = ((at.x - map.left()) / map.width() * Map::N_ASPECTS as f32) as usize;
     let row = f64::from((map.bottom() - at.y) / map.height()) * Map::N_HEAVINESS as f64 - 0.5;
@@ -270,7 +270,7 @@ fn axes(ui: &Ui, painter: &Painter, rect: Rect, map: Rect) {
     painter.rect_stroke(map, 0.0, Stroke::new(1.0, colors.edge), egui::StrokeKind::Outside);
 }
 
-/// The model's matrices, each in the colour of its own rate.
+/// The model's matrices, each coloured by its own rate.
 fn dots(ui: &Ui, painter: &Painter, map: Rect, lab: &Lab) {
     let watched = &lab.settings.parameter;
     for tile in lab.runs.first().map_or(&[][..], |run| &run.tiles[..]) {
@@ -281,7 +281,7 @@ fn dots(ui: &Ui, painter: &Painter, map: Rect, lab: &Lab) {
     }
 }
 
-/// What lies under the pointer: a matrix of the model, or a cell.
+/// Describes what is under the pointer: a matrix of the model, or a cell.
 fn describe_point(lab: &Lab, map: Rect, pointer: egui::Pos2, response: egui::Response) {
     let tiles = lab.runs.first().map_or(&[][..], |run| &run.tiles[..]);
     let near = tiles
@@ -317,7 +317,7 @@ fn legend(ui: &mut Ui) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
         let words = |words: String| RichText::new(words).small().color(colors(ui).secondary);
-        let [first, none] = ["rate", "none so heavy"].map(|text| words(text.to_owned()));
+        let [first, none] = ["rate", "none this heavy"].map(|text| words(text.to_owned()));
         let values = [0.0, 0.25, 0.5, 0.75, 1.0].map(|rate| (rate, words(rate.to_string())));
         let grid = colors(ui).grid;
         ui.label(first);
@@ -342,7 +342,7 @@ mod tests {
             for aspect in 0..Map::N_ASPECTS {
                 let (shape, heaviness) = (Map::default().shape(aspect), Map::heaviness(row as f64));
                 let at = place(map, shape, heaviness);
-                // The picture has a pixel for each cell, the heaviest at the top.
+                // The picture has one pixel per cell, the heaviest at the top.
                 let pixel = [(at.x - map.left()) / 20.0, (map.bottom() - at.y) / 10.0].map(f32::floor);
                 assert_eq!(pixel, [aspect as f32, row as f32], "{shape:?} {heaviness}");
                 let (read_aspect, read_heaviness) = read(map, at);

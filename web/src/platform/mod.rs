@@ -1,4 +1,4 @@
-//! What a window and a page do differently, behind the same names.
+//! Platform differences between the window and the page, behind a common interface.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
@@ -16,64 +16,64 @@ use multinorm::spectrum::{Balance, BalancePicture, Cell, Map, with_heaviness};
 use multinorm::train::{Direction, Followed, GradientSample, Tile};
 use serde::{Deserialize, Serialize};
 
-/// What is computed away from the thread that draws.
+/// Work done away from the drawing thread.
 pub enum Job {
-    /// A sample is looked into.
+    /// Analyses a sample.
     Sample {
-        /// Whose it is.
+        /// Where it comes from.
         of: Source,
         #[cfg_attr(not(target_arch = "wasm32"), expect(dead_code, reason = "a thread is handed the rule itself"))]
-        /// The run's settings as `--set` words, from which a worker knows the rule again.
+        /// The run's settings as `--set` arguments, from which a worker reconstructs the rule.
         sets: Vec<String>,
-        /// What was read.
+        /// The sample.
         sample: Box<GradientSample>,
-        /// What is wanted of it.
+        /// What to compute from it.
         wanted: Wanted,
     },
     /// Something that needs no sample.
     Question(Question),
 }
 
-/// Whose a sample is.
+/// Where a sample comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Source {
-    /// The run; none for a file that is open and for the recorded gradient.
+    /// The run; `None` for an open file and for the recorded gradient.
     pub run: Option<usize>,
-    /// Counts new runs and new files: answers to questions about earlier ones are dropped.
+    /// Counts new runs and new files, so that answers about earlier ones can be dropped.
     pub generation: u64,
 }
 
-/// What needs no sample.
+/// Work that needs no sample.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Question {
-    /// A field of the map of rates.
+    /// Computes a cell of the map of rates.
     Cell {
         /// Its column.
         aspect: usize,
         /// Its row.
         row: usize,
     },
-    /// A matrix of independent entries.
+    /// Generates a matrix of independent entries.
     Make {
         /// [m, n].
         shape: [usize; 2],
-        /// Of its balanced entries.
+        /// The heaviness of its balanced entries.
         heaviness: f64,
     },
 }
 
-/// A matrix of independent entries that was made.
+/// A generated matrix of independent entries.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SyntheticMatrix {
     /// [m, n].
     pub shape: [usize; 2],
-    /// Of its balanced entries.
+    /// The heaviness of its balanced entries.
     pub heaviness: f64,
-    /// Where it leads; none if there is no such matrix.
+    /// Its balanced form; `None` if there is no such matrix.
     pub balance: Option<BalancePicture>,
 }
 
-/// What came of [`Question`].
+/// The answer to a [`Question`].
 #[derive(Debug, Serialize, Deserialize)]
 pub enum QuestionAnswer {
     /// See [`Question::Cell`].
@@ -82,7 +82,7 @@ pub enum QuestionAnswer {
         aspect: usize,
         /// Its row.
         row: usize,
-        /// What is known of it.
+        /// The computed cell.
         cell: Cell,
     },
     /// See [`Question::Make`].
@@ -90,7 +90,7 @@ pub enum QuestionAnswer {
 }
 
 impl Question {
-    /// Computes it.
+    /// Computes the answer.
     pub fn found(self) -> QuestionAnswer {
         match self {
             Self::Cell { aspect, row } => QuestionAnswer::Cell { aspect, row, cell: Map::default().cell(aspect, row) },
@@ -103,14 +103,14 @@ impl Question {
     }
 }
 
-/// What is wanted of a sample.
+/// What to compute from a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Wanted {
-    /// Its whole way through the optimizer's passes.
+    /// The matrix after each of the optimizer's passes.
     Followed,
     /// The same without singular values.
     WithoutSpectra,
-    /// A tile of the atlas; the parameter moves at `rate` times the learning rate of the linear layers.
+    /// A tile of the atlas; the parameter's learning rate is `rate` times that of the linear layers.
     Tile {
         /// See [`Tile::of`].
         rate: f64,
@@ -122,27 +122,27 @@ pub enum Wanted {
 /// A singular value of a matrix after some passes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pointed {
-    /// The look's number.
+    /// The look's id.
     pub look: u64,
     /// Passes done.
     pub half_step: usize,
-    /// From 0 for the largest.
+    /// Its index, 0 for the largest.
     pub sigma: usize,
 }
 
-/// What came of it.
+/// The result for a sample.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum SampleAnswer {
     /// See [`Wanted::Followed`].
     Followed(Box<Followed>),
     /// See [`Wanted::Tile`].
     Tile(Tile),
-    /// See [`Wanted::Direction`]; none if the matrix has fewer singular values.
+    /// See [`Wanted::Direction`]; `None` if the matrix has fewer singular values.
     Direction(Pointed, Option<Direction>),
 }
 
 impl SampleAnswer {
-    /// Computes it.
+    /// Computes the result.
     pub fn of(sample: &GradientSample, wanted: Wanted) -> Self {
         match wanted {
             Wanted::Followed => Self::Followed(Box::new(Followed::of(sample))),
@@ -155,15 +155,15 @@ impl SampleAnswer {
     }
 }
 
-/// What came of a [`Job`].
+/// A finished [`Job`].
 pub enum Done {
     /// See [`Job::Sample`].
     Sample {
-        /// Whose it is.
+        /// Where it comes from.
         of: Source,
         /// The sample itself, for saving and for directions.
         sample: Box<GradientSample>,
-        /// What was found.
+        /// The result.
         found: SampleAnswer,
     },
     /// See [`Job::Question`].

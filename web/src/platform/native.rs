@@ -15,17 +15,17 @@ use super::{Done, Job, SampleAnswer};
 use crate::engine::{self, Command, Event};
 use crate::lab::{Arrival, FolderRun};
 
-/// Lets others have their turn: a thread has nothing to do for that.
+/// Gives the event loop a turn; a thread does not need to.
 pub async fn yield_to_event_loop() {}
 
-/// The engine's thread: whoever drops this waits for its end, which comes once nobody can send commands any more. A driver
-/// that is unloaded while a thread still uses it crashes.
+/// The engine's thread. Dropping this waits for the thread to end, which it does once all command senders are dropped:
+/// unloading a driver while a thread still uses it would crash.
 pub struct EngineThread(Option<JoinHandle<()>>);
 
 impl Drop for EngineThread {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take() {
-            let _ = thread.join(); // a panic of its was reported by itself
+            let _ = thread.join(); // if it panicked, it has already reported so
         }
     }
 }
@@ -44,7 +44,7 @@ pub fn serve(
     EngineThread(Some(thread::Builder::new().name("engine".into()).spawn(work).expect("the system has a thread left")))
 }
 
-/// A thread that follows samples, one after the other.
+/// A thread that processes jobs one after the other.
 pub struct Follower {
     jobs: flume::Sender<Job>,
     done: flume::Receiver<Result<Done, String>>,
@@ -57,7 +57,7 @@ impl Follower {
         let (results, done) = flume::unbounded();
         let follow = move || {
             for job in work {
-                // A panic would end the thread, and everything that is asked later would be waited for in vain.
+                // An uncaught panic would end the thread, and later jobs would never be answered.
                 let done = catch_unwind(AssertUnwindSafe(|| answer(job)));
                 let done = done.map_err(|_| "it panicked; the terminal has its message".to_owned());
                 if results.send(done).is_err() {
@@ -70,12 +70,12 @@ impl Follower {
         Self { jobs, done }
     }
 
-    /// Hands over a sample.
+    /// Hands over a job.
     pub fn send(&self, job: Job) {
-        let _ = self.jobs.send(job); // the thread ends with this object alone
+        let _ = self.jobs.send(job); // the thread lives as long as this object
     }
 
-    /// What is done since the last call, or why it failed.
+    /// The jobs finished since the last call, or why they failed.
     pub fn take(&self) -> Vec<Result<Done, String>> {
         self.done.try_iter().collect()
     }
@@ -91,9 +91,9 @@ fn answer(job: Job) -> Done {
     }
 }
 
-/// Writes a file into the current folder, under another name where there is one already; where it went, in words.
+/// Writes a file into the current folder, under a numbered name if the name is taken. Returns a message with its path.
 ///
-/// Errors: a folder that cannot be written.
+/// Errors: the folder cannot be written.
 pub fn save(name: &str, bytes: &[u8]) -> multinorm::Result<String> {
     let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
     let numbered =
@@ -105,17 +105,17 @@ pub fn save(name: &str, bytes: &[u8]) -> multinorm::Result<String> {
     Ok(format!("saved {}", full.display()))
 }
 
-/// Opens what was dropped, in a thread of its own, and hands it over.
+/// Opens a dropped file or folder in its own thread, and hands over the result.
 pub fn read(file: DroppedFileHandle, inbox: flume::Sender<Arrival>, wake: impl Fn() + Send + 'static) {
     let path = file.path().to_owned();
     let work = move || {
-        let _ = inbox.send(open(&path, &mut |_: &str| ())); // the lab is gone with its window
+        let _ = inbox.send(open(&path, &mut |_: &str| ())); // fails only if the window was closed
         wake();
     };
     thread::Builder::new().name("reader".into()).spawn(work).expect("the system has a thread left");
 }
 
-/// A run's folder, a safetensors file or a text.
+/// Opens a run's folder, a safetensors file or a text.
 pub fn open(path: &Path, progress: &mut dyn Progress) -> Arrival {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     if !path.is_dir() {
@@ -130,7 +130,7 @@ pub fn open(path: &Path, progress: &mut dyn Progress) -> Arrival {
             let revived = match run.config.optimizer.zeroth_order() {
                 None => run.revive(progress),
                 Some(_) => {
-                    let why = "a zeroth-order method makes no gradients to look into";
+                    let why = "a zeroth-order method computes no gradients to show";
                     Err(multinorm::Error::config("optimizer.name", why))
                 }
             };
@@ -145,12 +145,13 @@ pub fn open(path: &Path, progress: &mut dyn Progress) -> Arrival {
 /// A window has no address line.
 pub fn show_link(_query: &str) {}
 
-/// What shows the same to somebody else: the command.
+/// How to show someone else the same view: the command.
 pub fn address(query: &str) -> String {
     if query.is_empty() { "cargo xtask lab".into() } else { format!("cargo xtask lab '{query}'") }
 }
 
-/// Whether the system asks for less motion: no desktop tells winit, so that a variable of the environment stands in.
+/// Whether the user wants reduced motion. winit does not report the desktop's setting, so an environment variable
+/// stands in.
 pub fn wants_less_motion() -> bool {
     std::env::var_os("MULTINORM_REDUCED_MOTION").is_some()
 }

@@ -1,4 +1,4 @@
-//! The page's event loop, a worker, downloads and the address line.
+//! The page's event loop, a worker, downloads and the address bar.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,16 +21,16 @@ use super::{Done, Job, Question, QuestionAnswer, SampleAnswer, Source, Wanted};
 use crate::engine::{self, Command, Event};
 use crate::lab::Arrival;
 
-/// Gives the event loop a turn: drawing, input, and what the device has to tell.
+/// Gives the event loop a turn, for drawing, input and device callbacks.
 pub async fn yield_to_event_loop() {
     let promise = js_sys::Promise::new(&mut |resolve, _| {
         let window = web_sys::window().expect("a page has a window");
         window.set_timeout_with_callback(&resolve).expect("a page can set a timer");
     });
-    let _ = JsFuture::from(promise).await; // a timer does not fail
+    let _ = JsFuture::from(promise).await; // a timer cannot fail
 }
 
-/// In the page the engine runs on the event loop, and ends with it.
+/// In the page the engine runs on the event loop and ends with it.
 pub struct EngineThread;
 
 /// Starts the engine.
@@ -44,15 +44,15 @@ pub fn serve(
     EngineThread
 }
 
-/// What a worker is asked.
+/// A job for the worker.
 #[derive(Serialize, Deserialize)]
 enum WorkerJob {
-    /// Of a sample, whose numbers come beside it.
+    /// Analyse a sample; its numbers are sent separately.
     Sample(Header),
     Question(Question),
 }
 
-/// What a worker must know of a sample beside its numbers.
+/// What the worker needs to know about a sample besides its numbers.
 #[derive(Serialize, Deserialize)]
 struct Header {
     id: u32,
@@ -61,25 +61,25 @@ struct Header {
     parameter: String,
     shape: [usize; 2],
     clip: f32,
-    /// Whether it is of a file, whose matrices are followed as linear layers whatever their names.
+    /// Whether it comes from a file; those matrices are treated as linear layers whatever their names.
     is_of_file: bool,
     wanted: Wanted,
 }
 
-/// What a worker answers.
+/// The worker's answer.
 #[derive(Serialize, Deserialize)]
 enum Answer {
     Sample { id: u32, found: SampleAnswer },
     Question(QuestionAnswer),
 }
 
-/// What worker.js answers where that fails.
+/// What worker.js sends if that fails.
 #[derive(Deserialize)]
 struct Failure {
     failed: String,
 }
 
-/// A worker with an instance of this module of its own.
+/// A worker with its own instance of this module.
 pub struct Follower {
     worker: web_sys::Worker,
     waiting: RefCell<Waiting>,
@@ -88,7 +88,7 @@ pub struct Follower {
     _on_error: Closure<dyn FnMut(web_sys::ErrorEvent)>,
 }
 
-/// Samples that the worker has, by the number that their answer will carry.
+/// Samples sent to the worker, by the id that the answer will carry.
 #[derive(Default)]
 struct Waiting {
     last_id: u32,
@@ -104,7 +104,7 @@ impl Follower {
             web_sys::Worker::new_with_options("./worker.js", &options).expect("WebGPU's browsers have workers");
         let answers: Rc<RefCell<Vec<Array>>> = Rc::default();
         let (inbox, failures, wake_failed) = (answers.clone(), answers.clone(), wake.clone());
-        // A worker that cannot even be loaded answers nothing.
+        // A worker that fails to load sends no message.
         let on_error = Closure::new(move |event: web_sys::ErrorEvent| {
             let failure = json!({ "failed": event.message() }).to_string();
             failures.borrow_mut().push(Array::of1(&failure.into()));
@@ -119,7 +119,7 @@ impl Follower {
         Self { worker, waiting: RefCell::default(), answers, _on_message: on_message, _on_error: on_error }
     }
 
-    /// Hands over what is to be done.
+    /// Hands over a job.
     pub fn send(&self, job: Job) {
         let (question, sample) = match job {
             Job::Question(plain) => (WorkerJob::Question(plain), None),
@@ -145,14 +145,14 @@ impl Follower {
         }
     }
 
-    /// What is done since the last call.
+    /// The jobs finished since the last call, or why they failed.
     pub fn take(&self) -> Vec<std::result::Result<Done, String>> {
         let answers = std::mem::take(&mut *self.answers.borrow_mut());
         let done = |parts: Array| {
             let answer = parts.get(0).as_string()?;
             match serde_json::from_str(&answer) {
                 Err(error) => {
-                    // Which sample failed is not known: none is waited for any more.
+                    // It is not known which sample failed, so stop waiting for all of them.
                     self.waiting.borrow_mut().samples.clear();
                     let failure = serde_json::from_str(&answer);
                     Some(Err(failure.map_or(error.to_string(), |Failure { failed }| failed)))
@@ -179,7 +179,7 @@ impl Follower {
     }
 }
 
-/// Squares of a picture travel as bytes; none where there is no picture.
+/// The squares of a picture as bytes; empty if there is no picture.
 fn squares(balance: Option<&BalancePicture>) -> Uint8Array {
     Uint8Array::from(balance.map_or(&[][..], |balance| &balance.squares))
 }
@@ -190,8 +190,8 @@ fn take_squares(balance: &mut Option<BalancePicture>, parts: &Array, at: u32) {
     }
 }
 
-/// The worker's side: looks into what [`Follower::send`] sent. The answer's numbers as JSON, then what is skipped there as
-/// typed arrays: thumbnails, lengths and squares of a sample, squares of a matrix that was made.
+/// The worker's side: answers what [`Follower::send`] sent. Returns the answer as JSON, then as typed arrays what the
+/// JSON leaves out: thumbnails, lengths and squares for a sample, squares for a generated matrix.
 #[wasm_bindgen]
 pub fn follow(message: Array) -> std::result::Result<Array, JsValue> {
     let wrong = |error: String| JsValue::from_str(&error);
@@ -230,9 +230,9 @@ pub fn follow(message: Array) -> std::result::Result<Array, JsValue> {
     Ok(std::iter::once(answer.into()).chain(beside).collect())
 }
 
-/// Offers a file for download; in words.
+/// Offers a file for download, and returns a message that says so.
 ///
-/// Errors: a browser that refuses.
+/// Errors: the browser refuses.
 pub fn save(name: &str, bytes: &[u8]) -> Result<String> {
     download(name, bytes).map_err(|error| Error::Data(format!("the browser refuses to save {name}: {error:?}")))?;
     Ok(format!("{name} is in the browser's downloads"))
@@ -250,7 +250,7 @@ fn download(name: &str, bytes: &[u8]) -> std::result::Result<(), JsValue> {
     web_sys::Url::revoke_object_url(&url)
 }
 
-/// Reads a file that was dropped, and hands it over when the browser has it.
+/// Reads a dropped file, and hands it over once the browser has loaded it.
 pub fn read(file: DroppedFileHandle, inbox: flume::Sender<Arrival>, wake: impl Fn() + 'static) {
     spawn_local(async move {
         let name = file.path().to_string_lossy().into_owned();
@@ -258,30 +258,30 @@ pub fn read(file: DroppedFileHandle, inbox: flume::Sender<Arrival>, wake: impl F
             Ok(bytes) => Arrival::of_file(name, &bytes),
             Err(error) => Arrival::Refused(format!("{name} cannot be read: {error}")),
         };
-        let _ = inbox.send(arrival); // the lab has left its canvas
+        let _ = inbox.send(arrival); // fails only if the lab has left its canvas
         wake();
     });
 }
 
-/// Shows the state in the address line, without a step in the history.
+/// Shows the state in the address bar, without a history entry.
 pub fn show_link(query: &str) {
     let Some(window) = web_sys::window() else { return };
     let here = window.location();
     let path = here.pathname().unwrap_or_default() + &here.search().unwrap_or_default();
     let link = if query.is_empty() { path } else { format!("{path}#{query}") };
     if let Ok(history) = window.history() {
-        let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&link)); // a refused link is no loss
+        let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&link)); // a refusal does no harm
     }
 }
 
-/// What shows the same to somebody else: the page's address.
+/// How to show someone else the same view: the page's address.
 pub fn address(query: &str) -> String {
     let here = web_sys::window().and_then(|window| window.location().href().ok()).unwrap_or_default();
     let page = here.split('#').next().unwrap_or_default();
     if query.is_empty() { page.to_owned() } else { format!("{page}#{query}") }
 }
 
-/// Whether the system asks for less motion.
+/// Whether the user wants reduced motion.
 pub fn wants_less_motion() -> bool {
     let query =
         web_sys::window().and_then(|window| window.match_media("(prefers-reduced-motion: reduce)").ok().flatten());

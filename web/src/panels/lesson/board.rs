@@ -1,4 +1,4 @@
-//! The learner's matrix: painted, edited and passed at will.
+//! The learner's matrix, to paint and to run passes on.
 
 use eframe::egui::{self, Align2, FontId, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 use multinorm::config::{OptimizerConfig, Pass, Rule};
@@ -7,26 +7,26 @@ use multinorm::train::{PassSeen, follow_passes};
 use crate::panels::SETTLED;
 use crate::theme::{colors, is_narrow};
 
-/// A matrix with the way that it came.
+/// A matrix with its history.
 pub struct Board {
     pub shape: [usize; 2],
-    /// The gradient, then what every pass and every edit made of it.
+    /// The gradient, then the result of every pass and every edit.
     pub states: Vec<State>,
-    /// Which matrix it began as; empty once it was edited.
+    /// Which matrix it started as; empty once edited.
     pub preset: &'static str,
     seed: u64,
     brush: Brush,
 }
 
-/// The matrix at one point of its way.
+/// The matrix at one point of its history.
 pub struct State {
-    /// What is known of it.
+    /// The matrix and what was computed about it.
     pub seen: PassSeen,
-    /// The pass that led to it; none for a gradient and for an edit.
+    /// The pass that produced it; `None` for a gradient or an edit.
     pub pass: Option<Pass>,
 }
 
-/// What painting does to an entry.
+/// How painting changes an entry.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Brush {
     To(f64),
@@ -42,7 +42,7 @@ const BRUSHES: [(&str, Brush); 6] = [
     ("÷10", Brush::Times(0.1)),
 ];
 
-/// The largest entry that painting makes.
+/// The largest entry that painting can produce.
 const LARGEST: f64 = 1e6;
 
 impl Default for Board {
@@ -54,7 +54,7 @@ impl Default for Board {
 }
 
 impl Board {
-    /// Begins with a matrix.
+    /// Starts over with a preset matrix.
     pub fn take(&mut self, preset: &'static str) {
         self.shape = match preset {
             "triangular" => [6, 6],
@@ -72,7 +72,7 @@ impl Board {
         self.states = vec![State { seen, pass: None }];
     }
 
-    /// Other numbers of the same kind.
+    /// New numbers of the same kind.
     pub fn reseed(&mut self) {
         self.seed += 1;
         let preset = if self.preset.is_empty() { "gradient" } else { self.preset };
@@ -83,12 +83,12 @@ impl Board {
         self.states.last().expect("the gradient at least")
     }
 
-    /// What is known of the matrix as it is now.
+    /// The current matrix and what was computed about it.
     pub fn seen(&self) -> &PassSeen {
         &self.last().seen
     }
 
-    /// The matrix as it is now.
+    /// The entries of the current matrix.
     pub fn x(&self) -> &[f64] {
         &self.seen().x
     }
@@ -98,19 +98,19 @@ impl Board {
         &self.states[0].seen.x
     }
 
-    /// The gradient or the last edit, then what each pass since made of it.
+    /// The gradient or the last edit, then the result of each pass since.
     pub fn since_edit(&self) -> &[State] {
         &self.states[self.states.len() - 1 - self.passes().len()..]
     }
 
-    /// One pass.
+    /// Applies one pass.
     pub fn press(&mut self, pass: Pass) {
         let x: Vec<f32> = self.x().iter().map(|x| *x as f32).collect();
         let seen = follow_passes(&x, self.shape, &[pass]).pop().expect("the matrix and a pass");
         self.states.push(State { seen, pass: Some(pass) });
     }
 
-    /// Rounds of rows and columns.
+    /// Applies rounds of a row pass and a column pass.
     pub fn rounds_of(&mut self, rounds: usize) {
         for _ in 0..rounds {
             self.press(Pass::Row);
@@ -118,7 +118,7 @@ impl Board {
         }
     }
 
-    /// An optimizer's passes on the gradient, a momentum before them left out; whether it is a list of passes.
+    /// Applies an optimizer's passes to the gradient, without its momentum; false if its rule is not a list of passes.
     pub fn optimize(&mut self, name: &str) -> bool {
         let Ok(Rule::Passes(program)) = OptimizerConfig::named(name).map(|config| config.linear.rule) else {
             return false;
@@ -128,14 +128,14 @@ impl Board {
         true
     }
 
-    /// The state before, if there is one.
+    /// Goes back to the previous state, if there is one.
     pub fn undo(&mut self) {
         if self.states.len() > 1 {
             self.states.pop();
         }
     }
 
-    /// The gradient again.
+    /// Goes back to the gradient.
     pub fn restart(&mut self) {
         self.states.truncate(1);
     }
@@ -147,14 +147,14 @@ impl Board {
         passes
     }
 
-    /// Rounds among them: a row pass and a column pass.
+    /// Rounds among them; a round is a row pass and a column pass.
     pub fn rounds(&self) -> usize {
         let passes = self.passes();
         let count = |pass: Pass| passes.iter().filter(|other| **other == pass).count();
         count(Pass::Row).min(count(Pass::Column))
     }
 
-    /// The distance from balance of rows and columns before the first of [`Board::passes`], then after each.
+    /// Distance of rows and columns from balance: before the first of [`Board::passes`], then after each.
     pub fn deviations(&self) -> Vec<[f64; 2]> {
         let of = |state: &State| {
             let of = &state.seen.entry.quantities;
@@ -163,7 +163,7 @@ impl Board {
         self.since_edit().iter().map(of).collect()
     }
 
-    /// Sets entries of the matrix as it is now.
+    /// Sets entries of the current matrix.
     pub fn edit(&mut self, entries: impl IntoIterator<Item = (usize, f64)>) {
         let mut x: Vec<f32> = self.x().iter().map(|x| *x as f32).collect();
         for (at, value) in entries {
@@ -172,14 +172,14 @@ impl Board {
         let seen = follow_passes(&x, self.shape, &[]).remove(0);
         self.preset = "";
         let state = State { seen, pass: None };
-        // Of several edits in a row the last counts.
+        // Consecutive edits count as one.
         match self.states.last_mut() {
             Some(last) if last.pass.is_none() => *last = state,
             _ => self.states.push(state),
         }
     }
 
-    /// The brushes, by what they make of an entry.
+    /// The brushes, labelled by their effect on an entry.
     pub fn brushes(&mut self, ui: &mut Ui) {
         ui.horizontal_wrapped(|ui| {
             ui.label("brush");
@@ -194,19 +194,19 @@ impl Board {
         });
     }
 
-    /// The matrix with the lengths of its rows and columns; a press paints.
+    /// The matrix with its row and column lengths; pressing paints.
     pub fn show(&mut self, ui: &mut Ui) {
         let [m, n] = self.shape;
         let bars = 74.0;
         let width = ((ui.available_width() - bars) / n as f32).clamp(28.0, 66.0);
         let height = if is_narrow(ui) { 40.0 } else { (190.0 / m as f32).clamp(24.0, 40.0) };
         let size = vec2(width * n as f32 + bars, height * m as f32 + 40.0);
-        // A finger that moves scrolls the view.
+        // A moving finger scrolls the view.
         let sense = if is_narrow(ui) { Sense::click() } else { Sense::click_and_drag() };
         let (rect, response) = ui.allocate_exact_size(size, sense);
         let matrix = Rect::from_min_size(rect.min, vec2(width * n as f32, height * m as f32));
         response.widget_info(|| WidgetInfo::labeled(Role::Image, true, format!("matrix of {m} rows and {n} columns")));
-        // A pointer paints from the press on, a finger with a tap.
+        // A pointer paints from the moment it is pressed, a finger on a tap.
         let begins = if is_narrow(ui) {
             response.clicked()
         } else {
@@ -221,7 +221,7 @@ impl Board {
         response.on_hover_text("click or drag to paint entries with the brush");
     }
 
-    /// A multiplying brush acts once a press on each entry; one that sets may go over it again.
+    /// A multiplying brush acts on an entry again only after a new press or another entry.
     fn paint_entry(&mut self, ui: &Ui, at: usize, begins: bool) {
         let id = egui::Id::unique("painted entry");
         let before: Option<usize> = ui.data(|data| data.get_temp(id));
@@ -271,7 +271,7 @@ impl Board {
     }
 }
 
-/// An entry in at most six signs.
+/// An entry in at most six characters.
 fn entry_words(x: f64) -> String {
     match x.abs() {
         0.0 => "0".into(),
@@ -288,7 +288,7 @@ fn values(preset: &str, [m, n]: [usize; 2], seed: u64) -> Vec<f32> {
     let normal = multinorm::normalize::gaussian(m * n, seed);
     let each = |value: &dyn Fn(usize, usize) -> f32| (0..m * n).map(|at| value(at / n, at % n)).collect();
     let at = |row: usize, column: usize| normal[row * n + column];
-    // Of nearly one magnitude, between 0.5 and 1.3.
+    // Similar magnitudes, between 0.5 and 1.3.
     let even = |row: usize, column: usize| (0.5 + 0.4 * at(row, column).abs().min(2.0)).copysign(at(row, column));
     match preset {
         "rank one" => each(&|row, column| normal[row] * normal[m + column]),
@@ -297,12 +297,12 @@ fn values(preset: &str, [m, n]: [usize; 2], seed: u64) -> Vec<f32> {
         "one huge entry" => each(&|row, column| if (row, column) == (1, 1) { 100.0 } else { at(row, column) }),
         "even entries" => each(&even),
         "heavy entries" => each(&|row, column| at(row, column).powi(2).copysign(at(row, column))),
-        // Two groups of rows with columns of their own, and a little of the other group's.
+        // Two groups of rows, each with its own columns and a little of the other group's.
         "two blocks" => each(&|row, column| {
             let own = (row < m / 2) == (column < n / 2);
             even(row, column) * if own { 1.0 } else { 0.1 }
         }),
-        // A gradient's rows and columns are of unequal size.
+        // A gradient's rows and columns differ in size.
         "gradient" => each(&|row, column| 0.5 * even(row, column) * (1.0 + row as f32) / (1.0 + 0.5 * column as f32)),
         _ => normal,
     }

@@ -1,13 +1,13 @@
-//! What the learner expects, before the passes run.
+//! The learner's prediction, made before the passes run.
 
 use crate::chart::short;
 
-/// Rounds that are guessed.
+/// Rounds to guess.
 pub const ROUNDS: usize = 5;
-/// What a guess may lie between.
+/// The range of a guess.
 const RANGE: [f64; 2] = [1e-6, 1.0];
 
-/// The distance from balance that is expected after each round.
+/// The expected distance from balance after each round.
 pub struct Guess {
     values: [f64; ROUNDS],
     touched: bool,
@@ -20,24 +20,25 @@ impl Default for Guess {
 }
 
 impl Guess {
-    /// Round and distance, from round 1.
+    /// Passes and distance for each round, from round 1.
     pub fn points(&self) -> Vec<[f64; 2]> {
         self.values.iter().enumerate().map(|(at, value)| [2.0 * (at + 1) as f64, *value]).collect()
     }
 
-    /// Puts the guess nearest to `passes` on a distance.
+    /// Sets the guess nearest to `passes` to a distance.
     pub fn put(&mut self, passes: f64, distance: f64) {
         let round = (passes / 2.0).round().clamp(1.0, ROUNDS as f64) as usize;
         self.values[round - 1] = distance.clamp(RANGE[0], RANGE[1]);
         self.touched = true;
     }
 
-    /// Whether there is one.
+    /// Whether the learner has guessed.
     pub fn is_made(&self) -> bool {
         self.touched
     }
 
-    /// How good it was, given the worse side's distance after each pass, the matrix itself first.
+    /// How good the guess was. `deviations` holds the distances of rows and columns, first of the matrix itself, then
+    /// after each pass; the larger of the two counts.
     pub fn score(&self, deviations: &[[f64; 2]]) -> Option<String> {
         let actual = |round: usize| deviations.get(2 * round).map(|of| of[0].max(of[1]).max(RANGE[0]));
         let off: Option<Vec<f64>> =

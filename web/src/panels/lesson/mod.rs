@@ -1,6 +1,6 @@
-//! The guided way: a small matrix that the learner paints, passes to press, and things to find out by doing.
+//! The guided lesson: a small matrix to paint, passes to apply, and things to find out by doing.
 //!
-//! What is said here is what docs/fixed_point.md says, in the same order.
+//! It covers docs/fixed_point.md, in the same order.
 
 mod board;
 mod guess;
@@ -22,7 +22,7 @@ use crate::lab::Lab;
 use crate::settings::Panel;
 use crate::theme::{TITLE, colors, is_narrow, optimizer, primary_button, series};
 
-/// Rounds that count as many, where nothing ends.
+/// Rounds that count as many for a matrix that never settles.
 const MANY: usize = 10;
 
 /// The learner's matrix and how far through the lesson they are.
@@ -31,21 +31,21 @@ pub struct LessonPanel {
     /// Which tasks were solved, by step.
     solved: [bool; STEPS.len()],
     guess: Guess,
-    /// The rate that is guessed now.
+    /// The rate the learner currently guesses.
     rate_guess: f64,
-    /// Rates that were guessed and told, by matrix.
+    /// Guessed and actual rates, by matrix.
     rates: BTreeMap<&'static str, [f64; 2]>,
-    /// Matrices that were followed for many rounds.
+    /// Matrices that were run for many rounds.
     long_runs: Vec<&'static str>,
     /// Optimizers that were run.
     tried: Vec<&'static str>,
-    /// Their operator norms, in the order of running.
+    /// Their operator norms, in the order they were run.
     norms: Vec<(&'static str, f64)>,
-    /// The gradient that they were run on; empty before the first run.
+    /// The gradient they were run on; empty before the first run.
     ran_on: Vec<f64>,
     /// Whether Watch was opened from here.
     watched: bool,
-    /// The step whose matrix is there.
+    /// The step whose matrix is on the board.
     at: usize,
 }
 
@@ -67,7 +67,7 @@ impl Default for LessonPanel {
     }
 }
 
-/// What every step asks for, and what it says when that is done.
+/// Task and answer of every step.
 #[cfg(test)]
 pub fn tasks_and_answers() -> Vec<[&'static str; 2]> {
     STEPS.iter().map(|step| [step.task, step.answer]).collect()
@@ -105,7 +105,7 @@ impl LessonPanel {
         self.solved[at] |= (step.is_solved)(self);
     }
 
-    /// Back, on, and all steps.
+    /// Back, next, and all steps.
     fn way(&self, ui: &mut Ui, lab: &mut Lab, at: usize) {
         ui.horizontal_wrapped(|ui| {
             if ui.add_enabled(at > 0, egui::Button::new("◀ Back")).clicked() {
@@ -126,7 +126,7 @@ impl LessonPanel {
         });
     }
 
-    /// What is said, what is asked, and the answer.
+    /// Explanation, task and answer.
     fn text(&mut self, ui: &mut Ui, lab: &mut Lab, step: &Step, at: usize) {
         ui.label(RichText::new(format!("{}. {}", at + 1, step.title)).size(TITLE).strong());
         for words in step.words {
@@ -159,7 +159,7 @@ impl LessonPanel {
         });
     }
 
-    /// The matrix, what can be done to it, and what came of it.
+    /// The matrix, the operations on it, and their results.
     fn bench(&mut self, ui: &mut Ui, step: &Step) {
         if step.presets.len() > 1 {
             ui.horizontal_wrapped(|ui| {
@@ -244,7 +244,7 @@ impl LessonPanel {
     }
 
     fn run(&mut self, name: &'static str) {
-        // Norms are compared on one matrix.
+        // Norms are only comparable on the same matrix.
         if self.ran_on != self.board.gradient() {
             self.norms.clear();
             self.tried.clear();
@@ -261,7 +261,7 @@ impl LessonPanel {
         }
     }
 
-    /// Tells the rate of the matrix on the board beside the guess.
+    /// Reveals the rate of the matrix on the board beside the guess.
     fn check_rate(&mut self) {
         let x: Vec<f32> = self.board.x().iter().map(|x| *x as f32).collect();
         if let Some(balance) = Balance::of(&x, self.board.shape).filter(|_| !self.board.preset.is_empty()) {
@@ -304,7 +304,7 @@ impl LessonPanel {
         let rules = vec![Rule { y: 0.01, label: "1 %".into() }];
         let chart = Chart { rules, ..Chart::new("lesson convergence", "Distance from balance", x, y, height) };
         let shown = chart.show(ui, &curves);
-        // What was run is not predicted any more.
+        // Once passes have run, there is nothing left to predict.
         if let Some([passes, distance]) = shown.pressed.filter(|_| guesses && self.board.passes().is_empty()) {
             self.guess.put(passes, distance);
         }

@@ -1,4 +1,4 @@
-//! The atlas: every matrix of the network as a tile, layer by kind. Clicking a tile inspects that matrix.
+//! The atlas: every matrix of the network as a tile, by layer and kind. Clicking a tile inspects that matrix.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,7 +11,7 @@ use crate::lab::Status;
 use crate::panels::{color_bar, short_name};
 use crate::theme::{self, CAPTION, colors, is_narrow, ramp};
 
-/// What colours the tiles.
+/// The quantity that colours the tiles.
 #[derive(Clone, Copy, PartialEq)]
 enum Measure {
     Rate,
@@ -44,7 +44,7 @@ impl Measure {
         }
     }
 
-    /// Between 0 and 1 where the matrix's shape bounds it, so that tiles of different shapes compare.
+    /// The value for a tile, scaled to between 0 and 1 where the shape bounds it, so that different shapes compare.
     fn of(self, tile: &Tile, whole: f64) -> Option<f64> {
         let [m, n] = tile.shape.map(|size| size as f64);
         match self {
@@ -56,7 +56,7 @@ impl Measure {
         }
     }
 
-    /// From and to of the colours: a rate's span what there can be, others what there is.
+    /// The range of the colour scale: all possible values for a rate, otherwise from 0 to the largest value.
     fn range(self, values: impl Iterator<Item = f64>) -> [f64; 2] {
         let [least, most] = values.fold([f64::MAX, f64::MIN], |[least, most], x| [least.min(x), most.max(x)]);
         match self {
@@ -67,7 +67,7 @@ impl Measure {
     }
 }
 
-/// What is chosen of it.
+/// The chosen quantity and run.
 pub struct Atlas {
     measure: Measure,
     run: usize,
@@ -79,14 +79,14 @@ impl Default for Atlas {
     }
 }
 
-/// Where a matrix stands: its line, its column, and its name there.
+/// The line and column of a matrix in the atlas.
 struct TilePosition {
     parameter: String,
     line: usize,
     column: usize,
 }
 
-/// The kinds of a layer's matrices, as columns.
+/// The kinds of matrices in a layer, one per column.
 const KINDS: [(&str, &str); 7] = [
     ("self_attn.q_proj", "q"),
     ("self_attn.k_proj", "k"),
@@ -98,17 +98,17 @@ const KINDS: [(&str, &str); 7] = [
 ];
 
 impl Atlas {
-    /// The tiles, their scale, and small pictures of the training before.
+    /// The tiles, their scale, and thumbnails of earlier in training.
     pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Action>) {
         self.head(ui, scene);
         let Some(run) = scene.lab.runs.get(self.run) else { return };
         let places = places(&scene.lab.matrices);
         let lines = places.iter().map(|place| place.line).max().map_or(0, |line| line + 1);
         if lines == 0 || matches!(scene.lab.status, Status::Record { .. }) {
-            ui.weak("Only a run that can train has a network to show.");
+            ui.weak("This run cannot train: no network to show.");
             return;
         }
-        // A share of the whole is known once the whole is.
+        // Shares need the norm of the whole update, hence every tile.
         let whole = if run.tiles.len() == places.len() { whole(&run.tiles) } else { 0.0 };
         let tiles: BTreeMap<&str, &Tile> = run.tiles.iter().map(|tile| (tile.parameter.as_str(), tile)).collect();
         let range = self.measure.range(run.tiles.iter().filter_map(|tile| self.measure.of(tile, whole)));
@@ -222,7 +222,7 @@ impl Atlas {
         }
     }
 
-    /// The colours with their numbers, and how old the oldest tile is.
+    /// The colour scale with its range, and the age of the oldest tile.
     fn scale(&self, ui: &mut Ui, [from, to]: [f64; 2], oldest: Option<u64>) {
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = 6.0;
@@ -236,8 +236,8 @@ impl Atlas {
     }
 }
 
-/// The whole network as it was, in small, oldest first; `share` places a tile on the ramp, given the norm of the whole
-/// update. The step of the one that is clicked.
+/// Thumbnails of the whole network over time, oldest first; `share` places a tile on the ramp, given the norm of the
+/// whole update. Returns the step of the clicked one.
 fn history(
     ui: &mut Ui,
     sweeps: &VecDeque<Vec<Tile>>,
@@ -255,7 +255,7 @@ fn history(
     let room = ((ui.available_width() + GAP) / (size.x + GAP)) as usize;
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = GAP;
-        // Where not all fit, the newest do.
+        // If not all fit, show the newest.
         for sweep in sweeps.iter().skip(sweeps.len().saturating_sub(room)) {
             let (rect, response) = ui.allocate_exact_size(size, Sense::click());
             let whole = whole(sweep);
@@ -267,7 +267,7 @@ fn history(
                 ui.painter().rect_filled(Rect::from_min_size(corner, size), 0.0, ramp(ui, share));
             }
             let step = sweep.iter().map(|tile| tile.step).max().unwrap_or(0);
-            if response.on_hover_text(format!("at step {step}; click to go there")).clicked() {
+            if response.on_hover_text(format!("step {step}; click to go there")).clicked() {
                 chosen = Some(step);
             }
         }
@@ -275,10 +275,10 @@ fn history(
     chosen
 }
 
-/// Between two small pictures.
+/// Space between two thumbnails.
 const GAP: f32 = 8.0;
 
-/// The norm of the whole update, as far as its tiles are known.
+/// The norm of the whole update, from the tiles that are known.
 fn whole(tiles: &[Tile]) -> f64 {
     tiles.iter().filter_map(|tile| tile.length).map(|length| length * length).sum::<f64>().sqrt()
 }
@@ -287,17 +287,17 @@ fn share_of(value: f64, [from, to]: [f64; 2]) -> f64 {
     (value - from) / (to - from)
 }
 
-/// Embedding and head have a line of their own.
+/// Embedding and head take a whole line.
 fn is_wide(parameter: &str) -> bool {
     layer(parameter).is_none()
 }
 
-/// The layer in a name.
+/// The layer number in a parameter's name.
 fn layer(parameter: &str) -> Option<usize> {
     parameter.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
 }
 
-/// The embedding on the first line, a line a layer, the head on the last.
+/// The embedding on the first line, then one line per layer, the head on the last.
 fn places(matrices: &[String]) -> Vec<TilePosition> {
     let layers = matrices.iter().filter_map(|name| layer(name)).max().map_or(0, |last| last + 1);
     let place = |name: &String| {

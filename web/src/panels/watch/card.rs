@@ -1,4 +1,4 @@
-//! A card to send: the gradient before and after its passes, how it came to balance, and the link.
+//! A card to share: the gradient before and after its passes, its convergence, and the link.
 
 use eframe::egui::{Align2, Color32, FontId, Rect, Ui, pos2, vec2};
 
@@ -10,16 +10,16 @@ use crate::panels::short_name;
 use crate::platform;
 use crate::theme::colors;
 
-/// The largest place on the screen that has a card's proportions.
+/// The largest rectangle on the screen with a card's proportions.
 pub fn place(screen: Rect) -> Rect {
     let scale = (screen.width() / CARD[0] as f32).min(screen.height() / CARD[1] as f32).min(1.0);
     Rect::from_min_size(screen.min, scale * vec2(CARD[0] as f32, CARD[1] as f32))
 }
 
-/// Signs of a link for which there is room.
+/// Characters of a link that fit.
 const MOST_SIGNS: usize = 100;
 
-/// The beginning of what is too long.
+/// Cuts text that is too long, with an ellipsis.
 fn shortened(words: &str, most: usize) -> String {
     if words.chars().count() <= most {
         return words.to_owned();

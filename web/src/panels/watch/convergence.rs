@@ -1,4 +1,4 @@
-//! How rows and columns come to balance: what was measured, what theory predicts, and how many rounds are left.
+//! How rows and columns converge to balance: measured, predicted by theory, and how many rounds are left.
 
 use eframe::egui::{RichText, Ui};
 use multinorm::spectrum::Convergence;
@@ -10,10 +10,10 @@ use crate::theme::{self, colors};
 
 /// The deviation that counts as balanced.
 const THRESHOLD: f64 = 0.01;
-/// Rounds that can be looked at.
+/// The choices for how many rounds to show.
 const ROUNDS: [usize; 3] = [5, 20, 100];
 
-/// How far the iteration is followed.
+/// The plot and how many rounds it shows.
 pub struct ConvergencePlot {
     rounds: usize,
 }
@@ -25,7 +25,7 @@ impl Default for ConvergencePlot {
 }
 
 impl ConvergencePlot {
-    /// The plot, and what it says in words.
+    /// The plot, with its main result in words.
     pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<Action>) {
         ui.horizontal(|ui| {
             theme::section(ui, "Distance from balance");
@@ -68,14 +68,14 @@ impl ConvergencePlot {
         let name = &scene.names[run];
         let color = theme::optimizer(ui, name);
         let Some(convergence) = &look.convergence else {
-            // No list of row and column passes: how far its matrices are from balance, pass by pass.
+            // Not a list of row and column passes: plot the distance of its matrices from balance, pass by pass.
             let all = look.frames.iter().enumerate().map(|(at, frame)| [at as f64, frame.deviation()]);
             let points: Vec<[f64; 2]> = all.filter(|[_, y]| *y > FLOOR).collect();
             curves.push(Curve::line(name.clone(), color, points).marked(Mark::of(run)));
             return;
         };
         let passes = (self.rounds * convergence.n_passes).min(convergence.deviations.len() - 1);
-        // A momentum before the passes is a step of the walk, and the passes begin after it.
+        // A momentum before the passes is the first position on the x axis; the passes start after it.
         let place = |pass: usize| (look.record.steps_before_passes() + pass) as f64;
         let side = |which: usize| -> Vec<[f64; 2]> {
             let all = convergence.deviations[..=passes].iter().enumerate();
@@ -103,7 +103,7 @@ impl ConvergencePlot {
             let shown = passes / convergence.n_passes;
             let at =
                 |round: usize| [place(round * convergence.n_passes), deviation * rate.powi(round as i32 - from as i32)];
-            // Back over two rounds, to compare with what was measured.
+            // Start two rounds earlier, to compare with the measurement.
             let line = (from.saturating_sub(2)..=shown.max(from + 1)).map(at).filter(|[_, y]| *y > FLOOR).collect();
             let named = format!("predicted: ×{} per round", short(rate));
             let color = if scene.looks.len() == 1 { colors(ui).accent } else { color };
@@ -112,7 +112,7 @@ impl ConvergencePlot {
     }
 }
 
-/// Where the optimizer stops, and what is left to do.
+/// Where the optimizer stops, and how many rounds it would need.
 fn describe(scene: &Scene<'_>, run: usize) -> String {
     let (look, name) = (&scene.looks[run].followed, &scene.names[run]);
     let Some(convergence) = &look.convergence else {
@@ -125,7 +125,7 @@ fn describe(scene: &Scene<'_>, run: usize) -> String {
     let stops = format!("{name} stops after {}, {} off", rounds_in_words(rounds), percent(left));
     match still_needed(convergence, rounds) {
         Some(0) => match convergence.rounds_to(THRESHOLD) {
-            Some(enough) => format!("{stops}; {} are enough for 1 %.", rounds_in_words(enough)),
+            Some(enough) => format!("{stops}; 1 % takes {}.", rounds_in_words(enough)),
             None => format!("{stops}."),
         },
         Some(more) => format!("{stops}; it needs {} for 1 %.", rounds_in_words(more).replace("round", "more round")),
@@ -133,7 +133,7 @@ fn describe(scene: &Scene<'_>, run: usize) -> String {
     }
 }
 
-/// Rounds beyond those made until balance within [`THRESHOLD`]: counted where they were followed, predicted beyond.
+/// Additional rounds until balance within [`THRESHOLD`]: counted as far as they were computed, predicted beyond that.
 fn still_needed(convergence: &Convergence, rounds: usize) -> Option<usize> {
     match convergence.rounds_to(THRESHOLD) {
         Some(enough) => Some(enough.saturating_sub(rounds)),
@@ -150,7 +150,7 @@ fn rounds_in_words(rounds: usize) -> String {
 fn percent(share: f64) -> String {
     match 100.0 * share {
         percent if percent < 1e-3 => "less than 0.001 %".into(),
-        // Two digits: what is said is read, not computed with.
+        // Two digits are enough to read.
         percent => {
             let digits = (1 - percent.log10().floor() as i32).max(0) as usize;
             format!("{percent:.digits$} %")

@@ -1,4 +1,4 @@
-//! The matrix as a heat map with the lengths of its rows and columns, and the walk through the passes.
+//! The matrix as a heat map with its row and column lengths, and the controls for stepping through the passes.
 
 use std::collections::HashMap;
 
@@ -16,28 +16,28 @@ use crate::lab::{Look, Moment};
 use crate::panels::{SETTLED, color_bar, extremes};
 use crate::theme::{self, CAPTION, Colors, colors};
 
-/// Room for the bars of rows and of columns.
+/// Space for the bars of rows and columns.
 const BARS: f32 = 54.0;
 /// A strip beside the matrix that shows a singular vector.
 const STRIP: f32 = 12.0;
-/// How far an entry may be from a square.
+/// The largest ratio of an entry's sides.
 const STRETCH: f32 = 2.0;
-/// Root mean squares that have full colour.
+/// Multiples of the root mean square that get full colour.
 const FULL_RMS: f32 = 2.0;
-/// The value of a thumbnail that has.
+/// The thumbnail value that gets full colour.
 const FULL: f32 = 127.0 * FULL_RMS / THUMBNAIL_LIMIT;
-/// Textures that are kept.
+/// The number of textures to keep.
 const KEPT: usize = 48;
 
-/// Pictures of matrices by what they are of.
+/// Cached pictures of matrices.
 #[derive(Default)]
 pub struct MatrixView {
-    /// By the look's number, passes done, and whether the theme is dark.
+    /// By the look's id, passes done, and whether the theme is dark.
     textures: HashMap<(u64, usize, bool), TextureHandle>,
 }
 
 impl MatrixView {
-    /// One heat map an optimizer, and below them the passes.
+    /// One heat map per optimizer, with the pass controls below.
     pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, height: f32, acts: &mut Vec<Action>) {
         let beside = scene.looks.len();
         let controls = ui.spacing().interact_size.y + 48.0;
@@ -115,12 +115,12 @@ impl MatrixView {
     }
 }
 
-/// The colour of an entry, in units of what has full colour.
+/// The colour of an entry; ±1 has full colour.
 fn entry_color(colors: &Colors, entry: f32) -> Color32 {
     colors.surface.lerp_to_gamma(if entry >= 0.0 { colors.positive } else { colors.negative }, entry.abs().min(1.0))
 }
 
-/// The entry of the picture at a row and a column of the matrix, over the root mean square.
+/// The picture's entry at a row and column of the matrix, divided by the root mean square.
 fn entry_over_rms(look: &Look, pass: usize, [row, column]: [usize; 2]) -> f32 {
     let [m, n] = look.followed.record.shape;
     let [height, width] = thumbnail_shape([m, n]);
@@ -128,7 +128,7 @@ fn entry_over_rms(look: &Look, pass: usize, [row, column]: [usize; 2]) -> f32 {
     FULL_RMS * f32::from(look.followed.thumbnails[at]) / FULL
 }
 
-/// What the colours and the bars are.
+/// The meaning of colours and bars.
 fn legend(ui: &mut Ui) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
@@ -155,12 +155,12 @@ fn title(ui: &Ui, scene: &Scene<'_>, run: usize, rect: Rect, moment: Moment) {
     ui.painter().text(drawn.right_center() + vec2(8.0, 0.0), Align2::LEFT_CENTER, words, font, colors.text);
 }
 
-/// The moment of a rule with fewer passes.
+/// Limits the moment for a rule with fewer passes.
 fn at_most(moment: Moment, last: usize) -> Moment {
     if moment.pass <= last { moment } else { Moment { pass: last, before: last, done: 1.0, ..moment } }
 }
 
-/// The largest rectangle in `rect` whose entries are at most [`STRETCH`] times as long as they are wide.
+/// The largest rectangle in `rect` whose entries have a side ratio of at most [`STRETCH`].
 fn fitted(rect: Rect, [m, n]: [usize; 2]) -> Rect {
     let [entry_width, entry_height] = [rect.width() / n as f32, rect.height() / m as f32];
     let size =
@@ -168,14 +168,14 @@ fn fitted(rect: Rect, [m, n]: [usize; 2]) -> Rect {
     Rect::from_min_size(rect.min, size)
 }
 
-/// How far a pass is in the picture.
+/// How far a pass has progressed across the picture.
 #[derive(Clone, Copy)]
 enum Sweep {
-    /// From the first row to this share of them.
+    /// Done from the first row to this share of the rows.
     Rows(f32),
-    /// From the first column to this share of them.
+    /// Done from the first column to this share of the columns.
     Columns(f32),
-    /// Everywhere at once.
+    /// Everywhere at once, by this share.
     All(f32),
 }
 
@@ -226,7 +226,7 @@ fn paint_picture(painter: &Painter, rect: Rect, [old, new]: [egui::TextureId; 2]
     painter.rect_stroke(rect, 0.0, Stroke::new(1.0, colors.edge), egui::StrokeKind::Outside);
 }
 
-/// Lengths over their targets, of a matrix brought to a root mean square of 1 where no pass has done that yet.
+/// Lengths divided by their targets, for a matrix scaled to a root mean square of 1 if no pass has done so yet.
 struct Lengths {
     rows: Vec<f32>,
     columns: Vec<f32>,
@@ -243,10 +243,10 @@ impl Lengths {
     }
 }
 
-/// Lengths up to this many times the target are drawn as they are.
+/// Bars are cut off at this many times the target length.
 const MOST: f32 = 2.5;
 
-/// One bar a row at the right of the matrix, or one a column below it, with a line at the target.
+/// One bar per row to the right of the matrix, or one per column below it, with a line at the target.
 fn bars(painter: &Painter, matrix: Rect, old: &[f32], new: &[f32], sweep: Sweep, rows: bool, colors: &Colors) {
     let (length, breadth) = (if rows { matrix.height() } else { matrix.width() }, BARS - 10.0);
     let count = new.len().min(length as usize).max(1);
@@ -258,7 +258,7 @@ fn bars(painter: &Painter, matrix: Rect, old: &[f32], new: &[f32], sweep: Sweep,
             (Sweep::Rows(done), true) | (Sweep::Columns(done), false) => f32::from(u8::from(share <= done)),
             (Sweep::Rows(done) | Sweep::Columns(done) | Sweep::All(done), _) => done,
         };
-        // Of several rows that share a bar the one that is farthest off.
+        // Several rows may share a bar: show the one farthest from its target.
         let farthest = |of: &[f32]| {
             of[from..to].iter().copied().fold(1.0_f32, |a, b| if (b - 1.0).abs() > (a - 1.0).abs() { b } else { a })
         };
@@ -273,7 +273,7 @@ fn bars(painter: &Painter, matrix: Rect, old: &[f32], new: &[f32], sweep: Sweep,
             Rect::from_min_size(pos2(matrix.left() + along, matrix.bottom() + 4.0), vec2(thick, reach))
         };
         painter.rect_filled(place, 0.0, fill);
-        // A bar that is longer than there is room for ends in a mark.
+        // A dot marks a bar that was cut off.
         if value > MOST {
             let end = if rows { place.right_center() + vec2(3.0, 0.0) } else { place.center_bottom() + vec2(0.0, 3.0) };
             painter.circle_filled(end, 1.5, fill);
@@ -296,7 +296,7 @@ fn bars(painter: &Painter, matrix: Rect, old: &[f32], new: &[f32], sweep: Sweep,
     }
 }
 
-/// The vectors of a singular value along the matrix: its left one along the rows, its right one along the columns.
+/// The vectors of a singular value beside the matrix: the left one along the rows, the right one along the columns.
 fn strips(painter: &Painter, matrix: Rect, direction: &Direction, colors: &Colors) {
     let largest =
         |vector: &[f32]| vector.iter().fold(0.0_f32, |largest, x| largest.max(x.abs())).max(f32::MIN_POSITIVE);
@@ -317,7 +317,7 @@ fn strips(painter: &Painter, matrix: Rect, direction: &Direction, colors: &Color
     }
 }
 
-/// Play, back, on and a slider over the passes; arrow keys do the same.
+/// Play, back, forward and a slider over the passes; arrow keys do the same.
 fn walk(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Action>) {
     let last = scene.looks.iter().map(|look| look.followed.record.passes.len() - 1).max().unwrap_or(0);
     let playing = scene.lab.settings.half_step.is_none();

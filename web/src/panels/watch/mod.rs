@@ -1,4 +1,4 @@
-//! The first screen: a gradient on its way through the passes, in the middle of its network and of its training.
+//! The first screen: a gradient going through the passes, shown within its network and its training run.
 
 mod atlas;
 mod card;
@@ -24,18 +24,18 @@ use crate::lab::{Lab, Look, Moment, Status, frame_rest};
 use crate::platform;
 use crate::theme::{self, TITLE, colors};
 
-/// Between two frames on a software adapter while a model is prepared.
+/// Time between two frames on a software adapter while a model is being prepared.
 const BUILDING_REST: Duration = Duration::from_secs(2);
-/// Seconds in which one gradient takes the place of another.
+/// Seconds of the transition from one gradient to another.
 const SOFTLY_SECS: f32 = 0.8;
-/// The least height that the screen is laid out for; less is scrolled.
+/// The minimum height to lay the screen out for; below that it scrolls.
 const LEAST_HEIGHT: f32 = 560.0;
-/// The least width for parts that stand side by side.
+/// The minimum width for side-by-side parts.
 const LEAST_WIDTH: f32 = 900.0;
-/// Between the parts of the screen.
+/// Space between the parts of the screen.
 const GAP: f32 = 14.0;
 
-/// What the view keeps from frame to frame.
+/// What the view keeps between frames.
 pub struct WatchPanel {
     less_motion: bool,
     matrix: MatrixView,
@@ -56,10 +56,10 @@ impl Default for WatchPanel {
     }
 }
 
-/// What is seen in one frame.
+/// What one frame shows.
 struct Scene<'a> {
     lab: &'a Lab,
-    /// One or two optimizers on one matrix.
+    /// One look for each of one or two optimizers, at the same matrix.
     looks: Vec<&'a Look>,
     /// Their names.
     names: Vec<String>,
@@ -67,25 +67,25 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// The passes of a look, the gradient first.
+    /// The passes of a look, starting with the gradient.
     fn passes(&self, of: usize) -> &[Entry] {
         &self.looks[of].followed.record.passes
     }
 }
 
-/// What the reader asked for.
+/// What the reader wants changed.
 enum Action {
-    /// The gradient of this step, or the newest.
+    /// Show the gradient of this step, or the newest.
     Step(Option<u64>),
-    /// So many passes, or let them play.
+    /// Show this many passes, or let them play.
     Pass(Option<usize>),
-    /// Another matrix of the model.
+    /// Inspect another matrix of the model.
     Matrix(String),
-    /// Another matrix of the file that is open.
+    /// Inspect another matrix of the open file.
     OfFile(usize),
-    /// A singular value, or none.
+    /// Highlight a singular value, or none.
     Sigma(Option<usize>),
-    /// Look at the runs again.
+    /// Go back to the runs.
     CloseFile,
 }
 
@@ -106,11 +106,11 @@ impl WatchPanel {
     /// The view.
     pub fn show(&mut self, ui: &mut Ui, lab: &mut Lab) {
         let now = ui.input(|input| input.time);
-        // A software adapter has the model's steps to make: the passes jump meanwhile.
+        // A software adapter is busy training: passes change without animation.
         let is_busy = lab.gpu.profile.software && matches!(lab.status, Status::Building | Status::Running);
         let moment = lab.moment(now, !self.less_motion && !is_busy);
         if let Some(next) = moment.next {
-            // The first step comes sooner where nothing else is drawn by the processor that makes it.
+            // The same CPU draws and prepares the model: the first step comes sooner if little is drawn.
             let waits = is_busy && lab.status == Status::Building;
             let rest = if waits { BUILDING_REST } else { frame_rest(&lab.gpu.profile) };
             ui.ctx().request_repaint_after(Duration::from_secs_f64(next).max(rest));
@@ -131,7 +131,7 @@ impl WatchPanel {
         acts.into_iter().for_each(|act| act.apply(lab));
     }
 
-    /// The model's own gradient takes the place of the recorded one softly.
+    /// Fades from the recorded gradient to the model's own.
     fn soften(&self, ui: &mut Ui, lab: &Lab) {
         let id = egui::Id::unique("the model's own gradient");
         let live = ui.ctx().animate_bool_with_time(id, !lab.shows_recorded(), SOFTLY_SECS);
@@ -140,7 +140,7 @@ impl WatchPanel {
         }
     }
 
-    /// Draws a card of what is seen over this place, for a picture.
+    /// Draws a card of the current scene over this rectangle, for a picture.
     pub fn card(&mut self, ui: &mut Ui, lab: &Lab, place: Rect) {
         let last = lab.last_half_step();
         let moment = Moment { pass: last, before: last, done: 1.0, next: None };
@@ -187,14 +187,14 @@ impl WatchPanel {
     }
 }
 
-/// A part of the screen with a layout of its own.
+/// A part of the screen with its own layout.
 fn part(ui: &mut Ui, name: &str, rect: Rect, draw: impl FnOnce(&mut Ui)) {
     let mut child = ui.new_child(UiBuilder::new().max_rect(rect).id_salt(name));
     child.set_clip_rect(rect.expand(4.0).intersect(ui.clip_rect()));
     draw(&mut child);
 }
 
-/// What is seen, in a headline and a sentence.
+/// A headline, and a sentence that says what is shown.
 fn headline(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Action>) {
     ui.label(RichText::new("Watch a gradient become balanced").size(TITLE).strong());
     let record = &scene.looks[0].followed.record;
@@ -221,9 +221,9 @@ fn headline(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Action>) {
         }
         let name = short_name(&record.parameter);
         let words = if scene.lab.shows_recorded() && matches!(scene.lab.status, Status::Record { .. }) {
-            format!("This run kept no gradients. Here is one of another training ({name}, {m}×{n}).")
+            format!("This run kept no gradients. Here is one from another run ({name}, {m}×{n}).")
         } else if scene.lab.shows_recorded() {
-            format!("A recorded gradient ({name}, {m}×{n}). Yours replaces it after its first training step.")
+            format!("A recorded gradient ({name}, {m}×{n}). Yours replaces it after the first training step.")
         } else {
             format!("The gradient of {name}, {m}×{n}, after {} of training.", steps_in_words(record.step))
         };
@@ -234,7 +234,7 @@ fn headline(ui: &mut Ui, scene: &Scene<'_>, acts: &mut Vec<Action>) {
     });
 }
 
-/// What `passes[at]` is called, without its parameters; with its round where there are several.
+/// The name of `passes[at]` without its parameters, with the round if there are several.
 fn pass_name(passes: &[Entry], at: usize) -> String {
     let Entry { pass, iteration, .. } = &passes[at];
     let kind = pass.split(':').next().unwrap_or(pass);
@@ -252,7 +252,7 @@ fn steps_in_words(steps: u64) -> String {
     if steps == 1 { "1 step".into() } else { format!("{steps} steps") }
 }
 
-/// The names of the optimizers, each in its colour, where there are two.
+/// The names of the optimizers, each in its colour, if there are two.
 fn names_in_color(ui: &mut Ui, names: &[String]) {
     if names.len() > 1 {
         ui.horizontal(|ui| {

@@ -1,4 +1,4 @@
-//! The spectrum as a slope chart: one line for each singular value over the passes.
+//! The spectrum as a slope chart: one line per singular value over the passes.
 
 use eframe::egui::{RichText, Ui};
 
@@ -7,20 +7,20 @@ use crate::chart::{Axis, Chart, Curve, Mark, Scale, short};
 use crate::panels::nothing_yet;
 use crate::theme::{self, CAPTION, colors, ramp};
 
-/// Singular values that get a line of their own.
+/// The maximum number of lines.
 const LINES: usize = 48;
 
-/// The singular values after each pass, of a matrix scaled to a root mean square of 1.
+/// The singular values after each pass, for a matrix scaled to a root mean square of 1.
 type Spectra = Vec<Vec<f64>>;
 
-/// How spectra are drawn.
+/// How to draw the spectra.
 #[derive(Default)]
 pub struct Slopes {
     linear: bool,
 }
 
 impl Slopes {
-    /// One chart an optimizer, on one scale.
+    /// One chart per optimizer, all on the same scale.
     pub fn show(&mut self, ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<Action>) {
         ui.horizontal(|ui| {
             theme::section(ui, "Singular values");
@@ -49,7 +49,7 @@ impl Slopes {
         }
     }
 
-    /// What is pointed at, or how to read the chart.
+    /// The highlighted singular value, or how to read the chart.
     fn describe(&self, ui: &mut Ui, scene: &Scene<'_>) {
         let pass = scene.moment.pass.min(scene.passes(0).len() - 1);
         let known = scene.lab.settings.sigma.and_then(|sigma| Some((sigma, *spectrum(scene, 0, pass).get(sigma)?)));
@@ -57,10 +57,8 @@ impl Slopes {
             Some((sigma, value)) => {
                 format!("σ{} = {}; the strips along the matrix are its singular vectors.", sigma + 1, short(value))
             }
-            None => {
-                "Where lines come together, the step weights those directions alike. Click a line to see its direction."
-                    .to_owned()
-            }
+            None => "Where lines meet, the step weights those directions equally. Click a line to see its direction."
+                .to_owned(),
         };
         ui.label(RichText::new(words).small().color(colors(ui).secondary));
     }
@@ -95,7 +93,7 @@ impl Slopes {
                 }
             })
             .collect();
-        // The gradient as a ghost where the cursor stands, to compare with.
+        // The gradient's values at the cursor, for comparison.
         let at = scene.moment.position().min((passes.len() - 1) as f64);
         let ghost = shown.iter().filter_map(|&sigma| Some([at, *spectra.first()?.get(sigma)?])).collect();
         let edge = colors(ui).edge;
@@ -114,7 +112,7 @@ impl Slopes {
         }
     }
 
-    /// Of all optimizers and passes: one scale for both charts.
+    /// The range over all optimizers and passes: one scale for both charts.
     fn range(&self, spectra: &[Spectra]) -> [f64; 2] {
         let values = spectra.iter().flatten().flatten().copied();
         let [least, most] =
@@ -126,7 +124,7 @@ impl Slopes {
     }
 }
 
-/// The singular values after so many passes, of a matrix at a root mean square of 1.
+/// The singular values after this many passes, for a matrix scaled to a root mean square of 1.
 fn spectrum(scene: &Scene<'_>, run: usize, pass: usize) -> Vec<f64> {
     let of = &scene.passes(run)[pass].quantities;
     let scale = if of.frobenius > 0.0 { of.frobenius.recip() } else { 1.0 };
@@ -135,7 +133,7 @@ fn spectrum(scene: &Scene<'_>, run: usize, pass: usize) -> Vec<f64> {
         .map_or(Vec::new(), |spectrum| spectrum.singular_values.iter().map(|sigma| scale * sigma).collect())
 }
 
-/// Which singular values have a line: all, or as many as can be told apart, the first, the last and `pointed` among them.
+/// Which singular values get a line: all, or as many as can be told apart, including the first, the last and `pointed`.
 fn chosen(count: usize, pointed: Option<usize>) -> Vec<usize> {
     let mut shown: Vec<usize> = if count <= LINES {
         (0..count).collect()

@@ -1,4 +1,4 @@
-//! Loss as a time line: its cursor chooses the step whose gradient is seen.
+//! Loss as a timeline: its cursor selects the step whose gradient is shown.
 
 use eframe::egui::{RichText, Ui};
 
@@ -7,12 +7,12 @@ use crate::chart::{Axis, Chart, Curve, Mark, Scale};
 use crate::lab::{RunView, Status};
 use crate::theme::{self, colors};
 
-/// Steps on each side of one whose mean is drawn.
+/// Steps on each side of the running mean's centre.
 const HALF_WINDOW: usize = 5;
-/// Points of a curve at the most.
+/// The maximum number of points of a curve.
 const MOST_POINTS: usize = 2000;
 
-/// The losses of all runs by step.
+/// The losses of all runs, by step.
 pub fn show(ui: &mut Ui, scene: &Scene<'_>, height: Option<f32>, acts: &mut Vec<Action>) {
     let lab = scene.lab;
     ui.horizontal_wrapped(|ui| {
@@ -44,7 +44,7 @@ fn last_step(runs: &[RunView]) -> f64 {
     last.max(10) as f64
 }
 
-/// Training batches thin, their mean strong, held-out text with marks.
+/// Thin lines for training batches, thick ones for their mean, marks for held-out text.
 fn losses(ui: &Ui, runs: &[RunView]) -> Vec<Curve> {
     let mut curves = Vec::new();
     for (index, run) in runs.iter().enumerate() {
@@ -61,14 +61,14 @@ fn losses(ui: &Ui, runs: &[RunView]) -> Vec<Curve> {
     curves
 }
 
-/// The mean of a window that reaches as far into the future as into the past, so that it does not trail.
+/// The mean of a centred window, which does not lag behind.
 pub fn centered_mean(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     let mean = |at: usize| {
         let half = HALF_WINDOW.min(at).min(points.len() - 1 - at);
         let window = &points[at - half..=at + half];
         [points[at][0], window.iter().map(|point| point[1]).sum::<f64>() / window.len() as f64]
     };
-    // More points than pixels show nothing more.
+    // More points than pixels add nothing.
     let stride = points.len().div_ceil(MOST_POINTS).max(1);
     let last = points.len().checked_sub(1).filter(|last| last % stride != 0);
     (0..points.len()).step_by(stride).chain(last).map(mean).collect()
