@@ -236,7 +236,7 @@ fn what_takes_no_gradient_fine_tunes_what_the_reference_has_trained() {
     }
     assert_eq!(place.compare("tuned", &tuning), tuned);
     fs::remove_dir_all(&newest).unwrap();
-    place.refuses("tuned", &tuning, 1, "which is no longer there: bring it back, or choose another `--out`");
+    place.refuses("tuned", &tuning, 1, "which no longer exists: restore it, or choose another `--out`");
 }
 
 #[test]

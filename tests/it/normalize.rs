@@ -486,7 +486,7 @@ fn the_program_does_not_write_over_what_it_reads() {
     // By another name, too.
     let around = dir.path().join("../").join(dir.path().file_name().unwrap()).join("g.npy").display().to_string();
     for out in [&file, &around] {
-        fails(&["normalize", &file, "--passes", "row", "--out", out], 2, &["--out: ", "is the file that is read"]);
+        fails(&["normalize", &file, "--passes", "row", "--out", out], 2, &["--out: ", "is the input file"]);
     }
     assert_eq!(std::fs::read(&file).unwrap(), before);
 }
