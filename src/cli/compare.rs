@@ -33,7 +33,7 @@ use super::train::{choose_variants, read_config};
   multinorm compare my.toml --optimizers all --lr-sweep 0.25,0.5,1,2,4 --seeds 3 --out cmp
   multinorm compare --from runs/mine --optimizers mezo,subzero,adam --out fine-tuned")]
 pub struct CompareArgs {
-    /// Settings shared by all runs, without [optimizer] [default: the default run]
+    /// Settings file shared by all runs, without an [optimizer] section [default: the default run]
     config: Option<PathBuf>,
     /// Override one setting: `--set train.steps=100`; repeatable, takes precedence over the file
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]

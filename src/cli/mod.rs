@@ -45,31 +45,31 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Lists the adapters, their limits and the kernel variants they would use
+    /// List the adapters, their limits and the kernel variants they would use
     Devices(devices::DevicesArgs),
-    /// Trains a model, or resumes a run
+    /// Train a model, or resume a run
     Train(train::TrainArgs),
-    /// Shows a running or finished run in the terminal
+    /// Show a running or finished run in the terminal
     Watch(watch::WatchArgs),
-    /// Measures the loss and perplexity of a model on held-out text or tokens
+    /// Measure the loss and perplexity of a model on held-out text or tokens
     Eval(eval::EvalArgs),
-    /// Generates text with a model
+    /// Generate text with a model
     Generate(generate::GenerateArgs),
-    /// Tokenizes text into shards, for data that is larger than memory or used in many runs
+    /// Tokenize text into shards, for data that is larger than memory or used in many runs
     Tokenize(tokenize::TokenizeArgs),
-    /// Normalizes one matrix with a list of passes and reports what each pass did
+    /// Normalize one matrix with a list of passes and report what each pass did
     Normalize(normalize::NormalizeArgs),
-    /// Shows the contents of a run or model directory
+    /// Show the contents of a run or model directory
     Inspect(inspect::InspectArgs),
-    /// Compares optimizers, each at its best learning rate, and writes a report
+    /// Compare optimizers, each at its best learning rate, and write a report
     Compare(compare::CompareArgs),
-    /// Verifies kernels against a reference, then times them
+    /// Verify results against a reference, then time kernels, optimizers and training steps
     Bench(bench::BenchArgs),
-    /// Lists the kernels and their adapter requirements, or shows one kernel and its translations
+    /// List the kernels and their adapter requirements, or show one kernel and its translations
     Kernels(kernels::KernelsArgs),
-    /// Prints a shell completion script
+    /// Print a shell completion script
     Completions(shell::CompletionsArgs),
-    /// Prints the manual page, or writes one page per command
+    /// Print the manual page, or write one page per command
     Man(shell::ManArgs),
 }
 

@@ -35,12 +35,12 @@ pub struct BenchArgs {
 
 #[derive(Subcommand)]
 enum What {
-    /// Times the adapter's ceilings, matrix products, and every kernel of a training step at preset sizes
+    /// Time the adapter's ceilings, matrix products, and every kernel of a training step at preset sizes
     Kernels(kernels::KernelsArgs),
-    /// Times one update of each optimizer: on one matrix, next to a plain copy of the bytes it moves, and on a whole
+    /// Time one update of each optimizer: on one matrix, next to a plain copy of the bytes it moves, and on a whole
     /// model
     Optimizers(optimizers::OptimizersArgs),
-    /// Times one training step on random tokens: the first, the steady ones, and where the time goes
+    /// Time one training step on random tokens: the first, the steady ones, and where the time goes
     Step(step::StepArgs),
 }
 

@@ -53,7 +53,7 @@ pub async fn measure(
     let workspace = trainer.workspace();
     let (mut secs, mut kernels, mut bytes_moved) = (0.0, 0.0, 0.0);
     for (plan, replays) in trainer.plans_of_step() {
-        // The fraction of the plan's work that counts as update.
+        // The fraction of the plan's work that counts as the update.
         let (share, plan) = (replays as f64 * plan.updates(), plan.name());
         if share == 0.0 {
             continue;

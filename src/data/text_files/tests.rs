@@ -150,7 +150,7 @@ mod parquet_files {
 
     use super::*;
 
-    /// Row groups of texts, null where there is none.
+    /// Row groups of texts; null for `None`.
     fn write(path: &Path, compression: Compression, groups: &[Vec<Option<String>>]) {
         let schema = "message rows { required int64 id; optional binary text (UTF8); }";
         let schema = Arc::new(parse_message_type(schema).unwrap());
