@@ -1,4 +1,4 @@
-//! A matrix that passes can take.
+//! A matrix as input for passes.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -6,7 +6,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use crate::{Error, Result};
 
-/// A matrix that is neither empty nor holds a NaN or an infinity, with the name that messages give it.
+/// A nonempty matrix without NaN or infinity, with its name for messages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matrix {
     name: String,
@@ -15,12 +15,12 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Of values row after row; a vector `[n]` is a matrix of one row.
+    /// A matrix of `values` in row-major order; a vector `[n]` is a matrix of one row.
     ///
-    /// Errors: more than two dimensions or none, an empty matrix, an element that is not finite.
+    /// Errors: there are more than two dimensions or none, the matrix is empty, or an element is not finite.
     ///
     /// # Panics
-    /// On a shape that the values do not fill.
+    /// If the shape does not match the number of values.
     pub fn new(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Result<Self> {
         let name = name.into();
         assert_eq!(shape.iter().product::<usize>(), values.len(), "{name}: values of shape {shape:?}");
@@ -45,7 +45,7 @@ impl Matrix {
         Ok(Self { name, shape, values })
     }
 
-    /// What messages call it.
+    /// The name for messages.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -55,13 +55,13 @@ impl Matrix {
         self.shape
     }
 
-    /// Its elements, row after row.
+    /// Its elements in row-major order.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 }
 
-/// `len` independent standard normal numbers, the same for the same seed everywhere.
+/// `len` independent standard normal numbers, reproducible from the seed on every platform.
 pub fn gaussian(len: usize, seed: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..len).map(|_| StandardNormal.sample(&mut rng)).collect()

@@ -201,7 +201,9 @@ fn what_takes_no_gradient_fine_tunes_what_the_reference_has_trained() {
         assert!((tuned["difference"]["nats"].as_f64().unwrap() - difference).abs() < 1e-12);
         // The same weights and nearly as good, where a run from random ones would be far off.
         assert!(difference.abs() < 0.02, "{name}: {difference}");
-        assert!(tuned["to_reference"].is_null() && tuned["verdict"].as_str().unwrap().contains("with which it began"));
+        assert!(
+            tuned["to_reference"].is_null() && tuned["verdict"].as_str().unwrap().contains("from which it started")
+        );
         assert!(from(&format!("{name}-x1-rest1-seed1")).contains("adam-x1-rest1-seed0"));
     }
     assert!(!from("sgd-x1-rest1-seed0").contains("init_from"));
@@ -246,7 +248,7 @@ fn where_the_reference_diverges_there_is_nothing_to_fine_tune() {
     let found = place.compare("folder", &words);
     assert_eq!((&found["complete"], &found["runs_done"]), (&true.into(), &1.into()));
     let mezo = &found["fine_tuned"][0];
-    let verdict = "nothing to begin with: sgd diverged at every factor";
+    let verdict = "nothing to start from: sgd diverged at every factor";
     assert_eq!((&mezo["verdict"], mezo["eval_loss"].is_null()), (&verdict.into(), true), "{mezo}");
 }
 
@@ -285,8 +287,8 @@ fn wrong_words_and_other_comparisons_are_refused() {
         place.refuses("folder", &words, 1, expected);
     }
     fs::write(place.path("text.txt"), text() + "One sentence more.\n").unwrap();
-    place.refuses("folder", &adam, 1, "bring back that text and tokenizer");
-    place.refuses(".", &adam, 1, "holds something else than a comparison");
+    place.refuses("folder", &adam, 1, "restore that text and tokenizer");
+    place.refuses(".", &adam, 1, "holds something other than a comparison");
     assert_eq!(place.json("folder/compare.json"), before);
 
     // As a plan was kept when one factor moved all learning rates.

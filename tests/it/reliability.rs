@@ -186,7 +186,7 @@ fn a_folder_of_other_files_is_no_place_for_a_run() {
     fails(
         &["compare", args[1], "--optimizers", "sgd", "--out", args[3]],
         1,
-        &["photos: holds something else than a comparison"],
+        &["photos: holds something other than a comparison"],
     );
     assert_eq!(names(&place.path("photos")), ["a.png"]);
 }
