@@ -178,7 +178,7 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// Runs a run to its end, unless it has already ended or everything is to stop.
+    /// Executes a run to its end, unless it has already ended or everything is to stop.
     async fn end(&mut self, id: &RunId, number: usize, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         if self.stopped() || self.records.iter().any(|run| run.id == *id) {
             return Ok(());

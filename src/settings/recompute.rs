@@ -11,7 +11,7 @@ use serde::Serialize;
 pub enum Recompute {
     /// Nothing else.
     None,
-    /// Queries, keys, values and the output of attention; the layer's input to attention is kept.
+    /// Queries, keys, values and the output of attention; the input of attention is kept.
     Attention,
     /// Everything; only the layer's input is kept.
     Layer,
