@@ -36,7 +36,7 @@ impl JsonLines {
     /// Appends one record, which must have an integer `step`, and flushes it; returns the step.
     pub fn write(&mut self, record: &Map<String, Value>) -> Result<u64> {
         let step = record.get("step").and_then(Value::as_u64).ok_or_else(|| {
-            Error::checkpoint(&self.path, format!("a record wants a whole number `step`, got {:?}", record.get("step")))
+            Error::checkpoint(&self.path, format!("a record needs a whole number `step`, got {:?}", record.get("step")))
         })?;
         let mut line = serde_json::to_vec(record).expect("a map of values is always JSON");
         line.push(b'\n');

@@ -244,7 +244,7 @@ mod tests {
         let mut log = MetricsLog::create(dir.path()).unwrap();
         for wrong in [json!({ "loss": 1.0 }), json!({ "step": -1 }), json!({ "step": 1.5 })] {
             let message = log.write(&record(wrong)).unwrap_err().to_string();
-            assert!(message.contains("metrics.jsonl: a record wants a whole number `step`"), "{message}");
+            assert!(message.contains("metrics.jsonl: a record needs a whole number `step`"), "{message}");
         }
         assert_eq!(metrics(dir.path()), "");
     }

@@ -251,19 +251,19 @@ impl Part {
         let wanted: BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
         let missing: Vec<&str> = wanted.iter().copied().filter(|name| !held.contains_key(name)).collect();
         if !missing.is_empty() {
-            return Some(format!("{config} wants {}, the file does not hold {}", listed(&missing), it(&missing)));
+            return Some(format!("{config} requires {}, the file does not have {}", listed(&missing), it(&missing)));
         }
         let unexpected: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).filter(|n| !wanted.contains(n)).collect();
         if !unexpected.is_empty() {
             let (names, them) = (listed(&unexpected), it(&unexpected));
-            return Some(format!("the file holds {names}, {config} has no place for {them}"));
+            return Some(format!("the file has {names}, {config} does not have {them}"));
         }
         if tensors.len() != specs.len() {
-            return Some(format!("the file holds {} tensors, {config} wants {}", tensors.len(), specs.len()));
+            return Some(format!("the file has {} tensors, {config} requires {}", tensors.len(), specs.len()));
         }
         specs.iter().find_map(|spec| {
             let shape = &held[spec.name.as_str()].shape;
-            let message = || format!("{}: {config} wants {:?}, the file holds {shape:?}", spec.name, spec.shape);
+            let message = || format!("{}: {config} requires {:?}, the file has {shape:?}", spec.name, spec.shape);
             (*shape != spec.shape).then(message)
         })
     }
@@ -350,16 +350,16 @@ mod tests {
             load_model(dir.path()).unwrap_err().to_string()
         };
         let missing = refused(&of_adapters[1..]);
-        let expected = format!("{ADAPTER_CONFIG} wants {}, the file does not hold it", of_adapters[0].name);
+        let expected = format!("{ADAPTER_CONFIG} requires {}, the file does not have it", of_adapters[0].name);
         assert!(missing.contains(&format!("{ADAPTER}: ")) && missing.contains(&expected), "{missing}");
         let mut more = of_adapters.to_vec();
         more.push(NamedTensor { name: "a.bias".into(), shape: vec![1], values: vec![0.0] });
         let more = refused(&more);
-        assert!(more.contains(&format!("the file holds a.bias, {ADAPTER_CONFIG} has no place for it")), "{more}");
+        assert!(more.contains(&format!("the file has a.bias, {ADAPTER_CONFIG} does not have it")), "{more}");
         let mut other = of_adapters.to_vec();
         (other[0].shape, other[0].values) = (vec![1], vec![0.0]);
         let other = refused(&other);
-        assert!(other.contains(&format!("{}: {ADAPTER_CONFIG} wants [", of_adapters[0].name)), "{other}");
+        assert!(other.contains(&format!("{}: {ADAPTER_CONFIG} requires [", of_adapters[0].name)), "{other}");
     }
 
     #[test]
@@ -381,20 +381,20 @@ mod tests {
         let cases: [(Change, &str); 5] = [
             (
                 |t| drop(t.remove(1)),
-                "config.json wants model.layers.0.input_layernorm.weight, the file does not hold it",
+                "config.json requires model.layers.0.input_layernorm.weight, the file does not have it",
             ),
             (
                 |t| t.truncate(1),
                 "model.layers.0.mlp.down_proj.weight, model.layers.0.mlp.gate_proj.weight and 16 more, ",
             ),
-            (|t| t[1].name = "a.bias".into(), "does not hold it"),
+            (|t| t[1].name = "a.bias".into(), "does not have it"),
             (
                 |t| t.push(NamedTensor { name: "a.bias".into(), shape: vec![0], values: vec![] }),
-                "the file holds a.bias, config.json has no place for it",
+                "the file has a.bias, config.json does not have it",
             ),
             (
                 |t| (t[8].shape, t[8].values) = (vec![12, 4], vec![0.0; 48]),
-                "model.layers.0.mlp.up_proj.weight: config.json wants [12, 8], the file holds [12, 4]",
+                "model.layers.0.mlp.up_proj.weight: config.json requires [12, 8], the file has [12, 4]",
             ),
         ];
         for (change, expected) in cases {
@@ -412,7 +412,7 @@ mod tests {
             tensor
         });
         let dir = saved(&small(), &transposed.collect::<Vec<_>>());
-        let expected = "model.embed_tokens.weight: config.json wants [16, 8], the file holds [8, 16]";
+        let expected = "model.embed_tokens.weight: config.json requires [16, 8], the file has [8, 16]";
         assert!(load_model(dir.path()).unwrap_err().to_string().ends_with(expected));
     }
 
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "save_model: config.json wants model.norm.weight")]
+    #[should_panic(expected = "save_model: config.json requires model.norm.weight")]
     fn parameters_of_another_model_are_a_bug() {
         let config = small();
         let mut parameters = parameters_of(&config, 0.0);

@@ -192,9 +192,9 @@ pub fn resolve_model_dir(path: &Path) -> Result<PathBuf> {
         return Ok(newest);
     }
     let message = if !path.exists() {
-        "there is no such folder".to_owned()
+        "there is no such directory".to_owned()
     } else if !path.is_dir() {
-        format!("is a file; name the folder that holds it and {}", model::CONFIG)
+        format!("is a file; name the directory with it and {}", model::CONFIG)
     } else if path.join("config.toml").is_file() {
         format!("this run has no whole checkpoint yet, looked for {CHECKPOINTS}/step-*")
     } else {
@@ -525,8 +525,8 @@ mod tests {
         assert!(refusal(run.path()).contains("looked for config.json and for checkpoints/step-*"));
         fs::write(run.path().join("config.toml"), "").unwrap();
         assert!(refusal(run.path()).contains("no whole checkpoint yet"));
-        assert!(refusal(&run.path().join("none")).ends_with("none: there is no such folder"));
-        assert!(refusal(&run.path().join("config.toml")).contains("is a file; name the folder"));
+        assert!(refusal(&run.path().join("none")).ends_with("none: there is no such directory"));
+        assert!(refusal(&run.path().join("config.toml")).contains("is a file; name the directory"));
         let [first, second] = [run.save(1, 1.0), run.save(2, 2.0)];
         assert_eq!(resolve_model_dir(run.path()).unwrap(), second);
         assert_eq!(resolve_model_dir(&first).unwrap(), first);

@@ -115,7 +115,7 @@ fn header(tensors: &[NamedTensor]) -> Result<Vec<u8>, String> {
 fn read_header(file: &mut impl Read, n_file_bytes: u64, path: &Path) -> Result<Metadata> {
     let wrong = |message: String| Error::checkpoint(path, message);
     let truncated = |wanted: u64, who: &str| {
-        wrong(format!("holds {n_file_bytes} bytes, {who} wants {wanted}: the file is truncated"))
+        wrong(format!("holds {n_file_bytes} bytes, {who} requires {wanted}: the file is truncated"))
     };
     if n_file_bytes < 8 {
         return Err(truncated(8, "the length of its header alone"));
@@ -138,7 +138,9 @@ fn read_header(file: &mut impl Read, n_file_bytes: u64, path: &Path) -> Result<M
         return Err(truncated(n_wanted_bytes, "its header"));
     }
     if n_file_bytes > n_wanted_bytes {
-        return Err(wrong(format!("holds {n_file_bytes} bytes, its header wants {n_wanted_bytes}: something follows")));
+        return Err(wrong(format!(
+            "holds {n_file_bytes} bytes, its header requires {n_wanted_bytes}: there are extra bytes"
+        )));
     }
     Ok(metadata)
 }
@@ -274,11 +276,11 @@ mod tests {
             assert!(message.starts_with(&format!("{}: holds {n_bytes} bytes,", path.display())), "{message}");
             assert!(message.ends_with("the file is truncated"), "{message}");
         }
-        let wanted = format!("its header wants {}: the file is truncated", whole.len());
+        let wanted = format!("its header requires {}: the file is truncated", whole.len());
         fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         assert!(read_tensors(&path).unwrap_err().to_string().contains(&wanted));
         fs::write(&path, [&whole[..], &[0]].concat()).unwrap();
-        assert!(read_tensors(&path).unwrap_err().to_string().ends_with("something follows"));
+        assert!(read_tensors(&path).unwrap_err().to_string().ends_with("there are extra bytes"));
     }
 
     #[test]

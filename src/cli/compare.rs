@@ -103,7 +103,7 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
     let found = pollster::block_on(run_comparison(&GpuHandle::new(gpu), dataset, &plan, &folder, stop, &mut show))?;
     progress.bar.finish_and_clear();
     if stop.load(Ordering::Relaxed) && !found.complete {
-        note!("stopped; the same command goes on: {}", folder.command());
+        note!("stopped; repeat the command to resume: {}", folder.command());
     }
     if args.json { print_json(&found) } else { print_table(&found, &args.out) }
 }
@@ -208,7 +208,7 @@ impl Progress {
                 }
             }
             train::Event::DeviceLost { message, step } => {
-                self.line(&format!("{}: the device was lost ({message}); going on after step {step}", self.run));
+                self.line(&format!("{}: the device was lost ({message}); resuming after step {step}", self.run));
             }
             train::Event::Evaluated { .. } => self.speed.restart(),
             train::Event::Saved(_) | train::Event::Spectrum(_) | train::Event::Wrote { .. } => {}

@@ -127,8 +127,8 @@ fn named(name: &str) -> Result<&'static Kernel> {
 
 fn print_all(listed: &[&'static Kernel], profile: &Profile, adapter: Option<&str>, used: &Uses) {
     match adapter {
-        Some(name) => out!("✓ and ✗: whether {name} has what a kernel needs\n"),
-        None => out!("no adapter is here to tell whether it has what a kernel needs\n"),
+        Some(name) => out!("✓ and ✗: whether {name} meets the requirement\n"),
+        None => out!("no adapter found to check the requirements against\n"),
     }
     out!("{:<46}{:<18}{:<40}used by", "kernel", "translations", "needs");
     for kernel in listed {
@@ -175,7 +175,7 @@ fn print_one(kernel: &'static Kernel, profile: &Profile, adapter: Option<&str>, 
     out!("needs      {}", needs_in_words(kernel, adapter.map(|_| profile)));
     match used.get(kernel.name) {
         Some(used) => out!("used by    {}", used.iter().cloned().collect::<Vec<_>>().join(", ")),
-        None => out!("used by    no part of a default run: other shapes or settings want it"),
+        None => out!("used by    no part of a default run: other shapes or settings use it"),
     }
     out!("bindings");
     for (number, binding) in kernel.bindings().enumerate() {
@@ -403,7 +403,7 @@ fn constants(
     for word in given {
         let parsed = word.split_once('=').and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
         let Some((name, value)) = parsed else {
-            return Err(Error::config("--constant", format!("wants NAME=NUMBER, got `{word}`")));
+            return Err(Error::config("--constant", format!("expected NAME=NUMBER, got `{word}`")));
         };
         if !overrides.iter().any(|constant| constant.name.as_deref() == Some(name)) {
             let names: Vec<String> = overrides.iter().map(|constant| name_of(constant)).collect();

@@ -106,7 +106,7 @@ impl Watched {
     }
 
     fn go_on_with_it(&self) -> String {
-        format!("go on with it: multinorm train --resume {}", shell_quoted(self.folder.display()))
+        format!("resume with: multinorm train --resume {}", shell_quoted(self.folder.display()))
     }
 
     fn on_screen(&mut self) -> std::io::Result<Result<()>> {

@@ -281,19 +281,19 @@ mod tests {
             (
                 "[train]\nsteps = 'ten'",
                 &[],
-                "[train] steps: wants a whole number that is not negative, got the string \"ten\"",
+                "[train] steps: expected a whole number that is not negative, got the string \"ten\"",
             ),
-            ("[train]\nsteps = 1.5", &[], "wants a whole number that is not negative, got 1.5"),
-            ("[schedule]\nwarmup_fraction = true", &[], "[schedule] warmup_fraction: wants a number, got true"),
-            ("[data]\nsource = 3", &[], "[data] source: wants a string or a list of strings, got 3"),
+            ("[train]\nsteps = 1.5", &[], "expected a whole number that is not negative, got 1.5"),
+            ("[schedule]\nwarmup_fraction = true", &[], "[schedule] warmup_fraction: expected a number, got true"),
+            ("[data]\nsource = 3", &[], "[data] source: expected a string or a list of strings, got 3"),
             ("[train\n", &[], "run.toml: TOML parse error at line 1"),
             ("", &["train.seq_length=1"], "--set train.seq_length: unknown key; did you mean `sequence_length`?"),
             ("", &["trian.steps=1"], "--set trian.steps=1: no section is called [trian]; did you mean `train`?"),
-            ("", &["steps=1"], "--set steps=1: wants section.key=value"),
+            ("", &["steps=1"], "--set steps=1: expected section.key=value"),
             (
                 "",
                 &["train.steps=many"],
-                "--set train.steps: wants a whole number that is not negative, got the string \"many\"",
+                "--set train.steps: expected a whole number that is not negative, got the string \"many\"",
             ),
         ];
         for (file, sets, expected) in cases {

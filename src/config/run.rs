@@ -112,8 +112,8 @@ impl Precision {
             Self::Auto | Self::F32 => Ok(Self::F32),
             Self::F16 if profile.f16 => Ok(Self::F16),
             Self::F16 => {
-                let message = "f16 wants an adapter with half precision (`multinorm devices` lists shader-f16), and this one has \
-                               none: use f32, or auto";
+                let message = "f16 requires an adapter with half precision (`multinorm devices` lists shader-f16), and this \
+                               one has none: use f32, or auto";
                 Err(Error::config("train.precision", message))
             }
         }
@@ -308,8 +308,7 @@ impl RunConfig {
             return Ok(());
         }
         if self.train.precision == Precision::F16 {
-            let message =
-                "a zeroth-order method takes the difference of two losses, which wants all digits: use f32, or auto";
+            let message = "a zeroth-order method subtracts two losses, which needs single precision: use f32 or auto";
             return Err(Error::config("train.precision", message));
         }
         if self.train.fused_update {
@@ -468,7 +467,7 @@ impl EvalConfig {
         check::at_least_1("eval.batch_size", self.batch_size as u64)?;
         check::fits_toml("eval.text_tokens", self.text_tokens as u64)?;
         if self.prompt.is_empty() {
-            return Err(Error::config("eval.prompt", "must hold a word to begin with, such as \"It was\""));
+            return Err(Error::config("eval.prompt", "must have at least one word, such as \"It was\""));
         }
         check_sequences("eval.batch_size", self.batch_size)
     }
@@ -540,7 +539,7 @@ mod tests {
                 "--set train.float32_matmul_precision: must be highest or high, got `medium`",
             ),
             (&["train.recompute=all"], "--set train.recompute: must be none, attention, layer or auto, got `all`"),
-            (&["train.recompute=true"], "--set train.recompute: wants a string, got true"),
+            (&["train.recompute=true"], "--set train.recompute: expected a string, got true"),
             (&["train.max_grad_norm=-1"], "train.max_grad_norm: must be finite and at least 0, got -1"),
             (
                 &["train.fused_update=true", "train.batch_size=8", "train.micro_batch_size=2"],
@@ -574,7 +573,7 @@ mod tests {
                 "hidden_size 128 is not divisible by num_attention_heads 3",
             ),
             (&["optimizer.rest.lr=inf"], "optimizer.rest.lr: must be finite"),
-            (&["train.seed=-1"], "--set train.seed: wants a whole number that is not negative, got -1"),
+            (&["train.seed=-1"], "--set train.seed: expected a whole number that is not negative, got -1"),
         ];
         for (sets, expected) in cases {
             let message = load(sets).expect_err(expected).to_string();

@@ -91,7 +91,9 @@ fn find_deb(folder: &Path) -> Option<PathBuf> {
 
 fn dpkg_deb<const N: usize>(words: [&OsStr; N]) -> Result<String> {
     let output = Command::new("dpkg-deb").args(words).output().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Error::Data("apt-get is here but dpkg-deb, which unpacks its packages, is not".into()),
+        ErrorKind::NotFound => {
+            Error::Data("apt-get is installed but dpkg-deb, which unpacks its packages, is not".into())
+        }
         _ => Error::Data(format!("dpkg-deb did not start: {error}")),
     })?;
     if !output.status.success() {

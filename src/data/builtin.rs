@@ -182,7 +182,7 @@ fn read_cached(folder: &Path, progress: &mut dyn Progress) -> Result<Option<Vec<
             return Ok(Some(documents));
         }
     }
-    set_aside(folder, &format!("the cached corpus {} was changed since it was decoded", folder.display()), progress)?;
+    set_aside(folder, &format!("the cached corpus {} has changed since it was decoded", folder.display()), progress)?;
     Ok(None)
 }
 
@@ -260,7 +260,7 @@ mod tests {
         write(&cache.path().join("corpora/austen/006-persuasion.txt"), "changed").unwrap();
         let again = load("austen", cache.path(), &mut |line: &str| said.push(line.to_owned())).unwrap();
         assert_eq!(again.documents.whole().unwrap(), documents, "it was fetched again");
-        assert!(said[0].contains("was changed since it was decoded") && said[0].contains("austen.damaged"), "{said:?}");
+        assert!(said[0].contains("has changed since it was decoded") && said[0].contains("austen.damaged"), "{said:?}");
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(super) fn unwritable(error: Error) -> Error {
 pub(super) fn set_aside(folder: &Path, reason: &str, progress: &mut dyn Progress) -> Result<()> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let aside = folder.with_file_name(format!("{name}.damaged"));
-    progress.line(&format!("{reason}; it is made again, and the old one kept as {}", aside.display()));
+    progress.line(&format!("{reason}; it is recreated, and the old one is kept as {}", aside.display()));
     if aside.exists() {
         std::fs::remove_dir_all(&aside).map_err(Error::io("remove", &aside))?;
     }
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(fetch("two"), (false, "one".into()));
         std::fs::write(folder.join("a.bin"), "ona").unwrap();
         assert_eq!(fetch("three"), (true, "three".into()));
-        assert!(said[0].contains("a.bin: is damaged or was changed") && said[0].contains("is made again"), "{said:?}");
+        assert!(said[0].contains("a.bin: is damaged or was changed") && said[0].contains("is recreated"), "{said:?}");
         assert_eq!(std::fs::read_to_string(cache.path().join("tokens.damaged/a.bin")).unwrap(), "ona");
     }
 

@@ -166,11 +166,11 @@ fn split_documents(
 ) -> Result<Split> {
     let surveyed = documents.survey(progress)?;
     if surveyed.lengths.is_empty() {
-        return Err(Error::Data(format!("{origin} is empty: there are no words in it")));
+        return Err(Error::Data(format!("{origin} is empty: it has no text")));
     }
     for (count, what) in [
-        (surveyed.n_blank, "have no text and are left out"),
-        (surveyed.n_twice, "are there more than once; each is used once"),
+        (surveyed.n_blank, "have no text and are skipped"),
+        (surveyed.n_twice, "occur more than once; each is used once"),
     ] {
         if count > 0 {
             progress.line(&format!("{count} documents of {name} {what}"));

@@ -48,12 +48,12 @@ impl NpyFile {
             product.checked_mul(extent as u64).filter(|bytes| *bytes < 1 << 60)
         });
         let Some(n_value_bytes) = n_value_bytes else {
-            return Err(garbled(path, "its header wants more elements than can be counted: the file is garbled"));
+            return Err(garbled(path, "its header gives more elements than can be counted: the file is corrupt"));
         };
         let n_wanted_bytes = n_header_bytes as u64 + n_value_bytes;
         if n_wanted_bytes != n_file_bytes {
-            let verdict = if n_file_bytes < n_wanted_bytes { "the file is truncated" } else { "something follows" };
-            let message = format!("holds {n_file_bytes} bytes, its header wants {n_wanted_bytes}: {verdict}");
+            let verdict = if n_file_bytes < n_wanted_bytes { "the file is truncated" } else { "there are extra bytes" };
+            let message = format!("holds {n_file_bytes} bytes, its header requires {n_wanted_bytes}: {verdict}");
             return Err(garbled(path, message));
         }
         Ok(file)
@@ -142,7 +142,8 @@ pub fn from_npy(path: &Path) -> Result<Tokens> {
         }
     };
     let narrow = |(at, id): (usize, &i64)| {
-        u32::try_from(*id).map_err(|_| Error::Data(format!("{}: {id} at position {at} is no token id", path.display())))
+        u32::try_from(*id)
+            .map_err(|_| Error::Data(format!("{}: {id} at position {at} is not a token id", path.display())))
     };
     Ok(Tokens::Owned(ids.iter().enumerate().map(narrow).collect::<Result<_>>()?))
 }
@@ -156,7 +157,7 @@ fn read_header(reader: &mut impl Read) -> std::result::Result<(Header, usize), S
     let mut read = |n_bytes: usize| {
         let mut bytes = vec![0; n_bytes];
         reader.read_exact(&mut bytes).map(|()| bytes).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => "not a NumPy file, or one that is cut short in its header".to_owned(),
+            ErrorKind::UnexpectedEof => "not a NumPy file, or one with a truncated header".to_owned(),
             _ => error.to_string(),
         })
     };
@@ -173,7 +174,7 @@ fn read_header(reader: &mut impl Read) -> std::result::Result<(Header, usize), S
     if length > LONGEST_HEADER {
         return Err(format!("its header has {length} bytes, more than the {LONGEST_HEADER} that NumPy reads"));
     }
-    let text = String::from_utf8(read(length)?).map_err(|_| "its header is no text".to_owned())?;
+    let text = String::from_utf8(read(length)?).map_err(|_| "its header is not text".to_owned())?;
     Ok((parse_header(&text)?, start.len() + n_length_bytes + length))
 }
 
@@ -187,7 +188,7 @@ fn parse_header(text: &str) -> std::result::Result<Header, String> {
         let (key, after) = quoted(rest).ok_or_else(wrong)?;
         let value = after.trim_start().strip_prefix(':').ok_or_else(wrong)?.trim_start();
         rest = match key {
-            "descr" if value.starts_with('[') => return Err("holds structured elements; one type is wanted".into()),
+            "descr" if value.starts_with('[') => return Err("has structured elements; expected a single type".into()),
             "descr" => {
                 let (value, after) = quoted(value).ok_or_else(wrong)?;
                 descr = Some(value.to_owned());
@@ -268,7 +269,7 @@ mod tests {
         std::fs::write(&path, npy_bytes("<i8", &[1, 2], [0; 16])).unwrap();
         assert!(message().contains("has shape [1, 2]"), "{}", message());
         std::fs::write(&path, npy_bytes("<i8", &[2], [1_i64, -2].iter().flat_map(|id| id.to_le_bytes()))).unwrap();
-        assert!(message().contains("-2 at position 1 is no token id"), "{}", message());
+        assert!(message().contains("-2 at position 1 is not a token id"), "{}", message());
         std::fs::write(&path, "text").unwrap();
         assert!(message().starts_with("cannot read "), "{}", message());
     }
@@ -293,7 +294,7 @@ mod tests {
     #[test]
     fn headers_that_are_none_are_told_at_once() {
         let records = "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }";
-        assert_eq!(parse_header(records).unwrap_err(), "holds structured elements; one type is wanted");
+        assert_eq!(parse_header(records).unwrap_err(), "has structured elements; expected a single type");
         // A backtracking parser would not terminate here.
         let nested = format!("{{'descr': '<i4',{}pe': (1.), }}", "(".repeat(2000));
         for text in [

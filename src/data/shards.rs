@@ -135,12 +135,12 @@ impl Part {
         };
         let body = map.len() - header_bytes;
         if !body.is_multiple_of(width.bytes()) {
-            return wrong(format!("is {n_bytes} bytes long, which is no whole number of u16"));
+            return wrong(format!("is {n_bytes} bytes long, which is not a whole number of u16"));
         }
         let count = body / width.bytes();
         if let Some(expected) = expected.filter(|expected| *expected != count) {
             return wrong(format!(
-                "holds {count} token ids, but its header says {expected}: it was cut short or changed"
+                "holds {count} token ids, but its header says {expected}: it was truncated or changed"
             ));
         }
         Ok(Self { path: path.to_owned(), map: Arc::new(map), header_bytes, width, ids: 0..count, start: 0 })
@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(read(&Tokens::Mapped(Shards::open(&paths, 100_000).unwrap()), 0, 3), large);
         write_shard(&path, &[20_240_520, 1, 3], &[1, 2]);
         let error = open(8).unwrap_err().to_string();
-        assert!(error.contains("x.bin holds 2 token ids, but its header says 3: it was cut short"), "{error}");
+        assert!(error.contains("x.bin holds 2 token ids, but its header says 3: it was truncated"), "{error}");
         std::fs::write(&path, b"PK\x03\x04 data.pkl PK\x05\x06 the end").unwrap();
         assert!(open(8).unwrap_err().to_string().contains("x.bin is a ZIP archive, as PyTorch saves weights"));
     }

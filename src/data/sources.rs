@@ -48,7 +48,7 @@ pub fn load(sources: &[String], text_field: &str, cache_dir: &Path, progress: &m
     let is_split = has(NamedSplit::Train) && has(NamedSplit::Validation);
     let n_tests = files.iter().filter(|(_, role)| *role == Some(NamedSplit::Test)).count();
     if is_split && n_tests > 0 {
-        progress.line(&format!("{n_tests} files are named as tests and are left out"));
+        progress.line(&format!("{n_tests} files are named as tests and are skipped"));
     }
     let mut files = files.into_iter();
     let documents = parts.iter_mut().map(|(corpus, n_files)| {
@@ -134,7 +134,7 @@ mod tests {
         let (corpus, said) = load_quietly(&[whole.path().display().to_string()]);
         assert_eq!(corpus.documents.whole().unwrap(), ["one", "four", "two"]);
         assert_eq!(corpus.documents.survey(&mut |_: &str| ()).unwrap().first_held_out, Some(2));
-        assert_eq!(said, ["1 files are named as tests and are left out"]);
+        assert_eq!(said, ["1 files are named as tests and are skipped"]);
 
         // Only if there is also a file named as training text; otherwise the names mean nothing.
         let without = folder(&files[1..3]);
@@ -149,7 +149,7 @@ mod tests {
             folder(&[("a.txt", "one"), ("x.png", ""), ("deep/y.png", ""), ("weights.bin", ""), ("LICENSE", "")]);
         let (corpus, said) = load_quietly(&[folder.path().display().to_string()]);
         assert_eq!(corpus.documents.whole().unwrap(), ["one"]);
-        assert!(said[0].ends_with("4 files are no text and left out: 1 .bin, 2 .png, 1 without an ending"), "{said:?}");
+        assert!(said[0].ends_with("4 files are not text, skipped: 1 .bin, 2 .png, 1 without an ending"), "{said:?}");
     }
 
     #[test]

@@ -39,13 +39,13 @@ pub fn verify_checksums(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<
         Ok(lines) => lines,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(Error::checkpoint(&path, "is damaged: it is no text"));
+            return Err(Error::checkpoint(&path, "is damaged: it is not text"));
         }
         Err(error) => return Err(Error::io("read", &path)(error)),
     };
     for line in lines.lines() {
         let Some((expected, name)) = line.split_once("  ").filter(|(expected, _)| expected.len() == 64) else {
-            return Err(Error::checkpoint(&path, format!("is damaged: {line:?} is no line of `sha256sum`")));
+            return Err(Error::checkpoint(&path, format!("is damaged: {line:?} is not a line of `sha256sum`")));
         };
         if !wanted(name) {
             continue;
@@ -117,7 +117,7 @@ mod tests {
         fs::remove_file(&b).unwrap();
         assert!(message(folder.path()).contains("b.bin: is missing"));
         fs::write(folder.path().join(CHECKSUMS), "something else\n").unwrap();
-        assert!(message(folder.path()).contains("is no line of `sha256sum`"));
+        assert!(message(folder.path()).contains("is not a line of `sha256sum`"));
         fs::write(folder.path().join(CHECKSUMS), [0xff, 0xfe]).unwrap();
         assert!(message(folder.path()).contains("SHA256SUMS: is damaged"));
     }

@@ -128,7 +128,7 @@ fn read_npy(path: &Path) -> Result<NamedTensor> {
         "f4" => file.values(f32::from_le_bytes)?,
         "f8" => file.values(|bytes| f64::from_le_bytes(bytes) as f32)?,
         _ => {
-            let message = format!("holds '{}'; passes want float16, float32 or float64", file.descr());
+            let message = format!("holds '{}'; passes need float16, float32 or float64", file.descr());
             return Err(Error::checkpoint(path, message));
         }
     };
@@ -194,21 +194,22 @@ mod tests {
         let told = || read_matrix(&path, None).unwrap_err().to_string();
         for n_bytes in [0, 5, 23] {
             write(&path, &dictionary("<f4", "False", "(2, 3)"), &vec![0; n_bytes]);
-            let expected = format!("a.npy: holds {} bytes, its header wants 152: the file is truncated", 128 + n_bytes);
+            let expected =
+                format!("a.npy: holds {} bytes, its header requires 152: the file is truncated", 128 + n_bytes);
             assert!(told().ends_with(&expected), "{}", told());
         }
         write(&path, &dictionary("<f4", "False", "(2, 3)"), &[0; 25]);
-        assert!(told().ends_with("wants 152: something follows"), "{}", told());
+        assert!(told().ends_with("requires 152: there are extra bytes"), "{}", told());
         write(&path, &dictionary("<f4", "False", "(4294967296, 4294967296)"), &[0; 24]);
-        assert!(told().ends_with("more elements than can be counted: the file is garbled"), "{}", told());
+        assert!(told().ends_with("more elements than can be counted: the file is corrupt"), "{}", told());
         write(&path, &dictionary("<f4", "False", "(8388608, 4294967296)"), &[0; 24]);
-        assert!(told().ends_with("wants 144115188075856000: the file is truncated"), "{}", told());
+        assert!(told().ends_with("requires 144115188075856000: the file is truncated"), "{}", told());
         write(&path, &dictionary("<i4", "False", "(2, 3)"), &[0; 24]);
-        assert!(told().contains("holds '<i4'; passes want float16, float32 or float64"), "{}", told());
+        assert!(told().contains("holds '<i4'; passes need float16, float32 or float64"), "{}", told());
         write(&path, &dictionary("<f8", "False", "(1, 1)"), &1e300f64.to_le_bytes());
         assert!(told().contains("holds inf at row 0, column 0"), "{}", told());
         fs::write(&path, b"\x93NUMPY\x01").unwrap();
-        assert!(told().contains("cut short in its header"), "{}", told());
+        assert!(told().contains("a truncated header"), "{}", told());
         fs::write(&path, b"not an array at all").unwrap();
         assert!(told().contains("not a NumPy file"), "{}", told());
     }

@@ -28,17 +28,17 @@ impl Matrix {
             [n] => [1, n],
             [m, n] => [m, n],
             _ => {
-                let message = format!("{name} has shape {shape:?}; passes want a matrix [rows, columns], or one row");
+                let message = format!("{name} has shape {shape:?}; passes need a matrix [rows, columns], or one row");
                 return Err(Error::Data(message));
             }
         };
         if values.is_empty() {
-            return Err(Error::Data(format!("{name} is empty: {m}×{n}; passes want at least one row and one column")));
+            return Err(Error::Data(format!("{name} is empty: {m}×{n}; passes need at least one row and one column")));
         }
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
             let (value, row, column) = (values[at], at / n, at % n);
             return Err(Error::Data(format!(
-                "{name} holds {value} at row {row}, column {column} (counted from 0): passes want numbers that float32 \
+                "{name} holds {value} at row {row}, column {column} (counted from 0): passes need numbers that float32 \
                  can hold"
             )));
         }
@@ -88,7 +88,7 @@ mod tests {
         assert!(told(&[2, 3], values).starts_with("g holds inf at row 1, column 2"));
         assert!(told(&[0, 3], vec![]).starts_with("g is empty: 0×3"));
         assert!(told(&[0], vec![]).starts_with("g is empty: 1×0"));
-        assert!(told(&[1, 2, 2], vec![0.0; 4]).contains("shape [1, 2, 2]; passes want a matrix"));
+        assert!(told(&[1, 2, 2], vec![0.0; 4]).contains("shape [1, 2, 2]; passes need a matrix"));
         assert!(told(&[], vec![0.0]).contains("shape []"));
     }
 }

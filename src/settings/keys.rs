@@ -36,7 +36,7 @@ impl Origin {
         match (value, section.rsplit_once('.')) {
             (Value::Table(values), _) => Ok(values),
             (other, at) => {
-                let message = format!("wants a section [{section}], got {}", described(&other));
+                let message = format!("expected a section [{section}], got {}", described(&other));
                 let (outer, key) = at.unwrap_or(("", section));
                 Err(Error::config(self.place(outer, key), message))
             }
@@ -78,7 +78,7 @@ impl Section {
         }
         let Some((value, origin)) = self.entries.get(key) else { return Ok(None) };
         let wrong_type =
-            || Error::config(origin.place(self.name, key), format!("wants {}, got {}", T::WANTED, described(value)));
+            || Error::config(origin.place(self.name, key), format!("expected {}, got {}", T::WANTED, described(value)));
         T::from_toml(value).map(Some).ok_or_else(wrong_type)
     }
 

@@ -76,7 +76,7 @@ impl FromStr for AttentionBias {
             "none" => Ok(Self::None),
             "qkv" => Ok(Self::Qkv),
             "all" => Ok(Self::All),
-            _ => Err(format!("wants \"none\", \"qkv\" or \"all\", got \"{word}\"")),
+            _ => Err(format!("expected \"none\", \"qkv\" or \"all\", got \"{word}\"")),
         }
     }
 }

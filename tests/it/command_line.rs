@@ -336,8 +336,8 @@ fn a_trained_model_is_fine_tuned_with_its_sizes_and_its_tokenizer() {
     refused(&other, "train.init_from: the model in");
     refused(&[&other[..], &["--dry-run"]].concat(), "train.init_from: the model in");
     refused(&[], "data.tokenizer: ");
-    refused(&["--set", "train.init_from=nowhere"], "nowhere: there is no such folder");
-    fails(&["train", "--from", "nowhere", "--out", &place.text("none")], 1, &["nowhere: there is no such folder"]);
+    refused(&["--set", "train.init_from=nowhere"], "nowhere: there is no such directory");
+    fails(&["train", "--from", "nowhere", "--out", &place.text("none")], 1, &["nowhere: there is no such directory"]);
 }
 
 #[test]
@@ -391,7 +391,7 @@ fn wrong_data_and_settings_fail_before_anything_is_written() {
             &["model.vocab_size: is 256, but the tokenizer has 300 entries", "set it to 300 or more"],
         ),
         (&["train.stepz=1"], 2, &["--set train.stepz: unknown key", "did you mean `steps`?"]),
-        (&["train.steps=many"], 2, &["--set train.steps: wants a whole number", "got the string \"many\""]),
+        (&["train.steps=many"], 2, &["--set train.steps: expected a whole number", "got the string \"many\""]),
         (&["model.head_dim=7"], 2, &["model.head_dim: must be a multiple of 4"]),
     ];
     for (sets, status, expected) in cases {
@@ -401,14 +401,14 @@ fn wrong_data_and_settings_fail_before_anything_is_written() {
     }
     for (text, expected) in [
         ("[train]\nstepz = 1\n", ["wrong.toml: [train] stepz: unknown key", "did you mean `steps`?"]),
-        ("[train]\nsteps = 'ten'\n", ["wrong.toml: [train] steps: wants a whole number", "got the string \"ten\""]),
+        ("[train]\nsteps = 'ten'\n", ["wrong.toml: [train] steps: expected a whole number", "got the string \"ten\""]),
         ("[train\n", ["wrong.toml: TOML parse error at line 1", "[train"]),
     ] {
         place.write("wrong.toml", text);
         fails(&["train", &place.text("wrong.toml"), "--out", &out], 2, &expected);
     }
     fails(&["train", &missing], 1, &["missing.txt", "No such file"]);
-    fails(&["eval", &place.text("nowhere")], 1, &["nowhere: there is no such folder"]);
+    fails(&["eval", &place.text("nowhere")], 1, &["nowhere: there is no such directory"]);
     assert!(!place.path("run").exists());
 }
 

@@ -80,7 +80,7 @@ fn a_comparison_that_was_killed_or_interrupted_ends_with_the_same_losses() {
             let output = child.wait_with_output().unwrap();
             let stopped: Value =
                 serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
-            let hint = told.contains("stopped; the same command goes on: multinorm compare");
+            let hint = told.contains("stopped; repeat the command to resume: multinorm compare");
             assert_eq!(hint, stopped["complete"] == false, "{told}");
         }
         cut += 1;

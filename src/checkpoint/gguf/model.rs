@@ -92,9 +92,7 @@ fn llama3(config: &ModelConfig, divisors: &[f32]) -> Result<RopeScaling> {
         (plain / stretched - f64::from(*divisor)).abs() <= 1e-3 * f64::from(*divisor)
     };
     if divisors.len() != plain.len() || !plain.iter().zip(&stretched).zip(divisors).all(is_close) {
-        return Err(Error::Data(format!(
-            "{ROPE_FACTORS} holds other factors than LLaMA 3's, which are the ones supported"
-        )));
+        return Err(Error::Data(format!("{ROPE_FACTORS} has factors other than LLaMA 3's; only those are supported")));
     }
     Ok(scaling)
 }
@@ -106,13 +104,13 @@ pub fn parameters(file: &mut Gguf, config: &ModelConfig) -> Result<Vec<NamedTens
     let known: Vec<String> = specs.iter().map(|spec| name_in_file(&spec.name)).collect();
     if let Some((name, _)) = file.tensors().find(|(name, _)| *name != ROPE_FACTORS && !known.iter().any(|n| n == name))
     {
-        return Err(Error::Data(format!("holds {name}, which this model has no place for")));
+        return Err(Error::Data(format!("holds {name}, which is not a parameter of this model")));
     }
     let read = |(spec, name): (ParameterSpec, &String)| {
         let found = file.tensors().find(|(found, _)| found == name).map(|(_, shape)| shape.to_vec());
         let found = found.ok_or_else(|| missing(name))?;
         if found != spec.shape {
-            return Err(Error::Data(format!("{name} has shape {found:?}, but the settings want {:?}", spec.shape)));
+            return Err(Error::Data(format!("{name} has shape {found:?}, but the settings require {:?}", spec.shape)));
         }
         let mut values = file.values(name)?;
         if is_permuted && [".q_proj.", ".k_proj."].iter().any(|part| spec.name.contains(part)) {

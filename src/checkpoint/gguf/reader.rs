@@ -64,7 +64,7 @@ impl Gguf {
             Some(Value::Wholes(wholes)) if !wholes.is_empty() && wholes.iter().all(|whole| *whole == wholes[0]) => {
                 wholes[0]
             }
-            Some(_) => return Err(wrong(key, "is no whole number")),
+            Some(_) => return Err(wrong(key, "is not a whole number")),
         };
         usize::try_from(whole).map(Some).map_err(|_| wrong(key, "is negative"))
     }
@@ -74,7 +74,7 @@ impl Gguf {
             None => Ok(None),
             Some(Value::Real(real)) => Ok(Some(*real)),
             Some(Value::Whole(whole)) => Ok(Some(*whole as f64)),
-            Some(_) => Err(wrong(key, "is no number")),
+            Some(_) => Err(wrong(key, "is not a number")),
         }
     }
 
@@ -82,7 +82,7 @@ impl Gguf {
         match self.get(key) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(wrong(key, "is no text")),
+            Some(_) => Err(wrong(key, "is not text")),
         }
     }
 
@@ -90,7 +90,7 @@ impl Gguf {
         match self.get(key) {
             None => Err(missing(key)),
             Some(Value::Texts(texts)) => Ok(texts),
-            Some(_) => Err(wrong(key, "is no list of texts")),
+            Some(_) => Err(wrong(key, "is not a list of strings")),
         }
     }
 
@@ -131,7 +131,7 @@ struct Header<'a> {
 impl Header<'_> {
     fn read(&mut self) -> Result<Parts> {
         if &self.array::<4>()? != b"GGUF" {
-            return Err(Error::checkpoint(self.path, "is no GGUF file: it does not begin with these letters"));
+            return Err(Error::checkpoint(self.path, "is not a GGUF file: it does not begin with `GGUF`"));
         }
         let version = u32::from_le_bytes(self.array()?);
         if ![2, 3].contains(&version) {
@@ -179,7 +179,7 @@ impl Header<'_> {
         let name = self.text()?;
         let n_dimensions = u32::from_le_bytes(self.array()?);
         if n_dimensions > 4 {
-            return Err(self.refusal(&format!("{name} has {n_dimensions} dimensions; 4 are the most")));
+            return Err(self.refusal(&format!("{name} has {n_dimensions} dimensions; the maximum is 4")));
         }
         let mut shape = Vec::new();
         for _ in 0..n_dimensions {
@@ -189,8 +189,7 @@ impl Header<'_> {
         shape.reverse();
         let kind = u32::from_le_bytes(self.array()?);
         let encoding = Encoding::of(kind).ok_or_else(|| {
-            let message =
-                format!("{name} is in an encoding that is not read here (ggml's type {kind}): {}", Encoding::NAMES);
+            let message = format!("{name} is in an unsupported encoding (ggml's type {kind}): {}", Encoding::NAMES);
             self.refusal(&message)
         })?;
         Ok((name, TensorInfo { shape, encoding, offset: u64::from_le_bytes(self.array()?) }))
@@ -247,7 +246,7 @@ impl Header<'_> {
         let count = u64::from_le_bytes(self.array()?);
         let room = (self.length - self.position) / bytes_each;
         if count > room {
-            let message = format!("{count} things of {bytes_each} bytes or more, where there is room for {room}");
+            let message = format!("{count} items of {bytes_each} bytes or more, but there is room for {room}");
             return Err(self.refusal(&message));
         }
         Ok(count as usize)
@@ -262,13 +261,13 @@ impl Header<'_> {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
         self.position += bytes.len() as u64;
         self.file.read_exact(bytes).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => self.refusal("its header is cut short"),
+            ErrorKind::UnexpectedEof => self.refusal("its header is truncated"),
             _ => Error::io("read", self.path)(error),
         })
     }
 
     fn refusal(&self, message: &str) -> Error {
-        Error::checkpoint(self.path, format!("is no whole GGUF file: before byte {}: {message}", self.position))
+        Error::checkpoint(self.path, format!("is not a complete GGUF file: before byte {}: {message}", self.position))
     }
 }
 

@@ -160,7 +160,7 @@ fn llama_3_s_scaling_is_found_again() {
     file.tensors.pop();
     file.floats("rope_freqs.weight", &[32], &[2.0; 32]);
     let (_dir, path) = saved(&file);
-    assert!(load_config(&path).unwrap_err().to_string().contains("other factors than LLaMA 3's"));
+    assert!(load_config(&path).unwrap_err().to_string().contains("factors other than LLaMA 3's"));
 }
 
 /// Handmade blocks, decoded as by ggml's dequantize functions.
@@ -275,18 +275,18 @@ fn messages() {
         fs::write(&path, bytes).unwrap();
         load_model(&path).unwrap_err().to_string()
     };
-    assert!(message(b"GGML").ends_with("is no GGUF file: it does not begin with these letters"));
-    assert!(message(&whole[..100]).contains("is no whole GGUF file"), "{}", message(&whole[..100]));
+    assert!(message(b"GGML").ends_with("is not a GGUF file: it does not begin with `GGUF`"));
+    assert!(message(&whole[..100]).contains("is not a complete GGUF file"), "{}", message(&whole[..100]));
     assert!(message(&whole[..whole.len() - 64]).contains("reaches past the end of the file: is it whole?"));
     assert!(message(&[b"GGUF", &1u32.to_le_bytes()[..]].concat()).contains("version 1; 2 and 3 are read"));
     let huge = [b"GGUF", &3u32.to_le_bytes()[..], &u64::MAX.to_le_bytes()].concat();
-    assert!(message(&huge).contains("things of 24 bytes or more, where there is room for 0"), "{}", message(&huge));
+    assert!(message(&huge).contains("items of 24 bytes or more, but there is room for 0"), "{}", message(&huge));
     assert!(message(&written("gemma", &config, &parameters).bytes()).contains("architecture gemma; llama and qwen2"));
     let mut few = written("llama", &config, &parameters);
     few.tensors.retain(|(name, ..)| name != "blk.1.ffn_up.weight");
     assert!(message(&few.bytes()).ends_with("blk.1.ffn_up.weight is missing"));
     few.floats("blk.1.ffn_up.weight", &[1], &[0.0]);
-    assert!(message(&few.bytes()).contains("blk.1.ffn_up.weight has shape [1], but the settings want [12, 8]"));
+    assert!(message(&few.bytes()).contains("blk.1.ffn_up.weight has shape [1], but the settings require [12, 8]"));
     few.tensors.last_mut().unwrap().2 = 10;
-    assert!(message(&few.bytes()).contains("in an encoding that is not read here (ggml's type 10)"));
+    assert!(message(&few.bytes()).contains("in an unsupported encoding (ggml's type 10)"));
 }

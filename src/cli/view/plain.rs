@@ -75,7 +75,7 @@ impl PlainLines {
                 lines.push(format!("step {step}: the model writes: {}", text.replace('\n', "\n  ")));
             }
             Event::DeviceLost { message, step } => {
-                lines.push(format!("the device was lost ({message}); going on after step {step} on a new one"));
+                lines.push(format!("the device was lost ({message}); resuming after step {step} on a new one"));
             }
             Event::Spectrum(_) => {} // in spectra.jsonl
             Event::Saved(path) => lines.push(format!("saved {}", path.display())),

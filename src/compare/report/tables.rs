@@ -140,8 +140,8 @@ pub(super) fn fine_tuning(found: &Comparison) -> String {
         found.fine_tuned_from.as_ref().map_or("the reference’s best run".to_owned(), |start| start.run.to_string());
     format!(
         "<h2>Fine-tuning without gradients</h2>\n<div class=\"scroll\"><table>\n<caption>Zeroth-order optimizers \
-         use losses and no gradient; they fine-tune a trained model, and start from the last weights of {}. A step takes \
-         its forward passes over the same tokens as a step of the others, and no backward pass.</caption>\n\
+         use losses and no gradient; they fine-tune a trained model, and start from the last weights of {}. A step \
+         takes its forward passes over the same tokens as a step of the others, and no backward pass.</caption>\n\
          <thead><tr><th scope=\"col\">Optimizer</th>{head}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>",
         escape(&start),
         found.fine_tuned.iter().map(row).collect::<String>()

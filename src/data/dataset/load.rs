@@ -130,7 +130,7 @@ pub fn tokenize(
     progress: &mut dyn Progress,
 ) -> Result<TokenizedFolder> {
     if out.exists() {
-        let message = "is there already, and shards of two texts would mix: name a new folder";
+        let message = "already exists, and shards of two texts would mix: name a new directory";
         return Err(Error::Data(format!("{} {message}", out.display())));
     }
     let (_, _, split) = split_text(config, progress)?;

@@ -96,7 +96,7 @@ impl Found {
         let count: usize = self.left_out.values().sum();
         let kinds: Vec<String> = self.left_out.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let files = if count == 1 { "1 file is" } else { &format!("{count} files are") };
-        (count > 0).then(|| format!("{}: {files} no text and left out: {}", path.display(), kinds.join(", ")))
+        (count > 0).then(|| format!("{}: {files} not text, skipped: {}", path.display(), kinds.join(", ")))
     }
 
     fn leave_out(&mut self, file: &Path) {
