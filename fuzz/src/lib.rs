@@ -1,9 +1,9 @@
-//! What multinorm does with files that somebody else wrote; `cargo xtask fuzz` gives it millions that nobody would.
+//! How multinorm handles untrusted files; `cargo xtask fuzz` tries millions of malformed ones.
 
 pub mod targets;
 
-/// The fuzzer's own hook ends the process at every panic, those included that multinorm catches and turns into an error.
-/// What nobody catches still ends it.
+/// Replaces the fuzzer's panic hook, which ends the process at every panic, including those that multinorm catches and
+/// turns into errors. Uncaught panics still end it.
 pub fn keep_caught_panics() {
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
 }

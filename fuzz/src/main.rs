@@ -1,4 +1,4 @@
-//! Writes the files that the fuzzer begins with: `corpus/TARGET/seed-N`. Prints the names of the targets.
+//! Writes the fuzzer's seed files: `corpus/TARGET/seed-N`. Prints the names of the targets.
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,6 @@
-//! One function for each kind of file: it may refuse the bytes, but neither panic, nor hang, nor take much memory.
+//! One function for each kind of file: it may reject the bytes, but must neither panic, nor hang, nor use much memory.
 //!
-//! `tests/it/hostile.rs` includes this file as well and tries a few thousand inputs with every run of the tests.
+//! `tests/it/hostile.rs` also includes this file and tries a few thousand inputs in every test run.
 
 use std::cell::RefCell;
 use std::fs;
@@ -30,7 +30,7 @@ use tempfile::TempDir;
 pub struct Target {
     pub name: &'static str,
     pub run: fn(&[u8]),
-    /// Files to begin with.
+    /// Seed files.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
@@ -50,7 +50,7 @@ pub const TARGETS: [Target; 13] = [
     Target { name: "text", run: text, seeds: text_seeds },
 ];
 
-/// `bytes` as a file of that name, in a folder of this thread's own.
+/// Writes `bytes` to a file with that name, in a folder of this thread.
 fn with_file<T>(name: &str, bytes: &[u8], use_it: impl FnOnce(&Path) -> T) -> T {
     thread_local!(static FOLDER: RefCell<Option<TempDir>> = const { RefCell::new(None) });
     FOLDER.with_borrow_mut(|folder| {
@@ -129,7 +129,7 @@ pub fn shards(bytes: &[u8]) {
     });
 }
 
-/// All documents of a file.
+/// Reads all documents of a file.
 fn documents(name: &str, bytes: &[u8]) {
     with_file(name, bytes, |path| {
         let source = path.display().to_string();
@@ -155,12 +155,12 @@ pub fn parquet(bytes: &[u8]) {
     documents("x.parquet", bytes);
 }
 
-/// Compressed, or text, or whatever its first bytes say.
+/// Compressed, or text, or whatever its first bytes indicate.
 pub fn packed(bytes: &[u8]) {
     documents("x", bytes);
 }
 
-/// A text that is dropped on the lab.
+/// A text dropped on the lab.
 pub fn text(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     for choice in [TokenizerChoice::Bytes, TokenizerChoice::Bpe] {
@@ -221,7 +221,7 @@ fn model_config_seeds() -> Vec<Vec<u8>> {
     vec![usual.into(), newer.into()]
 }
 
-/// A model of one layer, in single precision and in few bits.
+/// A one-layer model, in single precision and quantized.
 fn gguf_seeds() -> Vec<Vec<u8>> {
     let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
     let key = |key: &str, kind: u32, value: &[u8]| [&text(key)[..], &kind.to_le_bytes(), value].concat();

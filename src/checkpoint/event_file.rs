@@ -1,6 +1,6 @@
-//! TensorBoard's event files: records of TensorFlow's format (length, checksum, bytes, checksum), each a protocol buffer.
+//! TensorBoard event files: records in TensorFlow's format (length, checksum, bytes, checksum), each a protocol buffer.
 //!
-//! Source: TensorFlow's `record_writer.h`, `event.proto`, `summary.proto` and `tensor.proto`, of which only these fields are
+//! Source: TensorFlow's `record_writer.h`, `event.proto`, `summary.proto` and `tensor.proto`; only the fields below are
 //! written.
 
 use std::fs::File;
@@ -16,23 +16,23 @@ pub struct EventFile {
     file: BufWriter<File>,
 }
 
-/// What an event holds.
+/// The contents of an event.
 #[derive(Clone, Copy, Debug)]
 pub enum EventKind<'a> {
-    /// What the first event of a file says.
+    /// The first event of a file.
     FileVersion(&'a str),
-    /// A session begins: what was read of this step and later ones is void.
+    /// A session begins: readers drop this step and later ones.
     SessionStart,
     /// A point of the curve `tag`.
     Scalar {
-        /// The curve.
+        /// The curve's name.
         tag: &'a str,
         /// Its value.
         value: f32,
     },
     /// A text.
     Text {
-        /// What it belongs to.
+        /// The name it is shown under.
         tag: &'a str,
         /// The text, which TensorBoard reads as Markdown.
         text: &'a str,
@@ -40,14 +40,14 @@ pub enum EventKind<'a> {
 }
 
 impl EventFile {
-    /// A new file.
+    /// Creates a new file.
     ///
-    /// Errors: one of that name, a folder that cannot be written.
+    /// Errors: the file exists, or the directory is not writable.
     pub fn create(path: &Path) -> io::Result<Self> {
         Ok(Self { file: BufWriter::new(File::create_new(path)?) })
     }
 
-    /// Appends an event of `step`, at this moment.
+    /// Appends an event for `step` with the current time.
     pub fn write(&mut self, step: u64, kind: EventKind<'_>) -> io::Result<()> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let event = encode(now, step, kind);
@@ -59,19 +59,19 @@ impl EventFile {
         Ok(())
     }
 
-    /// Hands what was written to the system.
+    /// Flushes to the operating system.
     pub fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
 }
 
-/// CRC-32C, rotated and shifted so that the checksum of bytes with checksums among them stays a good one.
+/// CRC-32C, rotated and offset so that the checksum of bytes that include checksums remains sound.
 fn masked_checksum(bytes: &[u8]) -> u32 {
     const CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
     CRC32C.checksum(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// A message of `event.proto`.
+/// An encoded `Event` message of `event.proto`.
 fn encode(wall_time: f64, step: u64, kind: EventKind<'_>) -> Vec<u8> {
     let mut event = Message::default();
     event.double(1, wall_time);
@@ -100,7 +100,7 @@ fn encode(wall_time: f64, step: u64, kind: EventKind<'_>) -> Vec<u8> {
     event.0
 }
 
-/// A protocol buffer as it is written: fields with their number and type.
+/// A protocol buffer being written: fields with their number and type.
 #[derive(Default)]
 struct Message(Vec<u8>);
 
@@ -132,7 +132,7 @@ impl Message {
         self.bytes(field, &inner.0);
     }
 
-    /// Seven bits a byte, the lowest first; the eighth says whether another follows.
+    /// Seven bits per byte, the lowest first; the eighth bit is set if another byte follows.
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);

@@ -1,4 +1,4 @@
-//! A file of records, one JSON object a line, each with the step it belongs to.
+//! A file of records, one JSON object per line, each with its step.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::files::{io_error, write_atomic};
 use crate::{Error, Result};
 
-/// Appends records to a file of lines.
+/// Appends records to a JSON Lines file.
 #[derive(Debug)]
 pub struct JsonLines {
     path: PathBuf,
@@ -17,13 +17,13 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// Starts anew: what the file held is dropped.
+    /// Creates the file, or truncates an existing one.
     pub fn create(path: &Path) -> Result<Self> {
         write_atomic(path, b"")?;
         Self::open(path)
     }
 
-    /// Goes on after `step`: lines of later steps are dropped, and so is one that a crash tore.
+    /// Resumes after `step`: drops lines of later steps, and a line torn by a crash.
     pub fn resume(path: &Path, step: u64) -> Result<Self> {
         let lines = match fs::read(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
@@ -33,14 +33,14 @@ impl JsonLines {
         Self::open(path)
     }
 
-    /// Appends one record, which has a whole number `step`, and flushes it; returns the step.
+    /// Appends one record, which must have an integer `step`, and flushes it; returns the step.
     pub fn write(&mut self, record: &Map<String, Value>) -> Result<u64> {
         let step = record.get("step").and_then(Value::as_u64).ok_or_else(|| {
-            Error::checkpoint(&self.path, format!("a record wants a whole number `step`, got {:?}", record.get("step")))
+            Error::checkpoint(&self.path, format!("a record needs a whole number `step`, got {:?}", record.get("step")))
         })?;
         let mut line = serde_json::to_vec(record).expect("a map of values is always JSON");
         line.push(b'\n');
-        // One write, so that a crash tears at most this line.
+        // A single write, so that a crash tears at most this line.
         self.file.write_all(&line).map_err(|e| io_error("write", &self.path, e))?;
         Ok(step)
     }
@@ -51,7 +51,7 @@ impl JsonLines {
     }
 }
 
-/// The lines whose step is at most `step`, byte for byte; what is no record at all is dropped.
+/// The lines up to and including `step`, byte for byte; lines that are not records are dropped.
 fn lines_until(step: u64, lines: &[u8]) -> Vec<u8> {
     let stays = |line: &&[u8]| {
         let record = serde_json::from_slice::<Map<String, Value>>(line);

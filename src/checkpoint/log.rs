@@ -1,4 +1,4 @@
-//! What a run says of every step: metrics.jsonl, and the same numbers as TensorBoard's event file.
+//! The metrics of a run: metrics.jsonl, and the same numbers as a TensorBoard event file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::json_lines::JsonLines;
 use crate::files::io_error;
 use crate::{Error, Result};
 
-/// Writes a line of metrics.jsonl and a point of every curve for each record.
+/// For each record, writes a line of metrics.jsonl and a point of every curve.
 #[derive(Debug)]
 pub struct MetricsLog {
     lines: JsonLines,
@@ -19,7 +19,7 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Starts anew: the metrics of an earlier run in this folder are dropped.
+    /// Starts over: drops the metrics of an earlier run in this directory.
     pub fn create(run_dir: &Path) -> Result<Self> {
         let dir = run_dir.join(TENSORBOARD);
         fs::create_dir_all(&dir).map_err(|e| io_error("create", &dir, e))?;
@@ -32,8 +32,8 @@ impl MetricsLog {
         Ok(Self { lines: JsonLines::create(&run_dir.join(METRICS))?, curves: Curves::create(&dir, 0)? })
     }
 
-    /// Goes on after `step`: lines of later steps are dropped, and so is one that a crash tore; curves already drawn
-    /// from there on are void.
+    /// Resumes after `step`: drops lines of later steps and a line torn by a crash, and voids points already drawn from
+    /// there on.
     pub fn resume(run_dir: &Path, step: u64) -> Result<Self> {
         let dir = run_dir.join(TENSORBOARD);
         fs::create_dir_all(&dir).map_err(|e| io_error("create", &dir, e))?;
@@ -41,13 +41,13 @@ impl MetricsLog {
         Ok(Self { lines, curves: Curves::create(&dir, step.saturating_add(1))? })
     }
 
-    /// Appends one record, which has a whole number `step`, and flushes it.
+    /// Appends one record, which must have an integer `step`, and flushes it.
     pub fn write(&mut self, record: &Map<String, Value>) -> Result<()> {
         let step = self.lines.write(record)?;
         self.curves.write_record(step, record)
     }
 
-    /// Adds a text to TensorBoard's, after `step`.
+    /// Adds a text for `step` to TensorBoard.
     pub fn write_text(&mut self, step: u64, text: &str) -> Result<()> {
         self.curves.write(step, EventKind::Text { tag: "text", text })?;
         self.curves.flush()
@@ -58,7 +58,7 @@ const METRICS: &str = "metrics.jsonl";
 const TENSORBOARD: &str = "tensorboard";
 const EVENTS: &str = "events.out.tfevents.";
 
-/// One event file; TensorBoard joins those of a folder in the order of their names.
+/// One event file; TensorBoard joins those of a directory in the order of their names.
 #[derive(Debug)]
 struct Curves {
     path: PathBuf,
@@ -71,7 +71,7 @@ impl Curves {
         let path = dir.join(format!("{EVENTS}{:016}.multinorm", now.as_micros()));
         let file = EventFile::create(&path).map_err(|e| io_error("create", &path, e))?;
         let mut curves = Self { path, file };
-        // Of this version TensorBoard heeds the start that follows, and forgets what it read of later steps.
+        // From this version on, TensorBoard respects the session start that follows, and drops later steps it has read.
         curves.write(0, EventKind::FileVersion("brain.Event:2"))?;
         curves.write(first_step, EventKind::SessionStart)?;
         curves.flush()?;
@@ -96,7 +96,7 @@ impl Curves {
     }
 }
 
-/// TensorBoard shows one section for each word before the slash.
+/// TensorBoard groups curves by the word before the slash.
 fn tag(key: &str) -> String {
     if key.ends_with("_per_sec") {
         format!("speed/{key}")
@@ -128,7 +128,7 @@ mod tests {
         fs::read_to_string(run_dir.join(METRICS)).unwrap()
     }
 
-    /// What one event file holds, checksums verified: a word or a tag, the step, the value.
+    /// The events of one file, with verified checksums: a version or tag, the step, the value.
     fn events(path: &Path) -> Vec<(String, i64, f32)> {
         let events = EventIter::open(path, RecordReaderConfig { check_integrity: true }).unwrap();
         let told = |event: Event| match event.what.unwrap() {
@@ -200,7 +200,7 @@ mod tests {
         drop(log);
         let whole = metrics(dir.path());
         let kept = whole.lines().take(2).map(|line| format!("{line}\n")).collect::<String>();
-        // Torn at every byte of every line, with bytes of a disk's failure behind, too.
+        // Torn at every byte of every line, also with garbage after it, as from a disk failure.
         for n_bytes in kept.len()..whole.len() {
             for tail in [&b""[..], b"\0\0\0", b"\xff\xfe"] {
                 fs::write(dir.path().join(METRICS), [&whole.as_bytes()[..n_bytes], tail].concat()).unwrap();
@@ -244,7 +244,7 @@ mod tests {
         let mut log = MetricsLog::create(dir.path()).unwrap();
         for wrong in [json!({ "loss": 1.0 }), json!({ "step": -1 }), json!({ "step": 1.5 })] {
             let message = log.write(&record(wrong)).unwrap_err().to_string();
-            assert!(message.contains("metrics.jsonl: a record wants a whole number `step`"), "{message}");
+            assert!(message.contains("metrics.jsonl: a record needs a whole number `step`"), "{message}");
         }
         assert_eq!(metrics(dir.path()), "");
     }

@@ -1,8 +1,8 @@
-//! Models in Hugging Face's layout, and a run's folder: checkpoints, metrics.jsonl, TensorBoard's event files.
+//! Models in Hugging Face's layout, and the files of a run: checkpoints, metrics.jsonl, TensorBoard event files.
 //!
-//! Every file is written beside its name, synced and renamed, and so is every checkpoint's folder:
-//! a crash at any instant leaves the last whole one.
-//! A name that starts with a dot is never read as a checkpoint, save the one case told at [`save_checkpoint`].
+//! Every file and every checkpoint directory is written under a temporary name, synced and renamed: a crash at any time
+//! leaves the last complete one. Names that start with a dot are never read as checkpoints, with the one exception
+//! described at [`save_checkpoint`].
 
 #[cfg(not(target_arch = "wasm32"))]
 mod event_file;

@@ -1,4 +1,4 @@
-//! A model's folder as Hugging Face lays it out.
+//! A model directory in Hugging Face's layout.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -20,16 +20,16 @@ pub(super) const CONFIG: &str = "config.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
 const MODEL: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-/// Adapters in tensor-train form: a format of our own, and so beside the model and under other names than PEFT's.
+/// Adapters in tensor-train form: our own format, hence in separate files with names other than PEFT's.
 const ADAPTER_CONFIG: &str = "tensor_train_adapter.json";
 const ADAPTER: &str = "tensor_train_adapter.safetensors";
 
-/// Writes model.safetensors, config.json, generation_config.json and the tokenizer's files (name and text) into
-/// an existing folder, which then loads in transformers as it is. Adapters stand beside it, in tensor_train_adapter.safetensors
-/// and .json: transformers loads the model without them.
+/// Writes model.safetensors, config.json, generation_config.json and the tokenizer's files (name and text) into an
+/// existing directory, which transformers can load. Adapters go to tensor_train_adapter.safetensors and .json;
+/// transformers loads the model without them.
 ///
 /// # Panics
-/// On parameters that are not the configuration's, and on a tokenizer file whose name is a path.
+/// If the parameters do not match the configuration, or the name of a tokenizer file is a path.
 pub fn save_model(
     dir: &Path,
     config: &ModelConfig,
@@ -49,7 +49,7 @@ pub fn save_model(
         write_tensors(&dir.join(ADAPTER), of_adapters)?;
         write_json(&dir.join(ADAPTER_CONFIG), adapter)?;
     } else {
-        // Those of a model that was here before are not this one's.
+        // Remove the adapters of an earlier model.
         for path in [ADAPTER_CONFIG, ADAPTER].map(|name| dir.join(name)) {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io("remove", &path)(error)),
@@ -66,10 +66,10 @@ pub fn save_model(
     Ok(())
 }
 
-/// What [`save_model`] writes, as names and bytes: for a page that has no folders.
+/// The files of [`save_model`] as names and bytes, for a web page without a file system.
 ///
 /// # Panics
-/// On a number of parameters that is not the configuration's.
+/// If the number of parameters does not match the configuration.
 pub fn model_files(
     config: &ModelConfig,
     parameters: &[Vec<f32>],
@@ -97,7 +97,7 @@ pub fn model_files(
     Ok(files)
 }
 
-/// Reads config.json of a model's folder, or what a GGUF file says in its place.
+/// Reads the config.json of a model directory, or the corresponding metadata of a GGUF file.
 pub fn load_config(dir: &Path) -> Result<ModelConfig> {
     #[cfg(not(target_arch = "wasm32"))]
     if gguf::is_gguf(dir) {
@@ -107,7 +107,7 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig> {
     let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
     let adapter = read_adapter_config(dir)?;
     let of_model = ModelConfig::from_hf_json(&text).map_err(|error| match error {
-        // The path says the file's name already.
+        // The path already has the file's name.
         Error::Config { key, message } => match key.strip_prefix("config.json: ") {
             Some(key) => Error::checkpoint(&path, format!("{key}: {message}")),
             None => Error::checkpoint(&path, message),
@@ -129,9 +129,9 @@ fn read_adapter_config(dir: &Path) -> Result<Option<AdapterConfig>> {
     Ok(Some(adapter))
 }
 
-/// The tokenizer of a model's folder or GGUF file: its tokenizer.json, if it has one, and what lies beside that.
+/// Loads the tokenizer of a model directory or GGUF file: its tokenizer.json, if there is one, and the files beside it.
 ///
-/// Errors: one that cannot be read.
+/// Errors: the tokenizer cannot be read.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn load_tokenizer(dir: &Path) -> Result<Option<Tokenizer>> {
     if gguf::is_gguf(dir) {
@@ -140,23 +140,23 @@ pub fn load_tokenizer(dir: &Path) -> Result<Option<Tokenizer>> {
     Tokenizer::of_folder(dir)
 }
 
-/// Reads a GGUF file, or config.json with model.safetensors, or with the shards of model.safetensors.index.json, and the
+/// Reads a GGUF file, or config.json with model.safetensors or with the shards of model.safetensors.index.json, and the
 /// adapters if there are any.
 ///
-/// The parameters come in the order of [`ModelConfig::parameters`], each with its shape. Where the folder has checksums,
-/// those of the weights are verified; its texts may be edited.
+/// Returns the parameters with their shapes in the order of [`ModelConfig::parameters`]. If the directory has
+/// checksums, those of the weights are verified; its text files may be edited.
 pub fn load_model(dir: &Path) -> Result<(ModelConfig, Vec<NamedTensor>)> {
     #[cfg(not(target_arch = "wasm32"))]
     if gguf::is_gguf(dir) {
         return gguf::load_model(dir);
     }
     let loaded = read_model(dir)?;
-    // Afterwards, for a file that cannot be read says better what is wrong with it.
+    // Verified last: a file that cannot be read has a better error of its own.
     verify_checksums(dir, |name| name == MODEL || name == ADAPTER)?;
     Ok(loaded)
 }
 
-/// [`load_model`] without a look at checksums.
+/// [`load_model`] without verifying checksums.
 pub(super) fn read_model(dir: &Path) -> Result<(ModelConfig, Vec<NamedTensor>)> {
     let config = load_config(dir)?;
     let (path, mut tensors) = read_model_files(dir)?;
@@ -174,7 +174,7 @@ pub(super) fn read_model(dir: &Path) -> Result<(ModelConfig, Vec<NamedTensor>)> 
     Ok((config, tensors))
 }
 
-/// Writes JSON as a person reads it.
+/// Writes indented JSON.
 pub(super) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     write_atomic(path, &json_bytes(value))
 }
@@ -188,7 +188,7 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The tensors, and the file that names them all.
+/// Reads the tensors; also returns the path of the file that lists them.
 fn read_model_files(dir: &Path) -> Result<(PathBuf, Vec<NamedTensor>)> {
     let [single, index] = [MODEL, INDEX].map(|name| dir.join(name));
     if single.is_file() {
@@ -213,19 +213,19 @@ fn read_shards(dir: &Path, index: &Path) -> Result<Vec<NamedTensor>> {
         if !is_file_name(shard) {
             return Err(Error::checkpoint(index, format!("a shard must lie in the same folder, got {shard}")));
         }
-        // A shard may hold what the index gives to another one.
+        // A shard may contain tensors that the index assigns to another.
         let of_this_shard = |tensor: &NamedTensor| weight_map.get(&tensor.name) == Some(shard);
         tensors.extend(read_tensors(&dir.join(shard))?.into_iter().filter(of_this_shard));
     }
     Ok(tensors)
 }
 
-/// What other programs store though it follows from the rest.
+/// Whether a tensor is redundant, though other programs store it.
 fn is_superfluous(config: &ModelConfig, name: &str) -> bool {
     name.ends_with(".rotary_emb.inv_freq") || (config.tie_word_embeddings && name == "lm_head.weight")
 }
 
-/// What one file of tensors must hold, and the file that says so.
+/// The expected contents of one tensor file, and the file that specifies them.
 struct Part {
     config: &'static str,
     specs: Vec<ParameterSpec>,
@@ -244,26 +244,26 @@ impl Part {
         self.difference(tensors).map_or(Ok(()), |difference| Err(Error::checkpoint(path, difference)))
     }
 
-    /// What keeps `tensors`, in any order, from being these parameters.
+    /// How `tensors`, in any order, differ from the expected parameters.
     fn difference(&self, tensors: &[NamedTensor]) -> Option<String> {
         let Self { config, specs } = self;
         let held: HashMap<&str, &NamedTensor> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
         let wanted: BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
         let missing: Vec<&str> = wanted.iter().copied().filter(|name| !held.contains_key(name)).collect();
         if !missing.is_empty() {
-            return Some(format!("{config} wants {}, the file does not hold {}", listed(&missing), it(&missing)));
+            return Some(format!("{config} requires {}, the file does not have {}", listed(&missing), it(&missing)));
         }
         let unexpected: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).filter(|n| !wanted.contains(n)).collect();
         if !unexpected.is_empty() {
             let (names, them) = (listed(&unexpected), it(&unexpected));
-            return Some(format!("the file holds {names}, {config} has no place for {them}"));
+            return Some(format!("the file has {names}, {config} does not have {them}"));
         }
         if tensors.len() != specs.len() {
-            return Some(format!("the file holds {} tensors, {config} wants {}", tensors.len(), specs.len()));
+            return Some(format!("the file has {} tensors, {config} requires {}", tensors.len(), specs.len()));
         }
         specs.iter().find_map(|spec| {
             let shape = &held[spec.name.as_str()].shape;
-            let message = || format!("{}: {config} wants {:?}, the file holds {shape:?}", spec.name, spec.shape);
+            let message = || format!("{}: {config} requires {:?}, the file has {shape:?}", spec.name, spec.shape);
             (*shape != spec.shape).then(message)
         })
     }
@@ -278,7 +278,7 @@ fn it(names: &[&str]) -> &'static str {
     if names.len() == 1 { "it" } else { "them" }
 }
 
-/// Unknown tokens are left out: transformers takes them for none.
+/// An unknown token is omitted: transformers then uses none.
 fn generation_config(eos: Option<u32>) -> Value {
     let mut keys = Map::new();
     keys.insert("_from_model_config".into(), json!(true));
@@ -350,16 +350,16 @@ mod tests {
             load_model(dir.path()).unwrap_err().to_string()
         };
         let missing = refused(&of_adapters[1..]);
-        let expected = format!("{ADAPTER_CONFIG} wants {}, the file does not hold it", of_adapters[0].name);
+        let expected = format!("{ADAPTER_CONFIG} requires {}, the file does not have it", of_adapters[0].name);
         assert!(missing.contains(&format!("{ADAPTER}: ")) && missing.contains(&expected), "{missing}");
         let mut more = of_adapters.to_vec();
         more.push(NamedTensor { name: "a.bias".into(), shape: vec![1], values: vec![0.0] });
         let more = refused(&more);
-        assert!(more.contains(&format!("the file holds a.bias, {ADAPTER_CONFIG} has no place for it")), "{more}");
+        assert!(more.contains(&format!("the file has a.bias, {ADAPTER_CONFIG} does not have it")), "{more}");
         let mut other = of_adapters.to_vec();
         (other[0].shape, other[0].values) = (vec![1], vec![0.0]);
         let other = refused(&other);
-        assert!(other.contains(&format!("{}: {ADAPTER_CONFIG} wants [", of_adapters[0].name)), "{other}");
+        assert!(other.contains(&format!("{}: {ADAPTER_CONFIG} requires [", of_adapters[0].name)), "{other}");
     }
 
     #[test]
@@ -381,20 +381,20 @@ mod tests {
         let cases: [(Change, &str); 5] = [
             (
                 |t| drop(t.remove(1)),
-                "config.json wants model.layers.0.input_layernorm.weight, the file does not hold it",
+                "config.json requires model.layers.0.input_layernorm.weight, the file does not have it",
             ),
             (
                 |t| t.truncate(1),
                 "model.layers.0.mlp.down_proj.weight, model.layers.0.mlp.gate_proj.weight and 16 more, ",
             ),
-            (|t| t[1].name = "a.bias".into(), "does not hold it"),
+            (|t| t[1].name = "a.bias".into(), "does not have it"),
             (
                 |t| t.push(NamedTensor { name: "a.bias".into(), shape: vec![0], values: vec![] }),
-                "the file holds a.bias, config.json has no place for it",
+                "the file has a.bias, config.json does not have it",
             ),
             (
                 |t| (t[8].shape, t[8].values) = (vec![12, 4], vec![0.0; 48]),
-                "model.layers.0.mlp.up_proj.weight: config.json wants [12, 8], the file holds [12, 4]",
+                "model.layers.0.mlp.up_proj.weight: config.json requires [12, 8], the file has [12, 4]",
             ),
         ];
         for (change, expected) in cases {
@@ -412,7 +412,7 @@ mod tests {
             tensor
         });
         let dir = saved(&small(), &transposed.collect::<Vec<_>>());
-        let expected = "model.embed_tokens.weight: config.json wants [16, 8], the file holds [8, 16]";
+        let expected = "model.embed_tokens.weight: config.json requires [16, 8], the file has [8, 16]";
         assert!(load_model(dir.path()).unwrap_err().to_string().ends_with(expected));
     }
 
@@ -424,7 +424,7 @@ mod tests {
         fs::remove_file(dir.path().join(MODEL)).unwrap();
         let shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
         let (first, second) = parameters.split_at(7);
-        // The second shard also holds a stale copy of a tensor of the first.
+        // The second shard also has a stale copy of a tensor in the first.
         let stale = NamedTensor { values: vec![-1.0; first[1].values.len()], ..first[1].clone() };
         write_tensors(&dir.path().join(shards[0]), first).unwrap();
         write_tensors(&dir.path().join(shards[1]), &[second, &[stale]].concat()).unwrap();
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "save_model: config.json wants model.norm.weight")]
+    #[should_panic(expected = "save_model: config.json requires model.norm.weight")]
     fn parameters_of_another_model_are_a_bug() {
         let config = small();
         let mut parameters = parameters_of(&config, 0.0);

@@ -1,4 +1,4 @@
-//! The checkpoints of a run: each a model's folder with what exact resumption needs beside it.
+//! The checkpoints of a run: each a model directory with the extra state that exact resumption needs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,10 +14,10 @@ use crate::data::dataset::DataIdentity;
 use crate::files::{self, PARTIAL, verify_checksums, write_checksums};
 use crate::{Error, Result};
 
-/// What exact resumption needs beside tensors: trainer.json.
+/// The state besides tensors that exact resumption needs: trainer.json.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainerState {
-    /// Updates done.
+    /// Number of completed updates.
     pub step: u64,
     /// Tokens seen, which is the position in the data.
     pub tokens: u64,
@@ -25,58 +25,59 @@ pub struct TrainerState {
     pub seed: u64,
     /// The run's config.toml.
     pub config_toml: String,
-    /// Mean loss of the last step's batch: what a run says that resumes with no step left.
+    /// Mean loss of the last step's batch, reported by a resumed run with no steps left.
     #[serde(default)]
     pub last_loss: Option<f64>,
-    /// The lowest evaluation loss so far, in nats a token.
+    /// The lowest evaluation loss so far, in nats per token.
     pub best_eval_loss: Option<f64>,
-    /// What the run was trained on; nothing in checkpoints of earlier versions.
+    /// The training data; `None` in checkpoints of earlier versions.
     #[serde(default)]
     pub data: Option<DataIdentity>,
 }
 
-/// Everything that a checkpoint holds, borrowed for saving.
+/// The contents of a checkpoint, borrowed for saving.
 #[derive(Clone, Copy, Debug)]
 pub struct Checkpoint<'a> {
-    /// The model's shape.
+    /// The model's sizes.
     pub config: &'a ModelConfig,
-    /// Its weights, as [`ModelConfig::parameters`] names them.
+    /// Its weights, named as in [`ModelConfig::parameters`].
     pub parameters: &'a [NamedTensor],
-    /// The optimizer's tensors, under names of its own.
+    /// The optimizer's tensors, with the optimizer's own names.
     pub optimizer_state: &'a [NamedTensor],
-    /// The rest.
+    /// The remaining state.
     pub state: &'a TrainerState,
-    /// Names and texts of tokenizer.json and its like.
+    /// Names and texts of tokenizer.json and related files.
     pub tokenizer_files: &'a [(String, String)],
-    /// The token that ends a text.
+    /// The end-of-text token.
     pub eos: Option<u32>,
 }
 
 /// Everything that resuming needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resumed {
-    /// The model's shape.
+    /// The model's sizes.
     pub config: ModelConfig,
     /// Its weights, in the order of [`ModelConfig::parameters`].
     pub parameters: Vec<NamedTensor>,
-    /// The optimizer's tensors, as they were saved.
+    /// The optimizer's tensors, as saved.
     pub optimizer_state: Vec<NamedTensor>,
-    /// The rest.
+    /// The remaining state.
     pub state: TrainerState,
 }
 
-/// Writes `checkpoints/step-00000200` and returns it.
+/// Writes `checkpoints/step-00000200` and returns its path.
 ///
-/// It is written as `.step-00000200.partial`, synced and renamed; after an error the partial folder is gone.
-/// A checkpoint of the same step is first renamed to `.step-00000200.replaced` and removed at the end:
-/// should the program die between the two renames, that one is still found, and gets its name back at the next save.
+/// The checkpoint is written as `.step-00000200.partial`, synced and renamed; after an error the partial directory is
+/// removed. An existing checkpoint of the same step is first renamed to `.step-00000200.replaced` and removed at the
+/// end. If the program dies between the two renames, that checkpoint is still found, and the next save restores its
+/// name.
 pub fn save_checkpoint(run_dir: &Path, checkpoint: &Checkpoint) -> Result<PathBuf> {
     save_folder(run_dir, checkpoint.state.step, |dir| write_checkpoint(dir, checkpoint))
 }
 
-/// Reads what [`save_checkpoint`] wrote, from the checkpoint's own folder.
+/// Reads a checkpoint written by [`save_checkpoint`] from its directory.
 ///
-/// Errors: a file that its SHA-256 in the checkpoint's `SHA256SUMS` does not fit, and what cannot be read.
+/// Errors: a file does not match its SHA-256 in the checkpoint's `SHA256SUMS`, or cannot be read.
 pub fn load_checkpoint(dir: &Path) -> Result<Resumed> {
     let state = load_state(dir)?;
     let (config, parameters) = read_model(dir)?;
@@ -85,7 +86,7 @@ pub fn load_checkpoint(dir: &Path) -> Result<Resumed> {
     Ok(Resumed { config, parameters, optimizer_state, state })
 }
 
-/// Reads what a checkpoint has beside tensors.
+/// Reads a checkpoint's state besides tensors.
 pub fn load_state(dir: &Path) -> Result<TrainerState> {
     let state_path = dir.join(STATE);
     let state = fs::read(&state_path).map_err(|source| match source.kind() {
@@ -96,9 +97,9 @@ pub fn load_state(dir: &Path) -> Result<TrainerState> {
         .map_err(|e| Error::checkpoint(&state_path, format!("cannot be read, resume from another checkpoint: {e}")))
 }
 
-/// Reads the newest checkpoint of a run that is not damaged; one that is, is named in a warning.
+/// Reads the newest undamaged checkpoint of a run, and logs a warning for each damaged one.
 ///
-/// Errors: no checkpoint, or none that can be read.
+/// Errors: there is no checkpoint, or none can be read.
 pub fn load_newest_checkpoint(run_dir: &Path) -> Result<Resumed> {
     let newest = list_checkpoints(run_dir)?;
     let n_checkpoints = newest.len();
@@ -120,12 +121,12 @@ pub fn load_newest_checkpoint(run_dir: &Path) -> Result<Resumed> {
     Err(Error::checkpoint(run_dir, message))
 }
 
-/// The whole checkpoint of the highest step.
+/// The complete checkpoint with the highest step.
 pub fn latest_checkpoint(run_dir: &Path) -> Result<Option<PathBuf>> {
     Ok(list_checkpoints(run_dir)?.pop().map(|(_, dir)| dir))
 }
 
-/// Step and folder of every whole checkpoint, in the order of the steps; none where there is no folder yet.
+/// Step and directory of every complete checkpoint, in order of steps; empty if there is no directory yet.
 pub fn list_checkpoints(run_dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut found = BTreeMap::new();
     for (path, kind, step) in step_folders(&run_dir.join(CHECKPOINTS))? {
@@ -138,17 +139,17 @@ pub fn list_checkpoints(run_dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(found.into_iter().collect())
 }
 
-/// Removes all but the `keep` checkpoints of the highest steps.
+/// Removes all checkpoints but the `keep` with the highest steps.
 pub fn prune_checkpoints(run_dir: &Path, keep: usize) -> Result<()> {
-    // Else a copy set aside would take the place of what is removed.
+    // Otherwise a copy set aside would take the place of a removed checkpoint.
     clear_leftovers(&run_dir.join(CHECKPOINTS))?;
     let found = list_checkpoints(run_dir)?;
     found[..found.len().saturating_sub(keep)].iter().try_for_each(|(_, dir)| remove_whole(dir, dir))
 }
 
-/// The folder of the run that a checkpoint belongs to; nothing where the path does not have a checkpoint's form.
+/// The directory of the run that a checkpoint belongs to; `None` if the path does not look like a checkpoint's.
 ///
-/// Errors: a run without that checkpoint.
+/// Errors: the run does not have that checkpoint.
 pub fn run_of_checkpoint(path: &Path) -> Result<Option<PathBuf>> {
     let path = std::path::absolute(path).map_err(Error::io("find", path))?;
     let has_form = path.file_name().is_some_and(|name| name.to_str().is_some_and(|name| parsed(name).is_some()));
@@ -166,7 +167,7 @@ pub fn run_of_checkpoint(path: &Path) -> Result<Option<PathBuf>> {
     Err(Error::checkpoint(path, message))
 }
 
-/// Renames a checkpoint to `step-00000200.set-aside`, under which it is kept and never read; replaces an earlier one.
+/// Renames a checkpoint to `step-00000200.set-aside`, which is kept but never read; replaces an earlier one.
 pub fn set_aside_checkpoint(dir: &Path) -> Result<PathBuf> {
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     let aside = dir.with_file_name(format!("{}{SET_ASIDE}", name.trim_start_matches('.').trim_end_matches(REPLACED)));
@@ -177,7 +178,7 @@ pub fn set_aside_checkpoint(dir: &Path) -> Result<PathBuf> {
     Ok(aside)
 }
 
-/// Where a model lies: `path` itself where it has a config.json or is a GGUF file, else the newest checkpoint of the run
+/// The model directory: `path` itself if it has a config.json or is a GGUF file, else the newest checkpoint of the run
 /// `path`.
 pub fn resolve_model_dir(path: &Path) -> Result<PathBuf> {
     #[cfg(not(target_arch = "wasm32"))]
@@ -191,9 +192,9 @@ pub fn resolve_model_dir(path: &Path) -> Result<PathBuf> {
         return Ok(newest);
     }
     let message = if !path.exists() {
-        "there is no such folder".to_owned()
+        "there is no such directory".to_owned()
     } else if !path.is_dir() {
-        format!("is a file; name the folder that holds it and {}", model::CONFIG)
+        format!("is a file; name the directory with it and {}", model::CONFIG)
     } else if path.join("config.toml").is_file() {
         format!("this run has no whole checkpoint yet, looked for {CHECKPOINTS}/step-*")
     } else {
@@ -234,7 +235,7 @@ fn save_folder(run_dir: &Path, step: u64, fill: impl FnOnce(&Path) -> Result<()>
         .and_then(|()| fill(&partial))
         .and_then(|()| put_in_place(&partial, &target));
     if saved.is_err() {
-        // The first error is the one to tell; what stays is removed at the next save.
+        // Report the first error; leftovers are removed by the next save.
         let _ = fs::remove_dir_all(&partial);
     }
     saved.map(|()| target)
@@ -258,14 +259,14 @@ fn put_in_place(partial: &Path, target: &Path) -> Result<()> {
     if replaces { remove_whole(&aside, target) } else { Ok(()) }
 }
 
-/// Removes a checkpoint of the name `target`, under a name that nobody takes for a whole one: a crash may leave half.
+/// Removes a checkpoint named `target`, renaming it first so that a crash never leaves half of it under its name.
 fn remove_whole(dir: &Path, target: &Path) -> Result<()> {
     let doomed = files::hidden(target, PARTIAL);
     fs::rename(dir, &doomed).map_err(Error::io("rename", dir))?;
     fs::remove_dir_all(&doomed).map_err(Error::io("remove", doomed))
 }
 
-/// Ends what a crash cut short.
+/// Finishes what a crash interrupted.
 fn clear_leftovers(checkpoints: &Path) -> Result<()> {
     let found = step_folders(checkpoints)?;
     for (path, _, _) in found.iter().filter(|(_, kind, _)| *kind == Kind::Partial) {
@@ -283,7 +284,7 @@ fn clear_leftovers(checkpoints: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Path, kind and step of everything in `checkpoints` that has a checkpoint's name.
+/// Path, kind and step of every entry in `checkpoints` with the name of a checkpoint.
 fn step_folders(checkpoints: &Path) -> Result<Vec<(PathBuf, Kind, u64)>> {
     let entries = match fs::read_dir(checkpoints) {
         Ok(entries) => entries,
@@ -312,7 +313,7 @@ fn parsed(name: &str) -> Option<(Kind, u64)> {
         },
     };
     let step = shown.strip_prefix("step-")?.parse().ok()?;
-    // A copy made by hand, `step-200`, is none of ours.
+    // A copy made by hand, `step-200`, is not one of ours.
     (shown == step_name(step)).then_some((kind, step))
 }
 
@@ -445,9 +446,9 @@ mod tests {
         run.save(3, 3.0);
         assert_eq!(names(&run.checkpoints()), ["step-00000002", "step-00000003"]);
         assert_eq!(load_checkpoint(&dir).unwrap(), run.expected(2, 1.0));
-        // After the second rename the old one is a leftover, whole or not.
+        // After the second rename the old one is a leftover, complete or not.
         fs::create_dir(&aside).unwrap();
-        // Several, for a folder lists its names in no order.
+        // Several, because directories list their names in no particular order.
         for step in 4..20 {
             let target = run.checkpoints().join(step_name(step));
             fs::create_dir(&target).unwrap();
@@ -524,8 +525,8 @@ mod tests {
         assert!(refusal(run.path()).contains("looked for config.json and for checkpoints/step-*"));
         fs::write(run.path().join("config.toml"), "").unwrap();
         assert!(refusal(run.path()).contains("no whole checkpoint yet"));
-        assert!(refusal(&run.path().join("none")).ends_with("none: there is no such folder"));
-        assert!(refusal(&run.path().join("config.toml")).contains("is a file; name the folder"));
+        assert!(refusal(&run.path().join("none")).ends_with("none: there is no such directory"));
+        assert!(refusal(&run.path().join("config.toml")).contains("is a file; name the directory"));
         let [first, second] = [run.save(1, 1.0), run.save(2, 2.0)];
         assert_eq!(resolve_model_dir(run.path()).unwrap(), second);
         assert_eq!(resolve_model_dir(&first).unwrap(), first);

@@ -1,4 +1,4 @@
-//! Safetensors files: eight bytes of length, a JSON header, then the values of one tensor after the other.
+//! Safetensors files: an eight-byte length, a JSON header, then the values of each tensor in turn.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -13,18 +13,18 @@ use crate::{Error, Result};
 /// Values with a name and a shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedTensor {
-    /// The name in the file; for parameters Hugging Face's.
+    /// The name in the file; for parameters, Hugging Face's.
     pub name: String,
-    /// Its dimensions; `values` has their product, row after row.
+    /// Its dimensions; `values` are in row-major order.
     pub shape: Vec<usize>,
     /// The values.
     pub values: Vec<f32>,
 }
 
-/// Writes tensors as float32, in their order; an existing file is replaced as a whole.
+/// Writes tensors as float32, in order; atomically replaces an existing file.
 ///
 /// # Panics
-/// On a shape that its values do not fill, and on two tensors of one name.
+/// If a shape does not match its values, or two tensors have the same name.
 pub fn write_tensors(path: &Path, tensors: &[NamedTensor]) -> Result<()> {
     let header = header(tensors).map_err(|message| Error::checkpoint(path, message))?;
     files::write_with(path, |file| {
@@ -34,7 +34,7 @@ pub fn write_tensors(path: &Path, tensors: &[NamedTensor]) -> Result<()> {
     })
 }
 
-/// What [`write_tensors`] writes.
+/// The bytes that [`write_tensors`] writes.
 ///
 /// # Panics
 /// As [`write_tensors`].
@@ -46,15 +46,15 @@ pub fn tensor_bytes(tensors: &[NamedTensor]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads float32, float16, bfloat16 and float64 as float32, in the order of the file.
+/// Reads float32, float16, bfloat16 and float64 as float32, in file order.
 pub fn read_tensors(path: &Path) -> Result<Vec<NamedTensor>> {
     let (mut file, metadata) = open(path)?;
     metadata.offset_keys().into_iter().map(|name| read_next(&mut file, &metadata, name, path)).collect()
 }
 
-/// The tensors of a file that is in memory, one by one: each, or why it cannot be read; messages call the file `name`.
+/// The tensors of a file in memory, one by one, each with its own result; errors call the file `name`.
 ///
-/// Errors: a header that cannot be read, or says more than the file holds.
+/// Errors: the header cannot be read, or does not match the file's length.
 pub fn tensors_of_bytes(bytes: &[u8], name: &str) -> Result<Vec<Result<NamedTensor>>> {
     let (mut rest, path) = (bytes, Path::new(name));
     let metadata = read_header(&mut rest, bytes.len() as u64, path)?;
@@ -65,10 +65,10 @@ pub fn tensors_of_bytes(bytes: &[u8], name: &str) -> Result<Vec<Result<NamedTens
     Ok(metadata.offset_keys().into_iter().map(read).collect())
 }
 
-/// Reads one tensor: the one that `choose` names of the names and shapes in the order of the file.
+/// Reads one tensor: the one that `choose` picks from the names and shapes in file order.
 ///
 /// # Panics
-/// On a name that is not among them.
+/// If the name is not among them.
 pub fn read_tensor(path: &Path, choose: impl FnOnce(&[(String, Vec<usize>)]) -> Result<String>) -> Result<NamedTensor> {
     let (mut file, metadata) = open(path)?;
     let info = |name: &str| metadata.info(name).expect("the header's own name");
@@ -79,7 +79,7 @@ pub fn read_tensor(path: &Path, choose: impl FnOnce(&[(String, Vec<usize>)]) -> 
     read_next(&mut file, &metadata, name, path)
 }
 
-/// The file after its header, and the header.
+/// Opens the file past its header; returns both.
 fn open(path: &Path) -> Result<(BufReader<File>, Metadata)> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     let n_file_bytes = file.metadata().map_err(Error::io("read", path))?.len();
@@ -88,10 +88,10 @@ fn open(path: &Path) -> Result<(BufReader<File>, Metadata)> {
     Ok((file, metadata))
 }
 
-/// Past this the format's own reader refuses a header.
+/// Larger headers are rejected by the safetensors library.
 const LARGEST_HEADER_BYTES: u64 = 100_000_000;
 
-// The values are written as they lie in memory; the format is little-endian.
+// Values are written as they are in memory; the format is little-endian.
 const _: () = assert!(cfg!(target_endian = "little"));
 
 fn header(tensors: &[NamedTensor]) -> Result<Vec<u8>, String> {
@@ -103,7 +103,7 @@ fn header(tensors: &[NamedTensor]) -> Result<Vec<u8>, String> {
         end += size_of_val(values.as_slice());
         infos.push((name.clone(), TensorInfo { dtype: Dtype::F32, shape: shape.clone(), data_offsets: (start, end) }));
     }
-    // transformers refuses a file that does not say so.
+    // transformers rejects a file without this entry.
     let format = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
     let metadata = Metadata::new(Some(format), infos).map_err(|e| e.to_string())?;
     assert_eq!(metadata.offset_keys().len(), tensors.len(), "two tensors of one name");
@@ -115,7 +115,7 @@ fn header(tensors: &[NamedTensor]) -> Result<Vec<u8>, String> {
 fn read_header(file: &mut impl Read, n_file_bytes: u64, path: &Path) -> Result<Metadata> {
     let wrong = |message: String| Error::checkpoint(path, message);
     let truncated = |wanted: u64, who: &str| {
-        wrong(format!("holds {n_file_bytes} bytes, {who} wants {wanted}: the file is truncated"))
+        wrong(format!("holds {n_file_bytes} bytes, {who} requires {wanted}: the file is truncated"))
     };
     if n_file_bytes < 8 {
         return Err(truncated(8, "the length of its header alone"));
@@ -138,15 +138,17 @@ fn read_header(file: &mut impl Read, n_file_bytes: u64, path: &Path) -> Result<M
         return Err(truncated(n_wanted_bytes, "its header"));
     }
     if n_file_bytes > n_wanted_bytes {
-        return Err(wrong(format!("holds {n_file_bytes} bytes, its header wants {n_wanted_bytes}: something follows")));
+        return Err(wrong(format!(
+            "holds {n_file_bytes} bytes, its header requires {n_wanted_bytes}: there are extra bytes"
+        )));
     }
     Ok(metadata)
 }
 
-/// The tensor `name`, whose values come next.
+/// Reads the tensor `name`, whose values come next.
 fn read_next(file: &mut impl Read, metadata: &Metadata, name: String, path: &Path) -> Result<NamedTensor> {
     let info = metadata.info(&name).expect("the header's own name");
-    // The header's lengths were held against the file's, so a wrong one cannot ask for all memory.
+    // The header has been checked against the file's length, so a wrong length cannot exhaust memory.
     let values = read_values(file, info).map_err(Error::io("read", path))?;
     let values = values.ok_or_else(|| {
         let message = format!("{name} is {}; only F32, F16, BF16 and F64 can be read", info.dtype);
@@ -155,7 +157,7 @@ fn read_next(file: &mut impl Read, metadata: &Metadata, name: String, path: &Pat
     Ok(NamedTensor { shape: info.shape.clone(), name, values })
 }
 
-/// `None` for a type that is not read.
+/// `None` for an unsupported type.
 fn read_values(file: &mut impl Read, info: &TensorInfo) -> io::Result<Option<Vec<f32>>> {
     let n_values = info.shape.iter().product();
     match info.dtype {
@@ -168,7 +170,7 @@ fn read_values(file: &mut impl Read, info: &TensorInfo) -> io::Result<Option<Vec
     .map(Some)
 }
 
-/// In pieces, so that the file's bytes never stand beside the values a second time.
+/// Reads in pieces, so that the raw bytes are never all in memory next to the values.
 fn decoded<const N: usize>(
     file: &mut impl Read,
     n_values: usize,
@@ -198,7 +200,7 @@ mod tests {
         values.iter().map(|value| value.to_bits()).collect()
     }
 
-    /// A file as anyone's writer makes it: header with `tensors`, then `values`.
+    /// A file with any header: the header with `tensors`, then `values`.
     fn raw(path: &Path, header: &str, values: &[u8]) {
         fs::write(path, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), values].concat()).unwrap();
     }
@@ -274,11 +276,11 @@ mod tests {
             assert!(message.starts_with(&format!("{}: holds {n_bytes} bytes,", path.display())), "{message}");
             assert!(message.ends_with("the file is truncated"), "{message}");
         }
-        let wanted = format!("its header wants {}: the file is truncated", whole.len());
+        let wanted = format!("its header requires {}: the file is truncated", whole.len());
         fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         assert!(read_tensors(&path).unwrap_err().to_string().contains(&wanted));
         fs::write(&path, [&whole[..], &[0]].concat()).unwrap();
-        assert!(read_tensors(&path).unwrap_err().to_string().ends_with("something follows"));
+        assert!(read_tensors(&path).unwrap_err().to_string().ends_with("there are extra bytes"));
     }
 
     #[test]
@@ -302,7 +304,7 @@ mod tests {
         }
         fs::write(&path, "<!DOCTYPE html> not a model").unwrap();
         assert!(read_tensors(&path).unwrap_err().to_string().contains("not a safetensors file"));
-        // Every single byte of a header wrong in a few ways: an error or a readable file, never a panic.
+        // Every single byte of a header changed in a few ways: an error or a readable file, never a panic.
         write_tensors(&path, &[tensor("a", &[2, 2], vec![1.0; 4])]).unwrap();
         let whole = fs::read(&path).unwrap();
         for at in 0..whole.len() - 16 {

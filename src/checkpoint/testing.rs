@@ -8,7 +8,7 @@ pub(super) fn small() -> ModelConfig {
     ModelConfig { vocab_size: 16, hidden_size: 8, intermediate_size: 12, head_dim: 4, num_hidden_layers: 2, ..tiny }
 }
 
-/// Every value its own, counted from `first`.
+/// Distinct values, counted from `first`.
 pub(super) fn parameters_of(config: &ModelConfig, first: f32) -> Vec<NamedTensor> {
     let mut next = first;
     let tensor = |spec: ParameterSpec| {

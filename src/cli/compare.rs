@@ -33,34 +33,35 @@ use super::train::{choose_variants, read_config};
   multinorm compare my.toml --optimizers all --lr-sweep 0.25,0.5,1,2,4 --seeds 3 --out cmp
   multinorm compare --from runs/mine --optimizers mezo,subzero,adam --out fine-tuned")]
 pub struct CompareArgs {
-    /// Settings that all runs share; [optimizer] is not among them. Without one the default run
+    /// Settings file shared by all runs, without an [optimizer] section [default: the default run]
     config: Option<PathBuf>,
-    /// One setting: `--set train.steps=100`; repeatable, over the file
+    /// Override one setting: `--set train.steps=100`; repeatable, takes precedence over the file
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
-    /// Begins every run with the weights, sizes and tokenizer of this model or run, to compare fine-tuning
+    /// Start every run from the weights, sizes and tokenizer of this model or run, to compare fine-tuning
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
-    /// Names of the catalog: adam,sinkgd,sgd; or all of it: all. Zeroth-order ones fine-tune: the model of --from, else
-    /// what the reference (adam, else adamw, else the first) has trained
+    /// Optimizers of the catalog: adam,sinkgd,sgd; or all of them: all. Zeroth-order optimizers fine-tune: the model of
+    /// --from, or else the one trained by the reference (adam, else adamw, else the first)
     #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
     optimizers: Vec<String>,
-    /// Factors on each optimizer's own learning rate of the linear layers, for absolute rates mean nothing across
-    /// optimizers. With the first seed every pair with one of --rest-lr-sweep is tried, and the pair of the lowest final
-    /// validation loss is chosen
+    /// Factors to apply to each optimizer's own learning rate for the linear layers, since absolute rates are not
+    /// comparable across optimizers. With the first seed, every combination with --rest-lr-sweep is tried, and the one
+    /// with the lowest final validation loss is chosen
     #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_value = "0.5,1,2")]
     lr_sweep: Vec<f64>,
-    /// Factors on each optimizer's own learning rates of the rest: embedding, head and norms. Where one rule moves all
-    /// matrices, as in adam, the rest's rate takes this factor and that of --lr-sweep: with 1 there is one rate
+    /// Factors to apply to each optimizer's own learning rate for the rest: embedding, head and norms. Where one rule
+    /// updates all matrices, as in adam, the rate of the rest is scaled by this factor and that of --lr-sweep, so 1
+    /// means a single rate
     #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_value = "1")]
     rest_lr_sweep: Vec<f64>,
-    /// Seeds at the best factors: train.seed, + 1, + 2 …; each changes initial weights and batches
+    /// Number of seeds at the best factors: train.seed, + 1, + 2 …; each changes the initial weights and the batches
     #[arg(long, value_name = "N", default_value_t = 1)]
     seeds: u64,
-    /// The comparison's folder; the same command goes on with it, and more optimizers, factors or seeds may be added
+    /// The comparison directory; repeat the command to resume, also with more optimizers, factors or seeds
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// One JSON document on standard output: what compare.json holds
+    /// Print one JSON document on standard output: the contents of compare.json
     #[arg(long)]
     json: bool,
 }
@@ -75,7 +76,7 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
     let mut gpu = device.open()?;
     let mut config = read_config(args.config.as_deref(), args.from.as_deref(), &args.sets, &gpu.profile)?;
     if let Some(model) = &mut config.train.init_from {
-        // `--from` was resolved, and names no run any more.
+        // `--from` has been resolved to a checkpoint and no longer names the run.
         let named = args.from.as_deref().unwrap_or(Path::new(&*model));
         *model = first_model(named, &args.out)?.display().to_string();
     }
@@ -88,7 +89,7 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
     for run in &runs {
         check_run(run, &gpu.profile)?;
     }
-    // Before a tokenizer is trained for minutes.
+    // Before minutes are spent on training a tokenizer.
     plan.check_folder(&args.out, &gpu.adapter_name)?;
     let folder = ComparisonFolder::open(&args.out, command())?;
     let model = &plan.config.model;
@@ -102,14 +103,15 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
     let found = pollster::block_on(run_comparison(&GpuHandle::new(gpu), dataset, &plan, &folder, stop, &mut show))?;
     progress.bar.finish_and_clear();
     if stop.load(Ordering::Relaxed) && !found.complete {
-        note!("stopped; the same command goes on: {}", folder.command());
+        note!("stopped; repeat the command to resume: {}", folder.command());
     }
     if args.json { print_json(&found) } else { print_table(&found, &args.out) }
 }
 
-/// The model to begin with: of a run the checkpoint that the comparison in `out` has begun with, else the newest one.
+/// The model to start from. For a run: the checkpoint that the comparison in `out` started from, or else the newest
+/// one.
 ///
-/// Errors: no model there, and one that the comparison has begun with and that is gone.
+/// Errors: there is no model, or the one the comparison started from is gone.
 fn first_model(named: &Path, out: &Path) -> Result<PathBuf> {
     let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
     let newest = absolute(&resolve_model_dir(named)?)?;
@@ -118,7 +120,7 @@ fn first_model(named: &Path, out: &Path) -> Result<PathBuf> {
         Some(begun) if begun.is_dir() => Ok(begun),
         Some(begun) => {
             let message = format!(
-                "its runs began with {}, which is no longer there: bring it back, or choose another `--out`",
+                "its runs started from {}, which no longer exists: restore it, or choose another `--out`",
                 begun.display()
             );
             Err(Error::checkpoint(out, message))
@@ -127,7 +129,7 @@ fn first_model(named: &Path, out: &Path) -> Result<PathBuf> {
     }
 }
 
-/// This command, as a shell reads it.
+/// This command, quoted for a shell.
 fn command() -> String {
     let plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c));
     let quoted = |word: String| {
@@ -138,7 +140,7 @@ fn command() -> String {
     words.join(" ")
 }
 
-/// A bar over all steps of all runs on a terminal, plain lines elsewhere; both on standard error.
+/// On a terminal, a progress bar over all steps of all runs; elsewhere plain lines. Both on standard error.
 struct Progress {
     bar: ProgressBar,
     terminal: bool,
@@ -188,7 +190,7 @@ impl Progress {
     fn show_training(&mut self, event: &train::Event) {
         match event {
             train::Event::Ready { first_step, .. } => {
-                // What was done earlier says nothing of the time that is left.
+                // Steps from before a resume say nothing about the time left.
                 self.bar.set_position(self.before + first_step);
                 self.bar.reset_eta();
             }
@@ -206,7 +208,7 @@ impl Progress {
                 }
             }
             train::Event::DeviceLost { message, step } => {
-                self.line(&format!("{}: the device was lost ({message}); going on after step {step}", self.run));
+                self.line(&format!("{}: the device was lost ({message}); resuming after step {step}", self.run));
             }
             train::Event::Evaluated { .. } => self.speed.restart(),
             train::Event::Saved(_) | train::Event::Spectrum(_) | train::Event::Wrote { .. } => {}
@@ -285,7 +287,7 @@ fn row(optimizer: &OptimizerResult) -> String {
     )
 }
 
-/// Each seed's own, where there are several and one of them at least reached the loss.
+/// The value of each seed, if there are several and at least one reached the loss.
 fn effective_by_seed(to_reference: &ToReference) -> Option<String> {
     let seeds = &to_reference.seeds;
     if seeds.len() < 2 || to_reference.never().count() == seeds.len() {

@@ -1,18 +1,18 @@
-//! What the program writes: results on standard output, all else on standard error; neither ends the program, as
-//! `println!` would where the disk is full or nobody reads any more.
+//! Output: results on standard output, everything else on standard error. Unlike with `println!`, neither a full disk
+//! nor a closed pipe ends the program.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// `println!`, whose first failure is told at the program's end.
+/// `println!`, whose first failure is reported when the program ends.
 macro_rules! out {
     () => { $crate::cli::console::write_out(format_args!("\n")) };
     ($($words:tt)*) => { $crate::cli::console::write_out(format_args!("{}\n", format_args!($($words)*))) };
 }
 
-/// `eprintln!`, whose failures there is nobody to tell.
+/// `eprintln!` that ignores failures.
 macro_rules! note {
     ($($words:tt)*) => { $crate::cli::console::write_note(format_args!("{}\n", format_args!($($words)*))) };
 }
@@ -29,7 +29,7 @@ pub fn write_out(text: Arguments<'_>) {
     }
 }
 
-/// Takes notes in the place of standard error.
+/// Receives notes instead of standard error.
 pub type NoteSink = Box<dyn Fn(&str) -> std::io::Result<()> + Send>;
 
 static SINK: Mutex<Option<NoteSink>> = Mutex::new(None);
@@ -43,12 +43,12 @@ pub fn write_note(text: Arguments<'_>) {
     }
 }
 
-/// A line on standard error, whoever takes notes.
+/// Writes a line to standard error, even if notes are redirected.
 pub fn write_note_directly(line: &str) {
     let _ = writeln!(stderr().lock(), "{line}");
 }
 
-/// From here on notes go there, or to standard error again.
+/// Redirects notes to `sink`, or back to standard error.
 pub fn redirect_notes(sink: Option<NoteSink>) {
     *SINK.lock().unwrap_or_else(PoisonError::into_inner) = sink;
 }
@@ -67,12 +67,12 @@ impl Write for NoteWriter {
     }
 }
 
-/// Whether standard output takes no more: writing on would be in vain.
+/// Whether standard output accepts no more: further writing is pointless.
 pub fn is_closed() -> bool {
     failure().is_some()
 }
 
-/// The exit status: a failure to write what a command found is one of the command, but for a reader who has seen enough
+/// The exit status. Failing to write the results is a failure of the command, unless the reader has closed the pipe
 /// (`multinorm inspect … | head`).
 pub fn exit_code(code: ExitCode) -> ExitCode {
     let failure = failure();

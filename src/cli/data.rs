@@ -1,4 +1,4 @@
-//! How far the data is, on standard error.
+//! Progress of reading and tokenizing data, on standard error.
 
 use std::io::IsTerminal;
 
@@ -8,13 +8,13 @@ use web_time::Instant;
 
 use super::console::note;
 
-/// Seconds between two lines where there is no terminal for a bar.
+/// Seconds between two lines where there is no terminal for a progress bar.
 const LINE_SECS: u64 = 10;
 
-/// A bar on a terminal while text is read and tokenized, a line from time to time elsewhere.
+/// On a terminal, a progress bar while text is read and tokenized; elsewhere, a line from time to time.
 pub struct DataProgress {
     terminal: bool,
-    /// What is being done, and its bar.
+    /// The current action and its progress bar.
     bar: Option<(String, ProgressBar)>,
     last_line: Instant,
 }

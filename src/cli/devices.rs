@@ -17,7 +17,7 @@ use super::output::print_json;
   multinorm devices
   multinorm devices --backend vulkan --json")]
 pub struct DevicesArgs {
-    /// One JSON document instead of a table
+    /// Print one JSON document instead of a table
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,4 @@
-//! `multinorm train --dry-run`: what a run will take, and the largest runs that so much memory holds.
+//! `multinorm train --dry-run`: the memory a run will need, and the largest runs that fit in given memory sizes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::largest::check_run;
 use super::output::{memory_table, print_json, recompute_in_words, recompute_table, type_table};
 use super::planned::{Planned, begun_with};
 
-/// `settings` are those of a run on an adapter with this profile, `resumed` the folder of the run that goes on.
+/// `settings` returns the run's settings for an adapter profile; `resumed` is the directory of the run to resume.
 pub fn dry_run(
     device: &DeviceArgs,
     settings: &dyn Fn(&Profile) -> Result<RunConfig>,
@@ -59,7 +59,7 @@ fn print(planned: &Planned, config: &RunConfig, json: bool) -> Result<()> {
     let adamw = memory_of(OptimizerConfig::named("adamw")?)?;
     let Recorded { recorder, recompute, precision, .. } = record_training(config, &profile)?;
     let (this, by_type, fits) = (recorder.memory(), recorder.memory_by_type(), check_run(config, &profile));
-    // A zeroth-order method takes the difference of two losses, in single precision alone.
+    // A zeroth-order method takes the difference of two losses, which needs single precision.
     let precisions = if config.optimizer.zeroth_order().is_some() { &BOTH[..1] } else { &BOTH[..] };
     let grid: Vec<(Precision, Vec<(Recompute, Memory)>)> = precisions
         .iter()
@@ -102,21 +102,21 @@ fn print(planned: &Planned, config: &RunConfig, json: bool) -> Result<()> {
     );
     out!("\n{}", recompute_table(&grid));
     if precisions.contains(&Precision::F16) && !planned.profile.f16 {
-        out!("this adapter has no half precision: the columns of f16 are for one that has");
+        out!("this adapter has no half precision: the f16 columns are for one that does");
     }
     out!("\nprecision     {}", precision.name());
     out!("recompute     {}", recompute_in_words(config.train.recompute, recompute));
     match fits {
         Ok(_) => out!("every buffer fits this adapter's limits"),
-        Err(error) => out!("this adapter would refuse it: {error}"),
+        Err(error) => out!("this run does not fit this adapter: {error}"),
     }
     Ok(())
 }
 
 const BOTH: [Precision; 2] = [Precision::F32, Precision::F16];
 
-/// The memory of a run with activations in `precision`, for every kind of recomputation; in half precision also on an
-/// adapter that has none, as it would be there.
+/// The memory of a run with activations in `precision`, for every kind of recomputation. For half precision on an
+/// adapter without it, the memory on an adapter with it.
 fn recomputing(planned: &Planned, config: &RunConfig, precision: Precision) -> Result<Vec<(Recompute, Memory)>> {
     let mut config = config.clone();
     config.train.precision = precision;

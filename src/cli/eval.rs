@@ -19,28 +19,28 @@ use super::output::print_json;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  multinorm eval runs/mine                              on the text that the run held out
+  multinorm eval runs/mine                              on the run's held-out text
   multinorm eval runs/mine --data held-out.txt --json
   multinorm eval SmolLM2-135M-Instruct.Q4_1.gguf --data held-out.txt --max-tokens 4096")]
 pub struct EvalArgs {
-    /// A model, checkpoint or run folder, or a .gguf file
+    /// A model, checkpoint or run directory, or a .gguf file
     model: PathBuf,
-    /// A text, taken whole [default: the validation split that the run held out]
+    /// Text file to evaluate on, all of it [default: the run's validation split]
     #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
     data: Option<PathBuf>,
-    /// Token ids: a one-dimensional array of integers in NumPy's format
+    /// Token ids to evaluate on: a one-dimensional integer array in NumPy format
     #[arg(long, value_name = "FILE.npy")]
     tokens: Option<PathBuf>,
-    /// Tokens of a window [default: the run's, else 256 or as many as the model has positions]
+    /// Tokens per window [default: the run's, else 256, at most the model's number of positions]
     #[arg(long, value_name = "N")]
     sequence_length: Option<usize>,
-    /// Windows at a time [default: the run's, so that the last bits are its own, else 8]
+    /// Windows per batch [default: the run's, which reproduces its loss exactly, else 8]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// At most so many tokens
+    /// Evaluate at most this many tokens
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
-    /// One JSON document
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
@@ -59,7 +59,7 @@ pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
             dataset::load(&config.data, config.model.vocab_size, &mut DataProgress::new())?.validation
         }
         (None, None, None) => {
-            return Err(Error::Data("this folder names no text: give one with `--data` or `--tokens`".into()));
+            return Err(Error::Data("no held-out text here: pass one with `--data` or `--tokens`".into()));
         }
     };
     let positions = model.config.max_position_embeddings;
@@ -69,14 +69,14 @@ pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
     if sequence_length == 0 || sequence_length > positions {
         return Err(Error::config(
             "sequence-length",
-            format!("{sequence_length} is not from 1 to the model's {positions} positions"),
+            format!("{sequence_length} is not between 1 and the model's {positions} positions"),
         ));
     }
-    // There are no more windows at once than the tokens make.
+    // Never more windows at once than the tokens fill.
     let asked = args.batch_size.map(|windows| windows.min((tokens.len() / sequence_length).max(1)));
     let batch_size = asked.or(trained.as_ref().map(|config| config.eval.batch_size)).unwrap_or(8);
     if args.batch_size == Some(0) {
-        return Err(Error::config("batch-size", "0 windows at a time are none: at least 1"));
+        return Err(Error::config("batch-size", "must be at least 1, got 0"));
     }
     let from_run =
         trained.filter(|_| args.data.is_none() && args.tokens.is_none()).map(|config| config.eval.max_tokens);
@@ -98,7 +98,7 @@ pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
     Ok(())
 }
 
-/// The configuration of the run that wrote this checkpoint; none for a folder that somebody else wrote.
+/// The settings of the run that wrote this checkpoint; `None` for a directory this program did not write.
 fn trained_with(folder: &Path) -> Result<Option<RunConfig>> {
     let path = folder.join("trainer.json");
     if !path.exists() {

@@ -1,4 +1,4 @@
-//! `multinorm train --dry-run --fit`: the largest runs that so much memory holds.
+//! `multinorm train --dry-run --fit`: the largest runs that fit in given memory sizes.
 
 use multinorm::config::{ModelConfig, OptimizerConfig, PRESETS, Recompute, RunConfig, optimizer_names};
 use multinorm::gpu::{Profile, bytes_in_words};
@@ -10,7 +10,7 @@ use super::console::out;
 use super::output::print_json;
 use super::planned::Planned;
 
-/// So much memory, as the user wrote it.
+/// A memory size, as the user wrote it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Size {
     words: String,
@@ -18,13 +18,13 @@ pub struct Size {
 }
 
 impl Size {
-    /// The sizes that `--fit` was given.
+    /// Parses the sizes passed to `--fit`.
     ///
-    /// Errors: none, and words that are no size.
+    /// Errors: there are none, or one is not a size.
     pub fn parse_all(words: &[impl AsRef<str>]) -> Result<Vec<Self>> {
         if words.iter().all(|word| word.as_ref().trim().is_empty()) {
             let message =
-                "WebGPU does not tell how much memory an adapter has: say how much, for example --fit 8GiB,24GiB";
+                "WebGPU does not report how much memory an adapter has: give sizes, for example --fit 8GiB,24GiB";
             return Err(Error::config("--fit", message));
         }
         words.iter().map(|word| Self::parse(word.as_ref().trim())).collect()
@@ -60,13 +60,13 @@ const UNITS: [(&str, f64); 6] = [
     ("TB", 1e12),
 ];
 
-/// Below it every number of bytes is an f64.
+/// Below it every whole number of bytes is an exact f64.
 const LARGEST: f64 = 1024.0 * 1_099_511_627_776.0;
 
-/// A GPU as Vulkan and Direct3D 12 show most of today's: where there is no adapter, a table of large cards is wanted, and
-/// WebGPU's default limits keep the micro-batches of the largest presets small.
+/// A GPU with the limits that most current ones have under Vulkan and Direct3D 12. Without an adapter the user wants a
+/// table for large cards, and WebGPU's default limits would keep the micro-batches of the largest presets small.
 pub fn assumed_profile() -> Profile {
-    const LARGEST_BINDING: u64 = (1 << 31) - 4; // what wgpu gives where a driver allows more
+    const LARGEST_BINDING: u64 = (1 << 31) - 4; // wgpu's limit where a driver allows more
     Profile {
         max_binding_bytes: LARGEST_BINDING,
         max_buffer_bytes: LARGEST_BINDING,
@@ -75,17 +75,17 @@ pub fn assumed_profile() -> Profile {
     }
 }
 
-/// One line of a table: for a size and an optimizer the run that fits, or why there is none.
+/// One line of a table: the run that fits for one size and optimizer, or why none does.
 #[derive(Serialize)]
 struct Line {
     size: String,
     size_bytes: u64,
     optimizer: String,
-    /// What the run is, if one fits.
+    /// The run that fits, if any.
     run: Option<Run>,
-    /// Larger presets that memory would hold and the adapter refuses, or the run's own model; and why.
+    /// Larger presets, or the run's own model, that fit in memory but that the adapter refuses; and why.
     refused: Vec<(String, String)>,
-    /// Where nothing fits: bytes of the smallest run.
+    /// If nothing fits: the bytes of the smallest run.
     least_bytes: Option<u64>,
 }
 
@@ -176,14 +176,14 @@ recompute is the least that reaches the micro-batch; with it separate updates co
 fused updates keep no gradients to sum: their batch is one micro-batch
 a preset has its own sizes; evaluation takes no more sequences at once than a micro-batch has";
 
-/// What is searched for one optimizer.
+/// The searches for one optimizer.
 struct Of<'a> {
     optimizer: String,
     presets: Presets<'a>,
     own: SearchSpace<'a>,
 }
 
-/// The run with its own optimizer, with SinkGD and with AdamW, each once, and what they are called.
+/// The run with its own optimizer, with SinkGD and with AdamW, each once, with their names.
 fn optimizers(config: &RunConfig) -> Result<Vec<(String, RunConfig)>> {
     let mut own = AS_SET;
     for name in optimizer_names() {
@@ -200,10 +200,10 @@ fn optimizers(config: &RunConfig) -> Result<Vec<(String, RunConfig)>> {
     Ok(configs)
 }
 
-/// What is called an optimizer or a model of the user's own.
+/// The name of a custom optimizer or model.
 const AS_SET: &str = "as set";
 
-/// The preset that a model is, if it is one.
+/// The name of the preset that equals this model, if any.
 fn name_of(model: &ModelConfig) -> String {
     let is = |preset: &&&str| ModelConfig::preset(preset).is_ok_and(|other| other == *model);
     PRESETS.iter().find(is).map_or(AS_SET, |preset| preset).to_owned()
@@ -242,7 +242,7 @@ impl Run {
     }
 }
 
-/// Columns as wide as what stands in them; numbers to the right.
+/// Columns as wide as their contents; numbers right-aligned.
 fn table(lines: &[Line]) -> String {
     const HEAD: [&str; 10] =
         ["size", "optimizer", "model", "parameters", "micro-batch", "batch", "recompute", "updates", "memory", "bytes"];

@@ -20,24 +20,24 @@ use super::output::print_json;
   multinorm generate runs/mine --prompt - --temperature 0 < beginning.txt
   multinorm generate SmolLM2-135M-Instruct.Q4_1.gguf --prompt \"Once upon a time\" --max-tokens 60")]
 pub struct GenerateArgs {
-    /// A model, checkpoint or run folder, or a .gguf file
+    /// A model, checkpoint or run directory, or a .gguf file
     model: PathBuf,
-    /// The text to go on from; `-` reads it from standard input
+    /// The text to continue; `-` reads it from standard input
     #[arg(long)]
     prompt: String,
-    /// Tokens to write at most
+    /// Maximum number of tokens to generate
     #[arg(long, value_name = "N", default_value_t = 200)]
     max_tokens: usize,
-    /// How freely to draw: 0 takes the likeliest token
+    /// Sampling temperature; 0 always takes the most likely token
     #[arg(long, value_name = "T", default_value_t = 0.8)]
     temperature: f64,
-    /// Draw only from the likeliest tokens that make up this probability
+    /// Nucleus sampling: draw only from the most likely tokens that together have this probability
     #[arg(long, value_name = "P", default_value_t = 0.95)]
     top_p: f64,
-    /// The same seed writes the same text
+    /// Random seed; the same seed gives the same text
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
-    /// One JSON document, when the text is whole
+    /// Print one JSON document once the text is complete
     #[arg(long)]
     json: bool,
 }
@@ -69,7 +69,7 @@ pub fn run(device: &DeviceArgs, args: &GenerateArgs) -> Result<()> {
     let gpu = device.open()?;
     pollster::block_on(async {
         let mut generator = Generator::new(&gpu, &model.config, &model.weights, room).await?;
-        // The document has all of it at the end.
+        // With `--json` all of the text goes into the document.
         let mut written_text = text.clone();
         let mut write =
             |piece: &str| if args.json { written_text += piece } else { write_out(format_args!("{piece}")) };
@@ -85,14 +85,14 @@ pub fn run(device: &DeviceArgs, args: &GenerateArgs) -> Result<()> {
         let mut decoder = StreamDecoder::new(&tokenizer);
         let end = loop {
             if written == args.max_tokens {
-                break "as many as --max-tokens asks for".to_owned();
+                break "reached --max-tokens".to_owned();
             }
             if is_closed() {
-                break "nobody reads on".into();
+                break "standard output was closed".into();
             }
             let id = sampler.draw(&logits)?;
             if Some(id) == tokenizer.end_of_text() {
-                break "the model ended its text".into();
+                break "end of text".into();
             }
             if id as usize >= tokenizer.vocab_size() {
                 break format!("the model chose id {id}, which the tokenizer does not have");
@@ -100,7 +100,7 @@ pub fn run(device: &DeviceArgs, args: &GenerateArgs) -> Result<()> {
             write(&decoder.push(id)?);
             written += 1;
             if generator.room() == 0 {
-                break format!("the model has no more than {positions} positions");
+                break format!("all {positions} positions are used");
             }
             logits = generator.push(&gpu, id).await?;
         };

@@ -20,19 +20,19 @@ use super::output::print_json;
   multinorm inspect SmolLM2-135M-Instruct.Q4_1.gguf
   multinorm inspect runs/mine --json | jq '.tensors[] | select(.largest > 1)'")]
 pub struct InspectArgs {
-    /// A run, checkpoint or model folder, or a .gguf file
+    /// A run, checkpoint or model directory, or a .gguf file
     folder: PathBuf,
-    /// One JSON document
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
 
-/// What a folder holds.
+/// The contents of a directory.
 #[derive(Serialize)]
 struct Contents {
-    /// Nothing where it is no run's.
+    /// `None` if it is not a run directory.
     run: Option<RunContents>,
-    /// The folder, or the file, of the weights.
+    /// The directory or file with the weights.
     model: PathBuf,
     config: ModelConfig,
     parameters: usize,

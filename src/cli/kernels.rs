@@ -1,4 +1,4 @@
-//! `multinorm kernels`: every kernel with what it needs and where it is used, and its translations.
+//! `multinorm kernels`: every kernel with its requirements, its uses and its translations.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{IsTerminal, Write};
@@ -26,31 +26,32 @@ use super::output::print_json;
   multinorm kernels rope --emit msl
   multinorm kernels rms_norm --json")]
 pub struct KernelsArgs {
-    /// One kernel; without it all of them
+    /// The kernel to show [default: list all]
     name: Option<String>,
-    /// Print the kernel as it is, or as a system's driver gets it
+    /// Print the kernel's source, or its translation for a platform's driver
     #[arg(long, value_enum, requires = "name")]
     emit: Option<Language>,
-    /// Write that into a file
+    /// Write the --emit output to a file
     #[arg(long, value_name = "FILE", requires = "emit")]
     out: Option<PathBuf>,
-    /// One override of the kernel: `--constant M=512`; repeatable. Those not given have their values in the default run
+    /// Override one pipeline constant: `--constant M=512`; repeatable. The others have their values from the default
+    /// run
     #[arg(long = "constant", value_name = "NAME=VALUE", requires = "emit")]
     constants: Vec<String>,
-    /// One JSON document
+    /// Print one JSON document
     #[arg(long, conflicts_with = "emit")]
     json: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Language {
-    /// As it was written
+    /// The source
     Wgsl,
-    /// Vulkan's, binary
+    /// For Vulkan (binary)
     Spirv,
-    /// Metal's
+    /// For Metal
     Msl,
-    /// Direct3D's
+    /// For Direct3D
     Hlsl,
 }
 
@@ -74,7 +75,7 @@ pub fn run(device: &DeviceArgs, args: &KernelsArgs) -> Result<()> {
     Ok(())
 }
 
-/// What the chosen adapter has, and its name; WebGPU's defaults where there is none and none was asked for.
+/// The profile and name of the chosen adapter; WebGPU's defaults if there is no adapter and none was asked for.
 fn profile(device: &DeviceArgs) -> Result<(Profile, Option<String>)> {
     match device.open() {
         Ok(gpu) => Ok((gpu.profile.clone(), Some(gpu.adapter_name.clone()))),
@@ -85,13 +86,13 @@ fn profile(device: &DeviceArgs) -> Result<(Profile, Option<String>)> {
     }
 }
 
-/// An adapter that kernels may be recorded for, and what is said of a kernel that is used there and not on those before it.
+/// An adapter to record kernels for, and the suffix for kernels that it uses and the adapters before it do not.
 struct Adapter {
     profile: Profile,
     place: &'static str,
 }
 
-/// The adapter here, if there is one, and one of each kind that chooses otherwise.
+/// The adapter of this machine, if any, and one of each kind that chooses different kernels.
 fn adapters(here: Profile, name: Option<&str>) -> Vec<Adapter> {
     let gpu = Profile::webgpu_default();
     let large = Profile {
@@ -113,7 +114,7 @@ fn adapters(here: Profile, name: Option<&str>) -> Vec<Adapter> {
     here.into_iter().chain(kinds).map(|(profile, place)| Adapter { profile, place }).collect()
 }
 
-/// The kernel of a name; the message of one that there is not has the nearest.
+/// Finds a kernel by name. The error for an unknown name suggests the nearest.
 fn named(name: &str) -> Result<&'static Kernel> {
     kernels::all().find(|kernel| kernel.name == name).ok_or_else(|| {
         let likeness = |kernel: &&Kernel| strsim::jaro_winkler(name, kernel.name);
@@ -126,8 +127,8 @@ fn named(name: &str) -> Result<&'static Kernel> {
 
 fn print_all(listed: &[&'static Kernel], profile: &Profile, adapter: Option<&str>, used: &Uses) {
     match adapter {
-        Some(name) => out!("✓ and ✗: whether {name} has what a kernel needs\n"),
-        None => out!("no adapter is here to tell whether it has what a kernel needs\n"),
+        Some(name) => out!("✓ and ✗: whether {name} meets the requirement\n"),
+        None => out!("no adapter found to check the requirements against\n"),
     }
     out!("{:<46}{:<18}{:<40}used by", "kernel", "translations", "needs");
     for kernel in listed {
@@ -137,7 +138,7 @@ fn print_all(listed: &[&'static Kernel], profile: &Profile, adapter: Option<&str
     }
 }
 
-/// Uses in the order of the alphabet, of optimizers their number where there are many.
+/// Uses in alphabetical order; more than two optimizers are replaced by their number.
 fn uses_in_words(used: &BTreeSet<String>) -> String {
     let is_optimizer = |name: &&String| name.starts_with("optimizer ");
     let n_optimizers = used.iter().filter(is_optimizer).count();
@@ -150,12 +151,12 @@ fn uses_in_words(used: &BTreeSet<String>) -> String {
 
 /// The languages that a kernel is translated to.
 fn translations(kernel: &Kernel) -> &'static [Language] {
-    // Metal's and Direct3D's matrix units are not of 16×16.
+    // The matrix units of Metal and Direct3D are not 16×16.
     let only_vulkan = kernel.needs.contains(&Need::MatrixUnits);
     if only_vulkan { &[Language::Spirv] } else { &[Language::Spirv, Language::Msl, Language::Hlsl] }
 }
 
-/// Their names, as `--emit` takes them.
+/// Names of the translations, as `--emit` takes them.
 fn names_of_translations(kernel: &Kernel) -> Vec<String> {
     translations(kernel).iter().map(|language| language.name()).collect()
 }
@@ -174,7 +175,7 @@ fn print_one(kernel: &'static Kernel, profile: &Profile, adapter: Option<&str>, 
     out!("needs      {}", needs_in_words(kernel, adapter.map(|_| profile)));
     match used.get(kernel.name) {
         Some(used) => out!("used by    {}", used.iter().cloned().collect::<Vec<_>>().join(", ")),
-        None => out!("used by    no part of a default run: other shapes or settings want it"),
+        None => out!("used by    no part of a default run: other shapes or settings use it"),
     }
     out!("bindings");
     for (number, binding) in kernel.bindings().enumerate() {
@@ -256,11 +257,11 @@ fn need_in_words(need: &Need) -> String {
     }
 }
 
-/// What uses each kernel, by its name.
+/// The uses of each kernel, by its name.
 type Uses = BTreeMap<&'static str, BTreeSet<String>>;
 
-/// The plans of default runs that name each kernel, generation, and the optimizers that want it: on the first of the adapters
-/// that uses it at all.
+/// The plans of default runs that dispatch each kernel, generation, and the optimizers that use it, each on the first
+/// adapter that uses it at all.
 fn used(adapters: &[Adapter]) -> Result<Uses> {
     let mut used = Uses::new();
     for Adapter { profile, place } in adapters {
@@ -312,13 +313,13 @@ fn recorded(profile: &Profile, optimizer: &str) -> Result<Recorder> {
 
 fn emit(device: &DeviceArgs, kernel: &'static Kernel, language: Language, args: &KernelsArgs) -> Result<()> {
     if language == Language::Spirv && args.out.is_none() && std::io::stdout().is_terminal() {
-        let message = "SPIR-V is binary and this is a terminal: name a file with --out, or pipe it on";
+        let message = "SPIR-V is binary and standard output is a terminal: write to a file with --out, or pipe it";
         return Err(Error::config("--emit spirv", message));
     }
     let bytes = match language {
         Language::Wgsl if args.constants.is_empty() => kernel.source().into_bytes(),
         Language::Wgsl => {
-            return Err(Error::config("--constant", "WGSL has its overrides open: they are given to translations"));
+            return Err(Error::config("--constant", "applies to translations only: WGSL keeps its overrides"));
         }
         _ => {
             let (profile, adapter) = profile(device)?;
@@ -336,7 +337,7 @@ fn translated(kernel: &'static Kernel, language: Language, given: &[String], ada
         Error::Data(format!("kernel {} has no translation to {}: {what}", kernel.name, language.name()))
     };
     if !translations(kernel).contains(&language) {
-        return Err(refused(&"matrix units of 16×16 are used on Vulkan alone"));
+        return Err(refused(&"16×16 matrix units are used on Vulkan only"));
     }
     let module = naga::front::wgsl::parse_str(&kernel.source()).map_err(|error| refused(&error))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all())
@@ -356,10 +357,10 @@ fn write(
 ) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
     let stage = ShaderStage::Compute;
     match language {
-        Language::Wgsl => unreachable!("it is no translation"),
+        Language::Wgsl => unreachable!("not a translation"),
         Language::Spirv => {
             let pipeline = spv::PipelineOptions { shader_stage: stage, entry_point: kernel.file.into() };
-            let options = spv::Options { lang_version: (1, 3), ..Default::default() }; // it has subgroup operations
+            let options = spv::Options { lang_version: (1, 3), ..Default::default() }; // has subgroup operations
             let words = spv::write_vec(module, info, &options, Some(&pipeline))?;
             Ok(words.iter().flat_map(|word| word.to_le_bytes()).collect())
         }
@@ -379,7 +380,8 @@ fn write(
     }
 }
 
-/// A value for every override: as given, else as some run has it, else as the text has it, else a number that divides well.
+/// A value for every override: the given one, or that of some run, or the shader's default, or a number with many
+/// divisors.
 fn constants(
     kernel: &'static Kernel,
     module: &Module,
@@ -401,7 +403,7 @@ fn constants(
     for word in given {
         let parsed = word.split_once('=').and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
         let Some((name, value)) = parsed else {
-            return Err(Error::config("--constant", format!("wants NAME=NUMBER, got `{word}`")));
+            return Err(Error::config("--constant", format!("expected NAME=NUMBER, got `{word}`")));
         };
         if !overrides.iter().any(|constant| constant.name.as_deref() == Some(name)) {
             let names: Vec<String> = overrides.iter().map(|constant| name_of(constant)).collect();
@@ -413,7 +415,7 @@ fn constants(
     Ok(values)
 }
 
-/// The constants of a kernel's first use in default runs: on the adapter here, else on another kind.
+/// The constants of a kernel's first use in default runs: on this machine's adapter, or else on another kind.
 fn typical(kernel: &'static Kernel, adapters: &[Adapter]) -> Result<HashMap<String, f64>> {
     for Adapter { profile, .. } in adapters {
         for name in optimizer_names() {

@@ -1,11 +1,12 @@
-//! What would fit an adapter where something does not.
+//! The largest size that fits an adapter when a run or an evaluation does not.
 
 use multinorm::config::{ModelConfig, RunConfig};
 use multinorm::gpu::{Memory, Profile};
 use multinorm::train::{Evaluator, record_training};
 use multinorm::{Error, Result};
 
-/// The memory of a run; refuses one that an adapter cannot run, whatever memory it has, and says which size would fit.
+/// The memory of a run. Rejects a run that exceeds the adapter's limits, whatever its memory, and suggests the largest
+/// size that fits.
 pub fn check_run(config: &RunConfig, profile: &Profile) -> Result<Memory> {
     let recorder = record_training(config, profile)?.recorder;
     let Err(error) = recorder.check_limits() else { return Ok(recorder.memory()) };
@@ -20,7 +21,7 @@ pub fn check_run(config: &RunConfig, profile: &Profile) -> Result<Memory> {
         (config.train.micro_batch_size, config.train.batch_size) = (sequences, sequences);
         config
     };
-    // An evaluation that is too large is named first: a run without it would be refused for nothing.
+    // Check the evaluation first: otherwise the micro-batch would be blamed for an evaluation that is too large.
     if let Some(windows) = largest(config.eval.batch_size, |windows| check(&evaluating(windows))) {
         return Err(with_advice(error, format!("the largest that fits is eval.batch_size={windows}")));
     }
@@ -36,7 +37,7 @@ pub fn check_run(config: &RunConfig, profile: &Profile) -> Result<Memory> {
     Err(with_advice(error, format!("the largest that fits is train.micro_batch_size={micro}{also}")))
 }
 
-/// Refuses an evaluation of so many windows at once that an adapter cannot run, and says how many it can.
+/// Rejects an evaluation with more windows per batch than the adapter can run, and suggests how many it can.
 pub fn check_evaluation(profile: &Profile, config: &ModelConfig, windows: usize, sequence_length: usize) -> Result<()> {
     let check = |windows| Evaluator::check(profile, config, windows, sequence_length);
     let Err(error) = check(windows) else { return Ok(()) };
@@ -46,7 +47,7 @@ pub fn check_evaluation(profile: &Profile, config: &ModelConfig, windows: usize,
     })
 }
 
-/// The largest number below `refused` that is not refused; nothing where 1 is.
+/// The largest number below `refused` that passes `check`; `None` if 1 fails.
 fn largest(refused: usize, check: impl Fn(usize) -> Result<()>) -> Option<usize> {
     if refused < 2 || check(1).is_err() {
         return None;

@@ -1,4 +1,4 @@
-//! A run that needs more memory than there is: what needs it, and what would need less.
+//! When a run needs more memory than is available: a table of what it needs, and settings that need less.
 
 use multinorm::config::{Precision, Recompute, RecomputePolicy, RunConfig};
 use multinorm::gpu::{Memory, Profile, bytes_in_words};
@@ -8,8 +8,8 @@ use multinorm::{Error, Result};
 use super::console::note;
 use super::output::memory_table;
 
-/// Refuses a run that the machine's memory cannot hold, where the adapter computes in that memory: nothing else would
-/// refuse it until the system ends the program.
+/// Rejects a run that exceeds the machine's memory on a software adapter, which computes in that memory. Nothing else
+/// would, until the system kills the program.
 pub fn check_memory(needed: &Memory, config: &RunConfig, profile: &Profile) -> Result<()> {
     let Some(available) = available_bytes().filter(|_| profile.software) else { return Ok(()) };
     let needed = needed.total();
@@ -17,21 +17,21 @@ pub fn check_memory(needed: &Memory, config: &RunConfig, profile: &Profile) -> R
         return Ok(());
     }
     let message = format!(
-        "the run needs {} on a software adapter, and the machine has {} of memory to spare",
+        "the run needs {} on a software adapter, and the machine has {} of memory available",
         bytes_in_words(needed),
         bytes_in_words(available)
     );
     Err(with_remedies(Error::TooLarge(message), config, profile))
 }
 
-/// After the error of a device without memory left: prints what the run needs, and what would need less.
+/// After an out-of-memory error: prints what the run needs, and settings that need less.
 pub fn with_remedies(error: Error, config: &RunConfig, profile: &Profile) -> Error {
     let Error::TooLarge(_) = &error else { return error };
     let Ok(memory) = memory_of(config, profile) else { return error };
     note!("{}", memory_table(&[("this run", &memory)]));
     let remedies = remedies(config, profile, memory.total());
     if !remedies.is_empty() {
-        note!("this would take less, the mildest first:");
+        note!("these settings take less memory, the mildest first:");
         let width = remedies.iter().map(|(settings, _)| settings.len()).max().unwrap_or_default();
         for (settings, total) in remedies {
             note!("  {settings:<width$}{:>12}", bytes_in_words(total));
@@ -44,8 +44,8 @@ fn memory_of(config: &RunConfig, profile: &Profile) -> Result<Memory> {
     Ok(record_training(config, profile)?.recorder.memory())
 }
 
-/// Up to three changes that take less memory each, and what they come to: to compute activations again, which changes no
-/// number; smaller micro-batches of the same batches; half precision. `least` is what the run takes without any.
+/// Up to three cumulative changes that take less memory, with the total of each: recomputing activations, which changes
+/// no number; smaller micro-batches of the same batches; half precision. `least` is what the run takes without changes.
 fn remedies(config: &RunConfig, profile: &Profile, mut least: u64) -> Vec<(String, u64)> {
     let mut remedies = Vec::new();
     let mut config = config.clone();
@@ -82,7 +82,7 @@ fn remedies(config: &RunConfig, profile: &Profile, mut least: u64) -> Vec<(Strin
     remedies
 }
 
-/// What the system can give without swapping, where it says so.
+/// Memory available without swapping, if the system reports it.
 fn available_bytes() -> Option<u64> {
     available_in(&std::fs::read_to_string("/proc/meminfo").ok()?)
 }

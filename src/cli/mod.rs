@@ -1,5 +1,5 @@
 //! The command line: parses, prints, blocks.
-#![expect(clippy::disallowed_methods, reason = "this is where the program blocks")]
+#![expect(clippy::disallowed_methods, reason = "the command line is where the program blocks")]
 
 mod bench;
 mod compare;
@@ -45,41 +45,41 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Lists the adapters, their limits and the kernel variants that would be used
+    /// List the adapters, their limits and the kernel variants they would use
     Devices(devices::DevicesArgs),
-    /// Trains a model, or goes on with a run
+    /// Train a model, or resume a run
     Train(train::TrainArgs),
-    /// Shows a run that is being trained, or was, in the terminal
+    /// Show a running or finished run in the terminal
     Watch(watch::WatchArgs),
-    /// Loss and perplexity of a model on a text or on tokens
+    /// Measure the loss and perplexity of a model on held-out text or tokens
     Eval(eval::EvalArgs),
-    /// Writes text with a model
+    /// Generate text with a model
     Generate(generate::GenerateArgs),
-    /// Makes token shards of texts that are larger than memory, or that are trained on again and again
+    /// Tokenize text into shards, for data that is larger than memory or used in many runs
     Tokenize(tokenize::TokenizeArgs),
-    /// Normalizes one matrix by a list of passes and tells what each pass did
+    /// Normalize one matrix with a list of passes and report what each pass did
     Normalize(normalize::NormalizeArgs),
-    /// Shows what a run or model folder holds
+    /// Show the contents of a run or model directory
     Inspect(inspect::InspectArgs),
-    /// Trains with several optimizers, each at its best learning rate, and reports
+    /// Compare optimizers, each at its best learning rate, and write a report
     Compare(compare::CompareArgs),
-    /// Verifies, then times
+    /// Verify results against a reference, then time kernels, optimizers and training steps
     Bench(bench::BenchArgs),
-    /// Lists the kernels with what they need of an adapter, or shows one and its translations
+    /// List the kernels and their adapter requirements, or show one kernel and its translations
     Kernels(kernels::KernelsArgs),
-    /// Prints what a shell needs to complete the program's words
+    /// Print a shell completion script
     Completions(shell::CompletionsArgs),
-    /// Prints the program's manual page, or writes one for each command
+    /// Print the manual page, or write one page per command
     Man(shell::ManArgs),
 }
 
-/// Which device computes.
+/// The device to compute on.
 #[derive(Args)]
 struct DeviceArgs {
-    /// Adapter by index or by a part of its name (see `multinorm devices`)
+    /// Adapter, by index or by part of its name (see `multinorm devices`)
     #[arg(long, global = true, value_name = "NAME_OR_INDEX", env = "MULTINORM_ADAPTER")]
     adapter: Option<String>,
-    /// Only adapters of this backend
+    /// Use only adapters of this backend
     #[arg(long, global = true, value_enum)]
     backend: Option<BackendArg>,
 }
@@ -108,19 +108,19 @@ impl DeviceArgs {
     }
 }
 
-/// Mesa's layer that chooses among Vulkan devices asks the desktop, and says so on standard error where there is none: the
-/// program chooses by itself.
+/// Mesa's Vulkan device-select layer asks the desktop which device to use, and prints to standard error when there is
+/// no desktop. Disables it: the program chooses the device itself.
 fn silence_device_layer() {
     if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         #[expect(unsafe_code, reason = "the layer is asked to stay out by a variable alone")]
-        // SAFETY: the program has no second thread yet.
+        // SAFETY: the program has only one thread yet.
         unsafe {
             std::env::set_var("NODEVICE_SELECT", "1");
         }
     }
 }
 
-/// Runs the program. Exit status: 0 done, 1 the run failed, 2 the words were wrong.
+/// Runs the program. Exit status: 0 on success, 1 if the command failed, 2 for invalid arguments or settings.
 pub fn main() -> ExitCode {
     silence_device_layer();
     let quiet = "warn,wgpu_hal=error,wgpu_core=error,naga=error";
@@ -128,9 +128,9 @@ pub fn main() -> ExitCode {
         .format_timestamp(None)
         .target(env_logger::Target::Pipe(Box::new(console::NoteWriter)))
         .init();
-    let cli = Cli::parse(); // exits with 2 by itself
+    let cli = Cli::parse(); // exits with 2 on invalid arguments
     if std::env::var_os("MULTINORM_CHECK_ARGUMENTS").is_some() {
-        return ExitCode::SUCCESS; // the tests hold the commands of the documentation to this
+        return ExitCode::SUCCESS; // for the test that checks the commands in the documentation
     }
     let device = &cli.device;
     let result = match &cli.command {

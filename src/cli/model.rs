@@ -1,4 +1,4 @@
-//! A model's folder or GGUF file, as `eval`, `generate` and `inspect` read it.
+//! A model directory or GGUF file, as `eval`, `generate` and `inspect` read it.
 
 use std::path::{Path, PathBuf};
 
@@ -15,14 +15,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads a model, checkpoint or run folder, or a GGUF file.
+    /// Reads a model, checkpoint or run directory, or a GGUF file.
     pub fn load(path: &Path) -> Result<Self> {
         let folder = resolve_model_dir(path)?;
         let (config, tensors) = load_model(&folder)?;
         Ok(Self { folder, config, weights: tensors.into_iter().map(|tensor| tensor.values).collect() })
     }
 
-    /// Refuses weights of which one is no number, and names it.
+    /// Rejects weights that are not finite, and names the first.
     pub fn check_finite(&self) -> Result<()> {
         for (spec, values) in self.config.parameters().iter().zip(&self.weights) {
             if let Some(at) = values.iter().position(|value| !value.is_finite()) {
@@ -39,13 +39,13 @@ impl Model {
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let Some(tokenizer) = load_tokenizer(&self.folder)? else {
-            return Err(Error::checkpoint(&self.folder, "holds no tokenizer.json, which text needs"));
+            return Err(Error::checkpoint(&self.folder, "has no tokenizer.json, which is needed for text"));
         };
         if tokenizer.vocab_size() > self.config.vocab_size {
             return Err(Error::checkpoint(
                 &self.folder,
                 format!(
-                    "the tokenizer has {} entries, the model's vocab_size is {}: they are not of one model",
+                    "the tokenizer has {} entries, the model's vocab_size is {}: they do not belong together",
                     tokenizer.vocab_size(),
                     self.config.vocab_size
                 ),

@@ -21,31 +21,32 @@ use super::output::print_json;
   multinorm normalize weights.safetensors --tensor model.layers.0.mlp.up_proj.weight --passes standardize,spectral:cubic:10
   multinorm normalize g.npy --passes row,column --iterations 100 --tolerance 1e-6 --out balanced.npy")]
 pub struct NormalizeArgs {
-    /// A matrix of floating-point numbers: .safetensors or .npy; one dimension is one row
+    /// A floating-point matrix: .safetensors or .npy; a one-dimensional array is one row
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Which tensor of a .safetensors file [default: its only matrix]
     #[arg(long, value_name = "NAME")]
     tensor: Option<String>,
-    /// One iteration: `row,column`, or of column, standardize, spectral:VARIANT:STEPS, sign, frobenius and max
+    /// The passes of one iteration: `row,column`, or any of row, column, standardize, spectral:VARIANT:STEPS, sign,
+    /// frobenius, max
     #[arg(long, value_name = "PASS,…", required = true)]
     passes: Vec<String>,
-    /// How often the list runs [default: 5 for a list of rows and columns alone, else 1]
+    /// Number of iterations [default: 5 if all passes are row or column, else 1]
     #[arg(long, value_name = "L")]
     iterations: Option<u32>,
-    /// Ends after the iteration, from the second on, that changed X by no more than this, root mean square
+    /// Stop after the first iteration, from the second on, whose root-mean-square change of X is at most this
     #[arg(long, value_name = "T", default_value_t = 0.0)]
     tolerance: f64,
-    /// Singular values after every pass
+    /// Also compute the singular values after every pass
     #[arg(long)]
     spectrum: bool,
-    /// Writes the last X as float32: .npy or .safetensors
+    /// Write the final X as float32: .npy or .safetensors
     #[arg(long, value_name = "X.npy")]
     out: Option<PathBuf>,
-    /// Draws distances from balance by half-step, and with --spectrum the singular values before and after
+    /// Plot the distance from balance by half-step, and with --spectrum the singular values before and after
     #[arg(long, value_name = "X.svg")]
     plot: Option<PathBuf>,
-    /// One JSON document
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
@@ -58,7 +59,7 @@ pub fn run(device: &DeviceArgs, args: &NormalizeArgs) -> Result<()> {
         if let Some(path) = path
             && is_same_file(path, &args.file)
         {
-            let message = format!("{} is the file that is read: choose another name", path.display());
+            let message = format!("{} is the input file: choose another name", path.display());
             return Err(Error::config(option, message));
         }
     }
@@ -90,7 +91,7 @@ pub fn run(device: &DeviceArgs, args: &NormalizeArgs) -> Result<()> {
     Ok(())
 }
 
-/// By whatever names and links.
+/// Whether two paths name the same file, also through links.
 fn is_same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
@@ -110,7 +111,7 @@ fn options(args: &NormalizeArgs) -> Result<Options> {
     Ok(Options { passes, iterations, tolerance: args.tolerance, spectrum: args.spectrum })
 }
 
-/// Refuses before anything is computed what could not be written after it.
+/// Rejects an unusable path before anything is computed.
 fn check_plot(path: &Path) -> Result<()> {
     if path.extension().is_none_or(|extension| extension != "svg") {
         return Err(Error::config("--plot", format!("{} does not end in .svg", path.display())));
@@ -151,7 +152,7 @@ fn line(Entry { pass, iteration, quantities: of }: &Entry) -> String {
     line
 }
 
-/// SinkGD's kind of list, the one that converges to a limit known beforehand.
+/// Lists like SinkGD's, which converge to a limit known beforehand.
 fn are_rows_and_columns(passes: &[Pass]) -> bool {
     passes.iter().all(|pass| matches!(pass, Pass::Row | Pass::Column))
 }
@@ -174,7 +175,7 @@ fn print_rates(report: &Report, options: &Options) {
     out!("observed     {}", rate(report.rate_observed, without));
 }
 
-/// Seven characters where they say enough, else a power of ten.
+/// Plain notation where seven characters are enough, else scientific.
 fn plain(x: f64) -> String {
     if x == 0.0 || (1e-3..1e5).contains(&x) { format!("{x:.5}") } else { format!("{x:.3e}") }
 }

@@ -1,4 +1,4 @@
-//! How things are printed.
+//! Printing.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -17,16 +17,16 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
-/// What is computed again, and why it is that where the user did not say.
+/// The kind of recomputation, and if it was chosen automatically, why.
 pub fn recompute_in_words(policy: RecomputePolicy, kind: Recompute) -> String {
     match (policy, kind) {
         (RecomputePolicy::Always(_), kind) => kind.name().into(),
-        (RecomputePolicy::Auto, Recompute::None) => "none (auto: more where the adapter has no memory left)".into(),
-        (RecomputePolicy::Auto, kind) => format!("{} (auto: with less the adapter has no memory left)", kind.name()),
+        (RecomputePolicy::Auto, Recompute::None) => "none (auto: more if the adapter runs out of memory)".into(),
+        (RecomputePolicy::Auto, kind) => format!("{} (auto: with less the adapter ran out of memory)", kind.name()),
     }
 }
 
-/// A table of activations and of all memory: one row for each kind of recomputation, two columns for each precision.
+/// A table of activations and total memory: one row per kind of recomputation, two columns per precision.
 pub fn recompute_table(precisions: &[(Precision, Vec<(Recompute, Memory)>)]) -> String {
     let mut table = format!("{:<12}", "recompute");
     for (precision, _) in precisions {
@@ -44,7 +44,7 @@ pub fn recompute_table(precisions: &[(Precision, Vec<(Recompute, Memory)>)]) -> 
     table
 }
 
-/// A table of memory by class and by what the elements are.
+/// A table of memory by class and element type.
 pub fn type_table(classes: &BTreeMap<Class, BTreeMap<String, u64>>) -> String {
     let mut table = "this run by type".to_owned();
     for (class, types) in classes {
@@ -56,7 +56,7 @@ pub fn type_table(classes: &BTreeMap<Class, BTreeMap<String, u64>>) -> String {
     table
 }
 
-/// A table of memory by class, one column for each of `columns`.
+/// A table of memory by class, with one column for each of `columns`.
 pub fn memory_table(columns: &[(&str, &Memory)]) -> String {
     let mut table = format!("{:<18}", "memory");
     for (name, _) in columns {
@@ -79,7 +79,7 @@ fn cell(n: u64) -> String {
     format!("{n:>15} {:>12}", bytes_in_words(n))
 }
 
-/// As it can be pasted into a shell.
+/// Quotes a word for pasting into a shell.
 pub fn shell_quoted(word: impl Display) -> String {
     let word = word.to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@".contains(c);

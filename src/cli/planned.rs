@@ -8,26 +8,26 @@ use multinorm::config::RunConfig;
 use multinorm::gpu::{Gpu, Profile};
 use multinorm::train::{kept_variants_of, variants_of_run};
 
-/// The variants that the run or comparison in a folder was begun with, if it goes on and has any.
+/// The variants that the run or comparison in a directory started with, if it is resumed and has any.
 pub fn begun_with(folder: Option<&Path>) -> Result<Option<BTreeMap<String, String>>> {
     Ok(folder.map(variants_of_run).transpose()?.flatten())
 }
 
-/// What a run is planned for.
+/// The device a run is planned for.
 pub struct Planned {
-    /// The adapter's name, or what stands in its place.
+    /// The adapter's name, or the assumption made without one.
     pub name: String,
-    /// Without the variants that were measured.
+    /// Without the measured variants.
     pub profile: Profile,
     pub gpu: Option<Gpu>,
-    /// The variants that the run was begun with, if it goes on.
+    /// The variants that the run started with, if it is resumed.
     pub begun_with: Option<BTreeMap<String, String>>,
 }
 
 impl Planned {
-    /// The profile with the variants that a run will be made of: what a product leaves in memory on its way depends on them.
+    /// The profile with the variants the run will use: the scratch memory of a product depends on them.
     ///
-    /// Errors: a run that cannot be recorded.
+    /// Errors: the run cannot be recorded.
     pub fn profile_of(&self, config: &RunConfig) -> Result<Profile> {
         let mut profile = self.profile.clone();
         if let Some(choices) = &self.begun_with {

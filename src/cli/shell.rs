@@ -1,4 +1,4 @@
-//! `multinorm completions` and `multinorm man`: what a shell and `man` know of the program.
+//! `multinorm completions` and `multinorm man`.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use super::console::{note, write_out};
   multinorm completions zsh > ~/.zfunc/_multinorm        with fpath+=~/.zfunc before compinit in ~/.zshrc
   multinorm completions fish > ~/.config/fish/completions/multinorm.fish")]
 pub struct CompletionsArgs {
-    /// The shell
+    /// The shell to complete for
     #[arg(value_enum)]
     shell: Shell,
 }
@@ -26,7 +26,7 @@ pub struct CompletionsArgs {
   multinorm man | man -l -
   multinorm man --out ~/.local/share/man/man1")]
 pub struct ManArgs {
-    /// Writes a page for the program and one for each command into this folder
+    /// Write one page for the program and one per command into this directory
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -39,7 +39,7 @@ pub fn completions(mut program: Command, args: &CompletionsArgs) -> Result<()> {
 }
 
 pub fn man(mut program: Command, args: &ManArgs) -> Result<()> {
-    program.build(); // what is global is then known to every command
+    program.build(); // propagates global arguments to every command
     let Some(folder) = &args.out else {
         write_out(format_args!("{}", page(program)?));
         return Ok(());
@@ -56,7 +56,7 @@ pub fn man(mut program: Command, args: &ManArgs) -> Result<()> {
     Ok(())
 }
 
-/// A command's page in the language of `man`.
+/// A command's manual page, in roff.
 fn page(command: Command) -> Result<String> {
     let mut page = Vec::new();
     Man::new(command).render(&mut page).map_err(Error::io("write", "a page of the manual"))?;

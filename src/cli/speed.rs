@@ -1,28 +1,28 @@
-//! Tokens per second as somebody watching wants them: over the last seconds, not from one report to the next.
+//! Tokens per second as shown to a user: over the last seconds, not between two reports.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use web_time::Instant;
 
-/// How many tokens there were, and when.
+/// Recent token counts and their times.
 #[derive(Default)]
 pub struct Speed {
     seen: VecDeque<(Instant, u64)>,
 }
 
-/// What a speed is taken over: reports come in bursts, and at a run's end the last few together.
+/// The averaging window: reports come in bursts, and the last few of a run come together.
 const WINDOW: Duration = Duration::from_secs(20);
 
 impl Speed {
-    /// Takes note of the tokens since the run began, and returns their number per second over the window; nothing before
-    /// a second report.
+    /// Records the number of tokens since the run began, and returns tokens per second over the window; `None` before
+    /// the second report.
     pub fn per_sec(&mut self, tokens: u64) -> Option<f64> {
         self.per_sec_at(Instant::now(), tokens)
     }
 
     fn per_sec_at(&mut self, now: Instant, tokens: u64) -> Option<f64> {
-        // A run that went back to a checkpoint begins anew.
+        // A run that fell back to a checkpoint starts over.
         if self.seen.back().is_some_and(|(_, before)| *before > tokens) {
             self.seen.clear();
         }
@@ -35,7 +35,7 @@ impl Speed {
         (secs > 0.0).then(|| (tokens - before) as f64 / secs)
     }
 
-    /// Forgets what was before a pause.
+    /// Forgets everything before a pause.
     pub fn restart(&mut self) {
         self.seen.clear();
     }
@@ -50,14 +50,14 @@ mod tests {
         let (mut speed, began) = (Speed::default(), Instant::now());
         let at = |millis| began + Duration::from_millis(millis);
         assert_eq!(speed.per_sec_at(at(0), 1000), None);
-        // Each second a thousand tokens, of which every other report comes a millisecond after the one before.
+        // A thousand tokens per second; every other report comes a millisecond after the one before.
         for second in 1..60 {
             let tokens = 1000 * (second + 1);
             speed.per_sec_at(at(1000 * second), tokens - 500);
             let rate = speed.per_sec_at(at(1000 * second + 1), tokens).unwrap();
             assert!((900.0..=1100.0).contains(&rate), "{rate} after {second} s");
         }
-        // Back to a checkpoint.
+        // After falling back to a checkpoint.
         assert_eq!(speed.per_sec_at(at(61_000), 2000), None);
         assert_eq!(speed.per_sec_at(at(62_000), 3000), Some(1000.0));
     }

@@ -1,51 +1,51 @@
-//! Signals that end a run: Ctrl-C, and what Docker, Slurm, `kill` and a dropped connection send.
+//! Signals that end a run: Ctrl-C, and those that Docker, Slurm, `kill` and a dropped connection send.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::console::note;
 
-/// Set once the run shall finish its step, save and end.
+/// Set when the run should finish its step, save and end.
 static STOP: AtomicBool = AtomicBool::new(false);
 /// Whether there is a run that can do so.
 static RUNS: AtomicBool = AtomicBool::new(false);
 
-/// What is done before a signal ends the program at once.
+/// Called before a signal ends the program immediately.
 static BEFORE_EXIT: Mutex<Option<fn()>> = Mutex::new(None);
 
-/// From here on `action` is taken before a signal ends the program at once.
+/// Registers an action to call before a signal ends the program immediately.
 pub fn before_exit(action: fn()) {
     *BEFORE_EXIT.lock().unwrap_or_else(PoisonError::into_inner) = Some(action);
 }
 
-/// Installs the handlers. Until [`finish_step`] is called any of the signals ends the program at once.
+/// Installs the handlers. Until [`finish_step`] is called, any of the signals ends the program immediately.
 pub fn handle_signals() {
     if let Err(error) = platform::install() {
         note!("Ctrl-C and SIGTERM will end the run without saving: {error}");
     }
 }
 
-/// From here on the first signal sets the flag that is returned, and a second Ctrl-C ends the program.
+/// From here on the first signal sets the returned flag, and a second Ctrl-C ends the program.
 pub fn finish_step() -> &'static AtomicBool {
     RUNS.store(true, Ordering::SeqCst);
     &STOP
 }
 
-/// What a signal does; `status` is the exit status that a shell gives to a program that it ended.
+/// Handles a signal; `status` is the exit status that a shell reports for a program killed by it.
 fn received(is_interrupt: bool, status: i32) {
     if !RUNS.load(Ordering::SeqCst) {
-        note!("\nstopped before the first step: there is nothing to save");
+        note!("\nstopped before the first step: nothing to save");
         exit(status);
     }
     if !STOP.swap(true, Ordering::SeqCst) {
         note!("\nstopping: finishing the step and saving (Ctrl-C again to abort without saving)");
     } else if is_interrupt {
-        // A shell sends SIGHUP twice, and who sends SIGTERM twice can send SIGKILL.
+        // A shell sends SIGHUP twice, and whoever sends SIGTERM twice can send SIGKILL.
         exit(status);
     }
 }
 
-/// What Ctrl-C does, where it came as a key.
+/// Handles Ctrl-C received as a key press.
 pub fn interrupt() {
     received(true, 130);
 }
@@ -67,7 +67,7 @@ mod platform {
     use super::received;
 
     pub fn install() -> io::Result<()> {
-        // `nohup` has SIGHUP ignored, and a script SIGINT for what it starts in the background: they mean it.
+        // `nohup` ignores SIGHUP, and a script ignores SIGINT for its background jobs: respect that.
         let heeded: Vec<i32> = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal)).collect();
         let mut signals = Signals::new(heeded)?;
         std::thread::spawn(move || {
@@ -80,7 +80,7 @@ mod platform {
 
     #[expect(unsafe_code, reason = "asking for a signal's action has no safe form")]
     fn is_ignored(signal: i32) -> bool {
-        // SAFETY: nothing is changed where the new action is null, and the old one is written whole where the call succeeds.
+        // SAFETY: a null new action changes nothing, and on success the old action is fully written.
         unsafe {
             let mut action = std::mem::zeroed::<libc::sigaction>();
             libc::sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN

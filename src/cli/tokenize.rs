@@ -19,35 +19,35 @@ use super::output::{print_json, shell_quoted};
   multinorm tokenize fineweb.parquet --tokenizer tokenizer.json --out fineweb --shard-tokens 100000000
   multinorm train --set data.source=my-tokens --set model.vocab_size=4096")]
 pub struct TokenizeArgs {
-    /// Texts: files or folders of .txt, .md, .jsonl, .json, .csv, .tsv or .parquet, or the name of a corpus
+    /// Text: files or directories of .txt, .md, .jsonl, .json, .csv, .tsv or .parquet, or the name of a corpus
     #[arg(required = true)]
     source: Vec<String>,
-    /// The folder to make: shards (.bin, as llm.c reads them) and their tokenizer
+    /// The directory to create, for the shards (.bin, in llm.c's format) and their tokenizer
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     /// `bpe` (trained on the text), `bytes`, or the path of a tokenizer.json
     #[arg(long, default_value = "bpe", value_name = "NAME_OR_FILE")]
     tokenizer: String,
-    /// Entries of a tokenizer that is trained
+    /// Vocabulary size, if a tokenizer is trained
     #[arg(long, default_value_t = 4096, value_name = "N")]
     vocab_size: usize,
     /// The field or column that holds the text
     #[arg(long, default_value = "text", value_name = "NAME")]
     text_field: String,
-    /// The share of the text that is held out, where no files are named for that
+    /// The fraction of the text to hold out for validation, unless the source has validation files
     #[arg(long, default_value_t = 0.05, value_name = "SHARE")]
     validation_fraction: f64,
-    /// At most so many tokens in a file
+    /// Maximum number of tokens per shard
     #[arg(long, default_value_t = 100_000_000, value_name = "N")]
     shard_tokens: usize,
-    /// One JSON document
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &TokenizeArgs) -> Result<()> {
     if args.shard_tokens == 0 {
-        return Err(Error::config("--shard-tokens", "is 0: at least 1 token goes into a file"));
+        return Err(Error::config("--shard-tokens", "must be at least 1, got 0"));
     }
     let mut data = RunConfig::load(None, &[], RunDefaults::Gpu)?.data;
     data.source.clone_from(&args.source);

@@ -26,42 +26,42 @@ use super::view::{RunView, View};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  multinorm train                                           the default run, whose size follows the adapter
+  multinorm train                                           the default run, sized to fit the adapter
   multinorm train my.toml --set train.steps=2000 --out runs/mine
   multinorm train --set 'data.source=[\"my-texts/\"]' --set model.preset=9m
-  multinorm train --resume runs/mine                        to the same bits as if it had not stopped
+  multinorm train --resume runs/mine                        bit for bit as if it had never stopped
   multinorm train --from runs/mine --set optimizer.lr=0.005
-  multinorm train --dry-run --set model.preset=350m         what it would take, nothing allocated")]
+  multinorm train --dry-run --set model.preset=350m         what it would need; allocates nothing")]
 pub struct TrainArgs {
-    /// Settings; without one the default run, whose size follows the adapter
+    /// Settings file (TOML) [default: the default run, sized to fit the adapter]
     config: Option<PathBuf>,
-    /// One setting: `--set train.steps=100`; repeatable, over the file
+    /// Override one setting: `--set train.steps=100`; repeatable, takes precedence over the file
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
-    /// Begins with the weights, sizes and tokenizer of this model or run, to fine-tune it
+    /// Start from the weights, sizes and tokenizer of this model or run, to fine-tune it
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     from: Option<PathBuf>,
-    /// The run's folder [default: the next free number under runs/]
+    /// The run directory [default: the next free number under runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Goes on with the run in this folder, from its newest checkpoint, to the same bits as if it had not stopped; or
-    /// from one of its checkpoints: runs/0001/checkpoints/step-00000200
+    /// Resume the run in this directory from its newest checkpoint, bit for bit as if it had never stopped; or from one
+    /// of its checkpoints: runs/0001/checkpoints/step-00000200
     #[arg(long, value_name = "DIR", conflicts_with = "out")]
     resume: Option<PathBuf>,
-    /// Prints sizes and memory, and allocates nothing
+    /// Print sizes and memory, and allocate nothing
     #[arg(long)]
     dry_run: bool,
-    /// With --dry-run: the largest preset and micro-batch that so much memory holds, for each of several sizes
+    /// With --dry-run: find the largest preset and micro-batch that fit in each of these memory sizes
     #[arg(long, value_name = "8GiB,24GiB", requires = "dry_run", num_args = 0..=1, value_delimiter = ',')]
     #[arg(default_missing_value = "")]
     fit: Option<Vec<String>>,
-    /// Loses the device after each of these steps (0: as soon as a device is ready), to see the run go on
+    /// Lose the device after each of these steps (0: as soon as a device is ready), to exercise recovery
     #[arg(long, value_name = "STEPS", value_delimiter = ',', hide = true)]
     lose_device: Vec<u64>,
-    /// Plain lines in the place of the view that fills a terminal
+    /// Print plain lines instead of the full-screen view
     #[arg(long)]
     plain: bool,
-    /// One JSON document on standard output
+    /// Print one JSON document on standard output
     #[arg(long)]
     json: bool,
 }
@@ -87,7 +87,7 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     note!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
     choose_variants(&mut gpu, resumed.as_ref().map(RunFolder::path), std::slice::from_ref(&config))?;
     check_memory(&check_run(&config, &gpu.profile)?, &config, &gpu.profile)?;
-    // Before a tokenizer is trained for minutes.
+    // Before minutes are spent on training a tokenizer.
     let folder = match (resumed, &args.out) {
         (Some(resumed), _) => resumed,
         (None, Some(out)) => RunFolder::create(out)?,
@@ -124,27 +124,27 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     };
     let profile = gpu.get().profile.clone();
     let ended = pollster::block_on(run_training(&gpu, config.clone(), dataset, folder, stop, &mut show));
-    drop(view); // the terminal is as it was before anything more is printed
+    drop(view); // restores the terminal before anything else is printed
     let summary = ended.map_err(|error| with_remedies(error, &config, &profile))?;
     if args.json { print_json(&summary) } else { print_summary(&summary, &path) }
 }
 
-/// `resumed` are the settings with which a run that goes on was trained until now.
+/// `resumed`: the settings of the run that is being resumed.
 fn settings(args: &TrainArgs, resumed: Option<&str>, profile: &Profile) -> Result<RunConfig> {
     let text = args.config.as_deref().map(|path| std::fs::read_to_string(path).map_err(Error::io("read", path)));
     let text = text.transpose()?;
     let file = args.config.as_deref().zip(text.as_deref());
     let file = file.or(resumed.map(|text| (Path::new("config.toml"), text)));
     let config = config_of(file, args.from.as_deref(), &args.sets, profile)?;
-    // A run that goes on needs nothing of where it came from.
+    // A resumed run no longer needs the model it started from.
     if args.resume.is_none() {
         check_start(&config)?;
     }
     Ok(config)
 }
 
-/// Gives the device the variants that the run or comparison in a folder was begun with; else those that are the fastest
-/// here: measures them where no earlier run did, and says what came of it.
+/// Sets the device's kernel variants: those the run or comparison in `folder` started with, or else the fastest on this
+/// device. Measures products that no earlier run measured, and prints a summary.
 pub fn choose_variants(gpu: &mut Gpu, folder: Option<&Path>, runs: &[RunConfig]) -> Result<()> {
     if let Some(choices) = begun_with(folder)? {
         gpu.profile.choices = choices;
@@ -157,13 +157,14 @@ pub fn choose_variants(gpu: &mut Gpu, folder: Option<&Path>, runs: &[RunConfig])
     Ok(())
 }
 
-/// The settings of a file, of the model to begin with and of `--set` over the default run for the adapter.
+/// Loads the settings of the default run for this adapter, overridden by the file, the `from` model and `--set`, in
+/// that order.
 pub fn read_config(path: Option<&Path>, from: Option<&Path>, sets: &[String], profile: &Profile) -> Result<RunConfig> {
     let text = path.map(|path| std::fs::read_to_string(path).map_err(Error::io("read", path))).transpose()?;
     config_of(path.zip(text.as_deref()), from, sets, profile)
 }
 
-/// The same with a file that was read.
+/// Like [`read_config`], with the file already read.
 fn config_of(
     file: Option<(&Path, &str)>,
     from: Option<&Path>,
@@ -182,13 +183,13 @@ fn config_of(
     Ok(config)
 }
 
-/// A model's tokenizer is copied to where tokenizers stay: the folder that it lies in may be pruned.
+/// Copies a model's tokenizer into the cache, because the directory that holds it may be pruned.
 ///
-/// Errors: a model without one, if none is named.
+/// Errors: the model has no tokenizer, and the settings name none.
 fn keep_tokenizer(data: &mut DataConfig, model: &Path) -> Result<()> {
     let model = resolve_model_dir(model)?;
     if data.tokenizer == "bpe" {
-        let message = format!("{} holds no {TOKENIZER}: name the one that the model was trained with", model.display());
+        let message = format!("{} has no {TOKENIZER}: name the one that the model was trained with", model.display());
         return Err(Error::config("data.tokenizer", message));
     }
     let is_own = Path::new(&data.tokenizer) == tokenizer_path(&model);
@@ -198,18 +199,18 @@ fn keep_tokenizer(data: &mut DataConfig, model: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where a model's tokenizer lies: in its folder, or in its one file.
+/// Path of a model's tokenizer: a file in its directory, or the GGUF file itself.
 fn tokenizer_path(model: &Path) -> PathBuf {
     if model.is_dir() { model.join(TOKENIZER) } else { model.to_owned() }
 }
 
 const TOKENIZER: &str = "tokenizer.json";
 
-/// What a run takes over from the model that it begins with: its weights, its sizes, and its tokenizer if there is one.
+/// The settings a run inherits from the model it starts from: weights, sizes, and tokenizer if there is one.
 fn sets_of_model(from: &Path) -> Result<Vec<String>> {
     let dir = resolve_model_dir(from)?;
     let dir = std::path::absolute(&dir).map_err(Error::io("find", &dir))?;
-    // Of one that has adapters, `check_start` says more.
+    // For a model with adapters, `check_start` has the better error.
     let model = ModelConfig { adapter: None, ..load_config(&dir)? };
     let model = toml::Table::try_from(model).expect("a model has a table of plain values");
     let mut sets: Vec<String> = model.iter().map(|(key, value)| format!("model.{key}={value}")).collect();

@@ -17,22 +17,22 @@ use super::view::{KeyAction, Look, Phase, RunView, Screen, is_possible, key_acti
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  multinorm watch runs/0001                 loss, speed and newest text, as the run goes on
+  multinorm watch runs/0001                 loss, speed and newest text, live
   multinorm watch runs/0001 --json | jq .step")]
 pub struct WatchArgs {
-    /// The run's folder
+    /// The run directory
     run: PathBuf,
-    /// Plain lines in the place of the view that fills a terminal
+    /// Print plain lines instead of the full-screen view
     #[arg(long)]
     plain: bool,
-    /// What is known now, as one JSON document on standard output
+    /// Print the current state as one JSON document on standard output
     #[arg(long)]
     json: bool,
 }
 
-/// How often the folder is looked at.
+/// How often the run directory is polled.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often keys are looked for.
+/// How often keys are polled.
 const TICK: Duration = Duration::from_millis(50);
 
 pub fn run(args: &WatchArgs) -> Result<()> {
@@ -48,16 +48,16 @@ pub fn run(args: &WatchArgs) -> Result<()> {
     }
 }
 
-/// A run's folder as it was last read.
+/// A run directory as last read.
 struct Watched {
     folder: PathBuf,
     run: PastRun,
-    /// Of metrics.jsonl, and when the folder was read.
+    /// Modification time of metrics.jsonl when the directory was read.
     modified: Option<SystemTime>,
     read: Instant,
-    /// How long that took.
+    /// How long reading took.
     took: Duration,
-    /// Who trains it.
+    /// The process that is training the run, if any.
     holder: Option<String>,
 }
 
@@ -70,9 +70,9 @@ impl Watched {
         Ok(Self { folder, run, modified, read: Instant::now(), took: began.elapsed(), holder })
     }
 
-    /// Reads again what has changed; returns whether anything has.
+    /// Re-reads what has changed. Returns whether anything has.
     fn refresh(&mut self) -> Result<bool> {
-        // A long run's metrics take a moment to read: that must not be all that this process does.
+        // The metrics of a long run take a moment to read: spend at most a tenth of the time on that.
         if self.read.elapsed() < LOOK_EVERY.max(10 * self.took) {
             return Ok(false);
         }
@@ -106,7 +106,7 @@ impl Watched {
     }
 
     fn go_on_with_it(&self) -> String {
-        format!("go on with it: multinorm train --resume {}", shell_quoted(self.folder.display()))
+        format!("resume with: multinorm train --resume {}", shell_quoted(self.folder.display()))
     }
 
     fn on_screen(&mut self) -> std::io::Result<Result<()>> {
@@ -117,7 +117,7 @@ impl Watched {
         let mut drawn = Instant::now();
         loop {
             std::thread::sleep(TICK);
-            let mut is_due = drawn.elapsed() >= LOOK_EVERY; // the terminal may have another size
+            let mut is_due = drawn.elapsed() >= LOOK_EVERY; // the terminal may have been resized
             match key_action()? {
                 Some(KeyAction::Leave) => return Ok(Ok(())),
                 Some(KeyAction::Zoom) => (look.zoomed, is_due) = (!look.zoomed, true),
@@ -135,7 +135,7 @@ impl Watched {
         }
     }
 
-    /// What is known now, and then what is new until nobody trains the run any more.
+    /// Prints the current state, then anything new until no process is training the run.
     fn as_lines(&mut self) -> Result<()> {
         let PastRun { session, .. } = &self.run;
         out!("run           {}", self.folder.display());
@@ -150,7 +150,7 @@ impl Watched {
             for (step, _, loss) in history.evaluations.iter().skip(n_evaluations) {
                 out!("step {step}: validation loss {loss:.4}, perplexity {:.2}", loss.exp());
             }
-            // Of what was written before, the newest is enough.
+            // Of the texts written so far, print only the newest.
             if let Some(text) = texts.iter().skip(n_texts).next_back() {
                 out!("step {}: the model writes: {}", text.step, text.text.replace('\n', "\n  "));
             }

@@ -1,4 +1,4 @@
-//! What an optimizer's update costs: bytes kept between steps, and its share of a step's time.
+//! The cost of an optimizer's update: bytes kept between steps, and its share of a step's time.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,32 +15,32 @@ use crate::{Error, Result};
 /// Memory and time of an optimizer's update; neither depends on the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Bytes that the optimizer carries from one step to the next.
+    /// Bytes of state kept from one step to the next.
     pub state_bytes: u64,
-    /// Those of the matrices of attention and feed-forward.
+    /// The part for the matrices of attention and feed-forward.
     pub state_bytes_linear: u64,
-    /// Those of embedding, head and norms.
+    /// The part for embedding, head and norms.
     pub state_bytes_rest: u64,
-    /// Seconds on the device of one step's update; none without time stamps.
+    /// Seconds on the device for one step's update; `None` without time stamps.
     pub update_secs: Option<f64>,
-    /// The update's share of a whole step on the device, 0 to 1; none without time stamps.
+    /// The update's share of a whole step on the device, 0 to 1; `None` without time stamps.
     pub update_share: Option<f64>,
 }
 
-/// Steps that warm up: more than one, for some rules do in the first what they do but once in hundreds.
+/// Warm-up steps: more than one, because some rules do in the first step what they otherwise do once in hundreds.
 const WARM_UP_STEPS: usize = 2;
-/// Timed replays after those; the median counts.
+/// Timed replays after those; the median is reported.
 const REPLAYS: usize = 3;
 
 impl Cost {
-    /// What was measured before: `costs/NAME.json` in the comparison's folder.
+    /// The result of an earlier measurement: `costs/NAME.json` in the comparison directory.
     pub(super) fn known(folder: &Path, name: &str) -> Result<Option<Self>> {
         read_json(&path(folder, name))
     }
 
-    /// Measures, and remembers it in the comparison's folder.
+    /// Measures the cost and saves it in the comparison directory.
     ///
-    /// It is timed in a trainer of its own, so that the runs themselves are not disturbed.
+    /// Uses its own trainer, so that the runs themselves are not disturbed.
     pub(super) async fn measure(
         gpu: &Arc<Gpu>,
         dataset: &Arc<Dataset>,
@@ -50,7 +50,7 @@ impl Cost {
     ) -> Result<Self> {
         let mut cost = memory(gpu, config)?;
         if gpu.profile.timestamps {
-            // A run that diverges so soon tells no time, and is a result.
+            // A run that diverges this early cannot be timed; that is a result too.
             match time(gpu, dataset, config).await {
                 Ok((secs, share)) => (cost.update_secs, cost.update_share) = (Some(secs), Some(share)),
                 Err(Error::NonFinite(_)) => {}
@@ -74,9 +74,9 @@ fn memory(gpu: &Gpu, config: &RunConfig) -> Result<Cost> {
     Ok(Cost { state_bytes, state_bytes_linear, state_bytes_rest, update_secs: None, update_share: None })
 }
 
-/// Seconds of the update, and its share of a step.
+/// Seconds per update, and its share of a step.
 async fn time(gpu: &Arc<Gpu>, dataset: &Arc<Dataset>, config: &RunConfig) -> Result<(f64, f64)> {
-    // An update inside the backward pass is timed beside it: its kernels are the same.
+    // An update inside the backward pass is timed separately: its kernels are the same.
     let mut config = config.clone();
     config.train.fused_update = false;
     let mut trainer = Trainer::new(gpu.clone(), config.clone(), dataset.clone()).await?;

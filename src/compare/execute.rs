@@ -1,4 +1,4 @@
-//! Runs a plan: every run in its folder, each once, and what is known written after each.
+//! Executes a plan: runs everything once, each run in its own directory, and writes the results so far after each run.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::gpu::GpuHandle;
 use crate::train::{self, RunFolder, SpectrumRecord, keep_variants_of_run};
 use crate::{Error, Result};
 
-/// A comparison's folder, locked for as long as this is held: no second comparison writes there.
+/// A comparison directory, locked while this is held, so that no other comparison writes to it.
 #[derive(Debug)]
 pub struct ComparisonFolder {
     lock: FolderLock,
@@ -29,58 +29,58 @@ pub struct ComparisonFolder {
 }
 
 impl ComparisonFolder {
-    /// Locks the folder, and makes it where there is none; `command` as it was typed, for the report.
+    /// Locks the directory, creating it if needed; `command` is the command line as typed, for the report.
     ///
-    /// Errors: a comparison that is being written; a folder that cannot be made or written.
+    /// Errors: another comparison is writing to the directory, or it cannot be created or written.
     pub fn open(folder: &Path, command: String) -> Result<Self> {
         Ok(Self { lock: FolderLock::acquire(folder)?, command })
     }
 
-    /// The folder.
+    /// The directory.
     pub fn path(&self) -> &Path {
         self.lock.folder()
     }
 
-    /// The command as it was typed.
+    /// The command line as typed.
     pub fn command(&self) -> &str {
         &self.command
     }
 }
 
-/// What happens during a comparison, in order.
+/// The events of a comparison, in order.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
-    /// Memory and time of this optimizer's update are about to be measured.
+    /// About to measure memory and time of this optimizer's update.
     Measuring(&'a str),
-    /// A gradient at the end of this optimizer's best run is about to be followed through its passes.
+    /// About to follow a gradient from the end of this optimizer's best run through its passes.
     Following(&'a str),
-    /// A run begins or goes on; runs that had ended before are not told.
+    /// A run begins or is resumed; runs that had already ended are not reported.
     Begins {
-        /// Which one.
+        /// The run.
         run: &'a RunId,
-        /// Its place among all runs, from 1.
+        /// Its position among all runs, from 1.
         number: usize,
-        /// How many runs there are.
+        /// The number of runs.
         of: usize,
     },
-    /// What that run tells.
+    /// An event of that run.
     Run {
-        /// Which one.
+        /// The run.
         run: &'a RunId,
-        /// What happens in it.
+        /// Its event.
         event: train::Event,
     },
-    /// It ended: all steps were done, or it diverged.
+    /// The run ended: it finished all steps, or it diverged.
     Ended(&'a RunRecord),
-    /// `compare.json` and `report.html` say what is known by now.
+    /// `compare.json` and `report.html` have been written with the results so far.
     Reported(&'a Path),
 }
 
-/// Runs what is missing of `plan` in `place`, until all is done or `stop` is set; then the step is finished, saved, and
-/// the same call goes on from there.
+/// Runs the missing runs of `plan` in `place`, until all are done or `stop` is set. On `stop`, finishes and saves the
+/// current step; the same call resumes from there.
 ///
-/// A run that diverges is a result and ends nothing. Errors: a folder that holds another comparison, a full disk,
-/// a device that fails.
+/// A run that diverges is a result, and the comparison continues. Errors: the directory has another comparison, the
+/// disk is full, or the device fails.
 pub async fn run(
     gpu: &GpuHandle,
     dataset: Arc<Dataset>,
@@ -120,7 +120,8 @@ struct Execution<'a> {
 }
 
 impl Execution<'_> {
-    /// All optimizers' sweeps first, so that the report soon shows each of them; those that fine-tune after all others.
+    /// Sweeps all optimizers first, so that the report soon shows each of them; fine-tuning optimizers come after all
+    /// others.
     async fn go(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let mut number = 0;
         for optimizers in [&self.plan.optimizers, &self.plan.fine_tuners] {
@@ -159,11 +160,11 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// Follows a gradient of an optimizer's best run through its passes, unless that is known.
+    /// Follows a gradient of an optimizer's best run through its passes, unless that has been done.
     async fn follow(&mut self, optimizer: &str, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let Some(factors) = best_factors(self.plan, &self.records, optimizer) else { return Ok(()) };
         if OptimizerConfig::named(optimizer)?.zeroth_order().is_some() {
-            return Ok(()); // there are no gradients
+            return Ok(()); // no gradients
         }
         let best = RunId { optimizer: optimizer.to_owned(), factors, seed: self.plan.config.train.seed };
         let folder = self.place.path();
@@ -177,7 +178,7 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// Brings a run to its end, unless it has ended or everything is to stop.
+    /// Executes a run to its end, unless it has already ended or everything is to stop.
     async fn end(&mut self, id: &RunId, number: usize, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         if self.stopped() || self.records.iter().any(|run| run.id == *id) {
             return Ok(());
@@ -186,7 +187,7 @@ impl Execution<'_> {
         let folder = id.folder(self.place.path());
         let Some(outcome) = self.train(id, &folder, on_event).await? else { return Ok(()) };
         outcome.write(&folder)?;
-        // Only the last weights are worth their space once nothing is left to resume.
+        // With nothing left to resume, only the last weights are worth their space.
         prune_checkpoints(&folder, 1)?;
         if let Some(record) = RunRecord::read(id, &folder, &self.plan.run_config(id)?)? {
             on_event(Event::Ended(&record));
@@ -195,14 +196,14 @@ impl Execution<'_> {
         self.report(on_event).map(drop)
     }
 
-    /// How the run ended; nothing where it was stopped.
+    /// How the run ended; `None` if it was stopped.
     async fn train(&self, id: &RunId, folder: &Path, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Option<Outcome>> {
         let run_folder = RunFolder::resume_or_create(folder)?;
         let mut forward = |event: train::Event| on_event(Event::Run { run: id, event });
         let dataset = self.dataset.clone();
         let mut config = self.plan.run_config(id)?;
         if self.plan.fine_tunes(&id.optimizer) {
-            // Where the reference has diverged there is nothing to begin with.
+            // If the reference has diverged, there is nothing to start from.
             let Some(start) = self.start()? else { return Ok(None) };
             let from = start.folder(self.place.path());
             config.train.init_from = Some(from.display().to_string());
@@ -219,7 +220,7 @@ impl Execution<'_> {
         }
     }
 
-    /// The reference's best run at the first seed, as it was when the first fine-tuner began.
+    /// The reference's best run with the first seed, as of when the first fine-tuning run began.
     fn start(&self) -> Result<Option<RunId>> {
         let known = self.plan.start(self.place.path())?;
         if known.is_some() {

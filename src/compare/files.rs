@@ -1,4 +1,4 @@
-//! The small documents of a comparison's folder.
+//! The small documents in a comparison directory.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::files::write_atomic;
 use crate::{Error, Result};
 
-/// The document at this path; nothing where there is no such file.
+/// Reads the document at this path; `None` if there is no such file.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     if !path.exists() {
         return Ok(None);
@@ -17,7 +17,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     serde_json::from_slice(&text).map(Some).map_err(|error| Error::checkpoint(path, error.to_string()))
 }
 
-/// Writes a document, whole or not at all, and the folder above it where it is missing.
+/// Writes a document atomically, and creates its directory if needed.
 pub(super) fn write_json(path: &Path, document: &impl Serialize) -> Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;

@@ -1,10 +1,9 @@
-//! Optimizers side by side: the same weights, the same batches, each at its own best learning rate.
+//! Compares optimizers: the same initial weights, the same batches, each at its own best learning rate.
 //!
-//! A [`Plan`] names optimizers, factors on their learning rates, and seeds.
-//! There are two factors, for the linear layers and for the rest: an optimizer may leave the rest to another rule.
-//! [`run()`] makes a run's folder for each of them with [`crate::train::run`], so that a comparison that was cut short at
-//! any instant goes on where it stood, and writes what is known after every run: [`Comparison`] as `compare.json`, and
-//! the same as a page to look at, `report.html`.
+//! A [`Plan`] names optimizers, factors on their learning rates, and seeds. There are two factors, one for the linear
+//! layers and one for the rest, because an optimizer may use another rule for the rest. [`run()`] trains each run in
+//! its own directory with [`crate::train::run`], so that an interrupted comparison can be resumed at any time. After
+//! every run it writes the results so far: [`Comparison`] as `compare.json`, and the same as a web page, `report.html`.
 //!
 //! ```text
 //! plan.json                    what this folder compares
@@ -16,9 +15,9 @@
 //! losses.svg  state.svg        its most asked-for plots, to be shown elsewhere
 //! ```
 //!
-//! Every learning rate is a factor on the optimizer's own: absolute rates mean nothing across optimizers.
-//! The best pair of factors is the one with the lowest final validation loss at the first seed; the other seeds run at
-//! that one. [`LrFactors`] says what a pair is to an optimizer with one rule for everything.
+//! Every learning rate is a factor on the optimizer's own: absolute rates are not comparable across optimizers. The
+//! best pair of factors is the one with the lowest final validation loss with the first seed; the other seeds use that
+//! pair. [`LrFactors`] describes the meaning of a pair for an optimizer with one rule for everything.
 
 mod cost;
 mod execute;

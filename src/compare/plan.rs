@@ -1,4 +1,4 @@
-//! What is compared, and whether a folder holds the same comparison.
+//! The plan of a comparison, and whether a directory has the same comparison.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,11 +17,12 @@ use crate::{Error, Result};
 /// Optimizers, factors and seeds over one configuration.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Everything but the optimizer; its seed is the first one.
+    /// Everything except the optimizer; its seed is the first one.
     pub config: RunConfig,
-    /// Names of the catalog, in the order of the report.
+    /// Optimizers of the catalog, in the order of the report.
     pub optimizers: Vec<String>,
-    /// Zeroth-order ones, which fine-tune what the reference has trained; none where all begin with a trained model.
+    /// Zeroth-order optimizers that fine-tune the reference's trained model; empty if all runs start from a trained
+    /// model.
     pub fine_tuners: Vec<String>,
     /// Factors on the learning rates of every optimizer.
     pub factors: LrSweep,
@@ -32,22 +33,22 @@ pub struct Plan {
 /// One training run of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunId {
-    /// Name of the catalog.
+    /// The optimizer's name in the catalog.
     pub optimizer: String,
-    /// On its own learning rates.
+    /// Factors on its own learning rates.
     pub factors: LrFactors,
-    /// Decides the initial weights and the batches.
+    /// Determines the initial weights and the batches.
     pub seed: u64,
 }
 
-/// In place of names: the whole catalog.
+/// Stands for the whole catalog.
 const ALL: &str = "all";
 
 impl Plan {
-    /// Checks the words of a comparison; names, factors and seeds that stand twice count once.
+    /// Checks the arguments of a comparison; duplicate names, factors and seeds count once.
     ///
-    /// Errors: an unknown optimizer, a factor that is not above 0, nothing to compare, and whatever
-    /// [`RunConfig::validate`] refuses in one of the runs.
+    /// Errors: an unknown optimizer, a factor that is not above 0, nothing to compare, or anything that
+    /// [`RunConfig::validate`] rejects in one of the runs.
     pub fn new(config: RunConfig, optimizers: &[String], mut factors: LrSweep, n_seeds: u64) -> Result<Self> {
         let refuse = |key: &str, message: String| Err(Error::config(key, message));
         if optimizers.is_empty() {
@@ -65,7 +66,7 @@ impl Plan {
             return refuse("--seeds", "at least 1".into());
         }
         factors.sort();
-        // What is shared is LLaMA itself; adapters come with the optimizer that trains them.
+        // The runs share LLaMA itself; adapters come with the optimizer that trains them.
         let config = RunConfig { model: ModelConfig { adapter: None, ..config.model }, ..config };
         let mut plan = Self { config, optimizers: Vec::new(), fine_tuners: Vec::new(), factors, n_seeds };
         let all: Vec<String> = optimizer_names().iter().map(|&name| name.to_owned()).collect();
@@ -97,17 +98,17 @@ impl Plan {
         Ok(plan)
     }
 
-    /// All optimizers, in the order in which they run: those that fine-tune last.
+    /// All optimizers in the order in which they run: fine-tuning ones last.
     pub fn all(&self) -> impl Iterator<Item = &String> {
         self.optimizers.iter().chain(&self.fine_tuners)
     }
 
-    /// Whether the optimizer begins with what the reference has trained.
+    /// Whether the optimizer starts from the reference's trained model.
     pub fn fine_tunes(&self, optimizer: &str) -> bool {
         self.fine_tuners.iter().any(|name| name == optimizer)
     }
 
-    /// The factors that are tried on an optimizer: where it trains adapters alone, there is no rest to move.
+    /// The factors to try for an optimizer; one that trains only adapters has no rest.
     pub fn factors_of(&self, optimizer: &str) -> LrSweep {
         let has_no_rest = OptimizerConfig::named(optimizer).is_ok_and(|own| own.adapter().is_some());
         let mut factors = self.factors.clone();
@@ -117,52 +118,52 @@ impl Plan {
         factors
     }
 
-    /// The runs that choose each optimizer's factors: every pair at the first seed.
+    /// The runs that choose each optimizer's factors: every pair, with the first seed.
     pub fn sweep(&self) -> impl Iterator<Item = RunId> + '_ {
         self.all().flat_map(|optimizer| self.sweep_of(optimizer))
     }
 
-    /// Those of one optimizer.
+    /// The sweep of one optimizer.
     pub fn sweep_of(&self, optimizer: &str) -> Vec<RunId> {
         let seed = self.config.train.seed;
         self.factors_of(optimizer).points().map(|factors| self.run(optimizer, factors, seed)).collect()
     }
 
-    /// One optimizer's runs at one pair of factors: every seed, the first first.
+    /// One optimizer's runs at one pair of factors: every seed, in order.
     pub fn seeds_at(&self, optimizer: &str, factors: LrFactors) -> impl Iterator<Item = RunId> + '_ {
         let optimizer = optimizer.to_owned();
         self.seeds().map(move |seed| self.run(&optimizer, factors, seed))
     }
 
-    /// Every seed.
+    /// All seeds.
     pub fn seeds(&self) -> impl Iterator<Item = u64> + use<> {
         self.config.train.seed..=self.last_seed()
     }
 
-    /// How many runs there are, if every optimizer has factors with which it does not diverge.
+    /// The number of runs, if every optimizer has factors at which it does not diverge.
     pub fn n_runs(&self) -> usize {
         let further_seeds = self.n_seeds as usize - 1;
         self.all().map(|optimizer| self.factors_of(optimizer).n_points() + further_seeds).sum()
     }
 
-    /// The optimizer whose final loss the others are timed against: Adam, else AdamW, else the first.
+    /// The reference, against whose final loss the others are timed: Adam, else AdamW, else the first optimizer.
     pub fn reference(&self) -> &str {
         let named = |wanted: &str| self.optimizers.iter().find(|name| *name == wanted);
         named("adam").or(named("adamw")).unwrap_or(&self.optimizers[0])
     }
 
-    /// A run's whole configuration; where a fine-tuner begins is known once the reference has ended.
+    /// A run's whole configuration. The starting point of a fine-tuning run is known once the reference has ended.
     ///
-    /// Errors: an optimizer that the catalog does not have.
+    /// Errors: the catalog does not have the optimizer.
     pub fn run_config(&self, id: &RunId) -> Result<RunConfig> {
         let optimizer = id.factors.on(OptimizerConfig::named(&id.optimizer)?);
         let mut config = self.config.clone().with_optimizer(optimizer);
         config.train.seed = id.seed;
         config.eval.text_tokens = 0; // losses are compared
-        // The bits are the same; what the optimizer is for shows in the memory.
+        // The results are bit-identical; the optimizer's purpose shows in the memory.
         let train = &mut config.train;
         if config.optimizer.zeroth_order().is_some() {
-            // There is neither a backward pass to update in nor a gradient to look into.
+            // There is neither a backward pass to update in nor a gradient to analyze.
             train.fused_update = false;
             config.spectra.every = 0;
             return Ok(config);
@@ -171,21 +172,22 @@ impl Plan {
         Ok(config)
     }
 
-    /// Refuses a folder that holds another comparison, or something else; one that holds part of this is welcome.
+    /// Rejects a directory with another comparison or anything else; part of this comparison is fine.
     ///
     /// Errors: the first difference, by name.
     pub fn check_folder(&self, folder: &Path, adapter: &str) -> Result<()> {
         let kept = PlanFile::of(self, adapter, None);
         let Some(found) = PlanFile::read(folder)? else {
-            let refuse = || Error::checkpoint(folder, "holds something else than a comparison: choose another `--out`");
+            let refuse =
+                || Error::checkpoint(folder, "holds something other than a comparison: choose another `--out`");
             return if is_unused(folder) { Ok(()) } else { Err(refuse()) };
         };
         kept.refuse_difference(&found, folder)
     }
 
-    /// Makes the folder this comparison's; `data` tells one text and tokenizer from another.
+    /// Claims the directory for this comparison; `data` identifies text and tokenizer.
     ///
-    /// Errors: as [`Plan::check_folder`], other data, and a folder that cannot be written.
+    /// Errors: see [`Plan::check_folder`]; also different data, or a directory that cannot be written.
     pub(super) fn claim(&self, folder: &Path, adapter: &str, data: DataIdentity) -> Result<()> {
         self.check_folder(folder, adapter)?;
         let mut kept = PlanFile::of(self, adapter, Some(data));
@@ -195,7 +197,7 @@ impl Plan {
             && then != *now
         {
             let message = format!(
-                "its runs were trained on {then}, and the data is now {now}: bring back that text and tokenizer, or \
+                "its runs were trained on {then}, and the data is now {now}: restore that text and tokenizer, or \
                  choose another `--out`"
             );
             return Err(Error::checkpoint(folder, message));
@@ -203,19 +205,19 @@ impl Plan {
         write_json(&folder.join(PLAN), &kept)
     }
 
-    /// The run with whose weights the fine-tuners begin; none before it was chosen.
+    /// The run whose weights the fine-tuning runs start from; `None` before it is chosen.
     pub(super) fn start(&self, folder: &Path) -> Result<Option<RunId>> {
         Ok(PlanFile::read(folder)?.and_then(|kept| kept.start))
     }
 
-    /// Chooses that run for good: factors that are added later do not move the start of what has ended.
+    /// Fixes that run: factors added later do not change the starting point of runs that have ended.
     pub(super) fn choose_start(&self, folder: &Path, start: &RunId) -> Result<()> {
         let Some(mut kept) = PlanFile::read(folder)? else { return Ok(()) };
         kept.start = Some(start.clone());
         write_json(&folder.join(PLAN), &kept)
     }
 
-    /// The model that the comparison in a folder began with; none where there is no comparison, or no model.
+    /// The model that the comparison in a directory started from; `None` if there is no comparison or no model.
     pub fn first_model(folder: &Path) -> Result<Option<PathBuf>> {
         let kept = PlanFile::read(folder)?;
         Ok(kept.and_then(|kept| kept.settings["train"]["init_from"].as_str().map(PathBuf::from)))
@@ -231,7 +233,7 @@ impl Plan {
 }
 
 impl RunId {
-    /// Where the run lies in the comparison's folder.
+    /// The run's directory in the comparison directory.
     pub fn folder(&self, comparison: &Path) -> PathBuf {
         comparison.join("runs").join(self.to_string())
     }
@@ -247,19 +249,19 @@ impl fmt::Display for RunId {
 
 const PLAN: &str = "plan.json";
 
-/// What a folder remembers of its plan.
+/// The plan as saved in the directory.
 #[derive(Serialize, Deserialize)]
 struct PlanFile {
     adapter: String,
     optimizers: Vec<String>,
     lr_sweep: LrSweep,
     n_seeds: u64,
-    /// The configuration, without what changes from run to run and what changes no number.
+    /// The configuration, without settings that differ between runs or do not affect results.
     settings: Value,
-    /// What its runs are trained on; nothing in plans of earlier versions.
+    /// The training data; `None` in plans of earlier versions.
     #[serde(default)]
     trained_on: Option<DataIdentity>,
-    /// Whose weights the fine-tuners begin with.
+    /// The run whose weights the fine-tuning runs start from.
     #[serde(default)]
     start: Option<RunId>,
 }
@@ -277,7 +279,8 @@ impl PlanFile {
         }
     }
 
-    /// Errors: a plan of a version whose one factor moved all rates, for what its runs are called now means another.
+    /// Errors: a plan of an earlier version with a single factor for all rates, because its run names now mean
+    /// something else.
     fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(PLAN);
         let Some(found) = read_json::<Value>(&path)? else { return Ok(None) };
@@ -290,14 +293,14 @@ impl PlanFile {
         serde_json::from_value(found).map(Some).map_err(|error| Error::checkpoint(&path, error.to_string()))
     }
 
-    /// More optimizers, factors and seeds than were found are no difference.
+    /// Additional optimizers, factors and seeds are not differences.
     fn refuse_difference(&self, found: &Self, folder: &Path) -> Result<()> {
         let words = |factors: &[f64]| factors.iter().copied().map(factor_words).collect::<Vec<_>>();
         let left_out = |flag: &str, of: &[String], now: &[String]| {
             let missing = of.iter().find(|name| !now.contains(name))?;
             Some(format!("the command's {flag} leaves out {missing}, which it compares"))
         };
-        // Tokens are compared with tokens, wherever their text lies.
+        // Tokens are compared instead of the location of their text.
         let compared = |settings: &Value| {
             let mut settings = settings.clone();
             settings["data"].as_object_mut().map(|data| data.remove("source"));
@@ -323,18 +326,18 @@ impl PlanFile {
     }
 }
 
-/// The configuration that all runs share.
+/// The configuration shared by all runs.
 pub(super) fn shared_settings(config: &RunConfig) -> Value {
     let mut settings = json!(config);
     let sections = settings.as_object_mut().expect("a configuration has sections");
     sections.remove("optimizer");
-    // Neither moves a number: how often a run is saved, and where tokens are cached.
+    // These do not affect results: how often a run is saved, and where tokens are cached.
     sections.remove("checkpoint");
     sections["data"].as_object_mut().expect("[data] has keys").remove("cache_dir");
     settings
 }
 
-/// The first key at which the command's settings are not the folder's.
+/// The first key at which the command's settings differ from the directory's.
 fn difference(key: &str, found: &Value, now: &Value) -> Option<String> {
     if let (Value::Object(found), Value::Object(now)) = (found, now) {
         let keys: BTreeSet<&String> = found.keys().chain(now.keys()).collect();
@@ -380,7 +383,7 @@ mod tests {
         let names: Vec<String> = plan.sweep_of("sinkgd").iter().map(RunId::to_string).collect();
         let wanted = ["x1-rest0.1", "x2-rest0.1", "x1-rest1", "x2-rest1"].map(|point| format!("sinkgd-{point}-seed0"));
         assert_eq!(names, wanted);
-        // As many for an optimizer with one rule, and two more seeds at the best pair.
+        // The same number for an optimizer with one rule, and two more seeds at the best pair.
         assert_eq!((plan.sweep().count(), plan.n_runs()), (8, 12));
         let rates = |id: &RunId| {
             let config = plan.run_config(id).unwrap().optimizer;
@@ -389,7 +392,7 @@ mod tests {
         assert_eq!(rates(&plan.sweep_of("sinkgd")[1]), [0.04, 0.002, 0.002, 0.002]);
         assert_eq!(rates(&plan.sweep_of("adam")[3]), [0.002; 4], "one rate, twice as large");
         assert_eq!(rates(&plan.sweep_of("adam")[1]), [0.002, 0.0002, 0.0002, 0.0002]);
-        // Adapters are all that AdaZeta moves.
+        // AdaZeta trains only adapters.
         let tuning = grid(&["adam", "adazeta", "mezo"]);
         let counts = ["adam", "adazeta", "mezo"].map(|name| tuning.sweep_of(name).len());
         assert_eq!((counts, tuning.n_runs()), ([4, 2, 4], 16));
@@ -455,7 +458,7 @@ mod tests {
                 plan_of_grid(&["train.steps=9"], &all, &linear, &rest, 3).unwrap().check_folder(&folder, "gpu"),
                 "its train.steps is 600, the command says 9",
             ),
-            (begun.check_folder(dir.path(), "gpu"), "holds something else than a comparison"),
+            (begun.check_folder(dir.path(), "gpu"), "holds something other than a comparison"),
         ];
         for (refused, expected) in cases {
             let message = refused.unwrap_err().to_string();
@@ -470,7 +473,7 @@ mod tests {
         plan.claim(dir.path(), "gpu", data("text")).unwrap();
         let path = dir.path().join(PLAN);
         let mut kept: Value = read_json(&path).unwrap().unwrap();
-        // As it was written before there were two.
+        // The format before there were two factors.
         let sections = kept.as_object_mut().unwrap();
         sections.remove("lr_sweep");
         sections.insert("factors".into(), json!([1.0]));

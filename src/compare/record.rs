@@ -1,4 +1,4 @@
-//! One run of a comparison as it is read back from its folder.
+//! One run of a comparison, read from its directory.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// A run that has ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunRecord {
-    /// Which one.
+    /// The run.
     #[serde(flatten)]
     pub id: RunId,
     /// How it ended.
@@ -25,37 +25,37 @@ pub struct RunRecord {
     pub validation: Curve,
 }
 
-/// How a run ended: `outcome.json` in its folder.
+/// How a run ended: `outcome.json` in its directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// All steps were done.
+    /// It finished all steps.
     Finished {
-        /// Nats a token of a bigram table on the same validation tokens.
+        /// Loss of a bigram table on the same validation tokens, in nats per token.
         baseline_bigram_loss: f64,
         /// Bytes allocated on the device.
         peak_bytes: u64,
     },
     /// A loss or gradient was NaN or infinite.
     Diverged {
-        /// At which step, and what went wrong first.
+        /// The step, and what went wrong first.
         message: String,
     },
 }
 
-/// A loss over a run: three lists of one length.
+/// A loss over a run: three lists of the same length.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Curve {
     /// The step, from 1.
     pub step: Vec<u64>,
-    /// Nats a token.
+    /// Nats per token.
     pub loss: Vec<f64>,
-    /// Seconds of training up to and with this step; evaluations and checkpoints aside.
+    /// Seconds of training up to and including this step, without evaluations and checkpoints.
     pub secs: Vec<f64>,
 }
 
 impl Outcome {
-    /// What the run's folder says; nothing while it has not ended.
+    /// Reads the outcome from the run directory; `None` while the run has not ended.
     pub(super) fn read(run_dir: &Path) -> Result<Option<Self>> {
         read_json(&run_dir.join(OUTCOME))
     }
@@ -66,7 +66,7 @@ impl Outcome {
 }
 
 impl RunRecord {
-    /// The run in its folder, with the curves of its metrics.jsonl; nothing while it has not ended.
+    /// Reads the run with the curves of its metrics.jsonl; `None` while it has not ended.
     pub(super) fn read(id: &RunId, run_dir: &Path, config: &RunConfig) -> Result<Option<Self>> {
         let Some(outcome) = Outcome::read(run_dir)? else { return Ok(None) };
         let path = run_dir.join("metrics.jsonl");
@@ -75,35 +75,35 @@ impl RunRecord {
         Ok(Some(Self { id: id.clone(), outcome, training, validation }))
     }
 
-    /// Whether all steps were done.
+    /// Whether it finished all steps.
     pub fn is_finished(&self) -> bool {
         matches!(self.outcome, Outcome::Finished { .. })
     }
 
-    /// The validation loss at the end, nats a token; none where the run diverged.
+    /// The final validation loss, in nats per token; `None` if the run diverged.
     pub fn final_eval_loss(&self) -> Option<f64> {
         self.validation.loss.last().copied().filter(|_| self.is_finished())
     }
 
-    /// The lowest validation loss, nats a token.
+    /// The lowest validation loss, in nats per token.
     pub fn best_eval_loss(&self) -> Option<f64> {
         self.validation.loss.iter().copied().reduce(f64::min)
     }
 
-    /// Seconds of training, evaluations and checkpoints aside.
+    /// Seconds of training, without evaluations and checkpoints.
     pub fn train_secs(&self) -> f64 {
         self.training.secs.last().copied().unwrap_or(0.0)
     }
 
-    /// Steps, and seconds of training, until the validation loss was first as low as `loss`; none if it never was.
+    /// Steps and seconds of training until the validation loss first reached `loss`; `None` if it never did.
     ///
-    /// Between two evaluations the loss is taken to fall along a straight line. Of the time before the first evaluation
-    /// nothing is known: a loss that is reached there is reached at that evaluation.
+    /// The loss is interpolated linearly between evaluations. Nothing is known about the time before the first
+    /// evaluation: a loss already reached there counts as reached at that evaluation.
     pub fn reaches(&self, loss: f64) -> Option<(f64, f64)> {
         let Curve { step, loss: losses, secs } = &self.validation;
         let at = losses.iter().position(|&reached| reached <= loss)?;
         let Some(before) = at.checked_sub(1) else { return Some((step[at] as f64, secs[at])) };
-        // The part of the way that it was lower already: 0 where the evaluation found that very loss.
+        // The fraction of the interval beyond the crossing: 0 if the evaluation found exactly that loss.
         let beyond = (loss - losses[at]) / (losses[before] - losses[at]);
         let back = |before: f64, at: f64| at - beyond * (at - before);
         Some((back(step[before] as f64, step[at] as f64), back(secs[before], secs[at])))
@@ -120,8 +120,7 @@ impl Curve {
 
 const OUTCOME: &str = "outcome.json";
 
-/// Training and validation loss. Evaluations at other steps than the plan's come from a stop, which may be before the
-/// first step.
+/// Training and validation loss. Evaluations at steps not in the plan come from a stop, possibly before the first step.
 fn curves(history: &History, config: &RunConfig) -> (Curve, Curve) {
     let (steps, every) = (config.train.steps, config.eval.every);
     let planned = |step: u64| step == steps || (step > 0 && every > 0 && step.is_multiple_of(every));

@@ -1,4 +1,4 @@
-//! What a comparison found: the document `compare.json`.
+//! The results of a comparison: the document `compare.json`.
 
 use std::collections::BTreeMap;
 
@@ -15,66 +15,67 @@ use crate::Result;
 use crate::config::{OptimizerConfig, Role};
 use crate::train::{SpectrumRecord, forward_passes};
 
-/// Everything that was measured, and on what.
+/// Everything that was measured, and the conditions.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
     /// Name and version of this program.
     pub program: String,
-    /// The command as it was typed.
+    /// The command line as typed.
     pub command: String,
     /// The adapter's name.
     pub adapter: String,
     /// Backend, driver and version.
     pub driver: String,
-    /// Whether the adapter is a program on the CPU.
+    /// Whether the adapter is a software adapter.
     pub software_adapter: bool,
     /// Whether every planned run has ended.
     pub complete: bool,
-    /// Runs that have ended.
+    /// Number of runs that have ended.
     pub runs_done: usize,
-    /// Runs of the whole plan.
+    /// Number of runs in the whole plan.
     pub runs_planned: usize,
     /// The text.
     pub corpus: Corpus,
-    /// Parameters of the model.
+    /// Number of model parameters.
     pub parameters: usize,
-    /// Those of attention and feed-forward, which the passes move.
+    /// Those of attention and feed-forward, which the passes update.
     pub parameters_linear: usize,
-    /// Steps of each run.
+    /// Steps per run.
     pub steps: u64,
-    /// Tokens of each step.
+    /// Tokens per step.
     pub tokens_per_step: usize,
-    /// Tokens of each run.
+    /// Tokens per run.
     pub tokens_per_run: u64,
-    /// The factors on learning rates that were searched, every pair of them.
+    /// The factors on learning rates that were searched, in all combinations.
     pub factors: LrSweep,
-    /// Seeds; the factors are chosen at the first.
+    /// Seeds; the factors are chosen with the first.
     pub seeds: Vec<u64>,
-    /// The optimizer whose final validation loss the others are timed against: Adam, else AdamW, else the first.
+    /// The reference, against whose final validation loss the others are timed: Adam, else AdamW, else the first
+    /// optimizer.
     pub reference: String,
-    /// When a difference counts as noise.
+    /// The rule for when a difference counts as noise.
     pub noise_rule: &'static str,
-    /// Nats a token of a bigram table on the validation tokens.
+    /// Loss of a bigram table on the validation tokens, in nats per token.
     pub baseline_bigram_loss: Option<f64>,
-    /// The configuration that all runs share.
+    /// The configuration shared by all runs.
     pub config: Value,
     /// In the order of the command.
     pub optimizers: Vec<OptimizerResult>,
-    /// What the zeroth-order ones begin with, once it is there.
+    /// The starting point of the zeroth-order optimizers, once it exists.
     pub fine_tuned_from: Option<Start>,
-    /// Those, which are not compared with the others.
+    /// The fine-tuning optimizers, which are not compared with the others.
     pub fine_tuned: Vec<OptimizerResult>,
     /// Every run that has ended, with its curves.
     pub runs: Vec<RunRecord>,
 }
 
-/// The run with whose weights others begin.
+/// The run whose weights others start from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Start {
-    /// Which one.
+    /// The run.
     #[serde(flatten)]
     pub run: RunId,
-    /// Its final validation loss, nats a token.
+    /// Its final validation loss, in nats per token.
     pub eval_loss: f64,
 }
 
@@ -83,11 +84,11 @@ pub struct Start {
 pub struct Corpus {
     /// Its name.
     pub name: String,
-    /// Its terms of use.
+    /// Its license.
     pub license: String,
-    /// Tokens to learn from.
+    /// Training tokens.
     pub training_tokens: usize,
-    /// Tokens held out.
+    /// Held-out tokens.
     pub validation_tokens: usize,
     /// How they were held out.
     pub split: String,
@@ -96,27 +97,27 @@ pub struct Corpus {
 /// One optimizer at its best factors, over the seeds.
 #[derive(Clone, Debug, Serialize)]
 pub struct OptimizerResult {
-    /// Name of the catalog.
+    /// The name in the catalog.
     pub name: String,
-    /// What moves the linear layers: `row, column × 5`.
+    /// The rule for the linear layers: `row, column × 5`.
     pub passes: String,
-    /// What moves embedding, head and norms.
+    /// The rule for embedding, head and norms.
     pub rest: String,
-    /// Whether one rule moves all matrices, so that the rest's learning rate takes both factors: see [`LrFactors`].
+    /// Whether one rule updates all matrices, so that the rest's learning rate takes both factors: see [`LrFactors`].
     pub one_rule: bool,
-    /// Every setting at the best factors; at the optimizer's own rates where none are known.
+    /// Every setting at the best factors; at the optimizer's own rates if they are not known.
     pub settings: OptimizerConfig,
-    /// Final validation loss of every pair of factors, at the first seed.
+    /// Final validation loss of every pair of factors, with the first seed.
     pub sweep: Vec<SweepPoint>,
-    /// The factors of the lowest final validation loss.
+    /// The factors with the lowest final validation loss.
     pub best_factors: Option<LrFactors>,
-    /// Which of them is the smallest or largest of several, so that the best may lie outside.
+    /// Which of them is at an edge of its sweep, so that the best may be outside.
     pub best_at_edge: Edges,
     /// Peak learning rate of the linear layers at the best factors.
     pub best_lr: Option<f64>,
-    /// That of the embedding.
+    /// Peak learning rate of the embedding at the best factors.
     pub best_rest_lr: Option<f64>,
-    /// Final validation loss over the seeds, nats a token.
+    /// Final validation loss over the seeds, in nats per token.
     pub eval_loss: Option<Spread>,
     /// Lowest validation loss of each run, over the seeds.
     pub best_eval_loss: Option<Spread>,
@@ -124,55 +125,56 @@ pub struct OptimizerResult {
     pub perplexity: Option<f64>,
     /// Seeds at the best factors that diverged.
     pub diverged_seeds: Vec<u64>,
-    /// Tokens a second of training, evaluations and checkpoints aside; the mean over the seeds.
+    /// Tokens per second of training, without evaluations and checkpoints; the mean over the seeds.
     pub tokens_per_sec: Option<f64>,
-    /// When the reference's final validation loss was reached, and the effective throughput that follows; none before
-    /// the reference has one, and for what fine-tunes.
+    /// When the reference's final validation loss was reached, and the resulting effective throughput; `None` before
+    /// the reference has one, and for fine-tuning optimizers.
     pub to_reference: Option<ToReference>,
-    /// Seconds of training of one run; the mean over the seeds.
+    /// Seconds of training per run; the mean over the seeds.
     pub train_secs: Option<f64>,
-    /// Forward passes of one run, over the tokens of a step each.
+    /// Forward passes per run, each over the tokens of a step.
     pub forward_passes: u64,
-    /// Its backward passes.
+    /// Backward passes per run.
     pub backward_passes: u64,
     /// Memory and time of the update.
     pub cost: Option<Cost>,
-    /// A gradient at the end of the best run at the first seed, before and after every pass.
+    /// A gradient from the end of the best run with the first seed, before and after every pass.
     pub spectrum: Option<SpectrumRecord>,
-    /// From the reference's final validation loss, or from where a fine-tuner began; none for the reference itself.
+    /// The difference from the reference's final validation loss, or from a fine-tuning run's initial loss; `None` for
+    /// the reference itself.
     pub difference: Option<Difference>,
-    /// What the difference says, in words.
+    /// The difference in words.
     pub verdict: String,
 }
 
 /// One pair of factors of the sweep.
 #[derive(Clone, Debug, Serialize)]
 pub struct SweepPoint {
-    /// On the optimizer's own learning rates.
+    /// Factors on the optimizer's own learning rates.
     pub factors: LrFactors,
     /// Peak learning rate of the linear layers.
     pub lr: f64,
-    /// That of the embedding.
+    /// Peak learning rate of the embedding.
     pub rest_lr: f64,
-    /// Final validation loss; none where the run diverged or has not ended.
+    /// Final validation loss; `None` if the run diverged or has not ended.
     pub eval_loss: Option<f64>,
-    /// What went wrong, where the run diverged.
+    /// What went wrong, if the run diverged.
     pub diverged: Option<String>,
 }
 
-/// Mean final validation loss less the reference's.
+/// Mean final validation loss minus the reference's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    /// Nats a token; below 0 is better than the reference.
+    /// Nats per token; negative is better than the reference.
     pub nats: f64,
-    /// The largest difference that counts as noise; none with one seed.
+    /// The largest difference that counts as noise; `None` with one seed.
     pub noise: Option<f64>,
-    /// Whether it counts as noise; none with one seed.
+    /// Whether the difference counts as noise; `None` with one seed.
     pub is_noise: Option<bool>,
 }
 
 impl OptimizerResult {
-    /// What a reader must know beside the verdict, a sentence each.
+    /// Remarks on the verdict, one sentence each.
     pub fn remarks(&self, reference: &str) -> Vec<String> {
         let mut remarks = Vec::new();
         if let Some(best) = self.best_factors {
@@ -220,7 +222,7 @@ fn seed_words(seeds: &[u64]) -> String {
 const NOISE_RULE: &str =
     "|difference of means| ≤ 2·√(s₁²/n₁ + s₂²/n₂) is noise; with one seed differences are not tested";
 
-/// What a document needs beside the runs.
+/// The context that a document needs besides the runs.
 pub(super) struct About<'a> {
     pub plan: &'a Plan,
     pub command: &'a str,
@@ -230,7 +232,7 @@ pub(super) struct About<'a> {
     pub corpus: Corpus,
 }
 
-/// What is known by now; runs that the plan does not ask for (any more) are left out.
+/// The results so far; runs that the plan does not (or no longer) include are omitted.
 pub(super) fn comparison(
     about: &About<'_>,
     records: &[RunRecord],
@@ -291,7 +293,7 @@ pub(super) fn comparison(
     })
 }
 
-/// The factors of the lowest final validation loss at the first seed, by what has ended.
+/// The factors with the lowest final validation loss with the first seed, among the runs that have ended.
 pub(super) fn best_factors(plan: &Plan, records: &[RunRecord], optimizer: &str) -> Option<LrFactors> {
     Found { plan, records }.best_factors(optimizer)
 }
@@ -312,7 +314,7 @@ impl<'a> Found<'a> {
         finished.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(factors, _)| factors)
     }
 
-    /// The runs at the best factors that have ended, the first seed first.
+    /// The runs at the best factors that have ended, in order of seeds.
     fn at_best(&self, optimizer: &str) -> Vec<&'a RunRecord> {
         let best = self.best_factors(optimizer).into_iter();
         best.flat_map(|factors| self.plan.seeds_at(optimizer, factors)).filter_map(|id| self.run(&id)).collect()
@@ -331,7 +333,7 @@ impl<'a> Found<'a> {
         self.plan.sweep_of(optimizer).iter().all(|id| self.run(id).is_some())
     }
 
-    /// At every pair of factors.
+    /// Whether the reference diverged at every pair of factors.
     fn reference_diverged(&self) -> bool {
         let reference = self.plan.reference();
         self.is_swept(reference) && self.best_factors(reference).is_none()
@@ -340,7 +342,7 @@ impl<'a> Found<'a> {
     fn is_complete(&self) -> bool {
         let seeded =
             |name: &str| self.best_factors(name).is_none() || self.at_best(name).len() as u64 == self.plan.n_seeds;
-        // Nothing can begin with what the reference did not learn.
+        // If the reference learned nothing, there is nothing to start from.
         let nothing_to_tune = self.reference_diverged();
         let ended = |name: &String| self.is_swept(name) && seeded(name);
         self.plan.optimizers.iter().all(ended) && (nothing_to_tune || self.plan.fine_tuners.iter().all(ended))
@@ -362,11 +364,11 @@ impl<'a> Found<'a> {
             Spread::of(&finished.iter().filter_map(|run| of(run)).collect::<Vec<_>>())
         };
         let tokens = self.plan.config.train.tokens_per_step() as f64 * self.plan.config.train.steps as f64;
-        // As effective throughput is: the mean of speeds, not the speed at the mean of the seconds.
+        // Like effective throughput: the mean of speeds, not the speed at the mean time.
         let speed = |run: &RunRecord| Some(run.train_secs()).filter(|secs| *secs > 0.0).map(|secs| tokens / secs);
         let eval_loss = spread(&RunRecord::final_eval_loss);
         let difference = (name != reference).then(|| self.difference(eval_loss, reference)).flatten();
-        // Of half a sweep the best is at an edge as a matter of course.
+        // In half a sweep the best is naturally at an edge.
         let swept = best_factors.filter(|_| self.is_swept(name));
         let best_at_edge = swept.map(|best| self.plan.factors_of(name).edges(best)).unwrap_or_default();
         Ok(OptimizerResult {
@@ -396,21 +398,21 @@ impl<'a> Found<'a> {
         })
     }
 
-    /// What a fine-tuner has made of the weights that it began with.
+    /// The change since the weights that a fine-tuning run started from.
     fn since(&self, tuned: OptimizerResult, start: Option<&Start>) -> OptimizerResult {
         let nats = tuned.eval_loss.zip(start).map(|(loss, start)| loss.mean - start.eval_loss);
         let verdict = match (nats, start) {
             (Some(nats), Some(start)) => {
                 let side = if nats < 0.0 { "below" } else { "above" };
                 format!(
-                    "{:.4} nats {side} the {:.4} of {}, with which it began",
+                    "{:.4} nats {side} the {:.4} of {}, from which it started",
                     nats.abs(),
                     start.eval_loss,
                     start.run
                 )
             }
             _ if self.reference_diverged() => {
-                format!("nothing to begin with: {} diverged at every factor", self.plan.reference())
+                format!("nothing to start from: {} diverged at every factor", self.plan.reference())
             }
             _ => tuned.verdict,
         };
@@ -463,7 +465,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// What moves the rest, role by role where they differ.
+/// The rules for the rest, listed by role if they differ.
 fn rest_words(config: &OptimizerConfig) -> String {
     let of = |role: Role| config.recipe(role).rule.describe();
     let (embedding, head, norm) = (of(Role::Embedding), of(Role::Head), of(Role::Norm));

@@ -1,4 +1,4 @@
-//! What each optimizer's passes do to a gradient at the end of its best run.
+//! The effect of each optimizer's passes on a gradient from the end of its best run.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use crate::data::dataset::Dataset;
 use crate::gpu::Gpu;
 use crate::train::{SpectrumRecord, Trainer};
 
-/// `spectra/NAME.json` in the comparison's folder.
+/// `spectra/NAME.json` in the comparison directory.
 #[derive(Serialize, Deserialize)]
 struct SpectrumFile {
-    /// The run that it was taken from.
+    /// The run it was taken from.
     run: String,
     record: SpectrumRecord,
 }
 
-/// What was taken before from this run.
+/// The spectrum saved earlier for this run.
 pub(super) fn known(folder: &Path, run: &RunId) -> Result<Option<SpectrumRecord>> {
     let kept: Option<SpectrumFile> = read_json(&path(folder, run))?;
     Ok(kept.filter(|kept| kept.run == run.to_string()).map(|kept| kept.record))
 }
 
-/// Goes on from a finished run's last weights by one step, and follows a gradient of it; remembers what was found.
+/// Takes one more step from a finished run's last weights, follows a gradient through the passes, and saves the result.
 ///
-/// None for a run without a checkpoint, and for a model without a matrix in its layers.
+/// `None` for a run without a checkpoint, or a model without a matrix in its layers.
 pub(super) async fn measure(
     gpu: &Arc<Gpu>,
     dataset: &Arc<Dataset>,
@@ -43,7 +43,7 @@ pub(super) async fn measure(
         return Ok(None);
     }
     let Some(parameter) = chosen(&config) else { return Ok(None) };
-    // Fused updates give the same bits, and leave no gradient behind.
+    // Fused updates are bit-identical, but leave no gradient behind.
     config.train.fused_update = false;
     config.spectra.every = 1;
     config.spectra.parameters = vec![parameter];
@@ -57,7 +57,7 @@ pub(super) async fn measure(
     Ok(Some(record))
 }
 
-/// The first linear layer that the configuration's spectra name, else the first there is.
+/// The first linear layer named in `[spectra]`, else the first linear layer.
 fn chosen(config: &RunConfig) -> Option<String> {
     let specs = config.model.parameters();
     let linear = || specs.iter().filter(|spec| spec.role == Role::Linear);

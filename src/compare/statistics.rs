@@ -1,4 +1,4 @@
-//! What a few seeds say, and what they do not.
+//! Statistics over a few seeds.
 
 use serde::Serialize;
 
@@ -7,14 +7,14 @@ use serde::Serialize;
 pub struct Spread {
     /// The arithmetic mean.
     pub mean: f64,
-    /// The sample's standard deviation (over n − 1); none for one value.
+    /// The sample standard deviation (over n − 1); `None` for one value.
     pub sd: Option<f64>,
-    /// How many values.
+    /// The number of values.
     pub n: usize,
 }
 
 impl Spread {
-    /// Of these values; none of nothing.
+    /// The spread of these values; `None` if there are none.
     pub fn of(values: &[f64]) -> Option<Self> {
         let n = values.len();
         let mean = values.iter().sum::<f64>() / n as f64;
@@ -23,8 +23,8 @@ impl Spread {
         (n > 0).then_some(Self { mean, sd, n })
     }
 
-    /// The largest difference between two means that counts as noise: 2·√(s₁²/n₁ + s₂²/n₂), twice the standard error
-    /// of the difference. None where either has one value only.
+    /// The largest difference between two means that counts as noise: 2·√(s₁²/n₁ + s₂²/n₂), twice the standard error of
+    /// the difference. `None` if either has only one value.
     pub fn noise(&self, other: &Self) -> Option<f64> {
         let squared_error = |spread: &Self| spread.sd.map(|sd| sd * sd / spread.n as f64);
         Some(2.0 * (squared_error(self)? + squared_error(other)?).sqrt())

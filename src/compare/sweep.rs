@@ -1,63 +1,63 @@
-//! Factors on learning rates: which are tried, and whether the best of them lies at an edge.
+//! The factors on learning rates to try, and whether the best is at an edge.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::OptimizerConfig;
 
-/// The factors that are tried, each list ascending: every pair of the two is a run.
+/// The factors to try, each list ascending: every combination is a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LrSweep {
-    /// On the learning rate of the linear layers: the matrices of attention and feed-forward.
+    /// Factors on the learning rate of the linear layers: the matrices of attention and feed-forward.
     pub linear: Vec<f64>,
-    /// On the learning rates of the rest: embedding, head and norms.
+    /// Factors on the learning rates of the rest: embedding, head and norms.
     pub rest: Vec<f64>,
 }
 
 /// A factor on each of an optimizer's own learning rates.
 ///
-/// Where one rule moves all matrices, as in Adam, the optimizer has one learning rate as others use it: `linear`
-/// multiplies that, and the rest's rate takes both factors. So (2, 1) is such an optimizer at twice its rate.
-/// Where the rest has a rule of its own, as in SinkGD, its rate takes `rest` alone.
+/// If one rule updates all matrices, as in Adam, the optimizer has a single learning rate in the usual sense: `linear`
+/// multiplies it, and the rest's rate takes both factors. So (2, 1) is such an optimizer at twice its rate. If the rest
+/// has its own rule, as in SinkGD, its rate takes only `rest`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LrFactors {
-    /// On the learning rate of the linear layers.
+    /// Factor on the learning rate of the linear layers.
     pub linear: f64,
-    /// On the learning rates of embedding, head and norms.
+    /// Factor on the learning rates of embedding, head and norms.
     pub rest: f64,
 }
 
-/// The end of a sweep at which the best factor lies: a better one may lie beyond.
+/// The end of a sweep at which the best factor is: a better one may be beyond it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Edge {
-    /// The best factor is the smallest that was tried.
+    /// The best factor is the smallest one tried.
     Smallest,
-    /// It is the largest.
+    /// The best factor is the largest one tried.
     Largest,
 }
 
-/// At which edge of either sweep the best factor lies; none where it lies inside, or where only one was tried.
+/// The edge of each sweep at which the best factor is; `None` if it is inside, or if only one was tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Edges {
-    /// Of the factors on the learning rate of the linear layers.
+    /// For the factors on the learning rate of the linear layers.
     pub linear: Option<Edge>,
-    /// Of those on the learning rates of the rest.
+    /// For the factors on the learning rates of the rest.
     pub rest: Option<Edge>,
 }
 
 impl LrSweep {
-    /// Every pair of factors: those on the linear layers' rate in turn for each of those on the rest's.
+    /// Every pair of factors: for each factor on the rest's rate, those on the linear layers' rate.
     pub fn points(&self) -> impl Iterator<Item = LrFactors> + '_ {
         let at = |&rest: &f64| self.linear.iter().map(move |&linear| LrFactors { linear, rest });
         self.rest.iter().flat_map(at)
     }
 
-    /// How many pairs there are.
+    /// The number of pairs.
     pub fn n_points(&self) -> usize {
         self.linear.len() * self.rest.len()
     }
 
-    /// At which edges these factors lie.
+    /// The edges at which these factors are.
     pub fn edges(&self, best: LrFactors) -> Edges {
         Edges { linear: edge(&self.linear, best.linear), rest: edge(&self.rest, best.rest) }
     }
@@ -81,10 +81,10 @@ impl LrSweep {
 }
 
 impl LrFactors {
-    /// An optimizer's own learning rates.
+    /// The optimizer's own learning rates.
     pub const OWN: Self = Self { linear: 1.0, rest: 1.0 };
 
-    /// The optimizer with these factors on its learning rates.
+    /// Applies the factors to the optimizer's learning rates.
     pub fn on(self, optimizer: OptimizerConfig) -> OptimizerConfig {
         let rest = if optimizer.has_one_rule() { self.linear * self.rest } else { self.rest };
         optimizer.with_lr_factors(self.linear, rest)
@@ -101,7 +101,7 @@ impl Edge {
     }
 }
 
-/// Of one factor alone the best says nothing about others.
+/// With only one factor, the best says nothing about others.
 fn edge(factors: &[f64], best: f64) -> Option<Edge> {
     let [smallest, .., largest] = factors else { return None };
     if best == *smallest { Some(Edge::Smallest) } else { (best == *largest).then_some(Edge::Largest) }
@@ -138,7 +138,7 @@ mod tests {
             let found = sweep.edges(LrFactors { linear, rest });
             assert_eq!((found.linear, found.rest), expected, "{linear}, {rest}");
         }
-        // One factor is no sweep.
+        // A single factor is not a sweep.
         let of_linear = LrSweep { linear: vec![1.0, 2.0], rest: vec![1.0] };
         let found = of_linear.edges(LrFactors::OWN);
         assert_eq!((found.linear, found.rest), (smallest, None));

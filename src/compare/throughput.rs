@@ -1,25 +1,25 @@
-//! Effective throughput: how soon a run reached the loss at which the reference ended.
+//! Effective throughput: how soon a run reached the reference's final loss.
 
 use serde::Serialize;
 
 use super::record::RunRecord;
 use super::statistics::Spread;
 
-/// How soon the reference's final validation loss was reached, each seed against the reference at the same seed.
+/// How soon the reference's final validation loss was reached, with each seed against the reference with the same seed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ToReference {
-    /// The mean over the seeds; none unless each of them reached that loss.
+    /// The mean over the seeds; `None` unless all of them reached that loss.
     pub mean: Option<Reached>,
-    /// Every seed at which the reference has a final loss and this run has ended.
+    /// Every seed for which the reference has a final loss and this run has ended.
     pub seeds: Vec<SeedToReference>,
 }
 
-/// One seed's.
+/// The result for one seed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SeedToReference {
     /// The seed of both runs.
     pub seed: u64,
-    /// None where the run diverged, or ended without having reached that loss.
+    /// `None` if the run diverged, or ended without reaching that loss.
     pub reached: Option<Reached>,
 }
 
@@ -28,15 +28,15 @@ pub struct SeedToReference {
 pub struct Reached {
     /// Steps.
     pub steps: f64,
-    /// Seconds of training, evaluations and checkpoints aside.
+    /// Seconds of training, without evaluations and checkpoints.
     pub secs: f64,
     /// Effective throughput: all tokens of the reference's run over these seconds (arXiv 2502.07752, table 2).
     pub effective_tokens_per_sec: f64,
 }
 
 impl ToReference {
-    /// Of an optimizer's runs against the reference's, whose runs read `tokens` each; none before both have ended at
-    /// one seed.
+    /// Compares an optimizer's runs with the reference's, which read `tokens` each; `None` before both have ended with
+    /// the same seed.
     pub(super) fn of(runs: &[&RunRecord], references: &[&RunRecord], tokens: f64) -> Option<Self> {
         let of_seed = |run: &&RunRecord| {
             let reference = references.iter().find(|other| other.id.seed == run.id.seed)?;
@@ -58,7 +58,7 @@ impl ToReference {
         (!seeds.is_empty()).then_some(Self { mean, seeds })
     }
 
-    /// The seeds with which the loss was never reached.
+    /// The seeds that never reached the loss.
     pub fn never(&self) -> impl Iterator<Item = u64> + '_ {
         self.seeds.iter().filter(|of_seed| of_seed.reached.is_none()).map(|of_seed| of_seed.seed)
     }
@@ -108,14 +108,14 @@ mod tests {
             (&[4.5, 2.5, 2.0], reached(12.5, 2.5)),
             // Not at the end, where it is lower still, nor after it has risen again.
             (&[5.0, 3.0, 4.5, 3.5], reached(15.0, 3.0)),
-            // At the first: when before that is not known.
+            // At the first evaluation: the time before it is not known.
             (&[3.0, 2.0, 1.0], reached(10.0, 2.0)),
             (&[6.0, 5.0, 4.001], None),
         ] {
             let found = of(&[run(0, losses)], std::slice::from_ref(&reference)).unwrap();
             assert_eq!((found.mean, found.seeds[0].reached), (expected, expected), "{losses:?}");
         }
-        // The reference itself reaches its final loss as it ends: its effective throughput is its own.
+        // The reference reaches its final loss at its end: its effective throughput is its own.
         let itself = of(std::slice::from_ref(&reference), std::slice::from_ref(&reference)).unwrap();
         assert_eq!(itself.mean, reached(30.0, 6.0));
     }
@@ -128,7 +128,7 @@ mod tests {
             found.seeds.iter().map(|of_seed| of_seed.reached).collect::<Vec<_>>(),
             [reached(10.0, 2.0), reached(15.0, 3.0)]
         );
-        // The mean of 600/2 and 600/3, not 600 over the mean of the seconds.
+        // The mean of 600/2 and 600/3, not 600 over the mean time.
         let mean = Reached { steps: 12.5, secs: 2.5, effective_tokens_per_sec: 250.0 };
         assert_eq!((found.mean, found.never().count()), (Some(mean), 0));
     }
@@ -146,7 +146,7 @@ mod tests {
         let own = [run(0, &[4.0, 3.0]), run(1, &[4.0, 3.0])];
         assert_eq!(of(&own, &[]), None);
         assert_eq!(of(&own, &[diverged(0, &[4.0])]), None);
-        // At the seed that there is.
+        // With the one seed available.
         let found = of(&own, &[diverged(0, &[4.0]), run(1, &[5.0, 4.0])]).unwrap();
         assert_eq!((found.seeds.len(), found.mean), (1, reached(10.0, 2.0)));
     }

@@ -1,4 +1,4 @@
-//! From a default run, the user's CONFIG.toml and `--set` to one [`RunConfig`].
+//! Combines a default run, the user's CONFIG.toml and `--set` into one [`RunConfig`].
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use crate::optim::OptimizerConfig;
 use crate::settings::{DataConfig, ModelConfig, Origin, Section, did_you_mean};
 use crate::{Error, Result};
 
-/// The run that fills in what the user does not say, by the adapter it will run on.
+/// The default run, which fills in what the user does not set; chosen by the adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RunDefaults {
-    /// Minutes on a software adapter of some 15 GFLOP/s: `defaults/software.toml`.
+    /// Minutes on a software adapter of about 15 GFLOP/s: `defaults/software.toml`.
     Software,
     /// A run worth a GPU: `defaults/gpu.toml`.
     Gpu,
@@ -28,17 +28,17 @@ impl RunDefaults {
 }
 
 impl RunConfig {
-    /// Reads `toml_text` (the file's name and what it holds) and then `sets` over the default run.
+    /// Reads `toml_text` (the file's name and contents) and then `sets` over the default run.
     ///
-    /// 1. The file's values replace the default run's key by key.
+    /// 1. The file's values replace the default run's, key by key.
     ///    Only a `[model]` or `[optimizer]` (with its `rest`) in the file replaces the default's whole section,
-    ///    for half of one model or optimizer makes no sense in another.
-    /// 2. Each set is `section.key=value`; the value is TOML, or a plain string where it is not valid TOML.
+    ///    because half of one model or optimizer makes no sense in another.
+    /// 2. Each set is `section.key=value`; the value is TOML, or a plain string if it is not valid TOML.
     ///    The last of several wins.
-    ///    Setting `model.preset`, or an optimizer's `name` or `passes`, empties the section first,
-    ///    for the same reason; the other sets come on top, wherever they stand.
+    ///    Setting `model.preset`, or an optimizer's `name` or `passes`, first clears the section,
+    ///    for the same reason; the other sets apply on top, in any order.
     ///
-    /// A key or section that does not exist, a value of the wrong type and a run that cannot be are errors.
+    /// Errors: a key or section that does not exist, a value of the wrong type, or an invalid run.
     pub fn load(toml_text: Option<(&Path, &str)>, sets: &[String], defaults: RunDefaults) -> Result<Self> {
         let mut sections = Sections::new();
         sections.merge(parse("the default run", defaults.toml())?, Origin::Defaults)?;
@@ -55,7 +55,7 @@ impl RunConfig {
             match (*section, key.as_str()) {
                 ("model", "preset") => sections.clear(section),
                 (_, "name" | "passes") if is_optimizer(section) => sections.clear(section),
-                // One key for what the file may have said in two.
+                // One key for what the file may have written as two.
                 (_, "betas") if is_optimizer(section) => {
                     ["beta1", "beta2"].iter().for_each(|beta| sections.at(section).remove(beta));
                 }
@@ -117,7 +117,7 @@ impl Sections {
         };
         for (name, value) in table {
             let Value::Table(values) = value else {
-                let message = format!("stands in no section; the sections are {}", list_of_sections());
+                let message = format!("is in no section; the sections are {}", list_of_sections());
                 return Err(Error::config(format!("{file}: {name}"), message));
             };
             let section = section_name(&name).map_err(|message| Error::config(format!("{file}: [{name}]"), message))?;
@@ -161,12 +161,12 @@ fn parse(file: &str, text: &str) -> Result<Table> {
     text.parse::<Table>().map_err(|error| Error::config(file, error.to_string().trim_end()))
 }
 
-/// `optimizer.rest.lr=0.1` to section, key and value.
+/// Splits `optimizer.rest.lr=0.1` into section, key and value.
 fn parse_set(set: &str) -> Result<(&'static str, String, Value)> {
     let refuse = |message: String| Error::config(format!("--set {set}"), message);
     let parts = set.split_once('=').and_then(|(path, value)| Some((path.trim().rsplit_once('.')?, value)));
     let Some(((section, key), value)) = parts else {
-        return Err(refuse("wants section.key=value, for example train.steps=100".to_owned()));
+        return Err(refuse("expected section.key=value, for example train.steps=100".to_owned()));
     };
     let section = section_name(section).map_err(refuse)?;
     let value = value.trim();
@@ -219,7 +219,7 @@ mod tests {
         for (file, sets) in cases {
             let run = RunConfig::load(Some((Path::new("run.toml"), file)), &sets, RunDefaults::Software).unwrap();
             let text = run.to_toml();
-            // The other defaults: nothing may come from them.
+            // With the other defaults: nothing may come from them.
             let again = RunConfig::load(Some((Path::new("config.toml"), &text)), &[], RunDefaults::Gpu).unwrap();
             assert_eq!(run, again, "{text}");
         }
@@ -270,30 +270,30 @@ mod tests {
         let cases: [(&str, &[&str], &str); 15] = [
             ("[train]\nstepz = 1", &[], "run.toml: [train] stepz: unknown key; did you mean `steps`?"),
             ("[model]\nhiden_size = 1", &[], "run.toml: [model] hiden_size: unknown key; did you mean `hidden_size`?"),
-            ("[model]\nhidden_size = 64", &[], "model.vocab_size: missing; give it, or start from a preset: tiny, 9m"),
+            ("[model]\nhidden_size = 64", &[], "model.vocab_size: missing: set it, or start from a preset: tiny, 9m"),
             (
                 "[model]\npreset = '21m'",
                 &[],
                 "run.toml: [model] preset: no preset is called `21m`; the presets are tiny",
             ),
             ("[trian]\nsteps = 1", &[], "run.toml: [trian]: no section is called [trian]; did you mean `train`?"),
-            ("steps = 1", &[], "run.toml: steps: stands in no section; the sections are [model] [data]"),
+            ("steps = 1", &[], "run.toml: steps: is in no section; the sections are [model] [data]"),
             (
                 "[train]\nsteps = 'ten'",
                 &[],
-                "[train] steps: wants a whole number that is not negative, got the string \"ten\"",
+                "[train] steps: expected a whole number that is not negative, got the string \"ten\"",
             ),
-            ("[train]\nsteps = 1.5", &[], "wants a whole number that is not negative, got 1.5"),
-            ("[schedule]\nwarmup_fraction = true", &[], "[schedule] warmup_fraction: wants a number, got true"),
-            ("[data]\nsource = 3", &[], "[data] source: wants a string or a list of strings, got 3"),
+            ("[train]\nsteps = 1.5", &[], "expected a whole number that is not negative, got 1.5"),
+            ("[schedule]\nwarmup_fraction = true", &[], "[schedule] warmup_fraction: expected a number, got true"),
+            ("[data]\nsource = 3", &[], "[data] source: expected a string or a list of strings, got 3"),
             ("[train\n", &[], "run.toml: TOML parse error at line 1"),
             ("", &["train.seq_length=1"], "--set train.seq_length: unknown key; did you mean `sequence_length`?"),
             ("", &["trian.steps=1"], "--set trian.steps=1: no section is called [trian]; did you mean `train`?"),
-            ("", &["steps=1"], "--set steps=1: wants section.key=value"),
+            ("", &["steps=1"], "--set steps=1: expected section.key=value"),
             (
                 "",
                 &["train.steps=many"],
-                "--set train.steps: wants a whole number that is not negative, got the string \"many\"",
+                "--set train.steps: expected a whole number that is not negative, got the string \"many\"",
             ),
         ];
         for (file, sets, expected) in cases {

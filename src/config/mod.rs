@@ -1,9 +1,9 @@
-//! What model, on what text, by what optimizer, for how long: everything that one run is set by.
+//! All settings of a run: the model, the text, the optimizer, and the duration.
 //!
 //! [`RunConfig::load`] reads CONFIG.toml and `--set` over one of two default runs and resolves every value;
-//! [`RunConfig::to_toml`] writes it back so that the text alone repeats the run.
-//! A setting that cannot be is refused here, in the words the user wrote, before anything is allocated.
-//! What the settings of an optimizer are stands with the optimizer, in [`crate::optim`].
+//! [`RunConfig::to_toml`] writes it back so that the text alone repeats the run. Invalid settings are rejected here, in
+//! the user's own terms, before anything is allocated. The settings of an optimizer are defined with the optimizer, in
+//! [`crate::optim`].
 
 mod load;
 mod run;

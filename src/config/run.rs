@@ -1,4 +1,4 @@
-//! Everything that one training run is made of.
+//! The configuration of one training run.
 
 use serde::Serialize;
 
@@ -8,88 +8,89 @@ use crate::optim::OptimizerConfig;
 use crate::settings::{DataConfig, ModelConfig, ParameterSpec, Recompute, Section, check, did_you_mean};
 use crate::{Error, Result};
 
-/// One training run, every value resolved.
+/// One training run, with every value resolved.
 ///
-/// It has no default of its own: the two default runs are `defaults/*.toml`, see [`RunDefaults`](super::RunDefaults).
+/// There is no `Default`: the two default runs are `defaults/*.toml`, see [`RunDefaults`](super::RunDefaults).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunConfig {
-    /// The shape of the model.
+    /// The model's sizes.
     pub model: ModelConfig,
-    /// The text it learns from.
+    /// The training text.
     pub data: DataConfig,
-    /// What moves its parameters.
+    /// The update rules of the parameters.
     pub optimizer: OptimizerConfig,
-    /// How the learning rate moves over the run.
+    /// The learning-rate schedule.
     pub schedule: ScheduleConfig,
-    /// How long and in what batches.
+    /// Duration and batches.
     pub train: TrainConfig,
-    /// When and on how much it is evaluated.
+    /// When and on how much to evaluate.
     pub eval: EvalConfig,
-    /// When it is saved.
+    /// When to save checkpoints.
     pub checkpoint: CheckpointConfig,
-    /// Whose singular values are logged.
+    /// Which singular values to log.
     pub spectra: SpectraConfig,
 }
 
-/// `[schedule]`: the learning rate over the run, as a share of its peak.
+/// `[schedule]`: the learning rate over the run, relative to its peak.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScheduleConfig {
-    /// The shape after the warm-up.
+    /// The shape after warm-up.
     pub kind: ScheduleKind,
-    /// The share of the steps over which the rate rises from 0 in a straight line.
+    /// The fraction of the steps over which the rate rises linearly from 0.
     pub warmup_fraction: f64,
-    /// Where the cosine ends, as a share of the peak.
+    /// The end of the cosine, as a fraction of the peak.
     pub min_lr_ratio: f64,
 }
 
-/// The shape of the learning rate after the warm-up.
+/// The shape of the learning rate after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScheduleKind {
     /// Half a cosine from the peak to `min_lr_ratio` of it.
     Cosine,
-    /// The peak to the end.
+    /// The peak until the end.
     Constant,
 }
 
-/// `[train]`: how long and in what batches.
+/// `[train]`: duration and batches.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TrainConfig {
     /// Number of updates.
     pub steps: u64,
-    /// Sequences in an update.
+    /// Sequences per update.
     pub batch_size: usize,
-    /// Sequences that the adapter holds at once; divides `batch_size`.
+    /// Sequences on the adapter at once; divides `batch_size`.
     pub micro_batch_size: usize,
-    /// Tokens in a sequence.
+    /// Tokens per sequence.
     pub sequence_length: usize,
-    /// Decides the initial weights and the order of the text.
+    /// Determines the initial weights and the order of the text.
     pub seed: u64,
-    /// The numbers of activations.
+    /// The precision of activations.
     pub precision: Precision,
-    /// In half precision: what gradients of activations are multiplied by at first, a power of two. 0 takes 64 for each token of
+    /// In half precision: the initial factor on gradients of activations, a power of two. 0 means 64 for each token of
     /// a step, so that every token's loss is multiplied by 64.
     pub loss_scale: f64,
     /// Good steps in a row after which the loss scale doubles.
     pub loss_scale_growth: u32,
-    /// How exactly products of f32 matrices are made, as PyTorch's `set_float32_matmul_precision` has it.
+    /// The precision of f32 matrix products, as in PyTorch's `set_float32_matmul_precision`.
     pub float32_matmul_precision: MatmulPrecision,
-    /// Whether a GPU measures which variants of its matrix products are the fastest, once, before the first step.
+    /// Whether to measure on a GPU, once before the first step, which variants of its matrix products are fastest.
     pub measure_variants: bool,
-    /// The gradient's largest L2 norm over all parameters, or its largest size along a direction of a zeroth-order step; 0 does
-    /// not clip.
+    /// The largest L2 norm of the gradient over all parameters, or the largest size along a direction of a zeroth-order
+    /// step; 0 disables clipping.
     pub max_grad_norm: f64,
-    /// Whether each parameter is updated inside the backward pass, so that gradients share the memory of the largest.
+    /// Whether to update each parameter inside the backward pass, so that gradients share the memory of the largest
+    /// one.
     pub fused_update: bool,
-    /// What the backward pass computes again instead of keeping it from the forward pass; the bits stay the same.
+    /// What the backward pass recomputes instead of keeping it from the forward pass; results are bit-identical.
     pub recompute: RecomputePolicy,
-    /// Folder of the model, or of the run, whose weights it begins with; without one they are random.
+    /// Directory of the model or run to start from; random weights if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_from: Option<String>,
 }
 
-/// The numbers of activations, their gradients and products. Weights, their gradients, the optimizer and the residual stream are
-/// in single precision, and so are all sums.
+/// The precision of activations, their gradients and products. Weights, their gradients, the optimizer, the residual
+/// stream and all sums are in single precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -97,28 +98,28 @@ pub enum Precision {
     F32,
     /// Half precision, under a dynamic loss scale.
     F16,
-    /// Half precision on a GPU that has it.
+    /// Half precision on a GPU that supports it.
     Auto,
 }
 
 impl Precision {
-    /// What it comes to on an adapter: `f32` or `f16`.
+    /// Resolves to `f32` or `f16` on an adapter.
     ///
-    /// Errors: `f16` on an adapter without.
+    /// Errors: `f16` on an adapter without half precision.
     pub fn on(self, profile: &Profile) -> Result<Self> {
         match self {
             Self::Auto if profile.f16 && !profile.software => Ok(Self::F16),
             Self::Auto | Self::F32 => Ok(Self::F32),
             Self::F16 if profile.f16 => Ok(Self::F16),
             Self::F16 => {
-                let message = "f16 wants an adapter with half precision (`multinorm devices` lists shader-f16), and this one has \
-                               none: use f32, or auto";
+                let message = "f16 requires an adapter with half precision (`multinorm devices` lists shader-f16), and this \
+                               one has none: use f32, or auto";
                 Err(Error::config("train.precision", message))
             }
         }
     }
 
-    /// As it is written in CONFIG.toml.
+    /// The name in CONFIG.toml.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -128,31 +129,31 @@ impl Precision {
     }
 }
 
-/// How exactly products of f32 matrices are made.
+/// The precision of f32 matrix products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MatmulPrecision {
-    /// In single precision throughout.
+    /// Single precision throughout.
     Highest,
-    /// On half-precision matrix units where the adapter has them, each operand as a sum of two halves: errors are 3 to 10
-    /// times those of single precision. Elsewhere the same as `highest`.
+    /// On half-precision matrix units if the adapter has them, with each operand as a sum of two halves: errors are 3
+    /// to 10 times those of single precision. Otherwise the same as `highest`.
     High,
 }
 
-/// What the backward pass computes again. A zeroth-order method has none: there it changes nothing.
+/// What the backward pass recomputes. No effect for zeroth-order methods, which have no backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecomputePolicy {
-    /// As little as the device has memory for. No adapter tells how much it has: each kind is tried after the one before it
-    /// has found no memory left.
+    /// As little as fits in the device's memory. Adapters do not report how much they have: each kind is tried after
+    /// the one before it runs out of memory.
     Auto,
-    /// Always this.
+    /// Always this kind.
     #[serde(untagged)]
     Always(Recompute),
 }
 
 impl RecomputePolicy {
-    /// What is to be tried, in this order.
+    /// The kinds to try, in order.
     pub fn kinds(self) -> Vec<Recompute> {
         match self {
             Self::Auto => Recompute::ALL.to_vec(),
@@ -169,38 +170,39 @@ impl RecomputePolicy {
 /// `[eval]`: when and on how much to evaluate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EvalConfig {
-    /// Steps between evaluations; 0 evaluates at the end alone.
+    /// Steps between evaluations; 0 evaluates only at the end.
     pub every: u64,
-    /// The most tokens of an evaluation.
+    /// Maximum number of tokens per evaluation.
     pub max_tokens: usize,
-    /// Sequences at once.
+    /// Sequences per batch.
     pub batch_size: usize,
-    /// What the text begins with that the model writes after each evaluation.
+    /// The prompt of the text that the model writes after each evaluation.
     pub prompt: String,
-    /// The most tokens of that text after its prompt; 0 writes none.
+    /// Maximum number of tokens of that text after the prompt; 0 writes none.
     pub text_tokens: usize,
 }
 
 /// `[checkpoint]`: when to save.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CheckpointConfig {
-    /// Steps between checkpoints; 0 saves at the end alone.
+    /// Steps between checkpoints; 0 saves only at the end.
     pub every: u64,
-    /// How many of the newest stay.
+    /// How many of the newest checkpoints to keep.
     pub keep: usize,
 }
 
-/// `[spectra]`: whose gradients are followed through the optimizer's passes, singular value by singular value.
+/// `[spectra]`: the parameters whose gradients are followed through the optimizer's passes, singular value by singular
+/// value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SpectraConfig {
-    /// Steps between spectra; 0 takes none.
+    /// Steps between spectra; 0 disables them.
     pub every: u64,
-    /// Names of parameters, in which `*` stands for anything.
+    /// Names of parameters; `*` matches anything.
     pub parameters: Vec<String>,
 }
 
 impl SpectraConfig {
-    /// Whether this parameter is named. Only matrices have singular values.
+    /// Whether this parameter is selected. Only matrices have singular values.
     pub fn watches(&self, parameter: &ParameterSpec) -> bool {
         parameter.shape.len() == 2 && self.parameters.iter().any(|pattern| matches(pattern, &parameter.name))
     }
@@ -216,7 +218,7 @@ impl SpectraConfig {
                 let names: Vec<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
                 let hint = did_you_mean(pattern, &names);
                 let hint = if hint.ends_with('?') { format!("; {hint}") } else { String::new() };
-                let message = format!("no matrix of the model is called `{pattern}` (`*` stands for anything){hint}");
+                let message = format!("no matrix of the model is called `{pattern}` (`*` matches anything){hint}");
                 return Err(Error::config("spectra.parameters", message));
             }
         }
@@ -237,7 +239,7 @@ impl SpectraConfig {
     }
 }
 
-/// Whether `name` is the pattern, in which `*` stands for any number of characters.
+/// Whether `name` matches the pattern, in which `*` matches any number of characters.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -251,19 +253,19 @@ impl RunConfig {
     /// CONFIG.toml with every value resolved: loading it gives this run again.
     ///
     /// # Panics
-    /// On a run that [`validate`](Self::validate) refuses for a number that TOML cannot hold.
+    /// If [`validate`](Self::validate) rejects the run for a number that TOML cannot represent.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a valid run can be written as TOML")
     }
 
-    /// The same run with another optimizer, and with the adapters that this one trains, if it does.
+    /// The same run with another optimizer, and with its adapters if it trains any.
     pub fn with_optimizer(mut self, optimizer: OptimizerConfig) -> Self {
         self.model.adapter = optimizer.adapter();
         self.optimizer = optimizer;
         self
     }
 
-    /// Refuses values that cannot be and values that do not fit one another.
+    /// Rejects invalid values and values that contradict each other.
     pub fn validate(&self) -> Result<()> {
         self.model.validate()?;
         self.data.validate()?;
@@ -286,9 +288,9 @@ impl RunConfig {
         Ok(())
     }
 
-    /// Makes every path absolute, so that a run's config.toml repeats it from any folder.
+    /// Makes every path absolute, so that a run's config.toml repeats it from any directory.
     ///
-    /// Errors: a current folder that is gone.
+    /// Errors: the current directory no longer exists.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn make_paths_absolute(&mut self) -> Result<()> {
         if let Some(from) = &mut self.train.init_from {
@@ -299,15 +301,14 @@ impl RunConfig {
 
     fn validate_zeroth_order(&self) -> Result<()> {
         if self.model.adapter != self.optimizer.adapter() {
-            let message = "adapters are trained by adazeta, and by nothing else";
+            let message = "only adazeta trains adapters";
             return Err(Error::config("optimizer.name", message));
         }
         if self.optimizer.zeroth_order().is_none() {
             return Ok(());
         }
         if self.train.precision == Precision::F16 {
-            let message =
-                "a zeroth-order method takes the difference of two losses, which wants all digits: use f32, or auto";
+            let message = "a zeroth-order method subtracts two losses, which needs single precision: use f32 or auto";
             return Err(Error::config("train.precision", message));
         }
         if self.train.fused_update {
@@ -344,7 +345,7 @@ impl ScheduleConfig {
     }
 }
 
-/// Sequences at once: attention has a workgroup of each at least, along a dimension of its own.
+/// Limits sequences at once: attention uses at least one workgroup per sequence, along its own dispatch dimension.
 fn check_sequences(key: &str, n: usize) -> Result<()> {
     if n > MAX_GROUPS as usize {
         return Err(Error::config(
@@ -356,17 +357,17 @@ fn check_sequences(key: &str, n: usize) -> Result<()> {
 }
 
 impl TrainConfig {
-    /// Micro-batches in an update.
+    /// Micro-batches per update.
     pub fn n_micro_batches(&self) -> usize {
         self.batch_size / self.micro_batch_size
     }
 
-    /// Tokens in an update.
+    /// Tokens per update.
     pub fn tokens_per_step(&self) -> usize {
         self.batch_size * self.sequence_length
     }
 
-    /// What gradients of activations are multiplied by at first, in half precision.
+    /// The initial factor on gradients of activations in half precision.
     pub fn first_loss_scale(&self) -> f64 {
         let of_tokens = 64.0 * self.tokens_per_step().next_power_of_two() as f64;
         if self.loss_scale == 0.0 { of_tokens.min(LossScale::MOST) } else { self.loss_scale }
@@ -408,7 +409,7 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// `fused`: whether updates are made inside the backward pass where the user does not say.
+    /// `fused`: whether to update inside the backward pass if the user does not say.
     pub(super) fn read(mut section: Section, fused: bool) -> Result<Self> {
         let precision = section.require::<String>("precision")?;
         let mut config = Self {
@@ -444,7 +445,7 @@ impl TrainConfig {
             init_from: section.get("init_from")?,
         };
         section.finish("unknown key")?;
-        // A batch_size given alone must not fail over a micro_batch_size that the user never wrote.
+        // A batch_size given alone must not fail because of a micro_batch_size that the user never wrote.
         if section.is_default("micro_batch_size") {
             config.micro_batch_size = greatest_common_divisor(config.micro_batch_size, config.batch_size);
         }
@@ -466,7 +467,7 @@ impl EvalConfig {
         check::at_least_1("eval.batch_size", self.batch_size as u64)?;
         check::fits_toml("eval.text_tokens", self.text_tokens as u64)?;
         if self.prompt.is_empty() {
-            return Err(Error::config("eval.prompt", "must hold a word to begin with, such as \"It was\""));
+            return Err(Error::config("eval.prompt", "must have at least one word, such as \"It was\""));
         }
         check_sequences("eval.batch_size", self.batch_size)
     }
@@ -538,7 +539,7 @@ mod tests {
                 "--set train.float32_matmul_precision: must be highest or high, got `medium`",
             ),
             (&["train.recompute=all"], "--set train.recompute: must be none, attention, layer or auto, got `all`"),
-            (&["train.recompute=true"], "--set train.recompute: wants a string, got true"),
+            (&["train.recompute=true"], "--set train.recompute: expected a string, got true"),
             (&["train.max_grad_norm=-1"], "train.max_grad_norm: must be finite and at least 0, got -1"),
             (
                 &["train.fused_update=true", "train.batch_size=8", "train.micro_batch_size=2"],
@@ -558,7 +559,7 @@ mod tests {
             (
                 &["spectra.every=5", "spectra.parameters=['model.layers.0.self_atn.q_proj.weight']"],
                 "spectra.parameters: no matrix of the model is called `model.layers.0.self_atn.q_proj.weight` (`*` \
-                 stands for anything); did you mean `model.layers.0.self_attn.q_proj.weight`?",
+                 matches anything); did you mean `model.layers.0.self_attn.q_proj.weight`?",
             ),
             (&["spectra.every=5", "spectra.parameters=['model.norm.weight']"], "no matrix of the model is called"),
             (&["spectra.every=5", "spectra.parameters=[]"], "spectra.parameters: must name a parameter"),
@@ -572,7 +573,7 @@ mod tests {
                 "hidden_size 128 is not divisible by num_attention_heads 3",
             ),
             (&["optimizer.rest.lr=inf"], "optimizer.rest.lr: must be finite"),
-            (&["train.seed=-1"], "--set train.seed: wants a whole number that is not negative, got -1"),
+            (&["train.seed=-1"], "--set train.seed: expected a whole number that is not negative, got -1"),
         ];
         for (sets, expected) in cases {
             let message = load(sets).expect_err(expected).to_string();

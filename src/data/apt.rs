@@ -1,4 +1,4 @@
-//! Fetches a Debian package with apt and unpacks it, as any user and without installing it.
+//! Downloads a Debian package with apt and unpacks it, as an ordinary user and without installing it.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -10,13 +10,13 @@ use crate::{Error, Result};
 
 /// A package's files and its version.
 pub(super) struct Unpacked {
-    /// What would be `/` were the package installed.
+    /// The directory that would be `/` if the package were installed.
     pub root: PathBuf,
-    /// As Debian writes it, `1.0.0-1`.
+    /// The Debian version, `1.0.0-1`.
     pub version: String,
 }
 
-/// Whether this machine has apt at all.
+/// Whether this machine has apt.
 pub(super) fn is_available() -> bool {
     match Command::new("apt-get").arg("--version").output() {
         Ok(output) => output.status.success(),
@@ -26,7 +26,7 @@ pub(super) fn is_available() -> bool {
 
 /// Downloads `package` into the empty folder `work` and unpacks it there.
 ///
-/// Package lists that are missing or out of date are fetched into `lists`, a folder of ours: the system's belong to root.
+/// Missing or outdated package lists are fetched into our own folder `lists`: the system's belong to root.
 pub(super) fn fetch(package: &str, work: &Path, lists: &Path, progress: &mut dyn Progress) -> Result<Unpacked> {
     progress.line(&format!("fetching the package {package}"));
     let mut apt = Apt { work: work.to_owned(), options: Vec::new() };
@@ -54,7 +54,7 @@ struct Apt {
 impl Apt {
     fn run(&self, words: &[&str]) -> Result<(), String> {
         let output = Command::new("apt-get")
-            // As root, apt would download as a user who may not write into our folder.
+            // As root, apt would download as a user that cannot write to our folder.
             .args(["-q", "-o", "APT::Sandbox::User=root"])
             .args(&self.options)
             .args(words)
@@ -91,7 +91,9 @@ fn find_deb(folder: &Path) -> Option<PathBuf> {
 
 fn dpkg_deb<const N: usize>(words: [&OsStr; N]) -> Result<String> {
     let output = Command::new("dpkg-deb").args(words).output().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Error::Data("apt-get is here but dpkg-deb, which unpacks its packages, is not".into()),
+        ErrorKind::NotFound => {
+            Error::Data("apt-get is installed but dpkg-deb, which unpacks its packages, is not".into())
+        }
         _ => Error::Data(format!("dpkg-deb did not start: {error}")),
     })?;
     if !output.status.success() {

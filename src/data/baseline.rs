@@ -1,21 +1,21 @@
-//! What a table of letter pairs reaches: a model that learns anything beyond the last token must beat it.
+//! The loss of a bigram table: a model that learns anything beyond the last token must beat it.
 
 use std::collections::HashMap;
 
 use super::tokens::Tokens;
 use crate::Result;
 
-/// The mean loss, nats a token, of a bigram table with add-one smoothing, `p(b|a) = (n(a,b) + 1) / (n(a) + V)`.
+/// The mean loss, in nats per token, of a bigram table with add-one smoothing, `p(b|a) = (n(a,b) + 1) / (n(a) + V)`.
 ///
-/// Counted on all of `train`; evaluated on the first `max_validation_tokens` predictions in `validation`,
-/// which with [`super::windows::Windows::n_predicted`] are the very ids that an evaluation predicts.
-/// Without predictions it is NaN.
+/// Counted on all of `train` and evaluated on the first `max_validation_tokens` predictions in `validation`. With
+/// [`super::windows::Windows::n_predicted`] these are the same ids that an evaluation predicts. NaN if there are no
+/// predictions.
 ///
 /// # Errors
-/// As [`Tokens::copy_to`].
+/// See [`Tokens::copy_to`].
 ///
 /// # Panics
-/// An id is not below `vocab_size`.
+/// If an id is not below `vocab_size`.
 pub fn bigram_loss(
     train: &Tokens,
     validation: &Tokens,
@@ -37,7 +37,7 @@ pub fn bigram_loss(
 struct Counts {
     vocab_size: usize,
     first: Vec<u64>,
-    /// Only the pairs that are asked for: a table for 50 000 entries would take 20 GB.
+    /// Only the pairs needed for evaluation: a full table of 50 000 entries would take 20 GB.
     pairs: HashMap<(u32, u32), u32>,
 }
 

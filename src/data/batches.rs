@@ -1,14 +1,14 @@
-//! Training batches: every epoch takes each of its windows once, in an order that seed and epoch decide.
+//! Training batches: every epoch takes each window once, in an order determined by seed and epoch.
 
 use super::tokens::Tokens;
 use super::windows::shorter_windows;
 use crate::{Error, Result};
 
-/// Batches of windows of a token sequence, `[batch_size, sequence_length]` ids with the ids that follow them.
+/// Batches of windows of a token sequence: `[batch_size, sequence_length]` input ids and the ids that follow them.
 ///
-/// A window is `sequence_length + 1` ids; neighbouring windows share one, the last target and first input.
-/// Every epoch starts its windows at another phase, so that the model does not see the same cuts again.
-/// That costs at most `2 * sequence_length` ids an epoch at the ends, other ones every epoch.
+/// A window is `sequence_length + 1` ids. Neighbouring windows share one id, the last target of one and the first input
+/// of the next. Every epoch starts its windows at a different phase, so that the model does not see the same cuts
+/// again. This skips at most `2 * sequence_length` ids per epoch at the ends, different ones every epoch.
 #[derive(Debug, Clone)]
 pub struct Batches<'a> {
     tokens: &'a Tokens,
@@ -23,10 +23,10 @@ impl<'a> Batches<'a> {
     /// Windows over `tokens`.
     ///
     /// # Errors
-    /// The tokens are fewer than one window.
+    /// If there are fewer tokens than one window.
     ///
     /// # Panics
-    /// A size is zero.
+    /// If a size is zero.
     pub fn new(tokens: &'a Tokens, batch_size: usize, sequence_length: usize, seed: u64) -> Result<Self> {
         assert!(batch_size > 0 && sequence_length > 0, "batch_size {batch_size}, sequence_length {sequence_length}");
         let len = tokens.len();
@@ -43,23 +43,23 @@ impl<'a> Batches<'a> {
         Ok(Self { tokens, batch_size, sequence_length, seed, n_windows, n_phases })
     }
 
-    /// Windows in an epoch; the last batch of an epoch goes on with the next epoch's windows.
+    /// Windows per epoch; the last batch of an epoch continues with windows of the next.
     pub fn windows_per_epoch(&self) -> u64 {
         self.n_windows
     }
 
-    /// How many epochs are behind when `step` begins.
+    /// The number of epochs completed when `step` begins.
     pub fn epoch_of(&self, step: u64) -> f64 {
         step as f64 * self.batch_size as f64 / self.n_windows as f64
     }
 
-    /// Writes the batch of `step`, `[batch_size, sequence_length]` each; it depends on tokens, seed and step alone.
+    /// Writes the batch of `step`, `[batch_size, sequence_length]` each; it depends only on tokens, seed and step.
     ///
     /// # Errors
-    /// As [`Tokens::copy_to`].
+    /// See [`Tokens::copy_to`].
     ///
     /// # Panics
-    /// A slice has another length.
+    /// If a slice has another length.
     pub fn fill(&self, step: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<()> {
         let n_ids = self.batch_size * self.sequence_length;
         assert_eq!((inputs.len(), targets.len()), (n_ids, n_ids), "inputs and targets of a batch");
@@ -72,7 +72,7 @@ impl<'a> Batches<'a> {
         Ok(())
     }
 
-    /// Where the `n`-th window of the whole run begins.
+    /// Where the `n`-th window of the run begins.
     fn window_start(&self, n: u64) -> usize {
         let (epoch, position) = (n / self.n_windows, n % self.n_windows);
         let key = mix(mix(self.seed) ^ epoch);
@@ -82,15 +82,15 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// The fewest windows that fit at every phase: then a step's epoch follows from arithmetic alone.
+/// The number of windows that fit at every phase, so that the epoch of a step follows by arithmetic.
 pub(crate) fn n_windows(n_tokens: usize, sequence_length: usize) -> usize {
     (n_tokens.saturating_sub(sequence_length) / sequence_length).max(1)
 }
 
-/// Where `index` goes in a permutation of `0..n` that `key` chooses, without a table.
+/// The image of `index` under a permutation of `0..n` that depends on `key`, without a table.
 ///
-/// A Feistel network permutes the next power of four; indices that land outside go round again
-/// (cycle walking: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002).
+/// A Feistel network permutes the next power of four; indices that land outside `0..n` are permuted again (cycle
+/// walking: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002).
 fn permuted(index: u64, n: u64, key: u64) -> u64 {
     const ROUNDS: u64 = 8;
     let bits = (u64::BITS - (n - 1).leading_zeros()).div_ceil(2).max(1);
@@ -109,7 +109,7 @@ fn permuted(index: u64, n: u64, key: u64) -> u64 {
     }
 }
 
-/// SplitMix64's step: integer arithmetic only, so every platform draws the same (Steele, Lea and Flood, 2014).
+/// SplitMix64's step: integer arithmetic only, hence the same on every platform (Steele, Lea and Flood, 2014).
 fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -135,7 +135,7 @@ mod tests {
         (inputs, targets)
     }
 
-    /// The first id of every row of the first `n_steps` batches: with counting tokens, where the windows begin.
+    /// The first id of every row in the first `n_steps` batches: with counting tokens, where the windows begin.
     fn starts(batches: &Batches<'_>, n_steps: u64) -> Vec<u32> {
         (0..n_steps).flat_map(|step| fill(batches, step).0.into_iter().step_by(batches.sequence_length)).collect()
     }

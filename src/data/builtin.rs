@@ -1,4 +1,4 @@
-//! The corpora that come in Debian packages: fetched, decoded, checked and cached.
+//! Corpora from Debian packages: fetched, decoded, verified and cached.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// Texts under their titles.
 type Titled = Vec<(String, String)>;
 
-/// A package and how its text comes out of it.
+/// A package and how to extract its text.
 struct Package {
     name: &'static str,
     /// The version that `sha256` was computed from.
@@ -22,9 +22,9 @@ struct Package {
     /// Its folder in the cache.
     folder: &'static str,
     license: &'static str,
-    /// Of all documents, by [`digest`].
+    /// Hash of all documents, by [`digest`].
     sha256: &'static str,
-    /// The documents of the unpacked package.
+    /// Decodes the documents of the unpacked package.
     decode: fn(&Path) -> Result<Titled>,
 }
 
@@ -75,7 +75,7 @@ const JARGON_FILE: Package = Package {
 
 /// The packages of a built-in corpus, in the order of its documents; `None` for any other name.
 ///
-/// Austen comes last, so that what is held out from the end is novels, not dictionary entries.
+/// Austen comes last, so that the held-out text at the end is novels, not dictionary entries.
 fn packages(corpus: &str) -> Option<&'static [Package]> {
     match corpus {
         "austen" => Some(&[AUSTEN]),
@@ -84,12 +84,12 @@ fn packages(corpus: &str) -> Option<&'static [Package]> {
     }
 }
 
-/// Whether `source` is the name of a corpus here.
+/// Whether `source` is a built-in corpus.
 pub(super) fn is_builtin(source: &str) -> bool {
     packages(source).is_some()
 }
 
-/// A built-in corpus, from `cache_dir/corpora` or fetched into it.
+/// Loads a built-in corpus from `cache_dir/corpora`, fetching it first if needed.
 pub(super) fn load(corpus: &str, cache_dir: &Path, progress: &mut dyn Progress) -> Result<Corpus> {
     let packages = packages(corpus).expect("the caller asked is_builtin");
     let mut documents = Vec::new();
@@ -146,7 +146,7 @@ fn fetch(package: &Package, folder: &Path, cache_dir: &Path, progress: &mut dyn 
 const LICENSE_FILE: &str = "LICENSE.txt";
 const SHA256_KEY: &str = "Sha256: ";
 
-/// The same version must decode to the same text; another version may differ, which is worth a warning.
+/// The same version must decode to the same text; another version may differ, which is reported as a warning.
 fn check(package: &Package, version: &str, documents: &[(String, String)], sha256: &str) -> Result<Option<String>> {
     if sha256 == package.sha256 {
         return Ok(None);
@@ -167,7 +167,7 @@ fn check(package: &Package, version: &str, documents: &[(String, String)], sha25
     )))
 }
 
-/// The documents; nothing where they are not what was written, which is told, and the folder set aside.
+/// Reads the cached documents. If they are damaged, reports it, sets the folder aside and returns `None`.
 fn read_cached(folder: &Path, progress: &mut dyn Progress) -> Result<Option<Vec<String>>> {
     let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -182,7 +182,7 @@ fn read_cached(folder: &Path, progress: &mut dyn Progress) -> Result<Option<Vec<
             return Ok(Some(documents));
         }
     }
-    set_aside(folder, &format!("the cached corpus {} was changed since it was decoded", folder.display()), progress)?;
+    set_aside(folder, &format!("the cached corpus {} has changed since it was decoded", folder.display()), progress)?;
     Ok(None)
 }
 
@@ -198,7 +198,7 @@ fn no_apt(corpus: &str, has_rust_book: bool) -> Error {
     ))
 }
 
-/// In the order of publication: the last, held out by a whole-document split, is then 12 % of the text.
+/// In order of publication; the last novel, held out by a whole-document split, is 12 % of the text.
 const NOVELS: [(&str, &str); 6] = [
     ("sensesensibility", "sense-and-sensibility"),
     ("prideprejudice", "pride-and-prejudice"),
@@ -233,7 +233,7 @@ fn jargon_file(root: &Path) -> Result<Titled> {
 mod tests {
     use super::*;
 
-    /// The one test of this module that needs apt and a network; where there is no apt it checks the message.
+    /// The only test of this module that needs apt and a network; without apt it checks the message.
     #[test]
     fn austen_comes_out_of_its_package() {
         let cache = tempfile::tempdir().unwrap();
@@ -260,7 +260,7 @@ mod tests {
         write(&cache.path().join("corpora/austen/006-persuasion.txt"), "changed").unwrap();
         let again = load("austen", cache.path(), &mut |line: &str| said.push(line.to_owned())).unwrap();
         assert_eq!(again.documents.whole().unwrap(), documents, "it was fetched again");
-        assert!(said[0].contains("was changed since it was decoded") && said[0].contains("austen.damaged"), "{said:?}");
+        assert!(said[0].contains("has changed since it was decoded") && said[0].contains("austen.damaged"), "{said:?}");
     }
 
     #[test]

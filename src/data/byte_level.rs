@@ -1,16 +1,16 @@
-//! What byte-level tokenizers share, whether or not the library is there: characters for bytes, and their files.
+//! Shared by byte-level tokenizers, with or without the `tokenizers` library: characters for bytes, and their files.
 
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-/// The special token that a trained tokenizer gives id 0: it ends every document.
+/// The special token with id 0 in a trained tokenizer: it ends every document.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// Beside tokenizer.json.
+/// Stored next to tokenizer.json.
 pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
 
-/// GPT-2's printable character for every byte (`bytes_to_unicode` in its encoder.py).
+/// GPT-2's printable character for each byte (`bytes_to_unicode` in its encoder.py).
 pub(super) fn byte_characters() -> [char; 256] {
     let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let mut substitutes = (256..).filter_map(char::from_u32);
@@ -20,7 +20,7 @@ pub(super) fn byte_characters() -> [char; 256] {
     })
 }
 
-/// tokenizer.json of 256 ids, each a byte's value: a byte-level BPE without merges.
+/// The tokenizer.json of 256 ids, each a byte's value: a byte-level BPE without merges.
 pub(super) fn bytes_file() -> Value {
     let vocab: HashMap<String, usize> = byte_characters().iter().map(|c| c.to_string()).zip(0..).collect();
     json!({
@@ -36,8 +36,8 @@ pub(super) fn bytes_file() -> Value {
     })
 }
 
-/// What `AutoTokenizer` needs beside the tokenizer: the class, the special tokens, and no tidying of spaces,
-/// which would make its decoding differ from ours.
+/// What `AutoTokenizer` needs besides the tokenizer: the class, the special tokens, and no clean-up of spaces, which
+/// would make its decoding differ from ours.
 pub(super) fn default_config(end_of_text: Option<String>) -> Value {
     let mut config = json!({"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false});
     if let Some(token) = end_of_text {
@@ -46,7 +46,7 @@ pub(super) fn default_config(end_of_text: Option<String>) -> Value {
     config
 }
 
-/// Removes from `pending` all that later bytes cannot change.
+/// Takes from `pending` everything that later bytes cannot change.
 pub(super) fn take_characters(pending: &mut Vec<u8>) -> String {
     let mut text = String::new();
     let mut n_taken = 0;
@@ -64,7 +64,7 @@ pub(super) fn take_characters(pending: &mut Vec<u8>) -> String {
     text
 }
 
-/// Whether more bytes could make a character of these.
+/// Whether more bytes could complete these to a character.
 fn is_incomplete(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

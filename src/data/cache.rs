@@ -1,4 +1,4 @@
-//! What is kept between runs: every file appears under its name only when it is whole.
+//! The cache between runs: a file appears under its name only when it is complete.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,7 +9,7 @@ use super::progress::Progress;
 use crate::files::{hex, verify_checksums, write_checksums};
 use crate::{Error, Result};
 
-/// The SHA-256 of `parts` with their boundaries, in hexadecimal.
+/// The SHA-256 of `parts` including their boundaries, in hexadecimal.
 pub(super) fn digest<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -19,7 +19,7 @@ pub(super) fn digest<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> Stri
     hex(&hash.finalize())
 }
 
-/// A cached folder: the one that is there, if its files fit their checksums, else one that `fill` makes of files.
+/// A cached folder: the existing one if its files match their checksums, else one whose files `fill` writes.
 pub(super) fn cached_folder(
     folder: &Path,
     progress: &mut dyn Progress,
@@ -35,7 +35,7 @@ pub(super) fn cached_folder(
     new_folder(folder, |part| fill(part, progress)).map_err(unwritable)
 }
 
-/// A folder that appears whole, with checksums, of files that `fill` makes.
+/// Creates a folder of files written by `fill`, with checksums; it appears only when complete.
 pub(super) fn new_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let workshop = workshop(folder)?;
     let part = workshop.folder.join("whole");
@@ -45,7 +45,7 @@ pub(super) fn new_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) 
     workshop.deliver(&part, folder)
 }
 
-/// Names the setting where the cache cannot be written.
+/// Names the setting if the cache cannot be written.
 pub(super) fn unwritable(error: Error) -> Error {
     match error {
         Error::Io { action: action @ ("create" | "write" | "rename"), path, source } => {
@@ -57,20 +57,20 @@ pub(super) fn unwritable(error: Error) -> Error {
     }
 }
 
-/// Renames a cached folder that is not what was written to `NAME.damaged`, so that it is made again.
+/// Renames a damaged cached folder to `NAME.damaged`, so that it is recreated.
 pub(super) fn set_aside(folder: &Path, reason: &str, progress: &mut dyn Progress) -> Result<()> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let aside = folder.with_file_name(format!("{name}.damaged"));
-    progress.line(&format!("{reason}; it is made again, and the old one kept as {}", aside.display()));
+    progress.line(&format!("{reason}; it is recreated, and the old one is kept as {}", aside.display()));
     if aside.exists() {
         std::fs::remove_dir_all(&aside).map_err(Error::io("remove", &aside))?;
     }
     std::fs::rename(folder, &aside).map_err(Error::io("rename", folder))
 }
 
-/// A fresh folder beside `path`, gone when dropped, for what is to become `path`.
+/// Creates a temporary folder next to `path`, to become `path` when finished; removed when dropped.
 ///
-/// Beside it, because a rename is only atomic inside one file system; numbered, because two runs may fill one cache.
+/// Next to it, because renames are atomic only within one file system; numbered, because two runs may fill one cache.
 pub(super) fn workshop(path: &Path) -> Result<Workshop> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -86,7 +86,7 @@ pub(super) struct Workshop {
 }
 
 impl Workshop {
-    /// Moves the finished `part` of this folder to `path`; where another run was faster, its work stays.
+    /// Moves the finished `part` of this folder to `path`, unless another run was faster.
     pub fn deliver(&self, part: &Path, path: &Path) -> Result<()> {
         match std::fs::rename(part, path) {
             Err(_) if path.exists() => Ok(()),
@@ -97,7 +97,7 @@ impl Workshop {
 
 impl Drop for Workshop {
     fn drop(&mut self) {
-        // A folder that stays behind costs space only; there is nobody left to tell.
+        // A leftover folder costs only space.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn the_digest_sees_boundaries() {
         assert_ne!(digest(["ab", "c"]), digest(["a", "bc"]));
-        // sha256 of nothing at all
+        // sha256 of the empty input
         assert_eq!(digest::<&str>([]), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     }
 
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(fetch("two"), (false, "one".into()));
         std::fs::write(folder.join("a.bin"), "ona").unwrap();
         assert_eq!(fetch("three"), (true, "three".into()));
-        assert!(said[0].contains("a.bin: is damaged or was changed") && said[0].contains("is made again"), "{said:?}");
+        assert!(said[0].contains("a.bin: is damaged or was changed") && said[0].contains("is recreated"), "{said:?}");
         assert_eq!(std::fs::read_to_string(cache.path().join("tokens.damaged/a.bin")).unwrap(), "ona");
     }
 

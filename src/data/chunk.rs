@@ -1,15 +1,15 @@
-//! The pieces in which documents are read.
+//! Chunks of documents.
 
 use std::borrow::Cow;
 
 use crate::Result;
 
-/// The next text of a document: all of it, or of a long one some hundred kilobytes.
+/// A piece of a document: all of it, or some hundred kilobytes of a long one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chunk<'a> {
     /// Never cut inside a character.
     pub text: Cow<'a, str>,
-    /// Whether no more of this document follows.
+    /// Whether this is the last chunk of its document.
     pub ends_document: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Documents to train on, with where they came from and on what terms.
+//! Training documents, with their origin and license.
 
 use super::documents::Documents;
 
@@ -9,8 +9,8 @@ pub struct Corpus {
     pub name: String,
     /// Whole texts: novels, books, files, lines of JSON Lines, rows of a table.
     pub documents: Documents,
-    /// The terms of use, in words.
+    /// The license, for display.
     pub license: String,
-    /// The packages or paths it was read from.
+    /// The packages or paths that were read.
     pub origin: String,
 }

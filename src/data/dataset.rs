@@ -1,4 +1,4 @@
-//! Everything a training run reads: text split, tokenized and cached, or ready-made token shards.
+//! The data of a training run: text that is split, tokenized and cached, or ready-made token shards.
 
 use std::fmt;
 
@@ -17,37 +17,37 @@ use crate::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 pub use load::{TokenizedFolder, keep_tokenizer, load, tokenize};
 
-/// Tokens to train on and tokens held out.
+/// Training tokens and held-out tokens.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// What the model learns from.
+    /// The tokens to train on.
     pub train: Tokens,
-    /// What it never sees; empty where nothing is held out.
+    /// The held-out tokens; empty if nothing is held out.
     pub validation: Tokens,
     /// `None` for ready-made tokens.
     pub tokenizer: Option<Tokenizer>,
-    /// Every id is below it: the tokenizer's size, or the model's where there is no tokenizer.
+    /// All ids are below it: the tokenizer's size, or the model's if there is no tokenizer.
     pub vocab_size: usize,
     /// The corpus.
     pub name: String,
-    /// Its terms of use, in words.
+    /// The license, for display.
     pub license: String,
-    /// How many documents it had; for ready-made tokens how many files.
+    /// The number of documents, or of files for ready-made tokens.
     pub documents: usize,
-    /// How it was split, in words.
+    /// How it was split, for display.
     pub split: String,
 }
 
-/// Tells one text, split and tokenizer from another by their contents, wherever they lie and whatever they are called.
+/// Identifies text, split and tokenizer by their contents, independent of location and name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DataIdentity {
-    /// The corpus, for messages alone.
+    /// The corpus, for messages only.
     pub name: String,
-    /// How many tokens the model learns from.
+    /// Number of training tokens.
     pub train_tokens: usize,
-    /// How many are held out.
+    /// Number of held-out tokens.
     pub validation_tokens: usize,
-    /// Of all token ids and of the tokenizer, in hexadecimal.
+    /// Hash of all token ids and of the tokenizer, in hexadecimal.
     pub sha256: String,
 }
 
@@ -67,22 +67,22 @@ impl fmt::Display for DataIdentity {
     }
 }
 
-/// Where the tokenizer of a text comes from.
+/// The tokenizer for a text.
 #[derive(Debug, Clone)]
 pub enum TokenizerChoice {
     /// [`Tokenizer::bytes`].
     Bytes,
     /// [`Tokenizer::train_bpe`] on the training documents.
     Bpe,
-    /// One that exists already.
+    /// An existing tokenizer.
     Given(Box<Tokenizer>),
 }
 
 impl Dataset {
-    /// Splits and tokenizes documents in memory, for a model of `vocab_size` entries; needs no files.
+    /// Splits and tokenizes documents in memory for a model with `vocab_size` entries; needs no files.
     ///
     /// # Errors
-    /// As [`Tokenizer`]; a fraction below 0, or 1 and more; too little text to hold out some; a tokenizer with more
+    /// See [`Tokenizer`]; also a fraction outside [0, 1), too little text to hold some out, or a tokenizer with more
     /// entries than the model.
     pub fn from_documents(
         documents: Vec<String>,
@@ -110,10 +110,10 @@ impl Dataset {
         Ok(Self::new(Tokens::Owned(train), Tokens::Owned(validation), tokenizer, name, license, &split))
     }
 
-    /// What tells this data from another; reads all of it once.
+    /// Identifies this data; reads all of it once.
     ///
     /// # Errors
-    /// Tokens that cannot be read.
+    /// If the tokens cannot be read.
     pub fn identity(&self) -> Result<DataIdentity> {
         let mut hash = Sha256::new();
         for tokens in [&self.train, &self.validation] {
@@ -129,7 +129,7 @@ impl Dataset {
         })
     }
 
-    /// The same tokens to learn from and to evaluate on, without text behind them: for benchmarks and overfitting.
+    /// Trains and evaluates on the same tokens, without text: for benchmarks and overfitting.
     pub fn unsplit(name: &str, tokens: Tokens, vocab_size: usize) -> Self {
         Self {
             train: tokens.clone(),
@@ -157,7 +157,7 @@ impl Dataset {
     }
 }
 
-/// Reads everything once, tells what is left out, and splits the rest.
+/// Reads all documents once, reports and skips unusable ones, and splits the rest.
 fn split_documents(
     documents: Documents,
     [name, origin]: [&str; 2],
@@ -166,11 +166,11 @@ fn split_documents(
 ) -> Result<Split> {
     let surveyed = documents.survey(progress)?;
     if surveyed.lengths.is_empty() {
-        return Err(Error::Data(format!("{origin} is empty: there are no words in it")));
+        return Err(Error::Data(format!("{origin} is empty: it has no text")));
     }
     for (count, what) in [
-        (surveyed.n_blank, "have no text and are left out"),
-        (surveyed.n_twice, "are there more than once; each is used once"),
+        (surveyed.n_blank, "have no text and are skipped"),
+        (surveyed.n_twice, "occur more than once; each is used once"),
     ] {
         if count > 0 {
             progress.line(&format!("{count} documents of {name} {what}"));
@@ -224,7 +224,7 @@ mod tests {
         load(config, vocab_size, &mut |_: &str| ())
     }
 
-    /// Four documents of which the last is a quarter, with words of its own.
+    /// Four documents; the last is a quarter of the text, with its own vocabulary.
     fn texts(folder: &Path) {
         std::fs::create_dir(folder.join("texts")).unwrap();
         for (name, word) in [("a", "alpha "), ("b", "beta "), ("c", "gamma "), ("d", "zygote ")] {
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!((read(&second.train), read(&second.validation)), (read(&first.train), read(&first.validation)));
         assert_eq!(second.tokenizer.unwrap().to_json(), tokenizer.to_json());
 
-        // The cache must not change what a run sees: the same without files.
+        // The cache must not change the data: the same without files.
         let files = ["a", "b", "c", "d"].map(|name| folder.path().join(format!("texts/{name}.txt")));
         let documents = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
         let (name, license) = (String::new(), String::new());

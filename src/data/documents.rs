@@ -1,4 +1,4 @@
-//! Documents that are read in chunks, as often as they are wanted: a corpus may be larger than memory.
+//! Documents read in chunks, repeatedly if needed: a corpus may be larger than memory.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Default)]
 pub struct Documents {
     parts: Vec<Part>,
-    /// The first part that is held out, where the names of the files say so.
+    /// The first held-out part, if file names determine the split.
     first_held_out: Option<usize>,
 }
 
@@ -35,14 +35,14 @@ impl From<Vec<String>> for Documents {
 }
 
 impl Documents {
-    /// Those of files, of which `held_out` are for validation alone.
+    /// The documents of files; those of `held_out` are for validation only.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn of_files(files: Vec<TextFile>, held_out: Vec<TextFile>) -> Self {
         let first_held_out = (!held_out.is_empty()).then_some(files.len());
         Self { parts: files.into_iter().chain(held_out).map(Part::File).collect(), first_held_out }
     }
 
-    /// These, and after them `others`; of each what is held out comes last.
+    /// Concatenates with `others`; the held-out parts of both come last.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn and(mut self, mut others: Self) -> Self {
         let mut held_out = self.parts.split_off(self.first_held_out.unwrap_or(self.parts.len()));
@@ -54,15 +54,15 @@ impl Documents {
         self
     }
 
-    /// Every document in chunks.
+    /// All documents in chunks.
     pub fn chunks(&self) -> Chunks<'_> {
         Box::new(self.parts.iter().flat_map(Part::chunks))
     }
 
-    /// Every document whole, in memory.
+    /// All documents in memory.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// If a file cannot be read.
     pub fn whole(&self) -> Result<Vec<String>> {
         let mut documents = Vec::new();
         let mut document = String::new();
@@ -76,7 +76,7 @@ impl Documents {
         Ok(documents)
     }
 
-    /// Reads everything once: how long each document is, and which are not worth a second look.
+    /// Reads everything once, to find the length of each document and those to skip.
     pub(super) fn survey(self, progress: &mut dyn Progress) -> Result<Surveyed> {
         let mut surveyor = Surveyor::new(progress);
         let mut first_held_out = None;
@@ -104,43 +104,43 @@ impl Part {
     }
 }
 
-/// Documents of which is known how long they are.
+/// Documents of known length.
 #[derive(Debug, Clone)]
 pub(super) struct Surveyed {
     documents: Documents,
-    /// Indices of what is without words, or there a second time; in order.
+    /// Indices of documents that are blank or duplicates, in order.
     left_out: Vec<usize>,
     /// Bytes of each of the others.
     pub lengths: Vec<u64>,
-    /// The first of the others that is held out, where the names of the files say so.
+    /// The first held-out one of the others, if file names determine the split.
     pub first_held_out: Option<usize>,
     n_seen: usize,
-    /// How many have no words in them.
+    /// Number of documents without text.
     pub n_blank: usize,
-    /// How many were there before.
+    /// Number of duplicates.
     pub n_twice: usize,
     sha256: [u8; 32],
 }
 
 impl Surveyed {
-    /// The bytes of all documents.
+    /// Total bytes of the documents kept.
     pub fn n_bytes(&self) -> u64 {
         self.lengths.iter().sum()
     }
 
-    /// The hash of all that is kept, in hexadecimal.
+    /// Hash of the documents kept, in hexadecimal.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn sha256(&self) -> String {
         hex(&self.sha256)
     }
 
-    /// The chunks of what is kept, each with the number of its document among the kept.
+    /// The chunks of the documents kept, each with the index of its document among them.
     ///
-    /// Errors of the iterator: a file that cannot be read, or that has other documents than when it was surveyed.
+    /// Errors of the iterator: a file cannot be read, or has changed since the survey.
     pub fn chunks(&self) -> impl Iterator<Item = Result<(usize, Chunk<'_>)>> + Send {
         let mut chunks = self.documents.chunks();
         let (mut seen, mut kept, mut length) = (0, 0, 0);
-        // What is cached is called by the hash of what was surveyed: it must be made of that.
+        // The cache is keyed by the hash of the surveyed text, so it must be made from exactly that.
         let (mut hash, mut corpus) = (Sha256::new(), Some(Sha256::new()));
         let mut left_out = self.left_out.iter().copied().peekable();
         std::iter::from_fn(move || {
@@ -192,7 +192,7 @@ struct Surveyor<'a> {
     n_twice: usize,
     known: HashSet<[u8; 16]>,
     corpus: Sha256,
-    /// Of the document that is being read.
+    /// Hash of the current document.
     hash: Sha256,
     length: u64,
     has_words: bool,

@@ -1,14 +1,14 @@
-//! Text to token ids, a batch of bounded size at a time and on all cores.
+//! Encodes text to token ids, in batches of bounded size and on all cores.
 
 use super::progress::Progress;
 use super::split::{Side, Split};
 use super::tokenizer::{Tokenizer, batch_bytes};
 use crate::Result;
 
-/// Hands out the ids of all documents in their order, each document followed by the end of text, or by a line break
-/// where the tokenizer has none.
+/// Passes the ids of all documents to `sink` in order, each document followed by the end-of-text token, or by a line
+/// break if the tokenizer has none.
 ///
-/// Errors: text that cannot be read or has no ids, and those of `sink`.
+/// Errors: text that cannot be read or encoded, and errors of `sink`.
 pub(super) fn encode(
     tokenizer: &Tokenizer,
     split: &Split,
@@ -27,7 +27,7 @@ pub(super) fn encode(
     for found in split.chunks() {
         let (side, chunk) = found?;
         if side != before {
-            // A document that is cut: what comes now continues it, on the other side.
+            // A document cut by the split continues on the other side.
             batch.add(before, |pieces| cutter.finish(pieces));
             before = side;
         }
@@ -45,12 +45,12 @@ pub(super) fn encode(
     batch.encode(tokenizer, &separator, sink)
 }
 
-/// Pieces that are encoded side by side.
+/// Pieces to encode in parallel.
 #[derive(Default)]
 struct Batch {
     pieces: Vec<String>,
     sides: Vec<Side>,
-    /// Where documents end: after how many pieces.
+    /// After how many pieces documents end, and on which side.
     ends: Vec<(usize, Side)>,
     n_bytes: usize,
 }

@@ -1,4 +1,4 @@
-//! Calls into libraries that panic at some files which are not what they expect.
+//! Guards against libraries that panic on malformed files.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -6,7 +6,7 @@ use std::sync::Once;
 
 thread_local!(static IS_GUARDED: Cell<bool> = const { Cell::new(false) });
 
-/// What `call` returns; nothing where it panics. What it would say of its panic stays unsaid: the caller has better words.
+/// Returns the result of `call`, or `None` if it panics. Suppresses the panic message: the caller has a better one.
 pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {

@@ -1,20 +1,20 @@
-//! Plain text out of XML-like markup (OSIS of SWORD modules, HTML of mdBook).
+//! Extracts plain text from XML-like markup (OSIS of SWORD modules, HTML of mdBook).
 
-/// What a tag means for the text around it.
+/// How tags affect the text around them.
 pub(super) struct Rules {
-    /// Elements that vanish with their content.
+    /// Elements dropped with their contents.
     pub dropped: &'static [&'static str],
-    /// Elements between blank lines.
+    /// Elements set off by blank lines.
     pub paragraphs: &'static [&'static str],
-    /// Elements on lines of their own.
+    /// Elements on their own lines.
     pub lines: &'static [&'static str],
-    /// Whether the source's own white space means nothing.
+    /// Whether white space in the source is insignificant.
     pub collapse_space: bool,
 }
 
-/// OSIS, as SWORD modules hold it.
+/// OSIS, as in SWORD modules.
 ///
-/// Notes stand in the middle of a verse and would tear its sentence apart.
+/// Notes occur in the middle of verses and would break up their sentences.
 pub(super) const OSIS: Rules = Rules {
     dropped: &["note"],
     paragraphs: &["div", "title", "lg", "list", "table", "chapter", "speaker"],
@@ -22,12 +22,12 @@ pub(super) const OSIS: Rules = Rules {
     collapse_space: true,
 };
 
-/// The text of `markup` without its tags: one line a paragraph or verse, at most one blank line in a row.
+/// The text of `markup` without tags: one line per paragraph or verse, at most one blank line in a row.
 pub(super) fn plain_text(markup: &str, rules: &Rules) -> String {
     let mut text = String::with_capacity(markup.len() / 2);
     let mut rest = markup;
-    let mut after_tag = false; // a tag stood between the end of `text` and what comes next
-    let mut after_note = false; // that was a dropped element
+    let mut after_tag = false; // a tag follows the end of `text`
+    let mut after_note = false; // it was a dropped element
     while let Some(open) = rest.find('<') {
         push_text(&mut text, &rest[..open], &mut after_tag, &mut after_note);
         rest = &rest[open..];
@@ -55,9 +55,9 @@ pub(super) fn plain_text(markup: &str, rules: &Rules) -> String {
     tidy_lines(&text, rules.collapse_space)
 }
 
-/// The byte positions at which an opening `<element …>` with all of `attributes` begins.
+/// The byte positions of the opening tags `<element …>` that have all of `attributes`.
 ///
-/// They are given with the space before them: `sID=` alone would also be found in `osisID=`.
+/// Attributes are given with their leading space: `sID=` alone would also match in `osisID=`.
 pub(super) fn positions_of(markup: &str, element: &str, attributes: &[&str]) -> Vec<usize> {
     let mut positions = Vec::new();
     for (at, _) in markup.match_indices('<') {
@@ -83,9 +83,9 @@ fn element_name(tag: &str) -> &str {
     &tag[..end]
 }
 
-/// Appends text that follows a tag, with the space that the markup left out.
+/// Appends text that follows a tag, with a space if the markup omits it.
 ///
-/// SWORD's verses are glued together: `Christ</w>,<note>…</note><w>the</w>` means "Christ, the".
+/// SWORD's markup omits some: `Christ</w>,<note>…</note><w>the</w>` means "Christ, the".
 fn push_text(text: &mut String, piece: &str, after_tag: &mut bool, after_note: &mut bool) {
     if piece.is_empty() {
         return;

@@ -1,13 +1,12 @@
-//! Tokenizers, corpora, splits and batches: from somebody's text to `[batch, sequence]` token ids.
+//! Tokenizers, corpora, splits and batches: from text to `[batch, sequence]` token ids.
 //!
-//! The path of a text: `sources` finds [`documents`], which are read in chunks and as often as they are wanted, for they
-//! may be larger than memory; `split` holds some of them out, [`tokenizer`] turns them into ids,
-//! [`tokens`] keeps those in memory or maps them from shards on disk,
-//! [`batches`] cuts windows out of them, and [`baseline`] says what loss a bigram table would reach.
-//! [`dataset`] goes the whole path, with a cache.
+//! The stages: `sources` finds [`documents`], which are read in chunks, repeatedly if needed, because they may be
+//! larger than memory; `split` holds some of them out; [`tokenizer`] encodes them to ids; [`tokens`] keeps the ids in
+//! memory or maps them from shards on disk; [`batches`] cuts windows out of them; [`baseline`] computes the loss of a
+//! bigram table. [`dataset`] runs all stages, with a cache.
 //!
-//! This module knows no GPU and no model. In a browser everything works that needs neither files nor programs:
-//! see [`dataset::Dataset::from_documents`].
+//! This module depends on neither a GPU nor a model. Everything that needs no files or external programs works in a
+//! browser: see [`dataset::Dataset::from_documents`].
 
 pub mod baseline;
 pub mod batches;

@@ -1,4 +1,4 @@
-//! Arrays in NumPy's format: the header is a Python dictionary literal, and the values follow.
+//! Arrays in NumPy's format: a header that is a Python dictionary literal, then the values.
 //!
 //! Source: NumPy's documentation, `numpy.lib.format`, versions 1.0 to 3.0.
 
@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use super::tokens::Tokens;
 use crate::{Error, Result};
 
-/// Every file in this format begins with these bytes, and with two more for the version.
+/// Magic bytes; two bytes for the version follow.
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
-/// The longest header; NumPy has the same limit.
+/// Maximum header length, the same as NumPy's.
 const LONGEST_HEADER: usize = 10_000;
 
-/// A file whose header was read.
+/// A file whose header has been read.
 #[derive(Debug)]
 pub struct NpyFile {
     path: PathBuf,
@@ -22,22 +22,22 @@ pub struct NpyFile {
     values: BufReader<File>,
 }
 
-/// What stands before the values.
+/// The header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Header {
-    /// The type of an element as NumPy writes it: `<f4`.
+    /// The element type in NumPy's notation: `<f4`.
     descr: String,
-    /// Whether the array lies column after column.
+    /// Whether the array is column-major.
     fortran_order: bool,
     shape: Vec<usize>,
 }
 
 impl NpyFile {
-    /// Reads the header, and holds the file's length against it.
+    /// Reads the header, and checks it against the file's length.
     ///
     /// # Errors
-    /// A file that cannot be read, has another format, holds structured elements, or is shorter or longer than its header
-    /// wants.
+    /// If the file cannot be read, has another format or structured elements, or is shorter or longer than its header
+    /// says.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("read", path))?;
         let n_file_bytes = file.metadata().map_err(Error::io("read", path))?.len();
@@ -48,33 +48,33 @@ impl NpyFile {
             product.checked_mul(extent as u64).filter(|bytes| *bytes < 1 << 60)
         });
         let Some(n_value_bytes) = n_value_bytes else {
-            return Err(garbled(path, "its header wants more elements than can be counted: the file is garbled"));
+            return Err(garbled(path, "its header gives more elements than can be counted: the file is corrupt"));
         };
         let n_wanted_bytes = n_header_bytes as u64 + n_value_bytes;
         if n_wanted_bytes != n_file_bytes {
-            let verdict = if n_file_bytes < n_wanted_bytes { "the file is truncated" } else { "something follows" };
-            let message = format!("holds {n_file_bytes} bytes, its header wants {n_wanted_bytes}: {verdict}");
+            let verdict = if n_file_bytes < n_wanted_bytes { "the file is truncated" } else { "there are extra bytes" };
+            let message = format!("holds {n_file_bytes} bytes, its header requires {n_wanted_bytes}: {verdict}");
             return Err(garbled(path, message));
         }
         Ok(file)
     }
 
-    /// The extents; none of a single number.
+    /// The dimensions; empty for a single number.
     pub fn shape(&self) -> &[usize] {
         &self.header.shape
     }
 
-    /// Whether the array lies column after column.
+    /// Whether the array is column-major.
     pub fn is_fortran_order(&self) -> bool {
         self.header.fortran_order
     }
 
-    /// The type of an element as NumPy writes it: `<f4`.
+    /// The element type in NumPy's notation: `<f4`.
     pub fn descr(&self) -> &str {
         &self.header.descr
     }
 
-    /// The kind of an element and its bytes: `f4`, whichever byte comes first.
+    /// The kind and size of an element, without byte order: `f4`.
     pub fn kind(&self) -> &str {
         self.header.descr.trim_start_matches(['<', '>', '|', '='])
     }
@@ -83,10 +83,10 @@ impl NpyFile {
         self.kind().get(1..).and_then(|digits| digits.parse().ok()).unwrap_or(0)
     }
 
-    /// All values in the order of the file; `decode` takes the bytes of one, the least significant first.
+    /// All values in file order; `decode` gets the bytes of one value, least significant first.
     ///
     /// # Errors
-    /// Elements that are not `N` bytes wide; a file that cannot be read.
+    /// If elements are not `N` bytes wide, or the file cannot be read.
     pub fn values<T, const N: usize>(mut self, decode: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
         if self.width() != N {
             return Err(garbled(&self.path, format!("holds '{}', which is not {N} bytes wide", self.descr())));
@@ -106,11 +106,11 @@ impl NpyFile {
     }
 }
 
-/// A file of version 1.0: `descr` is the type as NumPy writes it, `bytes` are the values.
+/// A file of version 1.0: `descr` is the type in NumPy's notation, `bytes` are the values.
 pub fn npy_bytes(descr: &str, shape: &[usize], bytes: impl IntoIterator<Item = u8>) -> Vec<u8> {
     let extents: String = shape.iter().map(|extent| format!("{extent},")).collect();
     let dictionary = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({extents}), }}");
-    // The values begin at a multiple of 64 bytes; a newline is the header's last byte.
+    // The values start at a multiple of 64 bytes; a newline ends the header.
     let n_header_bytes = (10 + dictionary.len() + 1).next_multiple_of(64) - 10;
     let mut file = MAGIC.to_vec();
     file.extend([1, 0]);
@@ -120,10 +120,10 @@ pub fn npy_bytes(descr: &str, shape: &[usize], bytes: impl IntoIterator<Item = u
     file
 }
 
-/// Token ids of a NumPy file: one dimension of u16, u32, i32 or i64.
+/// Reads token ids from a NumPy file: a one-dimensional array of u16, u32, i32 or i64.
 ///
 /// # Errors
-/// As [`NpyFile::open`]; another shape or type, a negative or too large id.
+/// See [`NpyFile::open`]; also another shape or type, or a negative or too large id.
 pub fn from_npy(path: &Path) -> Result<Tokens> {
     let npy = NpyFile::open(path)?;
     if npy.shape().len() != 1 {
@@ -142,7 +142,8 @@ pub fn from_npy(path: &Path) -> Result<Tokens> {
         }
     };
     let narrow = |(at, id): (usize, &i64)| {
-        u32::try_from(*id).map_err(|_| Error::Data(format!("{}: {id} at position {at} is no token id", path.display())))
+        u32::try_from(*id)
+            .map_err(|_| Error::Data(format!("{}: {id} at position {at} is not a token id", path.display())))
     };
     Ok(Tokens::Owned(ids.iter().enumerate().map(narrow).collect::<Result<_>>()?))
 }
@@ -151,12 +152,12 @@ fn garbled(path: &Path, message: impl Into<String>) -> Error {
     Error::io("read", path)(io::Error::new(ErrorKind::InvalidData, message.into()))
 }
 
-/// The header and the bytes up to its end.
+/// Reads the header; also returns its length in bytes.
 fn read_header(reader: &mut impl Read) -> std::result::Result<(Header, usize), String> {
     let mut read = |n_bytes: usize| {
         let mut bytes = vec![0; n_bytes];
         reader.read_exact(&mut bytes).map(|()| bytes).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => "not a NumPy file, or one that is cut short in its header".to_owned(),
+            ErrorKind::UnexpectedEof => "not a NumPy file, or one with a truncated header".to_owned(),
             _ => error.to_string(),
         })
     };
@@ -173,7 +174,7 @@ fn read_header(reader: &mut impl Read) -> std::result::Result<(Header, usize), S
     if length > LONGEST_HEADER {
         return Err(format!("its header has {length} bytes, more than the {LONGEST_HEADER} that NumPy reads"));
     }
-    let text = String::from_utf8(read(length)?).map_err(|_| "its header is no text".to_owned())?;
+    let text = String::from_utf8(read(length)?).map_err(|_| "its header is not text".to_owned())?;
     Ok((parse_header(&text)?, start.len() + n_length_bytes + length))
 }
 
@@ -187,7 +188,7 @@ fn parse_header(text: &str) -> std::result::Result<Header, String> {
         let (key, after) = quoted(rest).ok_or_else(wrong)?;
         let value = after.trim_start().strip_prefix(':').ok_or_else(wrong)?.trim_start();
         rest = match key {
-            "descr" if value.starts_with('[') => return Err("holds structured elements; one type is wanted".into()),
+            "descr" if value.starts_with('[') => return Err("has structured elements; expected a single type".into()),
             "descr" => {
                 let (value, after) = quoted(value).ok_or_else(wrong)?;
                 descr = Some(value.to_owned());
@@ -219,7 +220,7 @@ fn parse_header(text: &str) -> std::result::Result<Header, String> {
     }
 }
 
-/// What stands in quotation marks at the beginning, and what follows.
+/// The contents of leading quotation marks, and the rest.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let mark = text.chars().next().filter(|mark| ['\'', '"'].contains(mark))?;
     text[1..].split_once(mark)
@@ -268,7 +269,7 @@ mod tests {
         std::fs::write(&path, npy_bytes("<i8", &[1, 2], [0; 16])).unwrap();
         assert!(message().contains("has shape [1, 2]"), "{}", message());
         std::fs::write(&path, npy_bytes("<i8", &[2], [1_i64, -2].iter().flat_map(|id| id.to_le_bytes()))).unwrap();
-        assert!(message().contains("-2 at position 1 is no token id"), "{}", message());
+        assert!(message().contains("-2 at position 1 is not a token id"), "{}", message());
         std::fs::write(&path, "text").unwrap();
         assert!(message().starts_with("cannot read "), "{}", message());
     }
@@ -293,8 +294,8 @@ mod tests {
     #[test]
     fn headers_that_are_none_are_told_at_once() {
         let records = "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }";
-        assert_eq!(parse_header(records).unwrap_err(), "holds structured elements; one type is wanted");
-        // A parser that tried every way through the parentheses would not end.
+        assert_eq!(parse_header(records).unwrap_err(), "has structured elements; expected a single type");
+        // A backtracking parser would not terminate here.
         let nested = format!("{{'descr': '<i4',{}pe': (1.), }}", "(".repeat(2000));
         for text in [
             nested.as_str(),

@@ -1,11 +1,11 @@
-//! What reading and tokenizing a text tell while they go on.
+//! Progress reports from reading and tokenizing text.
 
-/// Somebody who wants to know how far the data is. Every closure over a line of text is one.
+/// Receives progress reports. Implemented by closures that take a line of text.
 pub trait Progress: Send {
-    /// Something worth reading, once.
+    /// A one-time message.
     fn line(&mut self, line: &str);
 
-    /// How many bytes of text are done, of `total` where that is known; called often.
+    /// Bytes of text done, out of `total` if known; called often.
     fn bytes(&mut self, _action: &str, _done: u64, _total: Option<u64>) {}
 }
 

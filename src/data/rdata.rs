@@ -1,7 +1,7 @@
-//! The data files of an R package: `Rdata.rdx`, an index, and `Rdata.rdb`, compressed objects.
+//! Data files of R packages: `Rdata.rdx`, an index, and `Rdata.rdb`, compressed objects.
 //!
-//! The format is "R Internals", section 1.8 (XDR serialization) and R's `makeLazyLoad.R`: a record of the .rdb
-//! is a big-endian u32, the length once inflated, and a zlib stream.
+//! Format: "R Internals", section 1.8 (XDR serialization), and R's `makeLazyLoad.R`. A record of the .rdb is a
+//! big-endian u32, the inflated length, and a zlib stream.
 
 use std::io::Read;
 
@@ -9,7 +9,7 @@ use flate2::read::{GzDecoder, ZlibDecoder};
 
 use crate::{Error, Result};
 
-/// Every character vector of the database under its name: the lines of a text.
+/// Every character vector of the database with its name: the lines of a text.
 pub(super) fn character_vectors(rdx: &[u8], rdb: &[u8]) -> Result<Vec<(String, Vec<String>)>> {
     let mut index = Vec::new();
     GzDecoder::new(rdx).read_to_end(&mut index).map_err(|e| broken(format!("its index does not inflate: {e}")))?;
@@ -45,13 +45,13 @@ fn record(rdb: &[u8], name: &str, place: &Value) -> Result<Vec<u8>> {
     Ok(inflated)
 }
 
-/// The few kinds of R values that an index and a text are made of.
+/// The R values that an index and a text consist of.
 #[derive(Debug, PartialEq)]
 enum Value {
     Null,
     Integers(Vec<i32>),
     Strings(Vec<String>),
-    /// Elements with their `names` attribute; an element without a name has an empty one.
+    /// Elements with their `names` attribute; unnamed elements have an empty name.
     List(Vec<(String, Value)>),
 }
 
@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// A linked list of tagged values, whose first cell's flags are already read.
+    /// A linked list of tagged values; the flags of its first cell have already been read.
     fn pairlist(&mut self, mut flags: u32) -> Result<Value> {
         let mut elements = Vec::new();
         loop {
@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
 
     fn length(&mut self) -> Result<usize> {
         let length = self.u32()? as usize;
-        // Every element takes at least a byte: a torn file must not make us allocate gigabytes.
+        // Every element takes at least a byte: a truncated file must not make us allocate gigabytes.
         if length > self.bytes.len() { Err(torn()) } else { Ok(length) }
     }
 
@@ -234,7 +234,7 @@ mod tests {
         [word(INTEGERS), word(values.len() as u32), values.iter().flat_map(|v| word(*v)).collect()].concat()
     }
 
-    /// `names` as R writes it: the symbol the first time, a reference afterwards.
+    /// `names` as R writes it: the symbol the first time, then references.
     fn named_list(elements: &[(&str, Vec<u8>)], first: bool) -> Vec<u8> {
         let names: Vec<&str> = elements.iter().map(|(name, _)| *name).collect();
         let values: Vec<u8> = elements.iter().flat_map(|(_, value)| value.clone()).collect();

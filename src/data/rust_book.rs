@@ -1,4 +1,4 @@
-//! "The Rust Programming Language", which rustup installs with its documentation: a text where there is no apt.
+//! "The Rust Programming Language", which rustup installs with its documentation: a text for machines without apt.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use super::corpus::Corpus;
 use super::markup::{Rules, plain_text};
 use crate::{Error, Result};
 
-/// HTML, as mdBook writes it inside `<main>`; code keeps its lines.
+/// HTML as in mdBook's `<main>` element; code keeps its lines.
 const HTML: Rules = Rules {
     dropped: &["script", "style", "svg", "button"],
     paragraphs: &["p", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "blockquote", "ul", "ol", "table"],
@@ -15,7 +15,7 @@ const HTML: Rules = Rules {
     collapse_space: false,
 };
 
-/// The folder of the book's pages, if rustup or the distribution installed it.
+/// The directory of the book's pages, if rustup or the distribution installed it.
 pub(super) fn find() -> Option<PathBuf> {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().ok()?.stdout;
     let sysroot = PathBuf::from(String::from_utf8(sysroot).ok()?.trim());
@@ -39,8 +39,8 @@ pub(super) fn load() -> Result<Corpus> {
     })
 }
 
-/// Only the pages called `ch…`: `print.html` holds the whole book again, and the folders beside hold older editions,
-/// so that what is held out would also be trained on.
+/// Only the pages named `ch…`: `print.html` is the whole book again, and subdirectories have older editions, so
+/// held-out text would also be trained on.
 fn chapters(folder: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
     let mut pages: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();

@@ -1,4 +1,4 @@
-//! Token ids in `.bin` shards, as nanoGPT and llm.c write them: mapped, so that they may be larger than memory.
+//! Token ids in `.bin` shards, in nanoGPT's and llm.c's formats: memory-mapped, so that they may be larger than memory.
 
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
@@ -12,9 +12,9 @@ use super::vocabulary::id_too_large;
 use crate::files::io_error;
 use crate::{Error, Result};
 
-/// Memory-mapped files of little-endian u16 or u32, read as one sequence.
+/// Memory-mapped files of little-endian u16 or u32 ids, read as one sequence.
 ///
-/// llm.c's header says which; a file without one, as nanoGPT writes them, is told by its ids.
+/// llm.c's header says which; for a file without one, as nanoGPT writes them, the ids tell.
 #[derive(Debug, Clone)]
 pub struct Shards {
     parts: Vec<Part>,
@@ -26,27 +26,27 @@ pub struct Shards {
 struct Part {
     path: PathBuf,
     map: Arc<Mmap>,
-    /// Bytes before the file's first id: llm.c writes a header, nanoGPT none.
+    /// Bytes before the first id: llm.c writes a header, nanoGPT none.
     header_bytes: usize,
     width: Width,
-    /// Which of the file's ids.
+    /// The range of the file's ids.
     ids: Range<usize>,
-    /// The position in the whole sequence of the first of `ids`.
+    /// Position of the first of `ids` in the whole sequence.
     start: usize,
 }
 
-/// How many bytes an id takes.
+/// The width of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Width {
     Two,
     Four,
 }
 
-/// What llm.c's files begin with: 256 i32, of which the first are a magic number, a version, and the count of ids.
+/// llm.c's header: 256 i32, the first of which are a magic number, a version, and the number of ids.
 const HEADER_BYTES: usize = 1024;
 
 impl Width {
-    /// The narrowest for ids below `vocab_size`.
+    /// The narrowest width for ids below `vocab_size`.
     fn of(vocab_size: usize) -> Self {
         if vocab_size <= usize::from(u16::MAX) + 1 { Self::Two } else { Self::Four }
     }
@@ -58,7 +58,7 @@ impl Width {
         }
     }
 
-    /// Magic number and version: those of GPT-2's tokens, and of LLaMA 3's (llm.c, dev/data/data_common.py).
+    /// Magic number and version: GPT-2's tokens, or LLaMA 3's (llm.c, dev/data/data_common.py).
     fn header(self) -> [i32; 2] {
         match self {
             Self::Two => [20_240_520, 1],
@@ -68,10 +68,10 @@ impl Width {
 }
 
 impl Shards {
-    /// Maps `paths` in the given order; reading fails on ids that are not below `vocab_size`.
+    /// Maps `paths` in order; reading fails on ids that are not below `vocab_size`.
     ///
     /// # Errors
-    /// A file that cannot be mapped, is cut short, or holds something else than ids.
+    /// If a file cannot be mapped, is truncated, or does not contain ids.
     pub fn open(paths: &[PathBuf], vocab_size: usize) -> Result<Self> {
         let parts = paths.iter().map(|path| Part::open(path, vocab_size)).collect::<Result<_>>()?;
         Ok(Self { parts, vocab_size }.with_starts())
@@ -135,12 +135,12 @@ impl Part {
         };
         let body = map.len() - header_bytes;
         if !body.is_multiple_of(width.bytes()) {
-            return wrong(format!("is {n_bytes} bytes long, which is no whole number of u16"));
+            return wrong(format!("is {n_bytes} bytes long, which is not a whole number of u16"));
         }
         let count = body / width.bytes();
         if let Some(expected) = expected.filter(|expected| *expected != count) {
             return wrong(format!(
-                "holds {count} token ids, but its header says {expected}: it was cut short or changed"
+                "holds {count} token ids, but its header says {expected}: it was truncated or changed"
             ));
         }
         Ok(Self { path: path.to_owned(), map: Arc::new(map), header_bytes, width, ids: 0..count, start: 0 })
@@ -168,12 +168,12 @@ impl Part {
 
 #[expect(unsafe_code, reason = "mapping a file has no safe form: another program may change it while we read")]
 fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: any bytes are valid ids, so that a file changed under us gives other ids, never undefined values;
-    // one that is cut short ends the program with SIGBUS, as in every reader of such shards.
+    // SAFETY: any bytes are valid ids, so a file modified under us gives other ids, never undefined values. A file
+    // truncated under us ends the program with SIGBUS, as in every mmap reader.
     unsafe { Mmap::map(file) }
 }
 
-/// What llm.c's header says, where there is one: how wide ids are, and how many.
+/// The width and number of ids in llm.c's header, if there is one.
 fn header(bytes: &[u8]) -> Option<(Width, usize)> {
     let (fields, _) = bytes.get(..HEADER_BYTES)?.as_chunks();
     let field = |at: usize| i32::from_le_bytes(fields[at]);
@@ -181,17 +181,17 @@ fn header(bytes: &[u8]) -> Option<(Width, usize)> {
     Some((width, usize::try_from(field(2)).ok()?))
 }
 
-/// By its first bytes, and by the directory at its end.
+/// Recognized by its first bytes and by the directory at its end.
 fn is_zip(bytes: &[u8]) -> bool {
     const LONGEST_END: usize = 22 + 0xffff;
     let end = &bytes[bytes.len().saturating_sub(LONGEST_END)..];
     bytes.starts_with(b"PK\x03\x04") && end.windows(4).any(|four| four == b"PK\x05\x06")
 }
 
-/// How wide the ids of a file without a header are: as u32 every second u16 is the upper half of an id, hence small.
+/// The width of ids in a file without a header: in u32 ids every second u16 is the high half, hence small.
 fn width_by_ids(bytes: &[u8], vocab_size: usize) -> Width {
     const LOOKED_AT: usize = 1 << 20;
-    /// Fewer could be so by chance.
+    /// Fewer could match by chance.
     const FEWEST_IDS: usize = 16;
     let (ids, rest) = bytes.as_chunks::<4>();
     let is_id = |id: &[u8; 4]| (u32::from_le_bytes(*id) as usize) < vocab_size;
@@ -220,9 +220,9 @@ struct OpenShard {
 }
 
 impl ShardWriter {
-    /// Into `folder`, which exists, for ids below `vocab_size`; a shard is begun when an id comes for it.
+    /// Writes to `folder`, which must exist, ids below `vocab_size`; a shard is created when its first id arrives.
     pub fn new(folder: &Path, stem: &'static str, vocab_size: usize, ids_per_shard: usize) -> Self {
-        // The header counts them by an i32.
+        // The header counts ids in an i32.
         let ids_per_shard = ids_per_shard.clamp(1, i32::MAX as usize);
         let width = Width::of(vocab_size);
         Self { folder: folder.to_owned(), stem, width, ids_per_shard, open: None, paths: Vec::new(), n_ids: 0 }
@@ -254,7 +254,7 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// The files, and how many ids they hold.
+    /// Returns the files and the total number of ids.
     pub fn finish(self) -> Result<(Vec<PathBuf>, u64)> {
         self.open.map_or(Ok(()), |shard| shard.finish(self.width))?;
         Ok((self.paths, self.n_ids))
@@ -272,7 +272,7 @@ impl OpenShard {
         Ok(Self { file, path, n_ids: 0 })
     }
 
-    /// Writes the header, now that it is known.
+    /// Writes the header, which is now known.
     fn finish(mut self, width: Width) -> Result<()> {
         let [magic, version] = width.header();
         let mut write = || -> std::io::Result<()> {
@@ -368,13 +368,13 @@ mod tests {
             let tokens = Tokens::Mapped(open(vocab_size).unwrap());
             read(&tokens, 0, tokens.len())
         };
-        // Without a header: by the ids.
+        // Without a header: the ids determine the width.
         let ids: Vec<u32> = (0..50).map(|i| i * i % 47).collect();
         std::fs::write(&path, ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
         assert_eq!((read_all(47), read_all(100_000)), (ids.clone(), ids.clone()));
         write_shard(&path, &[], &ids.iter().map(|id| *id as u16).collect::<Vec<_>>());
         assert_eq!((read_all(47), read_all(100_000)), (ids.clone(), ids));
-        // By the header, which counts them.
+        // With a header, which counts the ids.
         let large = [70_000, 1, 99_999];
         let mut writer = ShardWriter::new(folder.path(), "wide", 100_000, 2);
         writer.write(&large).unwrap();
@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(read(&Tokens::Mapped(Shards::open(&paths, 100_000).unwrap()), 0, 3), large);
         write_shard(&path, &[20_240_520, 1, 3], &[1, 2]);
         let error = open(8).unwrap_err().to_string();
-        assert!(error.contains("x.bin holds 2 token ids, but its header says 3: it was cut short"), "{error}");
+        assert!(error.contains("x.bin holds 2 token ids, but its header says 3: it was truncated"), "{error}");
         std::fs::write(&path, b"PK\x03\x04 data.pkl PK\x05\x06 the end").unwrap();
         assert!(open(8).unwrap_err().to_string().contains("x.bin is a ZIP archive, as PyTorch saves weights"));
     }

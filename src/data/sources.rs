@@ -1,4 +1,4 @@
-//! The documents that `data.source` names: a built-in corpus, or files of the user's.
+//! The documents that `data.source` names: a built-in corpus, or the user's own files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,14 @@ use super::text_files::{NamedSplit, TextFile, find};
 use super::{builtin, rust_book};
 use crate::{Error, Result};
 
-/// All documents of `sources`: `austen`, `public-domain`, `rust-book`, or paths of files and folders.
+/// Loads all documents of `sources`: `austen`, `public-domain`, `rust-book`, or paths of files and folders.
 ///
-/// Built-in corpora are fetched once and then read from `cache_dir/corpora`; files are read when their documents are.
-/// Where some files are named as training text and others as validation text (`train-00000.parquet`,
-/// `validation.jsonl`), the latter are what is held out, and those named as tests are left out.
+/// Built-in corpora are fetched once and then read from `cache_dir/corpora`; files are read on demand. If some files
+/// are named as training text and others as validation text (`train-00000.parquet`, `validation.jsonl`), the latter are
+/// held out and files named as tests are skipped.
 ///
 /// # Errors
-/// A source that is missing, holds no text, or cannot be fetched; the message says which.
+/// If a source is missing, has no text, or cannot be fetched; the message says which.
 pub fn load(sources: &[String], text_field: &str, cache_dir: &Path, progress: &mut dyn Progress) -> Result<Corpus> {
     if sources.is_empty() {
         return Err(Error::config("data.source", "is empty: name a corpus (\"austen\") or a file (\"my.txt\")"));
@@ -48,7 +48,7 @@ pub fn load(sources: &[String], text_field: &str, cache_dir: &Path, progress: &m
     let is_split = has(NamedSplit::Train) && has(NamedSplit::Validation);
     let n_tests = files.iter().filter(|(_, role)| *role == Some(NamedSplit::Test)).count();
     if is_split && n_tests > 0 {
-        progress.line(&format!("{n_tests} files are named as tests and are left out"));
+        progress.line(&format!("{n_tests} files are named as tests and are skipped"));
     }
     let mut files = files.into_iter();
     let documents = parts.iter_mut().map(|(corpus, n_files)| {
@@ -69,7 +69,7 @@ pub fn load(sources: &[String], text_field: &str, cache_dir: &Path, progress: &m
     })
 }
 
-/// The token shards that `source` names; none where it names texts.
+/// The token shards that `source` names; empty if it names texts.
 pub(super) fn shards(source: &str, text_field: &str) -> Result<Vec<PathBuf>> {
     let is_text = builtin::is_builtin(source) || source == RUST_BOOK;
     Ok(if is_text { Vec::new() } else { find(Path::new(source), text_field)?.shards })
@@ -134,9 +134,9 @@ mod tests {
         let (corpus, said) = load_quietly(&[whole.path().display().to_string()]);
         assert_eq!(corpus.documents.whole().unwrap(), ["one", "four", "two"]);
         assert_eq!(corpus.documents.survey(&mut |_: &str| ()).unwrap().first_held_out, Some(2));
-        assert_eq!(said, ["1 files are named as tests and are left out"]);
+        assert_eq!(said, ["1 files are named as tests and are skipped"]);
 
-        // Only where there is something named to train on: else the words are words.
+        // Only if there is also a file named as training text; otherwise the names mean nothing.
         let without = folder(&files[1..3]);
         let (corpus, said) = load_quietly(&[without.path().display().to_string()]);
         assert_eq!(corpus.documents.whole().unwrap(), ["three", "two"]);
@@ -149,7 +149,7 @@ mod tests {
             folder(&[("a.txt", "one"), ("x.png", ""), ("deep/y.png", ""), ("weights.bin", ""), ("LICENSE", "")]);
         let (corpus, said) = load_quietly(&[folder.path().display().to_string()]);
         assert_eq!(corpus.documents.whole().unwrap(), ["one"]);
-        assert!(said[0].ends_with("4 files are no text and left out: 1 .bin, 2 .png, 1 without an ending"), "{said:?}");
+        assert!(said[0].ends_with("4 files are not text, skipped: 1 .bin, 2 .png, 1 without an ending"), "{said:?}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! What is held out for validation: whole documents where they give roughly the wanted share, else one contiguous tail.
+//! Chooses the held-out text: whole documents if they are roughly the requested fraction, otherwise one contiguous
+//! tail.
 //!
-//! Never shuffled windows: neighbouring windows share sentences, and the validation loss would flatter the model.
+//! Windows are never shuffled before splitting: neighbouring windows share sentences, and the validation loss would be
+//! too low.
 
 use std::borrow::Cow;
 
@@ -8,38 +10,38 @@ use super::chunk::Chunk;
 use super::documents::Surveyed;
 use crate::{Error, Result};
 
-/// Documents to train on, and after them documents held out.
+/// Training documents followed by held-out documents.
 #[derive(Debug, Clone)]
 pub(super) struct Split {
     documents: Surveyed,
-    /// The document that holds the first byte of validation, and which of its bytes that is.
+    /// The document with the first byte of validation text, and that byte's position in it.
     cut: (usize, u64),
-    /// How it was split, in words, for a person.
+    /// How the text was split, for display.
     pub words: String,
-    /// Bytes of text.
+    /// Bytes of training text.
     pub train_bytes: u64,
-    /// Bytes of text.
+    /// Bytes of validation text.
     pub validation_bytes: u64,
 }
 
-/// Which part of the text.
+/// Which side of the split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Train,
     Validation,
 }
 
-/// Whole documents are only held out of at least this many.
+/// Whole documents are held out only if there are at least this many.
 const FEWEST_DOCUMENTS: usize = 4;
-/// Whole documents are only held out if they are at most this many times the wanted share …
+/// Whole documents are held out only if they are at most this many times the requested fraction.
 const LARGEST_EXCESS: f64 = 3.0;
-/// … and leave at least this part of what training was to have.
+/// Whole documents are held out only if they leave at least this part of the intended training text.
 const SMALLEST_REST: f64 = 0.5;
 
-/// Holds out the end of `documents`, about `fraction` of their bytes, or those files that are named as held out.
+/// Holds out the end of `documents`, about `fraction` of their bytes, or the files named as held out.
 ///
 /// # Errors
-/// A fraction outside [0, 1), no text, or too little text to leave something on both sides.
+/// If the fraction is outside [0, 1), or there is no text or too little for both sides.
 pub(super) fn split(documents: Surveyed, fraction: f64) -> Result<Split> {
     if !(0.0..1.0).contains(&fraction) {
         let message = format!("is {fraction}, but must be at least 0 and below 1: 0.05 holds out a twentieth");
@@ -87,18 +89,18 @@ pub(super) fn split(documents: Surveyed, fraction: f64) -> Result<Split> {
 }
 
 impl Split {
-    /// How many documents there are.
+    /// Number of documents.
     pub fn n_documents(&self) -> usize {
         self.documents.lengths.len()
     }
 
-    /// What tells this text and split from another.
+    /// Identifies this text and split.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn key(&self) -> String {
         format!("{} {} {}", self.documents.sha256(), self.cut.0, self.cut.1)
     }
 
-    /// All text in its order; a document that is cut ends on neither side of the cut.
+    /// All text in order; a document that is cut is not marked as ended at the cut.
     pub fn chunks(&self) -> impl Iterator<Item = Result<(Side, Chunk<'_>)>> + Send {
         let (last, at) = self.cut;
         let mut start = 0;
@@ -130,7 +132,7 @@ impl Split {
     }
 }
 
-/// The fewest documents from the end with at least `wanted` bytes, and their bytes.
+/// The fewest documents from the end with at least `wanted` bytes in total, and their bytes.
 fn documents_from_the_end(lengths: &[u64], wanted: f64) -> (usize, u64) {
     let (mut count, mut n_bytes) = (0, 0);
     for length in lengths.iter().rev() {
@@ -143,8 +145,8 @@ fn documents_from_the_end(lengths: &[u64], wanted: f64) -> (usize, u64) {
     (count, n_bytes)
 }
 
-/// Where to cut near byte `at` of all documents: between two of them, or after the line that holds that byte, if it
-/// ends soon; else at a character boundary.
+/// A place to cut near byte `at` of all documents: between two documents, else after the line with that byte if it ends
+/// soon, else at a character boundary.
 fn cut_near(documents: &Surveyed, at: u64) -> Result<(usize, u64)> {
     const FARTHEST: usize = 200;
     if at == 0 {
@@ -159,7 +161,7 @@ fn cut_near(documents: &Surveyed, at: u64) -> Result<(usize, u64)> {
     if at == length {
         return Ok((document + 1, 0));
     }
-    // The text from the byte on, far enough to see the end of a line.
+    // The text from that byte on, far enough to find the end of a line.
     let mut ahead = String::new();
     let mut position = 0;
     let mut first = at;
@@ -204,7 +206,7 @@ mod tests {
         split(Documents::from(documents).survey(&mut |_: &str| ())?, fraction)
     }
 
-    /// The texts of one side, a document each.
+    /// The texts of one side, one per document.
     fn texts(split: &Split, wanted: Side) -> Vec<String> {
         let mut texts = vec![String::new()];
         for found in split.chunks() {
@@ -250,7 +252,7 @@ mod tests {
         assert_eq!(texts(&halves, Side::Validation), ["third line\n"]);
         let halves = split_of(vec!["é".repeat(9)], 0.5).unwrap();
         assert_eq!((halves.train_bytes, halves.validation_bytes), (10, 8));
-        // A cut that falls between two documents cuts none.
+        // A cut between two documents cuts none.
         let halves = split_of(documents(&[5, 5]), 0.5).unwrap();
         assert_eq!((texts(&halves, Side::Train), halves.cut.1 > 0), (documents(&[5]), false));
     }

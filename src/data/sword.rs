@@ -1,7 +1,7 @@
-//! Compressed SWORD modules: `ot.?zs` says where the blocks of `ot.?zz` lie, and likewise `nt`.
+//! Compressed SWORD modules: `ot.?zs` gives the positions of the blocks in `ot.?zz`, and likewise for `nt`.
 //!
 //! A record of the .?zs is three little-endian u32: offset, compressed size, size. A block is a zlib stream of OSIS.
-//! The first letter of the extension is what a block holds: `b` a book, `c` a chapter.
+//! The first letter of the extension is the unit of a block: `b` a book, `c` a chapter.
 
 use std::io::Read;
 use std::path::Path;
@@ -11,7 +11,7 @@ use flate2::read::ZlibDecoder;
 use super::markup::{OSIS, attribute, plain_text, positions_of};
 use crate::{Error, Result};
 
-/// The documents of a module's folder with their OSIS names: its books, or its chapters where those are its blocks.
+/// The documents of a module's folder with their OSIS names: its books, or its chapters if those are its blocks.
 pub(super) fn documents(folder: &Path) -> Result<Vec<(String, String)>> {
     let mut documents = Vec::new();
     for testament in ["ot", "nt"] {
@@ -57,8 +57,8 @@ fn inflate_blocks(sizes: &[u8], blocks: &[u8]) -> Result<String, String> {
     Ok(markup)
 }
 
-/// Cuts at opening tags, not at blocks: a book whose numbering SWORD does not know is torn over several blocks,
-/// and two books can share one.
+/// Splits at opening tags, not at blocks: a book whose numbering SWORD does not know spans several blocks, and two
+/// books can share one.
 fn split_into_documents(markup: &str, element: &str, attributes: &[&str]) -> Vec<(String, String)> {
     let mut cuts = positions_of(markup, element, attributes);
     cuts.insert(0, 0);
@@ -95,7 +95,7 @@ mod tests {
             }
             bytes.extend(compressed);
         }
-        sizes.extend([0; 12]); // a book that the module leaves out
+        sizes.extend([0; 12]); // a book missing from the module
         std::fs::write(folder.join(format!("{stem}zs")), sizes).unwrap();
         std::fs::write(folder.join(format!("{stem}zz")), bytes).unwrap();
     }
@@ -112,7 +112,7 @@ mod tests {
         let two_books = [book("DanGr", "Bel"), book("Hos", "Hosea")].concat();
         let torn = book("Tob", "Raguel called his wife");
         let (start, end) = torn.split_at(60);
-        let stray = "And Raguel died."; // a verse that SWORD's numbering has no place for
+        let stray = "And Raguel died."; // a verse outside SWORD's numbering
         let milestone = "<milestone type=\"x-importer\"/>";
         write_module(
             folder.path(),

@@ -1,4 +1,4 @@
-//! The tokenizer of a build without Hugging Face's `tokenizers`, as the page is: bytes, and nothing else.
+//! The tokenizer of a build without Hugging Face's `tokenizers`, like the web page: bytes only.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ pub struct Tokenizer;
 const VOCAB_SIZE: usize = 256;
 
 impl Tokenizer {
-    /// The only one there is.
+    /// The only tokenizer of this build.
     pub fn bytes() -> Self {
         Self
     }
@@ -36,27 +36,27 @@ impl Tokenizer {
     }
 
     /// # Errors
-    /// A file that cannot be read, and as [`Tokenizer::from_json`].
+    /// If the file cannot be read; see also [`Tokenizer::from_json`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn from_file(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::from_json(&std::fs::read_to_string(path).map_err(Error::io("read", path))?)
     }
 
-    /// The `tokenizer.json` of a folder, if it has one.
+    /// Reads the `tokenizer.json` of a directory, if it has one.
     ///
     /// # Errors
-    /// As [`Tokenizer::from_file`].
+    /// See [`Tokenizer::from_file`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn of_folder(dir: &std::path::Path) -> Result<Option<Self>> {
         let path = dir.join("tokenizer.json");
         if path.exists() { Self::from_file(path).map(Some) } else { Ok(None) }
     }
 
-    /// The text of a `tokenizer.json`.
+    /// Parses the text of a `tokenizer.json`.
     ///
     /// # Errors
-    /// Any but that of [`Tokenizer::bytes`].
+    /// Anything but the tokenizer of [`Tokenizer::bytes`].
     pub fn from_json(json: &str) -> Result<Self> {
         let file: Value =
             serde_json::from_str(json).map_err(|error| Error::Tokenizer(format!("not a tokenizer.json: {error}")))?;
@@ -88,10 +88,10 @@ impl Tokenizer {
         pieces.iter().map(|piece| self.encode(piece)).collect()
     }
 
-    /// The text of `ids`; bytes that are not UTF-8 become U+FFFD.
+    /// Decodes `ids`; invalid UTF-8 becomes U+FFFD.
     ///
     /// # Errors
-    /// An id outside the vocabulary.
+    /// If an id is outside the vocabulary.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         let byte = |id: &u32| u8::try_from(*id).map_err(|_| self.no_such_id(*id));
         let bytes: Vec<u8> = ids.iter().map(byte).collect::<Result<_>>()?;
@@ -103,7 +103,7 @@ impl Tokenizer {
         VOCAB_SIZE
     }
 
-    /// None.
+    /// Always `None`.
     pub fn end_of_text(&self) -> Option<u32> {
         None
     }
@@ -113,12 +113,12 @@ impl Tokenizer {
         format!("{:#}", bytes_file())
     }
 
-    /// `tokenizer.json` and `tokenizer_config.json` with their texts: what a model's folder holds of it.
+    /// `tokenizer.json` and `tokenizer_config.json` with their texts, as stored with a model.
     pub fn files(&self) -> Vec<(String, String)> {
         vec![("tokenizer.json".into(), self.to_json()), (CONFIG_FILE.into(), format!("{:#}\n", default_config(None)))]
     }
 
-    /// Always.
+    /// Always true.
     pub fn is_bytes(&self) -> bool {
         true
     }
@@ -147,28 +147,28 @@ fn without() -> Error {
     Error::Tokenizer("this build knows bytes alone: its feature `tokenizers` is off".into())
 }
 
-/// Prints text token by token: an id that ends inside a character yields nothing until the character is whole.
+/// Decodes text token by token: an id that ends inside a character yields nothing until the character is complete.
 pub struct StreamDecoder<'a> {
     tokenizer: &'a Tokenizer,
     pending: Vec<u8>,
 }
 
 impl<'a> StreamDecoder<'a> {
-    /// A stream that begins with the next id.
+    /// Starts a stream at the next id.
     pub fn new(tokenizer: &'a Tokenizer) -> Self {
         Self { tokenizer, pending: Vec::new() }
     }
 
-    /// The text that is complete with `id`; often empty.
+    /// The text completed by `id`; often empty.
     ///
     /// # Errors
-    /// An id outside the vocabulary.
+    /// If the id is outside the vocabulary.
     pub fn push(&mut self, id: u32) -> Result<String> {
         self.pending.push(u8::try_from(id).map_err(|_| self.tokenizer.no_such_id(id))?);
         Ok(take_characters(&mut self.pending))
     }
 
-    /// What is left when no id follows: the replacement character for one that stayed incomplete.
+    /// The remaining text at the end: a replacement character for an incomplete one.
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.pending).into_owned()
     }

@@ -13,13 +13,13 @@ use super::shards::Shards;
 pub enum Tokens {
     /// In memory.
     Owned(Vec<u32>),
-    /// Files on disk, one after the other.
+    /// Memory-mapped files, concatenated.
     #[cfg(not(target_arch = "wasm32"))]
     Mapped(Shards),
 }
 
 impl Tokens {
-    /// How many ids.
+    /// The number of ids.
     pub fn len(&self) -> usize {
         match self {
             Self::Owned(ids) => ids.len(),
@@ -28,7 +28,7 @@ impl Tokens {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no ids.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -36,10 +36,10 @@ impl Tokens {
     /// Copies the ids from `start` on into `out`.
     ///
     /// # Errors
-    /// A shard holds an id outside the vocabulary; shards are checked here and not when opened, for they are large.
+    /// If a shard has an id outside the vocabulary; shards are too large to check when opened.
     ///
     /// # Panics
-    /// `start + out.len()` is past the end.
+    /// If `start + out.len()` is past the end.
     pub fn copy_to(&self, start: usize, out: &mut [u32]) -> Result<()> {
         let (end, len) = (start + out.len(), self.len());
         assert!(end <= len, "tokens {start}..{end} of {len}");
@@ -51,10 +51,10 @@ impl Tokens {
         Ok(())
     }
 
-    /// The ids of a range as tokens of their own; shards stay mapped.
+    /// The ids in `range`, as separate tokens; shards stay mapped.
     ///
     /// # Panics
-    /// The range is past the end.
+    /// If the range is past the end.
     pub fn slice(&self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.len(), "tokens {range:?} of {}", self.len());
         match self {
@@ -69,7 +69,7 @@ impl Tokens {
         self.for_each_piece(|piece| piece.iter().for_each(|id| visit(*id)))
     }
 
-    /// Calls `visit` with all ids in their order, in pieces of bounded size.
+    /// Calls `visit` with all ids in order, in pieces of bounded size.
     pub(super) fn for_each_piece(&self, mut visit: impl FnMut(&[u32])) -> Result<()> {
         let mut piece = vec![0; self.len().min(1 << 16)];
         let mut start = 0;
@@ -85,7 +85,7 @@ impl Tokens {
     /// Reads everything and checks that every id is below `vocab_size`.
     ///
     /// # Errors
-    /// Names the first id that is not, and where it stands.
+    /// Reports the first id that is not, with its position.
     pub fn check_ids(&self, vocab_size: usize) -> Result<()> {
         let (mut position, mut wrong) = (0, None);
         self.for_each(|id| {

@@ -1,4 +1,4 @@
-//! Ids that a model has no embedding for.
+//! Ids outside a model's vocabulary.
 
 use crate::Error;
 

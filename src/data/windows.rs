@@ -5,7 +5,7 @@ use crate::{Error, Result};
 
 /// The windows of a token sequence from its beginning, `sequence_length` predictions each, in batches.
 ///
-/// A remainder at the end that is shorter than a window is left out.
+/// A shorter remainder at the end is skipped.
 #[derive(Debug, Clone)]
 pub struct Windows<'a> {
     tokens: &'a Tokens,
@@ -15,13 +15,13 @@ pub struct Windows<'a> {
 }
 
 impl<'a> Windows<'a> {
-    /// All windows, or as many as predict at most `max_tokens` ids, but at least one.
+    /// All windows, or at least one and as many as predict at most `max_tokens` ids.
     ///
     /// # Errors
-    /// The tokens are fewer than one window.
+    /// If there are fewer tokens than one window.
     ///
     /// # Panics
-    /// A size is zero.
+    /// If a size is zero.
     pub fn new(
         tokens: &'a Tokens,
         batch_size: usize,
@@ -43,29 +43,29 @@ impl<'a> Windows<'a> {
         Ok(Self { tokens, batch_size, sequence_length, n_windows })
     }
 
-    /// How many windows.
+    /// The number of windows.
     pub fn count(&self) -> usize {
         self.n_windows
     }
 
-    /// How many batches hold them; the last may be filled in part.
+    /// The number of batches; the last may be partly filled.
     pub fn n_batches(&self) -> usize {
         self.n_windows.div_ceil(self.batch_size)
     }
 
-    /// How many ids are predicted: ids 1 to `n_predicted()` of the sequence.
+    /// The number of predicted ids: ids 1 to `n_predicted()` of the sequence.
     pub fn n_predicted(&self) -> usize {
         self.n_windows * self.sequence_length
     }
 
-    /// Writes batch `index`, `[batch_size, sequence_length]` each, and returns how many rows are windows.
-    /// The rows after those are zeros, to be left out of the mean.
+    /// Writes batch `index`, `[batch_size, sequence_length]` each, and returns the number of rows that are windows. The
+    /// remaining rows are zeros, to be left out of the mean.
     ///
     /// # Errors
-    /// As [`Tokens::copy_to`].
+    /// See [`Tokens::copy_to`].
     ///
     /// # Panics
-    /// A slice has another length, or there is no such batch.
+    /// If a slice has another length, or the batch does not exist.
     pub fn fill(&self, index: usize, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
         let n_ids = self.batch_size * self.sequence_length;
         assert_eq!((inputs.len(), targets.len()), (n_ids, n_ids), "inputs and targets of a batch");
@@ -82,7 +82,7 @@ impl<'a> Windows<'a> {
     }
 }
 
-/// The advice to take shorter windows, where one of them would fit.
+/// Advice to use shorter windows, if some would fit.
 pub(super) fn shorter_windows(len: usize) -> String {
     if len < 2 { String::new() } else { format!("set train.sequence_length to {} or less, ", len - 1) }
 }
@@ -121,7 +121,7 @@ mod tests {
         let error = Windows::new(&tokens, 1, 8, None).unwrap_err().to_string();
         assert!(error.starts_with("the held-out text has 8 tokens, but one window takes 9: set"), "{error}");
         assert_eq!(Windows::new(&tokens, 1, 7, None).unwrap().count(), 1);
-        // No window is short enough for nothing.
+        // No window is short enough for an empty text.
         let error = Windows::new(&Tokens::Owned(Vec::new()), 1, 8, None).unwrap_err().to_string();
         assert!(error.contains("one window takes 9: raise data.validation_fraction"), "{error}");
     }

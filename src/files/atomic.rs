@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Atomic file writes.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -6,39 +6,39 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// What the name of an unfinished file or folder ends in; it starts with a dot.
+/// Extension of an unfinished file or directory, whose name starts with a dot.
 pub(crate) const PARTIAL: &str = ".partial";
 
-/// Writes a file so that a crash at any instant leaves the old one or the new one, never half of either.
+/// Writes a file so that a crash at any time leaves either the old or the new one, never a partial one.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |file| file.write_all(bytes))
 }
 
-/// As [`write_atomic`], with the bytes streamed by `fill`.
+/// Like [`write_atomic`], with the bytes streamed by `fill`.
 pub(crate) fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
     let partial = hidden(path, PARTIAL);
     write_and_sync(&partial, fill)
         .and_then(|()| fs::rename(&partial, path))
         .and_then(|()| sync_dir(&parent(path)))
         .map_err(|source| {
-            // The first error is the one to tell; nothing may be there to remove.
+            // Report the first error; there may be nothing to remove.
             let _ = fs::remove_file(&partial);
             io_error("write", path, source)
         })
 }
 
-/// `folder/.name.ending` beside `folder/name`.
+/// `folder/.name.ending` next to `folder/name`.
 pub(crate) fn hidden(path: &Path, ending: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}{ending}"))
 }
 
-/// Makes a folder's list of names survive a power cut. Only Unix can, and only Unix needs it.
+/// Makes a directory's entries survive a power cut. Only Unix can, and only Unix needs it.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
-/// [`Error::Io`] with the remedy where there is one.
+/// [`Error::Io`], with a remedy if there is one.
 pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
     let remedy = match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
@@ -53,7 +53,7 @@ pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
 fn write_and_sync(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     fill(&mut file)?;
-    // Not by dropping it, which would swallow a full disk.
+    // Not by dropping it, which would hide a full disk.
     file.into_inner()?.sync_all()
 }
 
@@ -73,7 +73,7 @@ pub(crate) mod tests {
         names
     }
 
-    /// Whoever writes `path` next finds the disk full.
+    /// The next write to `path` finds the disk full.
     #[cfg(target_os = "linux")]
     pub(crate) fn fill_disk_for(path: &Path) {
         std::os::unix::fs::symlink("/dev/full", hidden(path, PARTIAL)).unwrap();

@@ -1,4 +1,4 @@
-//! The SHA-256 of every file of a folder, in the format that `sha256sum --check` reads.
+//! The SHA-256 of every file of a folder, in the format of `sha256sum --check`.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 use super::atomic::write_atomic;
 use crate::{Error, Result};
 
-/// The file of checksums in a folder: `cd FOLDER && sha256sum --check SHA256SUMS` verifies it by hand.
+/// The checksum file of a folder: `cd FOLDER && sha256sum --check SHA256SUMS` verifies it by hand.
 pub const CHECKSUMS: &str = "SHA256SUMS";
 
-/// Writes the checksums of all files of `folder`; folders in it, and names that start with a dot, are left out.
+/// Writes the checksums of all files of `folder`; skips subfolders and names that start with a dot.
 pub fn write_checksums(folder: &Path) -> Result<()> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
@@ -30,22 +30,22 @@ pub fn write_checksums(folder: &Path) -> Result<()> {
     write_atomic(&folder.join(CHECKSUMS), lines.as_bytes())
 }
 
-/// Compares files of `folder` with its checksums: those that `wanted` chooses by name.
+/// Verifies the files of `folder` whose names `wanted` accepts.
 ///
-/// A folder without checksums, which others have made, passes. Errors: a file that was changed or is missing.
+/// A folder without checksums, from another program, passes. Errors: a file was changed or is missing.
 pub fn verify_checksums(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let path = folder.join(CHECKSUMS);
     let lines = match fs::read_to_string(&path) {
         Ok(lines) => lines,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(Error::checkpoint(&path, "is damaged: it is no text"));
+            return Err(Error::checkpoint(&path, "is damaged: it is not text"));
         }
         Err(error) => return Err(Error::io("read", &path)(error)),
     };
     for line in lines.lines() {
         let Some((expected, name)) = line.split_once("  ").filter(|(expected, _)| expected.len() == 64) else {
-            return Err(Error::checkpoint(&path, format!("is damaged: {line:?} is no line of `sha256sum`")));
+            return Err(Error::checkpoint(&path, format!("is damaged: {line:?} is not a line of `sha256sum`")));
         };
         if !wanted(name) {
             continue;
@@ -82,7 +82,7 @@ pub fn file_sha256(path: &Path) -> Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
-/// A digest as it is written.
+/// A digest in hexadecimal.
 pub(crate) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -117,7 +117,7 @@ mod tests {
         fs::remove_file(&b).unwrap();
         assert!(message(folder.path()).contains("b.bin: is missing"));
         fs::write(folder.path().join(CHECKSUMS), "something else\n").unwrap();
-        assert!(message(folder.path()).contains("is no line of `sha256sum`"));
+        assert!(message(folder.path()).contains("is not a line of `sha256sum`"));
         fs::write(folder.path().join(CHECKSUMS), [0xff, 0xfe]).unwrap();
         assert!(message(folder.path()).contains("SHA256SUMS: is damaged"));
     }

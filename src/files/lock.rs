@@ -1,4 +1,4 @@
-//! One writer at a time in a run's folder.
+//! Ensures one writer at a time in a run directory.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 use super::atomic::{PARTIAL, io_error};
 use crate::{Error, Result};
 
-/// Held by the process that writes in a folder, and released when it is dropped or the process ends, however it ends.
+/// Held by the process that writes to a folder; released when dropped, or when the process ends for any reason.
 ///
-/// It is the system's own lock on the file `.lock` in there, whose text says who holds it.
+/// It is the operating system's lock on the file `.lock` in the folder, whose text identifies the holder.
 #[derive(Debug)]
 pub struct FolderLock {
     file: File,
     folder: PathBuf,
-    /// Whether this made the folder, which then goes again if nothing is put into it.
+    /// Whether this created the folder, which is removed again if nothing is put into it.
     created: bool,
 }
 
 impl FolderLock {
-    /// Locks a folder, and makes it where there is none.
+    /// Locks a folder, creating it if needed.
     ///
-    /// Errors: another process holds it; a folder that cannot be made or written.
+    /// Errors: another process holds the lock, or the folder cannot be created or written.
     pub fn acquire(folder: &Path) -> Result<Self> {
         if let Some(parent) = folder.parent() {
             fs::create_dir_all(parent).map_err(|e| io_error("create", parent, e))?;
@@ -37,12 +37,12 @@ impl FolderLock {
         })
     }
 
-    /// Makes and locks the first of `parent/0001`, `parent/0002`, … that does not exist, or that a run has left with
-    /// nothing in it.
+    /// Creates and locks the first of `parent/0001`, `parent/0002`, … that does not exist, or that a run has left
+    /// empty.
     ///
-    /// Making a folder fails where another process made it a moment before, so that no two take the same.
+    /// Creating a folder fails if another process has just created it, so that no two take the same.
     ///
-    /// Errors: none of 9999 is free; a folder that cannot be made or written.
+    /// Errors: none of 9999 is free, or a folder cannot be created or written.
     pub fn claim_next(parent: &Path) -> Result<Self> {
         fs::create_dir_all(parent).map_err(|e| io_error("create", parent, e))?;
         for number in 1..10_000 {
@@ -56,7 +56,7 @@ impl FolderLock {
                 }
                 Err(error) => return Err(io_error("create", &folder, error)),
             }
-            // Whoever finds it before it is locked may take it.
+            // Another process may take it before it is locked.
             if let Ok(lock) = Self::try_lock(&folder, true)?
                 && is_unused(&folder)
             {
@@ -71,10 +71,10 @@ impl FolderLock {
         &self.folder
     }
 
-    /// The lock, or who holds it.
+    /// The lock, or its holder.
     fn try_lock(folder: &Path, created: bool) -> Result<Result<Self, String>> {
         let mut busy = String::new();
-        // A process that ends just now takes the file with it.
+        // A process that is just ending removes the file.
         for _ in 0..3 {
             match Self::try_lock_once(folder, created)? {
                 Err(None) => busy = "another process".into(),
@@ -85,12 +85,12 @@ impl FolderLock {
         Ok(Err(busy))
     }
 
-    /// The lock, or who holds it; nobody where the file was removed meanwhile.
+    /// The lock, or its holder; `None` if the file was removed meanwhile.
     fn try_lock_once(folder: &Path, created: bool) -> Result<Result<Self, Option<String>>> {
         let path = folder.join(LOCK);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = match open {
-            // The process that made the folder has just removed it again.
+            // The process that created the folder has just removed it again.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(None)),
             open => open.map_err(|e| io_error("write", &path, e))?,
         };
@@ -99,7 +99,7 @@ impl FolderLock {
             Ok(()) => return Ok(Err(None)),
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // Windows lets nobody read a locked file.
+                // Windows does not allow reading a locked file.
                 return Ok(Err(Some(match file.read_to_string(&mut holder) {
                     Ok(n) if n > 0 => holder.trim().to_owned(),
                     _ => "another process".to_owned(),
@@ -118,7 +118,7 @@ impl FolderLock {
     }
 }
 
-/// The process that writes in a folder, in the words of its lock; none where nobody does, or where there are no locks.
+/// The process that writes to a folder, as described in its lock; `None` if there is none, or locks are not supported.
 pub fn lock_holder(folder: &Path) -> Option<String> {
     let path = folder.join(LOCK);
     let mut file = File::open(&path).ok()?;
@@ -127,12 +127,12 @@ pub fn lock_holder(folder: &Path) -> Option<String> {
         Ok(()) | Err(TryLockError::Error(_)) => return None,
     }
     let mut holder = String::new();
-    // Windows lets nobody read a locked file.
+    // Windows does not allow reading a locked file.
     let is_told = file.read_to_string(&mut holder).is_ok_and(|n| n > 0);
     Some(if is_told { holder.trim().to_owned() } else { "another process".to_owned() })
 }
 
-/// Whether there is nothing in a folder but a lock and what a crash left half written, or no folder at all.
+/// Whether a folder does not exist, or has nothing but a lock and partial files from a crash.
 pub fn is_unused(folder: &Path) -> bool {
     let counts = |name: &str| name != LOCK && !(name.starts_with('.') && name.ends_with(PARTIAL));
     match fs::read_dir(folder) {
@@ -141,7 +141,7 @@ pub fn is_unused(folder: &Path) -> bool {
     }
 }
 
-/// Whether an open file is still the one of that name.
+/// Whether an open file still has that name.
 fn is_at(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {
@@ -159,8 +159,8 @@ const LOCK: &str = ".lock";
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        // What cannot be removed or released here costs nobody anything: the lock ends with the process. Whoever has
-        // opened the file meanwhile sees that it is gone.
+        // Failing to remove or release here does no harm: the lock ends with the process, and anyone who has opened the
+        // file meanwhile notices that it is gone.
         let is_unused = self.created && is_unused(&self.folder);
         let _ = fs::remove_file(self.folder.join(LOCK));
         if is_unused {

@@ -1,5 +1,5 @@
-//! Files that a crash, a second process or a failing disk cannot spoil unseen: written whole or not at all, with
-//! checksums beside them, and one writer to a folder.
+//! Protects files from undetected damage by a crash, a second process or a failing disk: atomic writes, checksums, and
+//! one writer per folder.
 
 mod atomic;
 mod checksums;

@@ -11,7 +11,7 @@ use crate::data::npy::{NpyFile, npy_bytes};
 use crate::files::write_atomic;
 use crate::{Error, Result};
 
-/// How a matrix lies in a file, by the ending of its name.
+/// The format of a matrix file, by its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Safetensors,
@@ -28,10 +28,10 @@ impl Format {
     }
 }
 
-/// Reads `tensor` of a safetensors file, or the array of a .npy file, of floating-point numbers of any width.
+/// Reads a tensor of a safetensors file, or the array of a .npy file, of any floating-point type.
 ///
-/// A safetensors file with one matrix, or with one tensor at all, needs no name.
-/// Errors: a file that cannot be read or is cut short, another type, a name that is not there, and as [`Matrix::new`].
+/// `tensor` may be omitted if a safetensors file has only one matrix, or only one tensor. Errors: the file cannot be
+/// read or is truncated, has another type, or does not have the tensor; see also [`Matrix::new`].
 pub fn read_matrix(path: &Path, tensor: Option<&str>) -> Result<Matrix> {
     let NamedTensor { name, shape, values } = match (Format::of(path), tensor) {
         (Some(Format::Safetensors), _) => read_tensor(path, |tensors| choose(path, tensors, tensor))?,
@@ -45,7 +45,7 @@ pub fn read_matrix(path: &Path, tensor: Option<&str>) -> Result<Matrix> {
     Matrix::new(name, &shape, values)
 }
 
-/// Writes x `[m, n]` as float32, to .npy or as the tensor `normalized` of a .safetensors file; whole or not at all.
+/// Writes x `[m, n]` as float32 to .npy, or as the tensor `normalized` of a .safetensors file; atomic.
 pub fn write_matrix(path: &Path, shape: [usize; 2], x: &[f32]) -> Result<()> {
     match Format::of(path) {
         Some(Format::Npy) => {
@@ -59,7 +59,7 @@ pub fn write_matrix(path: &Path, shape: [usize; 2], x: &[f32]) -> Result<()> {
     }
 }
 
-/// Refuses what [`write_matrix`] would refuse, before there is something to write: a name's ending, a missing folder.
+/// Rejects early what [`write_matrix`] would reject: an unknown extension, a missing folder.
 pub fn check_out(path: &Path) -> Result<()> {
     if Format::of(path).is_none() {
         return Err(unknown_format("--out", path));
@@ -67,13 +67,13 @@ pub fn check_out(path: &Path) -> Result<()> {
     check_folder(path)
 }
 
-/// Refuses a file whose folder is missing.
+/// Rejects a path whose folder does not exist.
 pub fn check_folder(path: &Path) -> Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     match parent.filter(|parent| !parent.is_dir()) {
         None => Ok(()),
         Some(parent) => {
-            let message = format!("there is no folder {}: make it, or choose another", parent.display());
+            let message = format!("there is no folder {}: create it, or choose another", parent.display());
             Err(Error::io("write", path)(io::Error::new(io::ErrorKind::NotFound, message)))
         }
     }
@@ -83,7 +83,7 @@ fn unknown_format(key: &str, path: &Path) -> Error {
     Error::config(key, format!("{} ends neither in .safetensors nor in .npy", path.display()))
 }
 
-/// The tensor that is meant.
+/// The requested tensor.
 fn choose(path: &Path, tensors: &[(String, Vec<usize>)], wanted: Option<&str>) -> Result<String> {
     if let Some(wanted) = wanted {
         let found = tensors.iter().find(|(name, _)| name == wanted);
@@ -108,7 +108,7 @@ fn no_such_tensor(path: &Path, tensors: &[(String, Vec<usize>)], wanted: &str) -
     Error::config("--tensor", format!("{} has no tensor `{wanted}`; {hint}it holds {list}", path.display()))
 }
 
-/// `a [2, 3], b [4, 5]`; of very many the first.
+/// `a [2, 3], b [4, 5]`; of a long list only the first.
 fn listed<'a>(tensors: impl ExactSizeIterator<Item = &'a (String, Vec<usize>)>) -> String {
     const MOST: usize = 20;
     let n_more = tensors.len().saturating_sub(MOST);
@@ -119,7 +119,7 @@ fn listed<'a>(tensors: impl ExactSizeIterator<Item = &'a (String, Vec<usize>)>) 
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
-/// The array of a .npy file, under an empty name.
+/// The array of a .npy file, with an empty name.
 fn read_npy(path: &Path) -> Result<NamedTensor> {
     let file = NpyFile::open(path)?;
     let (shape, is_fortran_order) = (file.shape().to_vec(), file.is_fortran_order());
@@ -128,7 +128,7 @@ fn read_npy(path: &Path) -> Result<NamedTensor> {
         "f4" => file.values(f32::from_le_bytes)?,
         "f8" => file.values(|bytes| f64::from_le_bytes(bytes) as f32)?,
         _ => {
-            let message = format!("holds '{}'; passes want float16, float32 or float64", file.descr());
+            let message = format!("holds '{}'; passes need float16, float32 or float64", file.descr());
             return Err(Error::checkpoint(path, message));
         }
     };
@@ -136,7 +136,7 @@ fn read_npy(path: &Path) -> Result<NamedTensor> {
     Ok(NamedTensor { name: String::new(), shape, values })
 }
 
-/// Row after row of what lies column after column; of no or one dimension there is one order only.
+/// Converts column-major to row-major order; with at most one dimension they are the same.
 fn from_column_order(values: &[f32], shape: &[usize]) -> Vec<f32> {
     match *shape {
         [m, n] => (0..m * n).map(|at| values[at % n * m + at / n]).collect(),
@@ -150,9 +150,9 @@ mod tests {
 
     use super::*;
 
-    /// A .npy file of version 1 with this dictionary and these bytes.
+    /// A .npy file of version 1 with this header and these bytes.
     fn write(path: &Path, dictionary: &str, bytes: &[u8]) {
-        let header = format!("{dictionary:<117}\n"); // with the 10 bytes before it a multiple of 64
+        let header = format!("{dictionary:<117}\n"); // a multiple of 64 with the 10 bytes before it
         let mut file = b"\x93NUMPY\x01\x00".to_vec();
         file.extend((header.len() as u16).to_le_bytes());
         file.extend(header.bytes());
@@ -194,21 +194,22 @@ mod tests {
         let told = || read_matrix(&path, None).unwrap_err().to_string();
         for n_bytes in [0, 5, 23] {
             write(&path, &dictionary("<f4", "False", "(2, 3)"), &vec![0; n_bytes]);
-            let expected = format!("a.npy: holds {} bytes, its header wants 152: the file is truncated", 128 + n_bytes);
+            let expected =
+                format!("a.npy: holds {} bytes, its header requires 152: the file is truncated", 128 + n_bytes);
             assert!(told().ends_with(&expected), "{}", told());
         }
         write(&path, &dictionary("<f4", "False", "(2, 3)"), &[0; 25]);
-        assert!(told().ends_with("wants 152: something follows"), "{}", told());
+        assert!(told().ends_with("requires 152: there are extra bytes"), "{}", told());
         write(&path, &dictionary("<f4", "False", "(4294967296, 4294967296)"), &[0; 24]);
-        assert!(told().ends_with("more elements than can be counted: the file is garbled"), "{}", told());
+        assert!(told().ends_with("more elements than can be counted: the file is corrupt"), "{}", told());
         write(&path, &dictionary("<f4", "False", "(8388608, 4294967296)"), &[0; 24]);
-        assert!(told().ends_with("wants 144115188075856000: the file is truncated"), "{}", told());
+        assert!(told().ends_with("requires 144115188075856000: the file is truncated"), "{}", told());
         write(&path, &dictionary("<i4", "False", "(2, 3)"), &[0; 24]);
-        assert!(told().contains("holds '<i4'; passes want float16, float32 or float64"), "{}", told());
+        assert!(told().contains("holds '<i4'; passes need float16, float32 or float64"), "{}", told());
         write(&path, &dictionary("<f8", "False", "(1, 1)"), &1e300f64.to_le_bytes());
         assert!(told().contains("holds inf at row 0, column 0"), "{}", told());
         fs::write(&path, b"\x93NUMPY\x01").unwrap();
-        assert!(told().contains("cut short in its header"), "{}", told());
+        assert!(told().contains("a truncated header"), "{}", told());
         fs::write(&path, b"not an array at all").unwrap();
         assert!(told().contains("not a NumPy file"), "{}", told());
     }

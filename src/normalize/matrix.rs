@@ -1,4 +1,4 @@
-//! A matrix that passes can take.
+//! A matrix as input for passes.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -6,7 +6,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use crate::{Error, Result};
 
-/// A matrix that is neither empty nor holds a NaN or an infinity, with the name that messages give it.
+/// A nonempty matrix without NaN or infinity, with its name for messages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matrix {
     name: String,
@@ -15,12 +15,12 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Of values row after row; a vector `[n]` is a matrix of one row.
+    /// A matrix of `values` in row-major order; a vector `[n]` is a matrix of one row.
     ///
-    /// Errors: more than two dimensions or none, an empty matrix, an element that is not finite.
+    /// Errors: there are more than two dimensions or none, the matrix is empty, or an element is not finite.
     ///
     /// # Panics
-    /// On a shape that the values do not fill.
+    /// If the shape does not match the number of values.
     pub fn new(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Result<Self> {
         let name = name.into();
         assert_eq!(shape.iter().product::<usize>(), values.len(), "{name}: values of shape {shape:?}");
@@ -28,24 +28,24 @@ impl Matrix {
             [n] => [1, n],
             [m, n] => [m, n],
             _ => {
-                let message = format!("{name} has shape {shape:?}; passes want a matrix [rows, columns], or one row");
+                let message = format!("{name} has shape {shape:?}; passes need a matrix [rows, columns], or one row");
                 return Err(Error::Data(message));
             }
         };
         if values.is_empty() {
-            return Err(Error::Data(format!("{name} is empty: {m}×{n}; passes want at least one row and one column")));
+            return Err(Error::Data(format!("{name} is empty: {m}×{n}; passes need at least one row and one column")));
         }
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
             let (value, row, column) = (values[at], at / n, at % n);
             return Err(Error::Data(format!(
-                "{name} holds {value} at row {row}, column {column} (counted from 0): passes want numbers that float32 \
+                "{name} holds {value} at row {row}, column {column} (counted from 0): passes need numbers that float32 \
                  can hold"
             )));
         }
         Ok(Self { name, shape, values })
     }
 
-    /// What messages call it.
+    /// The name for messages.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -55,13 +55,13 @@ impl Matrix {
         self.shape
     }
 
-    /// Its elements, row after row.
+    /// Its elements in row-major order.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 }
 
-/// `len` independent standard normal numbers, the same for the same seed everywhere.
+/// `len` independent standard normal numbers, reproducible from the seed on every platform.
 pub fn gaussian(len: usize, seed: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..len).map(|_| StandardNormal.sample(&mut rng)).collect()
@@ -88,7 +88,7 @@ mod tests {
         assert!(told(&[2, 3], values).starts_with("g holds inf at row 1, column 2"));
         assert!(told(&[0, 3], vec![]).starts_with("g is empty: 0×3"));
         assert!(told(&[0], vec![]).starts_with("g is empty: 1×0"));
-        assert!(told(&[1, 2, 2], vec![0.0; 4]).contains("shape [1, 2, 2]; passes want a matrix"));
+        assert!(told(&[1, 2, 2], vec![0.0; 4]).contains("shape [1, 2, 2]; passes need a matrix"));
         assert!(told(&[], vec![0.0]).contains("shape []"));
     }
 }

@@ -1,7 +1,7 @@
-//! Runs a list of passes over one matrix, half-step by half-step, and tells what each did to it.
+//! Runs a list of passes over one matrix, half-step by half-step, and reports what each does to it.
 //!
-//! The passes are those of the optimizers: as long as they only scale rows and columns, X is held as two vectors beside
-//! the gradient, and the last X is to the bit what a training step would multiply by its learning rate.
+//! The passes are those of the optimizers: while they only scale rows and columns, X is stored as two vectors besides
+//! the gradient, and the final X is bit-identical to what a training step multiplies by its learning rate.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
@@ -39,22 +39,22 @@ pub struct HalfSteps<'a> {
 pub struct HalfStep {
     /// The pass.
     pub pass: Pass,
-    /// Which repetition of the list, counted from 1.
+    /// The repetition of the list, counted from 1.
     pub iteration: u32,
-    /// Whether it is the last of its iteration.
+    /// Whether it is the last pass of its iteration.
     pub ends_iteration: bool,
-    /// X, [m, n] row after row.
+    /// X, [m, n] in row-major order.
     pub x: Vec<f32>,
 }
 
 impl<'a> HalfSteps<'a> {
     /// Records and allocates `iterations` repetitions of `passes` over `matrix`.
     ///
-    /// The memory does not grow with the iterations: the second is recorded and serves for all later ones.
-    /// Errors: a matrix that is too wide for the passes, or too large for the adapter.
+    /// Memory does not grow with the iterations: the second one is recorded and replayed for all later ones. Errors:
+    /// the matrix is too wide for the passes, or too large for the adapter.
     ///
     /// # Panics
-    /// On an empty list of passes.
+    /// If the list of passes is empty.
     pub async fn new(gpu: &'a Gpu, matrix: &Matrix, passes: &[Pass], iterations: u32) -> Result<Self> {
         assert!(!passes.is_empty(), "a list of passes is not empty");
         let mut rec = Recorder::new(&gpu.profile);
@@ -66,7 +66,7 @@ impl<'a> HalfSteps<'a> {
         Ok(Self { gpu, workspace, passes: passes.to_vec(), iterations, x, n_done: 0 })
     }
 
-    /// Runs the next pass and reads X back; none after the last.
+    /// Runs the next pass and reads X back; `None` after the last.
     pub async fn advance(&mut self) -> Result<Option<HalfStep>> {
         let [round, at] = [self.n_done / self.passes.len(), self.n_done % self.passes.len()];
         if round == self.iterations as usize {
@@ -83,8 +83,8 @@ impl<'a> HalfSteps<'a> {
     }
 }
 
-/// Records a plan for every pass of the first iteration and of the second, which serves for all later ones: each leaves X
-/// in `x`.
+/// Records a plan for every pass of the first and of the second iteration, which is replayed for all later ones; each
+/// plan leaves X in `x`.
 fn record_half_steps(
     rec: &mut Recorder,
     gradient: &Tensor,
@@ -100,7 +100,8 @@ fn record_half_steps(
             iterate.passes(rec, &[pass]);
             iterate.materialize_into(rec, x);
         }
-        // A written X is somewhere else after each iteration; moved to one place, it can be read by one record.
+        // A materialized X is in a different place after each iteration; moving it to one place allows a single
+        // recording.
         if iterate.x.base != *gradient || iterate.x.sign {
             let start =
                 start.get_or_insert_with(|| rec.persistent(Class::Scratch, DType::F32, "X before", &gradient.shape));
@@ -111,7 +112,7 @@ fn record_half_steps(
     Ok(())
 }
 
-/// The plan of pass `at` in the first iteration, or in a later one.
+/// The name of the plan for pass `at` in the first iteration, or in a later one.
 fn plan_name(round: usize, at: usize) -> String {
     format!("{} iteration, pass {at}", ["first", "later"][round])
 }

@@ -1,11 +1,11 @@
-//! What passes did to a matrix, as one SVG file.
+//! The effect of passes on a matrix, as an SVG file.
 
 use super::report::{Entry, Report};
 use crate::plot::{Axis, Ink, Panel, Scale, Series, lines, standalone};
 use crate::spectrum::NOISE_FLOOR;
 
-/// How far rows and columns are from balance after every half-step, with the predicted rate as a line, and the singular
-/// values before and after, where the report has them. The file follows the reader's light or dark theme.
+/// The deviation of rows and columns from balance after every half-step, with the predicted rate as a line, and the
+/// singular values before and after if the report has them. The file follows the reader's light or dark theme.
 pub fn picture(title: &str, report: &Report) -> String {
     let mut panels = vec![deviations(report)];
     panels.extend(spectrum(report));
@@ -14,7 +14,7 @@ pub fn picture(title: &str, report: &Report) -> String {
 
 fn deviations(report: &Report) -> Panel {
     let [rows, columns, rate] = [0, 1, 2].map(Ink);
-    // The side that a pass made exact is left out: rounding would fill the plot.
+    // The side that a pass has just made exact is omitted: its rounding errors would fill the plot.
     let points = |of: fn(&Entry) -> f64| -> Vec<(f64, f64)> {
         let entries = report.passes.iter().enumerate();
         entries.map(|(at, entry)| (at as f64, of(entry))).filter(|(_, deviation)| *deviation > NOISE_FLOOR).collect()
@@ -33,7 +33,7 @@ fn deviations(report: &Report) -> Panel {
     Panel { title: "Distance from balance".into(), svg: lines(&axis, &series, None, 3), legend }
 }
 
-/// The rate, and a line of its slope through the deviation after the first iteration.
+/// The rate, and a line with its slope through the deviation after the first iteration.
 fn predicted(report: &Report) -> Option<(f64, Vec<(f64, f64)>)> {
     let rate = report.rate_predicted?;
     let first = report.passes.iter().rposition(|entry| entry.iteration == 1)?;
@@ -60,7 +60,7 @@ fn spectrum(report: &Report) -> Option<Panel> {
         let values = &entry.quantities.spectrum.as_ref()?.singular_values;
         let largest = values.first().copied().unwrap_or(0.0);
         let unit = entry.quantities.frobenius * (m.max(n) as f64).sqrt();
-        // What is smaller than float32's rounding of the largest is no singular value of the matrix.
+        // Anything below float32's rounding of the largest is not a singular value of the matrix.
         let seen = values.iter().enumerate().filter(|(_, value)| **value > 1e-7 * largest);
         let points = seen.map(|(at, value)| ((at + 1) as f64, value / unit)).collect();
         series.push(Series { ink: Ink(at), points, marked: m.min(n) <= 16 });

@@ -1,4 +1,4 @@
-//! What `multinorm normalize` prints and the panel draws.
+//! The data that `multinorm normalize` prints and the web panel draws.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,17 +8,17 @@ use crate::config::Pass;
 use crate::gpu::Gpu;
 use crate::spectrum::{Quantities, Spectrum, observed_rate, predicted_rate, rms};
 
-/// What to run, and what to tell.
+/// What to run, and what to report.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// One iteration, in order; not empty.
+    /// The passes of one iteration, in order; not empty.
     pub passes: Vec<Pass>,
-    /// How often the list runs; with a tolerance, how often at most.
+    /// Number of iterations; with a tolerance, the maximum.
     pub iterations: u32,
-    /// The list ends after the iteration, from the second on, that changed X by no more than this, root mean square; 0
-    /// runs them all. As in training.
+    /// Stop after the first iteration, from the second on, whose root-mean-square change of X is at most this; 0 runs
+    /// them all. As in training.
     pub tolerance: f64,
-    /// Whether the singular values are told of every half-step.
+    /// Whether to report the singular values of every half-step.
     pub spectrum: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct Report {
     pub shape: [usize; 2],
     /// The gradient itself, then every half-step.
     pub passes: Vec<Entry>,
-    /// See [`predicted_rate`]: of the last X, by iteration.
+    /// See [`predicted_rate`]: for the final X, per iteration.
     pub rate_predicted: Option<f64>,
     /// See [`observed_rate`].
     pub rate_observed: Option<f64>,
@@ -38,18 +38,19 @@ pub struct Report {
 /// One half-step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// `gradient`, or the pass as it is typed.
+    /// `gradient`, or the pass as written on the command line.
     pub pass: String,
     /// 0 for the gradient, then counted from 1.
     pub iteration: u32,
-    /// What is told of X after it.
+    /// Quantities of X after it.
     #[serde(flatten)]
     pub quantities: Quantities,
 }
 
-/// Runs the passes over `matrix` and hands every entry to `each` as it comes, the gradient's first, with its X `[m, n]`.
+/// Runs the passes over `matrix` and passes every entry to `each` as it arrives, the gradient's first, with its X `[m,
+/// n]`.
 ///
-/// Errors: as [`HalfSteps::new`], and a device that fails.
+/// Errors: see [`HalfSteps::new`]; also a device failure.
 pub async fn normalize(
     gpu: &Gpu,
     matrix: &Matrix,

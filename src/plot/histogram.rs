@@ -1,4 +1,4 @@
-//! How many numbers there are of each size.
+//! Histograms.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +9,24 @@ use super::{Ink, NUMBERS, Ticks, chart, drawn, mesh, short};
 
 /// One outline.
 pub struct Bins {
-    /// What it is drawn with.
+    /// How it is drawn.
     pub ink: Ink,
-    /// By its left end, how many numbers a bin of width 1 holds; a bin that is missing holds none.
+    /// The count of each bin of width 1, by its left end; a missing bin is empty.
     pub counts: BTreeMap<i32, u64>,
 }
 
-/// An upright line across the plot.
+/// A vertical line across the plot.
 pub struct Bound {
-    /// What it is drawn with; several may share one.
+    /// How it is drawn; several may share an ink.
     pub ink: Ink,
-    /// Where it stands on the lying axis.
+    /// Its position on the horizontal axis.
     pub at: f64,
 }
 
-/// Outlines of histograms over one another, as one SVG element of inks below `n_inks`. Counts are spaced by their logarithm,
-/// so that a few numbers are seen beside many; the outline of an empty bin lies on the axis.
+/// Overlaid histogram outlines as one SVG element, with inks below `n_inks`. Counts are on a logarithmic axis, so that
+/// small counts are visible next to large ones; the outline of an empty bin is on the axis.
 pub fn histogram([x_words, y_words]: [&str; 2], series: &[Bins], bounds: &[Bound], n_inks: usize) -> String {
-    /// The logarithm of half a number: where an empty bin is drawn.
+    /// The logarithm of one half: where an empty bin is drawn.
     const NONE: f64 = -0.301;
     let places = || {
         let ends = series.iter().flat_map(|bins| bins.counts.keys().flat_map(|&left| [left, left + 1]));
@@ -58,7 +58,7 @@ pub fn histogram([x_words, y_words]: [&str; 2], series: &[Bins], bounds: &[Bound
     })
 }
 
-/// The corners from the first bin's lower left to the last one's lower right.
+/// The corners from the first bin's lower left to the last bin's lower right.
 fn outline(counts: &BTreeMap<i32, u64>) -> impl Iterator<Item = (i32, u64)> {
     let ends = counts.first_key_value().zip(counts.last_key_value()).map(|((&first, _), (&last, _))| [first, last]);
     ends.into_iter().flat_map(|[first, last]| {

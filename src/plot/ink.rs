@@ -1,17 +1,17 @@
-//! Colours, dashes and markers: told apart without colour, and by either theme's background.
+//! Colours, dashes and markers: distinguishable without colour, and on the background of either theme.
 
 use plotters::style::RGBColor;
 
-/// What a series is drawn with: a colour, a dash pattern and a marker, by number.
+/// How a series is drawn: a colour, a dash pattern and a marker, by number.
 #[derive(Clone, Copy)]
 pub struct Ink(pub usize);
 
-/// Colours of Okabe and Ito (2008), which people with any common colour blindness tell apart; the light theme's are
-/// darkened and the dark theme's lightened where the background would swallow them.
+/// Colours of Okabe and Ito (2008), distinguishable with any common colour blindness; darkened for the light theme and
+/// lightened for the dark one where the background requires it.
 const LIGHT: [&str; 7] = ["#0072b2", "#c04a00", "#007a59", "#a8508a", "#9a6a00", "#5c5c5c", "#2a8fc7"];
 const DARK: [&str; 7] = ["#4aa8e8", "#ff8a3d", "#2fc79a", "#e59ac8", "#f0b429", "#b8b8b8", "#8fd3ff"];
 
-/// Dash patterns, alternating with the colours: nine of them and seven colours meet again after sixty-three.
+/// Dash patterns, alternating with the colours: nine of them and seven colours repeat after sixty-three.
 const DASHES: [&str; 9] = ["", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "9 3 2 3 2 3", "1 2", "14 3 4 3"];
 
 /// The shape at an evaluation.
@@ -25,7 +25,7 @@ pub(super) enum Marker {
 }
 
 impl Ink {
-    /// What plotters draws with: a colour that stands for this series alone, until [`themed`] replaces it.
+    /// The placeholder colour that plotters draws this series with, until [`themed`] replaces it.
     pub(crate) fn key(self) -> RGBColor {
         RGBColor(1, 0, self.0 as u8)
     }
@@ -42,7 +42,7 @@ impl Ink {
         DASHES[self.0 % DASHES.len()]
     }
 
-    /// A piece of the series' line, for a legend.
+    /// A sample of the series' line, for a legend.
     pub(crate) fn swatch(self) -> String {
         format!(
             "<svg class=\"swatch\" width=\"40\" height=\"14\" viewBox=\"0 0 40 14\" aria-hidden=\"true\">{}</svg>",
@@ -50,7 +50,7 @@ impl Ink {
         )
     }
 
-    /// The same without an element around it, 40 wide and 14 high.
+    /// The same without an enclosing element, 40 wide and 14 high.
     pub(super) fn sample(self) -> String {
         let (ink, dash) = (self.variable(), self.dash());
         let shape = match self.marker() {
@@ -64,11 +64,11 @@ impl Ink {
     }
 }
 
-/// What plotters draws axes, grid and words with, until [`themed`] replaces it.
+/// The placeholder colour for axes, grid and text, until [`themed`] replaces it.
 pub(crate) const FOREGROUND: RGBColor = RGBColor(2, 0, 0);
 pub(crate) const GRID: RGBColor = RGBColor(3, 0, 0);
 
-/// The plot with its stand-in colours replaced by the page's, so that it follows the reader's theme.
+/// Replaces placeholder colours by the page's, so that the plot follows the reader's theme.
 pub(super) fn themed(svg: &str, n_series: usize) -> String {
     let hex = |RGBColor(r, g, b): RGBColor| format!("\"#{r:02X}{g:02X}{b:02X}\"");
     let mut themed = svg.replace(&hex(FOREGROUND), "\"currentColor\"").replace(&hex(GRID), "\"var(--grid)\"");
@@ -83,7 +83,7 @@ pub(super) fn themed(svg: &str, n_series: usize) -> String {
     themed
 }
 
-/// The colours of both themes, as the page's style sheet names them.
+/// The colours of both themes as CSS variables.
 pub(crate) fn palette() -> String {
     let list = |colours: [&str; 7]| -> String {
         colours.iter().enumerate().map(|(index, colour)| format!(" --ink-{index}: {colour};")).collect()

@@ -1,4 +1,4 @@
-//! Curves over one axis.
+//! Curves on shared axes.
 
 use std::ops::Range;
 
@@ -6,37 +6,37 @@ use plotters::prelude::*;
 
 use super::{Ink, NUMBERS, Ticks, chart, drawn, mark, mesh, padded, short};
 
-/// What the axes say.
+/// Axis labels and scale.
 pub struct Axis {
-    /// The words below the plot.
+    /// The label of the horizontal axis.
     pub x: String,
-    /// The words beside it.
+    /// The label of the vertical axis.
     pub y: String,
-    /// How the upright axis is spaced.
+    /// The scale of the vertical axis.
     pub scale: Scale,
 }
 
-/// How the upright axis is spaced.
+/// The scale of the vertical axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
-    /// Evenly.
+    /// Linear.
     Linear,
-    /// By the logarithm; what is not above 0 is left out.
+    /// Logarithmic; values that are not above 0 are omitted.
     Log,
 }
 
 /// One curve.
 pub struct Series {
-    /// What it is drawn with; several may share one.
+    /// How it is drawn; several may share an ink.
     pub ink: Ink,
     /// From left to right.
     pub points: Vec<(f64, f64)>,
-    /// Whether every point has a mark.
+    /// Whether every point has a marker.
     pub marked: bool,
 }
 
-/// Curves over one axis, as one SVG element of inks below `n_inks`; what lies above `cap` is drawn at its height, so that one
-/// spike flattens nothing.
+/// Curves on shared axes as one SVG element, with inks below `n_inks`. Values above `cap` are drawn at its height, so
+/// that one spike does not flatten everything else.
 pub fn lines(axis: &Axis, series: &[Series], cap: Option<f64>, n_inks: usize) -> String {
     let place = |y: f64| {
         let y = cap.map_or(y, |cap| y.min(cap));
@@ -79,7 +79,7 @@ pub fn lines(axis: &Axis, series: &[Series], cap: Option<f64>, n_inks: usize) ->
     })
 }
 
-/// Places at 1, 2 or 5 times a power of ten, with at most `most` steps between them, of `least` or more.
+/// Ticks at 1, 2 or 5 times a power of ten, with at most `most` steps of at least `least` between them.
 pub(super) fn even_ticks(range: &Range<f64>, most: f64, least: f64) -> Vec<f64> {
     let step = ((range.end - range.start) / most).max(least).max(1e-300);
     let power = 10f64.powf(step.log10().floor());
@@ -88,14 +88,14 @@ pub(super) fn even_ticks(range: &Range<f64>, most: f64, least: f64) -> Vec<f64> 
     (first..=(range.end / step).floor() as i64).map(|at| at as f64 * step).collect()
 }
 
-/// Digits behind the point that tell neighbouring ticks apart, at least two.
+/// Decimals that distinguish neighbouring ticks, at least two.
 fn decimals(at: &[f64]) -> usize {
     let nearest = at.windows(2).map(|pair| pair[1] - pair[0]).fold(1.0, f64::min);
     (-nearest.log10() - 1e-6).ceil().clamp(2.0, 9.0) as usize
 }
 
-/// Powers of ten, at most nine of them; with less than two in sight 2 and 5 times them as well, and where even those are
-/// too few, round numbers at even distances.
+/// Powers of ten, at most nine of them; with fewer than two in range also 2 and 5 times them, and if even those are too
+/// few, evenly spaced round numbers.
 pub(super) fn log_ticks(range: &Range<f64>) -> Vec<f64> {
     let (low, high) = (range.start.floor() as i64, range.end.ceil() as i64);
     let within = |at: &f64| range.contains(at);
@@ -111,7 +111,7 @@ pub(super) fn log_ticks(range: &Range<f64>) -> Vec<f64> {
     powers.into_iter().step_by(stride).collect()
 }
 
-/// The number whose logarithm this is: `1e-4`, `0.2`, `10`.
+/// The number with this logarithm: `1e-4`, `0.2`, `10`.
 pub(super) fn power_words(log: f64) -> String {
     let value = 10f64.powf(log);
     match log {
@@ -121,7 +121,7 @@ pub(super) fn power_words(log: f64) -> String {
     }
 }
 
-/// At most some 300 points, the last among them: more than a plot of this width shows.
+/// At most about 300 points, including the last: more than a plot of this width can show.
 fn thinned(points: &[(f64, f64)]) -> impl Iterator<Item = &(f64, f64)> {
     let stride = points.len().div_ceil(300).max(1);
     points.iter().rev().step_by(stride).collect::<Vec<_>>().into_iter().rev()

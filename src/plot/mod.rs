@@ -1,6 +1,6 @@
-//! Plots as SVG, in colours that follow the reader's theme: what every report draws with.
+//! Plots as SVG, in colours that follow the reader's theme; shared by all reports.
 //!
-//! plotters draws with stand-in colours; they become CSS variables, which a report's page defines, or which [`standalone`]
+//! plotters draws with placeholder colours. They become CSS variables, which a report's page defines or [`standalone`]
 //! puts into the file itself.
 
 mod histogram;
@@ -26,9 +26,9 @@ use ink::{Marker, themed};
 /// Width and height of every plot, in pixels before the page scales it.
 pub(crate) const SIZE: (u32, u32) = (640, 380);
 
-/// What drawing gives; a string takes whatever is drawn.
+/// The result of drawing; drawing to a string never fails.
 pub(crate) type Drawn<T = ()> = Result<T, DrawingAreaErrorKind<io::Error>>;
-/// Where a plot is drawn.
+/// A drawing area.
 pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Axes and grid in the page's colours.
@@ -45,17 +45,17 @@ macro_rules! mesh {
 }
 pub(crate) use mesh;
 
-/// A chart with room for what its axes say; `left` is that for the words along the upright one.
+/// A chart with room for its axis labels; `left` is the room for those of the vertical axis.
 pub(crate) fn chart<'a, 'svg>(area: &'a Area<'svg>, left: u32) -> ChartBuilder<'a, 'static, SVGBackend<'svg>> {
     let mut chart = ChartBuilder::on(area);
     chart.margin(10).margin_right(24).x_label_area_size(48).y_label_area_size(left);
     chart
 }
 
-/// Room for the numbers of an upright axis.
+/// Room for the numbers of a vertical axis.
 pub(crate) const NUMBERS: u32 = 64;
 
-/// One SVG element, with `n_inks` inks in it.
+/// One SVG element with `n_inks` inks.
 pub(crate) fn drawn(n_inks: usize, draw: impl FnOnce(&Area<'_>) -> Drawn) -> String {
     let mut svg = String::new();
     {
@@ -65,7 +65,7 @@ pub(crate) fn drawn(n_inks: usize, draw: impl FnOnce(&Area<'_>) -> Drawn) -> Str
     themed(&svg, n_inks)
 }
 
-/// A linear axis with ticks at these places and nowhere else.
+/// A linear axis with ticks at exactly these positions.
 pub(crate) struct Ticks {
     pub range: Range<f64>,
     pub at: Vec<f64>,
@@ -95,7 +95,7 @@ impl ValueFormatter<f64> for Ticks {
     }
 }
 
-/// Words on a plot.
+/// The font of a plot.
 pub(crate) fn font() -> TextStyle<'static> {
     ("sans-serif", 17).into_font().transform(FontTransform::None).color(&FOREGROUND)
 }
@@ -124,7 +124,7 @@ pub(crate) fn mark<Plane: CoordTranslate<From = (f64, f64)>>(
     Ok(())
 }
 
-/// A range that holds all values, with room at both ends; never empty.
+/// A range that includes all values, with a margin at both ends; never empty.
 pub(crate) fn padded(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     if low > high {
@@ -148,22 +148,22 @@ pub(crate) fn short(value: f64) -> String {
     }
 }
 
-/// Text as it stands in HTML and in SVG.
+/// Escapes text for HTML and SVG.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// One panel of a picture that stands on its own.
+/// One panel of a standalone picture.
 pub struct Panel {
-    /// What it shows; the words for those who do not see it.
+    /// Its title, which is also its accessible text.
     pub title: String,
-    /// A plot: what [`lines`] or [`histogram`] gives.
+    /// A plot from [`lines`] or [`histogram`].
     pub svg: String,
-    /// The inks and what each stands for.
+    /// The inks and their labels.
     pub legend: Vec<(Ink, String)>,
 }
 
-/// Panels below one another in a file that brings its colours for both themes, as an `<img>` needs it.
+/// Panels stacked in a standalone file with the colours of both themes, for use in an `<img>`.
 pub fn standalone(title: &str, panels: &[Panel]) -> String {
     const HEAD: u32 = 34;
     const LEGEND_ROW: u32 = 22;

@@ -2,14 +2,14 @@
 
 use super::norm::rms;
 
-/// The hyper-parameters that do not change from step to step.
+/// Hyperparameters, constant over a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Adafactor {
     /// β̂₂ₜ = 1 − t^−decay_rate (section 7.2); the paper's is 0.8.
     pub decay_rate: f64,
     /// ε₁, added to every square.
     pub eps1: f64,
-    /// ε₂, the least root mean square of a weight.
+    /// ε₂, the minimum root mean square of a weight.
     pub eps2: f64,
     /// d of algorithm 5.
     pub clip_threshold: f64,
@@ -17,23 +17,23 @@ pub struct Adafactor {
     pub relative_step: bool,
     /// αₜ = max(ε₂, RMS(W))·ρₜ instead of ρₜ.
     pub scale_parameter: bool,
-    /// Decoupled weight decay, times the rate.
+    /// Decoupled weight decay, scaled by the rate.
     pub weight_decay: f64,
 }
 
-/// Averages of a weight m×n; a vector has columns alone.
+/// Averages of an m×n weight; a vector has only columns.
 #[derive(Clone, Debug)]
 pub struct State {
     /// Rₜ, `[m]`; empty for a vector.
     pub row: Vec<f64>,
     /// Cₜ, `[n]`.
     pub col: Vec<f64>,
-    /// How many steps were taken.
+    /// Number of steps taken.
     pub step: u32,
 }
 
 impl State {
-    /// Before the first step; m is 0 for a vector.
+    /// The state before the first step; m is 0 for a vector.
     pub fn new(m: usize, n: usize) -> Self {
         Self { row: vec![0.0; m], col: vec![0.0; n], step: 0 }
     }

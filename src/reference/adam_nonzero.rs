@@ -1,8 +1,8 @@
-//! Adam whose second moment does not begin at 0 (Abuduweili & Liu 2024, arXiv 2412.02153), as its authors' code has it.
+//! Adam whose second moment does not start at 0 (Abuduweili & Liu 2024, arXiv 2412.02153), as in the authors' code.
 
 use super::random::normal;
 
-/// The hyper-parameters that do not change from step to step.
+/// Hyperparameters, constant over a run.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamNonzero {
     /// β₁.
@@ -11,37 +11,37 @@ pub struct AdamNonzero {
     pub beta2: f64,
     /// Added to √v.
     pub eps: f64,
-    /// Decoupled weight decay, times the learning rate.
+    /// Decoupled weight decay, scaled by the learning rate.
     pub weight_decay: f64,
     /// σ.
     pub start_scale: f64,
-    /// Batches that v₀ is made of; none for a random one.
+    /// Number of batches for v₀; `None` for a random one.
     pub start_batches: Option<u32>,
-    /// Whether v is divided by 1 − β₂ᵗ, as if it had begun at 0.
+    /// Whether v is divided by 1 − β₂ᵗ, as if it had started at 0.
     pub bias_correction: bool,
 }
 
-/// What it remembers of one weight.
+/// The state for one weight.
 #[derive(Clone, Debug)]
 pub struct State {
     /// m, as long as the weight.
     pub exp_avg: Vec<f64>,
     /// v, as long as the weight.
     pub exp_avg_sq: Vec<f64>,
-    /// How many steps were taken, those of the start among them.
+    /// Number of steps taken, including those that initialize v.
     pub step: u32,
 }
 
 impl State {
-    /// Before the first step of a weight of `len` entries.
+    /// The state before the first step of a weight with `len` entries.
     pub fn new(len: usize) -> Self {
         Self { exp_avg: vec![0.0; len], exp_avg_sq: vec![0.0; len], step: 0 }
     }
 }
 
-/// Data: in the first N steps v ← v + σ·g²/N, and nothing moves. Random: v₀ = 2σ/(m + n)·z² with a standard normal z.
-/// Then m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w·(1 − lr·λ) − lr/(1−β₁ᵗ) · m/(√(v/(1−β₂ᵗ)) + eps), t counted from the
-/// first step that moves.
+/// Data: in the first N steps v ← v + σ·g²/N, and the weight does not change. Random: v₀ = 2σ/(m + n)·z² with a
+/// standard normal z. Then m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w·(1 − lr·λ) − lr/(1−β₁ᵗ) · m/(√(v/(1−β₂ᵗ)) +
+/// eps), with t counted from the first step that changes the weight.
 pub fn step(
     hyper: &AdamNonzero,
     state: &mut State,

@@ -1,7 +1,8 @@
-//! w ← w·(1 − lr·λ) − lr·m̂/(√v̂ + eps): AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101, Algorithm 2), as PyTorch's
-//! `torch.optim.AdamW` does it: the decay first, and v's bias correction taken out of the root before eps is added.
+//! w ← w·(1 − lr·λ) − lr·m̂/(√v̂ + eps): AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101, Algorithm 2), as in
+//! PyTorch's `torch.optim.AdamW`: the decay comes first, and v's bias correction is applied outside the root, before
+//! eps is added.
 
-/// The hyper-parameters that do not change from step to step.
+/// Hyperparameters, constant over a run.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamW {
     /// β₁, the decay of the mean of the gradient; PyTorch's default is 0.9.
@@ -14,19 +15,19 @@ pub struct AdamW {
     pub weight_decay: f64,
 }
 
-/// What AdamW remembers of one weight.
+/// The state for one weight.
 #[derive(Clone, Debug)]
 pub struct State {
     /// m, the running mean of the gradient, as long as the weight.
     pub exp_avg: Vec<f64>,
     /// v, the running mean of its square, as long as the weight.
     pub exp_avg_sq: Vec<f64>,
-    /// How many steps were taken.
+    /// Number of steps taken.
     pub step: u32,
 }
 
 impl State {
-    /// The state before the first step of a weight of `len` entries.
+    /// The state before the first step of a weight with `len` entries.
     pub fn new(len: usize) -> Self {
         Self { exp_avg: vec![0.0; len], exp_avg_sq: vec![0.0; len], step: 0 }
     }
@@ -56,7 +57,7 @@ mod tests {
 
     #[test]
     fn three_steps_are_those_of_pytorch() {
-        // torch.optim.AdamW in float64, torch 1.13. eps is large: at 1e-8 its place would not show.
+        // torch.optim.AdamW in float64, torch 1.13. eps is large: at 1e-8 a wrong position would not show.
         let hyper = AdamW { beta1: 0.8, beta2: 0.9, eps: 0.01, weight_decay: 0.3 };
         let mut w = [1.0, -2.0, 0.5];
         let mut state = State::new(3);

@@ -6,25 +6,25 @@
 pub struct Core {
     /// r, n and r'.
     pub shape: [usize; 3],
-    /// The numbers.
+    /// The values.
     pub values: Vec<f64>,
 }
 
 /// A linear layer whose matrix is a train of cores, and its bias.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// The first half stands for the input, the second for the output.
+    /// The first half is for the input, the second for the output.
     pub cores: Vec<Core>,
     /// `[out]`.
     pub bias: Vec<f64>,
 }
 
-/// Down to the bottleneck, and up again.
+/// Down to the bottleneck and up again.
 #[derive(Clone, Debug)]
 pub struct Adapter {
-    /// `[C]` to the bottleneck.
+    /// From `[C]` to the bottleneck.
     pub down: Layer,
-    /// The bottleneck to `[C]`.
+    /// From the bottleneck to `[C]`.
     pub up: Layer,
     /// s.
     pub scale: f64,
@@ -38,7 +38,7 @@ impl Layer {
         let (inputs, outputs) = (width(&self.cores[..half]), width(&self.cores[half..]));
         let mut w = Vec::with_capacity(inputs * outputs);
         for at in 0..inputs * outputs {
-            // The digits of at, the last core's first.
+            // The digits of `at`, the last core's first.
             let (mut rest, mut digits) = (at, vec![0; self.cores.len()]);
             for (digit, core) in digits.iter_mut().zip(&self.cores).rev() {
                 (*digit, rest) = (rest % core.shape[1], rest / core.shape[1]);
@@ -94,7 +94,7 @@ mod tests {
             bias: vec![bias],
         };
         let adapter = Adapter { down: layer(2.0, 1.0), up: layer(3.0, -1.0), scale: 0.5 };
-        // relu(2x + 1) is 5 and 0; times 3, less 1, halved: 7 and −0.5.
+        // relu(2x + 1) is 5 and 0; times 3, minus 1, halved: 7 and −0.5.
         assert_eq!(adapter.forward(&[2.0, -3.0]), [9.0, -3.5]);
     }
 }

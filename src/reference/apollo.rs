@@ -1,20 +1,20 @@
-//! APOLLO (Zhu et al. 2024, arXiv 2412.05270, algorithm 1): Adam is only asked how long each channel's step should be, in
+//! APOLLO (Zhu et al. 2024, arXiv 2412.05270, algorithm 1): Adam determines only the length of each channel's step, in
 //! a random projection of the gradient.
 
 use super::norm::frobenius;
 use super::racs::limited;
 use super::random::normal;
 
-/// The hyper-parameters that do not change from step to step.
+/// Hyperparameters, constant over a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Apollo {
     /// r.
     pub rank: usize,
     /// T.
     pub update_interval: u32,
-    /// The update is times its root.
+    /// The update is multiplied by its square root.
     pub scale: f64,
-    /// One factor for the whole matrix (APOLLO-Mini) instead of one a channel.
+    /// One factor for the whole matrix (APOLLO-Mini) instead of one per channel.
     pub whole: bool,
     /// γ.
     pub growth_limit: f64,
@@ -24,11 +24,11 @@ pub struct Apollo {
     pub beta2: f64,
     /// Added to √v.
     pub eps: f64,
-    /// Decoupled weight decay, times the learning rate.
+    /// Decoupled weight decay, scaled by the learning rate.
     pub weight_decay: f64,
 }
 
-/// Adam's moments of the projected gradient, a row for each channel.
+/// Adam's moments of the projected gradient, one row per channel.
 #[derive(Clone, Debug)]
 pub struct State {
     /// `[channels, r]`.
@@ -37,29 +37,30 @@ pub struct State {
     pub exp_avg_sq: Vec<f64>,
     /// The norm of the last update.
     pub norm: f64,
-    /// How many steps were taken.
+    /// Number of steps taken.
     pub step: u32,
 }
 
 impl State {
-    /// Before the first step of a weight m×n.
+    /// The state before the first step of an m×n weight.
     pub fn new(m: usize, n: usize, rank: usize) -> Self {
         let len = m.max(n) * rank;
         Self { exp_avg: vec![0.0; len], exp_avg_sq: vec![0.0; len], norm: 0.0, step: 0 }
     }
 }
 
-/// The projection of step t (from 1), `[smaller side, r]`, of variance 1/r; row after row.
+/// The projection of step t (from 1), `[smaller side, r]`, of variance 1/r; row-major.
 pub fn projection(hyper: &Apollo, small: usize, t: u32, stream: u32, seed: u32) -> Vec<f64> {
     let epoch = (t - 1) / hyper.update_interval;
     let scale = (hyper.rank as f64).sqrt().recip();
     (0..small * hyper.rank).map(|at| scale * normal(at as u32, stream, epoch, seed)).collect()
 }
 
-/// R = G projected along its smaller side; R̃ = m/(√v + ε) of Adam's moments of R; factors ‖R̃‖/‖R‖ for each channel along
-/// the larger side, or for all together; the update G·factor, kept from growing by more than γ a step, times √scale.
+/// R = G projected along its smaller side; R̃ = m/(√v + ε) of Adam's moments of R; factors ‖R̃‖/‖R‖ for each channel
+/// along the larger side, or one for all; the update is G·factor, limited to grow by at most γ per step, times √scale.
 ///
-/// As in apollo-torch, Adam's bias corrections stand in the learning rate, and 1e-8 beside the norms that are divided by.
+/// As in apollo-torch, Adam's bias corrections are part of the learning rate, and 1e-8 is added to the norms in
+/// denominators.
 pub fn step(
     hyper: &Apollo,
     state: &mut State,
@@ -73,7 +74,7 @@ pub fn step(
     let rank = hyper.rank;
     let (channels, small) = (m.max(n), m.min(n));
     let p = projection(hyper, small, state.step, stream, seed);
-    // A channel is a row of G where there are no fewer rows than columns, else a column.
+    // A channel is a row of G if there are at least as many rows as columns, else a column.
     let element = |channel: usize, at: usize| if m >= n { g[channel * n + at] } else { g[at * n + channel] };
     let mut norms = vec![[0.0; 2]; channels];
     for (channel, norms) in norms.iter_mut().enumerate() {

@@ -32,7 +32,7 @@ pub fn forward(q: &[f64], k: &[f64], v: &[f64], shape: Shape) -> (Vec<f64>, Vec<
     (out, logsumexp)
 }
 
-/// What [`forward`] has for one row of `[N, …]` in one head: D numbers and the logsumexp.
+/// The part of [`forward`] for one row of `[N, …]` in one head: D numbers and the logsumexp.
 pub fn forward_row(q: &[f64], k: &[f64], v: &[f64], shape: Shape, row: usize, head: usize) -> (Vec<f64>, f64) {
     shape.check(q, k, v);
     forward_query(q, k, v, shape, shape.query(row, head))
@@ -103,13 +103,13 @@ impl Shape {
         Query { row, first_row: row - position, position, head }
     }
 
-    /// Where the query lies in `[N, H·D]`.
+    /// The range of the query in `[N, H·D]`.
     fn q_range(self, query: Query) -> std::ops::Range<usize> {
         let start = (query.row * self.heads + query.head) * self.head_dim;
         start..start + self.head_dim
     }
 
-    /// Where the key or value at position `s` lies in `[N, KV·D]`, for this query's sequence and head.
+    /// The range of the key or value at position `s` in `[N, KV·D]`, for this query's sequence and head.
     fn kv_range(self, query: Query, s: usize) -> std::ops::Range<usize> {
         let kv_head = query.head / (self.heads / self.kv_heads);
         let start = ((query.first_row + s) * self.kv_heads + kv_head) * self.head_dim;
@@ -124,7 +124,7 @@ impl Shape {
     }
 }
 
-/// softmax over the positions up to the query's own, and the logsumexp that it was divided by.
+/// softmax over the positions up to the query's own, and its logsumexp.
 fn probabilities(q: &[f64], k: &[f64], shape: Shape, query: Query) -> (Vec<f64>, f64) {
     let q = &q[shape.q_range(query)];
     let scores: Vec<f64> = (0..=query.position).map(|s| dot(q, &k[shape.kv_range(query, s)]) * shape.scale()).collect();

@@ -1,4 +1,4 @@
-//! Columns of one matrix that are all the columns of another.
+//! A matrix whose columns are consecutive columns of another.
 
 /// `part[n, j] = whole[n, first + j]`: whole is `[N, m]`, part is `[N, p]`.
 pub fn take(whole: &[f64], m: usize, first: usize, p: usize) -> Vec<f64> {

@@ -22,7 +22,7 @@ pub fn backward(logits: &[f64], targets: &[u32], vocab: usize) -> Vec<f64> {
     dlogits
 }
 
-/// ln Σ exp(row), with the largest logit taken out first so that no exponential overflows.
+/// ln Σ exp(row), with the largest logit subtracted first so that no exponential overflows.
 fn log_sum_exp(row: &[f64]) -> f64 {
     let max = row.iter().fold(f64::NEG_INFINITY, |max, logit| max.max(*logit));
     max + row.iter().map(|logit| (logit - max).exp()).sum::<f64>().ln()

@@ -19,7 +19,7 @@ pub fn backward(ids: &[u32], dy: &[f64], vocab: usize, cols: usize) -> Vec<f64> 
     dtable
 }
 
-/// Where the row of `id` lies in the table.
+/// The range of `id`'s row in the table.
 fn row(id: u32, vocab: usize, cols: usize) -> std::ops::Range<usize> {
     let id = id as usize;
     assert!(id < vocab, "embedding: token id {id} in a vocabulary of {vocab}");

@@ -1,6 +1,6 @@
 //! Extrapolated SGD (Lin, Kong, Stich & Jaggi 2020, arXiv 2006.05720) with the last gradient as the extrapolation.
 
-/// w½ = w − γ̂·g, where the gradient of the step is to be taken; g is that of the step before, zero at first.
+/// w½ = w − γ̂·g, the point at which to take the gradient of the step; g is that of the previous step, zero at first.
 pub fn lookahead(w: &[f64], previous: &[f64], rate: f64) -> Vec<f64> {
     w.iter().zip(previous).map(|(w, g)| w - rate * g).collect()
 }

@@ -3,7 +3,7 @@
 use super::norm::frobenius;
 use super::racs::limited;
 
-/// The hyper-parameters that do not change from step to step.
+/// Hyperparameters, constant over a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Galore {
     /// r.
@@ -12,7 +12,7 @@ pub struct Galore {
     pub update_interval: u32,
     /// α.
     pub scale: f64,
-    /// γ of Fira's limiter; none for GaLore, which leaves the rest of the gradient out.
+    /// γ of Fira's limiter; `None` for GaLore, which drops the rest of the gradient.
     pub growth_limit: Option<f64>,
     /// β₁.
     pub beta1: f64,
@@ -20,11 +20,11 @@ pub struct Galore {
     pub beta2: f64,
     /// Added to √v.
     pub eps: f64,
-    /// Decoupled weight decay, times the learning rate.
+    /// Decoupled weight decay, scaled by the learning rate.
     pub weight_decay: f64,
 }
 
-/// A basis, and Adam's moments in its coordinates, a row for each channel.
+/// A basis, and Adam's moments in its coordinates, one row per channel.
 #[derive(Clone, Debug)]
 pub struct State {
     /// `[smaller side, r]`.
@@ -35,20 +35,20 @@ pub struct State {
     pub exp_avg_sq: Vec<f64>,
     /// The norm of the last residual.
     pub norm: f64,
-    /// How many steps were taken.
+    /// Number of steps taken.
     pub step: u32,
 }
 
 impl State {
-    /// Before the first step of a weight m×n.
+    /// The state before the first step of an m×n weight.
     pub fn new(m: usize, n: usize, rank: usize) -> Self {
         let moments = vec![0.0; m.max(n) * rank];
         Self { basis: vec![0.0; m.min(n) * rank], exp_avg: moments.clone(), exp_avg_sq: moments, norm: 0.0, step: 0 }
     }
 }
 
-/// The r leading singular vectors of A (rows × columns, no more rows than columns) along its rows, as columns of
-/// `[rows, r]`, the first first, each with its largest element positive. By one-sided Jacobi (Hestenes 1958).
+/// The r leading singular vectors of A (rows × columns, at most as many rows as columns) along its rows, as columns of
+/// `[rows, r]` in order, each with its largest element positive. By one-sided Jacobi (Hestenes 1958).
 pub fn leading_vectors(a: &[f64], rows: usize, cols: usize, rank: usize) -> Vec<f64> {
     let mut b: Vec<Vec<f64>> = a.chunks(cols).map(<[f64]>::to_vec).collect();
     let unit = |i: usize| (0..rows).map(|j| f64::from(u8::from(i == j))).collect();
@@ -91,12 +91,12 @@ pub fn leading_vectors(a: &[f64], rows: usize, cols: usize, rank: usize) -> Vec<
     basis
 }
 
-/// R = G in the basis' coordinates, a row for each channel along the larger side; the basis is renewed in the steps
-/// 1, 1 + T, …; Adam's moments of R, which stay as they are then; W ← W − lr·√(1−β₂ᵗ)/(1−β₁ᵗ)·(α·back(m/(√v + ε)) + rest)
-/// − lr·λ·W. Fira's rest is (G − α·back(R)) times ‖m/(√v + ε)‖/‖R‖ of each channel, kept from growing by more than γ.
+/// R = G in the coordinates of the basis, one row per channel along the larger side; the basis is renewed in steps
+/// 1, 1 + T, …, without changing Adam's moments of R; W ← W − lr·√(1−β₂ᵗ)/(1−β₁ᵗ)·(α·back(m/(√v + ε)) + rest) − lr·λ·W.
+/// Fira's rest is (G − α·back(R)) times ‖m/(√v + ε)‖/‖R‖ of each channel, limited to grow by at most γ.
 pub fn step(hyper: &Galore, state: &mut State, w: &mut [f64], g: &[f64], [m, n]: [usize; 2], lr: f64) {
     let (rank, small, channels) = (hyper.rank, m.min(n), m.max(n));
-    // A channel is a row of G where there are no fewer rows than columns, else a column.
+    // A channel is a row of G if there are at least as many rows as columns, else a column.
     let place = |channel: usize, at: usize| if m >= n { channel * n + at } else { at * n + channel };
     if state.step.is_multiple_of(hyper.update_interval) {
         let along: Vec<f64> = (0..small * channels).map(|k| g[place(k % channels, k / channels)]).collect();

@@ -1,7 +1,7 @@
-//! Orthonormal rows.
+//! Gram–Schmidt orthonormalization.
 
-/// Rows of `len` numbers to orthonormal ones, by Gram and Schmidt twice over, which is enough (Kahan; Parlett, "The Symmetric
-/// Eigenvalue Problem", section 6.9).
+/// Orthonormalizes rows of `len` numbers by Gram–Schmidt, applied twice, which is enough (Kahan; Parlett, "The
+/// Symmetric Eigenvalue Problem", section 6.9).
 pub fn orthonormalize(rows: &mut [f64], len: usize) {
     for row in 0..rows.len() / len {
         let (before, rest) = rows.split_at_mut(row * len);

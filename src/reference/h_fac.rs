@@ -2,7 +2,7 @@
 
 use super::norm::rms;
 
-/// The hyper-parameters that do not change from step to step.
+/// Hyperparameters, constant over a run.
 #[derive(Clone, Copy, Debug)]
 pub struct HFac {
     /// β₁.
@@ -17,24 +17,24 @@ pub struct HFac {
     pub weight_decay: f64,
 }
 
-/// Averages of a weight m×n.
+/// Averages of an m×n weight.
 #[derive(Clone, Debug)]
 pub struct State {
     /// u, averaged row means of the gradient, `[m]`.
     pub row_mean: Vec<f64>,
     /// v, averaged column means, `[n]`.
     pub col_mean: Vec<f64>,
-    /// r, averaged row means of its square, `[m]`. The paper keeps sums; the means differ by the factor n that it divides
-    /// by again wherever it uses them.
+    /// r, averaged row means of its square, `[m]`. The paper keeps sums; they differ from the means by a factor of n,
+    /// by which it divides again wherever it uses them.
     pub row_sq: Vec<f64>,
     /// s, averaged column means of its square, `[n]`.
     pub col_sq: Vec<f64>,
-    /// How many steps were taken.
+    /// Number of steps taken.
     pub step: u32,
 }
 
 impl State {
-    /// Before the first step.
+    /// The state before the first step.
     pub fn new(m: usize, n: usize) -> Self {
         let [row_mean, row_sq] = [(); 2].map(|()| vec![0.0; m]);
         let [col_mean, col_sq] = [(); 2].map(|()| vec![0.0; n]);
@@ -42,7 +42,7 @@ impl State {
     }
 }
 
-/// β̂ₜ = β·(1 − βᵗ⁻¹)/(1 − βᵗ): a decay under which the average needs no correction; 0 in the first step.
+/// β̂ₜ = β·(1 − βᵗ⁻¹)/(1 − βᵗ): with this decay the average needs no correction; 0 in the first step.
 pub fn corrected(beta: f64, t: f64) -> f64 {
     if beta == 0.0 { 0.0 } else { beta * (1.0 - beta.powf(t - 1.0)) / (1.0 - beta.powf(t)) }
 }
@@ -58,7 +58,7 @@ pub fn step(hyper: &HFac, state: &mut State, w: &mut [f64], g: &[f64], lr: f64) 
     let row = |i: usize, of: &dyn Fn(f64) -> f64| (0..n).map(|j| of(g[i * n + j])).sum::<f64>() / n as f64;
     let col = |j: usize, of: &dyn Fn(f64) -> f64| (0..m).map(|i| of(g[i * n + j])).sum::<f64>() / m as f64;
     let square = |g: f64| g * g + hyper.eps;
-    // Averages the mean of a row or column and of its squares; its part of the momentum term.
+    // Averages the mean of a row or column and of its squares; returns its part of the momentum term.
     let lookahead = |mean: f64, mean_sq: f64, average: &mut f64, average_sq: &mut f64| {
         *average = beta1 * *average + (1.0 - beta1) * mean;
         *average_sq = beta2 * *average_sq + (1.0 - beta2) * mean_sq;

@@ -1,9 +1,9 @@
 //! w ← w·(1 − lr·λ) − lr·sign(β₁m + (1−β₁)g); m ← β₂m + (1−β₂)g: Lion (Chen et al. 2023, arXiv 2302.06675, Algorithm 2).
 
-/// The hyper-parameters that do not change from step to step.
+/// Hyperparameters, constant over a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Lion {
-    /// β₁, the momentum's share in the update; the paper's default is 0.9.
+    /// β₁, the weight of the momentum in the update; the paper's default is 0.9.
     pub beta1: f64,
     /// β₂, the decay of the momentum; the paper's default is 0.99.
     pub beta2: f64,
@@ -11,7 +11,7 @@ pub struct Lion {
     pub weight_decay: f64,
 }
 
-/// One step of a weight; `exp_avg` is m, zero before the first. All three have one length.
+/// One step of a weight; `exp_avg` is m, zero before the first step. All three have the same length.
 pub fn step(hyper: &Lion, exp_avg: &mut [f64], w: &mut [f64], g: &[f64], lr: f64) {
     assert_eq!([w.len(), exp_avg.len()], [g.len(); 2], "lion: w, exp_avg and g");
     for ((w, m), g) in w.iter_mut().zip(exp_avg).zip(g) {

@@ -1,13 +1,14 @@
-//! logits = head(norm(layers(embed(ids)))): LLaMA (Touvron et al. 2023, arXiv 2302.13971) as Hugging Face's
-//! `LlamaForCausalLM` computes it, with its parameter names, and its gradients by hand.
+//! logits = head(norm(layers(embed(ids)))): LLaMA (Touvron et al. 2023, arXiv 2302.13971) as in Hugging Face's
+//! `LlamaForCausalLM`, with its parameter names, and gradients derived by hand.
 //!
 //! One layer is x ← x + o_proj(attention(rope(q), rope(k), v)) of norm(x), then x ← x + down_proj(swiglu(gate, up)) of
-//! norm(x). Linears may have biases, as those of Qwen2 have on q, k and v. Parameters stand in the order of [`parameter_shapes`], everywhere.
+//! norm(x). Linear layers may have biases, like Qwen2's on q, k and v. Parameters are always in the order of
+//! [`parameter_shapes`].
 
 use super::adapter::Adapter;
 use super::{attention, bias, cross_entropy, embedding, matmul, rms_norm, rope, swiglu};
 
-/// The sizes of a LLaMA, under the names of Hugging Face's config.json.
+/// The sizes of a LLaMA, with the names in Hugging Face's config.json.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// V.
@@ -16,7 +17,7 @@ pub struct Config {
     pub hidden_size: usize,
     /// F.
     pub intermediate_size: usize,
-    /// How many layers.
+    /// Number of layers.
     pub num_hidden_layers: usize,
     /// H.
     pub num_attention_heads: usize,
@@ -28,11 +29,11 @@ pub struct Config {
     pub rms_norm_eps: f64,
     /// The base of the rotary angles.
     pub rope_theta: f64,
-    /// How those angles are stretched.
+    /// The scaling of those angles.
     pub rope_scaling: rope::Scaling,
-    /// The head is the embedding table itself, and no `lm_head.weight` exists.
+    /// Whether the head is the embedding table itself, without an `lm_head.weight`.
     pub tie_word_embeddings: bool,
-    /// Which of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj have a bias, after their weight.
+    /// Which of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj have a bias, which follows the weight.
     pub biases: [bool; 7],
 }
 
@@ -84,7 +85,7 @@ pub fn logits(config: &Config, parameters: &[Parameter], ids: &[u32], batch: usi
     logits_with_adapters(config, parameters, &[], ids, batch, seq)
 }
 
-/// [`logits`] of a model with adapters: for each layer one before gate_proj, one before up_proj and one after down_proj.
+/// [`logits`] of a model with adapters: in each layer one before gate_proj, one before up_proj and one after down_proj.
 pub fn logits_with_adapters(
     config: &Config,
     parameters: &[Parameter],
@@ -103,7 +104,7 @@ pub fn loss(config: &Config, parameters: &[Parameter], ids: &[u32], targets: &[u
     cross_entropy::forward(&logits(config, parameters, ids, batch, seq), targets, config.vocab_size).0
 }
 
-/// [`loss`] of a model with adapters, as [`logits_with_adapters`] has them.
+/// [`loss`] of a model with adapters, as in [`logits_with_adapters`].
 pub fn loss_with_adapters(
     config: &Config,
     parameters: &[Parameter],
@@ -116,9 +117,9 @@ pub fn loss_with_adapters(
     cross_entropy::forward(&logits, targets, config.vocab_size).0
 }
 
-/// [`loss`] and its gradient by every parameter, under the same names and in the same order.
+/// [`loss`] and its gradient with respect to every parameter, with the same names and in the same order.
 ///
-/// A tied table has one gradient: what comes in through the head plus what comes in through the embedding.
+/// A tied table has one gradient: the sum of the contributions through the head and through the embedding.
 pub fn loss_and_gradients(
     config: &Config,
     parameters: &[Parameter],
@@ -143,17 +144,17 @@ struct Weight<'a> {
 /// The weights of a layer: two norms and seven linears.
 type Layer<'a> = [Weight<'a>; 9];
 
-/// What the backward needs of a forward.
+/// Activations that the backward pass needs.
 struct Trace {
     layers: Vec<LayerTrace>,
-    last: Vec<f64>,        // [N, C], what the last norm reads
+    last: Vec<f64>,        // [N, C], input of the last norm
     last_normed: Vec<f64>, // [N, C]
     logits: Vec<f64>,      // [N, V]
 }
 
-/// What the backward of one layer needs of its forward.
+/// Activations of one layer that its backward pass needs.
 struct LayerTrace {
-    x: Vec<f64>,             // [N, C], what the layer reads
+    x: Vec<f64>,             // [N, C], input of the layer
     normed: Vec<f64>,        // [N, C]
     q: Vec<f64>,             // [N, H*D], rotated
     k: Vec<f64>,             // [N, KV*D], rotated
@@ -270,7 +271,7 @@ fn layer_backward(
     let (dnormed_by_up, dup_proj) = affine_backward(&trace.middle_normed, up_proj, &dup);
     let dmiddle_normed = add(&dnormed_by_gate, &dnormed_by_up);
     let (dmiddle, dpost_norm) = norm_backward(config, &trace.middle, post_norm.weight, &dmiddle_normed);
-    let dmiddle = add(dy, &dmiddle); // the residual passes dy on as it is
+    let dmiddle = add(dy, &dmiddle); // the residual passes dy on unchanged
 
     let (dattended, do_proj) = affine_backward(&trace.attended, o_proj, &dmiddle);
     let (dq, dk, dv) = attention::backward(&trace.q, &trace.k, &trace.v, &dattended, shape);
@@ -294,7 +295,7 @@ fn affine(x: &[f64], Weight { weight, bias }: &Weight<'_>) -> Vec<f64> {
     }
 }
 
-/// dx, and the gradients of the weight and of the bias that there may be.
+/// dx, and the gradients of the weight and of the bias, if any.
 fn affine_backward(x: &[f64], Weight { weight, bias }: &Weight<'_>, dy: &[f64]) -> (Vec<f64>, Vec<Vec<f64>>) {
     let (dx, dweight) = linear_backward(x, weight, dy);
     let dbias = bias.map(|bias| bias::backward(dy, bias.values.len()));
@@ -330,7 +331,7 @@ fn norm_backward(config: &Config, x: &[f64], weight: &Parameter, dy: &[f64]) -> 
     rms_norm::backward(x, &weight.values, dy, x.len() / cols, cols, config.rms_norm_eps)
 }
 
-/// a + b, a residual or the meeting of two gradients.
+/// a + b: a residual, or the sum of two gradients.
 fn add(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| a + b).collect()
 }
@@ -349,12 +350,12 @@ fn layer_of<'a>(config: &Config, parameters: &'a [Parameter], layer: usize) -> L
     })
 }
 
-/// How many parameters one layer has.
+/// Number of parameters in one layer.
 fn layer_parameters(config: &Config) -> usize {
     9 + config.biases.iter().filter(|has_bias| **has_bias).count()
 }
 
-/// Where `model.norm.weight` stands among the parameters.
+/// The index of `model.norm.weight` among the parameters.
 fn last_norm(config: &Config) -> usize {
     1 + config.num_hidden_layers * layer_parameters(config)
 }
@@ -402,7 +403,7 @@ mod tests {
         }
     }
 
-    /// Entries in [-1, 1), far from an initialization: at 0.02 most gradients would be too small to check.
+    /// Entries in [-1, 1), larger than at initialization: with 0.02 most gradients would be too small to check.
     fn random_parameters(config: &Config) -> Vec<Parameter> {
         let named = |(seed, (name, shape)): (usize, (String, Vec<usize>))| {
             let values = random(shape.iter().product(), seed as u64);
@@ -411,7 +412,7 @@ mod tests {
         parameter_shapes(config).into_iter().enumerate().map(named).collect()
     }
 
-    /// Every gradient equals the central differences of `loss_of` by that parameter.
+    /// Checks every gradient against central differences of `loss_of` with respect to that parameter.
     #[track_caller]
     fn assert_gradients(parameters: &[Parameter], gradients: &[Parameter], loss_of: impl Fn(&[Parameter]) -> f64) {
         assert_eq!(gradients.len(), parameters.len());

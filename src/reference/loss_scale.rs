@@ -1,18 +1,19 @@
 //! A dynamic loss scale (Micikevicius et al., 2018, arXiv 1710.03740, section 3.2).
 
-/// The scale, and what it follows from.
+/// The scale, and the counters that determine it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossScale {
-    /// What gradients of activations are multiplied by.
+    /// The factor on gradients of activations.
     pub scale: f64,
     /// Good steps in a row since the scale last changed.
     pub good: u64,
-    /// Steps that were skipped.
+    /// Number of skipped steps.
     pub skipped: u64,
 }
 
 impl LossScale {
-    /// After a step: halved where its gradients overflowed, doubled after `growth` good steps, between `least` and `most`.
+    /// Updates the scale after a step: halved if its gradients overflowed, doubled after `growth` good steps, between
+    /// `least` and `most`.
     pub fn after(self, overflowed: bool, growth: u64, [least, most]: [f64; 2]) -> Self {
         let Self { scale, good, skipped } = self;
         match overflowed {

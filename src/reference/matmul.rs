@@ -1,7 +1,7 @@
-//! y = x·wᵀ and the two products of its backward: dx = dy·w, dw = dyᵀ·x.
+//! y = x·wᵀ and the two products of its backward pass: dx = dy·w, dw = dyᵀ·x.
 //!
-//! The names say which operand is read transposed (n: as stored, t: transposed).
-//! A linear layer with weight m×n is [`nt`] forward, [`nn`] for dx and [`tn`] for dw.
+//! The names tell which operand is read transposed (n: as stored, t: transposed). A linear layer with an m×n weight
+//! uses [`nt`] forward, [`nn`] for dx and [`tn`] for dw.
 
 /// y = x·wᵀ: x is `[m, k]`, w is `[n, k]`, y is `[m, n]`.
 pub fn nt(x: &[f64], w: &[f64], [m, n, k]: [usize; 3]) -> Vec<f64> {
@@ -18,7 +18,8 @@ pub fn nn(g: &[f64], w: &[f64], [m, n, k]: [usize; 3]) -> Vec<f64> {
     for i in 0..m {
         let y_row = &mut y[i * n..][..n];
         for p in 0..k {
-            // The innermost loop runs along rows of y and w, so the compiler vectorizes it without reordering a sum.
+            // The innermost loop runs along rows of y and w, so that the compiler can vectorize it without reordering a
+            // sum.
             let scale = g[i * k + p];
             for (y, w) in y_row.iter_mut().zip(&w[p * n..][..n]) {
                 *y += scale * w;

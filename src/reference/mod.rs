@@ -1,20 +1,20 @@
-//! The specification: every operation of this crate on plain slices, in f64, with the standard library alone.
+//! The specification: every operation of this crate on plain slices, in f64, using only the standard library.
 //!
-//! A kernel is right when it agrees with the function of the same name here, so this module is written to be read
-//! against the papers: one file per operation, forward next to backward, no cleverness that hides a formula.
-//! Nothing here knows of a GPU or of any other module of the crate.
-//! Every backward is held to central differences of its forward, and the whole LLaMA's gradients to those of its loss.
+//! A kernel is correct if it agrees with the function of the same name here, so this module is written to be read next
+//! to the papers: one file per operation, forward next to backward, and no optimization that hides a formula. Nothing
+//! here depends on a GPU or on other modules of the crate. Every backward pass is checked against central differences
+//! of its forward pass, and the gradients of the whole LLaMA against those of its loss.
 //!
-//! Matrices are row-major slices. The letters are the same everywhere:
+//! Matrices are row-major slices. The letters have the same meaning throughout:
 //!
 //! | letter | meaning |
 //! |---|---|
-//! | B, T, N | batch, sequence, tokens (N = B·T; token row n stands at position n mod T) |
+//! | B, T, N | batch, sequence, tokens (N = B·T; token row n has position n mod T) |
 //! | C, F, V | hidden size, intermediate size, vocabulary |
 //! | H, KV, D | query heads, key-value heads, head dimension |
 //! | m×n | a weight or its gradient; rows are output units, as in Hugging Face's `Linear` |
 //!
-//! A slice whose length contradicts the sizes beside it is a bug of the caller: it panics with both.
+//! A slice whose length contradicts its sizes is a bug in the caller: it panics with both.
 
 pub mod adafactor;
 pub mod adam_nonzero;

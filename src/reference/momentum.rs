@@ -1,7 +1,7 @@
-//! M ← βM + (1 − β)X: the averaged matrix that stands before or after the passes of an optimizer.
+//! M ← βM + (1 − β)X: the averaged matrix, before or after the passes of an optimizer.
 
-/// Averages x into the buffer, both of one length, and returns what goes on: M, or with Nesterov's look-ahead
-/// βM + (1 − β)X (Jordan et al. 2024; arXiv 2609.19969, algorithm 1).
+/// Averages x into the buffer of the same length, and returns the result to continue with: M, or with Nesterov's
+/// look-ahead βM + (1 − β)X (Jordan et al. 2024; arXiv 2609.19969, algorithm 1).
 pub fn average(buffer: &mut [f64], x: &[f64], beta: f64, nesterov: bool) -> Vec<f64> {
     assert_eq!(buffer.len(), x.len(), "momentum: buffer and x");
     for (buffer, x) in buffer.iter_mut().zip(x) {

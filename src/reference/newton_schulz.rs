@@ -1,12 +1,12 @@
 //! X ← aX + bXXᵀX + c(XXᵀ)²X: Newton–Schulz iterations towards (XXᵀ)^(-1/2)X, the nearest matrix with orthonormal rows
-//! (or columns, where there are more rows).
+//! (or columns, if there are more rows).
 //!
 //! Each step applies the odd polynomial p(σ) = aσ + bσ³ + cσ⁵ to every singular value and leaves the singular vectors.
 //! X starts at X/‖X‖_F, so that no singular value is above 1. A singular value of 0 stays 0.
 //!
-//! What each sequence comes to: `cubic` to 1, by a factor of 1.5 a step as long as σ is small; Muon's quintic not to 1
-//! but into [0.68, 1.13], by 3.44 a step; Polar Express (8 steps) to 1 for σ above about 1e-3; Muon's quintic with the
-//! two refining steps to 1.
+//! The limits: `cubic` converges to 1, by a factor of 1.5 per step while σ is small; Muon's quintic not to 1 but into
+//! [0.68, 1.13], by a factor of 3.44 per step; Polar Express (8 steps) to 1 for σ above about 1e-3; Muon's quintic with
+//! the two refining steps to 1.
 
 /// A polynomial sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Sequence {
     Muon,
     /// Amsel et al. 2025, arXiv 2505.16932, degree 5, ℓ = 1e-3.
     PolarExpress,
-    /// Muon's quintic, but for the last two steps (DeepSeek-V4).
+    /// Muon's quintic, except for the last two steps (DeepSeek-V4).
     MuonRefined,
 }
 
@@ -48,7 +48,7 @@ impl Sequence {
 }
 
 impl Sequence {
-    /// What `steps` steps make of one singular value, at most 1.
+    /// The result of `steps` steps on one singular value of at most 1.
     pub fn of_value(self, sigma: f64, steps: usize) -> f64 {
         (0..steps).fold(sigma, |sigma, step| {
             let [a, b, c] = self.coefficients(step, steps);

@@ -1,28 +1,28 @@
-//! X ← P(X): the normalizations of which optimizers are made (arXiv 2502.06742); `newton_schulz` has the spectral one.
+//! X ← P(X): the normalizations that optimizers are built from (arXiv 2502.06742); `newton_schulz` has the spectral
+//! one.
 //!
-//! Without zero rows and columns every pass but `max` ends on ‖X‖_F = √(m·n), that is, with entries of root mean
-//! square 1, whatever the scale of the gradient.
-//! What is zero stays zero and is never divided by. There is no epsilon: squares in f64 neither overflow nor vanish
-//! for any gradient that f32 can hold.
+//! Without zero rows and columns every pass except `max` ends at ‖X‖_F = √(m·n), that is, at entries with root mean
+//! square 1, whatever the scale of the gradient. Zeros stay zero and are never divided by. There is no epsilon: squares
+//! in f64 neither overflow nor underflow for any gradient that f32 can represent.
 
-/// Every row of x to L2 norm √n: x and the result are m×n.
+/// Scales every row of x to L2 norm √n: x and the result are m×n.
 pub fn row(x: &[f64], m: usize, n: usize) -> Vec<f64> {
     let factors: Vec<f64> = row_norms(x, m, n).iter().map(|norm| factor((n as f64).sqrt(), *norm)).collect();
     (0..m * n).map(|at| x[at] * factors[at / n]).collect()
 }
 
-/// Every column of x to L2 norm √m: x and the result are m×n.
+/// Scales every column of x to L2 norm √m: x and the result are m×n.
 pub fn column(x: &[f64], m: usize, n: usize) -> Vec<f64> {
     let factors: Vec<f64> = column_norms(x, m, n).iter().map(|norm| factor((m as f64).sqrt(), *norm)).collect();
     (0..m * n).map(|at| x[at] * factors[at % n]).collect()
 }
 
-/// A row whose standard deviation is at most this share of its largest magnitude counts as constant.
+/// A row whose standard deviation is at most this fraction of its largest magnitude counts as constant.
 ///
-/// f32 cannot tell such a row from one of equal elements; what is left after subtracting the mean is rounding.
+/// f32 cannot distinguish such a row from one with equal elements; after subtracting the mean only rounding is left.
 pub const CONSTANT_ROW: f64 = 1.0 / (1u64 << 20) as f64;
 
-/// Every row of x minus its mean, over its (population) standard deviation; a constant row becomes zero.
+/// Subtracts each row's mean and divides by its (population) standard deviation; a constant row becomes zero.
 ///
 /// SWAN's GradNorm (arXiv 2412.13148): x and the result are m×n.
 pub fn standardize(x: &[f64], m: usize, n: usize) -> Vec<f64> {
@@ -37,25 +37,25 @@ pub fn standardize(x: &[f64], m: usize, n: usize) -> Vec<f64> {
     x.chunks_exact(n).flat_map(standardized).collect()
 }
 
-/// Every element to its sign; 0 stays 0.
+/// Replaces every element by its sign; 0 stays 0.
 pub fn sign(x: &[f64]) -> Vec<f64> {
     x.iter().map(|&x| if x == 0.0 { 0.0 } else { x.signum() }).collect()
 }
 
-/// The whole of x to ‖X‖_F = √(its length).
+/// Scales all of x to ‖X‖_F = √(its length).
 pub fn frobenius(x: &[f64]) -> Vec<f64> {
     let norm = x.iter().map(|x| x * x).sum::<f64>().sqrt();
     let factor = factor((x.len() as f64).sqrt(), norm);
     x.iter().map(|x| x * factor).collect()
 }
 
-/// The whole of x to max|X| = 1.
+/// Scales all of x to max|X| = 1.
 pub fn max(x: &[f64]) -> Vec<f64> {
     let factor = factor(1.0, x.iter().fold(0.0_f64, |max, x| max.max(x.abs())));
     x.iter().map(|x| x * factor).collect()
 }
 
-/// Rows whose L2 norm is at most `threshold` times the mean row norm become zero (arXiv 2609.19969, algorithm 1).
+/// Sets rows to zero whose L2 norm is at most `threshold` times the mean row norm (arXiv 2609.19969, algorithm 1).
 pub fn drop_rows(x: &[f64], m: usize, n: usize, threshold: f64) -> Vec<f64> {
     let norms = row_norms(x, m, n);
     let least = threshold * norms.iter().sum::<f64>() / m as f64;
@@ -80,7 +80,7 @@ pub fn column_norms(x: &[f64], m: usize, n: usize) -> Vec<f64> {
     squares.into_iter().map(f64::sqrt).collect()
 }
 
-/// target/norm, or 0 for a norm of 0; a NaN stays one.
+/// target/norm, or 0 for a norm of 0; a NaN stays NaN.
 fn factor(target: f64, norm: f64) -> f64 {
     if norm == 0.0 { 0.0 } else { target / norm }
 }
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn standardized_rows_have_mean_0_and_deviation_1() {
-        // (1, 3): mean 2, deviation 1. A constant row, of whatever rounding, becomes zero.
+        // (1, 3): mean 2, deviation 1. A constant row becomes zero, whatever its rounding.
         let y = standardize(&[1.0, 3.0, 0.1 + 0.2, 0.3, -5.0, -5.0], 3, 2);
         assert_close("rows", &y, &[-1.0, 1.0, 0.0, 0.0, 0.0, 0.0], 1e-15);
         assert_eq!(standardize(&[3.0, -2.0], 2, 1), [0.0, 0.0], "one column");

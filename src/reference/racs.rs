@@ -1,9 +1,10 @@
 //! RACS (Gong, Scetbon, Ma & Meeds 2025, arXiv 2502.07752, algorithm 1): rows and columns scaled by the principal
-//! singular vectors of the squared gradient. Unlike Sinkhorn's iteration it makes no row or column of one norm.
+//! singular vectors of the squared gradient. Unlike Sinkhorn's iteration, it does not equalize the norms of rows or
+//! columns.
 
 use super::norm::frobenius;
 
-/// The hyper-parameters that do not change from step to step.
+/// Hyperparameters, constant over a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Racs {
     /// Power-iteration steps.
@@ -14,11 +15,11 @@ pub struct Racs {
     pub scale: f64,
     /// γ.
     pub growth_limit: f64,
-    /// Decoupled weight decay, times the learning rate.
+    /// Decoupled weight decay, scaled by the learning rate.
     pub weight_decay: f64,
 }
 
-/// Averages of a weight m×n.
+/// Averages of an m×n weight.
 #[derive(Clone, Debug)]
 pub struct State {
     /// q, `[m]`.
@@ -30,7 +31,7 @@ pub struct State {
 }
 
 impl State {
-    /// Before the first step.
+    /// The state before the first step.
     pub fn new(m: usize, n: usize) -> Self {
         Self { row: vec![0.0; m], col: vec![0.0; n], norm: 0.0 }
     }
@@ -51,14 +52,14 @@ pub fn scalings(g: &[f64], m: usize, n: usize, iterations: u32) -> [Vec<f64>; 2]
     [q, s]
 }
 
-/// How much of an update may be made: γ/max(‖X‖/φ, γ), all of it before the first; φ becomes what was made.
+/// The fraction of an update to apply: γ/max(‖X‖/φ, γ), all of the first; φ becomes the norm of what was applied.
 pub fn limited(norm: f64, before: &mut f64, growth_limit: f64, eps: f64) -> f64 {
     let share = if *before > 0.0 { growth_limit / (norm / (*before + eps)).max(growth_limit) } else { 1.0 };
     *before = share * norm;
     share
 }
 
-/// q and s averaged; G̃ = Diag(q)^−½·G·Diag(s)^−½; W ← W − lr·(η·α·G̃ + λ·W) with η of [`limited`].
+/// Averages q and s; G̃ = Diag(q)^−½·G·Diag(s)^−½; W ← W − lr·(η·α·G̃ + λ·W) with η of [`limited`].
 pub fn step(hyper: &Racs, state: &mut State, w: &mut [f64], g: &[f64], lr: f64) {
     let (m, n) = (state.row.len(), state.col.len());
     let [q, s] = scalings(g, m, n, hyper.iterations);
@@ -84,10 +85,10 @@ mod tests {
         let g = [1.0, -2.0, 0.5, 3.0, 0.1, -1.0];
         let [q, s] = scalings(&g, 2, 3, 60);
         let p: Vec<f64> = g.iter().map(|g| g * g).collect();
-        // P·s = σ²·q and Pᵀ·q = σ²·s up to their lengths: another half-step changes no direction.
+        // P·s = σ²·q and Pᵀ·q = σ²·s up to their lengths: another half-step does not change their directions.
         let again: Vec<f64> = (0..2).map(|i| (0..3).map(|j| p[3 * i + j] * s[j]).sum::<f64>()).collect();
         assert!((again[0] / again[1] - q[0] / q[1]).abs() < 1e-9, "{again:?} {q:?}");
-        // s·q is the best approximation of P of rank one.
+        // s·q is the best rank-one approximation of P.
         let residual = (0..6).map(|at| (p[at] - q[at / 3] * s[at % 3]).powi(2)).sum::<f64>();
         for factor in [0.99, 1.01] {
             let other = (0..6).map(|at| (p[at] - factor * q[at / 3] * s[at % 3]).powi(2)).sum::<f64>();

@@ -1,4 +1,4 @@
-//! Random numbers from a counter, the same wherever they are made: no state, no order.
+//! Counter-based random numbers, the same on every device: no state, no order.
 
 /// Four words of pcg4d (Jarzynski & Olano 2020, "Hash functions for GPU rendering", JCGT 9(3)).
 pub fn pcg4d(v: [u32; 4]) -> [u32; 4] {
@@ -15,8 +15,8 @@ pub fn pcg4d(v: [u32; 4]) -> [u32; 4] {
     v
 }
 
-/// A standard normal number for place `at` of a stream, an epoch and a seed: Box and Muller's of two uniform ones of 24
-/// bits.
+/// A standard normal number for index `at` of a stream, an epoch and a seed, by Box–Muller from two uniform numbers of
+/// 24 bits.
 pub fn normal(at: u32, stream: u32, epoch: u32, seed: u32) -> f64 {
     let [x, y, ..] = pcg4d([at, stream, epoch, seed]);
     let unit = 2f64.powi(-24);
@@ -25,8 +25,9 @@ pub fn normal(at: u32, stream: u32, epoch: u32, seed: u32) -> f64 {
     (-2.0 * above_0.ln()).sqrt() * angle.cos()
 }
 
-/// A run's seed as the 32 bits that [`pcg4d`] takes: the lower half, with the upper one mixed into it by a bijection that
-/// keeps 0 (MurmurHash3's finalizer). So a seed below 2³² is itself, and seeds of one lower half all differ.
+/// A run's seed as the 32 bits for [`pcg4d`]: the low half, with the high half mixed in by a bijection that maps 0 to 0
+/// (MurmurHash3's finalizer). So a seed below 2³² maps to itself, and seeds with the same low half all map to different
+/// words.
 pub fn word_of_seed(seed: u64) -> u32 {
     let mut upper = (seed >> 32) as u32;
     upper = (upper ^ (upper >> 16)).wrapping_mul(0x85eb_ca6b);
@@ -49,10 +50,10 @@ mod tests {
             assert_eq!(u64::from(word_of_seed(seed)), seed, "small seeds stay what they are");
         }
         let drawn = |seed: u64| [0, 1, 2].map(|at| normal(at, 1, 0, word_of_seed(seed)).to_bits());
-        // Each upper bit alone, and small numbers, which people choose.
+        // Each high bit alone, and small numbers, which people choose.
         let uppers = (0..32).map(|bit| 1 << bit).chain(0..100).map(|upper: u64| upper << 32);
         let drawn: std::collections::HashMap<_, _> = uppers.map(|upper| (drawn(upper | 7), upper)).collect();
-        let n_uppers = 32 + 100 - 7; // 1, 2, 4, …, 64 are among both
+        let n_uppers = 32 + 100 - 7; // 1, 2, 4, …, 64 are in both
         assert_eq!(drawn.len(), n_uppers);
     }
 

@@ -44,7 +44,7 @@ mod tests {
     use super::super::testing::{assert_close, assert_gradient, dot, random};
     use super::*;
 
-    // A large eps: with 1e-5 a forgotten eps almost passes.
+    // A large eps: with 1e-5 a missing eps almost passes.
     const EPS: f64 = 0.1;
 
     #[test]

@@ -1,19 +1,19 @@
 //! (x₁, x₂) → (x₁·cos − x₂·sin, x₂·cos + x₁·sin): rotary positions (Su et al. 2021, arXiv 2104.09864, equation 34).
 //!
-//! The pairs are Hugging Face's half-split layout: channel i turns with channel i + D/2, by position·theta^(−2i/D).
+//! The pairs have Hugging Face's half-split layout: channel i rotates with channel i + D/2, by position·theta^(−2i/D).
 //! (Meta's original checkpoints pair neighbours 2i, 2i+1; the two differ by a permutation of the rows of Wq and Wk.)
 
-/// How models are stretched to contexts longer than those that they were first trained on.
+/// Scalings for contexts longer than those of the original training.
 #[derive(Clone, Copy, Debug)]
 pub enum Scaling {
-    /// Every frequency as it is.
+    /// Every frequency unchanged.
     None,
-    /// Every frequency divided.
+    /// Every frequency divided by this.
     Linear(f64),
-    /// LLaMA 3.1's: a wavelength longer than `original / low` is multiplied by `factor`, one shorter than
-    /// `original / high` stays, and between the two what it becomes goes from one to the other with the frequency.
+    /// LLaMA 3.1's: a wavelength longer than `original / low` is multiplied by `factor`, one shorter than `original /
+    /// high` stays, and in between the result is interpolated linearly in the frequency.
     Llama3 {
-        /// Of slow ones.
+        /// Divisor of low frequencies.
         factor: f64,
         /// `low_freq_factor`.
         low: f64,
@@ -24,7 +24,7 @@ pub enum Scaling {
     },
 }
 
-/// theta^(−2i/D), scaled: radians a position, `[D/2]`.
+/// theta^(−2i/D), scaled: radians per position, `[D/2]`.
 pub fn frequencies(head_dim: usize, theta: f64, scaling: Scaling) -> Vec<f64> {
     assert_eq!(head_dim % 2, 0, "rope: head_dim {head_dim} is odd");
     let plain = (0..head_dim / 2).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64));
@@ -52,24 +52,25 @@ pub fn tables(seq: usize, frequencies: &[f64]) -> (Vec<f64>, Vec<f64>) {
     angles.map(|angle| (angle.cos(), angle.sin())).unzip()
 }
 
-/// Every pair of every head turned by +position·theta^(−2i/D): x and the result are `[N, H·D]`, position = row mod T.
+/// Rotates every pair of every head by +position·theta^(−2i/D): x and the result are `[N, H·D]`, position = row mod T.
 pub fn forward(x: &[f64], seq: usize, heads: usize, head_dim: usize, theta: f64) -> Vec<f64> {
     turned(x, seq, heads, &frequencies(head_dim, theta, Scaling::None))
 }
 
-/// As [`forward`], by frequencies `[D/2]`.
+/// Like [`forward`], with given frequencies `[D/2]`.
 pub fn turned(x: &[f64], seq: usize, heads: usize, frequencies: &[f64]) -> Vec<f64> {
     let (cos, sin) = tables(seq, frequencies);
     let head_dim = 2 * frequencies.len();
     rotate(x, seq, heads, head_dim, &cos, &sin)
 }
 
-/// Every pair turned back: dx from dy, both `[N, H·D]`. A rotation is orthogonal: its backward is the opposite angle.
+/// Rotates every pair back: dx from dy, both `[N, H·D]`. A rotation is orthogonal: its backward pass is the opposite
+/// angle.
 pub fn backward(dy: &[f64], seq: usize, heads: usize, head_dim: usize, theta: f64) -> Vec<f64> {
     turned_back(dy, seq, heads, &frequencies(head_dim, theta, Scaling::None))
 }
 
-/// As [`backward`], by frequencies `[D/2]`.
+/// Like [`backward`], with given frequencies `[D/2]`.
 pub fn turned_back(dy: &[f64], seq: usize, heads: usize, frequencies: &[f64]) -> Vec<f64> {
     let (cos, mut sin) = tables(seq, frequencies);
     let head_dim = 2 * frequencies.len();
@@ -119,7 +120,7 @@ mod tests {
         let plain = frequencies(8, 10_000.0, Scaling::None);
         assert_close("plain", &plain, &[1.0, 0.1, 0.01, 0.001], 1e-15);
         assert_close("linear", &frequencies(8, 10_000.0, Scaling::Linear(4.0)), &[0.25, 0.025, 0.0025, 0.00025], 1e-15);
-        // 100 positions: 15.9, 1.59, 0.159 and 0.0159 turns; of 1 to 4 turns the second is a fifth.
+        // 100 positions: 15.9, 1.59, 0.159 and 0.0159 turns; the second is a fifth of the way from 1 to 4 turns.
         let llama3 = Scaling::Llama3 { factor: 2.0, low: 1.0, high: 4.0, original: 100.0 };
         let smooth = (10.0 / std::f64::consts::TAU - 1.0) / 3.0;
         let second = 0.1 * (0.5 + 0.5 * smooth);

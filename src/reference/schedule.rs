@@ -4,8 +4,8 @@ use std::f64::consts::PI;
 
 /// (step+1)/warmup_steps, then r + (1−r)·(1 + cos(π·progress))/2 with r = `min_lr_ratio`.
 ///
-/// `step` counts from 0. The warm-up ends on 1 at step `warmup_steps` − 1; the cosine begins on 1 at the next step and
-/// reaches `min_lr_ratio` at the last, `steps` − 1, and stays there. A cosine of one step has no room to fall: it is 1.
+/// `step` counts from 0. The warm-up ends at 1 at step `warmup_steps` − 1. The cosine starts at 1 at the next step,
+/// reaches `min_lr_ratio` at the last, `steps` − 1, and stays there. A cosine of a single step stays at 1.
 pub fn cosine_with_warmup(step: usize, steps: usize, warmup_steps: usize, min_lr_ratio: f64) -> f64 {
     if step < warmup_steps {
         return (step + 1) as f64 / warmup_steps as f64;

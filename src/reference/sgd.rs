@@ -1,10 +1,10 @@
-//! b ← μ·b + g; w ← w − lr·b: SGD with momentum, as PyTorch's `torch.optim.SGD` does it with dampening 0
-//! (Sutskever et al. 2013 for the Nesterov form, rewritten there so that it needs no look-ahead).
+//! b ← μ·b + g; w ← w − lr·b: SGD with momentum, as in PyTorch's `torch.optim.SGD` with dampening 0 (Sutskever et al.
+//! 2013 for the Nesterov form, rewritten there so that it needs no look-ahead).
 
-/// The hyper-parameters that do not change from step to step.
+/// Hyperparameters, constant over a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
-    /// μ; at 0 no buffer is kept.
+    /// μ; 0 keeps no buffer.
     pub momentum: f64,
     /// λ of the L2 penalty: λ·w is added to the gradient, before the momentum.
     pub weight_decay: f64,
@@ -12,10 +12,10 @@ pub struct Sgd {
     pub nesterov: bool,
 }
 
-/// What SGD remembers of one weight.
+/// The state for one weight.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    /// b, as long as the weight; `None` before the first step, which starts it at g itself, and without momentum.
+    /// b, as long as the weight; `None` before the first step, which starts it at g, and without momentum.
     pub momentum_buffer: Option<Vec<f64>>,
 }
 

@@ -2,15 +2,17 @@
 //!
 //! No state, no momentum, no epsilon, no weight decay. The paper uses L = 5 and α = 0.05 on the linear layers.
 //!
-//! What it converges to: X⊙X is, after each pass, exactly the Sinkhorn–Knopp iterate of G⊙G with row sums n and column
-//! sums m, so X = diag(r)·G·diag(c) with positive r and c. Signs and zeros never change, and rescaling rows or columns
-//! of G does not change the limit. A rank-1 G without zeros gives sign(G) in one iteration.
-//! What it does not: after finitely many iterations only the columns are exact, the operator norm is not bounded, and
-//! where G⊙G has no support (a zero block too large) it oscillates for ever.
+//! Convergence: after each pass X⊙X is exactly the Sinkhorn–Knopp iterate of G⊙G with row sums n and column sums m, so
+//! X = diag(r)·G·diag(c) with positive r and c. Signs and zeros never change, and rescaling rows or columns of G does
+//! not change the limit. A rank-1 G without zeros gives sign(G) in one iteration.
+//!
+//! Limits: after finitely many
+//! iterations only the columns are exact, the operator norm is not bounded, and if G⊙G has no support (a zero block too
+//! large) X oscillates forever.
 
 use super::passes;
 
-/// SR-Sinkhorn: `iterations` times rows to √n, then columns to √m (Algorithm 3): g and the result are m×n.
+/// SR-Sinkhorn: repeats rows to √n, then columns to √m, `iterations` times (Algorithm 3): g and the result are m×n.
 pub fn sr_sinkhorn(g: &[f64], m: usize, n: usize, iterations: usize) -> Vec<f64> {
     assert_eq!(g.len(), m * n, "sr_sinkhorn: g wants m·n = {m}·{n}");
     (0..iterations).fold(g.to_vec(), |x, _| passes::column(&passes::row(&x, m, n), m, n))
@@ -31,14 +33,14 @@ mod tests {
 
     const G: [f64; 6] = [3.0, -1.0, 0.5, 0.1, 0.2, -4.0]; // 2×3, slow to converge
 
-    /// To the four decimals that were printed.
+    /// To the four decimals printed.
     #[track_caller]
     fn assert_printed(x: &[f64], printed: &[f64]) {
         let rounded: Vec<f64> = x.iter().map(|x| (x * 1e4).round() / 1e4).collect();
         assert_eq!(rounded, printed);
     }
 
-    /// An m×n matrix without zeros, rows and columns of very different size.
+    /// An m×n matrix without zeros, with rows and columns of very different magnitude.
     fn uneven(m: usize, n: usize) -> Vec<f64> {
         let (g, rows, columns) = (random(m * n, 1), random(m, 2), random(n, 3));
         (0..m * n).map(|at| g[at] * (2.0 * rows[at / n] + 2.0 * columns[at % n]).exp()).collect()
@@ -78,7 +80,7 @@ mod tests {
         for (g, x) in g.iter().zip(&x) {
             assert!(x.is_finite() && (*g == 0.0) == (*x == 0.0) && g * x >= 0.0, "{g} became {x}");
         }
-        // The paper's step would put NaN into a zero row's weights; here they stand still.
+        // The paper's step would put NaN into a zero row's weights; here they do not change.
         let mut w = vec![1.0; m * n];
         step(&mut w, &g, m, n, 5, 0.02, 0.05);
         assert_eq!(w[2 * n..3 * n], [1.0; 6]);

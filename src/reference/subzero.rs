@@ -1,9 +1,9 @@
-//! SubZero (Yu et al. 2024, arXiv 2410.08989, algorithm 1): MeZO's directions, of low rank for every matrix.
+//! SubZero (Yu et al. 2024, arXiv 2410.08989, algorithm 1): MeZO's directions, with low rank for every matrix.
 
 use super::gram_schmidt::orthonormalize;
 use super::random::normal;
 
-/// The subspaces of a matrix m×n.
+/// The subspaces of an m×n matrix.
 #[derive(Clone, Debug)]
 pub struct Subspaces {
     /// `[r, m]`, orthonormal rows: Uᵀ.
@@ -13,7 +13,7 @@ pub struct Subspaces {
 }
 
 impl Subspaces {
-    /// Those of step t (from 1): the Q factors of random matrices, others every `interval` steps.
+    /// The subspaces for step t (from 1): the Q factors of random matrices, new ones every `interval` steps.
     pub fn at([m, n]: [usize; 2], rank: usize, interval: u32, t: u32, streams: [u32; 2], seed: u32) -> Self {
         let epoch = (t - 1) / interval;
         let basis = |len: usize, stream: u32| {
@@ -26,7 +26,7 @@ impl Subspaces {
 
     /// Z = √(mn)/r · U·Z₀·Vᵀ for the core Z₀ `[r, r]`: of mean square 1 for a core of standard normal numbers.
     ///
-    /// The factor is that of the authors' code, which makes a direction as long as one of full rank.
+    /// The factor is from the authors' code, and makes a direction as long as one of full rank.
     pub fn direction(&self, core: &[f64], [m, n]: [usize; 2]) -> Vec<f64> {
         let rank = self.left.len() / m;
         assert_eq!(core.len(), rank * rank, "core of rank {rank}");
@@ -63,7 +63,7 @@ mod tests {
             let core: Vec<f64> = (0..9).map(|at| normal(at, 4, 0, seed)).collect();
             let z = spaces.direction(&core, shape);
             square += z.iter().map(|z| z * z).sum::<f64>() / (400 * m * n) as f64;
-            // What lies across the subspace on the right is nothing.
+            // Anything orthogonal to the subspace on the right maps to zero.
             let row = &z[..n];
             let inside: f64 =
                 (0..3).map(|k| (0..n).map(|at| row[at] * spaces.right[k * n + at]).sum::<f64>().powi(2)).sum();

@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn worked_values() {
-        // σ(ln 3) = 3/4; far to the left silu is 0, not NaN.
+        // σ(ln 3) = 3/4; for large negative inputs silu is 0, not NaN.
         let log3 = 3f64.ln();
         let act = forward(&[0.0, log3, -log3, -1e4], &[5.0, 4.0, 4.0, 1.0]);
         assert_close("act", &act, &[0.0, 3.0 * log3, -log3, 0.0], 1e-15);

@@ -1,6 +1,6 @@
-//! What the tests of this module share: random slices and central differences.
+//! Test helpers for this module: random slices and central differences.
 
-/// `len` numbers in [-1, 1), the same for the same seed on every machine (splitmix64).
+/// `len` numbers in [-1, 1), reproducible from the seed on every machine (splitmix64).
 pub fn random(len: usize, seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = || {
@@ -13,14 +13,14 @@ pub fn random(len: usize, seed: u64) -> Vec<f64> {
     (0..len).map(|_| (next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0).collect()
 }
 
-/// Σ a·b. With random b it is the loss of the gradient tests: a plain mean hides errors that cancel between rows.
+/// Σ a·b. With random b this is the loss of the gradient tests: a plain mean hides errors that cancel between rows.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "dot");
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Every `actual` within `tolerance` of `expected`, relative to the largest magnitude expected (or to 1e-3, if that is
-/// larger, so that a gradient of nearly nothing is not compared digit by digit).
+/// Asserts that every `actual` is within `tolerance` of `expected`, relative to the largest magnitude expected (or to
+/// 1e-3 if that is larger, so that a nearly zero gradient is not compared digit by digit).
 #[track_caller]
 pub fn assert_close(what: &str, actual: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(actual.len(), expected.len(), "{what}: lengths");
@@ -31,7 +31,7 @@ pub fn assert_close(what: &str, actual: &[f64], expected: &[f64], tolerance: f64
     }
 }
 
-/// `gradient` equals the central differences of `loss` at `x`, to 1e-7 of its largest entry.
+/// Asserts that `gradient` equals the central differences of `loss` at `x`, to 1e-7 of its largest entry.
 #[track_caller]
 pub fn assert_gradient(what: &str, gradient: &[f64], x: &[f64], loss: impl Fn(&[f64]) -> f64) {
     const STEP: f64 = 1e-5;

@@ -1,47 +1,48 @@
-//! MeZO (Malladi et al. 2023, arXiv 2305.17333, algorithm 1): descent along random directions by the difference of two
+//! MeZO (Malladi et al. 2023, arXiv 2305.17333, algorithm 1): descent along random directions, by the difference of two
 //! losses.
 
 use super::random::normal;
 
-/// The hyper-parameters that do not change from step to step.
+/// Hyperparameters, constant over a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Mezo {
     /// ε.
     pub eps: f64,
-    /// Added to the estimated gradient, times the weight.
+    /// Added to the estimated gradient, multiplied by the weight.
     pub weight_decay: f64,
 }
 
 impl Mezo {
-    /// What changes are multiples of: a power of two, a sixteenth of ε or less.
+    /// The quantum of all changes: a power of two, at most a sixteenth of ε.
     fn quantum(&self) -> f64 {
         (self.eps.log2().floor() - 4.0).exp2()
     }
 
-    /// The largest change: a power of two, 16 ε or more.
+    /// The largest change: a power of two, at least 16 ε.
     fn reach(&self) -> f64 {
         (self.eps.log2().ceil() + 4.0).exp2()
     }
 
-    /// d, what the weights go along for a direction z: ε·z, rounded so that single precision holds w + d and w − d exactly.
+    /// d, the change of the weights for a direction z: ε·z, rounded so that w + d and w − d are exact in single
+    /// precision.
     pub fn change(&self, z: &[f64]) -> Vec<f64> {
         let (quantum, reach) = (self.quantum(), self.reach());
         z.iter().map(|z| ((self.eps * z / quantum).round_ties_even() * quantum).clamp(-reach, reach)).collect()
     }
 
-    /// The nearest weight for which that holds: a multiple of the spacing of single precision at |w| + reach.
+    /// The nearest weight for which that is true: a multiple of the spacing of single precision at |w| + reach.
     pub fn settled(&self, w: f64) -> f64 {
         let spacing = ((w.abs() + self.reach()).log2().floor() - 23.0).exp2();
         (w / spacing).round_ties_even() * spacing
     }
 }
 
-/// z of step t (from 1): as many standard normal numbers as there are weights.
+/// z of step t (from 1): one standard normal number per weight.
 pub fn direction(len: usize, t: u32, [stream, seed]: [u32; 2]) -> Vec<f64> {
     (0..len).map(|at| normal(at as u32, stream, t - 1, seed)).collect()
 }
 
-/// The seed of a step's direction of this number, from 0: the run's own for the first.
+/// The seed for the step's direction with this index, from 0: the first is the run's own.
 pub fn seed_of_query(seed: u32, query: u32) -> u32 {
     seed.wrapping_add(query.wrapping_mul(0x9e37_79b9))
 }
@@ -72,7 +73,7 @@ mod tests {
         let near = |(d, z): (&f64, &f64)| (d - HYPER.eps * z).abs() <= HYPER.quantum() / 2.0;
         assert!(change.iter().zip(&z).all(near));
         for (at, d) in change.iter().enumerate() {
-            // Weights of every size, from a billionth to a thousand.
+            // Weights of all magnitudes, from a billionth to a thousand.
             let w = HYPER
                 .settled(z[(at + 1) % z.len()] * (-9.0 + 12.0 * at as f64 / z.len() as f64).exp2().powi(3).min(150.0));
             assert!(exact(w) && exact(w + d) && exact(w - d), "{w} {d}");

@@ -1,4 +1,4 @@
-//! Adapters in tensor-train form: what AdaZeta trains in the place of the model.
+//! Adapters in tensor-train form, which AdaZeta trains instead of the model.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,15 +6,15 @@ use super::check;
 use super::parameter::{ParameterSpec, Role};
 use crate::{Error, Result};
 
-/// An adapter around each projection of every MLP: x + scale · up(relu(down(x))), whose two linear layers are tensor trains
-/// (Yang et al. 2024, arXiv 2406.18060, after Houlsby et al. 2019, arXiv 1902.00751).
+/// An adapter around each projection of every MLP: x + scale · up(relu(down(x))), whose two linear layers are tensor
+/// trains (Yang et al. 2024, arXiv 2406.18060, after Houlsby et al. 2019, arXiv 1902.00751).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdapterConfig {
     /// Width between the two layers of an adapter.
     pub bottleneck: usize,
     /// Rank of the tensor trains.
     pub tensor_rank: usize,
-    /// On what an adapter adds.
+    /// Factor on an adapter's output.
     pub scale: f64,
 }
 
@@ -24,7 +24,7 @@ pub struct AdapterConfig {
 pub struct TensorTrain {
     /// Factors of the input's width, then of the output's.
     pub factors: [usize; TensorTrain::CORES],
-    /// Of every inner pair of neighbours.
+    /// Rank between every pair of neighbours.
     pub rank: usize,
 }
 
@@ -32,13 +32,13 @@ impl TensorTrain {
     /// Three factors of each width.
     pub const CORES: usize = 6;
 
-    /// Both widths cut into factors as near to each other as can be.
+    /// Factors both widths as evenly as possible.
     pub fn new(inputs: usize, outputs: usize, rank: usize) -> Self {
         let ([a, b, c], [d, e, f]) = (balanced(inputs), balanced(outputs));
         Self { factors: [a, b, c, d, e, f], rank }
     }
 
-    /// `[r, n, r']` of each core: the first begins and the last ends with 1.
+    /// The shape `[r, n, r']` of each core; the first r and the last r' are 1.
     pub fn cores(&self) -> [[usize; 3]; Self::CORES] {
         std::array::from_fn(|at| {
             let before = if at == 0 { 1 } else { self.rank };
@@ -58,7 +58,7 @@ impl TensorTrain {
     }
 }
 
-/// Three factors of n with the least sum, ascending.
+/// Three factors of n with the smallest sum, ascending.
 fn balanced(n: usize) -> [usize; 3] {
     let divisors = |n: usize| (1..=n).take_while(move |d| d * d <= n).filter(move |d| n.is_multiple_of(*d));
     let triples = divisors(n).flat_map(|a| divisors(n / a).map(move |b| [a, b, n / a / b]));
@@ -68,11 +68,11 @@ fn balanced(n: usize) -> [usize; 3] {
 }
 
 impl AdapterConfig {
-    /// The projections that adapters stand around: before the first two, after the last.
+    /// The projections with adapters: before the first two, after the last.
     pub const PLACES: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
     /// The two layers of an adapter.
     pub const LAYERS: [&str; 2] = ["down", "up"];
-    /// Parameters of an adapter: the cores and the bias of each layer.
+    /// Parameters per adapter: the cores and the bias of each layer.
     pub const PARAMETERS: usize = 2 * (TensorTrain::CORES + 1);
 
     /// Down to the bottleneck and up again.
@@ -99,7 +99,7 @@ impl AdapterConfig {
         specs
     }
 
-    /// Refuses sizes of 0 and what is larger than any use; `key` turns a key into its place.
+    /// Rejects sizes of 0 and unreasonably large ones; `key` gives the full name of a key.
     pub(crate) fn validate(&self, key: &dyn Fn(&str) -> String) -> Result<()> {
         for (name, value) in [("bottleneck", self.bottleneck), ("tensor_rank", self.tensor_rank)] {
             if !(1..=Self::MOST).contains(&value) {

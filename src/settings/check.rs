@@ -1,4 +1,4 @@
-//! The ranges that settings share. Each refuses NaN.
+//! Range checks shared by settings. All reject NaN.
 
 use crate::{Error, Result};
 
@@ -30,14 +30,14 @@ pub(crate) fn above_1(key: &str, value: f64) -> Result<()> {
     check(value > 1.0 && value.is_finite(), key, "must be finite and above 1", value)
 }
 
-/// Each is recorded by itself, and what has not settled after a thousand will not.
+/// Each iteration is recorded separately, and what has not converged after a thousand will not.
 pub(crate) fn iterations(key: &str, value: u32) -> Result<()> {
     const MOST: u32 = 1000;
     at_least_1(key, value.into())?;
     if value <= MOST { Ok(()) } else { Err(Error::config(key, format!("must be at most {MOST}, got {value}"))) }
 }
 
-/// TOML's whole numbers are signed, so a larger one could not be written to a run's config.toml.
+/// TOML's integers are signed, so a larger one could not be written to a run's config.toml.
 pub(crate) fn fits_toml(key: &str, value: u64) -> Result<()> {
     let fits = i64::try_from(value).is_ok();
     if fits { Ok(()) } else { Err(Error::config(key, format!("must be at most {}, got {value}", i64::MAX))) }

@@ -1,4 +1,4 @@
-//! The text that a model learns from.
+//! The settings of the training text.
 
 use std::path::PathBuf;
 
@@ -13,18 +13,18 @@ use crate::{Error, Result};
 pub struct DataConfig {
     /// Named corpora (`austen`, `public-domain`) and paths of files or folders, read in this order.
     pub source: Vec<String>,
-    /// The field or column that holds the text, in JSON Lines, JSON, CSV and Parquet.
+    /// The field or column with the text, in JSON Lines, JSON, CSV and Parquet.
     pub text_field: String,
     /// `bytes`, `bpe` (trained on the source), or the path of a tokenizer.json.
     pub tokenizer: String,
-    /// The share of the text that is kept for evaluation.
+    /// The fraction of the text to hold out for evaluation.
     pub validation_fraction: f64,
-    /// Where tokenized text and trained tokenizers stay; empty for the folder that the system has for such things:
-    /// see [`DataConfig::cache_dir`].
+    /// Where tokenized text and trained tokenizers are cached; empty for the system's cache directory: see
+    /// [`DataConfig::cache_dir`].
     pub cache_dir: PathBuf,
 }
 
-/// The corpora that `data.source` knows by name.
+/// The named corpora for `data.source`.
 pub const CORPORA: [&str; 3] = ["austen", "public-domain", "rust-book"];
 
 impl DataConfig {
@@ -43,7 +43,7 @@ impl DataConfig {
         Ok(())
     }
 
-    /// Where tokenized text and trained tokenizers stay: `data.cache_dir`, else `multinorm` in the user's cache
+    /// The cache for tokenized text and trained tokenizers: `data.cache_dir`, else `multinorm` in the user's cache
     /// (`$XDG_CACHE_HOME` or `~/.cache`; `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows), else `.multinorm`.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn cache_dir(&self) -> PathBuf {

@@ -1,4 +1,4 @@
-//! Hugging Face's config.json, as transformers 4 and 5 write it.
+//! Hugging Face's config.json, in the formats of transformers 4 and 5.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -7,8 +7,8 @@ use super::{AttentionBias, ModelConfig, RopeScaling};
 use crate::{Error, Result};
 
 impl ModelConfig {
-    /// Reads config.json of a LLaMA model, or of one that computes the same (Mistral) or nearly so (Qwen2, whose queries,
-    /// keys and values have biases); refuses what this program would compute wrongly.
+    /// Reads config.json of a LLaMA model, or of one that computes the same (Mistral) or nearly so (Qwen2, whose
+    /// queries, keys and values have biases); rejects models that this program would compute incorrectly.
     pub fn from_hf_json(text: &str) -> Result<Self> {
         let file: HfConfig = serde_json::from_str(text).map_err(|e| Error::config("config.json", e.to_string()))?;
         file.refuse_unsupported()?;
@@ -19,9 +19,9 @@ impl ModelConfig {
         let rope_theta = file.rope_parameters.as_ref().and_then(|rope| rope.rope_theta).or(file.rope_theta);
         let rope_scaling = file.rope_scaling()?;
         let max_position_embeddings = file.max_position_embeddings.unwrap_or(2048);
-        // Up to the width of its window, attention over a window is attention over all.
+        // Up to the width of its window, sliding-window attention is full attention.
         let window = file.sliding_window.filter(|_| kind == "mistral" || file.use_sliding_window == Some(true));
-        // What is absent below has the default of transformers' LlamaConfig.
+        // Keys absent below have the defaults of transformers' LlamaConfig.
         let model = Self {
             vocab_size: need("vocab_size", file.vocab_size)?,
             hidden_size,
@@ -51,10 +51,10 @@ impl ModelConfig {
         Ok(model)
     }
 
-    /// config.json of this model in float32, for transformers 4 (`rope_theta`, `torch_dtype`)
-    /// and 5 (`rope_parameters`, `dtype`) alike.
+    /// config.json of this model in float32, for transformers 4 (`rope_theta`, `torch_dtype`) and 5 (`rope_parameters`,
+    /// `dtype`).
     ///
-    /// A token that is `None` is written as null: left out, transformers would take its own, 1 and 2.
+    /// A token that is `None` is written as null: if it were omitted, transformers would use its own defaults, 1 and 2.
     pub fn to_hf_json(&self, bos_token_id: Option<u32>, eos_token_id: Option<u32>) -> Value {
         let is_qwen2 = self.attention_bias == AttentionBias::Qkv;
         let mut rope = match &self.rope_scaling {
@@ -165,7 +165,7 @@ impl Rope {
 
 impl HfConfig {
     fn rope_scaling(&self) -> Result<Option<RopeScaling>> {
-        // Files of transformers 4 may name only a factor, which was linear scaling.
+        // Files of transformers 4 may specify only a factor, which meant linear scaling.
         let of_4 = self.rope_scaling.as_ref().map(|rope| rope.scaling("rope_scaling", "linear")).transpose()?;
         let of_5 = self.rope_parameters.as_ref().map(|rope| rope.scaling("rope_parameters", "default")).transpose()?;
         Ok(of_5.flatten().or(of_4.flatten()))

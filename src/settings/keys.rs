@@ -1,4 +1,4 @@
-//! One section of CONFIG.toml while it is read: each value remembers where it was written, for the messages.
+//! Reads one section of CONFIG.toml: each value remembers where it was written, for error messages.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 pub(crate) enum Origin {
     /// One of the two default runs.
     Defaults,
-    /// The user's file, as it was named.
+    /// The user's file, as named on the command line.
     File(String),
     /// A `--set` on the command line.
     Set,
@@ -29,14 +29,14 @@ impl Origin {
         }
     }
 
-    /// The values of a section, which may be a table of another: `optimizer.rest`.
+    /// The values of a section, which may be a nested table: `optimizer.rest`.
     ///
-    /// Errors: something else in its place.
+    /// Errors: the value is not a table.
     pub(crate) fn table(&self, section: &str, value: Value) -> Result<Table> {
         match (value, section.rsplit_once('.')) {
             (Value::Table(values), _) => Ok(values),
             (other, at) => {
-                let message = format!("wants a section [{section}], got {}", described(&other));
+                let message = format!("expected a section [{section}], got {}", described(&other));
                 let (outer, key) = at.unwrap_or(("", section));
                 Err(Error::config(self.place(outer, key), message))
             }
@@ -46,8 +46,8 @@ impl Origin {
 
 /// The merged values of one section.
 ///
-/// Asking for a key makes it known; [`Section::finish`] refuses the keys that nobody asked for,
-/// so that the list of known keys stands nowhere a second time.
+/// Reading a key makes it known; [`Section::finish`] rejects the keys that were never read, so that the list of known
+/// keys is not repeated anywhere.
 #[derive(Debug)]
 pub(crate) struct Section {
     name: &'static str,
@@ -78,7 +78,7 @@ impl Section {
         }
         let Some((value, origin)) = self.entries.get(key) else { return Ok(None) };
         let wrong_type =
-            || Error::config(origin.place(self.name, key), format!("wants {}, got {}", T::WANTED, described(value)));
+            || Error::config(origin.place(self.name, key), format!("expected {}, got {}", T::WANTED, described(value)));
         T::from_toml(value).map(Some).ok_or_else(wrong_type)
     }
 
@@ -86,7 +86,7 @@ impl Section {
         self.get(key)?.ok_or_else(|| self.error(key, "missing"))
     }
 
-    /// Overwrites `slot` where the section has the key.
+    /// Overwrites `slot` if the section has the key.
     pub(crate) fn set<T: FromToml>(&mut self, key: &'static str, slot: &mut T) -> Result<()> {
         if let Some(value) = self.get(key)? {
             *slot = value;
@@ -111,7 +111,7 @@ impl Section {
         self.entries.contains_key(key)
     }
 
-    /// Whether both keys stand in one file, or both on the command line.
+    /// Whether both keys are in one file, or both on the command line.
     pub(crate) fn written_together(&self, key: &str, other: &str) -> bool {
         let origin = |key| self.entries.get(key).map(|(_, origin)| origin);
         self.has(key) && origin(key) == origin(other)
@@ -122,7 +122,7 @@ impl Section {
         matches!(self.entries.get(key), Some((_, Origin::Defaults)))
     }
 
-    /// An error at the place where `key` was written.
+    /// An error with the place where `key` was written.
     pub(crate) fn error(&self, key: &str, message: impl Into<String>) -> Error {
         let place = match self.entries.get(key) {
             Some((_, origin)) => origin.place(self.name, key),
@@ -131,7 +131,7 @@ impl Section {
         Error::config(place, message)
     }
 
-    /// Refuses every key that nobody asked for; `complaint` is what to say of it: "unknown key".
+    /// Rejects every key that was never read, with the message `complaint`: "unknown key".
     pub(crate) fn finish(&self, complaint: &str) -> Result<()> {
         match self.entries.keys().find(|key| !self.known.contains(&key.as_str())) {
             None => Ok(()),
@@ -140,7 +140,7 @@ impl Section {
     }
 }
 
-/// "did you mean `steps`?", or where nothing is near, all that there is.
+/// "did you mean `steps`?", or if nothing is close, the list of all.
 pub(crate) fn did_you_mean(wrong: &str, known: &[&str]) -> String {
     let likeness = |word: &str| strsim::jaro_winkler(wrong, word);
     match known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))) {
@@ -149,7 +149,7 @@ pub(crate) fn did_you_mean(wrong: &str, known: &[&str]) -> String {
     }
 }
 
-/// What a key's value may be, and the words for it.
+/// The type of a key's value, and its description.
 pub(crate) trait FromToml: Sized {
     /// As in "wants a whole number".
     const WANTED: &'static str;

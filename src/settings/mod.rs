@@ -1,8 +1,8 @@
-//! What settings are read and checked by, and the plain data that modules of every layer share: the model's shape, the text,
-//! the passes, and what the backward pass computes again.
+//! Reading and checking of settings, and plain data shared by modules of all layers: the model's sizes, the text, the
+//! passes, and what the backward pass recomputes.
 //!
-//! [`Section`] is one section of CONFIG.toml; [`check`] has the ranges. [`crate::config`] puts a whole run together and
-//! exports the types.
+//! [`Section`] is one section of CONFIG.toml; [`check`] has the range checks. [`crate::config`] assembles a whole run
+//! and exports the types.
 
 mod adapter;
 pub(crate) mod check;

@@ -1,4 +1,4 @@
-//! The shape of a LLaMA model, under Hugging Face's names.
+//! The sizes of a LLaMA model, with Hugging Face's names.
 
 use std::str::FromStr;
 
@@ -11,10 +11,10 @@ use super::parameter::{ParameterSpec, Role};
 use super::rope::{RopeScaling, rotary_frequencies};
 use crate::{Error, Result};
 
-/// The names that [`ModelConfig::preset`] knows.
+/// The names of presets for [`ModelConfig::preset`].
 pub const PRESETS: [&str; 7] = ["tiny", "9m", "20m", "60m", "130m", "350m", "1b"];
 
-/// Components of a head that attention can keep in registers: a team of lanes has at most 16.
+/// The largest head that attention can keep in registers: a team has at most 16 lanes.
 pub const MAX_HEAD_DIM: usize = 256;
 
 /// A LLaMA model as Hugging Face's `LlamaConfig` describes it.
@@ -32,13 +32,13 @@ pub struct ModelConfig {
     pub num_attention_heads: usize,
     /// Number of key and value heads; divides the query heads.
     pub num_key_value_heads: usize,
-    /// Width of one head; even, for rotary positions turn pairs.
+    /// Width of one head; even, because rotary positions rotate pairs.
     pub head_dim: usize,
     /// Added to the mean square in every RMSNorm.
     pub rms_norm_eps: f64,
     /// Base of the rotary wavelengths.
     pub rope_theta: f64,
-    /// How the model was stretched to a longer context, if it was.
+    /// How the model was extended to a longer context, if it was.
     pub rope_scaling: Option<RopeScaling>,
     /// Which projections of attention have biases.
     pub attention_bias: AttentionBias,
@@ -50,7 +50,8 @@ pub struct ModelConfig {
     pub max_position_embeddings: usize,
     /// Standard deviation of the initial weights.
     pub initializer_range: f64,
-    /// What stands around the feed-forward layers, where adapters are trained: not Hugging Face's, and kept apart from it.
+    /// The adapters around the feed-forward layers, if adapters are trained: not part of Hugging Face's config, and
+    /// stored separately.
     #[serde(skip)]
     pub adapter: Option<AdapterConfig>,
 }
@@ -75,13 +76,14 @@ impl FromStr for AttentionBias {
             "none" => Ok(Self::None),
             "qkv" => Ok(Self::Qkv),
             "all" => Ok(Self::All),
-            _ => Err(format!("wants \"none\", \"qkv\" or \"all\", got \"{word}\"")),
+            _ => Err(format!("expected \"none\", \"qkv\" or \"all\", got \"{word}\"")),
         }
     }
 }
 
 impl ModelConfig {
-    /// `tiny` for tests and the page, or one of GaLore's sizes (github.com/jiaweizzhao/GaLore, configs/llama_*.json).
+    /// `tiny` for tests and the web page, or one of GaLore's sizes (github.com/jiaweizzhao/GaLore,
+    /// configs/llama_*.json).
     pub fn preset(name: &str) -> Result<Self> {
         let (vocab_size, hidden_size, intermediate_size, num_hidden_layers, heads, kv_heads, tied) = match name {
             "tiny" => (1024, 128, 352, 4, 4, 2, true),
@@ -106,7 +108,7 @@ impl ModelConfig {
         })
     }
 
-    /// Every parameter, in the order in which the model uses them; those of adapters last.
+    /// Every parameter, in the order in which the model uses them, those of adapters last.
     pub fn parameters(&self) -> Vec<ParameterSpec> {
         let mut specs = self.parameters_of_model();
         let of_adapters = |adapter: &AdapterConfig| adapter.parameters(self.hidden_size, self.num_hidden_layers);
@@ -114,7 +116,7 @@ impl ModelConfig {
         specs
     }
 
-    /// Those without the adapters: LLaMA's own, as Hugging Face has them.
+    /// The parameters without adapters: LLaMA's own, as in Hugging Face's models.
     pub fn parameters_of_model(&self) -> Vec<ParameterSpec> {
         let mut specs = Vec::new();
         let mut add = |name: String, shape: &[usize], role| {
@@ -155,27 +157,27 @@ impl ModelConfig {
         specs
     }
 
-    /// Number of values, those of adapters included; a tied head counts once.
+    /// Number of values, including those of adapters; a tied head counts once.
     pub fn n_parameters(&self) -> usize {
         self.parameters().iter().map(ParameterSpec::n_elements).sum()
     }
 
-    /// Radians that each pair of a head's channels turns a position, `[head_dim / 2]`.
+    /// Radians per position by which each pair of a head's channels rotates, `[head_dim / 2]`.
     pub fn rotary_frequencies(&self) -> Vec<f64> {
         rotary_frequencies(self.head_dim, self.rope_theta, self.rope_scaling.as_ref())
     }
 
-    /// Width of all query heads together.
+    /// Total width of all query heads.
     pub fn query_size(&self) -> usize {
         self.num_attention_heads * self.head_dim
     }
 
-    /// Width of all key heads together, and of all value heads.
+    /// Total width of all key heads, and of all value heads.
     pub fn key_value_size(&self) -> usize {
         self.num_key_value_heads * self.head_dim
     }
 
-    /// Refuses sizes that do not fit one another.
+    /// Rejects sizes that contradict each other.
     pub fn validate(&self) -> Result<()> {
         let sizes = [
             ("vocab_size", self.vocab_size),
@@ -195,7 +197,7 @@ impl ModelConfig {
         }
         if self.num_hidden_layers > MOST_LAYERS {
             let message = format!(
-                "must be at most {MOST_LAYERS}, for each is recorded by itself, got {}",
+                "must be at most {MOST_LAYERS}, because each is recorded separately, got {}",
                 self.num_hidden_layers
             );
             return refuse("num_hidden_layers", message);
@@ -203,7 +205,7 @@ impl ModelConfig {
         check::at_least_1("model.max_position_embeddings", self.max_position_embeddings as u64)?;
         check::fits_toml("model.max_position_embeddings", self.max_position_embeddings as u64)?;
         let [hidden, heads, kv_heads] = [self.hidden_size, self.num_attention_heads, self.num_key_value_heads];
-        // A head_dim of its own fits any hidden_size.
+        // A custom head_dim fits any hidden_size.
         if !hidden.is_multiple_of(heads) && self.head_dim == hidden / heads {
             return refuse(
                 "hidden_size",
@@ -219,7 +221,7 @@ impl ModelConfig {
         if !self.head_dim.is_multiple_of(4) {
             return refuse(
                 "head_dim",
-                format!("must be a multiple of 4, for attention reads four numbers at once, got {}", self.head_dim),
+                format!("must be a multiple of 4, because attention reads four numbers at once, got {}", self.head_dim),
             );
         }
         if self.head_dim > MAX_HEAD_DIM {
@@ -240,14 +242,14 @@ impl ModelConfig {
         check::positive("model.initializer_range", self.initializer_range)
     }
 
-    /// A preset, or the five sizes that have no default, with whatever else `[model]` says on top.
+    /// A preset, or the five sizes without defaults, with everything else in `[model]` on top.
     pub(crate) fn read(mut section: Section) -> Result<Self> {
         let preset = section.get::<String>("preset")?;
         let mut model = match &preset {
             Some(name) => Self::preset(name).map_err(|_| section.error("preset", unknown_preset(name)))?,
             None => Self::SIZELESS,
         };
-        // Where the preset has as many key heads as heads, a changed number of heads changes both.
+        // If the preset has as many key heads as query heads, changing the number of heads changes both.
         let plain_attention = model.num_key_value_heads == model.num_attention_heads;
         section.set("vocab_size", &mut model.vocab_size)?;
         section.set("hidden_size", &mut model.hidden_size)?;
@@ -258,7 +260,7 @@ impl ModelConfig {
             model.num_key_value_heads = model.num_attention_heads;
         }
         section.set("num_key_value_heads", &mut model.num_key_value_heads)?;
-        // Heads of 0 are refused by validate.
+        // validate rejects 0 heads.
         model.head_dim = model.hidden_size / model.num_attention_heads.max(1);
         section.set("head_dim", &mut model.head_dim)?;
         section.set("rms_norm_eps", &mut model.rms_norm_eps)?;
@@ -272,11 +274,11 @@ impl ModelConfig {
         section.finish("unknown key")?;
         let missing = REQUIRED.into_iter().find(|key| preset.is_none() && !section.has(key));
         missing.map_or(Ok(model), |key| {
-            Err(section.error(key, format!("missing; give it, or start from a preset: {}", PRESETS.join(", "))))
+            Err(section.error(key, format!("missing: set it, or start from a preset: {}", PRESETS.join(", "))))
         })
     }
 
-    /// What GaLore's configurations have in common, with no sizes yet.
+    /// Common values of GaLore's configurations, without sizes.
     const SIZELESS: Self = Self {
         vocab_size: 0,
         hidden_size: 0,
@@ -300,7 +302,7 @@ impl ModelConfig {
 const REQUIRED: [&str; 5] =
     ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"];
 
-/// Past this a size is a slip of the keyboard; products of three still fit in 64 bits.
+/// Larger sizes are typing errors; products of three still fit in 64 bits.
 const LARGEST_SIZE: usize = 1 << 20;
 const MOST_LAYERS: usize = 1000;
 

@@ -1,18 +1,18 @@
-//! What there is to say of a parameter before it is there.
+//! Descriptions of parameters, before any are allocated.
 
 use serde::Serialize;
 
-/// What a parameter is for, which decides the optimizer it gets.
+/// The role of a parameter, which determines its optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// The token embedding (and the head, where they are tied).
+    /// The token embedding (and the head, if they are tied).
     Embedding,
     /// A matrix of attention or of the feed-forward layer.
     Linear,
     /// The gains of an RMSNorm.
     Norm,
-    /// What a linear layer adds; its optimizer is that of norms.
+    /// The bias of a linear layer; its optimizer is that of norms.
     Bias,
     /// The untied output matrix.
     Head,
@@ -27,7 +27,7 @@ pub struct ParameterSpec {
     pub name: String,
     /// `[out, in]` for matrices, `[width]` for norms and biases; `[r, n, r']` for the cores of adapters.
     pub shape: Vec<usize>,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
 }
 

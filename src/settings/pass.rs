@@ -1,4 +1,4 @@
-//! One pass over a gradient, by its name.
+//! A pass over a gradient, by name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,33 +8,33 @@ use serde::{Serialize, Serializer};
 use super::keys::did_you_mean;
 use crate::{Error, Result};
 
-/// One normalization of a gradient of m rows (output units) and n columns.
+/// A normalization of a gradient with m rows (output units) and n columns.
 ///
-/// After every pass but `max` the matrix has ‖X‖_F = √(m·n), unless rows or columns of it are zero.
+/// After every pass except `max` the matrix has ‖X‖_F = √(m·n), unless it has zero rows or columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pass {
-    /// Every row to an L2 norm of √n.
+    /// Scales every row to an L2 norm of √n.
     Row,
-    /// Every column to an L2 norm of √m.
+    /// Scales every column to an L2 norm of √m.
     Column,
-    /// Every row minus its mean, over its standard deviation: SWAN's GradNorm.
+    /// Subtracts each row's mean and divides by its standard deviation: SWAN's GradNorm.
     Standardize,
-    /// (XXᵀ)^(-1/2)·X·√max(m, n): every singular value to √max(m, n), as near as the steps come.
+    /// (XXᵀ)^(-1/2)·X·√max(m, n): brings every singular value to √max(m, n), as closely as the steps allow.
     Spectral(Spectral),
-    /// Every element to its sign.
+    /// Replaces every element by its sign.
     Sign,
-    /// The whole matrix to ‖X‖_F = √(m·n).
+    /// Scales the whole matrix to ‖X‖_F = √(m·n).
     Frobenius,
-    /// The whole matrix to max|X| = 1.
+    /// Scales the whole matrix to max|X| = 1.
     Max,
 }
 
 /// How the spectral pass is computed: Newton–Schulz steps of one polynomial sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Spectral {
-    /// Which polynomials.
+    /// The polynomials.
     pub variant: SpectralVariant,
-    /// How many.
+    /// Number of steps.
     pub steps: u32,
 }
 
@@ -43,18 +43,18 @@ pub struct Spectral {
 pub enum SpectralVariant {
     /// X ← (3X − XXᵀX)/2: converges to 1 for every singular value, slowly from small ones.
     Cubic,
-    /// Muon's quintic: fast, and ends between 0.68 and 1.13 instead of at 1.
+    /// Muon's quintic: fast, but ends between 0.68 and 1.13 instead of at 1.
     Muon,
-    /// Polar Express (arXiv 2505.16932): the best quintic for each step.
+    /// Polar Express (arXiv 2505.16932): the optimal quintic for each step.
     PolarExpress,
-    /// Muon's quintic, with two steps of (2, −1.5, 0.5) at the end that bring the values to 1.
+    /// Muon's quintic, with two final steps of (2, −1.5, 0.5) that bring the values to 1.
     MuonRefined,
 }
 
 impl SpectralVariant {
     const ALL: [Self; 4] = [Self::Cubic, Self::Muon, Self::PolarExpress, Self::MuonRefined];
 
-    /// Its name in CONFIG.toml and on the command line.
+    /// The name in CONFIG.toml and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cubic => "cubic",
@@ -64,7 +64,7 @@ impl SpectralVariant {
         }
     }
 
-    /// Steps where none are given: the source's own number.
+    /// The default number of steps: the source's own.
     fn default_steps(self) -> u32 {
         match self {
             Self::Cubic | Self::MuonRefined => 10,
@@ -82,7 +82,7 @@ impl Pass {
         Self::WORDS.join(", ")
     }
 
-    /// A list of names, or several in one string for the command line's sake: `row,column`.
+    /// Parses a list of names, or several in one string for the command line: `row,column`.
     pub fn parse_list(words: &[String]) -> Result<Vec<Self>, String> {
         let words = words.iter().flat_map(|word| word.split(',')).map(str::trim);
         words.filter(|word| !word.is_empty()).map(Self::parse).collect()
@@ -136,7 +136,7 @@ impl Pass {
             };
         match more {
             None => Ok(Self::Spectral(Spectral { variant, steps })),
-            Some(_) => Err(format!("`{word}`: wants spectral:VARIANT:STEPS")),
+            Some(_) => Err(format!("`{word}`: expected spectral:VARIANT:STEPS")),
         }
     }
 }
@@ -149,7 +149,7 @@ impl FromStr for Pass {
     }
 }
 
-/// As it is typed: `row`, `spectral:muon:5`.
+/// As written in settings: `row`, `spectral:muon:5`.
 impl fmt::Display for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -194,7 +194,7 @@ mod tests {
             ("spectral:munon", "no variant is called `munon`; they are cubic, muon, polar-express, muon-refined"),
             ("spectral:muon:0", "steps must be a whole number from 1 to 100, got `0`"),
             ("spectral:muon-refined:2", "from 3 to 100"),
-            ("spectral:muon:5:1", "wants spectral:VARIANT:STEPS"),
+            ("spectral:muon:5:1", "expected spectral:VARIANT:STEPS"),
         ];
         for (word, expected) in cases {
             let message = word.parse::<Pass>().unwrap_err().to_string();

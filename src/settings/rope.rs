@@ -1,4 +1,4 @@
-//! How fast rotary positions turn, and how models are stretched to longer contexts.
+//! Rotary frequencies, and their scaling for longer contexts.
 
 use std::f64::consts::TAU;
 
@@ -8,7 +8,7 @@ use super::check;
 use super::keys::FromToml;
 use crate::{Error, Result};
 
-/// How rotary frequencies differ from theta^(−2i/D), under the names of Hugging Face's `rope_scaling`.
+/// How rotary frequencies differ from theta^(−2i/D), with the names of Hugging Face's `rope_scaling`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(tag = "rope_type", rename_all = "lowercase")]
 pub enum RopeScaling {
@@ -17,20 +17,21 @@ pub enum RopeScaling {
         /// At least 1.
         factor: f64,
     },
-    /// Slow ones are divided by a factor, fast ones stay, and those between are between (LLaMA 3.1: arXiv 2407.21783).
+    /// Low frequencies are divided by a factor, high ones stay, and those between are interpolated (LLaMA 3.1: arXiv
+    /// 2407.21783).
     Llama3 {
         /// At least 1.
         factor: f64,
-        /// Slow is what turns less often than this in the original context.
+        /// Frequencies with fewer turns than this in the original context are low.
         low_freq_factor: f64,
-        /// Fast is what turns more often than this.
+        /// Frequencies with more turns than this are high.
         high_freq_factor: f64,
-        /// The context before it was stretched.
+        /// The context length before scaling.
         original_max_position_embeddings: usize,
     },
 }
 
-/// Radians a position for each pair of channels, `[head_dim / 2]`, the fastest first.
+/// Radians per position for each pair of channels, `[head_dim / 2]`, the highest frequency first.
 pub fn rotary_frequencies(head_dim: usize, theta: f64, scaling: Option<&RopeScaling>) -> Vec<f64> {
     let half = head_dim / 2;
     let scaled = |i: usize| {
@@ -46,7 +47,7 @@ impl RopeScaling {
             Self::Linear { factor } => frequency / factor,
             Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
                 let turns = original_max_position_embeddings as f64 * frequency / TAU;
-                // 0 for slow ones, 1 for fast ones.
+                // 0 for low frequencies, 1 for high ones.
                 let kept = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
                 (1.0 - kept) * frequency / factor + kept * frequency
             }

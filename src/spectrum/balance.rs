@@ -1,4 +1,4 @@
-//! What decides how fast row and column passes converge: the balanced squares and their second singular value.
+//! What determines how fast row and column passes converge: the balanced squares and their second singular value.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -8,14 +8,14 @@ use super::limit::{CONVERGED, Limit, Part, dot};
 use super::singular::{largest_singular_triple, orient};
 use crate::settings::Pass;
 
-/// At most this many Lanczos steps; each brings the value closer.
+/// Maximum number of Lanczos steps; each improves the value.
 const MOST_STEPS: usize = 200;
 /// The singular value is accepted when it changes by no more than this, relatively, within [`CHECK_EVERY`] steps.
 const SETTLED: f64 = 1e-7;
 /// The vectors u and v are accepted at this ‖Aᵀu − σv‖/σ.
 const RESIDUAL: f64 = 1e-5;
 const CHECK_EVERY: usize = 8;
-/// Up to here a second singular value is float32's rounding of the entries, and its vectors are noise.
+/// Up to this value, a second singular value is float32's rounding of the entries, and its vectors are noise.
 const RANK_ONE: f64 = 1e-6;
 
 /// Where row and column passes lead from a matrix X (m×n), and what decides how fast.
@@ -46,7 +46,7 @@ pub struct Balance {
     /// σ₂²: the share of a small deviation that a round of `row, column` leaves.
     pub rate: f64,
     /// The left singular vector of σ₂, `[m]`, of length 1 and 0 at zero rows: the pattern in the logarithms of row
-    /// lengths that dies out slowest, for a round only multiplies it by σ₂². Empty for rank one, where one round
+    /// lengths that dies out slowest, because a round only multiplies it by σ₂². Empty for rank one, where one round
     /// removes all deviations.
     ///
     /// If σ₃ is close to σ₂, it is a mixture of the vectors of both.
@@ -56,14 +56,14 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// Of x `[m, n]`; none for a zero matrix, for one with a NaN or an infinity, and if a block of zeros is too large
-    /// for a limit to exist.
+    /// The balance of x `[m, n]`; `None` for a zero matrix, for one with a NaN or an infinity, and if a block of zeros
+    /// is too large for a limit to exist.
     ///
-    /// Usually takes a few hundred times m·n operations; the limit of a large matrix that converges slowly takes some
+    /// Usually takes a few hundred times m·n operations; the limit of a large matrix that converges slowly takes about
     /// 10⁹.
     ///
     /// # Panics
-    /// On an empty matrix, and on a length that is not m·n.
+    /// If the matrix is empty, or the length is not m·n.
     pub fn of(x: &[f32], shape: [usize; 2]) -> Option<Self> {
         Limit::within(CONVERGED, x, shape).map(|limit| Self::of_limit(&limit, shape))
     }
@@ -75,14 +75,14 @@ impl Balance {
         Self { shape, squares, heaviness, sigma_2: sigma, rate: sigma * sigma, rows, columns }
     }
 
-    /// The share of a small deviation that a round of `passes` leaves: σ₂ to the power of how often the list, repeated,
-    /// switches between rows and columns. None for a list with other passes, and for one without both.
+    /// The fraction of a small deviation that a round of `passes` leaves: σ₂ to the power of how often the repeated
+    /// list switches between rows and columns. `None` for a list with other passes, and for one without both.
     pub fn rate_of(&self, passes: &[Pass]) -> Option<f64> {
         turns(passes).map(|turns| self.sigma_2.powi(turns))
     }
 }
 
-/// How often a repeated list switches between rows and columns; none for a list with other passes or without both.
+/// How often a repeated list switches between rows and columns; `None` for a list with other passes or without both.
 pub(super) fn turns(passes: &[Pass]) -> Option<i32> {
     let next = passes.iter().cycle().skip(1);
     let turns = passes.iter().zip(next).filter(|(pass, next)| pass != next).count() as i32;
@@ -150,7 +150,7 @@ impl Second {
 }
 
 /// Makes x orthogonal to the constants of all parts and to `basis`, and scales it to length 1. Returns its length
-/// before the scaling; none if only rounding was left.
+/// before the scaling; `None` if only rounding was left.
 fn orthonormalize(
     x: &mut [f64],
     basis: &[Vec<f64>],
@@ -227,7 +227,7 @@ mod tests {
         (0..len).map(|_| StandardNormal.sample(&mut rng)).collect()
     }
 
-    /// A by passes in f64, until rows and columns are exact.
+    /// Computes A by passes in f64, until rows and columns are exact.
     fn dense(x: &[f32], [m, n]: [usize; 2]) -> Vec<f64> {
         let mut x: Vec<f64> = x.iter().map(|&x| x.into()).collect();
         (0..400).for_each(|_| x = column(&row(&x, m, n), m, n));
@@ -266,10 +266,10 @@ mod tests {
             assert_same_direction("columns", &of.columns, &vector(svd.V()), 2.0 * RESIDUAL / gap);
             let largest = of.columns.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
             assert!(of.columns.contains(&largest), "{m}x{n}: the largest is negative");
-            // The signs belong together: rows = A·columns/σ.
+            // The signs match: rows = A·columns/σ.
             let other: f64 = (0..m).map(|i| of.rows[i] * dot(&a[i * n..][..n], &of.columns)).sum();
             assert!((other / sigma[1] - 1.0).abs() < 1e-6, "{m}x{n}: {other}");
-            let count = (a.iter().sum::<f64>()).powi(2); // √(m′n′), for the mean of P is 1
+            let count = (a.iter().sum::<f64>()).powi(2); // √(m′n′), because the mean of P is 1
             let scale = a.iter().sum::<f64>();
             for (at, (p, a)) in of.squares.iter().zip(&a).enumerate() {
                 assert!((f64::from(*p) - a * scale).abs() <= 1e-5 * a * scale, "{m}x{n}, {at}: {p}, not {}", a * scale);
@@ -290,7 +290,7 @@ mod tests {
         let [u, v] = [normal(9, 1), normal(14, 2)];
         let x: Vec<f32> = u.iter().flat_map(|u| v.iter().map(move |v| u * v)).collect();
         let of = Balance::of(&x, [9, 14]).unwrap();
-        // f32's rounding of the products is what is left.
+        // Only f32's rounding of the products remains.
         assert!(of.sigma_2 < 1e-6 && of.rows.is_empty() && of.columns.is_empty(), "{of:?}");
         assert!((of.heaviness - 1.0).abs() < 1e-6, "{}", of.heaviness);
         assert_eq!(Balance::of(&[1.0, 2.0, -3.0], [1, 3]).unwrap().sigma_2, 0.0);
@@ -345,8 +345,8 @@ mod tests {
         }
     }
 
-    /// What docs/fixed_point.md derives: a small scaling of rows along the second vector shrinks by σ₂² a round, and
-    /// keeps its direction; what shows of it in the lengths of rows is 1 − σ₂² of it.
+    /// As derived in docs/fixed_point.md: a small scaling of rows along the second vector shrinks by σ₂² per round and
+    /// keeps its direction; 1 − σ₂² of it is visible in the row lengths.
     #[test]
     fn the_slowest_pattern_decays_by_the_rate() {
         const SMALL: f64 = 1e-6;

@@ -11,8 +11,8 @@ use crate::settings::Pass;
 const BALANCED: f64 = 1e-12;
 /// Deviations above this are more than f64's rounding in the sum of a row.
 const MEASURABLE: f64 = 1e-13;
-/// The prediction holds if the logarithm of the measured factor is within this share of that of the rate. The number of
-/// rounds that it gives is then right to the same share.
+/// The prediction holds if the logarithm of the measured factor is within this fraction of that of the rate. The number
+/// of rounds that it gives is then accurate to the same fraction.
 const HOLDS: f64 = 0.1;
 /// At most this many elements are visited, unless [`LEAST_ROUNDS`] take more: about a second.
 const MOST_VISITS: usize = 1_000_000_000;
@@ -21,13 +21,14 @@ const LEAST_ROUNDS: usize = 10;
 /// Deviations from balance over the rounds of a list of passes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Convergence {
-    /// How many passes a round has.
+    /// Number of passes in a round.
     pub n_passes: usize,
-    /// Of rows and of columns, like [`Quantities::row_spread`](super::Quantities::row_spread): the root mean square of
-    /// |length/ρ − 1|, ρ the root mean square of all lengths that are not zero. First of the matrix itself, then after
-    /// every pass.
+    /// For rows and for columns, like [`Quantities::row_spread`](super::Quantities::row_spread): the root mean square
+    /// of |length/ρ − 1|, ρ the root mean square of all nonzero lengths. First for the matrix itself, then after every
+    /// pass.
     pub deviations: Vec<[f32; 2]>,
-    /// The share of a small deviation that a round leaves: [`Balance::rate_of`] the list without `frobenius` and `max`.
+    /// The fraction of a small deviation that a round leaves: [`Balance::rate_of`] the list without `frobenius` and
+    /// `max`.
     pub rate: Option<f64>,
 }
 
@@ -37,11 +38,11 @@ pub struct Convergence {
 /// For a large matrix they end when 10⁹ elements have been visited, but not before the tenth: every pass reads X⊙X
 /// once, and changes only the squared scalings of rows or columns.
 ///
-/// `frobenius` and `max` change no deviation. None for a list with any pass other than these, `row` and `column`, and
+/// `frobenius` and `max` change no deviation. `None` for a list with any pass other than these, `row` and `column`, and
 /// for a matrix with a NaN or an infinity.
 ///
 /// # Panics
-/// On an empty list, on an empty matrix, and on a length that is not m·n.
+/// If the list or the matrix is empty, or the length is not m·n.
 pub fn converge(
     x: &[f32],
     shape @ [m, n]: [usize; 2],
@@ -58,7 +59,7 @@ pub fn converge(
     let (mut row_sums, mut column_sums) = (squares.times(&vec![1.0; n]), squares.transposed_times(&vec![1.0; m]));
     let n_live = [live(&row_sums), live(&column_sums)];
     // The squared length of a row is its u times its sum, and that of a column its v times its sum. Zero rows and
-    // columns have 0 from the start, for a one-sided list never visits the other side.
+    // columns have 0 from the start, because a one-sided list never visits the other side.
     let [mut u, mut v] = [&row_sums, &column_sums]
         .map(|sums| sums.iter().map(|sum| if *sum > 0.0 { 1.0 } else { 0.0 }).collect::<Vec<f64>>());
     let mut deviations = vec![[spread(&row_sums), spread(&column_sums)]];
@@ -95,37 +96,39 @@ fn live(x: &[f64]) -> usize {
     x.iter().filter(|x| **x > 0.0).count()
 }
 
-/// How many rounds are made at most if each visits `n_visits` elements.
+/// The maximum number of rounds if each visits `n_visits` elements.
 fn most_rounds(n_visits: usize) -> usize {
     (MOST_VISITS / n_visits.max(1)).max(LEAST_ROUNDS)
 }
 
 impl Convergence {
-    /// How many rounds were made.
+    /// The number of rounds that were run.
     pub fn rounds(&self) -> usize {
         (self.deviations.len() - 1) / self.n_passes
     }
 
-    /// The deviation of the worse side after `rounds` rounds, that of the matrix itself for 0; none if fewer were made.
+    /// The deviation of the worse side after `rounds` rounds, or that of the matrix itself for 0; `None` if fewer were
+    /// run.
     pub fn after(&self, rounds: usize) -> Option<f64> {
         let [rows, columns] = *self.deviations.get(rounds * self.n_passes)?;
         Some(rows.max(columns).into())
     }
 
-    /// After how many rounds rows and columns are within `threshold` of balance; none if too few were made.
+    /// The number of rounds after which rows and columns are within `threshold` of balance; `None` if too few were run.
     pub fn rounds_to(&self, threshold: f64) -> Option<usize> {
         (0..=self.rounds()).find(|&rounds| self.after(rounds).is_some_and(|deviation| deviation <= threshold))
     }
 
-    /// The share of the deviation that round `round`, counted from 1, left; none if either deviation is 0 or rounding.
+    /// The fraction of the deviation that round `round`, counted from 1, left; `None` if either deviation is 0 or
+    /// rounding.
     pub fn factor(&self, round: usize) -> Option<f64> {
         let [before, after] = [self.after(round.checked_sub(1)?)?, self.after(round)?];
         (before > MEASURABLE && after > MEASURABLE).then(|| after / before)
     }
 
-    /// After how many rounds the prediction holds: in every later round the slope of the deviation on a logarithmic
-    /// axis, ln of [`Convergence::factor`], is within 10 % of that of [`Convergence::rate`]. None if that is never so,
-    /// and if no round can be measured.
+    /// The number of rounds after which the prediction holds: in every later round the slope of the deviation on a
+    /// logarithmic axis, ln of [`Convergence::factor`], is within 10 % of that of [`Convergence::rate`]. `None` if that
+    /// never happens, or if no round can be measured.
     ///
     /// Slopes are compared, not factors, because they decide the number of rounds: a factor of 0.90 is close to one of
     /// 0.98, and five times as fast.
@@ -137,8 +140,8 @@ impl Convergence {
         (1..=last).rev().take_while(holds).last().map(|round| round - 1)
     }
 
-    /// How many rounds it takes, by the prediction, to come within `threshold` once `after` rounds are made. None
-    /// without a rate, for a rate of 1, and if fewer rounds were made.
+    /// The predicted number of further rounds to come within `threshold` after `after` rounds. `None` without a rate,
+    /// for a rate of 1, and if fewer rounds were run.
     ///
     /// Before [`Convergence::prediction_from`] that is usually too many: most of the deviation then lies along
     /// directions that vanish faster.
@@ -182,11 +185,11 @@ mod tests {
         synthetic([m, n], 2.5, 1).iter().enumerate().map(|(at, x)| if inside(at) { *x } else { 0.1 * x }).collect()
     }
 
-    /// The factor that the iteration from x itself arrives at, in f64.
+    /// The factor that the iteration from x itself converges to, in f64.
     ///
-    /// Rounding ends the plain iteration before its slowest part is alone. So this one runs on the logarithms of what
-    /// rows and columns must still be scaled by, which keep all their digits however small they are. It is the same
-    /// iteration, and its first rounds are held to those of [`converge`].
+    /// Rounding ends the plain iteration before only its slowest part is left. So this one runs on the logarithms of
+    /// the scalings that rows and columns still need, which keep all their digits however small they are. It is the
+    /// same iteration, and its first rounds are compared with those of [`converge`].
     fn own_rate(name: &str, x: &[f32], shape @ [m, n]: [usize; 2]) -> f64 {
         let mut limit: Vec<f64> = x.iter().map(|&x| x.into()).collect();
         let mut missing = vec![0.0; n];
@@ -213,7 +216,7 @@ mod tests {
         let mut of_columns: Vec<f64> = columns.iter().map(|j| missing[*j]).collect();
         let (mut before, mut factor) = (f64::NAN, f64::NAN);
         for round in 1..=20_000 {
-            // A constant moves from one to the other, and means nothing.
+            // A constant can move from one to the other without effect.
             let mean = of_columns.iter().sum::<f64>() / of_columns.len() as f64;
             of_columns.iter_mut().for_each(|x| *x -= mean);
             let of_rows: Vec<f64> = lengths(&by_rows, &of_columns).iter().map(|length| -length).collect();
@@ -366,17 +369,17 @@ mod tests {
         let told = converge_for(&x, [4, 4], "row,column", 100);
         assert_eq!((told.rounds(), told.rate, told.rounds_to(0.1), told.prediction_from()), (100, None, None, None));
         assert!(told.after(100).unwrap() > 0.1 && told.more_rounds(100, 0.1).is_none());
-        // One row holds what a thousand columns should: scalings run out of range within some hundred rounds.
+        // One row has what a thousand columns should: scalings go out of range within about a hundred rounds.
         let n = 1000;
         let thin: Vec<f32> = (0..n * n).map(|at| if at / n == 0 || at % n == 0 { 1.0 } else { 0.0 }).collect();
         let told = converge_for(&thin, [n, n], "row,column", 400);
         assert!((20..400).contains(&told.rounds()) && told.rounds_to(0.1).is_none(), "{}", told.rounds());
         assert!(told.deviations.as_flattened().iter().all(|deviation| deviation.is_finite()), "{}", told.rounds());
-        // Triangular: the error falls like 1/k, and no rate tells that.
+        // Triangular: the error falls like 1/k, which no rate describes.
         let triangle: Vec<f32> = (0..36).map(|at| if at % 6 >= at / 6 { 1.0 } else { 0.0 }).collect();
         let told = converge_for(&triangle, [6, 6], "row,column", 100);
         assert!(told.rate.unwrap() > 0.99 && told.prediction_from().is_none(), "{:?}", told.rate);
-        // Rank one, and nothing at all.
+        // Rank one, and zero.
         let told = converge_for(&[1.0, 2.0, 3.0, 6.0], [2, 2], "row,column", 100);
         assert_eq!((told.rounds(), told.rounds_to(1e-6), told.more_rounds(0, 1e-3)), (1, Some(1), Some(1)));
         let told = converge_for(&[0.0; 6], [2, 3], "row,column", 100);

@@ -1,4 +1,4 @@
-//! X⊙X with every row and every column brought to the same sum: where row and column passes lead.
+//! X⊙X with every row and every column brought to the same sum: the limit of row and column passes.
 //!
 //! After each pass X⊙X is exactly the Sinkhorn–Knopp iterate of G⊙G. So from any X on the way the limit is
 //! D₁·(X⊙X)·D₂, with positive diagonal D₁ and D₂ (Sinkhorn & Knopp 1967).
@@ -19,10 +19,10 @@ pub(super) struct Squares {
 }
 
 impl Squares {
-    /// Of x `[m, n]`; none with a NaN or an infinity.
+    /// The squares of x `[m, n]`; `None` if there is a NaN or an infinity.
     ///
     /// # Panics
-    /// On an empty matrix, and on a length that is not m·n.
+    /// If the matrix is empty, or the length is not m·n.
     pub fn of(x: &[f32], [m, n]: [usize; 2]) -> Option<Self> {
         assert!(!x.is_empty() && x.len() == m * n, "{} elements of {m}×{n}", x.len());
         x.iter().all(|x| x.is_finite()).then(|| Self { values: x.iter().map(|&x| f64::from(x).powi(2)).collect(), n })
@@ -67,11 +67,11 @@ pub(super) struct Part {
 }
 
 impl Limit {
-    /// The limit from x `[m, n]`, up to a row deviation of `converged`. None for a zero matrix, for one with a NaN or
+    /// The limit from x `[m, n]`, up to a row deviation of `converged`. `None` for a zero matrix, for one with a NaN or
     /// an infinity, and if a block of zeros is too large for a limit to exist.
     ///
     /// # Panics
-    /// As [`Squares::of`].
+    /// See [`Squares::of`].
     pub fn within(converged: f64, x: &[f32], shape @ [m, n]: [usize; 2]) -> Option<Self> {
         let squares = Squares::of(x, shape)?;
         let [ones, mut v] = [m, n].map(|len| vec![1.0; len]);
@@ -109,8 +109,7 @@ impl Limit {
         rows.flat_map(|(row, u)| row.iter().zip(&self.v).map(move |(x, v)| u * x * v))
     }
 
-    /// The mean of p² over the m′·n′ entries that lie in a row and a column that are not zero; the mean of p is 1
-    /// there.
+    /// The mean of p² over the m′·n′ entries in nonzero rows and columns; the mean of p is 1 there.
     pub fn heaviness(&self) -> f64 {
         let [n_rows, n_columns] = self.n_live;
         self.entries().map(|p| p * p).sum::<f64>() / (n_rows * n_columns) as f64
@@ -126,7 +125,7 @@ impl Limit {
         product(&self.v, &self.squares.transposed_times(&product(&self.u, y)))
     }
 
-    /// The rows and columns that are not zero, by what is connected through nonzero entries.
+    /// Partitions the nonzero rows and columns into parts connected through nonzero entries.
     ///
     /// O(m + n) for a matrix without zeros, O(m·n) at most.
     pub fn parts(&self) -> Vec<Part> {
@@ -158,11 +157,11 @@ impl Limit {
 fn row_deviation(u: &[f64], sums: &[f64], target: f64) -> f64 {
     let live = sums.iter().zip(u).filter(|(sum, _)| **sum != 0.0);
     let deviations = live.map(|(sum, u)| ((u * sum / target).sqrt() - 1.0).abs());
-    // A NaN comes from scalings out of range, where there is no limit: it is the largest deviation.
+    // A NaN comes from scalings out of range, where there is no limit: it counts as the largest deviation.
     deviations.fold(0.0, |largest, deviation| if deviation <= largest { largest } else { deviation })
 }
 
-/// Eight sums at a time, or every addition would wait for the one before it.
+/// Keeps eight sums at a time, or every addition would wait for the one before it.
 pub(super) fn dot(x: &[f64], y: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let (x_chunks, x_rest) = x.as_chunks::<8>();

@@ -53,7 +53,7 @@ impl Arithmetic {
 /// The step is X ← aX + (bA + cA²)X with A = X·Xᵀ, every product rounded to `arithmetic`.
 ///
 /// # Panics
-/// Without a singular value.
+/// If `sigmas` is empty.
 pub fn newton_schulz_path(sigmas: &[f64], sequence: Sequence, steps: usize, arithmetic: Arithmetic) -> Vec<Vec<f64>> {
     assert!(!sigmas.is_empty(), "at least one singular value");
     let mut sorted = sigmas.to_vec();
@@ -116,7 +116,7 @@ mod tests {
             let single = newton_schulz_path(&SIGMAS, sequence, 10, Arithmetic::F32);
             for (step, (a, b)) in exact.iter().zip(&single).enumerate() {
                 let error = a.iter().zip(b).fold(0.0_f64, |e, (a, b)| e.max((a - b).abs()));
-                // 1e-7 of single precision, and Muon's polynomial pulls apart what lies near its unstable fixed point.
+                // 1e-7 from single precision, and Muon's polynomial drives apart values near its unstable fixed point.
                 assert!(error < 1e-3, "{sequence:?} step {step}: {error}");
             }
         }

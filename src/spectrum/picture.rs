@@ -1,16 +1,16 @@
-//! A balance as one looks at it.
+//! A balance for display.
 
 use serde::{Deserialize, Serialize};
 
 use super::Balance;
 
-/// Rows and columns of a picture at most.
+/// Maximum rows and columns of a picture.
 const PICTURE: usize = 96;
 
-/// Where row and column passes lead from a matrix X (m×n), in a picture's size.
+/// The limit of row and column passes on a matrix X (m×n), reduced to the size of a picture.
 ///
 /// Rows and columns are sorted by the second singular vectors, the largest entry first, so that groups of rows that
-/// share their columns stand together. A matrix of rank one has no such vectors, and keeps its order.
+/// share their columns are adjacent. A matrix of rank one has no such vectors, and keeps its order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BalancePicture {
     /// See [`Balance::rate`].
@@ -21,8 +21,8 @@ pub struct BalancePicture {
     pub columns: Vec<f32>,
     /// Rows and columns of the picture.
     pub squares_shape: [usize; 2],
-    /// P as bytes, row after row: [`BalancePicture::byte`] of its mean over each of `squares_shape` blocks of whole
-    /// rows and columns. They travel beside the rest.
+    /// P as bytes in row-major order: [`BalancePicture::byte`] of its mean over each of `squares_shape` blocks of whole
+    /// rows and columns. Transferred separately from the rest.
     #[serde(skip)]
     pub squares: Vec<u8>,
 }
@@ -61,7 +61,7 @@ impl From<Balance> for BalancePicture {
     }
 }
 
-/// The places of `len` entries, the largest first; as they are for an empty vector.
+/// The indices of `len` entries, the largest first; unchanged for an empty vector.
 fn order(vector: &[f64], len: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..len).collect();
     if !vector.is_empty() {

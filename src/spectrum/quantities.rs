@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::singular::{effective_rank, singular_values};
 
-/// What is reported of a matrix X (m×n) after a half-step, that is, after one pass.
+/// The quantities reported for a matrix X (m×n) after a half-step, that is, after one pass.
 ///
 /// The keys of `multinorm normalize --json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantities {
-    /// ‖X‖_F/√(m·n), the root mean square of X: 1 after every pass but `max` where no row or column is zero.
+    /// ‖X‖_F/√(m·n), the root mean square of X: 1 after every pass except `max` if no row or column is zero.
     pub frobenius: f64,
     /// The largest |‖row‖/√n − 1|; a zero row counts as 1.
     pub row_deviation_max: f64,
@@ -19,13 +19,13 @@ pub struct Quantities {
     pub column_deviation_max: f64,
     /// The root mean square of the same.
     pub column_deviation_rms: f64,
-    /// cos(X, the matrix before the pass); none for the gradient itself, and if one of the two is zero.
+    /// cos(X, the matrix before the pass); `None` for the gradient itself, and if one of the two is zero.
     ///
     /// After a row pass it is the mean of ‖row‖/√n before the pass, if those had a root mean square of 1.
     pub cosine_to_previous: Option<f64>,
-    /// cos(X, G); none if one of the two is zero.
+    /// cos(X, G); `None` if one of the two is zero.
     pub cosine_to_gradient: Option<f64>,
-    /// The singular values, if they were asked for.
+    /// The singular values, if requested.
     #[serde(flatten)]
     pub spectrum: Option<Spectrum>,
     /// See [`Quantities::row_spread`].
@@ -33,7 +33,7 @@ pub struct Quantities {
     spreads: [f64; 2],
 }
 
-/// The singular values of X, and what follows from them.
+/// The singular values of X, and quantities derived from them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spectrum {
     /// All min(m, n), descending.
@@ -45,10 +45,11 @@ pub struct Spectrum {
 }
 
 impl Quantities {
-    /// Of x after a pass on `previous`, the passes having begun with `gradient`: all `[m, n]`, row after row.
+    /// The quantities of x after a pass on `previous`, where the passes started from `gradient`: all `[m, n]` in
+    /// row-major order.
     ///
     /// # Panics
-    /// On lengths that differ, and on an empty matrix.
+    /// If lengths differ, or the matrix is empty.
     pub fn of(x: &[f32], [m, n]: [usize; 2], previous: Option<&[f32]>, gradient: &[f32]) -> Self {
         assert!(!x.is_empty() && x.len() == m * n, "{} elements of {m}×{n}", x.len());
         let [rows, columns] = [row_squares(x, n), column_squares(x, n)];
@@ -67,10 +68,10 @@ impl Quantities {
         }
     }
 
-    /// The root mean square of |‖row‖/ρ − 1| over the rows that are not zero, ρ the root mean square of their norms.
+    /// The root mean square of |‖row‖/ρ − 1| over the nonzero rows, ρ the root mean square of their norms.
     ///
     /// After a column pass on a matrix without zero rows and columns ρ is √n, and this is `row_deviation_rms`. With
-    /// zero rows `row_deviation_rms` approaches a constant, and only this tells how far the other rows are from
+    /// zero rows `row_deviation_rms` approaches a constant, and only this shows how far the other rows are from
     /// balance.
     pub fn row_spread(&self) -> f64 {
         self.spreads[0]
@@ -83,7 +84,7 @@ impl Quantities {
 }
 
 impl Spectrum {
-    /// Of x `[m, n]`; takes O(m·n·min(m, n)) operations.
+    /// The spectrum of x `[m, n]`; takes O(m·n·min(m, n)) operations.
     pub fn of(x: &[f32], [m, n]: [usize; 2]) -> Self {
         let wide: Vec<f64> = x.iter().map(|&x| x.into()).collect();
         let singular_values = singular_values(&wide, m, n);
@@ -103,7 +104,7 @@ fn dot(x: &[f32], y: &[f32]) -> f64 {
 
 fn cosine(x: &[f32], y: &[f32]) -> Option<f64> {
     let norms = dot(x, x).sqrt() * dot(y, y).sqrt();
-    // Rounding must not lead out of a cosine's range.
+    // Rounding must not exceed the range of a cosine.
     (norms > 0.0).then(|| (dot(x, y) / norms).clamp(-1.0, 1.0))
 }
 
@@ -124,7 +125,7 @@ fn deviations(squares: &[f64], target_square: f64) -> Vec<f64> {
 }
 
 /// The root mean square of |length/ρ − 1|, from squared lengths: ρ is the root mean square of the lengths, and zeros
-/// are left out.
+/// are skipped.
 pub(crate) fn spread(squares: &[f64]) -> f64 {
     let live: Vec<f64> = squares.iter().copied().filter(|square| *square > 0.0).collect();
     if live.is_empty() {

@@ -1,4 +1,4 @@
-//! How fast row and column passes converge: what theory says, and what was observed.
+//! How fast row and column passes converge: predicted by theory, and observed.
 
 use super::balance::{Balance, turns};
 use super::quantities::Quantities;
@@ -8,12 +8,12 @@ use crate::settings::Pass;
 /// 1e-7.
 pub const NOISE_FLOOR: f64 = 1e-6;
 
-/// The share of a small deviation from its limit that one iteration of `passes` leaves to x `[m, n]`: σ₂² of the
+/// The fraction of a small deviation from its limit that one iteration of `passes` leaves for x `[m, n]`: σ₂² of the
 /// balanced X⊙X/√(m·n) for `row, column` (Knight 2008, "The Sinkhorn–Knopp algorithm: convergence and applications",
 /// SIAM J. Matrix Anal. Appl. 30, section 4).
 ///
-/// For other lists see [`Balance::rate_of`]. None where that is none, and for a matrix without a limit
-/// ([`Balance::of`]). Zero rows and columns are left out.
+/// For other lists see [`Balance::rate_of`]. `None` if that is `None`, and for a matrix without a limit
+/// ([`Balance::of`]). Zero rows and columns are skipped.
 pub fn predicted_rate(x: &[f32], shape: [usize; 2], passes: &[Pass]) -> Option<f64> {
     turns(passes)?; // before anything expensive
     Balance::of(x, shape)?.rate_of(passes)
@@ -21,9 +21,9 @@ pub fn predicted_rate(x: &[f32], shape: [usize; 2], passes: &[Pass]) -> Option<f
 
 /// The ratio of the deviations after two successive iterations, the latest two that are above [`NOISE_FLOOR`].
 ///
-/// `ends` are the last half-steps of the iterations. The deviation is that of the side which the last pass did not make
+/// `ends` are the last half-steps of the iterations. The deviation is that of the side that the last pass did not make
 /// exact: [`Quantities::row_spread`], or [`Quantities::column_spread`] if `passes` end on rows. About 1 if nothing
-/// converges. None for fewer than two such iterations, and for passes without rows and columns.
+/// converges. `None` for fewer than two such iterations, and for passes without rows and columns.
 pub fn observed_rate(ends: &[&Quantities], passes: &[Pass]) -> Option<f64> {
     let deviation: fn(&Quantities) -> f64 =
         match passes.iter().rev().find(|pass| matches!(pass, Pass::Row | Pass::Column))? {

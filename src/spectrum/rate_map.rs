@@ -58,8 +58,8 @@ pub struct Synthetic {
 /// The matrix of a seed whose [`Balance::heaviness`](super::Balance) is `heaviness` to within 0.5 %. A real matrix
 /// shows only that, not the kappa from which it was drawn.
 ///
-/// None if no kappa reaches it: heaviness is at most min(m, n), and beyond a third of that a matrix of this kind is so
-/// sparse that little more than one entry per row or column counts.
+/// `None` if no kappa reaches it: heaviness is at most min(m, n), and beyond a third of that a matrix of this kind is
+/// so sparse that little more than one entry per row or column counts.
 ///
 /// Takes about as long as ten limits of m·n entries.
 pub fn with_heaviness(shape: [usize; 2], heaviness: f64, seed: u64) -> Option<Synthetic> {
@@ -68,11 +68,11 @@ pub fn with_heaviness(shape: [usize; 2], heaviness: f64, seed: u64) -> Option<Sy
     Some(Synthetic { x: draws.entries(s), kappa: (4.0 * s * s).exp() })
 }
 
-/// The largest s that is tried: kappa is 7·10¹⁰ there, and the passes converge slowly enough for any picture.
+/// The largest s that is tried: there kappa is 7·10¹⁰, and the passes converge slowly enough for any picture.
 const MOST_SPREAD: f64 = 2.5;
-/// The logarithm of a heaviness comes this near to the one wanted.
+/// Tolerance of the logarithm of a heaviness.
 const NEAR: f64 = 2e-3;
-/// The row deviation at which the heaviness of a limit is known well enough for that.
+/// The row deviation at which the heaviness of a limit is known accurately enough for that.
 const ROUGHLY: f64 = 1e-4;
 
 /// z and a sign for every entry.
@@ -94,7 +94,7 @@ impl Draws {
         self.z.iter().zip(&self.signs).map(|(z, sign)| (s * z).exp().copysign(*sign) as f32).collect()
     }
 
-    /// s for a heaviness; none beyond [`MOST_SPREAD`].
+    /// The s for a heaviness; `None` beyond [`MOST_SPREAD`].
     fn spread_for(&self, heaviness: f64) -> Option<f64> {
         let off = |s: f64| -> Option<f64> {
             Some(Limit::within(ROUGHLY, &self.entries(s), self.shape)?.heaviness().ln() - heaviness.ln())
@@ -102,7 +102,7 @@ impl Draws {
         if heaviness <= 1.0 {
             return (heaviness == 1.0).then_some(0.0);
         }
-        // A kappa of that heaviness. Balancing lowers heaviness, so this is usually below the root, and near it.
+        // A kappa of that heaviness. Balancing lowers heaviness, so this is usually below the root and close to it.
         let [mut low, mut high] = [0.0, (heaviness.ln().sqrt() / 2.0).min(MOST_SPREAD)];
         let [mut off_low, mut off_high] = [-heaviness.ln(), off(high)?];
         while off_high < -NEAR {
@@ -113,7 +113,7 @@ impl Draws {
             high = (1.3 * high).min(MOST_SPREAD);
             off_high = off(high)?;
         }
-        // Regula falsi (Illinois variant): an end counts half when the other one has moved twice in a row.
+        // Regula falsi (Illinois variant): an end counts half when the other end has moved twice in a row.
         let mut at = high;
         let mut off_at = off_high;
         let mut last = 0.0;
@@ -136,13 +136,13 @@ impl Draws {
 /// Rates by aspect ratio and heaviness, at a fixed number of entries: a grid whose cells are computed one by one.
 ///
 /// Heaviness is that of the balanced entries. A real matrix has one as well, so its shape and its
-/// [`Balance`](super::Balance) give its place on the map. Where its rate differs from the map's, it has a structure that
-/// heaviness does not tell.
+/// [`Balance`](super::Balance) give its place on the map. If its rate differs from the map's, it has structure that
+/// heaviness does not capture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Map {
     /// About how many entries a matrix has: its sides are rounded.
     pub n_entries: usize,
-    /// How many matrices a cell's rate is the mean of.
+    /// Number of matrices averaged for a cell's rate.
     pub n_seeds: u64,
 }
 
@@ -153,7 +153,7 @@ pub struct Cell {
     pub shape: [usize; 2],
     /// That of the balanced entries, to within 0.5 %.
     pub heaviness: f64,
-    /// The mean of σ₂² over the matrices; none if no matrix is so heavy.
+    /// The mean of σ₂² over the matrices; `None` if no matrix is so heavy.
     pub rate: Option<f64>,
 }
 
@@ -178,7 +178,7 @@ impl Map {
     /// Heaviness from 1 to 16 in steps of ⁵√2.
     pub const N_HEAVINESS: usize = 21;
 
-    /// Of matrices with about `n_entries` entries.
+    /// A map for matrices with about `n_entries` entries.
     pub fn new(n_entries: usize) -> Self {
         Self { n_entries, n_seeds: 3 }
     }

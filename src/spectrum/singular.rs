@@ -1,4 +1,4 @@
-//! Singular values, and what follows from them.
+//! Singular values, and quantities derived from them.
 
 use faer::MatRef;
 
@@ -7,7 +7,7 @@ use faer::MatRef;
 /// Exact to about 1e-13 of the largest; smaller ones have no correct digit.
 ///
 /// # Panics
-/// On a NaN or an infinity, and on a length that is not m·n.
+/// If x has a NaN or an infinity, or its length is not m·n.
 pub fn singular_values(x: &[f64], m: usize, n: usize) -> Vec<f64> {
     assert_eq!(x.len(), m * n, "singular_values: x wants m·n = {m}·{n}");
     MatRef::from_row_major_slice(x, m, n).singular_values().expect("the singular values of finite numbers converge")
@@ -16,7 +16,7 @@ pub fn singular_values(x: &[f64], m: usize, n: usize) -> Vec<f64> {
 /// U·diag(f(σ))·Vᵀ for x = U·diag(σ)·Vᵀ, m×n, row after row.
 ///
 /// # Panics
-/// As [`singular_values`].
+/// See [`singular_values`].
 pub fn map_singular_values(x: &[f64], m: usize, n: usize, f: impl Fn(f64) -> f64) -> Vec<f64> {
     assert_eq!(x.len(), m * n, "map_singular_values: x wants m·n = {m}·{n}");
     let svd = MatRef::from_row_major_slice(x, m, n).thin_svd().expect("the decomposition of finite numbers converges");
@@ -32,7 +32,7 @@ pub fn map_singular_values(x: &[f64], m: usize, n: usize, f: impl Fn(f64) -> f64
 /// The largest singular value of x (m×n, row after row) with its left `[m]` and its right vector `[n]`.
 ///
 /// # Panics
-/// As [`singular_values`], and on an empty matrix.
+/// See [`singular_values`]; also if the matrix is empty.
 pub(super) fn largest_singular_triple(x: &[f64], m: usize, n: usize) -> (f64, Vec<f64>, Vec<f64>) {
     assert_eq!(x.len(), m * n, "largest_singular_triple: x wants m·n = {m}·{n}");
     let svd = MatRef::from_row_major_slice(x, m, n).thin_svd().expect("the decomposition of finite numbers converges");
@@ -40,11 +40,11 @@ pub(super) fn largest_singular_triple(x: &[f64], m: usize, n: usize) -> (f64, Ve
     (svd.S().column_vector()[0], first(svd.U()), first(svd.V()))
 }
 
-/// Singular value `index` of x (m×n, row after row), from 0 for the largest, with its left `[m]` and right `[n]`
-/// vector; the entry of largest magnitude of the right one is positive. None for an index of min(m, n) or more.
+/// Singular value `index` of x (m×n, row-major), from 0 for the largest, with its left `[m]` and right `[n]` vector;
+/// the entry of largest magnitude of the right one is positive. `None` if `index` is min(m, n) or more.
 ///
 /// # Panics
-/// As [`singular_values`].
+/// See [`singular_values`].
 pub fn singular_direction(x: &[f64], m: usize, n: usize, index: usize) -> Option<(f64, Vec<f64>, Vec<f64>)> {
     assert_eq!(x.len(), m * n, "singular_direction: x wants m·n = {m}·{n}");
     if index >= m.min(n) {
@@ -57,8 +57,8 @@ pub fn singular_direction(x: &[f64], m: usize, n: usize, index: usize) -> Option
     Some((svd.S().column_vector()[index], left, right))
 }
 
-/// Chooses between a pair of singular vectors and its negative: the entry of largest magnitude of the right one becomes
-/// positive.
+/// Chooses between a pair of singular vectors and its negative: makes the entry of largest magnitude of the right
+/// vector positive.
 pub(super) fn orient(left: &mut [f64], right: &mut [f64]) {
     let largest = right.iter().fold(0.0_f64, |largest, x| if x.abs() > largest.abs() { *x } else { largest });
     if largest < 0.0 {
@@ -105,7 +105,7 @@ mod tests {
             for scale in [1e-12, 1.0, 1e12] {
                 let descending = |i: usize| scale * 10f64.powf(-4.0 * i as f64 / m.min(n) as f64);
                 let mut sigma: Vec<f64> = (0..m.min(n)).map(descending).collect();
-                // The last of several is zero: a rank that is not full.
+                // The last of several is zero: not of full rank.
                 sigma[1..].iter_mut().next_back().into_iter().for_each(|last| *last = 0.0);
                 let got = singular_values(&with_singular_values(&sigma, m, n), m, n);
                 assert_eq!(got.len(), sigma.len());

@@ -80,7 +80,7 @@ fn a_comparison_that_was_killed_or_interrupted_ends_with_the_same_losses() {
             let output = child.wait_with_output().unwrap();
             let stopped: Value =
                 serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
-            let hint = told.contains("stopped; the same command goes on: multinorm compare");
+            let hint = told.contains("stopped; repeat the command to resume: multinorm compare");
             assert_eq!(hint, stopped["complete"] == false, "{told}");
         }
         cut += 1;
@@ -201,7 +201,9 @@ fn what_takes_no_gradient_fine_tunes_what_the_reference_has_trained() {
         assert!((tuned["difference"]["nats"].as_f64().unwrap() - difference).abs() < 1e-12);
         // Nearly as good as the weights it started from; a run from random weights would be far off.
         assert!(difference.abs() < 0.02, "{name}: {difference}");
-        assert!(tuned["to_reference"].is_null() && tuned["verdict"].as_str().unwrap().contains("with which it began"));
+        assert!(
+            tuned["to_reference"].is_null() && tuned["verdict"].as_str().unwrap().contains("from which it started")
+        );
         assert!(from(&format!("{name}-x1-rest1-seed1")).contains("adam-x1-rest1-seed0"));
     }
     assert!(!from("sgd-x1-rest1-seed0").contains("init_from"));
@@ -236,7 +238,7 @@ fn what_takes_no_gradient_fine_tunes_what_the_reference_has_trained() {
     }
     assert_eq!(place.compare("tuned", &tuning), tuned);
     fs::remove_dir_all(&newest).unwrap();
-    place.refuses("tuned", &tuning, 1, "which is no longer there: bring it back, or choose another `--out`");
+    place.refuses("tuned", &tuning, 1, "which no longer exists: restore it, or choose another `--out`");
 }
 
 #[test]
@@ -246,7 +248,7 @@ fn where_the_reference_diverges_there_is_nothing_to_fine_tune() {
     let found = place.compare("folder", &words);
     assert_eq!((&found["complete"], &found["runs_done"]), (&true.into(), &1.into()));
     let mezo = &found["fine_tuned"][0];
-    let verdict = "nothing to begin with: sgd diverged at every factor";
+    let verdict = "nothing to start from: sgd diverged at every factor";
     assert_eq!((&mezo["verdict"], mezo["eval_loss"].is_null()), (&verdict.into(), true), "{mezo}");
 }
 
@@ -285,8 +287,8 @@ fn wrong_words_and_other_comparisons_are_refused() {
         place.refuses("folder", &words, 1, expected);
     }
     fs::write(place.path("text.txt"), text() + "One sentence more.\n").unwrap();
-    place.refuses("folder", &adam, 1, "bring back that text and tokenizer");
-    place.refuses(".", &adam, 1, "holds something else than a comparison");
+    place.refuses("folder", &adam, 1, "restore that text and tokenizer");
+    place.refuses(".", &adam, 1, "holds something other than a comparison");
     assert_eq!(place.json("folder/compare.json"), before);
 
     // A plan in the earlier format, when one factor scaled all learning rates.

@@ -36,9 +36,9 @@ fn shards_train_to_the_bits_of_the_texts_that_they_were_made_of() {
         program(&["tokenize", &texts, "--out", &tokens, "--vocab-size", "300", "--shard-tokens", "1000", "--json"]);
     let made = json(&output);
     let told = stderr(&output);
-    assert!(told.contains("1 file is no text and left out: 1 .png"), "{told}");
-    assert!(told.contains("1 documents of texts have no text and are left out"), "{told}");
-    assert!(told.contains("1 documents of texts are there more than once"), "{told}");
+    assert!(told.contains("1 file is not text, skipped: 1 .png"), "{told}");
+    assert!(told.contains("1 documents of texts have no text and are skipped"), "{told}");
+    assert!(told.contains("1 documents of texts occur more than once"), "{told}");
     assert_eq!((made["documents"].as_u64(), made["vocab_size"].as_u64()), (Some(4), Some(300)));
     let count = |side: &str| made[side]["shards"].as_array().unwrap().len() as u64;
     assert_eq!(count("train"), made["train"]["tokens"].as_u64().unwrap().div_ceil(1000));
@@ -61,7 +61,7 @@ fn shards_train_to_the_bits_of_the_texts_that_they_were_made_of() {
         fs::read(place.path("tokens/tokenizer.json")).unwrap()
     );
 
-    fails(&["tokenize", &texts, "--out", &tokens], 1, &["tokens is there already", "name a new folder"]);
+    fails(&["tokenize", &texts, "--out", &tokens], 1, &["tokens already exists", "name a new directory"]);
     fails(&["tokenize", &texts, "--out", &place.text("more"), "--shard-tokens", "0"], 2, &["--shard-tokens: is 0"]);
     assert!(!place.path("more").exists());
     let plain = stdout(&program(&["tokenize", &texts, "--out", &place.text("of bytes"), "--tokenizer", "bytes"]));
@@ -87,7 +87,7 @@ fn a_folder_with_named_splits_holds_out_what_it_says() {
         told.contains("(12001 training and 2001 validation tokens; held out: the files that are named so"),
         "{told}"
     );
-    assert!(told.contains("1 files are named as tests and are left out"), "{told}");
+    assert!(told.contains("1 files are named as tests and are skipped"), "{told}");
 }
 
 #[test]

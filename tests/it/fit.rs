@@ -212,7 +212,11 @@ fn a_run_takes_the_bytes_of_its_line() {
 #[test]
 fn sizes_are_told_and_nothing_else() {
     let fit = |sizes: &str| ["train", "--dry-run", "--adapter", "none", "--fit", sizes].map(str::to_owned);
-    fails(&["train", "--dry-run", "--fit"], 2, &["WebGPU does not tell how much memory an adapter has", "--fit 8GiB"]);
+    fails(
+        &["train", "--dry-run", "--fit"],
+        2,
+        &["WebGPU does not report how much memory an adapter has", "--fit 8GiB"],
+    );
     for (sizes, expected) in [
         ("8", "a size ends in MiB, GiB, TiB, MB, GB or TB, got `8`"),
         ("8KiB", "a size ends in MiB"),

@@ -218,7 +218,7 @@ fn half_precision_is_taken_where_it_is_asked_for_and_there() {
     assert_eq!(of("auto", &software).unwrap(), Precision::F32, "no faster there");
     assert_eq!(of("f16", &software).unwrap(), Precision::F16);
     let message = of("f16", &plain).expect_err("refused").to_string();
-    assert!(message.starts_with("train.precision: f16 wants an adapter with half precision"), "{message}");
+    assert!(message.starts_with("train.precision: f16 requires an adapter with half precision"), "{message}");
     let zeroth = load(&["optimizer.name=mezo"]).unwrap_err().to_string();
     assert!(zeroth.starts_with("train.precision: a zeroth-order method"), "{zeroth}");
 }

@@ -486,7 +486,7 @@ fn the_program_does_not_write_over_what_it_reads() {
     // Under another name, too.
     let around = dir.path().join("../").join(dir.path().file_name().unwrap()).join("g.npy").display().to_string();
     for out in [&file, &around] {
-        fails(&["normalize", &file, "--passes", "row", "--out", out], 2, &["--out: ", "is the file that is read"]);
+        fails(&["normalize", &file, "--passes", "row", "--out", out], 2, &["--out: ", "is the input file"]);
     }
     assert_eq!(std::fs::read(&file).unwrap(), before);
 }
@@ -531,7 +531,7 @@ fn the_program_finds_the_tensor_that_is_meant() {
     let expected = ["--tensor", "holds 2 matrices, so one must be named: a [2, 3], b [3, 2]"];
     fails(&["normalize", file, "--passes", "row"], 2, &expected);
     write_safetensors(&path, &[("a", "F64", "[2,2,2]", doubles)]);
-    fails(&["normalize", file, "--passes", "row"], 1, &["a has shape [2, 2, 2]; passes want a matrix"]);
+    fails(&["normalize", file, "--passes", "row"], 1, &["a has shape [2, 2, 2]; passes need a matrix"]);
 }
 
 #[test]
@@ -558,7 +558,7 @@ fn the_program_says_what_is_wrong() {
 
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() - 1]).unwrap();
-    fails(&[&file, "--passes", "row"], 1, &["g.npy: holds 151 bytes, its header wants 152: the file is truncated"]);
+    fails(&[&file, "--passes", "row"], 1, &["g.npy: holds 151 bytes, its header requires 152: the file is truncated"]);
     let nan = dir.path().join("nan.npy");
     write_matrix(&nan, [2, 3], &[1.0, 1.0, 1.0, 1.0, 1.0, f32::NAN]).unwrap();
     fails(&[nan.to_str().unwrap(), "--passes", "row"], 1, &["nan.npy holds NaN at row 1, column 2"]);

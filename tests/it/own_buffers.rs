@@ -212,7 +212,7 @@ fn what_cannot_be_is_refused_with_the_remedy() {
         (refused(Optimizer::named("sinkdg")), "did you mean `sinkgd`?"),
         (refused(Optimizer::from_toml("[optimizer]\nname = 'adam'\neps = 0")), "optimizer.eps: must be finite"),
         (refused(Optimizer::from_toml("[train]\nsteps = 1")), "train: only [optimizer] and the tables below it"),
-        (refused(Optimizer::from_toml("optimizer = 1")), "wants a section [optimizer], got 1"),
+        (refused(Optimizer::from_toml("optimizer = 1")), "expected a section [optimizer], got 1"),
         (refused(Optimizer::named("adam").unwrap().with_max_grad_norm(-1.0)), "max_grad_norm: must be finite"),
     ] {
         assert!(message.contains(expected), "{message}");

@@ -186,7 +186,7 @@ fn a_folder_of_other_files_is_no_place_for_a_run() {
     fails(
         &["compare", args[1], "--optimizers", "sgd", "--out", args[3]],
         1,
-        &["photos: holds something else than a comparison"],
+        &["photos: holds something other than a comparison"],
     );
     assert_eq!(names(&place.path("photos")), ["a.png"]);
 }
@@ -302,7 +302,7 @@ fn a_damaged_cache_is_made_again() {
         let again = json(&output);
         let told = stderr(&output);
         assert!(
-            told.contains(&format!("{file}: is damaged or was changed")) && told.contains("is made again"),
+            told.contains(&format!("{file}: is damaged or was changed")) && told.contains("is recreated"),
             "{told}"
         );
         assert_same_run(&whole, &place.path("whole"), &again, &place.path("again"));
@@ -371,7 +371,7 @@ fn a_run_that_loses_its_device_ends_with_the_same_bits() {
         args.extend(["--lose-device", lost].map(str::to_owned));
         let output = Command::new(PROGRAM).args(args).output().unwrap();
         let (told, summary) = (stderr(&output), json(&output));
-        let times = told.matches("the device was lost (destroyed on request); going on after step").count();
+        let times = told.matches("the device was lost (destroyed on request); resuming after step").count();
         assert_eq!(times, lost.split(',').count(), "{told}");
         assert_same_run(&whole, &place.path("whole"), &summary, &place.path("run"));
         fs::remove_dir_all(place.path("run")).unwrap();

@@ -177,7 +177,7 @@ fn a_run_in_a_folder_is_watched() {
     let mut shown = String::new();
     watching.stdout.take().unwrap().read_to_string(&mut shown).unwrap();
     assert!(watching.wait().unwrap().success());
-    for expected in ["adapter ", "validation loss", "the model writes: It was", "not running; go on with it"] {
+    for expected in ["adapter ", "validation loss", "the model writes: It was", "not running; resume with"] {
         assert!(shown.contains(expected), "no {expected:?} in\n{shown}");
     }
     assert_eq!(json(&program(&["watch", &folder, "--json"]))["running"], false);

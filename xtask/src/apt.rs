@@ -1,11 +1,11 @@
-//! Debian and Ubuntu packages: install those that are missing, and only those.
+//! Installs missing Debian and Ubuntu packages, and only those.
 
 use std::io::{IsTerminal, stdin};
 use std::process::Command;
 
 use crate::shell::{self, Result};
 
-/// Installs what is missing of `packages`; costs some milliseconds when nothing is.
+/// Installs the missing ones of `packages`; takes some milliseconds if there are none.
 pub fn install(packages: &[&str]) -> Result<()> {
     let missing = missing(packages);
     if missing.is_empty() {
@@ -15,14 +15,14 @@ pub fn install(packages: &[&str]) -> Result<()> {
     if !can_become_root() {
         return Err(format!("this needs root, and sudo is missing or asks for a password. {}", by_hand(&missing)));
     }
-    // The package lists of a fresh container are empty: updating them costs seconds and is not always wanted.
+    // The package lists of a fresh container are empty. Updating takes seconds and is not always wanted.
     let lists_know_them = shell::succeeds(Command::new("apt-get").args(["install", "--simulate"]).args(&missing));
     if !lists_know_them {
         shell::run(&mut apt_get(&["update"], &[])).map_err(|error| format!("{error}. {}", by_hand(&missing)))?;
     }
     let install = || shell::run(&mut apt_get(&INSTALL, &missing));
     let installed = match install() {
-        // Lists can be known and yet too old: the archive then no longer holds the version they name.
+        // The lists can be present but outdated: the archive then no longer has the version they name.
         Err(_) if lists_know_them => shell::run(&mut apt_get(&["update"], &[])).and_then(|()| install()),
         first => first,
     };
@@ -57,7 +57,7 @@ fn apt_get(words: &[&str], packages: &[&str]) -> Command {
 
 fn can_become_root() -> bool {
     let sudo = |args: &[&str]| shell::succeeds(Command::new("sudo").args(args));
-    // With a terminal sudo may ask for the password; without one it must not need to.
+    // On a terminal sudo may ask for the password; otherwise it must not need one.
     is_root() || if stdin().is_terminal() { sudo(&["--version"]) } else { sudo(&["--non-interactive", "true"]) }
 }
 

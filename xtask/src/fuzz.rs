@@ -1,18 +1,18 @@
-//! Files that nobody would write, by the million: cargo-fuzz on the targets of `fuzz/`.
+//! Fuzzing with malformed files: cargo-fuzz on the targets of `fuzz/`.
 
 use std::process::Command;
 use std::time::Instant;
 
 use crate::shell::{self, Result};
 
-/// What one input may take: seconds, and megabytes of the whole process.
+/// Limits per input: seconds, and megabytes of the whole process.
 const LIMITS: [&str; 2] = ["-timeout=20", "-rss_limit_mb=2048"];
 
-/// `fuzz [N [TARGET…]]`: `N` inputs for every target, or for those that are named.
+/// `fuzz [N [TARGET…]]`: `N` inputs for every target, or for the named ones.
 pub fn run(args: &[String]) -> Result<()> {
     let n = match args.first() {
         None => 100_000,
-        Some(word) => word.parse::<u64>().map_err(|_| format!("`{word}` is no whole number: fuzz [N [TARGET…]]"))?,
+        Some(word) => word.parse::<u64>().map_err(|_| format!("`{word}` is not a whole number: fuzz [N [TARGET…]]"))?,
     };
     if !shell::succeeds(Command::new("cargo").args(["fuzz", "--version"])) {
         eprintln!("xtask: installing cargo-fuzz");
@@ -21,7 +21,7 @@ pub fn run(args: &[String]) -> Result<()> {
     let fuzz = shell::root().join("fuzz");
     let seeds = ["run", "--quiet", "--release", "--bin", "seeds", "--manifest-path"];
     let all = shell::output_of(Command::new("cargo").args(seeds).arg(fuzz.join("Cargo.toml")))
-        .ok_or("the files to begin with cannot be made: cargo run --manifest-path fuzz/Cargo.toml --bin seeds")?;
+        .ok_or("cannot create the seed files: cargo run --manifest-path fuzz/Cargo.toml --bin seeds")?;
     let all: Vec<&str> = all.lines().collect();
     let wanted = args.get(1..).unwrap_or_default();
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
@@ -29,7 +29,7 @@ pub fn run(args: &[String]) -> Result<()> {
     }
     for target in all.iter().filter(|name| wanted.is_empty() || wanted.iter().any(|wanted| wanted == **name)) {
         let began = Instant::now();
-        // Without a sanitizer, which would want a nightly compiler: the code of ours that a sanitizer could judge is
+        // Without a sanitizer, which would require a nightly compiler: the code of ours that a sanitizer could check is
         // safe Rust.
         let mut fuzz = Command::new("cargo");
         fuzz.args(["fuzz", "run", "--sanitizer", "none", "--release", target, "--"]).current_dir(shell::root());

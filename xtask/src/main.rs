@@ -1,6 +1,6 @@
 //! `cargo xtask …`: set-up, training, tests.
 //!
-//! Talks on standard error only, so that `cargo xtask train --json` still prints one JSON document.
+//! Writes only to standard error, so that `cargo xtask train --json` still prints one JSON document.
 
 mod apt;
 mod fuzz;
@@ -20,12 +20,12 @@ cargo xtask COMMAND
   bench [ARGS…]     the same for `multinorm bench ARGS…`; `bench lab` times the lab's page in a headless Chromium
   lab   [LINK]      open the lab in a desktop window
   web   [--serve]   build the lab's page into web/dist, and serve it at http://127.0.0.1:8080
-  pictures          take the pictures of docs/lab anew
+  pictures          take the pictures of docs/lab again
   test  [FILTER…]   install what the tests need, then check formatting, lints and documentation, and run every test
-  mutants [N [SEED]]  put N faults into the shaders, one at a time, and see whether the tests find them
-  fuzz [N [TARGET…]]  give N spoiled files of every kind to what reads them, and see that nothing panics or hangs
+  mutants [N [SEED]]  inject N faults into the shaders, one at a time, and check whether the tests find them
+  fuzz [N [TARGET…]]  read N malformed files of every kind, and check that nothing panics or hangs
   setup             only install what the tests need
-  help  [COMMAND]   this text, or more about one command
+  help  [COMMAND]   print this text, or more about one command
 
 Everything is built with the release profile, so train, bench and test share their build.";
 
@@ -33,16 +33,16 @@ const TRAIN_HELP: &str = "\
 cargo xtask train [ARGS…]
 cargo xtask bench [ARGS…]
 
-Builds the release program and becomes `multinorm train ARGS…` (or bench): its output, exit status and Ctrl-C are its own.
-Where `multinorm devices` finds no adapter, or only a software one through OpenGL, a software Vulkan driver is installed
+Builds the release program and replaces itself with `multinorm train ARGS…` (or bench).
+If `multinorm devices` finds no adapter, or only a software adapter through OpenGL, installs a software Vulkan driver
 first (Debian, Ubuntu: by apt-get).
-The options of the program itself: cargo xtask train --help";
+Options of the program itself: cargo xtask train --help";
 
 const LAB_HELP: &str = "\
 cargo xtask lab [LINK] [RUN | FILE]
 
-Builds the lab and opens it in a window. LINK holds settings as the page's address does, RUN is a folder that
-`multinorm train` made, FILE a text to learn or a .safetensors file to look into:
+Builds the lab and opens it in a window. LINK has settings as in the page's address, RUN is a run directory of
+`multinorm train`, FILE is a text to train on or a .safetensors file to inspect:
   cargo xtask lab 'panel=why&optimizer=sinkgd,adam&seed=3'
   cargo xtask lab runs/mine";
 
@@ -51,23 +51,23 @@ cargo xtask web [--serve [PORT]]
 
 Builds the lab's page into web/dist, which any static host can serve under any path: wasm for size, the glue of the
 wasm-bindgen that Cargo.lock names, the beginning of a novel, and some pictures.
-With --serve it is served at http://127.0.0.1:8080, or at another PORT, until Ctrl-C; 0 takes a free one.
-The wasm32-unknown-unknown target is added by rustup where it is missing.";
+With --serve, serves it at http://127.0.0.1:8080, or at another PORT, until Ctrl-C; 0 picks a free port.
+Adds the wasm32-unknown-unknown target with rustup if it is missing.";
 
 const TEST_HELP: &str = "\
 cargo xtask test [FILTER…]
 
-Runs, and stops at the first that fails:
+Runs these, and stops at the first that fails:
   cargo fmt --all --check
   cargo clippy, warnings are errors
   cargo doc, warnings are errors
   cargo check for macOS and Windows
   cargo test --workspace
   the lab's page in a headless Chromium, and its window on a virtual screen (node --test web/tests)
-With FILTER words only `cargo test --workspace -- FILTER…`; with the one word `lab` only the last one.
+With FILTER, runs only `cargo test --workspace -- FILTER…`; with the single word `lab`, only the last one.
 
 The tests compare with PyTorch through MULTINORM_ORACLE_PYTHON, a Python that imports torch and transformers.
-Unless it is set, .multinorm/oracle-venv is made and used.";
+If it is not set, creates and uses .multinorm/oracle-venv.";
 
 const SETUP_HELP: &str = "\
 cargo xtask setup
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
         "setup" if args.is_empty() => setup::for_tests().and_then(|_| setup::for_browser_tests()).map(|_| ()),
         "help" | "--help" | "-h" => help(args.first().map_or("", String::as_str)),
         _ => {
-            eprintln!("xtask: unknown words `{}`\n\n{HELP}", words.join(" "));
+            eprintln!("xtask: unknown arguments `{}`\n\n{HELP}", words.join(" "));
             return ExitCode::from(2);
         }
     };

@@ -1,9 +1,9 @@
-//! Faults put into the shaders one at a time, to see whether the tests find them: a dropped barrier, a lost term, a wrong
-//! index, a wrong bound.
+//! Injects faults into the shaders one at a time, to check whether the tests find them: a dropped barrier, a lost term,
+//! a wrong index, a wrong bound.
 //!
-//! The integration tests are built once with the feature `mutants`, with which the library reads from its environment what
-//! to change in which text; so a fault costs no compiler's time. Each is tried on the tests of the modules that record the
-//! shader's kernels, and where those pass on all tests that run a model or an optimizer.
+//! The integration tests are built once with the feature `mutants`, which makes the library read from its environment
+//! what to change in which text; so a fault needs no recompilation. Each fault is first tried on the tests of the
+//! modules that record the shader's kernels, and if those pass, on all tests that run a model or an optimizer.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,30 +14,30 @@ use std::time::{Duration, Instant};
 use crate::setup;
 use crate::shell::{self, Result};
 
-/// What `Kernel::source` in src/gpu/kernel.rs reads.
+/// Read by `Kernel::source` in src/gpu/kernel.rs.
 const VARIABLE: &str = "MULTINORM_MUTANT";
-/// Past this a test does not end: a fault in a loop's end.
+/// A test that takes longer does not terminate: the fault is in a loop condition.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Tests of everything that is made of kernels.
+/// Tests of everything built from kernels.
 const WHOLE: [&str; 7] =
     ["parity", "optimizers", "head", "half_precision", "zeroth_order", "emulated_units", "normalize"];
 
 /// One fault.
 #[derive(Debug, Clone, PartialEq)]
 struct Mutant {
-    /// From `shaders/`, without the ending: `rms_norm`, `lib/reduce`.
+    /// Path below `shaders/` without the extension: `rms_norm`, `lib/reduce`.
     stem: String,
-    /// Byte of the file where the change begins.
+    /// Byte of the file where the change starts.
     at: usize,
     old: String,
     new: String,
 }
 
-/// `mutants [N [SEED]]`: tries `N` faults, drawn from all by `SEED`.
+/// `mutants [N [SEED]]`: tries `N` faults, drawn from all of them with `SEED`.
 pub fn run(args: &[String]) -> Result<()> {
     let number = |index: usize, default: u64| match args.get(index) {
         None => Ok(default),
-        Some(word) => word.parse::<u64>().map_err(|_| format!("`{word}` is no whole number: mutants [N [SEED]]")),
+        Some(word) => word.parse::<u64>().map_err(|_| format!("`{word}` is not a whole number: mutants [N [SEED]]")),
     };
     let (n, seed) = (number(0, 200)? as usize, number(1, 0)?);
     let texts = shaders(&shell::root().join("shaders"))?;
@@ -55,7 +55,7 @@ pub fn run(args: &[String]) -> Result<()> {
         let filters: Vec<String> = filters.map(|module| format!("kernels::{module}::")).collect();
         let outcome = if !passes(&tests, &mutant, &["mutants::every_shader_is_valid".into()])? {
             invalid += 1;
-            "no valid WGSL"
+            "not valid WGSL"
         } else if (filters.is_empty() || passes(&tests, &mutant, &filters)?)
             && passes(&tests, &mutant, &WHOLE.map(str::to_owned))?
         {
@@ -69,7 +69,7 @@ pub fn run(args: &[String]) -> Result<()> {
     }
     let tried = caught + survivors.len();
     println!(
-        "{tried} of {n_all} faults, seed {seed}: {caught} caught, {:.1} %; {invalid} more were no valid WGSL",
+        "{tried} of {n_all} faults, seed {seed}: {caught} caught, {:.1} %; {invalid} more were not valid WGSL",
         100.0 * caught as f64 / tried.max(1) as f64
     );
     for survivor in &survivors {
@@ -93,7 +93,7 @@ fn build() -> Result<PathBuf> {
     said.lines().filter_map(executable).next_back().ok_or_else(|| "the tests were not built".into())
 }
 
-/// Stems of shaders and of libraries, each with a module of `src/kernels` that names a kernel of it.
+/// Names of shaders and libraries, each with a module of `src/kernels` that has a kernel of it.
 fn modules(tests: &Path) -> Result<Vec<(String, String)>> {
     let list = Command::new(tests).args(["mutants::modules_of_shaders", "--exact", "--nocapture"]).output();
     let list = list.map_err(|error| format!("{}: {error}", tests.display()))?;
@@ -103,7 +103,7 @@ fn modules(tests: &Path) -> Result<Vec<(String, String)>> {
     Ok(pairs.collect())
 }
 
-/// Whether all tests that the filters name pass; ends them at the first that fails.
+/// Whether all tests that match the filters pass; stops at the first failure.
 fn passes(tests: &Path, mutant: &Mutant, filters: &[String]) -> Result<bool> {
     let mut command = Command::new(tests);
     command.args(filters).env(VARIABLE, format!("{}\n{}\n{}\n{}", mutant.stem, mutant.at, mutant.old, mutant.new));
@@ -135,7 +135,7 @@ fn passes(tests: &Path, mutant: &Mutant, filters: &[String]) -> Result<bool> {
     Ok(!failed && status.success())
 }
 
-/// Every file of a folder and of those in it, by stem.
+/// Every file of a folder and its subfolders, by name without extension.
 fn shaders(folder: &Path) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     let mut folders = vec![(String::new(), folder.to_owned())];
@@ -155,7 +155,7 @@ fn shaders(folder: &Path) -> Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-/// What is looked for, and what takes its place.
+/// The text to search for, and its replacement.
 const CHANGES: [(&str, &str); 21] = [
     ("workgroupBarrier();", ""),
     (" + 1u", ""),
@@ -196,7 +196,7 @@ fn mutants(stem: &str, text: &str) -> Vec<Mutant> {
                     let beside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
                     let within = is_word
                         && (beside(code[..at].chars().next_back()) || beside(code[at + old.len()..].chars().next()));
-                    // `min(` is the end of `subgroupMin(` as well.
+                    // `min(` is also the end of `subgroupMin(`.
                     let within = within || old.ends_with('(') && beside(code[..at].chars().next_back());
                     if !within {
                         found.push(Mutant { stem: stem.into(), at: start + at, old: old.into(), new: new.into() });
@@ -209,7 +209,7 @@ fn mutants(stem: &str, text: &str) -> Vec<Mutant> {
     found
 }
 
-/// Fisher and Yates, by a generator of Knuth's.
+/// Fisher–Yates, with one of Knuth's generators.
 fn shuffle(all: &mut [Mutant], seed: u64) {
     let mut state = seed ^ 0x9e37_79b9_7f4a_7c15;
     for i in (1..all.len()).rev() {

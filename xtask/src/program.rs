@@ -1,11 +1,11 @@
-//! Builds `multinorm`, sees to it that there is an adapter, and becomes it.
+//! Builds `multinorm`, makes sure that there is an adapter, and replaces itself with it.
 
 use std::process::{Command, Stdio};
 
 use crate::setup;
 use crate::shell::{self, Result};
 
-/// `multinorm COMMAND ARGS…` in the folder where the user stands; returns only on failure where the system has `exec`.
+/// `multinorm COMMAND ARGS…` in the user's current directory; returns only on failure if the system has `exec`.
 pub fn run(command: &str, args: &[String]) -> Result<()> {
     shell::run(&mut cargo("build", &[]))?;
     let only_asks = args.iter().any(|arg| arg == "--help" || arg == "-h");
@@ -22,11 +22,11 @@ fn cargo(subcommand: &str, options: &[&str]) -> Command {
     cargo
 }
 
-/// What `multinorm devices` finds.
+/// The adapters that `multinorm devices` finds.
 #[derive(Debug, PartialEq, Clone, Copy)]
 enum Adapters {
     None,
-    /// A software adapter through OpenGL, as Mesa installs it with any desktop, and no other.
+    /// Only a software adapter through OpenGL, which Mesa installs with any desktop.
     SoftwareOpenGl,
     Some,
 }
@@ -35,20 +35,20 @@ fn provide_adapter(found: Adapters) -> Result<()> {
     match found {
         Adapters::Some => Ok(()),
         Adapters::None => {
-            eprintln!("xtask: no GPU adapter found, a software Vulkan driver is needed");
+            eprintln!("xtask: no GPU adapter found; a software Vulkan driver is needed");
             setup::vulkan()
         }
         Adapters::SoftwareOpenGl => {
             eprintln!(
-                "xtask: the only adapter is a software one through OpenGL; through Vulkan it has subgroups and half precision as well"
+                "xtask: the only adapter is a software adapter through OpenGL; Vulkan adds subgroups and half precision"
             );
-            setup::vulkan().unwrap_or_else(|error| eprintln!("xtask: going on with OpenGL: {error}"));
+            setup::vulkan().unwrap_or_else(|error| eprintln!("xtask: continuing with OpenGL: {error}"));
             Ok(())
         }
     }
 }
 
-/// Asks `multinorm devices --json`: exit status 1 and an empty list both mean that there is none.
+/// Asks `multinorm devices --json`: exit status 1 and an empty list both mean that there is no adapter.
 fn adapters() -> Result<Adapters> {
     let mut devices = cargo("run", &["--quiet"]);
     devices.args(["--", "devices", "--json"]).stdin(Stdio::null());
@@ -79,7 +79,7 @@ fn adapters_of(json: &str) -> Adapters {
     }
 }
 
-/// By `exec`, so that Ctrl-C reaches the program itself, which then finishes its step and saves.
+/// With `exec`, so that Ctrl-C reaches the program itself, which then finishes its step and saves.
 #[cfg(unix)]
 fn become_program(command: &mut Command) -> Result<()> {
     use std::os::unix::process::CommandExt;

@@ -1,4 +1,4 @@
-//! What the program and its tests need from the system.
+//! System dependencies of the program and its tests.
 
 use std::env;
 use std::fs;
@@ -8,13 +8,13 @@ use std::process::Command;
 use crate::apt;
 use crate::shell::{self, Result};
 
-/// A Vulkan driver that runs on the processor, and the loader that finds it.
+/// A Vulkan driver that runs on the CPU, and the Vulkan loader.
 const VULKAN: [&str; 2] = ["libvulkan1", "mesa-vulkan-drivers"];
-/// spirv-tools validates our shaders' SPIR-V; the rest is the oracle that the pip packages stand on.
+/// spirv-tools validates the shaders' SPIR-V; the rest is what the oracle's pip packages build on.
 const TEST_TOOLS: [&str; 4] = ["spirv-tools", "python3-numpy", "python3-torch", "python3-venv"];
 
-/// A browser whose software adapter runs WebGPU, a screen without a monitor, and what a window loads when it opens.
-/// Node.js comes as the system has it.
+/// A browser whose software adapter runs WebGPU, a virtual screen, and libraries loaded when a window opens. Node.js is
+/// the system's own.
 const BROWSER_TOOLS: [&str; 7] =
     ["chromium", "xvfb", "xauth", "libx11-xcb1", "libxcursor1", "libxi6", "libxkbcommon-x11-0"];
 
@@ -33,7 +33,7 @@ pub enum System {
     Arch,
     Fedora,
     OtherLinux,
-    /// macOS has Metal, Windows has Direct3D 12: there the adapter comes with the system.
+    /// macOS has Metal and Windows has Direct3D 12: the adapter comes with the system.
     GpuIncluded,
 }
 
@@ -48,7 +48,7 @@ impl System {
     fn from_os_release(text: &str) -> System {
         let value_of = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
         let unquoted = |value: &str| value.replace(['"', '\''], "");
-        // ID first: a derived system names itself there, and what it is like in ID_LIKE.
+        // ID first: a derived system has its own name there, and that of its parent in ID_LIKE.
         let names = unquoted(value_of("ID=")) + " " + &unquoted(value_of("ID_LIKE="));
         for name in names.split_whitespace() {
             match name {
@@ -62,19 +62,19 @@ impl System {
     }
 }
 
-/// Installs a software Vulkan driver, or says how.
+/// Installs a software Vulkan driver, or reports how to.
 pub fn vulkan() -> Result<()> {
     let by_hand = match System::here() {
         System::Debian => return apt::install(&VULKAN),
         System::Arch => "pacman -S vulkan-icd-loader vulkan-swrast",
         System::Fedora => "dnf install vulkan-loader mesa-vulkan-drivers",
         System::OtherLinux => "install the Vulkan loader and Mesa's lavapipe driver",
-        System::GpuIncluded => return Ok(()), // nothing to install; the program says what it found
+        System::GpuIncluded => return Ok(()), // nothing to install; the program reports what it found
     };
-    Err(format!("no GPU adapter was found; to have one: {by_hand}"))
+    Err(format!("no GPU adapter was found; to get one: {by_hand}"))
 }
 
-/// Installs what the tests need; the answer is the oracle's Python.
+/// Installs what the tests need; returns the oracle's Python.
 pub fn for_tests() -> Result<PathBuf> {
     let system = System::here();
     if system == System::Debian {
@@ -126,7 +126,7 @@ fn direct3d_compiler(python: &Path) -> Result<()> {
     write(&stamp, DXC_PACKAGE)
 }
 
-/// Installs what the lab's tests need; the answer is the folder in which they find their packages.
+/// Installs what the lab's tests need; returns the folder with their packages.
 pub fn for_browser_tests() -> Result<PathBuf> {
     match System::here() {
         System::Debian => {
@@ -192,12 +192,12 @@ fn oracle_venv(system_python: &str) -> Result<PathBuf> {
     let wanted = read(&requirements)? + &read(&authors)?;
     let venv = shell::root().join(".multinorm").join("oracle-venv");
     let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    // Written last: an interrupted installation has none.
+    // Written last: an interrupted installation does not have it.
     let stamp = venv.join("installed-requirements.txt");
     if is_current(&stamp, &wanted) && shell::succeeds(Command::new(&python).arg("--version")) {
         return Ok(python);
     }
-    eprintln!("xtask: making the oracle's Python environment in .multinorm/oracle-venv");
+    eprintln!("xtask: creating the oracle's Python environment in .multinorm/oracle-venv");
     shell::run(Command::new(system_python).args(["-m", "venv", "--clear", "--system-site-packages"]).arg(&venv))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--requirement"];
     shell::run(Command::new(&python).args(pip).arg(&requirements))?;

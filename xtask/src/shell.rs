@@ -1,4 +1,4 @@
-//! Running other programs: their output on standard error, a failure as one sentence.
+//! Runs other programs: their output on standard error, a failure as one sentence.
 
 use std::env;
 use std::io;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 pub type Result<T> = std::result::Result<T, String>;
 
-/// The repository: where cargo found this package, one folder up.
+/// The repository: the parent of the folder where cargo found this package.
 pub fn root() -> PathBuf {
     let xtask = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     PathBuf::from(xtask).parent().expect("xtask/ lies in the repository").to_owned()
@@ -18,25 +18,25 @@ pub fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Runs to the end; what it prints goes to standard error.
+/// Runs to completion; output goes to standard error.
 pub fn run(command: &mut Command) -> Result<()> {
     command.stdout(io::stderr());
     run_inheriting(command)
 }
 
-/// Runs to the end with this program's own standard output.
+/// Runs to completion with this program's own standard output.
 pub fn run_inheriting(command: &mut Command) -> Result<()> {
     let status = command.status().map_err(|error| cannot_start(command, &error))?;
     if status.success() { Ok(()) } else { Err(format!("`{}` failed ({status})", words(command))) }
 }
 
-/// Whether it starts and succeeds; nothing is shown.
+/// Whether it starts and succeeds; shows nothing.
 pub fn succeeds(command: &mut Command) -> bool {
     let silent = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     silent.status().is_ok_and(|status| status.success())
 }
 
-/// Its standard output, or None where it does not start or fails.
+/// Its standard output, or `None` if it does not start or fails.
 pub fn output_of(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
@@ -46,7 +46,7 @@ pub fn cannot_start(command: &Command, error: &io::Error) -> String {
     format!("cannot start `{}`: {error}", words(command))
 }
 
-/// The command as one would type it; cargo by its name, not by the path of its toolchain.
+/// The command as one would type it; cargo by its name, not by its toolchain's path.
 pub fn words(command: &Command) -> String {
     let program = PathBuf::from(command.get_program());
     let name = if program.ends_with("cargo") { "cargo".into() } else { program.to_string_lossy().into_owned() };

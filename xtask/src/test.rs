@@ -1,4 +1,4 @@
-//! Every check of the repository, the cheapest first.
+//! Every check of the repository, cheapest first.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use crate::setup;
 use crate::shell::{self, Result};
 use crate::web;
 
-/// One profile for all: proc-macros and build scripts are then built once, and `train` finds its program built.
+/// One profile for all: proc-macros and build scripts are built only once, and `train` finds the program already built.
 const WORKSPACE: [&str; 2] = ["--workspace", "--release"];
 
 pub fn run(filter: &[String]) -> Result<()> {
@@ -23,7 +23,7 @@ pub fn run(filter: &[String]) -> Result<()> {
         let doc = &mut cargo("doc");
         check(doc.args(WORKSPACE).arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"), "warnings are errors here")?;
     }
-    // The integration tests last: what fails there is what a user would see, and stands at the end.
+    // The integration tests come last: their failures are what a user would see, and appear at the end.
     for targets in [&["--lib", "--bins", "--examples"][..], &["--test", "it"]] {
         let test = &mut cargo("test");
         test.args(WORKSPACE).args(targets).env(setup::ORACLE_VARIABLE, &oracle_python);

@@ -1,4 +1,4 @@
-//! The lab: its page as a folder for any static host, its desktop window, and its tests in a browser.
+//! The lab: its page as a folder for any static host, its desktop window, and its browser tests.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// `cargo xtask web [--serve [PORT]]`.
 pub fn page(args: &[String]) -> Result<()> {
     if args.len() > 2 || args.first().is_some_and(|first| first != "--serve") {
-        return Err(format!("unknown words `{}`: `--serve` or `--serve PORT` is what may stand here", args.join(" ")));
+        return Err(format!("unknown arguments `{}`: expected `--serve` or `--serve PORT`", args.join(" ")));
     }
     let wasm = wasm()?;
     let pack = &mut cargo(&["run", "--release", "--quiet", "--package", "lab-page", "--"]);
@@ -24,7 +24,7 @@ pub fn window(args: &[String]) -> Result<()> {
     shell::run_inheriting(cargo(&["run", "--release", "--quiet", "--package", "multinorm-lab", "--"]).args(args))
 }
 
-/// clippy on what only the page is built of.
+/// Runs clippy on the code that only the page uses.
 pub fn lint() -> Result<()> {
     setup::add_target(TARGET)?;
     let lint = &mut cargo(&["clippy", "--release", "--package", "multinorm-lab", "--lib", "--target", TARGET]);
@@ -36,7 +36,7 @@ pub fn lint() -> Result<()> {
 /// The tests in a real Chromium and on a virtual screen; builds what they need.
 pub fn test() -> Result<()> {
     let mut node = Command::new("node");
-    // One after the other: the adapter is slow enough for one.
+    // One after the other: the adapter is too slow for several at once.
     node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]);
     run_in_browser(node, "lab.test.mjs").map_err(|error| format!("FAILED: {error}: the failed tests are named above"))
 }
@@ -61,7 +61,7 @@ fn run_in_browser(mut node: Command, file: &str) -> Result<()> {
     let programs =
         ["--package", "multinorm", "--bin", "multinorm", "--package", "multinorm-lab", "--bin", "multinorm-lab"];
     shell::run(cargo(&["build", "--release", "--quiet"]).args(programs))?;
-    // Node.js looks for packages beside the file that wants them.
+    // Node.js looks for packages next to the importing file.
     for entry in fs::read_dir(shell::root().join("web/tests")).map_err(|error| format!("web/tests: {error}"))? {
         let path = entry.map_err(|error| format!("web/tests: {error}"))?.path();
         if let Some(name) = path.file_name().filter(|_| path.extension().is_some_and(|ending| ending == "mjs")) {
@@ -93,7 +93,7 @@ fn cargo(args: &[&str]) -> Command {
     cargo
 }
 
-/// Where cargo builds, as it says itself.
+/// The target directory, as reported by cargo.
 fn target_folder() -> Result<PathBuf> {
     let mut metadata = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
     metadata.stderr(Stdio::inherit());

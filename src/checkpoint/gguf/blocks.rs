@@ -1,8 +1,8 @@
-//! Numbers in few bits: blocks of 32 or 256, each with scales of its own.
+//! Quantized values: blocks of 32 or 256, each with its own scales.
 
 use half::{bf16, f16};
 
-/// How a tensor's numbers are stored; ggml's names.
+/// How a tensor's values are stored; ggml's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     F32,
@@ -18,13 +18,13 @@ pub enum Encoding {
     Q6K,
 }
 
-/// Numbers of a block of 256.
+/// Values in a block of 256.
 const SUPER: usize = 256;
 
 impl Encoding {
     pub const NAMES: &str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K are";
 
-    /// By ggml's number.
+    /// The encoding with ggml's type number `kind`.
     pub fn of(kind: u32) -> Option<Self> {
         Some(match kind {
             0 => Self::F32,
@@ -42,7 +42,7 @@ impl Encoding {
         })
     }
 
-    /// Numbers of a block, and its bytes.
+    /// Values per block, and bytes per block.
     fn block(self) -> [usize; 2] {
         match self {
             Self::F32 => [1, 4],
@@ -58,13 +58,13 @@ impl Encoding {
         }
     }
 
-    /// Bytes of so many numbers, if they are whole blocks.
+    /// Bytes of `n_values` values, if they fill whole blocks.
     pub fn bytes(self, n_values: usize) -> Option<usize> {
         let [numbers, bytes] = self.block();
         n_values.is_multiple_of(numbers).then(|| (n_values / numbers).checked_mul(bytes))?
     }
 
-    /// The numbers of whole blocks.
+    /// Decodes whole blocks.
     pub fn values(self, bytes: &[u8]) -> Vec<f32> {
         let [numbers, width] = self.block();
         let mut values = Vec::with_capacity(bytes.len() / width * numbers);
@@ -109,7 +109,7 @@ impl Encoding {
     }
 }
 
-/// Eight parts of 32, each with a scale and a minimum of six bits; the low four bits of two parts share their bytes.
+/// Eight groups of 32, each with a six-bit scale and minimum; the low four bits of two groups share bytes.
 fn push_k(block: &[u8], low: &[u8], high: impl Fn(usize, usize) -> u8, values: &mut Vec<f32>) {
     let [d, d_min] = [half_at(block, 0), half_at(block, 2)];
     let scales = &block[4..16];
@@ -127,7 +127,7 @@ fn push_k(block: &[u8], low: &[u8], high: impl Fn(usize, usize) -> u8, values: &
     }
 }
 
-/// Two halves of 128, of which each has four parts of 32; a scale for every 16.
+/// Two halves of 128 with four groups of 32 each; one scale per 16 values.
 fn push_q6k(block: &[u8], values: &mut Vec<f32>) {
     let (low, rest) = block.split_at(SUPER / 2);
     let (high, rest) = rest.split_at(SUPER / 4);
@@ -150,12 +150,12 @@ fn half_at(bytes: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
 }
 
-/// The lower halves of all bytes, then the upper.
+/// The low halves of all bytes, then the high halves.
 fn halves(bytes: &[u8]) -> impl Iterator<Item = u8> {
     bytes.iter().map(|byte| byte & 15).chain(bytes.iter().map(|byte| byte >> 4))
 }
 
-/// The fifth bit of each of 32 numbers.
+/// The fifth bit of each of 32 values.
 fn fifth_bits(bytes: &[u8]) -> impl Iterator<Item = u8> {
     let bits = u32::from_le_bytes(bytes.try_into().expect("four bytes"));
     (0..32).map(move |i| ((bits >> i & 1) << 4) as u8)

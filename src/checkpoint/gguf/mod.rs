@@ -1,6 +1,6 @@
-//! Models in GGUF, the format of llama.cpp: settings, tensors in few bits, and the tokenizer, all in one file.
+//! Models in GGUF, llama.cpp's format: settings, quantized tensors and the tokenizer in one file.
 //!
-//! The format: github.com/ggml-org/ggml, docs/gguf.md; the blocks: ggml/src/ggml-quants.c.
+//! Format: github.com/ggml-org/ggml, docs/gguf.md; blocks: ggml/src/ggml-quants.c.
 
 mod blocks;
 mod model;
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 use super::tensors::NamedTensor;
 use reader::Gguf;
 
-/// Whether a path names such a file.
+/// Whether a path names a GGUF file.
 pub(super) fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) && path.is_file()
 }
@@ -27,7 +27,7 @@ pub(super) fn load_config(path: &Path) -> Result<ModelConfig> {
     in_file(path, model::config(&mut file))
 }
 
-/// The model's sizes, and its parameters in their order, as float32.
+/// The model's sizes, and its parameters in order, as float32.
 pub(super) fn load_model(path: &Path) -> Result<(ModelConfig, Vec<NamedTensor>)> {
     let mut file = Gguf::open(path)?;
     let config = in_file(path, model::config(&mut file))?;
@@ -41,7 +41,7 @@ pub(super) fn load_tokenizer(path: &Path) -> Result<Tokenizer> {
     in_file(path, tokenizer::tokenizer(&file))
 }
 
-/// Says of which file it was.
+/// Names the file in an error.
 fn in_file<T>(path: &Path, result: Result<T>) -> Result<T> {
     result.map_err(|error| match error {
         Error::Config { key, message } => Error::checkpoint(path, format!("{key}: {message}")),

@@ -5,7 +5,7 @@ use crate::checkpoint::tensors::NamedTensor;
 use crate::settings::{AttentionBias, ModelConfig, ParameterSpec, RopeScaling};
 use crate::{Error, Result};
 
-/// The sizes; what LLaMA 3 stretches its positions by is found again from the factors that the file has of it.
+/// The model's sizes. LLaMA 3's RoPE scaling is recovered from the frequency factors in the file.
 pub fn config(file: &mut Gguf) -> Result<ModelConfig> {
     let arch = file.text_if_any("general.architecture")?.ok_or_else(|| missing("general.architecture"))?.to_owned();
     if !["llama", "qwen2"].contains(&arch.as_str()) {
@@ -69,7 +69,7 @@ pub fn config(file: &mut Gguf) -> Result<ModelConfig> {
     Ok(ModelConfig { rope_scaling, ..config })
 }
 
-/// A float32 as the shortest decimal that gives it: 1e-5, not 9.999999747378752e-6.
+/// The shortest decimal that gives the same float32: 1e-5, not 9.999999747378752e-6.
 fn tidied(value: f64) -> f64 {
     (value as f32).to_string().parse().unwrap_or(value)
 }
@@ -78,7 +78,7 @@ const EMBEDDING: &str = "token_embd.weight";
 const HEAD: &str = "output.weight";
 const ROPE_FACTORS: &str = "rope_freqs.weight";
 
-/// The scaling with which LLaMA 3.1 and later were stretched, if these are its divisors of the frequencies.
+/// The RoPE scaling of LLaMA 3.1 and later, if `divisors` are its frequency divisors.
 fn llama3(config: &ModelConfig, divisors: &[f32]) -> Result<RopeScaling> {
     let scaling = RopeScaling::Llama3 {
         factor: divisors.last().copied().unwrap_or(1.0).into(),
@@ -92,27 +92,25 @@ fn llama3(config: &ModelConfig, divisors: &[f32]) -> Result<RopeScaling> {
         (plain / stretched - f64::from(*divisor)).abs() <= 1e-3 * f64::from(*divisor)
     };
     if divisors.len() != plain.len() || !plain.iter().zip(&stretched).zip(divisors).all(is_close) {
-        return Err(Error::Data(format!(
-            "{ROPE_FACTORS} holds other factors than LLaMA 3's, which are the ones supported"
-        )));
+        return Err(Error::Data(format!("{ROPE_FACTORS} has factors other than LLaMA 3's; only those are supported")));
     }
     Ok(scaling)
 }
 
-/// All parameters in their order, under Hugging Face's names and in its order of rows.
+/// All parameters in order, with Hugging Face's names and row order.
 pub fn parameters(file: &mut Gguf, config: &ModelConfig) -> Result<Vec<NamedTensor>> {
     let is_permuted = file.text_if_any("general.architecture")? == Some("llama");
     let specs = config.parameters();
     let known: Vec<String> = specs.iter().map(|spec| name_in_file(&spec.name)).collect();
     if let Some((name, _)) = file.tensors().find(|(name, _)| *name != ROPE_FACTORS && !known.iter().any(|n| n == name))
     {
-        return Err(Error::Data(format!("holds {name}, which this model has no place for")));
+        return Err(Error::Data(format!("holds {name}, which is not a parameter of this model")));
     }
     let read = |(spec, name): (ParameterSpec, &String)| {
         let found = file.tensors().find(|(found, _)| found == name).map(|(_, shape)| shape.to_vec());
         let found = found.ok_or_else(|| missing(name))?;
         if found != spec.shape {
-            return Err(Error::Data(format!("{name} has shape {found:?}, but the settings want {:?}", spec.shape)));
+            return Err(Error::Data(format!("{name} has shape {found:?}, but the settings require {:?}", spec.shape)));
         }
         let mut values = file.values(name)?;
         if is_permuted && [".q_proj.", ".k_proj."].iter().any(|part| spec.name.contains(part)) {
@@ -147,9 +145,9 @@ fn name_in_file(name: &str) -> String {
     PARTS.iter().fold(name.replace("model.layers.", "blk."), |name, (ours, theirs)| name.replace(ours, theirs))
 }
 
-/// From neighbouring pairs of a head's channels, as the file has LLaMA's, to pairs that are half a head apart.
+/// Converts LLaMA's rows from neighbouring pairs of channels, as in the file, to pairs half a head apart.
 ///
-/// `[rows, …]` row after row; a head is `head_dim` rows: row 2i + s of the file is row s·head_dim/2 + i.
+/// `[rows, …]` in row-major order; a head has `head_dim` rows: row 2i + s of the file is row s·head_dim/2 + i.
 fn half_split(values: &[f32], rows: usize, head_dim: usize) -> Vec<f32> {
     let width = values.len() / rows;
     let row_of = |row: usize| {

@@ -1,4 +1,4 @@
-//! The parts of a file: metadata by key, and tensors by name.
+//! Reads a file: metadata by key, and tensors by name.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::blocks::Encoding;
 use crate::{Error, Result};
 
-/// An open file whose header was read.
+/// An open file whose header has been read.
 #[derive(Debug)]
 pub struct Gguf {
     file: BufReader<File>,
@@ -17,7 +17,7 @@ pub struct Gguf {
     tensors: BTreeMap<String, TensorInfo>,
 }
 
-/// A value of the metadata. Numbers keep no more of their type than whether they are whole.
+/// A metadata value. Of a number's type, only whether it is an integer is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Whole(i64),
@@ -31,10 +31,10 @@ pub enum Value {
 
 #[derive(Debug, Clone)]
 struct TensorInfo {
-    /// Rows first, as everywhere here; the file has it the other way round.
+    /// Rows first, as elsewhere in this crate; the file has the reverse order.
     shape: Vec<usize>,
     encoding: Encoding,
-    /// Of its first byte in the file.
+    /// Position of its first byte in the file.
     offset: u64,
 }
 
@@ -51,7 +51,7 @@ impl Gguf {
         self.metadata.get(key)
     }
 
-    /// A whole number that is not negative.
+    /// A non-negative integer.
     pub fn size(&self, key: &str) -> Result<usize> {
         self.size_if_any(key)?.ok_or_else(|| missing(key))
     }
@@ -60,11 +60,11 @@ impl Gguf {
         let whole = match self.get(key) {
             None => return Ok(None),
             Some(Value::Whole(whole)) => *whole,
-            // Models whose layers differ have one for each; ours are all alike.
+            // Models whose layers differ have one value per layer; here all layers must be alike.
             Some(Value::Wholes(wholes)) if !wholes.is_empty() && wholes.iter().all(|whole| *whole == wholes[0]) => {
                 wholes[0]
             }
-            Some(_) => return Err(wrong(key, "is no whole number")),
+            Some(_) => return Err(wrong(key, "is not a whole number")),
         };
         usize::try_from(whole).map(Some).map_err(|_| wrong(key, "is negative"))
     }
@@ -74,7 +74,7 @@ impl Gguf {
             None => Ok(None),
             Some(Value::Real(real)) => Ok(Some(*real)),
             Some(Value::Whole(whole)) => Ok(Some(*whole as f64)),
-            Some(_) => Err(wrong(key, "is no number")),
+            Some(_) => Err(wrong(key, "is not a number")),
         }
     }
 
@@ -82,7 +82,7 @@ impl Gguf {
         match self.get(key) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(wrong(key, "is no text")),
+            Some(_) => Err(wrong(key, "is not text")),
         }
     }
 
@@ -90,7 +90,7 @@ impl Gguf {
         match self.get(key) {
             None => Err(missing(key)),
             Some(Value::Texts(texts)) => Ok(texts),
-            Some(_) => Err(wrong(key, "is no list of texts")),
+            Some(_) => Err(wrong(key, "is not a list of strings")),
         }
     }
 
@@ -99,7 +99,7 @@ impl Gguf {
         self.tensors.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice()))
     }
 
-    /// The values of a tensor that is there.
+    /// The values of a tensor, which must exist.
     pub fn values(&mut self, name: &str) -> Result<Vec<f32>> {
         let info = self.tensors.get(name).expect("the header's own name");
         let n_values = info.shape.iter().product();
@@ -120,7 +120,7 @@ pub fn wrong(key: &str, message: &str) -> Error {
 
 type Parts = (BTreeMap<String, Value>, BTreeMap<String, TensorInfo>);
 
-/// What stands before the tensors, read from the beginning.
+/// Reads everything before the tensors.
 struct Header<'a> {
     file: BufReader<File>,
     path: &'a Path,
@@ -131,14 +131,14 @@ struct Header<'a> {
 impl Header<'_> {
     fn read(&mut self) -> Result<Parts> {
         if &self.array::<4>()? != b"GGUF" {
-            return Err(Error::checkpoint(self.path, "is no GGUF file: it does not begin with these letters"));
+            return Err(Error::checkpoint(self.path, "is not a GGUF file: it does not begin with `GGUF`"));
         }
         let version = u32::from_le_bytes(self.array()?);
         if ![2, 3].contains(&version) {
             let message = format!("is of GGUF's version {version}; 2 and 3 are read, in little-endian order");
             return Err(Error::checkpoint(self.path, message));
         }
-        // A tensor takes 24 bytes and more, a key 13: no header of this file has more of them.
+        // A tensor takes at least 24 bytes and a key 13: this bounds the counts by the file's size.
         let n_tensors = self.count(24)?;
         let n_keys = self.count(13)?;
         let mut metadata = BTreeMap::new();
@@ -179,7 +179,7 @@ impl Header<'_> {
         let name = self.text()?;
         let n_dimensions = u32::from_le_bytes(self.array()?);
         if n_dimensions > 4 {
-            return Err(self.refusal(&format!("{name} has {n_dimensions} dimensions; 4 are the most")));
+            return Err(self.refusal(&format!("{name} has {n_dimensions} dimensions; the maximum is 4")));
         }
         let mut shape = Vec::new();
         for _ in 0..n_dimensions {
@@ -189,8 +189,7 @@ impl Header<'_> {
         shape.reverse();
         let kind = u32::from_le_bytes(self.array()?);
         let encoding = Encoding::of(kind).ok_or_else(|| {
-            let message =
-                format!("{name} is in an encoding that is not read here (ggml's type {kind}): {}", Encoding::NAMES);
+            let message = format!("{name} is in an unsupported encoding (ggml's type {kind}): {}", Encoding::NAMES);
             self.refusal(&message)
         })?;
         Ok((name, TensorInfo { shape, encoding, offset: u64::from_le_bytes(self.array()?) }))
@@ -242,12 +241,12 @@ impl Header<'_> {
         String::from_utf8(bytes).map_err(|_| self.refusal("a text that is not UTF-8"))
     }
 
-    /// A number of things that take so many bytes each, which the rest of the file has room for.
+    /// Reads a count of items of at least `bytes_each` bytes; the rest of the file must have room for them.
     fn count(&mut self, bytes_each: u64) -> Result<usize> {
         let count = u64::from_le_bytes(self.array()?);
         let room = (self.length - self.position) / bytes_each;
         if count > room {
-            let message = format!("{count} things of {bytes_each} bytes or more, where there is room for {room}");
+            let message = format!("{count} items of {bytes_each} bytes or more, but there is room for {room}");
             return Err(self.refusal(&message));
         }
         Ok(count as usize)
@@ -262,17 +261,17 @@ impl Header<'_> {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
         self.position += bytes.len() as u64;
         self.file.read_exact(bytes).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => self.refusal("its header is cut short"),
+            ErrorKind::UnexpectedEof => self.refusal("its header is truncated"),
             _ => Error::io("read", self.path)(error),
         })
     }
 
     fn refusal(&self, message: &str) -> Error {
-        Error::checkpoint(self.path, format!("is no whole GGUF file: before byte {}: {message}", self.position))
+        Error::checkpoint(self.path, format!("is not a complete GGUF file: before byte {}: {message}", self.position))
     }
 }
 
-/// Bytes that a value takes at least.
+/// Minimum bytes per value.
 fn width(kind: u32) -> Option<u64> {
     match kind {
         0 | 1 | 7 => Some(1),

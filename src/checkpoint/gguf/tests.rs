@@ -7,7 +7,7 @@ use super::*;
 use crate::checkpoint::testing::{parameters_of, small};
 use crate::settings::{AttentionBias, RopeScaling};
 
-/// A file that is written as llama.cpp does it, version 3.
+/// Writes a file as llama.cpp does, version 3.
 #[derive(Default)]
 struct Writer {
     keys: Vec<Vec<u8>>,
@@ -57,7 +57,7 @@ impl Writer {
     }
 }
 
-/// The settings of `config`, and its parameters as llama.cpp has them: heads of q and k in neighbouring pairs.
+/// A file with the settings and parameters of `config`, in llama.cpp's order: heads of q and k in neighbouring pairs.
 fn written(arch: &str, config: &ModelConfig, parameters: &[NamedTensor]) -> Writer {
     let mut file = Writer::default();
     file.key("general.architecture", 8, &text(arch));
@@ -160,14 +160,14 @@ fn llama_3_s_scaling_is_found_again() {
     file.tensors.pop();
     file.floats("rope_freqs.weight", &[32], &[2.0; 32]);
     let (_dir, path) = saved(&file);
-    assert!(load_config(&path).unwrap_err().to_string().contains("other factors than LLaMA 3's"));
+    assert!(load_config(&path).unwrap_err().to_string().contains("factors other than LLaMA 3's"));
 }
 
-/// Blocks by hand, as ggml's dequantize functions read them.
+/// Handmade blocks, decoded as by ggml's dequantize functions.
 #[test]
 fn numbers_in_few_bits() {
     let half = |value: f32| f16::from_f32(value).to_le_bytes();
-    // Low halves count up, upper halves down.
+    // Low halves count up, high halves down.
     let counted: Vec<u8> = (0..16).map(|i| i | (15 - i) << 4).collect();
     let up_and_down = |f: fn(f32) -> f32| -> Vec<f32> { (0..16).chain((0..16).rev()).map(|i| f(i as f32)).collect() };
     let block = |parts: &[&[u8]]| parts.concat();
@@ -175,7 +175,7 @@ fn numbers_in_few_bits() {
     assert_eq!(q4_0, up_and_down(|q| 0.5 * (q - 8.0)));
     let q4_1 = Encoding::Q4_1.values(&block(&[&half(0.5), &half(-1.0), &counted]));
     assert_eq!(q4_1, up_and_down(|q| 0.5 * q - 1.0));
-    // The fifth bit of the first and of the last number.
+    // The fifth bit of the first and the last value.
     let q5_0 = Encoding::Q5_0.values(&block(&[&half(1.0), &0x8000_0001u32.to_le_bytes(), &counted]));
     assert_eq!((q5_0[0], q5_0[1], q5_0[31]), (0.0, -15.0, 0.0));
     let q5_1 = Encoding::Q5_1.values(&block(&[&half(1.0), &half(3.0), &2u32.to_le_bytes(), &counted]));
@@ -184,7 +184,7 @@ fn numbers_in_few_bits() {
     let q8_0 = Encoding::Q8_0.values(&block(&[&half(0.25), &signed]));
     assert_eq!((q8_0[0], q8_0[31]), (-4.0, 3.75));
 
-    // Scales 1 to 8 and minima 8 to 1: the first four in six bits each, the others in four and two.
+    // Scales 1 to 8 and minima 8 to 1: the first four in six bits each, the others split into four and two.
     let mut scales = [0u8; 12];
     for part in 0..8 {
         let (scale, min) = (part as u8 + 1, 8 - part as u8);
@@ -195,7 +195,7 @@ fn numbers_in_few_bits() {
             scales[part + 4] = scale | min << 4;
         }
     }
-    // An upper bit pair: scale 1 + 16·2 of the fifth part.
+    // A high bit pair: scale 1 + 16·2 of the fifth group.
     scales[0] |= 2 << 6;
     let low = [0x21u8; 128];
     let q4_k = Encoding::Q4K.values(&block(&[&half(2.0), &half(0.5), &scales, &low]));
@@ -208,7 +208,7 @@ fn numbers_in_few_bits() {
     let scales: Vec<u8> = (0..16).map(|i| (i - 8) as i8 as u8).collect();
     let high = [0b11_10_01_00u8; 64];
     let q6_k = Encoding::Q6K.values(&block(&[&[0x21; 128], &high, &scales, &half(1.0)]));
-    // Parts of 32 take their upper bits from the lowest pair on, their lower ones from nibble 1, 1, 2, 2.
+    // Groups of 32 take their high bits from the lowest pair up, their low bits from nibble 1, 1, 2, 2.
     assert_eq!((q6_k[0], q6_k[16], q6_k[32]), (-8.0 * (1.0 - 32.0), -7.0 * (1.0 - 32.0), -6.0 * (17.0 - 32.0)));
     assert_eq!(
         (q6_k[64], q6_k[96], q6_k[128], q6_k[255]),
@@ -235,7 +235,7 @@ fn tokenizers_come_along() {
     assert_eq!((tokenizer.vocab_size(), tokenizer.end_of_text()), (260, Some(259)));
     assert_eq!(tokenizer.encode("a the 12<|end|>").unwrap(), [97, 258, 32, 49, 50, 259]);
 
-    // SentencePiece: the pair with the better score first, bytes for what has no token.
+    // SentencePiece: the pair with the better score first, bytes for anything without a token.
     let mut file = Writer::default();
     file.key("tokenizer.ggml.model", 8, &text("llama"));
     let bytes: Vec<String> = (0..256).map(|byte| format!("<0x{byte:02X}>")).collect();
@@ -275,18 +275,18 @@ fn messages() {
         fs::write(&path, bytes).unwrap();
         load_model(&path).unwrap_err().to_string()
     };
-    assert!(message(b"GGML").ends_with("is no GGUF file: it does not begin with these letters"));
-    assert!(message(&whole[..100]).contains("is no whole GGUF file"), "{}", message(&whole[..100]));
+    assert!(message(b"GGML").ends_with("is not a GGUF file: it does not begin with `GGUF`"));
+    assert!(message(&whole[..100]).contains("is not a complete GGUF file"), "{}", message(&whole[..100]));
     assert!(message(&whole[..whole.len() - 64]).contains("reaches past the end of the file: is it whole?"));
     assert!(message(&[b"GGUF", &1u32.to_le_bytes()[..]].concat()).contains("version 1; 2 and 3 are read"));
     let huge = [b"GGUF", &3u32.to_le_bytes()[..], &u64::MAX.to_le_bytes()].concat();
-    assert!(message(&huge).contains("things of 24 bytes or more, where there is room for 0"), "{}", message(&huge));
+    assert!(message(&huge).contains("items of 24 bytes or more, but there is room for 0"), "{}", message(&huge));
     assert!(message(&written("gemma", &config, &parameters).bytes()).contains("architecture gemma; llama and qwen2"));
     let mut few = written("llama", &config, &parameters);
     few.tensors.retain(|(name, ..)| name != "blk.1.ffn_up.weight");
     assert!(message(&few.bytes()).ends_with("blk.1.ffn_up.weight is missing"));
     few.floats("blk.1.ffn_up.weight", &[1], &[0.0]);
-    assert!(message(&few.bytes()).contains("blk.1.ffn_up.weight has shape [1], but the settings want [12, 8]"));
+    assert!(message(&few.bytes()).contains("blk.1.ffn_up.weight has shape [1], but the settings require [12, 8]"));
     few.tensors.last_mut().unwrap().2 = 10;
-    assert!(message(&few.bytes()).contains("in an encoding that is not read here (ggml's type 10)"));
+    assert!(message(&few.bytes()).contains("in an unsupported encoding (ggml's type 10)"));
 }

@@ -1,4 +1,4 @@
-//! The tokenizer that a file carries, as a tokenizer.json of Hugging Face's.
+//! The tokenizer in a GGUF file, as Hugging Face's tokenizer.json.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::reader::{Gguf, Value, missing};
 use crate::data::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
-/// Token types of llama.cpp: unknown, control and user-defined ones are matched before all others.
+/// Token types of llama.cpp: unknown, control and user-defined tokens are matched before all others.
 const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
@@ -44,7 +44,7 @@ pub fn tokenizer(file: &Gguf) -> Result<Tokenizer> {
     Tokenizer::from_json_with_end(&json.to_string(), end.map(String::as_str))
 }
 
-/// Byte-level BPE, with the pre-tokenizer that the file names.
+/// Byte-level BPE, with the pre-tokenizer named in the file.
 fn byte_level(file: &Gguf) -> Result<Json> {
     let byte_level = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex });
     let split = |regex: &str| {
@@ -85,8 +85,8 @@ fn byte_level(file: &Gguf) -> Result<Json> {
     }))
 }
 
-/// SentencePiece's BPE: a space becomes ▁, one stands before every text, and what has no token becomes bytes. It merges the
-/// pair whose token has the highest score.
+/// SentencePiece's BPE: a space becomes ▁, one is prepended to every text, and anything without a token becomes bytes.
+/// It merges the pair whose token has the highest score.
 fn sentence_piece(file: &Gguf, tokens: &[String]) -> Result<Json> {
     let scores = match file.get("tokenizer.ggml.scores") {
         Some(Value::Reals(scores)) if scores.len() == tokens.len() => scores,

@@ -1,4 +1,4 @@
-//! What the adapter reaches at most, by kernels that do nothing else.
+//! The adapter's peak rates, measured with kernels that do nothing else.
 
 use multinorm::gpu::{Class, DType, DispatchInfo, Gpu, Need, Recorder, Schedule, Tensor, Workspace};
 use multinorm::kernels::{bench, fill};
@@ -8,18 +8,18 @@ use serde::Serialize;
 use super::steady_secs;
 use crate::cli::console::out;
 
-/// Seconds that each is timed for.
+/// Time budget of each measurement, in seconds.
 const BUDGET_SECS: f64 = 0.1;
 const PLAN: &str = "ceiling";
 
-/// Measured, not looked up.
+/// Peak rates: measured, not looked up.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Ceilings {
-    /// Of a copy: read and written.
+    /// Bytes read plus bytes written, in a copy.
     pub copy_bytes_per_sec: f64,
-    /// Of multiply-adds in f32 registers, each counted as two.
+    /// Multiply-adds in f32 registers, each counted as two operations.
     pub fma_flops_per_sec: f64,
-    /// Of matrix units with f16 operands and f32 sums, where the kernels can use them.
+    /// Matrix units with f16 operands and f32 sums, if the kernels can use them.
     pub matrix_units_flops_per_sec: Option<f64>,
 }
 
@@ -35,8 +35,8 @@ impl Ceilings {
         })
     }
 
-    /// Seconds below which a dispatch cannot be done: those of its arithmetic or of its bytes, whichever are more; and
-    /// whether it is the arithmetic.
+    /// The least time, in seconds, that a dispatch can take: for its arithmetic or for its bytes, whichever is longer;
+    /// and whether the arithmetic is.
     pub fn least_secs(&self, dispatch: &DispatchInfo) -> (f64, bool) {
         let units = self.matrix_units_flops_per_sec.filter(|_| self.uses_matrix_units(dispatch));
         let flops_per_sec = units.unwrap_or(self.fma_flops_per_sec);
@@ -45,12 +45,12 @@ impl Ceilings {
         (arithmetic.max(memory), arithmetic > memory)
     }
 
-    /// Whether a dispatch's ceiling is that of matrix units.
+    /// Whether the ceiling of a dispatch is that of the matrix units.
     pub fn uses_matrix_units(&self, dispatch: &DispatchInfo) -> bool {
         self.matrix_units_flops_per_sec.is_some() && dispatch.kernel.needs.contains(&Need::MatrixUnits)
     }
 
-    /// Seconds of as many bytes at the speed of a copy.
+    /// Seconds to move `bytes` at the copy ceiling.
     pub fn memory_secs(&self, bytes: u64) -> f64 {
         bytes as f64 / self.copy_bytes_per_sec
     }
@@ -68,7 +68,7 @@ impl Ceilings {
     }
 }
 
-/// Bytes a second of a copy too large for a cache.
+/// Bytes per second of a copy too large for any cache.
 async fn copy(gpu: &Gpu) -> Result<f64> {
     let profile = &gpu.profile;
     let most: u64 = if profile.software { 64 << 20 } else { 256 << 20 };
@@ -85,7 +85,7 @@ async fn copy(gpu: &Gpu) -> Result<f64> {
     Ok((2 * x.bytes()) as f64 / secs)
 }
 
-/// Operations a second of multiply-adds in registers.
+/// Operations per second of multiply-adds in registers.
 async fn fma(gpu: &Gpu) -> Result<f64> {
     let (len, rounds) = if gpu.profile.software { (64 * 256, 64) } else { (4096 * 256, 128) };
     let mut rec = Recorder::new(&gpu.profile);
@@ -95,12 +95,12 @@ async fn fma(gpu: &Gpu) -> Result<f64> {
     bench::fma(&mut rec, &x, &y, rounds);
     let workspace = rec.allocate(gpu).await?;
     workspace.write(gpu, &x, &[0.5f32; 8]);
-    // s = s / 2 + 1 / 2 ends at 1, and eight are added.
+    // The iteration s = s / 2 + 1 / 2 converges to 1, and eight are added.
     let secs = secs(gpu, &workspace, &y.rows(len - 1..len), 8.0).await?;
     Ok(workspace.dispatch(PLAN, 0).flops as f64 / secs)
 }
 
-/// Operations a second of matrix units.
+/// Operations per second of the matrix units.
 async fn matrix_units(gpu: &Gpu) -> Result<f64> {
     let (subgroups, rounds) = (4096, 512);
     let mut rec = Recorder::new(&gpu.profile);
@@ -116,13 +116,14 @@ async fn matrix_units(gpu: &Gpu) -> Result<f64> {
     Ok(workspace.dispatch(PLAN, 0).flops as f64 / secs)
 }
 
-/// Seconds of the plan, once every number that it leaves in `last` is the one wanted: work that is not done is fast.
+/// Seconds per replay of the plan, after checking that it leaves `want` everywhere in `last`: a kernel that does no
+/// work is fast.
 async fn secs(gpu: &Gpu, workspace: &Workspace, last: &Tensor, want: f32) -> Result<f64> {
     workspace.run(gpu, &[PLAN]);
     let got: Vec<f32> = workspace.read(gpu, last).await?;
     if let Some(wrong) = got.iter().find(|got| **got != want) {
         let kernel = workspace.dispatch(PLAN, 0).kernel.name;
-        return Err(Error::Gpu(format!("{kernel} makes {wrong} of what should be {want}: nothing is timed")));
+        return Err(Error::Gpu(format!("{kernel} computes {wrong} instead of {want}: nothing is timed")));
     }
     steady_secs(BUDGET_SECS, async |replays| workspace.time_replays(gpu, PLAN, Schedule::All, replays).await).await
 }

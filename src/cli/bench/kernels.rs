@@ -1,4 +1,5 @@
-//! `multinorm bench kernels`: the adapter's ceilings, then matrix products and every kernel of a training step beside them.
+//! `multinorm bench kernels`: the adapter's ceilings, then matrix products and every kernel of a training step, each
+//! compared with its ceiling.
 
 use std::sync::Arc;
 
@@ -22,18 +23,18 @@ use crate::cli::train::{choose_variants, read_config};
 pub struct KernelsArgs {
     #[command(flatten)]
     settings: Settings,
-    /// Sizes of the model; without any what the settings say, else `tiny` on a software adapter and `60m` on a GPU
+    /// Model presets [default: the model of the settings, else `tiny` on a software adapter and `60m` on a GPU]
     #[arg(long = "preset", value_delimiter = ',', value_name = "NAME,…")]
     presets: Vec<String>,
-    /// Only kernels whose name contains this
+    /// Time only kernels whose name contains this
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
-    /// Seconds that each kernel is timed for
+    /// Seconds to time each kernel for
     #[arg(long, default_value_t = 0.1, value_name = "S")]
     seconds: f64,
 }
 
-/// The same kernel with the same constants on the same shapes, as often as a step has it.
+/// Dispatches of a step with the same kernel, constants and shapes.
 #[derive(Serialize)]
 struct Row {
     kernel: &'static str,
@@ -43,10 +44,10 @@ struct Row {
     secs: f64,
     gflops: Option<f64>,
     gbytes_per_sec: f64,
-    /// Of the ceiling that it comes nearest to: `multiply-add`, `matrix units` or `copy`.
+    /// Fraction of the limiting ceiling: `multiply-add`, `matrix units` or `copy`.
     share_of_ceiling: f64,
     ceiling: &'static str,
-    /// Of all kernels of the step.
+    /// Fraction of the time of all kernels of the step.
     share_of_step: f64,
 }
 
@@ -60,7 +61,7 @@ pub fn run(device: &DeviceArgs, json: bool, args: &KernelsArgs) -> Result<()> {
     let mut all_sets: Vec<Vec<String>> = args.presets.iter().map(of_preset).collect();
     if all_sets.is_empty() {
         let sets = &args.settings.sets;
-        // A file says what its model is.
+        // A settings file names its own model.
         all_sets.push(if args.settings.config.is_some() { sets.clone() } else { with_preset(&gpu, sets) });
     }
     let configs = all_sets
@@ -120,14 +121,14 @@ async fn measure(gpu: &Arc<Gpu>, json: bool, args: &KernelsArgs, configs: Vec<Ru
     Ok(())
 }
 
-/// Every distinct dispatch of a step in which nothing special is due, slowest in total first.
+/// Every distinct dispatch of an ordinary step, slowest in total first.
 async fn of_step(gpu: &Arc<Gpu>, ceilings: &Ceilings, config: RunConfig, args: &KernelsArgs) -> Result<Vec<Row>> {
     let dataset = Arc::new(random_tokens(&config));
     let mut trainer = Trainer::new(gpu.clone(), config, dataset).await?;
     trainer.step().await?;
     trainer.drain().await?;
     let workspace = trainer.workspace();
-    // A place where each stands, and how often a step has it.
+    // One position of each distinct dispatch, and how many a step has.
     let mut distinct: Vec<(&DispatchInfo, (Plan, usize), usize)> = Vec::new();
     for (plan, replays) in trainer.plans_of_step() {
         for at in workspace.replayed(plan.name(), Schedule::None) {

@@ -23,23 +23,24 @@ use super::DeviceArgs;
 #[derive(Args)]
 #[command(after_help = "Examples:
   multinorm bench kernels --preset 60m
-  multinorm bench step --set model.preset=60m --trace t.json     ui.perfetto.dev opens the trace
+  multinorm bench step --set model.preset=60m --trace t.json     open the trace in ui.perfetto.dev
   multinorm bench optimizers --set model.preset=60m --json")]
 pub struct BenchArgs {
     #[command(subcommand)]
     what: What,
-    /// One JSON document
+    /// Print one JSON document
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Subcommand)]
 enum What {
-    /// The adapter's ceilings, matrix products, and every kernel of a training step at the sizes of presets
+    /// Time the adapter's ceilings, matrix products, and every kernel of a training step at preset sizes
     Kernels(kernels::KernelsArgs),
-    /// One update of each optimizer: of one matrix, beside a plain copy of the bytes it moves, and of a whole model
+    /// Time one update of each optimizer: on one matrix, next to a plain copy of the bytes it moves, and on a whole
+    /// model
     Optimizers(optimizers::OptimizersArgs),
-    /// One training step on random tokens: the first, the steady ones, and where the time goes
+    /// Time one training step on random tokens: the first, the steady ones, and where the time goes
     Step(step::StepArgs),
 }
 
@@ -51,17 +52,17 @@ pub fn run(device: &DeviceArgs, args: &BenchArgs) -> Result<()> {
     }
 }
 
-/// Where a run's settings come from.
+/// The settings of a run.
 #[derive(Args)]
 struct Settings {
-    /// Settings; without one the default run
+    /// Settings file [default: the default run]
     config: Option<PathBuf>,
-    /// One setting: `--set model.preset=60m`; repeatable
+    /// Override one setting: `--set model.preset=60m`; repeatable
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
 }
 
-/// What every document of a bench begins with: figures say nothing without the machine, the versions and the choices.
+/// The common part of every benchmark document: figures mean nothing without the machine, the versions and the choices.
 fn document(gpu: &Gpu, figures: Value) -> Value {
     let profile = &gpu.profile;
     let mut document = json!({
@@ -85,12 +86,12 @@ fn document(gpu: &Gpu, figures: Value) -> Value {
     document
 }
 
-/// What times kernels.
+/// How kernels are timed.
 fn clock(gpu: &Gpu) -> &'static str {
     if gpu.profile.timestamps { "time stamps" } else { "submit and wait" }
 }
 
-/// The preset that fits an adapter, unless the settings name one.
+/// Adds the preset that suits the adapter, unless the settings name one.
 fn with_preset(gpu: &Gpu, sets: &[String]) -> Vec<String> {
     let mut sets = sets.to_vec();
     if !sets.iter().any(|set| set.trim_start().starts_with("model.")) {
@@ -99,7 +100,7 @@ fn with_preset(gpu: &Gpu, sets: &[String]) -> Vec<String> {
     sets
 }
 
-/// Tokens without meaning, for one epoch: a step costs the same whatever they say.
+/// Random tokens, for one epoch: the cost of a step does not depend on them.
 fn random_tokens(config: &RunConfig) -> Dataset {
     let vocab = config.model.vocab_size as u64;
     let n = (config.train.steps + 2) * config.train.tokens_per_step() as u64 + 1;
@@ -108,11 +109,11 @@ fn random_tokens(config: &RunConfig) -> Dataset {
     Dataset::unsplit("random", tokens, config.model.vocab_size)
 }
 
-/// Seconds of one replay: the best of three means, each over as many replays as fit a third of `budget_secs`. The first,
-/// in which drivers compile, does not count; one that takes longer than all of it is timed once or twice.
+/// Seconds per replay: the best of three means, each over as many replays as fit in a third of `budget_secs`. The first
+/// replay, in which drivers compile, does not count. A replay longer than the whole budget is timed only once or twice.
 async fn steady_secs(budget_secs: f64, time: impl AsyncFn(usize) -> Result<f64>) -> Result<f64> {
     let first = time(1).await?;
-    // Beside one so long, what drivers compile is nothing.
+    // Next to a replay this long, compilation is negligible.
     if first > 100.0 * budget_secs {
         return Ok(first);
     }

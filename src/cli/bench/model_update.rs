@@ -1,4 +1,4 @@
-//! The update of a whole model by each optimizer: what a step adds to forward and backward.
+//! The update of a whole model by each optimizer: what a step adds to the forward and backward passes.
 
 use std::sync::Arc;
 
@@ -10,27 +10,27 @@ use serde::Serialize;
 
 use super::{random_tokens, steady_secs};
 
-/// Tokens of the step that makes the gradients: an update costs the same whatever they are.
+/// Tokens of the step that computes the gradients: the cost of an update does not depend on them.
 const TOKENS: usize = 32;
-/// Seconds that each update is timed for.
+/// Time budget of each update, in seconds.
 const BUDGET_SECS: f64 = 0.3;
 
 #[derive(Serialize)]
 pub struct ModelUpdate {
     pub optimizer: String,
-    /// Dispatches of an ordinary step's update.
+    /// Dispatches of the update in an ordinary step.
     pub kernels: usize,
     pub optimizer_state_bytes: u64,
-    /// Every gradient once, every weight and all state twice; of a zeroth-order step every weight twice in each of its
-    /// three moves.
+    /// Every gradient once, every weight and all state twice; for a zeroth-order step, every weight twice in each of
+    /// its three moves.
     pub least_bytes: u64,
-    /// What its dispatches read and write.
+    /// Bytes its dispatches read and write.
     pub bytes_moved: u64,
     pub update_secs: f64,
     pub least_gbytes_per_sec: f64,
 }
 
-/// An ordinary step's update, timed as many replays in one submission.
+/// Times an ordinary step's update, many replays per submission.
 pub async fn measure(
     gpu: &Arc<Gpu>,
     config: &RunConfig,
@@ -40,7 +40,7 @@ pub async fn measure(
     let mut config = config.clone().with_optimizer(optimizer.clone());
     let train = &mut config.train;
     (train.steps, train.batch_size, train.micro_batch_size, train.sequence_length) = (2, 1, 1, TOKENS);
-    // Else it is part of the backward pass.
+    // Otherwise the update is part of the backward pass.
     train.fused_update = false;
     config.eval.batch_size = 1;
     (config.spectra.every, config.eval.text_tokens) = (0, 0);
@@ -53,7 +53,7 @@ pub async fn measure(
     let workspace = trainer.workspace();
     let (mut secs, mut kernels, mut bytes_moved) = (0.0, 0.0, 0.0);
     for (plan, replays) in trainer.plans_of_step() {
-        // How often the plan's work counts as the update's.
+        // The fraction of the plan's work that counts as the update.
         let (share, plan) = (replays as f64 * plan.updates(), plan.name());
         if share == 0.0 {
             continue;
@@ -66,7 +66,7 @@ pub async fn measure(
         bytes_moved += share * order.iter().map(|&at| workspace.dispatch(plan, at).bytes()).sum::<u64>() as f64;
     }
     if secs == 0.0 {
-        return Err(Error::Gpu(format!("{name}: no plan of a step is its update")));
+        return Err(Error::Gpu(format!("{name}: no plan of a step contains an update")));
     }
     let state = workspace.memory.bytes(Class::OptimizerState);
     let least_bytes = if optimizer.zeroth_order().is_some() { 6 * weights } else { 3 * weights } + 2 * state;

@@ -1,5 +1,5 @@
-//! `multinorm bench optimizers`: one update of each optimizer on a linear layer, beside a plain copy of what it moves, and
-//! on a whole model.
+//! `multinorm bench optimizers`: one update of each optimizer on a linear layer, next to a plain copy of the bytes it
+//! moves, and on a whole model.
 
 use std::sync::Arc;
 
@@ -20,27 +20,27 @@ use crate::cli::console::{note, out};
 use crate::cli::output::print_json;
 use crate::cli::train::read_config;
 
-/// What every update is checked on before the others are timed: no multiple of a tile.
+/// Shape on which every update is checked before any is timed: no multiple of a tile.
 const CHECKED: [usize; 2] = [37, 61];
-/// Two losses, each where a binding may begin.
+/// Shape of the two losses, each where a binding may begin.
 const LOSSES: [usize; 2] = [2, 64];
 const CHECKED_STEPS: u32 = 6;
-/// A step in which nothing special is due.
+/// A step with nothing but the regular update.
 const ORDINARY_STEP: u32 = 1000;
-/// The parameter's name, which random numbers depend on.
+/// The parameter's name, from which random numbers are derived.
 const NAME: &str = "weight";
-/// Largest difference from the reference after those steps, relative to their root mean square: ten times that of Muon's
-/// quintic, which pulls apart what lies near its unstable fixed point.
+/// Largest deviation from the reference after those steps, relative to the root mean square: ten times that of Muon's
+/// quintic, which drives apart values near its unstable fixed point.
 const TOLERANCE: f64 = 1e-3;
-/// Seconds that each update is timed for; one that takes longer is timed once or twice.
+/// Time budget of each update, in seconds; a longer one is timed once or twice.
 const BUDGET_SECS: f64 = 0.3;
 
 #[derive(Args)]
 pub struct OptimizersArgs {
-    /// Which of the catalog, by name
+    /// Optimizers of the catalog to time, by name
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     optimizers: Vec<String>,
-    /// Shapes of one parameter
+    /// Shapes of the matrix to update
     #[arg(long = "shape", value_delimiter = ',', default_value = "512x1376,2048x5461", value_name = "MxN,…")]
     shapes: Vec<String>,
     #[command(flatten)]
@@ -55,10 +55,10 @@ pub fn run(device: &DeviceArgs, json: bool, args: &OptimizersArgs) -> Result<()>
     let mut configs: Vec<_> =
         names.iter().map(|name| Ok((name, OptimizerConfig::named(name)?))).collect::<Result<Vec<_>>>()?;
     for (name, _) in configs.extract_if(.., |(_, config)| config.adapter().is_some()) {
-        note!("{name} moves adapters and no matrix of the model: it is not timed");
+        note!("{name} updates adapters and no matrix of the model: not timed");
     }
     let shapes = shapes.iter().map(|shape| parse_shape(shape)).collect::<Result<Vec<_>>>()?;
-    // A file says what its model is.
+    // A settings file names its own model.
     let sets = if settings.config.is_some() { settings.sets.clone() } else { with_preset(&gpu, &settings.sets) };
     let model = read_config(settings.config.as_deref(), None, &sets, &gpu.profile)?;
     for (name, config) in &configs {
@@ -134,14 +134,14 @@ pub fn run(device: &DeviceArgs, json: bool, args: &OptimizersArgs) -> Result<()>
 fn parse_shape(text: &str) -> Result<[usize; 2]> {
     let parse = |part: &str| part.trim().parse().ok().filter(|extent: &usize| *extent > 0);
     let shape = text.split_once(['x', '×']).and_then(|(m, n)| Some([parse(m)?, parse(n)?]));
-    shape.ok_or_else(|| Error::config("--shape", format!("wants rows x columns like 512x1376, got `{text}`")))
+    shape.ok_or_else(|| Error::config("--shape", format!("expected rows x columns, like 512x1376, got `{text}`")))
 }
 
-/// One update of a linear layer, recorded under the plan `update`.
+/// One update of a linear layer, recorded as the plan `update`.
 struct Recorded {
     rec: Recorder,
     weight: Tensor,
-    /// The gradient; of a zeroth-order rule two rows that begin with its losses.
+    /// The gradient; for a zeroth-order rule, two rows that begin with its losses.
     input: Tensor,
     numbers: [Tensor; 2],
 }
@@ -169,7 +169,7 @@ impl Recorded {
         Ok(Self { rec, weight, input, numbers })
     }
 
-    /// On the device, with a gradient, weights of zero, and the numbers of a first step.
+    /// Allocates on the device, with a gradient, zero weights, and the numbers of a first step.
     async fn allocate(self, gpu: &Gpu) -> Result<(Workspace, Vec<f32>, Tensor)> {
         let Self { rec, weight, input, numbers: [statistics, step], .. } = self;
         let workspace = rec.allocate(gpu).await?;
@@ -208,7 +208,7 @@ fn record_moves(
     Ok(states)
 }
 
-/// Numbers without a pattern, rows and columns of different size.
+/// Values without a pattern; rows and columns differ in magnitude.
 fn input_values(shape: &[usize]) -> Vec<f32> {
     let cols = shape[1] as u64;
     let uniform = |x: u64| (x.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
@@ -216,7 +216,7 @@ fn input_values(shape: &[usize]) -> Vec<f32> {
     (0..len).map(|at| uniform(at + 1) * (uniform(at / cols + 7) + uniform(at % cols + 11)).exp()).collect()
 }
 
-/// A few steps against the reference: some rules move nothing in the first.
+/// Checks a few steps against the reference: some rules change nothing in the first.
 async fn check(gpu: &Gpu, name: &str, config: &OptimizerConfig) -> Result<()> {
     let recorded = Recorded::new(gpu, config, CHECKED)?;
     let step = recorded.numbers[1].clone();
@@ -232,7 +232,7 @@ async fn check(gpu: &Gpu, name: &str, config: &OptimizerConfig) -> Result<()> {
     let rms = (want.iter().map(|w| w * w).sum::<f64>() / want.len() as f64).sqrt();
     let errors = got.iter().zip(&want).map(|(got, want)| (f64::from(*got) - want).abs());
     let error = match config.zeroth_order() {
-        // A change is rounded: here and there to the next number.
+        // A change is rounded, now and then to a neighbouring number.
         Some(_) => (errors.map(|error| error * error).sum::<f64>() / want.len() as f64).sqrt(),
         None => errors.fold(0.0_f64, f64::max),
     };
@@ -245,10 +245,10 @@ async fn check(gpu: &Gpu, name: &str, config: &OptimizerConfig) -> Result<()> {
     )))
 }
 
-/// One step of a weight, counted from 1.
+/// One step on a weight, counted from 1.
 type Step = dyn FnMut(&mut [f64], u32);
 
-/// What every step does with this gradient or these losses.
+/// The reference step with this gradient or these losses.
 fn reference(config: &OptimizerConfig, input: Vec<f64>) -> Box<Step> {
     let Recipe { rule, lr } = config.recipe(Role::Linear).clone();
     if let Some(hyper) = config.zeroth_order() {
@@ -260,7 +260,7 @@ fn reference(config: &OptimizerConfig, input: Vec<f64>) -> Box<Step> {
     Box::new(move |w, _| reference.step(w, &input, 1.0, lr, 1.0))
 }
 
-/// Seconds of a plain copy of a matrix.
+/// Seconds to copy a matrix.
 async fn copy(gpu: &Gpu, shape: [usize; 2]) -> Result<f64> {
     let mut rec = Recorder::new(&gpu.profile);
     let [from, to] = ["from", "to"].map(|name| rec.persistent(Class::Scratch, DType::F32, name, &shape));
@@ -279,11 +279,12 @@ async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2]
     let kernels = dispatches.len();
     let state = recorded.rec.memory().bytes(Class::OptimizerState);
     let copied = 2 * recorded.weight.bytes();
-    // What is not in every replay: no optimizer of the catalog has a tolerance, and so a gate.
+    // Dispatches that not every replay has are renewals: no optimizer of the catalog has a tolerance, which would gate
+    // some too.
     let renews = recorded.rec.n_dispatches("update") > kernels;
     let step = recorded.numbers[1].clone();
     let (workspace, ..) = recorded.allocate(gpu).await?;
-    // The first step finds a new basis where a rule has one; an ordinary step does not.
+    // The first step finds a new basis, if the rule has one; an ordinary step does not.
     let renewal_secs = if renews { Some(seconds(gpu, &workspace, Schedule::All).await?) } else { None };
     workspace.write(gpu, &step, &[1.0f32.to_bits(), ORDINARY_STEP, 0, 0]);
     let secs = seconds(gpu, &workspace, Schedule::None).await?;
@@ -295,7 +296,7 @@ async fn time(gpu: &Gpu, name: &str, config: &OptimizerConfig, shape: [usize; 2]
     }))
 }
 
-/// Seconds of a replay, many of them in one submission.
+/// Seconds per replay, many of them per submission.
 async fn seconds(gpu: &Gpu, workspace: &Workspace, due: Schedule) -> Result<f64> {
     steady_secs(BUDGET_SECS, async |replays| workspace.time_replays(gpu, "update", due, replays).await).await
 }

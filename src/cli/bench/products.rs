@@ -1,4 +1,5 @@
-//! Matrix products in the three layouts of training, at the sizes of a model: sampled entries against f64, then times.
+//! Matrix products in the three layouts of training, at the sizes of a model: sampled entries are compared with f64,
+//! then the products are timed.
 
 use half::f16;
 use multinorm::config::RunConfig;
@@ -12,14 +13,14 @@ use serde::Serialize;
 use super::ceilings::Ceilings;
 use super::steady_secs;
 
-/// Entries that are compared with f64; a prime number of steps between them.
+/// Number of entries compared with f64, a prime number of entries apart.
 const SAMPLES: usize = 256;
-/// Largest difference over the root mean square that a product in f32 may have: plain halves make 7e-4.
+/// Largest deviation of an f32 product, relative to the root mean square: plain halves reach 7e-4.
 const TOLERANCE: f64 = 1e-4;
-/// The same in half precision, whose results are rounded to 11 bits: of numbers up to four times the root mean square.
+/// The same in half precision, whose results are rounded to 11 bits: for numbers up to four times the root mean square.
 const HALF_TOLERANCE: f64 = 4e-3;
 
-/// A product that was right, and how long it takes.
+/// A verified product and its time.
 #[derive(Serialize)]
 pub struct Product {
     /// See [`name`].
@@ -31,11 +32,11 @@ pub struct Product {
     pub secs: f64,
     pub gflops: f64,
     pub share_of_ceiling: f64,
-    /// `multiply-add`, or `matrix units`, where an f32 product takes three products of halves.
+    /// `multiply-add`, or `matrix units`, where one f32 product takes three half-precision products.
     pub ceiling: &'static str,
 }
 
-/// A layout by its operands, as tables and `--json` name it.
+/// A layout named by its operands, as in tables and `--json`.
 pub fn name(layout: Layout) -> &'static str {
     match layout {
         Layout::Nt => "x wT",
@@ -44,7 +45,7 @@ pub fn name(layout: Layout) -> &'static str {
     }
 }
 
-/// Places of what is multiplied for entry `[row, col]`, at `inner` of the inner dimension.
+/// Indices of the two factors for entry `[row, col]`, at `inner` of the inner dimension.
 fn places(layout: Layout, [m, n, k]: [usize; 3], [row, col, inner]: [usize; 3]) -> [usize; 2] {
     match layout {
         Layout::Nt => [row * k + inner, col * k + inner],
@@ -53,12 +54,12 @@ fn places(layout: Layout, [m, n, k]: [usize; 3], [row, col, inner]: [usize; 3]) 
     }
 }
 
-/// What is measured: a product, and whether it may be made on matrix units.
+/// A product to measure, and whether it may run on matrix units.
 pub type Asked = (matmul::Product, bool);
 
-/// Two shapes that are always there, the second no multiple of anything; then the products of a run's plans.
+/// Two fixed shapes, the second no multiple of anything; then the products of a run's plans.
 ///
-/// Errors: settings that cannot be recorded.
+/// Errors: the settings cannot be recorded.
 pub fn of_run(config: &RunConfig, profile: &Profile) -> Result<Vec<Asked>> {
     let one = |layout, mnk| (matmul::Product { layout, mnk, matrices: 1, numbers: Numbers::Single }, false);
     let shapes = [[512; 3], [509, 251, 127]].into_iter();
@@ -73,7 +74,7 @@ pub fn of_run(config: &RunConfig, profile: &Profile) -> Result<Vec<Asked>> {
     Ok(products)
 }
 
-/// A product as it is recorded, under the plan `product`: a, b and what they make.
+/// Records a product as the plan `product`; returns a, b and the result.
 fn recorded(gpu: &Gpu, &(product, high): &Asked) -> (Recorder, [Tensor; 3]) {
     let mut rec = Recorder::new(&Profile { splits_f32: high, ..gpu.profile.clone() });
     let matmul::Product { layout, mnk, .. } = product;
@@ -85,7 +86,7 @@ fn recorded(gpu: &Gpu, &(product, high): &Asked) -> (Recorder, [Tensor; 3]) {
     (rec, [a, b, y])
 }
 
-/// The kernels that make a product: several where the inner dimension is split, or operands are looked at first.
+/// The kernels of a product: several if the inner dimension is split or the operands are inspected first.
 pub fn kernels_of(gpu: &Gpu, asked: &Asked) -> Vec<&'static str> {
     names(&recorded(gpu, asked).0)
 }
@@ -96,7 +97,7 @@ fn names(recorder: &Recorder) -> Vec<&'static str> {
 
 /// Verifies a product, then times it.
 ///
-/// Errors: one that differs from f64 by more than its arithmetic explains.
+/// Errors: the deviation from f64 exceeds the rounding error of its arithmetic.
 pub async fn measure(gpu: &Gpu, ceilings: &Ceilings, asked: &Asked, budget_secs: f64) -> Result<Product> {
     let matmul::Product { layout, mnk, .. } = asked.0;
     let [m, n, k] = mnk;
@@ -118,7 +119,7 @@ pub async fn measure(gpu: &Gpu, ceilings: &Ceilings, asked: &Asked, budget_secs:
     let (mut worst, mut squares) = (0.0_f64, 0.0);
     let samples = SAMPLES.min(got.len());
     for sample in 0..samples {
-        // The corners first, then anywhere.
+        // The corners first, then samples everywhere.
         let at = [0, n - 1, (m - 1) * n, m * n - 1].get(sample).copied().unwrap_or(sample * 1_000_003 % got.len());
         let multiplied = (0..k).map(|inner| places(layout, mnk, [at / n, at % n, inner]));
         let want: f64 = multiplied.map(|[at_a, at_b]| f64::from(a_values[at_a]) * f64::from(b_values[at_b])).sum();

@@ -24,40 +24,41 @@ use crate::cli::train::{choose_variants, read_config};
 pub struct StepArgs {
     #[command(flatten)]
     settings: Settings,
-    /// Steps to time after the first
+    /// Number of steps to time after the first
     #[arg(long, default_value_t = 10)]
     steps: usize,
-    /// Write what host and device did, for ui.perfetto.dev to open
+    /// Write a timeline of host and device, to open in ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 }
 
-/// A kernel's part of a step.
+/// A kernel's share of a step.
 #[derive(Serialize)]
 struct Row {
     plan: Plan,
     kernel: &'static str,
     dispatches: usize,
     secs: f64,
-    /// Of all kernels of the step.
+    /// Fraction of the time of all kernels of the step.
     share_of_step: f64,
-    /// What it would take at the ceilings, moving every tensor once.
+    /// Seconds at the ceilings, with every tensor moved once.
     least_secs: f64,
 }
 
-/// What was measured of one run.
+/// The measurements of one run.
 struct Measured {
     ceilings: Ceilings,
     trainer: Trainer,
     first_secs: f64,
-    /// Of each steady step that is waited for: until all is submitted, and until all is done.
+    /// For each steady step with a wait after it: seconds until all is submitted, and until all is done.
     host_and_step_secs: Vec<[f64; 2]>,
-    /// A step of as many in a row, which the host submits while the device is at work, as a run does.
+    /// Seconds per step for the same number of steps without waiting: the host submits while the device works, as in a
+    /// run.
     secs_in_a_row: f64,
-    /// On the device, without anything between the dispatches; none without time stamps.
+    /// Seconds on the device, without gaps between dispatches; `None` without time stamps.
     device_secs: Option<f64>,
     rows: Vec<Row>,
-    /// What the dispatches of a step read and write, each of their tensors once.
+    /// Bytes the dispatches of a step read and write, with each tensor counted once.
     ideal_bytes: u64,
     trace: Trace,
 }
@@ -67,8 +68,7 @@ pub fn run(device: &DeviceArgs, json: bool, args: &StepArgs) -> Result<()> {
     if let Some(path) = &args.trace
         && !gpu.profile.timestamps
     {
-        let message =
-            format!("{} has no time stamps: there is nothing to write to {}", gpu.adapter_name, path.display());
+        let message = format!("{} has no time stamps: no trace to write to {}", gpu.adapter_name, path.display());
         return Err(Error::Gpu(message));
     }
     let Settings { config, sets } = &args.settings;
@@ -164,9 +164,9 @@ async fn measure(gpu: &Arc<Gpu>, config: &RunConfig, steps: u64) -> Result<Measu
     })
 }
 
-/// Floating-point operations that a step asks for, whatever is computed a second time: of every weight that multiplies
-/// each token two forward and four backward, and of causal attention two products of T(T+1)/2 pairs, and twice as many
-/// backward. Without gradients the forward ones alone, once for every loss.
+/// Floating-point operations of the model in a step, without recomputation. For each token, every weight in a product
+/// takes two forward and four backward; causal attention takes two products over T(T+1)/2 pairs, and twice as many
+/// backward. Without gradients only the forward operations count, once per loss.
 fn model_flops(config: &RunConfig, training_tokens: usize) -> f64 {
     let model = &config.model;
     let multiplies = |role: Role| matches!(role, Role::Linear | Role::Head);

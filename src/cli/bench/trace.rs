@@ -1,4 +1,4 @@
-//! What `--trace FILE` writes: events as ui.perfetto.dev and chrome://tracing open them, one lane for the host and one for
+//! The file of `--trace FILE`: events for ui.perfetto.dev and chrome://tracing, in one lane for the host and one for
 //! the device.
 
 use std::fs;
@@ -12,7 +12,7 @@ use web_time::Instant;
 const HOST: u32 = 1;
 const DEVICE: u32 = 2;
 
-/// Events since a moment.
+/// Events since `origin`.
 pub struct Trace {
     origin: Instant,
     events: Vec<Value>,
@@ -29,13 +29,13 @@ impl Trace {
         Self { origin, events: names.to_vec() }
     }
 
-    /// What the host did; a span that lies within another is drawn below it.
+    /// Adds a span on the host; nested spans are drawn below the outer one.
     pub fn host(&mut self, span: &Span) {
         self.event(HOST, span.name, self.secs(span.began), span.secs(), json!({}));
     }
 
-    /// A replay of a plan with each of its dispatches. The device has a clock of its own: the first dispatch of a submission
-    /// is drawn where the host submitted it.
+    /// Adds a replay of a plan with each of its dispatches. The device has its own clock: the first dispatch of a
+    /// submission is drawn at the time the host submitted it.
     pub fn device(&mut self, workspace: &Workspace, plan: &str, times: &[DispatchTime]) {
         let began = |time: &DispatchTime| self.secs(time.submitted) + time.began_secs;
         let (Some(first), Some(last)) = (times.first(), times.last()) else { return };
@@ -58,7 +58,7 @@ impl Trace {
         }
     }
 
-    /// Writes the file; `about` says of which machine and version it is.
+    /// Writes the file; `about` describes the machine and the version.
     pub fn write(&self, path: &Path, about: Value) -> Result<()> {
         let document = json!({ "displayTimeUnit": "ms", "otherData": about, "traceEvents": self.events });
         let text = serde_json::to_string(&document).expect("our own values can be written as JSON");
@@ -69,7 +69,7 @@ impl Trace {
         moment.saturating_duration_since(self.origin).as_secs_f64()
     }
 
-    /// A whole event; the format counts in microseconds, and whole nanoseconds keep neighbours from overlapping.
+    /// Adds a complete event. The format counts in microseconds; whole nanoseconds keep neighbours from overlapping.
     fn event(&mut self, lane: u32, name: &str, began_secs: f64, secs: f64, args: Value) {
         let nanos = |secs: f64| (secs * 1e9).round();
         let (begin, end) = (nanos(began_secs), nanos(began_secs + secs));

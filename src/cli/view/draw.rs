@@ -1,4 +1,4 @@
-//! A run on a terminal: its loss, its numbers, its newest text.
+//! Draws a run in the terminal: its loss, its numbers, its newest text.
 
 use multinorm::gpu::bytes_in_words;
 use ratatui::Frame;
@@ -10,26 +10,26 @@ use ratatui::widgets::{Axis, Block, Borders, Chart, Dataset, Gauge, GraphType, P
 
 use super::state::{Phase, RunView, duration_in_words};
 
-/// How the view looks.
+/// Display options of the view.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Look {
-    /// Whether only the last fifth of the steps is drawn.
+    /// Whether to draw only the last fifth of the steps.
     pub zoomed: bool,
-    /// Kernels compiled, and how many there are, while they are.
+    /// While kernels compile: how many are done, and their total.
     pub compiling: Option<(usize, usize)>,
-    /// Whether it is a view of a run in a folder: then it can be left, and the run cannot be stopped.
+    /// Whether the view watches another process's run: it can be left, but the run cannot be stopped.
     pub watching: bool,
 }
 
-// The terminal's own colours, so that its theme holds; the curves differ by their marks as well.
+// The terminal's own colours, to respect its theme; the curves differ in their markers as well.
 const LOSS: Color = Color::Cyan;
 const EVALUATION: Color = Color::Yellow;
 const FAINT: Style = Style::new().fg(Color::DarkGray);
 const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 
-/// Columns of the numbers beside the loss.
+/// Width of the numbers beside the loss, in columns.
 const NUMBERS_WIDTH: u16 = 30;
-/// With less than this there is room for the numbers alone.
+/// Below this size there is room for the numbers only.
 const SMALL: (u16, u16) = (64, 16);
 
 /// Draws a run into the whole frame.
@@ -88,7 +88,7 @@ fn progress_bar(frame: &mut Frame<'_>, area: Rect, run: &RunView, look: Look) {
     frame.render_widget(gauge, area);
 }
 
-/// One line for each number that is known.
+/// One line per known number.
 fn numbers(run: &RunView) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     let mut add = |name: &str, value: String, color: Option<Color>| {
@@ -154,7 +154,7 @@ fn losses(frame: &mut Frame<'_>, area: Rect, run: &RunView, zoomed: bool) {
     let last = run.losses.last().map_or(0.0, |(step, _)| *step);
     let first = if zoomed { (last * 0.8).floor() } else { 0.0 };
     let from = |points: &[(f64, f64)]| points.iter().copied().filter(|(step, _)| *step >= first).collect::<Vec<_>>();
-    // Two dots of braille to a column.
+    // Two braille dots per column.
     let mean = bucketed(&from(&run.losses), 2 * usize::from(area.width));
     let evaluations = from(&run.evaluations);
     let heights = || mean.iter().chain(&evaluations).map(|(_, loss)| *loss).filter(|loss| loss.is_finite());
@@ -163,7 +163,7 @@ fn losses(frame: &mut Frame<'_>, area: Rect, run: &RunView, zoomed: bool) {
         let words = Paragraph::new("the curve begins with the first step").style(FAINT).block(block);
         return frame.render_widget(words, area);
     }
-    // The table to beat is drawn where the losses come near it.
+    // Draw the baseline only if the losses come near it.
     let baseline = run.baseline.filter(|&level| level > low - (high - low) && level < high + (high - low));
     let (low, high) = (baseline.map_or(low, |level| low.min(level)), baseline.map_or(high, |level| high.max(level)));
     let margin = (0.05 * (high - low)).max(1e-3);
@@ -189,7 +189,7 @@ fn losses(frame: &mut Frame<'_>, area: Rect, run: &RunView, zoomed: bool) {
     frame.render_widget(chart, area);
 }
 
-/// At most `n` points: each the mean of as many neighbours.
+/// At most `n` points, each the mean of equally many neighbours.
 fn bucketed(points: &[(f64, f64)], n: usize) -> Vec<(f64, f64)> {
     let size = points.len().div_ceil(n.max(1)).max(1);
     let mean = |chunk: &[(f64, f64)]| {
@@ -216,7 +216,7 @@ fn newest_text(frame: &mut Frame<'_>, area: Rect, run: &RunView) {
     frame.render_widget(Paragraph::new(printable(text)).style(style).wrap(Wrap { trim: false }).block(block), area);
 }
 
-/// Without control characters, which a terminal would obey: a young model writes what it likes.
+/// Replaces control characters, which a terminal would obey: a young model can write anything.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '·' } else { c }).collect()
 }
@@ -308,7 +308,7 @@ mod tests {
         }
         let dots = |text: &str| text.chars().filter(|c| ('\u{2801}'..='\u{28ff}').contains(c)).count();
         assert!(dots(&shown) > 40, "a curve of {} characters\n{shown}", dots(&shown));
-        // Zoomed, the axis begins at four fifths of the way.
+        // Zoomed, the axis begins at four fifths of the run.
         let shown = screen(&run, Look { zoomed: true, ..Look::default() }, 100, 30);
         assert!(shown.contains("160") && shown.contains("z all steps"), "{shown}");
     }

@@ -1,4 +1,4 @@
-//! The terminal as a thread draws a run on it, and the keys that are pressed there.
+//! A thread that draws a run in the terminal and reads its keys.
 
 use std::io::{self, IsTerminal, Stderr};
 use std::sync::Arc;
@@ -20,21 +20,21 @@ use super::plain::PlainLines;
 use super::state::{Phase, RunView};
 use crate::cli::{console, stop};
 
-/// How long the thread waits for news before it looks at the keys.
+/// How long the thread waits for events before it polls the keys.
 const TICK: Duration = Duration::from_millis(50);
-/// The shortest time between two frames, and the longest.
+/// The shortest and the longest time between two frames.
 const FRAMES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 
-/// Whether the terminal is ours: its alternate screen is shown and keys come one by one.
+/// Whether the program has taken over the terminal: alternate screen and raw mode.
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
-/// Whether standard error is a terminal that a view can be drawn on, and this program the one in its foreground.
+/// Whether standard error is a terminal that a view can be drawn on, with this program in the foreground.
 pub fn is_possible() -> bool {
     let is_dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb" || term.is_empty());
     io::stderr().is_terminal() && io::stdin().is_terminal() && !is_dumb && is_in_foreground()
 }
 
-/// A program in the background that changed the terminal would be stopped by the system.
+/// The system would stop a background program that changes the terminal.
 #[cfg(unix)]
 fn is_in_foreground() -> bool {
     rustix::termios::tcgetpgrp(io::stderr()).is_ok_and(|group| group == rustix::process::getpgrp())
@@ -45,7 +45,7 @@ fn is_in_foreground() -> bool {
     true
 }
 
-/// The screen, taken over until this is dropped.
+/// The screen, taken over until dropped.
 pub struct Screen(Terminal<CrosstermBackend<Stderr>>);
 
 impl Screen {
@@ -54,7 +54,7 @@ impl Screen {
         terminal::enable_raw_mode()?;
         ENTERED.store(true, Ordering::SeqCst);
         stop::before_exit(leave);
-        // A panic's message is for the screen that stays.
+        // Leave the alternate screen first, or a panic's message is lost with it.
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             leave();
@@ -75,7 +75,7 @@ impl Drop for Screen {
     }
 }
 
-/// Gives the terminal back as it was; does nothing where it is not ours.
+/// Restores the terminal; does nothing if it has not been taken over.
 pub fn leave() {
     if ENTERED.swap(false, Ordering::SeqCst) {
         let _ = execute!(io::stderr(), terminal::LeaveAlternateScreen, cursor::Show);
@@ -83,7 +83,7 @@ pub fn leave() {
     }
 }
 
-/// What a key asks for.
+/// The action of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAction {
     Leave,
@@ -91,7 +91,7 @@ pub enum KeyAction {
     Zoom,
 }
 
-/// What was asked for by keys since the last call, if anything.
+/// The action of the keys pressed since the last call, if any.
 pub fn key_action() -> io::Result<Option<KeyAction>> {
     let mut key_action = None;
     while event::poll(Duration::ZERO)? {
@@ -120,14 +120,14 @@ enum News {
     Line(String),
 }
 
-/// A view of the run that this process trains; plain lines from where it is given up.
+/// A view of the run that this process trains; falls back to plain lines when it is given up.
 pub struct LiveView {
     news: Option<Sender<News>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl LiveView {
-    /// Takes the terminal over. Until it is dropped, what the program would write to standard error is part of the view.
+    /// Takes over the terminal. Until the view is dropped, notes to standard error appear in the view.
     pub fn start(run: RunView, compilation: Arc<Compilation>, plain: PlainLines) -> io::Result<Self> {
         let screen = Screen::enter()?;
         let (news, inbox) = channel();
@@ -143,7 +143,7 @@ impl LiveView {
     }
 
     pub fn show(&self, event: &Event) {
-        // The spectra of a step are large, and no part of the view.
+        // The spectra of a step are large, and the view does not show them.
         if let (Some(news), false) = (&self.news, matches!(event, Event::Spectrum(_))) {
             let _ = news.send(News::Event(Box::new(event.clone())));
         }
@@ -155,7 +155,7 @@ impl Drop for LiveView {
         console::redirect_notes(None);
         self.news = None;
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // a panic was told when it happened
+            let _ = thread.join(); // a panic was reported when it happened
         }
     }
 }
@@ -164,7 +164,7 @@ struct ViewLoop {
     run: RunView,
     compilation: Arc<Compilation>,
     plain: PlainLines,
-    /// None once plain lines were asked for.
+    /// `None` once plain lines were requested.
     screen: Option<Screen>,
     look: Look,
 }
@@ -201,7 +201,7 @@ impl ViewLoop {
         }
         let lines = std::mem::take(&mut self.run.lines);
         if self.screen.take().is_some() {
-            // What the view held is kept on the screen that stays.
+            // Keep the view's lines on the normal screen.
             lines.iter().for_each(|line| console::write_note_directly(line));
         }
     }
@@ -222,7 +222,7 @@ impl ViewLoop {
         }
     }
 
-    /// Does what the keys ask for; returns whether they asked for anything.
+    /// Handles the keys; returns whether any asked for something.
     fn obey(&mut self) -> bool {
         match key_action() {
             Ok(None) => return false,
@@ -236,7 +236,7 @@ impl ViewLoop {
         true
     }
 
-    /// From here on plain lines.
+    /// Switches to plain lines.
     fn give_up(&mut self) {
         self.screen = None;
         for line in std::mem::take(&mut self.run.lines) {

@@ -1,4 +1,4 @@
-//! A run that is being trained, or was, as its user sees it: a view that fills the terminal, or plain lines.
+//! A run as its user sees it, while it is trained or later: a full-screen view, or plain lines.
 
 mod draw;
 mod live;
@@ -21,20 +21,20 @@ pub use draw::Look;
 pub use live::{KeyAction, Screen, is_possible, key_action};
 pub use state::{Phase, RunView};
 
-/// What shows the run that this process trains.
+/// Shows the run that this process trains.
 pub enum View {
     Live(LiveView),
     Plain(Box<Plain>),
 }
 
-/// Lines, and those about kernels that come by themselves until it is dropped.
+/// Plain lines, including those that report kernel compilation until this is dropped.
 pub struct Plain {
     lines: PlainLines,
     _compilation: CompilationLines,
 }
 
 impl View {
-    /// A view that fills the terminal where there is one and `plain` is not asked for.
+    /// Starts a full-screen view if there is a terminal and `plain` is not set.
     pub fn start(
         run: RunView,
         config: &multinorm::config::RunConfig,
@@ -45,7 +45,7 @@ impl View {
         if !plain && is_possible() {
             match LiveView::start(run, compilation.clone(), lines()) {
                 Ok(view) => return Self::Live(view),
-                Err(error) => note!("plain lines, for the terminal takes no view: {error}"),
+                Err(error) => note!("the terminal cannot show the view, printing plain lines: {error}"),
             }
         }
         Self::Plain(Box::new(Plain { lines: lines(), _compilation: CompilationLines::start(compilation) }))
@@ -59,13 +59,13 @@ impl View {
     }
 }
 
-/// Says from time to time how far the kernels are compiled.
+/// Reports from time to time how many kernels are compiled.
 pub struct CompilationLines {
     end: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Between two of these lines.
+/// The interval between these lines.
 const EVERY: Duration = Duration::from_secs(5);
 
 impl CompilationLines {

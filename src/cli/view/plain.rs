@@ -1,4 +1,4 @@
-//! A run as plain lines, where there is no terminal or none is wanted.
+//! A run as plain lines, without a terminal or on request.
 
 use multinorm::config::{Precision, RecomputePolicy, RunConfig};
 use multinorm::train::Event;
@@ -8,7 +8,7 @@ use super::draw::printable;
 use super::state::{RunView, duration_in_words};
 use crate::cli::output::{memory_table, recompute_in_words};
 
-/// What is told of each event, and of steps once in a while.
+/// Lines for every event, and for steps now and then.
 pub struct PlainLines {
     n_steps: u64,
     recompute: RecomputePolicy,
@@ -31,7 +31,7 @@ impl PlainLines {
         }
     }
 
-    /// What there is to say of an event; often nothing.
+    /// The lines for an event; often none.
     pub fn lines_of(&mut self, event: &Event) -> Vec<String> {
         self.run.take(event);
         let mut lines = Vec::new();
@@ -75,7 +75,7 @@ impl PlainLines {
                 lines.push(format!("step {step}: the model writes: {}", text.replace('\n', "\n  ")));
             }
             Event::DeviceLost { message, step } => {
-                lines.push(format!("the device was lost ({message}); going on after step {step} on a new one"));
+                lines.push(format!("the device was lost ({message}); resuming after step {step} on a new one"));
             }
             Event::Spectrum(_) => {} // in spectra.jsonl
             Event::Saved(path) => lines.push(format!("saved {}", path.display())),
@@ -84,11 +84,11 @@ impl PlainLines {
     }
 }
 
-/// What activations are in, and why it is that where the user did not say.
+/// The precision of activations, and if it was chosen automatically, why.
 fn precision_in_words(wanted: Precision, found: Precision) -> String {
     match (wanted, found) {
         (Precision::Auto, Precision::F16) => "f16 under a loss scale (auto: the adapter has half precision)".into(),
-        (Precision::Auto, _) => "f32 (auto: no GPU with half precision, or an optimizer that wants all digits)".into(),
+        (Precision::Auto, _) => "f32 (auto: no GPU with half precision, or the optimizer needs f32)".into(),
         (_, Precision::F16) => "f16 under a loss scale".into(),
         (_, found) => found.name().into(),
     }

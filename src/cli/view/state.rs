@@ -1,4 +1,4 @@
-//! What there is to see of a run, from its events or from its folder.
+//! The state of a run as a view shows it, from its events or from its directory.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,51 +12,51 @@ use crate::cli::speed::Speed;
 /// What a run is doing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Phase {
-    /// Recording, allocating, compiling: before the first step returns.
+    /// Recording, allocating and compiling, before the first step returns.
     Preparing,
-    /// Steps return.
+    /// Steps are returning.
     Training,
-    /// It was asked to stop, finishes its step and saves.
+    /// Finishing the current step and saving, on request.
     Stopping,
-    /// No process trains it any more.
+    /// No process is training the run any more.
     Ended,
 }
 
 /// A run as a view shows it.
 pub struct RunView {
-    /// Its folder.
+    /// The run directory.
     pub folder: String,
-    /// The adapter; empty where it is not known.
+    /// The adapter's name; empty if unknown.
     pub adapter: String,
     /// `row, column × 5 · 2 layers × 128 · austen`.
     pub what: String,
     pub phase: Phase,
-    /// Its last step.
+    /// The run's last step.
     pub n_steps: u64,
     pub tokens_per_step: u64,
     /// Every step and its loss.
     pub losses: Vec<(f64, f64)>,
     /// Step and validation loss.
     pub evaluations: Vec<(f64, f64)>,
-    /// Tokens a second over the last seconds, one number for every few steps, oldest first.
+    /// Tokens per second over the last seconds, one number for every few steps, oldest first.
     pub speeds: VecDeque<u64>,
     pub tokens_per_sec: Option<f64>,
     pub last: Option<StepReport>,
-    /// Nats a token of a bigram table on the validation tokens.
+    /// Loss of a bigram table on the validation tokens, in nats per token.
     pub baseline: Option<f64>,
     /// Bytes allocated on the device.
     pub memory: Option<u64>,
-    /// The step after which the newest text was written, and the text.
+    /// The newest text, and the step after which it was generated.
     pub text: Option<(u64, String)>,
-    /// What was said, oldest first.
+    /// Printed lines, oldest first.
     pub lines: VecDeque<String>,
     speed: Speed,
     time_left: TimeLeft,
 }
 
-/// Speeds that are kept, one for a column of a wide terminal.
+/// Number of speeds to keep, one per column of a wide terminal.
 const MOST_SPEEDS: usize = 256;
-/// Lines that are kept.
+/// Number of lines to keep.
 const MOST_LINES: usize = 200;
 
 impl RunView {
@@ -89,7 +89,7 @@ impl RunView {
         }
     }
 
-    /// What metrics.jsonl has of the run.
+    /// Takes over the history in metrics.jsonl.
     pub fn take_history(&mut self, history: &History) {
         self.losses = history.steps.iter().map(|(report, _)| (report.step as f64, report.loss)).collect();
         self.evaluations = history.evaluations.iter().map(|&(step, _, loss)| (step as f64, loss)).collect();
@@ -107,7 +107,7 @@ impl RunView {
         self.tokens_per_sec = self.speeds.back().map(|&speed| speed as f64);
     }
 
-    /// What a run that is being trained tells.
+    /// Updates the state from an event of a run in this process.
     pub fn take(&mut self, event: &Event) {
         match event {
             Event::Ready { memory, baseline_bigram_loss, .. } => {
@@ -118,7 +118,7 @@ impl RunView {
                 if self.phase == Phase::Preparing {
                     self.phase = Phase::Training;
                 }
-                // A run that went back to a checkpoint makes the steps after it once more.
+                // A run that fell back to a checkpoint repeats the steps after it.
                 while self.losses.pop_if(|(last, _)| *last >= report.step as f64).is_some() {}
                 self.losses.push((report.step as f64, report.loss));
                 if let Some(speed) = self.speed.per_sec(report.tokens) {
@@ -153,7 +153,7 @@ impl RunView {
         self.last.as_ref().map_or(0, |report| report.step)
     }
 
-    /// What is left of the run at the pace of the last minutes, evaluations and checkpoints among it.
+    /// Time left at the pace of the last minutes, evaluations and checkpoints included.
     pub fn time_left(&self) -> Option<Duration> {
         let left = self.n_steps.saturating_sub(self.step());
         (self.phase == Phase::Training && left > 0).then(|| self.time_left.of(left)).flatten()
@@ -164,16 +164,16 @@ impl RunView {
     }
 }
 
-/// Steps whose speeds are one number in a run's history.
+/// Steps per speed in a run's history.
 const SMOOTHED: usize = 8;
 
-/// When steps were reported, of the last minutes.
+/// When steps were reported, over the last minutes.
 #[derive(Default)]
 struct TimeLeft {
     seen: VecDeque<(Instant, u64)>,
 }
 
-/// What the time left is taken over: long enough for a few evaluations and checkpoints.
+/// The averaging window: long enough for a few evaluations and checkpoints.
 const WINDOW: Duration = Duration::from_secs(600);
 
 impl TimeLeft {
@@ -194,7 +194,7 @@ impl TimeLeft {
     }
 }
 
-/// `4 min 05 s`, `2 h 40 min`: as long as it is, no more exactly than it is known.
+/// `4 min 05 s`, `2 h 40 min`: with the precision that the length warrants.
 pub fn duration_in_words(duration: Duration) -> String {
     let secs = duration.as_secs();
     match secs {
@@ -215,12 +215,12 @@ mod tests {
         let at = |secs| began + Duration::from_secs(secs);
         left.note(at(0), 1);
         assert_eq!(left.of(10), None);
-        // A second for each step, and ten for an evaluation after every tenth.
+        // A second per step, and ten for an evaluation after every tenth.
         for step in 2..=101 {
             left.note(at((step - 1) + (step - 1) / 10 * 10), step);
         }
         assert_eq!(left.of(50), Some(Duration::from_secs(100)));
-        // Back to a checkpoint.
+        // After falling back to a checkpoint.
         left.note(at(300), 20);
         assert_eq!(left.of(50), None);
         left.note(at(303), 21);

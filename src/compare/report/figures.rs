@@ -1,4 +1,4 @@
-//! Which plots the report has, and what to look for in each.
+//! The plots of the report, with captions that explain what to look for.
 
 use super::super::record::{Curve, RunRecord};
 use super::super::result::{Comparison, OptimizerResult, SweepPoint};
@@ -19,9 +19,9 @@ pub(super) fn figures(found: &Comparison) -> String {
     figures.extend(seeds(found));
     figures.push(state(found));
     figures.extend(state_and_loss(found).map(|svg| {
-        let caption = "Left is less memory, low is more learned, over all seeds at the best factors. What fine-tunes is not among \
-                       them: it begins elsewhere.";
-        figure("Memory that the optimizer keeps, and what was learned", caption, &svg, "")
+        let caption = "Left is less memory, low is more learned, over all seeds at the best factors. Fine-tuning \
+                       runs are not shown: they start elsewhere.";
+        figure("Optimizer state and validation loss", caption, &svg, "")
     }));
     figures.extend(update(found));
     figures.extend(spectra(found));
@@ -65,7 +65,7 @@ fn losses(found: &Comparison) -> Vec<String> {
         });
         let (name, look) = (over.name(), over.look());
         let learned = format!("Seed {seed}: {look}.{smoothing}");
-        let held_out = format!("Seed {seed}, on text that no run learned from: {look}. Each mark is an evaluation.");
+        let held_out = format!("Seed {seed}, on held-out text: {look}. Each mark is an evaluation.");
         [
             figure(&format!("Training loss by {name}"), &learned, &plot(over, training.collect()), &legend),
             figure(
@@ -88,7 +88,7 @@ fn validation(best: &[(Ink, &OptimizerResult, &RunRecord)], over: Over, found: &
     best.iter().map(series).collect()
 }
 
-/// The loss on the held-out text by step as a file that stands on its own; nothing before a run has ended.
+/// The loss on the held-out text by step, as a standalone file; `None` before a run has ended.
 pub(in crate::compare) fn picture(found: &Comparison) -> Option<String> {
     let best = best_runs(found);
     let axis = Axis { x: Over::Step.unit().into(), y: "nats a token".into(), scale: Scale::Linear };
@@ -100,7 +100,7 @@ pub(in crate::compare) fn picture(found: &Comparison) -> Option<String> {
     (!best.is_empty()).then(|| standalone(&panel.title.clone(), &[panel]))
 }
 
-/// What a loss is drawn over.
+/// The x axis of a loss curve.
 #[derive(Clone, Copy)]
 enum Over {
     Step,
@@ -128,9 +128,9 @@ impl Over {
     /// What to look for.
     fn look(self) -> &'static str {
         match self {
-            Self::Step => "the lower curve learned more from as many updates",
-            Self::Token => "the lower curve learned more from as much text",
-            Self::Second => "the lower curve learned more in as much time, on this adapter",
+            Self::Step => "the lower curve learned more from the same number of updates",
+            Self::Token => "the lower curve learned more from the same amount of text",
+            Self::Second => "the lower curve learned more in the same time, on this adapter",
         }
     }
 
@@ -144,7 +144,7 @@ impl Over {
     }
 }
 
-/// Final loss against the factor on one of the two learning rates, at the best of the factors on the other.
+/// Final loss against the factor on one of the two learning rates, at the best factor on the other.
 fn sensitivity(found: &Comparison, all: &[f64], factor_of: fn(LrFactors) -> f64, rate: &str) -> Option<String> {
     let of = |(index, optimizer): (usize, &OptimizerResult)| {
         let (losses, diverged) = along(&optimizer.sweep, all, factor_of);
@@ -173,7 +173,7 @@ fn sensitivity(found: &Comparison, all: &[f64], factor_of: fn(LrFactors) -> f64,
     ))
 }
 
-/// The lowest loss at each of these factors, and the factors with which all runs diverged.
+/// The lowest loss at each of these factors, and the factors at which all runs diverged.
 fn along(sweep: &[SweepPoint], all: &[f64], factor_of: fn(LrFactors) -> f64) -> (Vec<(f64, f64)>, Vec<f64>) {
     let at = |factor: f64| sweep.iter().filter(move |point| factor_of(point.factors) == factor);
     let lowest = |&factor: &f64| {
@@ -184,7 +184,7 @@ fn along(sweep: &[SweepPoint], all: &[f64], factor_of: fn(LrFactors) -> f64) -> 
     (all.iter().filter_map(lowest).collect(), all.iter().copied().filter(all_diverged).collect())
 }
 
-/// Singular values of one gradient and of the step that each optimizer makes of its own, at the end of the best run.
+/// Singular values of one gradient, and of each optimizer's step for its own gradient, at the end of the best run.
 fn spectra(found: &Comparison) -> Vec<String> {
     let known = || {
         let optimizers = found.optimizers.iter().enumerate();
@@ -196,7 +196,8 @@ fn spectra(found: &Comparison) -> Vec<String> {
         let series = known().filter_map(|(ink, _, record)| {
             let of = which(record)?;
             let values = &of.quantities.spectrum.as_ref()?.singular_values;
-            // Of root mean square 1, so that scales do not hide shapes; then all singular values at 1 are a whitened matrix.
+            // Scaled to root mean square 1, so that scale does not hide shape: a whitened matrix then has all singular
+            // values at 1.
             let unit = of.quantities.frobenius * (m.max(n) as f64).sqrt();
             let points = values.iter().enumerate().map(|(at, value)| ((at + 1) as f64, value / unit)).collect();
             Some(Series { ink, points, marked: false })
@@ -262,7 +263,7 @@ fn state(found: &Comparison) -> String {
         Some((kept as f64 / bytes_of_unit, bytes_in_words(kept)))
     });
     figure(
-        "Memory that the optimizer keeps",
+        "Optimizer state",
         "From one step to the next, beside the weights. What a stateless list of passes still keeps is Adam’s, for \
          embedding, head and norms; the table above splits it.",
         &bars(unit, &rows, &short, found.optimizers.len()),
@@ -270,7 +271,7 @@ fn state(found: &Comparison) -> String {
     )
 }
 
-/// State against final loss; nothing before it is known of two optimizers.
+/// State against final loss; `None` until both are known for two optimizers.
 fn state_and_loss(found: &Comparison) -> Option<String> {
     let known = |optimizer: &OptimizerResult| Some((optimizer.cost?.state_bytes, optimizer.eval_loss?.mean));
     let largest = found.optimizers.iter().filter_map(|optimizer| Some(known(optimizer)?.0)).max()?;
@@ -283,7 +284,7 @@ fn state_and_loss(found: &Comparison) -> Option<String> {
     (all.len() > 1).then(|| spots(&format!("optimizer state, {unit}"), &all, found.optimizers.len()))
 }
 
-/// The same as a file that stands on its own.
+/// The same as a standalone file.
 pub(in crate::compare) fn picture_of_state(found: &Comparison) -> Option<String> {
     let title = format!("Optimizer state and validation loss on {}", found.corpus.name);
     let svg = state_and_loss(found)?;
@@ -314,7 +315,7 @@ fn bars_of(found: &Comparison, of: impl Fn(&OptimizerResult) -> Option<(f64, Str
     found.optimizers.iter().enumerate().filter_map(bar).collect()
 }
 
-/// The mean of the last `window` values at each place, for batches differ from one another more than optimizers do.
+/// The moving average over `window` values, because batches differ from one another more than optimizers do.
 fn smoothed(losses: &[f64], window: usize) -> Vec<f64> {
     let mean = |end: usize| {
         let last = &losses[(end + 1).saturating_sub(window)..=end];
@@ -328,7 +329,7 @@ fn legend<'a>(series: impl Iterator<Item = (Ink, &'a str)>) -> String {
     format!("<ul class=\"legend\">{}</ul>\n", series.map(item).collect::<String>())
 }
 
-/// A plot with its name, its legend and what to look for; the same words for those who do not see it.
+/// A plot with its title, legend and caption, which also serve as its accessible text.
 fn figure(title: &str, caption: &str, svg: &str, legend: &str) -> String {
     let id: String = title.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let inner = svg.split_once('>').expect("an svg element").1;

@@ -1,4 +1,4 @@
-//! The page to look at: one file of HTML, with its style and its plots inside, that asks for nothing else.
+//! The report as one self-contained HTML file, with its style and plots inside.
 
 mod figures;
 mod plots;
@@ -16,7 +16,7 @@ pub(super) fn html(found: &Comparison) -> String {
         String::new()
     } else {
         format!(
-            "<p class=\"notice\" role=\"status\">{} of {} runs have ended; this page is written anew after each.</p>",
+            "<p class=\"notice\" role=\"status\">{} of {} runs have ended; this page is rewritten after each.</p>",
             found.runs_done, found.runs_planned
         )
     };
@@ -39,7 +39,7 @@ pub(super) fn html(found: &Comparison) -> String {
     )
 }
 
-/// A heading that lists more of them is read by nobody.
+/// A longer list is too long for a heading.
 const MOST_NAMES: usize = 6;
 
 fn title(optimizers: &[&str], corpus: &str) -> String {
@@ -48,7 +48,7 @@ fn title(optimizers: &[&str], corpus: &str) -> String {
     format!("{what} on {corpus}")
 }
 
-/// `12 345 678`, with thin spaces that do not break.
+/// `12 345 678`, with narrow no-break spaces.
 fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let lead = digits.len() % 3;

@@ -1,4 +1,4 @@
-//! The kinds of plots that only a comparison has: factors, spreads, bars and spots, each as one SVG element.
+//! The plots specific to a comparison: factors, spreads, bars and spots, each as one SVG element.
 
 use std::ops::Range;
 
@@ -36,7 +36,7 @@ pub(super) struct Bar {
     pub words: String,
 }
 
-/// Loss against the factor on the learning rate, which is spaced by its logarithm.
+/// Loss against the factor on the learning rate, on a logarithmic axis.
 pub(super) fn factors(all: &[f64], optimizers: &[Factors], x_words: &str, n_inks: usize) -> String {
     let losses = || optimizers.iter().flat_map(|factors| &factors.losses).map(|point| point.1);
     let y = padded(losses());
@@ -72,7 +72,7 @@ pub(super) fn factors(all: &[f64], optimizers: &[Factors], x_words: &str, n_inks
     })
 }
 
-/// Every seed, their mean, and one standard deviation to either side; one row an optimizer.
+/// Every seed, their mean, and one standard deviation to either side; one row per optimizer.
 pub(super) fn spreads(rows: &[Spreads], n_inks: usize) -> String {
     let reach = |row: &Spreads| {
         let sd = row.spread.sd.unwrap_or(0.0);
@@ -98,10 +98,10 @@ pub(super) fn spreads(rows: &[Spreads], n_inks: usize) -> String {
     })
 }
 
-/// One bar an optimizer, its number behind it.
+/// One bar per optimizer, with its number at the end.
 pub(super) fn bars(unit: &str, rows: &[Bar], tick: &dyn Fn(f64) -> String, n_inks: usize) -> String {
     let largest = rows.iter().map(|row| row.value).fold(0.0, f64::max);
-    // Room for the number behind the longest bar.
+    // Room for the number at the end of the longest bar.
     let x = 0.0..if largest > 0.0 { 1.25 * largest } else { 1.0 };
     let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
     drawn(n_inks, |area| {
@@ -123,7 +123,7 @@ pub(super) struct Spot {
     pub at: (f64, f64),
 }
 
-/// A mark for each optimizer, with its name beside it.
+/// A marker for each optimizer, with its name next to it.
 pub(super) fn spots(x_words: &str, spots: &[Spot], n_inks: usize) -> String {
     let widest = spots.iter().map(|spot| spot.at.0).fold(0.0, f64::max);
     let x = -0.04 * widest..if widest > 0.0 { 1.16 * widest } else { 1.0 };
@@ -153,7 +153,7 @@ pub(super) fn spots(x_words: &str, spots: &[Spot], n_inks: usize) -> String {
 
 const LABEL_SIZE: i32 = 13;
 
-/// Where a name stands, in pixels.
+/// The position of a name, in pixels.
 #[derive(Clone, Copy)]
 struct Label {
     left: i32,
@@ -167,20 +167,20 @@ impl Label {
         !apart(self.left, self.width, other.left, other.width) && !apart(self.top, LABEL_SIZE, other.top, LABEL_SIZE)
     }
 
-    /// The point of its edge next to a place.
+    /// The point on its edge nearest to a position.
     fn near(&self, (x, y): (i32, i32)) -> (i32, i32) {
         (x.clamp(self.left - 2, self.left + self.width + 2), y.clamp(self.top + 1, self.top + LABEL_SIZE - 1))
     }
 }
 
-/// A place for each name beside its mark, nearest first, where it covers no mark and no other name.
+/// A position for each name next to its marker, nearest first, that covers no marker and no other name.
 fn labels(spots: &[Spot], places: &[(i32, i32)]) -> Vec<Label> {
     const MARK: i32 = 6;
     let marks = places.iter().map(|&(x, y)| Label { left: x - MARK, top: y - LABEL_SIZE / 2, width: 2 * MARK });
     let mut taken: Vec<Label> = marks.collect();
     let mut found = Vec::with_capacity(spots.len());
     for (spot, &(x, y)) in spots.iter().zip(places) {
-        // Some eight pixels a letter, so that none are cut off.
+        // About eight pixels per letter, so that no name is cut off.
         let width = 8 * spot.name.chars().count() as i32;
         let inside = |label: &Label| {
             label.left > 66 && label.left + width < SIZE.0 as i32 && label.top > 0 && label.top < SIZE.1 as i32 - 70
@@ -202,7 +202,7 @@ fn labels(spots: &[Spot], places: &[(i32, i32)]) -> Vec<Label> {
     found
 }
 
-/// A chart with a row for each name, the first at the top, and a number along the bottom.
+/// A chart with a row for each name, the first at the top, and numbers along the bottom.
 fn by_name<'a, 'b>(
     area: &Area<'a>,
     x: Range<f64>,
@@ -226,7 +226,7 @@ fn by_name<'a, 'b>(
     Ok(chart)
 }
 
-/// The middle of a row; rows have height 1 and go downwards from 0.
+/// The middle of a row; rows have height 1 and go down from 0.
 fn row_center(index: usize) -> f64 {
     -(index as f64) - 0.5
 }

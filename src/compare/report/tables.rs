@@ -1,4 +1,4 @@
-//! The report's words and numbers.
+//! The report's text and tables.
 
 use super::super::result::{Comparison, OptimizerResult, SweepPoint};
 use super::super::statistics::Spread;
@@ -8,10 +8,10 @@ use super::{duration, grouped};
 use crate::gpu::bytes_in_words;
 use crate::plot::{Ink, escape};
 
-/// What stands where nothing was measured.
+/// Shown where nothing was measured.
 const NONE: &str = "–";
 
-/// One line an optimizer, at its best factors.
+/// One row per optimizer, at its best factors.
 pub(super) fn overview(found: &Comparison) -> String {
     let columns = [
         ("Best factor", "learning rate of the linear layers"),
@@ -77,7 +77,7 @@ fn row(optimizer: &OptimizerResult, ink: Ink) -> String {
     )
 }
 
-/// The best factor on either learning rate, with that rate and the edge at which it lies.
+/// The best factor on either learning rate, with that rate and the edge of the sweep it is at.
 fn factor_cells(optimizer: &OptimizerResult) -> [String; 2] {
     let edges = optimizer.best_at_edge;
     let cell = |factor: fn(LrFactors) -> f64, lr: Option<f64>, edge: Option<Edge>| {
@@ -91,7 +91,7 @@ fn factor_cells(optimizer: &OptimizerResult) -> [String; 2] {
     ]
 }
 
-/// The mean, and below it each seed's, where there are several.
+/// The mean, and below it each seed's value if there are several.
 fn effective(to_reference: &ToReference) -> String {
     let words = |speed: Option<f64>| speed.map_or("never".to_owned(), |speed| grouped(speed.round() as u64));
     let seeds = to_reference.seeds.iter();
@@ -105,7 +105,7 @@ fn effective(to_reference: &ToReference) -> String {
     if seeds.len() == 1 { mean } else { format!("{mean}<br/><small>{}</small>", seeds.join("; ")) }
 }
 
-/// What takes no gradients, with the loss it began with.
+/// The fine-tuning optimizers, with the loss they started from.
 pub(super) fn fine_tuning(found: &Comparison) -> String {
     if found.fine_tuned.is_empty() {
         return String::new();
@@ -139,16 +139,16 @@ pub(super) fn fine_tuning(found: &Comparison) -> String {
     let start =
         found.fine_tuned_from.as_ref().map_or("the reference’s best run".to_owned(), |start| start.run.to_string());
     format!(
-        "<h2>Fine-tuning without gradients</h2>\n<div class=\"scroll\"><table>\n<caption>Zeroth-order optimizers take losses \
-         and no gradient; they are for tuning what has been trained, and begin with the last weights of {}. A step takes \
-         its forward passes over the same tokens as a step of the others, and no backward pass.</caption>\n\
+        "<h2>Fine-tuning without gradients</h2>\n<div class=\"scroll\"><table>\n<caption>Zeroth-order optimizers \
+         use losses and no gradient; they fine-tune a trained model, and start from the last weights of {}. A step \
+         takes its forward passes over the same tokens as a step of the others, and no backward pass.</caption>\n\
          <thead><tr><th scope=\"col\">Optimizer</th>{head}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>",
         escape(&start),
         found.fine_tuned.iter().map(row).collect::<String>()
     )
 }
 
-/// A sentence an optimizer: its difference from the reference, and what else a reader must know.
+/// A sentence per optimizer: its difference from the reference, and remarks.
 pub(super) fn verdicts(found: &Comparison) -> String {
     let sentence = |optimizer: &OptimizerResult| {
         let mut text = format!("<strong>{}</strong>: {}.", escape(&optimizer.name), escape(&optimizer.verdict));
@@ -164,7 +164,7 @@ pub(super) fn verdicts(found: &Comparison) -> String {
     )
 }
 
-/// Every pair of factors of every optimizer: a line for each factor on the rest's learning rate.
+/// Every pair of factors of every optimizer: a row for each factor on the rest's learning rate.
 pub(super) fn sweep(found: &Comparison) -> String {
     let factors = found.factors.linear.iter();
     let head: String = factors.map(|factor| format!("<th scope=\"col\">× {}</th>", factor_words(*factor))).collect();
@@ -197,7 +197,7 @@ fn sweep_cell(point: &SweepPoint, best: Option<LrFactors>) -> String {
     format!("<td>{loss}<br/><small>{}; {}</small></td>", rate(point.lr), rate(point.rest_lr))
 }
 
-/// On what it was measured, and how to repeat it.
+/// The conditions of the measurement, and how to repeat it.
 pub(super) fn conditions(found: &Comparison) -> String {
     let kind = if found.software_adapter { "a program on the CPU" } else { "a GPU" };
     let seeds: Vec<String> = found.seeds.iter().map(u64::to_string).collect();
@@ -234,15 +234,15 @@ pub(super) fn conditions(found: &Comparison) -> String {
         ("Evaluated", format!("at {every}")),
         ("Bigram baseline", baseline),
         ("Learning rates", format!("{} an optimizer, with seed {}", found.factors.describe(), seeds[0])),
-        ("Seeds", format!("{}; all of them at the best pair of factors alone", seeds.join(", "))),
+        ("Seeds", format!("{}; all of them only at the best pair of factors", seeds.join(", "))),
         ("Command", found.command.clone()),
     ];
     let list: String = lines.map(|(name, text)| format!("<dt>{name}</dt><dd>{}</dd>\n", escape(&text))).concat();
     let config = serde_json::to_string_pretty(&found.config).expect("plain data can be written as JSON");
     format!(
-        "<h2>On what</h2>\n<dl>\n{list}</dl>\n<p class=\"quiet\">With one seed all optimizers start from the same weights \
-         and read the same batches. Seconds are those of training, without evaluations and checkpoints; on a machine that \
-         does other work they tell of that work, too.</p>\n\
+        "<h2>Conditions</h2>\n<dl>\n{list}</dl>\n<p class=\"quiet\">With one seed all optimizers start from the same \
+         weights and read the same batches. Seconds are those of training, without evaluations and checkpoints; on a \
+         machine that does other work they include that work.</p>\n\
          <details><summary>The configuration that all runs share</summary><pre>{}</pre></details>",
         escape(&config)
     )

@@ -1,4 +1,4 @@
-//! What `[data]` names, tokenized and cached, or ready-made shards.
+//! Loads the data that `[data]` names: texts, tokenized and cached, or ready-made shards.
 
 use std::path::{Path, PathBuf};
 
@@ -17,16 +17,17 @@ use crate::settings::DataConfig;
 use crate::{Error, Result};
 
 const TOKENIZER: &str = "tokenizer.json";
-/// One file a side, as far as its header can count.
+/// A single shard per side, up to the largest count that its header can store.
 const CACHED_SHARD: usize = i32::MAX as usize;
 
-/// What `config` names, for a model of `vocab_size` entries.
+/// Loads the data that `config` names, for a model with `vocab_size` entries.
 ///
-/// A trained tokenizer and the token ids are kept in [`DataConfig::cache_dir`], under a hash of all they depend on.
-/// Texts are read in pieces, three times where the tokenizer is trained on them: they may be larger than memory.
+/// Caches a trained tokenizer and the token ids in [`DataConfig::cache_dir`], under a hash of everything they depend
+/// on. Reads texts in chunks, three times if a tokenizer is trained on them: they may be larger than memory.
 ///
 /// # Errors
-/// As [`sources::load`] and [`Tokenizer`]; a tokenizer with more entries than the model; shards beside texts.
+/// See [`sources::load`] and [`Tokenizer`]; also a tokenizer with more entries than the model, or shards mixed with
+/// texts.
 pub fn load(config: &DataConfig, vocab_size: usize, progress: &mut dyn Progress) -> Result<Dataset> {
     let shards = config.source.iter().map(|source| sources::shards(source, &config.text_field));
     let shards = shards.collect::<Result<Vec<_>>>()?;
@@ -84,10 +85,10 @@ fn trained_bpe(split: &Split, vocab_size: usize, cache_dir: &Path, progress: &mu
     Tokenizer::from_file(folder.join(TOKENIZER))
 }
 
-/// Copies a tokenizer to where tokenizers stay, for the folder that it lies in may go: the copy's `tokenizer.json`.
+/// Copies a tokenizer into the cache, because its directory may be removed; returns the copy's `tokenizer.json`.
 ///
 /// # Errors
-/// A cache that cannot be written.
+/// If the cache cannot be written.
 pub fn keep_tokenizer(tokenizer: &Tokenizer, cache_dir: &Path) -> Result<PathBuf> {
     let files = tokenizer.files();
     let hash = digest(files.iter().map(|(_, text)| text));
@@ -98,29 +99,29 @@ pub fn keep_tokenizer(tokenizer: &Tokenizer, cache_dir: &Path) -> Result<PathBuf
     Ok(folder.join(TOKENIZER))
 }
 
-/// What [`tokenize`] wrote.
+/// The result of [`tokenize`].
 #[derive(Debug, Clone)]
 pub struct TokenizedFolder {
-    /// Shards to train on, and held out.
+    /// Training shards and held-out shards.
     pub shards: [Vec<PathBuf>; 2],
-    /// Ids in them.
+    /// Token ids in each.
     pub n_tokens: [u64; 2],
-    /// Text that they were made of.
+    /// Bytes of text in each.
     pub n_bytes: [u64; 2],
-    /// How many documents that was.
+    /// Number of documents.
     pub documents: usize,
-    /// How it was split, in words.
+    /// How the text was split, for display.
     pub split: String,
-    /// Entries of the tokenizer, which lies beside them.
+    /// Entries of the tokenizer, which is saved with the shards.
     pub vocab_size: usize,
 }
 
-/// Makes token shards of what `config` names, with their tokenizer, in the folder `out`, which must not exist.
+/// Tokenizes the text that `config` names into shards in the new directory `out`, together with the tokenizer.
 ///
-/// A run whose `data.source` is that folder trains on them.
+/// To train on them, set `data.source` to that directory.
 ///
 /// # Errors
-/// As [`load`]; a folder that is there already.
+/// See [`load`]; also a directory that already exists.
 pub fn tokenize(
     config: &DataConfig,
     vocab_size: usize,
@@ -129,7 +130,7 @@ pub fn tokenize(
     progress: &mut dyn Progress,
 ) -> Result<TokenizedFolder> {
     if out.exists() {
-        let message = "is there already, and shards of two texts would mix: name a new folder";
+        let message = "already exists, and shards of two texts would mix: name a new directory";
         return Err(Error::Data(format!("{} {message}", out.display())));
     }
     let (_, _, split) = split_text(config, progress)?;
@@ -151,7 +152,7 @@ pub fn tokenize(
     })
 }
 
-/// How many ids there are of either side.
+/// Returns the number of ids on each side.
 fn write_shards(
     folder: &Path,
     tokenizer: &Tokenizer,
@@ -170,7 +171,7 @@ fn write_shards(
     Ok([train.finish()?.1, validation.finish()?.1])
 }
 
-/// The shards of a folder of ours: to train on, and held out.
+/// The shards of a directory written by this program: training, then held-out.
 fn sides(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
@@ -181,7 +182,7 @@ fn sides(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     Ok(paths.into_iter().partition(|path| NamedSplit::of(path) == Some(NamedSplit::Train)))
 }
 
-/// Files that are named as validation shards are held out; without one, the tail of the others is.
+/// Files named as validation shards are held out; if there are none, the tail of the others is.
 fn load_shards(config: &DataConfig, paths: Vec<PathBuf>, vocab_size: usize) -> Result<Dataset> {
     let role = |path: &Path| NamedSplit::of(Path::new(path.file_name().unwrap_or_default()));
     let has_train = paths.iter().any(|path| role(path) == Some(NamedSplit::Train));
@@ -221,7 +222,7 @@ fn load_shards(config: &DataConfig, paths: Vec<PathBuf>, vocab_size: usize) -> R
     })
 }
 
-/// The tokenizer that lies beside the shards of the only source, as [`tokenize`] leaves it there.
+/// The tokenizer saved by [`tokenize`] with the shards, if they are the only source.
 fn own_tokenizer(sources: &[String], vocab_size: usize) -> Result<Option<Tokenizer>> {
     let [source] = sources else { return Ok(None) };
     let tokenizer = Tokenizer::of_folder(Path::new(source))?;

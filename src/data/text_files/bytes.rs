@@ -1,4 +1,4 @@
-//! The bytes of a file, unpacked on the way.
+//! The bytes of a file, decompressed on the fly.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -8,14 +8,14 @@ use flate2::bufread::MultiGzDecoder;
 
 use crate::{Error, Result};
 
-/// Unpacked bytes of a file.
+/// Decompressed bytes of a file.
 pub(super) type Bytes = Box<dyn BufRead + Send>;
 
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// Opens a file of text; gzip and zstd are unpacked whatever the file is called.
+/// Opens a text file; decompresses gzip and zstd whatever the file's name.
 ///
-/// Errors: a file that cannot be read, or that is by its first bytes no text.
+/// Errors: the file cannot be read, or its first bytes show that it is not text.
 pub(super) fn open(path: &Path) -> Result<Bytes> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     let mut packed = BufReader::with_capacity(BUFFER_BYTES, file);
@@ -37,7 +37,7 @@ pub(super) fn open(path: &Path) -> Result<Bytes> {
     Ok(bytes)
 }
 
-/// Whether a file starts like Parquet, for those that are called something else.
+/// Whether a file starts like Parquet, for files with other extensions.
 pub(super) fn is_parquet(path: &Path) -> bool {
     let mut start = [0; 4];
     File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && &start == b"PAR1"
@@ -54,7 +54,7 @@ fn unpack_zstd(_: BufReader<File>, path: &Path) -> Result<Bytes> {
     Err(Error::Data(super::without_parquet(path, "compressed by zstd")))
 }
 
-/// What a file is by its first bytes, if it is no UTF-8, and what to do about it.
+/// The kind of a file that is not UTF-8 by its first bytes, and what to do about it.
 fn kind_of(bytes: &[u8]) -> Option<&'static str> {
     const KINDS: [(&[u8], &str); 6] = [
         (b"\xff\xfe", "UTF-16 text: convert it by `iconv -f utf-16 -t utf-8`"),
@@ -67,7 +67,7 @@ fn kind_of(bytes: &[u8]) -> Option<&'static str> {
     KINDS.iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, kind)| *kind)
 }
 
-/// Appends the next bytes of `from` to `to`, about `count` of them; none at the end.
+/// Appends about `count` of the next bytes of `from` to `to`; none at the end.
 pub(super) fn read_some(from: &mut Bytes, to: &mut Vec<u8>, count: usize) -> io::Result<usize> {
     from.take(count as u64).read_to_end(to)
 }

@@ -1,4 +1,4 @@
-//! Which files of a path hold documents, which are token shards, and which are left out.
+//! Finds the files of a path that hold documents or token shards, and those to skip.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -11,15 +11,15 @@ use crate::{Error, Result};
 /// The files of a source.
 #[derive(Debug, Default)]
 pub(in crate::data) struct Found {
-    /// In the order in which they are read.
+    /// In reading order.
     pub texts: Vec<(TextFile, Option<NamedSplit>)>,
-    /// `.bin` files, which count where there are no texts.
+    /// `.bin` files, used if there are no texts.
     pub shards: Vec<PathBuf>,
-    /// What else there is, by its ending, with how many.
+    /// The number of other files by extension.
     left_out: BTreeMap<String, usize>,
 }
 
-/// What the name of a file says about it.
+/// The split that a file's name indicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::data) enum NamedSplit {
     Train,
@@ -27,9 +27,9 @@ pub(in crate::data) enum NamedSplit {
     Test,
 }
 
-/// The file itself, whatever it is called, or what lies in a folder and the folders in it, sorted.
+/// The file itself, whatever its name, or the files in a folder and its subfolders, sorted.
 ///
-/// Names that start with a dot are passed over. `field` is where rows and objects have their text.
+/// Skips names that start with a dot. `field` is the field of rows and objects that holds the text.
 pub(in crate::data) fn find(path: &Path, field: &str) -> Result<Found> {
     if !path.exists() {
         return Err(Error::Data(format!(
@@ -62,7 +62,7 @@ pub(in crate::data) fn find(path: &Path, field: &str) -> Result<Found> {
             found.leave_out(file);
         }
     })?;
-    // Beside tables a README describes them.
+    // Next to tables, a README is a description.
     if found.texts.iter().any(|(text, _)| text.format != Format::Plain) {
         let is_readme = |text: &TextFile| file_name(&text.path).to_lowercase().starts_with("readme.");
         for (readme, _) in found.texts.extract_if(.., |(text, _)| is_readme(text)).collect::<Vec<_>>() {
@@ -77,7 +77,7 @@ pub(in crate::data) fn find(path: &Path, field: &str) -> Result<Found> {
     Ok(found)
 }
 
-/// Files that tell of a data set or tokenizer and hold no documents.
+/// Files that describe a data set or tokenizer and hold no documents.
 const DESCRIPTIONS: [&str; 9] = [
     "added_tokens.json",
     "config.json",
@@ -91,12 +91,12 @@ const DESCRIPTIONS: [&str; 9] = [
 ];
 
 impl Found {
-    /// A sentence about what is left out.
+    /// A sentence about the skipped files.
     pub fn note(&self, path: &Path) -> Option<String> {
         let count: usize = self.left_out.values().sum();
         let kinds: Vec<String> = self.left_out.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let files = if count == 1 { "1 file is" } else { &format!("{count} files are") };
-        (count > 0).then(|| format!("{}: {files} no text and left out: {}", path.display(), kinds.join(", ")))
+        (count > 0).then(|| format!("{}: {files} not text, skipped: {}", path.display(), kinds.join(", ")))
     }
 
     fn leave_out(&mut self, file: &Path) {
@@ -110,8 +110,8 @@ impl Found {
 }
 
 impl NamedSplit {
-    /// By a word of the file's name, or by the folder that it lies in: `fineweb_val_000000.bin`, `train/a.txt`; so
-    /// `medieval.txt` has none.
+    /// Determined by a word of the file's name or of its folder: `fineweb_val_000000.bin`, `train/a.txt`; not
+    /// `medieval.txt`.
     pub fn of(path: &Path) -> Option<Self> {
         let word = |word: &str| match word.to_lowercase().as_str() {
             "train" | "training" => Some(Self::Train),
@@ -126,7 +126,7 @@ impl NamedSplit {
 }
 
 fn visit(folder: &Path, visited: &mut HashSet<PathBuf>, found: &mut impl FnMut(&Path)) -> Result<()> {
-    // A link may lead back to a folder above it.
+    // A symbolic link may lead back to a parent folder.
     if !visited.insert(folder.canonicalize().map_err(Error::io("read", folder))?) {
         return Ok(());
     }
@@ -146,7 +146,7 @@ fn visit(folder: &Path, visited: &mut HashSet<PathBuf>, found: &mut impl FnMut(&
     Ok(())
 }
 
-/// By the name, without the ending of what it is compressed by.
+/// By the name, without a compression extension.
 fn format(path: &Path) -> Option<Format> {
     let packed = ending(path);
     let unpacked = if ["gz", "zst"].contains(&packed.as_str()) { ending(&path.with_extension("")) } else { packed };

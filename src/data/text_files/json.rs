@@ -1,4 +1,4 @@
-//! Documents in JSON: one a line, or values one after the other, in an array or not.
+//! Documents in JSON: one per line, or consecutive values, in an array or not.
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::bytes::Bytes;
 use super::no_field;
 use crate::{Error, Result};
 
-/// The documents of JSON Lines; blank lines are passed over.
+/// The documents of JSON Lines; skips blank lines.
 pub(super) fn lines(
     mut bytes: Bytes,
     path: PathBuf,
@@ -35,7 +35,7 @@ pub(super) fn lines(
     })
 }
 
-/// The documents of one array, or of values that follow one another.
+/// The documents of one array, or of consecutive values.
 pub(super) fn values(
     mut bytes: Bytes,
     path: PathBuf,
@@ -58,7 +58,7 @@ fn next_value(bytes: &mut Bytes, path: &Path, number: usize, field: &str) -> Res
     loop {
         let Some(&next) = bytes.fill_buf().map_err(Error::io("read", path))?.first() else { return Ok(None) };
         match next {
-            // The brackets and commas of an array say nothing that its values do not say.
+            // Brackets and commas of an array can be skipped.
             b'[' | b']' | b',' | b' ' | b'\t' | b'\r' | b'\n' => bytes.consume(1),
             b'{' | b'"' | b'n' => break,
             _ => {
@@ -69,12 +69,12 @@ fn next_value(bytes: &mut Bytes, path: &Path, number: usize, field: &str) -> Res
             }
         }
     }
-    // An object, a string and null end with their last byte: nothing of what follows is read.
+    // An object, a string and null end at their last byte: this reads nothing beyond it.
     let value = Value::deserialize(&mut serde_json::Deserializer::from_reader(bytes));
     text_of(value.map_err(|error| not_json(&at, &error))?, &at, field).map(Some)
 }
 
-/// `None` where the field is null.
+/// `None` if the field is null.
 fn text_of(value: Value, at: &str, field: &str) -> Result<Option<String>> {
     let mut object = match value {
         Value::String(text) => return Ok(Some(text)),

@@ -1,4 +1,4 @@
-//! The user's own texts: which files of a path are read, and the documents in each, in bounded memory.
+//! The user's own texts: finds the files of a path, and reads their documents in bounded memory.
 
 mod bytes;
 mod find;
@@ -16,25 +16,25 @@ use crate::{Error, Result};
 
 pub(super) use find::{NamedSplit, find};
 
-/// A file with documents in it.
+/// A file with documents.
 #[derive(Debug, Clone)]
 pub(super) struct TextFile {
     path: PathBuf,
     format: Format,
-    /// What holds the text of a row or object.
+    /// The field with the text of a row or object.
     field: Arc<str>,
 }
 
-/// How documents lie in a file, whatever it is compressed by.
+/// The layout of documents in a file, apart from compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     /// The whole file is one document.
     Plain,
-    /// One a line.
+    /// One object per line.
     JsonLines,
-    /// An array, or one object after the other.
+    /// An array, or consecutive objects.
     Json,
-    /// One a row, in the column that the first row names; with what stands between two columns.
+    /// One row per document, in a column named by the first row; with the column separator.
     Table(u8),
     Parquet,
 }
@@ -60,7 +60,7 @@ impl TextFile {
     }
 }
 
-/// Documents that are short enough to be read whole; `None` is one without text.
+/// Documents short enough to be read whole; `None` is one without text.
 fn whole<'a>(documents: impl Iterator<Item = Result<Option<String>>> + Send + 'a) -> Chunks<'a> {
     Box::new(
         documents
@@ -73,7 +73,7 @@ fn without_parquet(path: &std::path::Path, kind: &str) -> String {
     format!("{} is {kind}, which this build cannot read: build it with --features parquet", path.display())
 }
 
-/// The message where a row has no such field.
+/// The error for a row without the field.
 fn no_field(at: &str, field: &str, fields: &str) -> Error {
     Error::Data(format!("{at}: no text in the field \"{field}\" (its fields: {fields}); set data.text_field"))
 }

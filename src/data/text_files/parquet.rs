@@ -13,12 +13,12 @@ use super::no_field;
 use crate::data::guard::guarded;
 use crate::{Error, Result};
 
-/// Rows that are in memory at a time.
+/// Rows in memory at a time.
 const BATCH_ROWS: usize = 256;
 
-/// The texts of the column `field`, a row each; `None` where it is null.
+/// The texts of the column `field`, one per row; `None` for null.
 ///
-/// Errors: a file that cannot be read, no such column, or one of another type.
+/// Errors: the file cannot be read, or the column is missing or has another type.
 pub(super) fn rows(path: PathBuf, field: &str) -> Result<impl Iterator<Item = Result<Option<String>>> + Send + use<>> {
     let file = File::open(&path).map_err(Error::io("read", &path))?;
     let reader = read(&path, || SerializedFileReader::new(file))?;
@@ -35,7 +35,7 @@ pub(super) fn rows(path: PathBuf, field: &str) -> Result<impl Iterator<Item = Re
     }))
 }
 
-/// The index of the column, which is one of strings and does not lie inside a list.
+/// The index of the column, which must hold strings and not be inside a list.
 fn column(reader: &SerializedFileReader<File>, path: &Path, field: &str) -> Result<usize> {
     let schema = reader.metadata().file_metadata().schema_descr();
     let Some(index) = schema.columns().iter().position(|column| column.path().string() == field) else {
@@ -55,7 +55,7 @@ fn column(reader: &SerializedFileReader<File>, path: &Path, field: &str) -> Resu
 struct Rows {
     reader: SerializedFileReader<File>,
     column: usize,
-    /// The next one to be opened.
+    /// The next one to open.
     row_group: usize,
     open: Option<ColumnReader>,
     batch: std::vec::IntoIter<Option<ByteArray>>,
@@ -73,7 +73,7 @@ impl Rows {
         }
     }
 
-    /// Reads the next batch; false at the end of the file.
+    /// Reads the next batch; returns false at the end of the file.
     fn fill(&mut self) -> std::result::Result<bool, ParquetError> {
         let Some(ColumnReader::ByteArrayColumnReader(column)) = &mut self.open else {
             if self.row_group == self.reader.num_row_groups() {
@@ -107,7 +107,7 @@ fn text(bytes: ByteArray, path: &Path) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// Calls the library, which panics at some pages that are not what their headers say.
+/// Calls the library, which panics on some pages that contradict their headers.
 fn read<T>(path: &Path, call: impl FnOnce() -> std::result::Result<T, ParquetError>) -> Result<T> {
     let wrong = |message: String| Error::Data(format!("{}: cannot be read as Parquet: {message}", path.display()));
     match guarded(call) {

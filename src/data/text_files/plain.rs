@@ -29,7 +29,7 @@ pub(super) fn chunks<'a>(mut bytes: Bytes, path: PathBuf) -> impl Iterator<Item 
     })
 }
 
-/// The characters that are whole; the beginning of another stays in `held`.
+/// The complete characters; the beginning of another stays in `held`.
 fn characters<'a>(held: &mut Vec<u8>, offset: usize, path: &Path) -> Result<Chunk<'a>> {
     let whole = match std::str::from_utf8(held) {
         Ok(text) => text.len(),
@@ -41,7 +41,7 @@ fn characters<'a>(held: &mut Vec<u8>, offset: usize, path: &Path) -> Result<Chun
     Ok(Chunk { text: Cow::Owned(text), ends_document: false })
 }
 
-/// The end of the text: nothing, unless it ends inside a character.
+/// The end of the text: empty, unless it ends inside a character.
 fn last<'a>(held: &[u8], offset: usize, path: &Path) -> Result<Chunk<'a>> {
     match held {
         [] => Ok(Chunk { text: Cow::Borrowed(""), ends_document: true }),

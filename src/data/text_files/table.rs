@@ -6,9 +6,9 @@ use super::bytes::Bytes;
 use super::no_field;
 use crate::{Error, Result};
 
-/// The texts of the column `field`, a row each.
+/// The texts of the column `field`, one per row.
 ///
-/// Errors: no such column. Errors of the iterator: a row of another length, or one that is not UTF-8.
+/// Errors: the column is missing. Errors of the iterator: a row of another length, or one that is not UTF-8.
 pub(super) fn rows(
     bytes: Bytes,
     path: PathBuf,

@@ -56,7 +56,7 @@ fn a_folder_is_read_recursively_in_order() {
     let expected = ["why", "zédé", "bee", "one", "two\n", "three", "four", "", "five", "six, \"7\"\n8", "nine"];
     assert_eq!(load(folder.path(), "text").unwrap(), expected);
     let note = find(folder.path(), "text").unwrap().note(Path::new("texts"));
-    let expected = "texts: 3 files are no text and left out: 1 .png, 1 README.md, 1 tokenizer.json";
+    let expected = "texts: 3 files are not text, skipped: 1 .png, 1 README.md, 1 tokenizer.json";
     assert_eq!(note.as_deref(), Some(expected));
 }
 
@@ -150,7 +150,7 @@ mod parquet_files {
 
     use super::*;
 
-    /// Row groups of texts, null where there is none.
+    /// Row groups of texts; null for `None`.
     fn write(path: &Path, compression: Compression, groups: &[Vec<Option<String>>]) {
         let schema = "message rows { required int64 id; optional binary text (UTF8); }";
         let schema = Arc::new(parse_message_type(schema).unwrap());

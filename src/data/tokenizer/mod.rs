@@ -1,4 +1,4 @@
-//! Text to token ids and back, with Hugging Face's `tokenizers` and its file format.
+//! Encodes text to token ids and back, with Hugging Face's `tokenizers` and its file format.
 
 mod pieces;
 mod stream_decoder;
@@ -24,11 +24,11 @@ use super::byte_level::{CONFIG_FILE, byte_characters, bytes_file, default_config
 use pieces::{Cutter, PIECE_BYTES, Rule};
 pub use stream_decoder::StreamDecoder;
 
-/// A tokenizer that Hugging Face's `AutoTokenizer` can load as well.
+/// A tokenizer that Hugging Face's `AutoTokenizer` can also load.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// `tokenizer_config.json` beside `tokenizer.json`.
+    /// The `tokenizer_config.json` next to `tokenizer.json`.
     config: Value,
     kind: Kind,
     vocab_size: usize,
@@ -37,9 +37,9 @@ pub struct Tokenizer {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
-    /// Ids are byte values; neither way needs the library.
+    /// Ids are byte values; neither direction needs the library.
     Bytes,
-    /// GPT-2's pre-tokenizer, which lets a text be cut before a space without changing its ids.
+    /// GPT-2's pre-tokenizer: cutting a text before a space does not change its ids.
     GptByteLevel,
     Other,
 }
@@ -47,25 +47,25 @@ enum Kind {
 impl Tokenizer {
     /// 256 ids, each a byte's value.
     ///
-    /// As a file it is a byte-level BPE without merges.
+    /// Its file is a byte-level BPE without merges.
     pub fn bytes() -> Self {
         Self::from_json(&bytes_file().to_string()).expect("the file is ours")
     }
 
-    /// A byte-level BPE of `documents` with GPT-2's pre-tokenizer; the same documents give the same tokenizer.
+    /// Trains a byte-level BPE with GPT-2's pre-tokenizer on `documents`; the same documents give the same tokenizer.
     ///
-    /// Id 0 is [`END_OF_TEXT`], ids 1 to 256 are bytes, the rest merges.
-    /// A text too short for `vocab_size - 257` merges that occur twice gives fewer.
+    /// Id 0 is [`END_OF_TEXT`], ids 1 to 256 are bytes, the rest are merges. A text without `vocab_size - 257` merges
+    /// that occur twice gives fewer.
     ///
     /// # Errors
-    /// A `vocab_size` below 257.
+    /// If `vocab_size` is below 257.
     pub fn train_bpe(documents: &[String], vocab_size: usize, progress: &mut dyn Progress) -> Result<Self> {
         let n_bytes: usize = documents.iter().map(String::len).sum();
         let chunks = documents.iter().map(|document| Ok(Chunk { text: document.into(), ends_document: true }));
         Self::train_bpe_on_chunks(chunks, n_bytes as u64, vocab_size, progress)
     }
 
-    /// As [`Tokenizer::train_bpe`], on `n_bytes` of text in chunks.
+    /// Like [`Tokenizer::train_bpe`], on `n_bytes` of text in chunks.
     pub(super) fn train_bpe_on_chunks<'a>(
         chunks: impl Iterator<Item = Result<Chunk<'a>>> + Send,
         n_bytes: u64,
@@ -109,10 +109,10 @@ impl Tokenizer {
         Ok(trained)
     }
 
-    /// A `tokenizer.json`, with the `tokenizer_config.json` beside it where there is one.
+    /// Reads a `tokenizer.json`, and the `tokenizer_config.json` next to it if there is one.
     ///
     /// # Errors
-    /// A file that cannot be read or is none of Hugging Face's tokenizers.
+    /// If a file cannot be read or is not a Hugging Face tokenizer.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn from_file(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -129,20 +129,20 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// The `tokenizer.json` of a folder, if it has one.
+    /// Reads the `tokenizer.json` of a directory, if it has one.
     ///
     /// # Errors
-    /// As [`Tokenizer::from_file`].
+    /// See [`Tokenizer::from_file`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn of_folder(dir: &std::path::Path) -> Result<Option<Self>> {
         let path = dir.join("tokenizer.json");
         if path.exists() { Self::from_file(path).map(Some) } else { Ok(None) }
     }
 
-    /// The text of a `tokenizer.json`.
+    /// Parses the text of a `tokenizer.json`.
     ///
     /// # Errors
-    /// It is none of Hugging Face's tokenizers.
+    /// If it is not a Hugging Face tokenizer.
     pub fn from_json(json: &str) -> Result<Self> {
         keep_to_one_thread_in_a_browser();
         let inner = ask_library("read it as a tokenizer.json", || tokenizers::Tokenizer::from_bytes(json))?;
@@ -162,7 +162,7 @@ impl Tokenizer {
         Ok(Self { inner, config, kind, vocab_size, end_of_text })
     }
 
-    /// As [`Tokenizer::from_json`]; `end` is the token that ends a document.
+    /// Like [`Tokenizer::from_json`]; `end` is the end-of-text token.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn from_json_with_end(json: &str, end: Option<&str>) -> Result<Self> {
         let mut tokenizer = Self::from_json(json)?;
@@ -173,16 +173,16 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// GPT-2's text for every byte: the tokens that every byte-level vocabulary has.
+    /// GPT-2's text for each byte: the tokens in every byte-level vocabulary.
     #[cfg(test)]
     pub(crate) fn byte_texts() -> Vec<String> {
         byte_characters().iter().map(char::to_string).collect()
     }
 
-    /// The ids of `text`, without special tokens around it.
+    /// Encodes `text`, without adding special tokens.
     ///
     /// # Errors
-    /// The tokenizer has no id for a part of the text and no token for unknown ones.
+    /// If the tokenizer has neither an id for some part of the text nor an unknown token.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         if self.kind == Kind::Bytes {
             return Ok(text.bytes().map(u32::from).collect());
@@ -197,7 +197,7 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// What cuts a text that comes in chunks into pieces for [`Tokenizer::encode_pieces`].
+    /// Cuts a text that arrives in chunks into pieces for [`Tokenizer::encode_pieces`].
     pub(super) fn cutter(&self) -> Cutter<'_> {
         Cutter::new(match self.kind {
             Kind::Bytes => Rule::Anywhere,
@@ -206,10 +206,10 @@ impl Tokenizer {
         })
     }
 
-    /// The ids of every piece, encoded side by side.
+    /// Encodes all pieces in parallel.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// See [`Tokenizer::encode`].
     pub(super) fn encode_pieces(&self, pieces: &[String]) -> Result<Vec<Vec<u32>>> {
         if self.kind == Kind::Bytes {
             return Ok(pieces.iter().map(|piece| piece.bytes().map(u32::from).collect()).collect());
@@ -218,10 +218,10 @@ impl Tokenizer {
         ask_library("encode the text", || pieces.into_maybe_par_iter().map(encode).collect())
     }
 
-    /// The text of `ids`, special tokens included; bytes that are not UTF-8 become U+FFFD.
+    /// Decodes `ids`, including special tokens; invalid UTF-8 becomes U+FFFD.
     ///
     /// # Errors
-    /// An id outside the vocabulary.
+    /// If an id is outside the vocabulary.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         if let Some(id) = ids.iter().find(|id| **id as usize >= self.vocab_size) {
             return Err(self.no_such_id(*id));
@@ -233,30 +233,30 @@ impl Tokenizer {
         ask_library("decode", || self.inner.decode(ids, false))
     }
 
-    /// One more than the largest id: what a model's `vocab_size` must reach.
+    /// One more than the largest id: the minimum of a model's `vocab_size`.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// The id that ends a document, if there is one.
+    /// The id of the end-of-text token, if there is one.
     pub fn end_of_text(&self) -> Option<u32> {
         self.end_of_text
     }
 
-    /// The text of its `tokenizer.json`; the same tokenizer gives the same text.
+    /// The text of its `tokenizer.json`; deterministic.
     pub fn to_json(&self) -> String {
         self.inner.to_string(true).expect("what was read from JSON can be written as JSON")
     }
 
-    /// `tokenizer.json` and `tokenizer_config.json` with their texts: what a model's folder holds of it.
+    /// `tokenizer.json` and `tokenizer_config.json` with their texts, as stored with a model.
     pub fn files(&self) -> Vec<(String, String)> {
         vec![("tokenizer.json".into(), self.to_json()), (CONFIG_FILE.into(), format!("{:#}\n", self.config))]
     }
 
-    /// Writes `tokenizer.json` and `tokenizer_config.json` into the folder `dir`.
+    /// Writes `tokenizer.json` and `tokenizer_config.json` into the directory `dir`.
     ///
     /// # Errors
-    /// A file cannot be written.
+    /// If a file cannot be written.
     pub fn save(&self, dir: impl AsRef<std::path::Path>) -> Result<()> {
         for (name, text) in self.files() {
             let path = dir.as_ref().join(name);
@@ -287,7 +287,7 @@ fn splits_like_gpt2(tokenizer: &tokenizers::Tokenizer) -> bool {
         tokenizer.get_pre_tokenizer(),
         Some(PreTokenizerWrapper::ByteLevel(level)) if level.use_regex && !level.add_prefix_space
     );
-    // Words that are added beside the special tokens may hold line breaks.
+    // Added tokens besides the special ones may contain line breaks.
     let added = tokenizer.get_added_tokens_decoder();
     let no_line_breaks = added.values().all(|token| !token.content.contains('\n') && !token.lstrip && !token.rstrip);
     pre_tokenizer && no_line_breaks && tokenizer.get_normalizer().is_none() && has_byte_level_decoder(tokenizer)
@@ -297,13 +297,13 @@ fn has_byte_level_decoder(tokenizer: &tokenizers::Tokenizer) -> bool {
     matches!(tokenizer.get_decoder(), Some(DecoderWrapper::ByteLevel(_)))
 }
 
-/// How much text is encoded at a time: enough for all cores. The library needs a hundred times as much memory.
+/// Bytes of text to encode at a time: enough for all cores. The library needs a hundred times as much memory.
 pub(super) fn batch_bytes() -> usize {
     let n_threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     PIECE_BYTES * (4 * n_threads).max(16)
 }
 
-/// Pieces of a text for the trainer, who counts their words; a failure to read ends them, and is kept.
+/// Pieces of text for the trainer, which counts their words; a read error ends the iterator and is kept.
 fn training_pieces<'a>(
     mut chunks: impl Iterator<Item = Result<Chunk<'a>>> + Send,
     n_bytes: u64,
@@ -334,19 +334,19 @@ fn training_pieces<'a>(
                 }
             }
         }
-        // Whatever their order, the trainer counts the same words.
+        // The word counts do not depend on the order.
         pieces.pop().map(|piece| without_long_words(&piece))
     })
 }
 
-/// Every word of more than a few hundred bytes cut apart: a merge is looked for in all of a word, and a megabyte of
-/// base64 would be one.
+/// Cuts words longer than a few hundred bytes: the trainer searches a whole word for merges, and a megabyte of base64
+/// would be one word.
 fn without_long_words(text: &str) -> String {
     const LONGEST_WORD: usize = 256;
     let mut cut = String::with_capacity(text.len());
     let (mut length, mut kind) = (0, None);
     for c in text.chars() {
-        // GPT-2's words are all of letters, all of digits, or all of neither.
+        // A GPT-2 word is all letters, all digits, or all neither.
         let own = (!c.is_whitespace()).then(|| (c.is_alphabetic(), c.is_numeric()));
         length = if own == kind { length + c.len_utf8() } else { c.len_utf8() };
         kind = own;
@@ -359,7 +359,7 @@ fn without_long_words(text: &str) -> String {
     cut
 }
 
-/// Calls the library, which panics where some files are not what it expects.
+/// Calls the library, which panics on some malformed files.
 fn ask_library<T>(what: &str, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     match guarded(call) {
         Some(result) => result.map_err(failed(what)),
@@ -399,7 +399,7 @@ mod tests {
         assert_eq!(ids, [97, 0xc3, 0xa9, 10]);
         assert_eq!((bytes.vocab_size(), bytes.end_of_text()), (256, None));
         assert_eq!(bytes.decode(&[104, 0xff, 105]).unwrap(), "h\u{fffd}i");
-        // The library, which transformers uses, must agree with the short cut.
+        // The library, which transformers uses, must agree with the shortcut.
         assert_eq!(bytes.inner.encode(ODD, false).unwrap().get_ids(), bytes.encode(ODD).unwrap());
         let all: Vec<u32> = (0..256).collect();
         assert_eq!(bytes.inner.decode(&all, false).unwrap(), bytes.decode(&all).unwrap());
@@ -428,7 +428,7 @@ mod tests {
         }
     }
 
-    /// Pieces, and the ids of all of them beside those that the library gives the whole text.
+    /// The pieces, their ids, and the ids that the library gives the whole text.
     fn cut(tokenizer: &Tokenizer, text: &str) -> (Vec<String>, Vec<u32>, Vec<u32>) {
         let (mut cutter, mut pieces) = (tokenizer.cutter(), Vec::new());
         let mut rest = text;
@@ -459,7 +459,7 @@ mod tests {
             assert_eq!(pieces.concat(), text);
             assert_eq!(ids, expected);
         }
-        // "\n\n" is one entry only at the end of a text: no piece may end there.
+        // "\n\n" is a token only at the end of a text: no piece may end there.
         let ends = ["x\n\n".to_owned(), "y\n\n".to_owned()];
         let tokenizer = Tokenizer::train_bpe(&ends, 258, &mut |_: &str| ()).unwrap();
         assert_eq!(tokenizer.encode("x\n\n").unwrap().len(), 2);
@@ -467,7 +467,7 @@ mod tests {
         assert_eq!(ids, expected);
     }
 
-    /// LLaMA 3's pre-tokenizer keeps line breaks with what stands before them, LLaMA 2's tokenizer has none and puts a
+    /// LLaMA 3's pre-tokenizer attaches line breaks to the preceding text; LLaMA 2's tokenizer has none and puts a
     /// space before every text.
     #[test]
     fn other_tokenizers_are_asked_where_a_text_may_be_cut() {

@@ -1,27 +1,27 @@
-//! Where a long text may be cut so that its pieces, encoded side by side, have the ids of the whole.
+//! Where to cut a long text so that its pieces, encoded in parallel, have the same ids as the whole.
 
-/// What a piece is at least long, before the end of the text.
+/// Minimum length of a piece, except at the end of the text.
 pub(super) const PIECE_BYTES: usize = 1 << 16;
 
 /// How a text may be cut.
 pub(super) enum Rule<'a> {
     /// Anywhere: every byte is an id.
     Anywhere,
-    /// Before a space or line break with a word after it: GPT-2's pre-tokenizer cuts there in any case, for it leaves
-    /// the last space of several to what follows.
+    /// Before a space or line break followed by a word: GPT-2's pre-tokenizer always cuts there, because it leaves the
+    /// last of several spaces to the next word.
     BeforeSpace,
-    /// Where the tokenizer itself, asked for the ids of a short text, gives the same ids to its two parts.
+    /// Where the tokenizer itself gives a short text the same ids as its two parts.
     Asked(&'a tokenizers::Tokenizer),
 }
 
-/// Cuts a text that comes in chunks.
+/// Cuts a text that arrives in chunks.
 pub(in crate::data) struct Cutter<'a> {
     rule: Rule<'a>,
-    /// What has come and is not yet a piece.
+    /// Text that is not yet part of a piece.
     held: String,
 }
 
-/// A piece ends before byte `end`, the next begins at byte `start`.
+/// A piece ends before byte `end`, and the next begins at byte `start`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Cut {
     end: usize,
@@ -39,7 +39,7 @@ impl<'a> Cutter<'a> {
         Self { rule, held: String::new() }
     }
 
-    /// Adds text, and hands out the pieces that are whole.
+    /// Adds text, and emits complete pieces.
     pub fn push(&mut self, text: &str, pieces: &mut Vec<String>) {
         self.held += text;
         while let Some(Cut { end, start }) = self.cut() {
@@ -50,7 +50,7 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    /// The end of the text.
+    /// Ends the text.
     pub fn finish(&mut self, pieces: &mut Vec<String>) {
         let last = std::mem::take(&mut self.held);
         pieces.extend((!last.is_empty()).then_some(last));
@@ -68,14 +68,14 @@ impl<'a> Cutter<'a> {
                 (gaps(text).take(32).find_map(|gap| allowed(text, gap, tokenizer)), 16 * PIECE_BYTES)
             }
         };
-        // Without a place, as in a megabyte of base64, the ids at one cut are others than they would be: it is that, or
-        // memory without a bound.
+        // Without a valid place, as in a megabyte of base64, accept different ids at one cut: the alternative is
+        // unbounded memory.
         let anywhere = || Cut::at(text.floor_char_boundary(longest));
         found.or_else(|| (text.len() >= longest + PIECE_BYTES).then(anywhere))
     }
 }
 
-/// The spaces and line breaks behind the first [`PIECE_BYTES`] that have something else after them, as cuts that leave
+/// The spaces and line breaks beyond the first [`PIECE_BYTES`] that are followed by something else, as cuts that leave
 /// them out.
 fn gaps(text: &str) -> impl Iterator<Item = Cut> {
     let from = text.ceil_char_boundary(PIECE_BYTES);
@@ -86,8 +86,8 @@ fn gaps(text: &str) -> impl Iterator<Item = Cut> {
     })
 }
 
-/// The way of cutting at `gap` that changes no id, if there is one: with the space in the next piece, in this one, or in
-/// neither, where the tokenizer puts one before every text.
+/// The way of cutting at `gap` that changes no id, if there is one: with the space in the next piece, in this one, or
+/// in neither, if the tokenizer adds one before every text.
 fn allowed(text: &str, gap: Cut, tokenizer: &tokenizers::Tokenizer) -> Option<Cut> {
     const SIDE_BYTES: usize = 200;
     let ids = |text: &str| Some(tokenizer.encode_fast(text, false).ok()?.get_ids().to_vec());

@@ -1,4 +1,4 @@
-//! Text out of a stream of token ids, in whole characters.
+//! Decodes a stream of token ids into whole characters.
 
 use std::collections::HashMap;
 
@@ -10,18 +10,18 @@ use super::{Tokenizer, failed, has_byte_level_decoder};
 use crate::Result;
 use crate::data::byte_level::{byte_characters, take_characters};
 
-/// Prints text token by token: an id that ends inside a character yields nothing until the character is whole.
+/// Decodes text token by token: an id that ends inside a character yields nothing until the character is complete.
 ///
-/// All that it yields together is what [`Tokenizer::decode`] gives for all ids.
+/// The pieces together equal the result of [`Tokenizer::decode`] for all ids.
 pub struct StreamDecoder<'a> {
     tokenizer: &'a Tokenizer,
     decoding: Decoding<'a>,
 }
 
 enum Decoding<'a> {
-    /// Ids stand for bytes: those that are not yet a character wait here.
+    /// Ids stand for bytes; bytes of an incomplete character wait here.
     ByteLevel { bytes_of: HashMap<char, u8>, pending: Vec<u8> },
-    /// Anything else; the library knows which tokens change with their neighbours.
+    /// Anything else; the library knows which tokens depend on their neighbours.
     Other(Box<LibraryStream<'a>>),
 }
 
@@ -29,7 +29,7 @@ type LibraryStream<'a> =
     DecodeStream<'a, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 impl<'a> StreamDecoder<'a> {
-    /// A stream that begins with the next id.
+    /// Starts a stream at the next id.
     pub fn new(tokenizer: &'a Tokenizer) -> Self {
         let decoding = if has_byte_level_decoder(&tokenizer.inner) {
             Decoding::ByteLevel { bytes_of: byte_characters().into_iter().zip(0..=255).collect(), pending: Vec::new() }
@@ -39,17 +39,17 @@ impl<'a> StreamDecoder<'a> {
         Self { tokenizer, decoding }
     }
 
-    /// The text that is complete with `id`; often empty.
+    /// The text completed by `id`; often empty.
     ///
     /// # Errors
-    /// An id outside the vocabulary.
+    /// If the id is outside the vocabulary.
     pub fn push(&mut self, id: u32) -> Result<String> {
         let Some(token) = self.tokenizer.inner.id_to_token(id) else { return Err(self.tokenizer.no_such_id(id)) };
         match &mut self.decoding {
             Decoding::ByteLevel { bytes_of, pending } => {
                 match token.chars().map(|c| bytes_of.get(&c).copied()).collect::<Option<Vec<u8>>>() {
                     Some(bytes) => pending.extend(bytes),
-                    None => pending.extend(token.as_bytes()), // an added token, which stands for itself
+                    None => pending.extend(token.as_bytes()), // an added token, which is its own text
                 }
                 Ok(take_characters(pending))
             }
@@ -57,7 +57,7 @@ impl<'a> StreamDecoder<'a> {
         }
     }
 
-    /// What is left when no id follows: the replacement character for one that stayed incomplete.
+    /// The remaining text at the end: a replacement character for an incomplete one.
     pub fn finish(self) -> String {
         match self.decoding {
             Decoding::ByteLevel { pending, .. } => String::from_utf8_lossy(&pending).into_owned(),
@@ -95,7 +95,7 @@ mod tests {
             assert_eq!(stream(tokenizer, &ids).concat(), ODD);
         }
         assert_eq!(stream(&bpe, &[0]).concat(), "<|endoftext|>");
-        // Every pair of bytes before a letter and before the end: all ways of being no UTF-8.
+        // Every pair of bytes before a letter and at the end: all kinds of invalid UTF-8.
         let bytes = Tokenizer::bytes();
         for first in 0..256 {
             for second in 0..256 {
