@@ -112,8 +112,8 @@ impl Precision {
             Self::Auto | Self::F32 => Ok(Self::F32),
             Self::F16 if profile.f16 => Ok(Self::F16),
             Self::F16 => {
-                let message = "f16 requires an adapter with half precision (`multinorm devices` lists shader-f16), and this \
-                               one has none: use f32, or auto";
+                let message = "f16 requires an adapter with half precision (`multinorm devices` lists shader-f16), and \
+                               this one has none: use f32, or auto";
                 Err(Error::config("train.precision", message))
             }
         }

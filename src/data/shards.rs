@@ -14,7 +14,7 @@ use crate::{Error, Result};
 
 /// Memory-mapped files of little-endian u16 or u32 ids, read as one sequence.
 ///
-/// llm.c's header says which; for a file without one, as nanoGPT writes them, the ids tell.
+/// llm.c's header says which; for a file without one, as nanoGPT writes them, the width is inferred from the ids.
 #[derive(Debug, Clone)]
 pub struct Shards {
     parts: Vec<Part>,

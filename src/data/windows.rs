@@ -15,7 +15,7 @@ pub struct Windows<'a> {
 }
 
 impl<'a> Windows<'a> {
-    /// All windows, or at least one and as many as predict at most `max_tokens` ids.
+    /// All windows, or as many as predict at most `max_tokens` ids, but at least one.
     ///
     /// # Errors
     /// If there are fewer tokens than one window.

@@ -13,7 +13,7 @@ use super::limit::{CONVERGED, Limit};
 ///
 /// P is then 1 plus noise of variance heaviness − 1. The largest singular value of such noise is √variance·(√m + √n) if
 /// its fourth moment, the eighth of X, is finite (Bai & Yin 1993, "Limit of the smallest eigenvalue of a large
-/// dimensional sample covariance matrix", Annals of Probability 21). A few entries that stand out of the noise raise
+/// dimensional sample covariance matrix", Annals of Probability 21). A few entries that stand out from the noise raise
 /// it: a single entry p of P makes it at least (p − 1)²/(m·n).
 pub fn rate_of_independent([m, n]: [usize; 2], heaviness: f64) -> f64 {
     let edge = (m as f64).sqrt().recip() + (n as f64).sqrt().recip();
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn low_rank_has_the_rate_of_its_rank() {
         for rank in [1, 2, 3, 4, 8] {
-            // Rates lie above the formula, less so as there are more rows for every direction: from 256 rows to 2048
+            // Rates are above the formula, less so with more rows per direction: from 256 rows to 2048
             // the excess went from 0.06 to 0.03 for rank two, and from 0.79 to 0.29 for rank eight.
             for (shape @ [m, n], excess) in [([256, 1024], 0.85), ([512, 512], 0.7), ([2048, 2048], 0.35)] {
                 let [y, z] = [normal(m * rank, 6), normal(n * rank, 7)];

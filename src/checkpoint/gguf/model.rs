@@ -31,7 +31,7 @@ pub fn config(file: &mut Gguf) -> Result<ModelConfig> {
         (3, 1) => AttentionBias::All,
         _ => {
             return Err(Error::Data(
-                "some projections of attention have biases, in a way that no model here has".into(),
+                "some projections of attention have biases, in a combination that is not supported".into(),
             ));
         }
     };
