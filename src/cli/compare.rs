@@ -23,7 +23,7 @@ use super::console::{note, out};
 use super::data::DataProgress;
 use super::largest::check_run;
 use super::output::print_json;
-use super::speed::Speed;
+use super::speed::Throughput;
 use super::stop;
 use super::train::{choose_variants, read_config};
 
@@ -149,7 +149,7 @@ struct Progress {
     before: u64,
     run: String,
     last_line: Option<Instant>,
-    speed: Speed,
+    speed: Throughput,
 }
 
 /// Seconds between two plain lines.
@@ -162,7 +162,7 @@ impl Progress {
         let bar = if terminal { ProgressBar::new(steps * plan.n_runs() as u64) } else { ProgressBar::hidden() };
         let style = "[{bar:30}] {msg} · {eta} left over all";
         bar.set_style(ProgressStyle::with_template(style).expect("our own template").progress_chars("=> "));
-        Self { bar, terminal, steps, before: 0, run: String::new(), last_line: None, speed: Speed::default() }
+        Self { bar, terminal, steps, before: 0, run: String::new(), last_line: None, speed: Throughput::default() }
     }
 
     fn show(&mut self, event: &Event<'_>) {

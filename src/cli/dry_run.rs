@@ -14,7 +14,7 @@ use super::console::out;
 use super::fit::{self, Size};
 use super::largest::check_run;
 use super::output::{memory_table, print_json, recompute_in_words, recompute_table, type_table};
-use super::planned::{Planned, begun_with};
+use super::planned::{Planned, original_variants};
 
 /// `settings` returns the run's settings for an adapter profile; `resumed` is the directory of the run to resume.
 pub fn dry_run(
@@ -29,18 +29,18 @@ pub fn dry_run(
         Err(Error::NoAdapter(_)) => None,
         other => Some(other?),
     };
-    let begun_with = begun_with(resumed)?;
+    let original_variants = original_variants(resumed)?;
     let planned = match (gpu, &sizes) {
         (Some(gpu), _) => {
-            Planned { name: gpu.adapter_name.clone(), profile: gpu.profile.clone(), gpu: Some(gpu), begun_with }
+            Planned { name: gpu.adapter_name.clone(), profile: gpu.profile.clone(), gpu: Some(gpu), original_variants }
         }
         (None, None) => {
             let name = "none found; WebGPU's default limits".into();
-            Planned { name, profile: Profile::webgpu_default(), gpu: None, begun_with }
+            Planned { name, profile: Profile::webgpu_default(), gpu: None, original_variants }
         }
         (None, Some(_)) => {
             let name = "none found; a GPU with half precision and bindings of 2 GiB is assumed".into();
-            Planned { name, profile: fit::assumed_profile(), gpu: None, begun_with }
+            Planned { name, profile: fit::assumed_profile(), gpu: None, original_variants }
         }
     };
     let config = settings(&planned.profile)?;

@@ -21,11 +21,11 @@ pub fn check_memory(needed: &Memory, config: &RunConfig, profile: &Profile) -> R
         bytes_in_words(needed),
         bytes_in_words(available)
     );
-    Err(with_remedies(Error::TooLarge(message), config, profile))
+    Err(report_memory_remedies(Error::TooLarge(message), config, profile))
 }
 
 /// After an out-of-memory error: prints what the run needs, and settings that need less.
-pub fn with_remedies(error: Error, config: &RunConfig, profile: &Profile) -> Error {
+pub fn report_memory_remedies(error: Error, config: &RunConfig, profile: &Profile) -> Error {
     let Error::TooLarge(_) = &error else { return error };
     let Ok(memory) = memory_of(config, profile) else { return error };
     note!("{}", memory_table(&[("this run", &memory)]));

@@ -9,7 +9,7 @@ use multinorm::gpu::{Gpu, Profile};
 use multinorm::train::{kept_variants_of, variants_of_run};
 
 /// The variants that the run or comparison in a directory started with, if it is resumed and has any.
-pub fn begun_with(folder: Option<&Path>) -> Result<Option<BTreeMap<String, String>>> {
+pub fn original_variants(folder: Option<&Path>) -> Result<Option<BTreeMap<String, String>>> {
     Ok(folder.map(variants_of_run).transpose()?.flatten())
 }
 
@@ -21,7 +21,7 @@ pub struct Planned {
     pub profile: Profile,
     pub gpu: Option<Gpu>,
     /// The variants that the run started with, if it is resumed.
-    pub begun_with: Option<BTreeMap<String, String>>,
+    pub original_variants: Option<BTreeMap<String, String>>,
 }
 
 impl Planned {
@@ -30,7 +30,7 @@ impl Planned {
     /// Errors: the run cannot be recorded.
     pub fn profile_of(&self, config: &RunConfig) -> Result<Profile> {
         let mut profile = self.profile.clone();
-        if let Some(choices) = &self.begun_with {
+        if let Some(choices) = &self.original_variants {
             profile.choices.clone_from(choices);
         } else if let Some(gpu) = self.gpu.as_ref().filter(|_| config.train.measure_variants) {
             profile.choices = kept_variants_of(config, gpu)?;

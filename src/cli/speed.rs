@@ -7,14 +7,14 @@ use web_time::Instant;
 
 /// Recent token counts and their times.
 #[derive(Default)]
-pub struct Speed {
+pub struct Throughput {
     seen: VecDeque<(Instant, u64)>,
 }
 
 /// The averaging window: reports come in bursts, and the last few of a run come together.
 const WINDOW: Duration = Duration::from_secs(20);
 
-impl Speed {
+impl Throughput {
     /// Records the number of tokens since the run began, and returns tokens per second over the window; `None` before
     /// the second report.
     pub fn per_sec(&mut self, tokens: u64) -> Option<f64> {
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_no_speed() {
-        let (mut speed, began) = (Speed::default(), Instant::now());
+        let (mut speed, began) = (Throughput::default(), Instant::now());
         let at = |millis| began + Duration::from_millis(millis);
         assert_eq!(speed.per_sec_at(at(0), 1000), None);
         // A thousand tokens per second; every other report comes a millisecond after the one before.

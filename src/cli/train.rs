@@ -18,9 +18,9 @@ use super::console::{note, out};
 use super::data::DataProgress;
 use super::dry_run::dry_run;
 use super::largest::check_run;
-use super::memory::{check_memory, with_remedies};
+use super::memory::{check_memory, report_memory_remedies};
 use super::output::{print_json, shell_quoted};
-use super::planned::begun_with;
+use super::planned::original_variants;
 use super::stop;
 use super::view::{RunView, View};
 
@@ -125,7 +125,7 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     let profile = gpu.get().profile.clone();
     let ended = pollster::block_on(run_training(&gpu, config.clone(), dataset, folder, stop, &mut show));
     drop(view); // restores the terminal before anything else is printed
-    let summary = ended.map_err(|error| with_remedies(error, &config, &profile))?;
+    let summary = ended.map_err(|error| report_memory_remedies(error, &config, &profile))?;
     if args.json { print_json(&summary) } else { print_summary(&summary, &path) }
 }
 
@@ -146,7 +146,7 @@ fn settings(args: &TrainArgs, resumed: Option<&str>, profile: &Profile) -> Resul
 /// Sets the device's kernel variants: those the run or comparison in `folder` started with, or else the fastest on this
 /// device. Measures products that no earlier run measured, and prints a summary.
 pub fn choose_variants(gpu: &mut Gpu, folder: Option<&Path>, runs: &[RunConfig]) -> Result<()> {
-    if let Some(choices) = begun_with(folder)? {
+    if let Some(choices) = original_variants(folder)? {
         gpu.profile.choices = choices;
         return Ok(());
     }
@@ -178,7 +178,7 @@ fn config_of(
     config.validate()?;
     config.make_paths_absolute()?;
     if let Some(model) = from.and(config.train.init_from.as_ref()) {
-        keep_tokenizer(&mut config.data, Path::new(model))?;
+        cache_tokenizer(&mut config.data, Path::new(model))?;
     }
     Ok(config)
 }
@@ -186,7 +186,7 @@ fn config_of(
 /// Copies a model's tokenizer into the cache, because the directory that holds it may be pruned.
 ///
 /// Errors: the model has no tokenizer, and the settings name none.
-fn keep_tokenizer(data: &mut DataConfig, model: &Path) -> Result<()> {
+fn cache_tokenizer(data: &mut DataConfig, model: &Path) -> Result<()> {
     let model = resolve_model_dir(model)?;
     if data.tokenizer == "bpe" {
         let message = format!("{} has no {TOKENIZER}: name the one that the model was trained with", model.display());
@@ -194,7 +194,7 @@ fn keep_tokenizer(data: &mut DataConfig, model: &Path) -> Result<()> {
     }
     let is_own = Path::new(&data.tokenizer) == tokenizer_path(&model);
     if let Some(tokenizer) = is_own.then(|| load_tokenizer(&model)).transpose()?.flatten() {
-        data.tokenizer = dataset::keep_tokenizer(&tokenizer, &data.cache_dir())?.display().to_string();
+        data.tokenizer = dataset::cache_tokenizer(&tokenizer, &data.cache_dir())?.display().to_string();
     }
     Ok(())
 }

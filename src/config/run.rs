@@ -388,7 +388,7 @@ impl TrainConfig {
         check::fits_toml("train.seed", self.seed)?;
         check::fits_toml("train.batch_size", batch as u64)?;
         check::not_negative("train.max_grad_norm", self.max_grad_norm)?;
-        if self.loss_scale != 0.0 && !LossScale::may_be(self.loss_scale) {
+        if self.loss_scale != 0.0 && !LossScale::is_valid(self.loss_scale) {
             let [least, most] = [LossScale::LEAST, LossScale::MOST];
             let message = format!("must be 0 or a power of two from {least} to {most}, got {}", self.loss_scale);
             return Err(Error::config("train.loss_scale", message));

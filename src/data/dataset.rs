@@ -15,7 +15,7 @@ use crate::files::hex;
 use crate::{Error, Result};
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use load::{TokenizedFolder, keep_tokenizer, load, tokenize};
+pub use load::{TokenizedFolder, cache_tokenizer, load, tokenize};
 
 /// Training tokens and held-out tokens.
 #[derive(Debug, Clone)]

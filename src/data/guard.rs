@@ -7,7 +7,7 @@ use std::sync::Once;
 thread_local!(static IS_GUARDED: Cell<bool> = const { Cell::new(false) });
 
 /// Returns the result of `call`, or `None` if it panics. Suppresses the panic message: the caller has a better one.
-pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+pub(super) fn catch_panic<T>(call: impl FnOnce() -> T) -> Option<T> {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
         let usual = take_hook();
@@ -29,8 +29,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_nothing() {
-        assert_eq!(guarded(|| 1), Some(1));
-        assert_eq!(guarded(|| guarded(|| panic!("inside")).unwrap_or(2)), Some(2));
+        assert_eq!(catch_panic(|| 1), Some(1));
+        assert_eq!(catch_panic(|| catch_panic(|| panic!("inside")).unwrap_or(2)), Some(2));
         assert!(!IS_GUARDED.get());
     }
 }

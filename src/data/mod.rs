@@ -29,7 +29,7 @@ mod split;
 #[cfg(feature = "tokenizers")]
 pub mod tokenizer;
 #[cfg(not(feature = "tokenizers"))]
-#[path = "tokenizer_of_bytes.rs"]
+#[path = "byte_tokenizer.rs"]
 pub mod tokenizer;
 pub mod tokens;
 mod vocabulary;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{MOST_ROUNDS, WORKGROUP_SIZE, check_rounds, lanes_within, of_type, reduction_lanes, reduction_rounds};
+use super::{
+    MAX_LOOP_ITERATIONS, WORKGROUP_SIZE, check_rounds, lanes_within, of_type, reduction_lanes, reduction_rounds,
+};
 use crate::gpu::{Class, DType, Kernel, Need, Profile, Recorder, Tensor, grid, kernels};
 pub use crate::settings::MAX_HEAD_DIM;
 
@@ -209,7 +211,7 @@ impl Variant {
         sizes.into_iter().chain(how).map(|(name, value)| (name, value as f64)).collect()
     }
 
-    /// Loop iterations per lane, ignoring short loops; see [`MOST_ROUNDS`].
+    /// Loop iterations per lane, ignoring short loops; see [`MAX_LOOP_ITERATIONS`].
     fn rounds(self, pass: Pass, shape: &Shape) -> usize {
         let (lanes, batch, sum_rounds) = match (self, pass) {
             (Self::LaneEach, _) => return 0, // see `suits_a_lane`
@@ -266,7 +268,7 @@ impl Shape {
     fn suits_a_lane(&self) -> bool {
         let of_vectors = 2 * (self.head_dim / 4);
         let of_head = 1 + self.seq.div_ceil(4) * (1 + of_vectors);
-        self.head_dim <= 64 && self.heads / self.kv_heads * of_head + of_vectors <= MOST_ROUNDS
+        self.head_dim <= 64 && self.heads / self.kv_heads * of_head + of_vectors <= MAX_LOOP_ITERATIONS
     }
 
     fn check(&self, q: &Tensor, k: &Tensor, v: &Tensor) {

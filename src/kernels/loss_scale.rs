@@ -30,7 +30,7 @@ impl LossScale {
     pub const STATISTICS: usize = 2;
 
     /// Whether `scale` is allowed: a power of two within the bounds.
-    pub fn may_be(scale: f64) -> bool {
+    pub fn is_valid(scale: f64) -> bool {
         let is_power = scale.to_bits().trailing_zeros() >= f64::MANTISSA_DIGITS - 1;
         is_power && (Self::LEAST..=Self::MOST).contains(&scale)
     }
@@ -38,9 +38,9 @@ impl LossScale {
     /// A scale that starts at `initial` and doubles after `growth` good steps in a row.
     ///
     /// # Panics
-    /// If `initial` is [not allowed](Self::may_be).
+    /// If `initial` is [not allowed](Self::is_valid).
     pub fn new(rec: &mut Recorder, initial: f64, growth: u32) -> Self {
-        assert!(Self::may_be(initial), "a loss scale of {initial}");
+        assert!(Self::is_valid(initial), "a loss scale of {initial}");
         let mut number = |name: &str, values: &[f32]| rec.initialized(Class::Scratch, name, &[values.len()], values);
         Self {
             scale: number("loss scale", &[initial as f32]),

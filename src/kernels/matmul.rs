@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{MOST_ROUNDS, Output, Target, WORKGROUP_SIZE, check_rounds, reduction_lanes};
+use super::{MAX_LOOP_ITERATIONS, Output, Target, WORKGROUP_SIZE, check_rounds, reduction_lanes};
 use crate::gpu::{Class, DType, Kernel, MAX_GROUPS, Need, Profile, Recorder, Tensor, grid, kernel, kernels};
 
 kernels! {
@@ -476,13 +476,13 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
         // Not more rows than its grid has workgroups, nor more depths than its loop is allowed.
         let fit = blocks.serves(profile, product)
             && m.div_ceil(blocks.extent[0]) <= MAX_GROUPS as usize
-            && (blocks.rounds)(product.layout, aligned, k) <= MOST_ROUNDS;
+            && (blocks.rounds)(product.layout, aligned, k) <= MAX_LOOP_ITERATIONS;
         if fit {
             return whole(blocks);
         }
         // A part is a whole number of 16-depth rounds, and may be one longer.
         let rounds = (TILE_64.rounds)(product.layout, aligned, k);
-        let parts = rounds.div_ceil(MOST_ROUNDS - 17).min(most_parts);
+        let parts = rounds.div_ceil(MAX_LOOP_ITERATIONS - 17).min(most_parts);
         return Variant { tile: &TILE_64, parts };
     }
     if !aligned && product.flops() < LEAST_UNITS_FLOPS && STRIDED.serves(profile, product) {

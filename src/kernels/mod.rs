@@ -94,14 +94,14 @@ fn kept(profile: &Profile, most: usize) -> f64 {
 }
 
 /// Iterations that llvmpipe of Mesa 22.3 allows for all loops of an invocation together; it silently skips the rest.
-const MOST_ROUNDS: usize = 65_535;
+const MAX_LOOP_ITERATIONS: usize = 65_535;
 
 /// Refuses more loop iterations than a software adapter allows; `advice` says what to choose instead.
 fn check_rounds(rec: &mut Recorder, rounds: usize, what: impl FnOnce() -> String, advice: &str) {
-    if rec.profile.software && rounds > MOST_ROUNDS {
+    if rec.profile.software && rounds > MAX_LOOP_ITERATIONS {
         let what = what();
         rec.refuse(format!(
-            "{what} takes {rounds} loop iterations in a kernel, but a software adapter may allow {MOST_ROUNDS}: choose {advice}"
+            "{what} takes {rounds} loop iterations in a kernel, but a software adapter may allow {MAX_LOOP_ITERATIONS}: choose {advice}"
         ));
     }
 }
@@ -110,7 +110,7 @@ fn check_rounds(rec: &mut Recorder, rounds: usize, what: impl FnOnce() -> String
 fn lanes_within(profile: &Profile, least: usize, rounds: impl Fn(usize) -> usize) -> usize {
     let most = if profile.software { 256 } else { least };
     std::iter::successors(Some(least), |lanes| Some(2 * lanes))
-        .find(|&lanes| lanes >= most || rounds(lanes) <= MOST_ROUNDS)
+        .find(|&lanes| lanes >= most || rounds(lanes) <= MAX_LOOP_ITERATIONS)
         .expect("the sequence is infinite")
 }
 

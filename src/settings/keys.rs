@@ -77,8 +77,9 @@ impl Section {
             self.known.push(key);
         }
         let Some((value, origin)) = self.entries.get(key) else { return Ok(None) };
-        let wrong_type =
-            || Error::config(origin.place(self.name, key), format!("expected {}, got {}", T::WANTED, described(value)));
+        let wrong_type = || {
+            Error::config(origin.place(self.name, key), format!("expected {}, got {}", T::EXPECTED, described(value)))
+        };
         T::from_toml(value).map(Some).ok_or_else(wrong_type)
     }
 
@@ -152,14 +153,14 @@ pub(crate) fn did_you_mean(wrong: &str, known: &[&str]) -> String {
 /// The type of a key's value, and its description.
 pub(crate) trait FromToml: Sized {
     /// As in "wants a whole number".
-    const WANTED: &'static str;
+    const EXPECTED: &'static str;
     fn from_toml(value: &Value) -> Option<Self>;
 }
 
 macro_rules! whole_numbers {
     ($($number:ty),*) => {$(
         impl FromToml for $number {
-            const WANTED: &'static str = "a whole number that is not negative";
+            const EXPECTED: &'static str = "a whole number that is not negative";
             fn from_toml(value: &Value) -> Option<Self> {
                 value.as_integer()?.try_into().ok()
             }
@@ -169,14 +170,14 @@ macro_rules! whole_numbers {
 whole_numbers!(u32, u64, usize);
 
 impl FromToml for f64 {
-    const WANTED: &'static str = "a number";
+    const EXPECTED: &'static str = "a number";
     fn from_toml(value: &Value) -> Option<Self> {
         value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))
     }
 }
 
 impl FromToml for [f64; 2] {
-    const WANTED: &'static str = "a list of two numbers";
+    const EXPECTED: &'static str = "a list of two numbers";
     fn from_toml(value: &Value) -> Option<Self> {
         let [a, b] = value.as_array()?.as_slice() else { return None };
         Some([f64::from_toml(a)?, f64::from_toml(b)?])
@@ -184,28 +185,28 @@ impl FromToml for [f64; 2] {
 }
 
 impl FromToml for bool {
-    const WANTED: &'static str = "true or false";
+    const EXPECTED: &'static str = "true or false";
     fn from_toml(value: &Value) -> Option<Self> {
         value.as_bool()
     }
 }
 
 impl FromToml for String {
-    const WANTED: &'static str = "a string";
+    const EXPECTED: &'static str = "a string";
     fn from_toml(value: &Value) -> Option<Self> {
         value.as_str().map(str::to_owned)
     }
 }
 
 impl FromToml for PathBuf {
-    const WANTED: &'static str = "a path in quotes";
+    const EXPECTED: &'static str = "a path in quotes";
     fn from_toml(value: &Value) -> Option<Self> {
         value.as_str().map(PathBuf::from)
     }
 }
 
 impl FromToml for Vec<String> {
-    const WANTED: &'static str = "a string or a list of strings";
+    const EXPECTED: &'static str = "a string or a list of strings";
     fn from_toml(value: &Value) -> Option<Self> {
         match value {
             Value::String(one) => Some(vec![one.clone()]),

@@ -77,7 +77,7 @@ impl RopeScaling {
 }
 
 impl FromToml for RopeScaling {
-    const WANTED: &'static str = "{ rope_type = \"linear\", factor = … } or { rope_type = \"llama3\", factor = …, \
+    const EXPECTED: &'static str = "{ rope_type = \"linear\", factor = … } or { rope_type = \"llama3\", factor = …, \
                                   low_freq_factor = …, high_freq_factor = …, original_max_position_embeddings = … }";
     fn from_toml(value: &toml::Value) -> Option<Self> {
         let table = value.as_table()?;

@@ -48,7 +48,7 @@ impl OnTerminal {
 
     /// Reads the program's next output; false once the program has ended.
     fn goes_on(&mut self) -> bool {
-        match self.output.recv_timeout(PATIENCE) {
+        match self.output.recv_timeout(TIMEOUT) {
             Ok(bytes) => {
                 // In small pieces: the end of the view and later output may arrive together.
                 for bytes in bytes.chunks(16) {
@@ -63,7 +63,7 @@ impl OnTerminal {
             Err(RecvTimeoutError::Disconnected) => false,
             Err(RecvTimeoutError::Timeout) => {
                 let _ = self.child.kill();
-                panic!("nothing for {PATIENCE:?}:\n{}", self.terminal.screen().contents());
+                panic!("nothing for {TIMEOUT:?}:\n{}", self.terminal.screen().contents());
             }
         }
     }
@@ -73,7 +73,7 @@ impl OnTerminal {
         let began = Instant::now();
         while !self.terminal.screen().contents().contains(text) {
             assert!(self.goes_on(), "it ended without {text:?}:\n{}", self.terminal.screen().contents());
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > TIMEOUT {
                 let _ = self.child.kill();
                 panic!("no {text:?} in\n{}", self.terminal.screen().contents());
             }
@@ -95,7 +95,7 @@ impl OnTerminal {
 }
 
 /// How long a program may be silent, or not print the awaited text.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(target_os = "linux")]
 #[test]

@@ -17,7 +17,7 @@ use crate::shell::{self, Result};
 /// Read by `Kernel::source` in src/gpu/kernel.rs.
 const VARIABLE: &str = "MULTINORM_MUTANT";
 /// A test that takes longer does not terminate: the fault is in a loop condition.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// Tests of everything built from kernels.
 const WHOLE: [&str; 7] =
     ["parity", "optimizers", "head", "half_precision", "zeroth_order", "emulated_units", "normalize"];
@@ -121,7 +121,7 @@ fn passes(tests: &Path, mutant: &Mutant, filters: &[String]) -> Result<bool> {
     });
     let began = Instant::now();
     let failed = loop {
-        match lines.recv_timeout(PATIENCE.saturating_sub(began.elapsed())) {
+        match lines.recv_timeout(TIMEOUT.saturating_sub(began.elapsed())) {
             Ok(line) if line.ends_with("... FAILED") => break true,
             Ok(_) => {}
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => break true,

@@ -7,7 +7,7 @@ use multinorm::config::RunConfig;
 use multinorm::train::{Event, History, StepReport};
 use web_time::Instant;
 
-use crate::cli::speed::Speed;
+use crate::cli::speed::Throughput;
 
 /// What a run is doing.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +50,7 @@ pub struct RunView {
     pub text: Option<(u64, String)>,
     /// Printed lines, oldest first.
     pub lines: VecDeque<String>,
-    speed: Speed,
+    speed: Throughput,
     time_left: TimeLeft,
 }
 
@@ -84,7 +84,7 @@ impl RunView {
             memory: None,
             text: None,
             lines: VecDeque::new(),
-            speed: Speed::default(),
+            speed: Throughput::default(),
             time_left: TimeLeft::default(),
         }
     }

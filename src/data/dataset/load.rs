@@ -89,7 +89,7 @@ fn trained_bpe(split: &Split, vocab_size: usize, cache_dir: &Path, progress: &mu
 ///
 /// # Errors
 /// If the cache cannot be written.
-pub fn keep_tokenizer(tokenizer: &Tokenizer, cache_dir: &Path) -> Result<PathBuf> {
+pub fn cache_tokenizer(tokenizer: &Tokenizer, cache_dir: &Path) -> Result<PathBuf> {
     let files = tokenizer.files();
     let hash = digest(files.iter().map(|(_, text)| text));
     let folder = cache_dir.join("tokenizers").join(&hash[..16]);

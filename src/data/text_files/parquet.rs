@@ -10,7 +10,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::no_field;
-use crate::data::guard::guarded;
+use crate::data::guard::catch_panic;
 use crate::{Error, Result};
 
 /// Rows in memory at a time.
@@ -110,7 +110,7 @@ fn text(bytes: ByteArray, path: &Path) -> Result<String> {
 /// Calls the library, which panics on some pages that contradict their headers.
 fn read<T>(path: &Path, call: impl FnOnce() -> std::result::Result<T, ParquetError>) -> Result<T> {
     let wrong = |message: String| Error::Data(format!("{}: cannot be read as Parquet: {message}", path.display()));
-    match guarded(call) {
+    match catch_panic(call) {
         Some(result) => result.map_err(|error| wrong(error.to_string())),
         None => Err(wrong("it is damaged".into())),
     }

@@ -15,7 +15,7 @@ use tokenizers::utils::parallelism::MaybeParallelIterator;
 use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper};
 
 use super::chunk::Chunk;
-use super::guard::guarded;
+use super::guard::catch_panic;
 use super::progress::Progress;
 use crate::{Error, Result};
 
@@ -361,7 +361,7 @@ fn without_long_words(text: &str) -> String {
 
 /// Calls the library, which panics on some malformed files.
 fn ask_library<T>(what: &str, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
-    match guarded(call) {
+    match catch_panic(call) {
         Some(result) => result.map_err(failed(what)),
         None => Err(Error::Tokenizer(format!("cannot {what}: the library that reads tokenizer.json gave up on it"))),
     }

@@ -38,7 +38,7 @@ pub struct Array<'a> {
 /// The representation of an operand: see [`super::lowering`].
 #[derive(Clone, Copy, PartialEq)]
 pub enum Form {
-    Statistics,
+    Place,
     Numbers,
 }
 
@@ -79,14 +79,14 @@ pub fn write_operand(
     form: Form,
 ) -> fmt::Result {
     let (ty, read) = match form {
-        Form::Statistics => (format!("alias Emulated{role} = EmulatedPlace;"), "switch (*operand).source {"),
+        Form::Place => (format!("alias Emulated{role} = EmulatedPlace;"), "switch (*operand).source {"),
         Form::Numbers => {
             (format!("struct Emulated{role} {{ depths: array<{numbers}, 16> }}"), "return (*operand).depths[d];")
         }
     };
     writeln!(out, "{ty}\nfn emulated_at_depth_{role}(operand: ptr<function, Emulated{role}>, d: u32) -> {numbers} {{")?;
     writeln!(out, "    {read}")?;
-    if form == Form::Statistics {
+    if form == Form::Place {
         for (number, (name, _)) in sources.iter().enumerate() {
             writeln!(out, "        case {number}u: {{ return emulated_read_{role}_{name}(*operand, d); }}")?;
         }
@@ -120,7 +120,7 @@ impl Array<'_> {
         let begin = self.begin(name);
         let place = format!("EmulatedPlace({number}u, first, down, across)");
         let loaded = match form {
-            Form::Statistics => format!("    return {place};"),
+            Form::Place => format!("    return {place};"),
             Form::Numbers => format!(
                 "    var loaded: Emulated{role};
     for (var d = emulated_zero; d < 16u; d++) {{
