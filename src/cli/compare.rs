@@ -22,7 +22,8 @@ use super::DeviceArgs;
 use super::console::{note, out};
 use super::data::DataProgress;
 use super::largest::check_run;
-use super::output::print_json;
+use super::memory::{check_memory, report_memory_remedies};
+use super::output::{print_json, shell_quoted};
 use super::speed::Throughput;
 use super::stop;
 use super::train::{choose_variants, read_config};
@@ -87,7 +88,7 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
     let runs = plan.sweep().map(|id| plan.run_config(&id)).collect::<Result<Vec<_>>>()?;
     choose_variants(&mut gpu, Some(&args.out), &runs)?;
     for run in &runs {
-        check_run(run, &gpu.profile)?;
+        check_memory(&check_run(run, &gpu.profile)?, run, &gpu.profile)?;
     }
     // Before minutes are spent on training a tokenizer.
     plan.check_folder(&args.out, &gpu.adapter_name)?;
@@ -99,9 +100,20 @@ pub fn run(device: &DeviceArgs, args: &CompareArgs) -> Result<()> {
 
     let stop = stop::finish_step();
     let mut progress = Progress::new(&plan);
-    let mut show = |event: Event<'_>| progress.show(&event);
-    let found = pollster::block_on(run_comparison(&GpuHandle::new(gpu), dataset, &plan, &folder, stop, &mut show))?;
+    let mut current = None;
+    let mut show = |event: Event<'_>| {
+        if let Event::Begins { run, .. } = &event {
+            current = Some((*run).clone());
+        }
+        progress.show(&event);
+    };
+    let profile = gpu.profile.clone();
+    let ended = pollster::block_on(run_comparison(&GpuHandle::new(gpu), dataset, &plan, &folder, stop, &mut show));
     progress.bar.finish_and_clear();
+    let found = ended.map_err(|error| match current.map(|run| plan.run_config(&run)) {
+        Some(Ok(config)) => report_memory_remedies(error, &config, &profile),
+        _ => error,
+    })?;
     if stop.load(Ordering::Relaxed) && !found.complete {
         note!("stopped; repeat the command to resume: {}", folder.command());
     }
@@ -131,12 +143,8 @@ fn first_model(named: &Path, out: &Path) -> Result<PathBuf> {
 
 /// This command, quoted for a shell.
 fn command() -> String {
-    let plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c));
-    let quoted = |word: String| {
-        if !word.is_empty() && plain(&word) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
-    };
     let mut words = vec!["multinorm".to_owned()];
-    words.extend(std::env::args().skip(1).map(quoted));
+    words.extend(std::env::args().skip(1).map(shell_quoted));
     words.join(" ")
 }
 

@@ -4,6 +4,17 @@
 //! [`RunConfig::to_toml`] writes it back so that the text alone repeats the run. Invalid settings are rejected here, in
 //! the user's own terms, before anything is allocated. The settings of an optimizer are defined with the optimizer, in
 //! [`crate::optim`].
+//!
+//! ```
+//! use multinorm::config::{RunConfig, RunDefaults};
+//!
+//! let sets = ["model.preset=9m".to_owned(), "train.steps=100".to_owned()];
+//! let run = RunConfig::load(None, &sets, RunDefaults::Gpu)?;
+//! assert_eq!((run.model.hidden_size, run.train.steps), (128, 100));
+//! // A misspelled key is an error that names the nearest one.
+//! assert!(RunConfig::load(None, &["train.step=1".to_owned()], RunDefaults::Gpu).is_err());
+//! # Ok::<(), multinorm::Error>(())
+//! ```
 
 mod load;
 mod run;

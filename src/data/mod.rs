@@ -7,6 +7,19 @@
 //!
 //! This module depends on neither a GPU nor a model. Everything that needs no files or external programs works in a
 //! browser: see [`dataset::Dataset::from_documents`].
+//!
+//! ```
+//! use multinorm::data::batches::Batches;
+//! use multinorm::data::tokens::Tokens;
+//!
+//! // Two sequences of four tokens a step; targets are the tokens that follow.
+//! let tokens = Tokens::Owned((0..100).collect());
+//! let batches = Batches::new(&tokens, 2, 4, 0)?;
+//! let [mut ids, mut targets] = [[0; 8]; 2];
+//! batches.fill(0, &mut ids, &mut targets)?;
+//! assert!(ids.iter().zip(&targets).all(|(id, target)| id + 1 == *target));
+//! # Ok::<(), multinorm::Error>(())
+//! ```
 
 pub mod baseline;
 pub mod batches;

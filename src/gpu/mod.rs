@@ -2,6 +2,14 @@
 //! Work is *recorded as data* before anything is allocated: a [`Recorder`] collects tensors and dispatches,
 //! [`Recorder::memory`] reports what they will take, and [`Recorder::allocate`] turns the record into a [`Workspace`],
 //! whose plans are replayed every step without further allocation.
+//!
+//! ```
+//! use multinorm::gpu::{Class, DType, Profile, Recorder};
+//!
+//! let mut recorder = Recorder::new(&Profile::webgpu_default());
+//! recorder.persistent(Class::Parameters, DType::F32, "weight", &[4, 8]);
+//! assert_eq!(recorder.memory().bytes(Class::Parameters), 4 * 4 * 8);
+//! ```
 
 mod access;
 mod adapter;

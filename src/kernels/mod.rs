@@ -2,6 +2,26 @@
 //!
 //! Every function takes the recorder first, then the tensors it reads, then those it writes. A wrong shape is the
 //! caller's bug and panics with both shapes.
+//!
+//! ```no_run
+//! use multinorm::gpu::{Class, DType, Gpu, GpuOptions, Recorder};
+//! use multinorm::kernels::rms_norm::rms_norm;
+//!
+//! # async fn example() -> multinorm::Result<()> {
+//! let gpu = Gpu::open(&GpuOptions::default()).await?;
+//! let mut recorder = Recorder::new(&gpu.profile);
+//! let [x, y] = ["x", "y"].map(|name| recorder.persistent(Class::Activations, DType::F32, name, &[1, 2]));
+//! let weight = recorder.persistent(Class::Parameters, DType::F32, "weight", &[2]);
+//! recorder.begin("norm");
+//! rms_norm(&mut recorder, &x, &weight, &y, 1e-6);
+//! let workspace = recorder.allocate(&gpu).await?;
+//! workspace.write(&gpu, &x, &[3.0_f32, 4.0]);
+//! workspace.write(&gpu, &weight, &[1.0_f32, 1.0]);
+//! workspace.run(&gpu, &["norm"]);
+//! let y: Vec<f32> = workspace.read(&gpu, &y).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod adam_nonzero;
 pub mod adamw;

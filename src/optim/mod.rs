@@ -2,6 +2,14 @@
 //!
 //! An optimizer is one file that implements `Method`, a line in the list below, and a section in catalog.toml. A method
 //! may update parameters of one shape together, with results bit-identical to updating them one by one.
+//!
+//! ```
+//! use multinorm::optim::OptimizerConfig;
+//!
+//! let sinkgd = OptimizerConfig::named("sinkgd")?;
+//! assert_eq!(sinkgd.linear.rule.describe(), "row, column × 5");
+//! # Ok::<(), multinorm::Error>(())
+//! ```
 
 mod catalog;
 mod config;

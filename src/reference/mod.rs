@@ -15,6 +15,13 @@
 //! | m×n | a weight or its gradient; rows are output units, as in Hugging Face's `Linear` |
 //!
 //! A slice whose length contradicts its sizes is a bug in the caller: it panics with both.
+//!
+//! ```
+//! use multinorm::reference::rms_norm;
+//!
+//! let y = rms_norm::forward(&[3.0, 4.0], &[1.0, 2.0], 1, 2, 0.0);
+//! assert!((y[0] - 3.0 / 12.5f64.sqrt()).abs() < 1e-15 && (y[1] - 8.0 / 12.5f64.sqrt()).abs() < 1e-15);
+//! ```
 
 pub mod adafactor;
 pub mod adam_nonzero;

@@ -1,6 +1,14 @@
 //! What passes do to a matrix, in numbers: norms, angles, singular values and the rate of convergence.
 //!
 //! Plain code on the CPU in f64, for matrices that a device computed in f32 or that come from anywhere else.
+//!
+//! ```
+//! use multinorm::spectrum::{effective_rank, singular_values};
+//!
+//! let sigma = singular_values(&[3.0, 0.0, 4.0, 5.0], 2, 2);
+//! assert!((sigma[0] - 45f64.sqrt()).abs() < 1e-12 && (sigma[1] - 5f64.sqrt()).abs() < 1e-12);
+//! assert!(effective_rank(&sigma) < 2.0);
+//! ```
 
 mod balance;
 mod convergence;

@@ -1,4 +1,27 @@
 //! The Trainer, shared by the command line, the window and the page. It never blocks and never prints.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use multinorm::config::{RunConfig, RunDefaults};
+//! use multinorm::data::dataset;
+//! use multinorm::gpu::{Gpu, GpuOptions};
+//! use multinorm::train::Trainer;
+//!
+//! # async fn example() -> multinorm::Result<()> {
+//! let config = RunConfig::load(None, &[], RunDefaults::Software)?;
+//! let dataset = dataset::load(&config.data, config.model.vocab_size, &mut |_: &str| ())?;
+//! let gpu = Arc::new(Gpu::open(&GpuOptions::default()).await?);
+//! let mut trainer = Trainer::new(gpu, config, Arc::new(dataset)).await?;
+//! for _ in 0..100 {
+//!     for report in trainer.step().await? {
+//!         println!("step {}: loss {:.4}", report.step, report.loss);
+//!     }
+//! }
+//! println!("validation loss {:.4}", trainer.evaluate().await?.loss);
+//! # Ok(())
+//! # }
+//! ```
 
 mod changes;
 mod evaluation;

@@ -24,7 +24,7 @@ pub fn run(filter: &[String]) -> Result<()> {
         check(doc.args(WORKSPACE).arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"), "warnings are errors here")?;
     }
     // The integration tests come last: their failures are what a user would see, and appear at the end.
-    for targets in [&["--lib", "--bins", "--examples"][..], &["--test", "it"]] {
+    for targets in [&["--lib", "--bins", "--examples"][..], &["--doc"], &["--test", "it"]] {
         let test = &mut cargo("test");
         test.args(WORKSPACE).args(targets).env(setup::ORACLE_VARIABLE, &oracle_python);
         if !filter.is_empty() {
