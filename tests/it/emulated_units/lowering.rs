@@ -341,7 +341,7 @@ impl<'a> Lowering<'a> {
         for (role, numbers) in [("A", "vec2<f32>"), ("B", "vec4<f32>")] {
             let sources = self.loads.iter().filter(|(of, _)| *of == role);
             let sources: Vec<_> = sources.map(|(_, name)| (*name, self.arrays[name])).collect();
-            let form = if self.kept.contains(role) { Form::Numbers } else { Form::Statistics };
+            let form = if self.kept.contains(role) { Form::Numbers } else { Form::Place };
             write_operand(out, role, numbers, &sources, form)?;
         }
         out.write_str(MULTIPLY_ADD)?;
