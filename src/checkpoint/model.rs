@@ -406,7 +406,7 @@ mod tests {
         }
         let untied = ModelConfig { tie_word_embeddings: false, ..small() };
         let dir = saved(&untied, &parameters_of(&small(), 0.0));
-        assert!(load_model(dir.path()).unwrap_err().to_string().contains("wants lm_head.weight"));
+        assert!(load_model(dir.path()).unwrap_err().to_string().contains("requires lm_head.weight"));
         let transposed = parameters_of(&small(), 0.0).into_iter().map(|mut tensor| {
             tensor.shape.reverse();
             tensor
