@@ -280,7 +280,7 @@ fn what_a_rule_cannot_move_is_refused_with_the_place_and_the_remedy() {
         ),
         ("[optimizer.norm]\nname = 'racs'", Role::Norm, &[8], "optimizer.norm.name: RACS scales the rows and columns"),
         ("[optimizer.norm]\nname = 'galore'", Role::Norm, &[8], "give optimizer.norm another"),
-        ("[optimizer.norm]\nname = 'h-fac'", Role::Norm, &[8], "of shape [8] is none"),
+        ("[optimizer.norm]\nname = 'h-fac'", Role::Norm, &[8], "of shape [8] is not a matrix"),
         ("name = 'adafactor'", Role::Linear, &[2, MAX_COLS + 1], "this rule takes at most"),
     ];
     for (section, role, shape, expected) in cases {

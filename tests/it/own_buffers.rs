@@ -224,9 +224,9 @@ fn what_cannot_be_is_refused_with_the_remedy() {
     let parameters: [(&str, &[Named<'_>], &str); 5] = [
         ("adam", &[], "there are none to update"),
         ("adam", &[("w", &[2], Role::Norm), ("w", &[3], Role::Norm)], "w: two parameters have this name"),
-        ("adam", &[("w", &[2, 3, 4], Role::Linear)], "w: has shape [2, 3, 4]: a matrix [m, n] or a vector"),
+        ("adam", &[("w", &[2, 3, 4], Role::Linear)], "w: has shape [2, 3, 4]: must be a matrix [m, n] or a vector"),
         ("adam", &[("w", &[2, 0], Role::Linear)], "w: has shape [2, 0]"),
-        ("galore", &[("w", &[8], Role::Linear)], "GaLore projects a matrix; w of shape [8] is none"),
+        ("galore", &[("w", &[8], Role::Linear)], "GaLore projects a matrix; w of shape [8] is not a matrix"),
     ];
     for (name, parameters, expected) in parameters {
         let message = bound(name, parameters).err().expect(expected).to_string();
