@@ -62,7 +62,11 @@ fn shards_train_to_the_bits_of_the_texts_that_they_were_made_of() {
     );
 
     fails(&["tokenize", &texts, "--out", &tokens], 1, &["tokens already exists", "name a new directory"]);
-    fails(&["tokenize", &texts, "--out", &place.text("more"), "--shard-tokens", "0"], 2, &["--shard-tokens: must be at least 1"]);
+    fails(
+        &["tokenize", &texts, "--out", &place.text("more"), "--shard-tokens", "0"],
+        2,
+        &["--shard-tokens: must be at least 1"],
+    );
     assert!(!place.path("more").exists());
     let plain = stdout(&program(&["tokenize", &texts, "--out", &place.text("of bytes"), "--tokenizer", "bytes"]));
     let next = format!("multinorm train --set 'data.source={}' --set model.vocab_size=256", place.text("of bytes"));

@@ -86,7 +86,13 @@ impl OnTerminal {
 
     /// The terminal's contents after the program has ended successfully.
     fn end(&mut self) -> String {
-        while self.goes_on() {}
+        let began = Instant::now();
+        while self.goes_on() {
+            if began.elapsed() > TIMEOUT {
+                let _ = self.child.kill();
+                panic!("it does not end:\n{}", self.terminal.screen().contents());
+            }
+        }
         let status = self.child.wait().unwrap();
         let screen = self.terminal.screen();
         assert!(status.success() && !screen.alternate_screen(), "{status}:\n{}", screen.contents());
@@ -95,7 +101,7 @@ impl OnTerminal {
 }
 
 /// How long a program may be silent, or not print the awaited text.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(target_os = "linux")]
 #[test]
