@@ -67,7 +67,7 @@ impl EventFile {
 
 /// CRC-32C, rotated and offset so that the checksum of bytes that include checksums remains sound.
 fn masked_checksum(bytes: &[u8]) -> u32 {
-    const CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+    static CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
     CRC32C.checksum(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 

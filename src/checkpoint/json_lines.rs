@@ -17,10 +17,15 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
+    /// Resumes after `step` if this run goes on with the one that wrote the file, else starts over.
+    pub fn open(path: &Path, resumes: bool, step: u64) -> Result<Self> {
+        if resumes { Self::resume(path, step) } else { Self::create(path) }
+    }
+
     /// Creates the file, or truncates an existing one.
     pub fn create(path: &Path) -> Result<Self> {
         write_atomic(path, b"")?;
-        Self::open(path)
+        Self::append_to(path)
     }
 
     /// Resumes after `step`: drops lines of later steps, and a line torn by a crash.
@@ -30,7 +35,7 @@ impl JsonLines {
             lines => lines.map_err(Error::io("read", path))?,
         };
         write_atomic(path, &lines_until(step, &lines))?;
-        Self::open(path)
+        Self::append_to(path)
     }
 
     /// Appends one record, which must have an integer `step`, and flushes it; returns the step.
@@ -45,7 +50,7 @@ impl JsonLines {
         Ok(step)
     }
 
-    fn open(path: &Path) -> Result<Self> {
+    fn append_to(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().append(true).open(path).map_err(|e| io_error("write", path, e))?;
         Ok(Self { file, path: path.to_owned() })
     }

@@ -1,18 +1,51 @@
-//! Tokens per second as shown to a user: over the last seconds, not between two reports.
+//! Rates as shown to a user: over the last seconds or minutes, not between two reports.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use web_time::Instant;
 
-/// Recent token counts and their times.
-#[derive(Default)]
-pub struct Throughput {
+/// Recent values of a growing count, and their times.
+pub struct Recent {
+    window: Duration,
     seen: VecDeque<(Instant, u64)>,
 }
 
+impl Recent {
+    pub fn over(window: Duration) -> Self {
+        Self { window, seen: VecDeque::new() }
+    }
+
+    pub fn push(&mut self, now: Instant, count: u64) {
+        // A run that fell back to a checkpoint starts over.
+        if self.seen.back().is_some_and(|(_, before)| *before >= count) {
+            self.seen.clear();
+        }
+        self.seen.push_back((now, count));
+        while self.seen.get(1).is_some_and(|(at, _)| now - *at >= self.window) {
+            self.seen.pop_front();
+        }
+    }
+
+    /// By how much the count grows per second; `None` before the second value.
+    pub fn per_sec(&self) -> Option<f64> {
+        let ((began, first), (ended, last)) = (self.seen.front()?, self.seen.back()?);
+        let secs = (*ended - *began).as_secs_f64();
+        (secs > 0.0).then(|| (last - first) as f64 / secs)
+    }
+}
+
+/// Tokens per second.
+pub struct Throughput(Recent);
+
 /// The averaging window: reports come in bursts, and the last few of a run come together.
 const WINDOW: Duration = Duration::from_secs(20);
+
+impl Default for Throughput {
+    fn default() -> Self {
+        Self(Recent::over(WINDOW))
+    }
+}
 
 impl Throughput {
     /// Records the number of tokens since the run began, and returns tokens per second over the window; `None` before
@@ -22,22 +55,13 @@ impl Throughput {
     }
 
     fn per_sec_at(&mut self, now: Instant, tokens: u64) -> Option<f64> {
-        // A run that fell back to a checkpoint starts over.
-        if self.seen.back().is_some_and(|(_, before)| *before > tokens) {
-            self.seen.clear();
-        }
-        self.seen.push_back((now, tokens));
-        while self.seen.get(1).is_some_and(|(at, _)| now - *at >= WINDOW) {
-            self.seen.pop_front();
-        }
-        let (began, before) = self.seen.front()?;
-        let secs = (now - *began).as_secs_f64();
-        (secs > 0.0).then(|| (tokens - before) as f64 / secs)
+        self.0.push(now, tokens);
+        self.0.per_sec()
     }
 
     /// Forgets everything before a pause.
     pub fn restart(&mut self) {
-        self.seen.clear();
+        self.0.seen.clear();
     }
 }
 

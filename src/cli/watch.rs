@@ -13,7 +13,7 @@ use web_time::{Instant, SystemTime};
 
 use super::console::{is_closed, out};
 use super::output::{print_json, shell_quoted};
-use super::view::{KeyAction, Look, Phase, RunView, Screen, is_possible, key_action};
+use super::view::{KeyAction, Look, Phase, RunView, Screen, is_possible, key_action, text_line};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -97,15 +97,13 @@ impl Watched {
         view.text = texts.last().map(|text| (text.step, text.text.clone()));
         match &self.holder {
             Some(holder) => view.push_line(&format!("trained by {holder}")),
-            None if view.step() < view.n_steps => {
-                view.push_line(&self.go_on_with_it());
-            }
+            None if view.step() < view.n_steps => view.push_line(&self.how_to_resume()),
             None => {}
         }
         view
     }
 
-    fn go_on_with_it(&self) -> String {
+    fn how_to_resume(&self) -> String {
         format!("resume with: multinorm train --resume {}", shell_quoted(self.folder.display()))
     }
 
@@ -152,7 +150,7 @@ impl Watched {
             }
             // Of the texts written so far, print only the newest.
             if let Some(text) = texts.iter().skip(n_texts).next_back() {
-                out!("step {}: the model writes: {}", text.step, text.text.replace('\n', "\n  "));
+                out!("{}", text_line(text.step, &text.text));
             }
             (n_evaluations, n_texts) = (history.evaluations.len(), texts.len());
             if let Some((report, _)) = history.steps.last().filter(|(report, _)| report.step != last_step) {
@@ -163,7 +161,7 @@ impl Watched {
             }
             match &self.holder {
                 None if last_step < config.train.steps => {
-                    out!("not running; {}", self.go_on_with_it());
+                    out!("not running; {}", self.how_to_resume());
                     return Ok(());
                 }
                 None => return Ok(()),

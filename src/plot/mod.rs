@@ -45,7 +45,7 @@ macro_rules! mesh {
 }
 pub(crate) use mesh;
 
-/// A chart with room for its axis labels; `left` is the room for those of the vertical axis.
+/// A chart with margins for its axis labels; `left` is the width of the margin for the vertical axis.
 pub(crate) fn chart<'a, 'svg>(area: &'a Area<'svg>, left: u32) -> ChartBuilder<'a, 'static, SVGBackend<'svg>> {
     let mut chart = ChartBuilder::on(area);
     chart.margin(10).margin_right(24).x_label_area_size(48).y_label_area_size(left);

@@ -190,9 +190,8 @@ impl<'a> Run<'a> {
         let log = if resumes { MetricsLog::resume(folder, first_step)? } else { MetricsLog::create(folder)? };
         let wants_spectra = trainer.config().spectra.every > 0;
         let spectra = wants_spectra.then(|| SpectraLog::open(folder, resumes, first_step)).transpose()?;
-        let texts = folder.join(TEXTS);
-        let open = || if resumes { JsonLines::resume(&texts, first_step) } else { JsonLines::create(&texts) };
-        let texts = (trainer.config().eval.text_tokens > 0).then(open).transpose()?;
+        let wants_texts = trainer.config().eval.text_tokens > 0;
+        let texts = wants_texts.then(|| JsonLines::open(&folder.join(TEXTS), resumes, first_step)).transpose()?;
         let session = Session {
             version: env!("CARGO_PKG_VERSION").into(),
             adapter: gpu.adapter_name.clone(),

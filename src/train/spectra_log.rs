@@ -26,8 +26,7 @@ pub(super) struct SpectraLog {
 impl SpectraLog {
     /// Opens the log in a run's folder after `step`; an earlier run's lines are dropped unless this one resumes it.
     pub(super) fn open(run_dir: &Path, resume: bool, step: u64) -> Result<Self> {
-        let path = run_dir.join("spectra.jsonl");
-        let lines = if resume { JsonLines::resume(&path, step)? } else { JsonLines::create(&path)? };
+        let lines = JsonLines::open(&run_dir.join("spectra.jsonl"), resume, step)?;
         let (samples, inbox) = flume::bounded::<GradientSample>(WAITING);
         let (outbox, records) = flume::unbounded();
         let thread = std::thread::spawn(move || {

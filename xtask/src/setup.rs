@@ -80,16 +80,13 @@ pub fn for_tests() -> Result<PathBuf> {
     if system == System::Debian {
         apt::install(&[&VULKAN[..], &TEST_TOOLS[..]].concat())?;
     }
-    if let Some(python) = env::var_os(ORACLE_VARIABLE) {
-        let python = PathBuf::from(python);
-        direct3d_compiler(&python)?;
-        return Ok(python);
-    }
-    if system != System::Debian && !shell::succeeds(Command::new("python3").args(["-c", "import torch"])) {
-        return Err(without_torch(system));
-    }
-    // Debian's own Python, for Debian's own PyTorch: another one may come first on the PATH.
-    let python = oracle_venv(if system == System::Debian { "/usr/bin/python3" } else { "python3" })?;
+    let python = match env::var_os(ORACLE_VARIABLE) {
+        Some(python) => python.into(),
+        // Debian's own Python, for Debian's own PyTorch: another one may come first on the PATH.
+        None if system == System::Debian => oracle_venv("/usr/bin/python3")?,
+        None if shell::succeeds(Command::new("python3").args(["-c", "import torch"])) => oracle_venv("python3")?,
+        None => return Err(without_torch(system)),
+    };
     direct3d_compiler(&python)?;
     Ok(python)
 }

@@ -40,7 +40,7 @@ pub fn draw(frame: &mut Frame<'_>, run: &RunView, look: Look) {
             .areas(area);
     let title = [
         Span::styled(run.folder.clone(), STRONG),
-        Span::raw(format!("  {}", run.what)),
+        Span::raw(format!("  {}", run.summary)),
         Span::styled(format!("  {}", run.adapter), FAINT),
     ];
     frame.render_widget(Line::from_iter(title), header);

@@ -127,9 +127,8 @@ pub struct LiveView {
 }
 
 impl LiveView {
-    /// Takes over the terminal. Until the view is dropped, notes to standard error appear in the view.
-    pub fn start(run: RunView, compilation: Arc<Compilation>, plain: PlainLines) -> io::Result<Self> {
-        let screen = Screen::enter()?;
+    /// Until the view is dropped, notes to standard error appear in the view.
+    pub fn start(screen: Screen, run: RunView, compilation: Arc<Compilation>, plain: PlainLines) -> Self {
         let (news, inbox) = channel();
         let lines = news.clone();
         console::redirect_notes(Some(Box::new(move |line: &str| {
@@ -139,7 +138,7 @@ impl LiveView {
             let mut loop_ = ViewLoop { run, compilation, plain, screen: Some(screen), look: Look::default() };
             loop_.turn(&inbox);
         });
-        Ok(Self { news: Some(news), thread: Some(thread) })
+        Self { news: Some(news), thread: Some(thread) }
     }
 
     pub fn show(&self, event: &Event) {
@@ -199,18 +198,14 @@ impl ViewLoop {
                 (drawn, has_news) = (Some(Instant::now()), false);
             }
         }
-        let lines = std::mem::take(&mut self.run.lines);
-        if self.screen.take().is_some() {
-            // Keep the view's lines on the normal screen.
-            lines.iter().for_each(|line| console::write_note_directly(line));
-        }
+        self.give_up();
     }
 
     fn take(&mut self, news: News) {
         match news {
             News::Event(event) => {
                 self.run.take(&event);
-                let lines = self.plain.lines_of(&event);
+                let lines = self.plain.lines_of(&event, &self.run);
                 match &self.screen {
                     Some(_) if matches!(*event, Event::Step(_) | Event::Wrote { .. } | Event::Ready { .. }) => {}
                     Some(_) => lines.iter().for_each(|line| self.run.push_line(line)),

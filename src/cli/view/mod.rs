@@ -10,6 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use multinorm::config::RunConfig;
 use multinorm::gpu::Compilation;
 use multinorm::train::Event;
 
@@ -19,6 +20,7 @@ use plain::PlainLines;
 
 pub use draw::Look;
 pub use live::{KeyAction, Screen, is_possible, key_action};
+pub use plain::text_line;
 pub use state::{Phase, RunView};
 
 /// Shows the run that this process trains.
@@ -29,32 +31,31 @@ pub enum View {
 
 /// Plain lines, including those that report kernel compilation until this is dropped.
 pub struct Plain {
+    run: RunView,
     lines: PlainLines,
     _compilation: CompilationLines,
 }
 
 impl View {
     /// Starts a full-screen view if there is a terminal and `plain` is not set.
-    pub fn start(
-        run: RunView,
-        config: &multinorm::config::RunConfig,
-        compilation: Arc<Compilation>,
-        plain: bool,
-    ) -> Self {
-        let lines = || PlainLines::new(config);
-        if !plain && is_possible() {
-            match LiveView::start(run, compilation.clone(), lines()) {
-                Ok(view) => return Self::Live(view),
-                Err(error) => note!("the terminal cannot show the view, printing plain lines: {error}"),
-            }
+    pub fn start(run: RunView, config: &RunConfig, compilation: Arc<Compilation>, plain: bool) -> Self {
+        let screen = if !plain && is_possible() { Screen::enter().map(Some) } else { Ok(None) };
+        let lines = PlainLines::new(config);
+        match screen {
+            Ok(Some(screen)) => return Self::Live(LiveView::start(screen, run, compilation, lines)),
+            Ok(None) => {}
+            Err(error) => note!("the terminal cannot show the view, printing plain lines: {error}"),
         }
-        Self::Plain(Box::new(Plain { lines: lines(), _compilation: CompilationLines::start(compilation) }))
+        Self::Plain(Box::new(Plain { run, lines, _compilation: CompilationLines::start(compilation) }))
     }
 
     pub fn show(&mut self, event: &Event) {
         match self {
             Self::Live(view) => view.show(event),
-            Self::Plain(plain) => plain.lines.lines_of(event).iter().for_each(|line| note!("{line}")),
+            Self::Plain(plain) => {
+                plain.run.take(event);
+                plain.lines.lines_of(event, &plain.run).iter().for_each(|line| note!("{line}"));
+            }
         }
     }
 }

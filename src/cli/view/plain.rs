@@ -10,11 +10,9 @@ use crate::cli::output::{memory_table, recompute_in_words};
 
 /// Lines for every event, and for steps now and then.
 pub struct PlainLines {
-    n_steps: u64,
     recompute: RecomputePolicy,
     precision: Precision,
     last_line: Option<Instant>,
-    run: RunView,
 }
 
 /// Seconds between two lines about steps.
@@ -22,18 +20,11 @@ const LINE_SECS: f64 = 5.0;
 
 impl PlainLines {
     pub fn new(config: &RunConfig) -> Self {
-        Self {
-            n_steps: config.train.steps,
-            recompute: config.train.recompute,
-            precision: config.train.precision,
-            last_line: None,
-            run: RunView::new(String::new(), String::new(), config),
-        }
+        Self { recompute: config.train.recompute, precision: config.train.precision, last_line: None }
     }
 
-    /// The lines for an event; often none.
-    pub fn lines_of(&mut self, event: &Event) -> Vec<String> {
-        self.run.take(event);
+    /// The lines for an event of `run`, which has taken it in; often none.
+    pub fn lines_of(&mut self, event: &Event, run: &RunView) -> Vec<String> {
         let mut lines = Vec::new();
         match event {
             Event::Ready { memory, recompute, precision, first_step, baseline_bigram_loss, changes } => {
@@ -50,16 +41,16 @@ impl PlainLines {
             }
             Event::Step(report) => {
                 let is_due = self.last_line.is_none_or(|last| last.elapsed().as_secs_f64() >= LINE_SECS);
-                if is_due || report.step == self.n_steps {
-                    let mut line = format!("step {}/{} · loss {:.4}", report.step, self.n_steps, report.loss);
-                    if let Some(speed) = self.run.tokens_per_sec {
+                if is_due || report.step == run.n_steps {
+                    let mut line = format!("step {}/{} · loss {:.4}", report.step, run.n_steps, report.loss);
+                    if let Some(speed) = run.tokens_per_sec {
                         line += &format!(" · {speed:.0} tokens/s");
                     }
                     if let Some(skipped) = report.skipped_steps.filter(|&skipped| skipped > 0) {
                         line += &format!(" · {skipped} skipped");
                     }
                     line += &format!(" · lr {:.3e}", report.lr);
-                    if let Some(left) = self.run.time_left() {
+                    if let Some(left) = run.time_left() {
                         line += &format!(" · {} left", duration_in_words(left));
                     }
                     lines.push(line);
@@ -70,10 +61,7 @@ impl PlainLines {
                 "step {step}: validation loss {:.4}, perplexity {:.2}, over {} tokens",
                 evaluation.loss, evaluation.perplexity, evaluation.tokens
             )),
-            Event::Wrote { step, text } => {
-                let text = printable(text);
-                lines.push(format!("step {step}: the model writes: {}", text.replace('\n', "\n  ")));
-            }
+            Event::Wrote { step, text } => lines.push(text_line(*step, text)),
             Event::DeviceLost { message, step } => {
                 lines.push(format!("the device was lost ({message}); resuming after step {step} on a new one"));
             }
@@ -82,6 +70,11 @@ impl PlainLines {
         }
         lines
     }
+}
+
+/// The line for a text that the model wrote after `step`.
+pub fn text_line(step: u64, text: &str) -> String {
+    format!("step {step}: the model writes: {}", printable(text).replace('\n', "\n  "))
 }
 
 /// The precision of activations, and if it was chosen automatically, why.

@@ -7,7 +7,7 @@ use multinorm::config::RunConfig;
 use multinorm::train::{Event, History, StepReport};
 use web_time::Instant;
 
-use crate::cli::speed::Throughput;
+use crate::cli::speed::{Recent, Throughput};
 
 /// What a run is doing.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ pub struct RunView {
     /// The adapter's name; empty if unknown.
     pub adapter: String,
     /// `row, column × 5 · 2 layers × 128 · austen`.
-    pub what: String,
+    pub summary: String,
     pub phase: Phase,
     /// The run's last step.
     pub n_steps: u64,
@@ -65,7 +65,7 @@ impl RunView {
         Self {
             folder,
             adapter,
-            what: format!(
+            summary: format!(
                 "{} · {} layers × {} · {}",
                 config.optimizer.linear.rule.describe(),
                 model.num_hidden_layers,
@@ -167,30 +167,25 @@ impl RunView {
 /// Steps per speed in a run's history.
 const SMOOTHED: usize = 8;
 
-/// When steps were reported, over the last minutes.
-#[derive(Default)]
-struct TimeLeft {
-    seen: VecDeque<(Instant, u64)>,
-}
+/// Steps over the last minutes.
+struct TimeLeft(Recent);
 
 /// The averaging window: long enough for a few evaluations and checkpoints.
 const WINDOW: Duration = Duration::from_secs(600);
 
+impl Default for TimeLeft {
+    fn default() -> Self {
+        Self(Recent::over(WINDOW))
+    }
+}
+
 impl TimeLeft {
     fn note(&mut self, now: Instant, step: u64) {
-        if self.seen.back().is_some_and(|(_, last)| *last >= step) {
-            self.seen.clear();
-        }
-        self.seen.push_back((now, step));
-        while self.seen.get(1).is_some_and(|(at, _)| now - *at >= WINDOW) {
-            self.seen.pop_front();
-        }
+        self.0.push(now, step);
     }
 
     fn of(&self, n_steps: u64) -> Option<Duration> {
-        let ((began, first), (ended, last)) = (self.seen.front()?, self.seen.back()?);
-        let n_seen = last.checked_sub(*first).filter(|n| *n > 0)?;
-        Duration::try_from_secs_f64((*ended - *began).as_secs_f64() / n_seen as f64 * n_steps as f64).ok()
+        Duration::try_from_secs_f64(n_steps as f64 / self.0.per_sec()?).ok()
     }
 }
 
