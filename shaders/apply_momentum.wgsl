@@ -34,10 +34,10 @@ fn apply_momentum(
     if (SIGN) { x = sign(x); }
     let m = fma(Real(BETA), momentum[at], REST * x);
     momentum[at] = m;
-    var ahead = m;
-    if (NESTEROV) { ahead = fma(Real(BETA), m, REST * x); }
+    var lookahead = m;
+    if (NESTEROV) { lookahead = fma(Real(BETA), m, REST * x); }
     let lr = LR * step.schedule;
-    weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr * SCALE * ahead;
+    weight[at] = weight[at] * (1.0 - lr * WEIGHT_DECAY) - lr * SCALE * lookahead;
 }
 
 // Index in c of an element's column.

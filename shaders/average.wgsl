@@ -1,11 +1,11 @@
-// M = BETA M + (1 - BETA) g; ahead = BETA M + (1 - BETA) g for Nesterov, else M: momentum before the passes.
+// M = BETA M + (1 - BETA) g; lookahead = BETA M + (1 - BETA) g for Nesterov, else M: momentum before the passes.
 override LEN: u32;  // in Reals
 override BETA: f32;
 override REST: f32;              // 1 - BETA, computed by the host: f32 would lose digits
 override NESTEROV: bool = false;
 @group(0) @binding(0) var<storage, read>       gradient:   array<Real>;  // [LEN]
 @group(0) @binding(1) var<storage, read_write> momentum:   array<Real>;  // [LEN], zero before the first step
-@group(0) @binding(2) var<storage, read_write> ahead:      array<Real>;  // [LEN]
+@group(0) @binding(2) var<storage, read_write> lookahead:      array<Real>;  // [LEN]
 @group(0) @binding(3) var<storage, read>       statistics: array<f32>;   // [1] is the clip factor
 
 @compute @workgroup_size(64)
@@ -21,5 +21,5 @@ fn average(
     momentum[at] = m;
     var next = m;
     if (NESTEROV) { next = fma(Real(BETA), m, g); }
-    ahead[at] = next;
+    lookahead[at] = next;
 }

@@ -2,7 +2,7 @@
 // w -= LR (g + WEIGHT_DECAY w), and stores g as the last gradient. A halted run only moves back.
 override LEN: u32;
 override LR: f32;
-override AHEAD: f32;  // rate of the extrapolation
+override LOOKAHEAD: f32;  // rate of the extrapolation
 override WEIGHT_DECAY: f32 = 0.0;
 @group(0) @binding(0) var<storage, read_write> weight:     array<f32>;  // [LEN]
 @group(0) @binding(1) var<storage, read>       gradient:   array<f32>;  // [LEN]
@@ -18,7 +18,7 @@ fn extrapolated_sgd(
 ) {
     let at = (group.y * count.x + group.x) * 64u + lane;
     if (at >= LEN) { return; }
-    let w = weight[at] + AHEAD * step.schedule * previous[at];
+    let w = weight[at] + LOOKAHEAD * step.schedule * previous[at];
     if (halted(statistics[1])) {
         weight[at] = w;
         return;

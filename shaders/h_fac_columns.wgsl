@@ -11,7 +11,7 @@ override LOG_BETA2: f32;
 @group(0) @binding(1) var<storage, read>       statistics: array<f32>;  // [1] tells whether the run was halted
 @group(0) @binding(2) var<storage, read_write> col_mean:   array<f32>;  // [COLS]
 @group(0) @binding(3) var<storage, read_write> col_sq:     array<f32>;  // [COLS]
-@group(0) @binding(4) var<storage, read_write> ahead:      array<f32>;  // [COLS] the column's part of the momentum term
+@group(0) @binding(4) var<storage, read_write> momentum_term:      array<f32>;  // [COLS] the column's part of the momentum term
 @group(0) @binding(5) var<uniform>             step:       Step;
 
 @compute @workgroup_size(64)
@@ -31,5 +31,5 @@ fn h_fac_columns(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
     let averaged_sq = beta2 * col_sq[at] + (1.0 - beta2) * (square / f32(ROWS) + EPS);
     col_mean[at] = averaged;
     col_sq[at] = averaged_sq;
-    ahead[at] = beta1 * (averaged - mean) * inverseSqrt(averaged_sq);
+    momentum_term[at] = beta1 * (averaged - mean) * inverseSqrt(averaged_sq);
 }

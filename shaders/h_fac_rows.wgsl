@@ -14,7 +14,7 @@ const MAX_PER_LANE: u32 = 64u;
 @group(0) @binding(1) var<storage, read>       statistics: array<f32>;  // [1] is the clip factor
 @group(0) @binding(2) var<storage, read_write> row_mean:   array<f32>;  // [ROWS]
 @group(0) @binding(3) var<storage, read_write> row_sq:     array<f32>;  // [ROWS]
-@group(0) @binding(4) var<storage, read_write> ahead:      array<f32>;  // [ROWS] the row's part of the momentum term
+@group(0) @binding(4) var<storage, read_write> momentum_term:      array<f32>;  // [ROWS] the row's part of the momentum term
 @group(0) @binding(5) var<storage, read_write> partial:    array<f32>;  // [2, BLOCKS, COLS]
 @group(0) @binding(6) var<uniform>             step:       Step;
 
@@ -49,7 +49,7 @@ fn h_fac_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
             let averaged_sq = beta2 * row_sq[at] + (1.0 - beta2) * mean_sq;
             row_mean[at] = averaged;
             row_sq[at] = averaged_sq;
-            ahead[at] = beta1 * (averaged - mean) * inverseSqrt(averaged_sq);
+            momentum_term[at] = beta1 * (averaged - mean) * inverseSqrt(averaged_sq);
         }
     }
     for (var i = 0u; i < per_lane; i++) {

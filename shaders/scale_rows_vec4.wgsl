@@ -12,7 +12,7 @@ override BEGIN_COLS: bool;    // no column pass yet: c is 1
 override ROW_PASS: bool;      // else r is unchanged
 override COLUMN_SUMS: bool;   // whether a column pass follows
 const MAX_PER_LANE: u32 = 16u;
-const AHEAD_PER_LANE: u32 = 4u;    // most vec4s per lane for which the next row is prefetched
+const PREFETCHED_PER_LANE: u32 = 4u;    // most vec4s per lane for which the next row is prefetched
 const LEAST: f32 = 1.1754944e-38;  // smaller values may be flushed to zero, and count as zero
 @group(0) @binding(0) var<storage, read>       gradient: array<vec4<f32>>;  // [MATRICES, ROWS, COLS]
 @group(0) @binding(1) var<storage, read>       c:        array<vec4<f32>>;  // [MATRICES, COLS]
@@ -32,13 +32,13 @@ fn scale_rows_vec4(
     let begin = matrix * ROWS + first;
     let end = matrix * ROWS + min(ROWS, first + BLOCK);
     let per_lane = (COLS + WG - 1u) / WG;
-    let ahead = per_lane <= AHEAD_PER_LANE;
+    let prefetches = per_lane <= PREFETCHED_PER_LANE;
     // Those beyond the last column stay zero and contribute nothing.
     var values: array<vec4<f32>, MAX_PER_LANE>;
-    var next: array<vec4<f32>, AHEAD_PER_LANE>;
+    var next: array<vec4<f32>, PREFETCHED_PER_LANE>;
     var column_sums: array<vec4<f32>, MAX_PER_LANE>;
     var next_scale = 0.0;
-    if (ahead) {
+    if (prefetches) {
         for (var i = 0u; i < per_lane; i++) {
             let col = lane + i * WG;
             if (col < COLS) { next[i] = gradient[begin * COLS + col]; }
@@ -49,7 +49,7 @@ fn scale_rows_vec4(
         var scale = next_scale;
         for (var i = 0u; i < per_lane; i++) {
             let col = lane + i * WG;
-            if (ahead) {
+            if (prefetches) {
                 values[i] = next[i];
                 if (col < COLS && row + 1u < end) { next[i] = gradient[(row + 1u) * COLS + col]; }
             } else if (col < COLS) {

@@ -21,7 +21,7 @@ fn sgd_momentum(
     let g = fma(Real(WEIGHT_DECAY), weight[at], gradient[at] * statistics[1]);
     let b = fma(Real(MOMENTUM), momentum_buffer[at], g);
     momentum_buffer[at] = b;
-    var ahead = b;
-    if (NESTEROV) { ahead = fma(Real(MOMENTUM), b, g); }
-    weight[at] -= LR * step.schedule * ahead;
+    var lookahead = b;
+    if (NESTEROV) { lookahead = fma(Real(MOMENTUM), b, g); }
+    weight[at] -= LR * step.schedule * lookahead;
 }

@@ -7,7 +7,7 @@ override MAX_NORM: f32;  // for the gradient along the direction; 0 does not cli
 @group(0) @binding(1) var<storage, read>       minus:      array<f32>;  // [1] loss at w - d
 @group(0) @binding(2) var<storage, read_write> along:      array<f32>;  // [directions of a step] gradient along each
 @group(0) @binding(3) var<storage, read_write> statistics: array<f32>;  // [3] loss, clip, RMS of the gradients along
-@group(0) @binding(4) var<storage, read_write> how:        Move;
+@group(0) @binding(4) var<storage, read_write> motion:        Move;
 @group(0) @binding(5) var<uniform>             step:       Step;
 
 @compute @workgroup_size(1)
@@ -28,8 +28,8 @@ fn two_point() {
     }
     let still = halted(statistics[1]);
     let updates = !still && (STAGE == 3u || (STAGE == 2u && query == last));
-    how.along = select(select(0.0, -2.0, STAGE == 1u), 1.0, STAGE == 0u || STAGE == 2u);
-    how.gradient = select(0.0, share * along[query], updates);
-    how.phase = select(select(1.0, 0.0, STAGE == 0u), 2.0, updates);
-    how.decays = select(0.0, 1.0, query == last);
+    motion.along = select(select(0.0, -2.0, STAGE == 1u), 1.0, STAGE == 0u || STAGE == 2u);
+    motion.gradient = select(0.0, share * along[query], updates);
+    motion.phase = select(select(1.0, 0.0, STAGE == 0u), 2.0, updates);
+    motion.decays = select(0.0, 1.0, query == last);
 }

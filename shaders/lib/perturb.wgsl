@@ -24,13 +24,13 @@ fn settled(w: f32) -> f32 {
 }
 
 // w + along d for the direction z, and then w - schedule LR (gradient d / EPS + WEIGHT_DECAY w).
-fn moved(before: f32, z: f32, how: Move, schedule: f32) -> f32 {
+fn moved(before: f32, z: f32, motion: Move, schedule: f32) -> f32 {
     let d = clamp(QUANTUM * round(z * (EPS / QUANTUM)), -REACH, REACH);
     var w = before;
-    if (how.phase == 0.0) { w = settled(w); }
-    w += how.along * d;
-    if (how.phase == 2.0) {
-        w = settled(w - schedule * LR * (how.gradient * (d / EPS) + how.decays * WEIGHT_DECAY * w));
+    if (motion.phase == 0.0) { w = settled(w); }
+    w += motion.along * d;
+    if (motion.phase == 2.0) {
+        w = settled(w - schedule * LR * (motion.gradient * (d / EPS) + motion.decays * WEIGHT_DECAY * w));
     }
     return w;
 }

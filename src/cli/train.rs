@@ -9,7 +9,7 @@ use multinorm::config::{DataConfig, ModelConfig, Precision, RunConfig, RunDefaul
 use multinorm::data::dataset;
 use multinorm::gpu::{Gpu, GpuHandle, Profile, bytes_in_words};
 use multinorm::train::{
-    Event, Measured, RunFolder, Summary, check_start, find_run, measure_variants, run as run_training,
+    Event, Measured, RunDir, Summary, check_start, find_run, measure_variants, run as run_training,
 };
 use multinorm::{Error, Result};
 
@@ -81,17 +81,17 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
         return dry_run(device, &settings, folder, args.fit.as_deref(), args.json);
     }
     stop::handle_signals();
-    let resumed = args.resume.as_deref().map(RunFolder::resume).transpose()?;
+    let resumed = args.resume.as_deref().map(RunDir::resume).transpose()?;
     let mut gpu = device.open()?;
-    let config = settings(args, resumed.as_ref().and_then(RunFolder::settings), &gpu.profile)?;
+    let config = settings(args, resumed.as_ref().and_then(RunDir::settings), &gpu.profile)?;
     note!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
-    choose_variants(&mut gpu, resumed.as_ref().map(RunFolder::path), std::slice::from_ref(&config))?;
+    choose_variants(&mut gpu, resumed.as_ref().map(RunDir::path), std::slice::from_ref(&config))?;
     check_memory(&check_run(&config, &gpu.profile)?, &config, &gpu.profile)?;
     // Before minutes are spent on training a tokenizer.
     let folder = match (resumed, &args.out) {
         (Some(resumed), _) => resumed,
-        (None, Some(out)) => RunFolder::create(out)?,
-        (None, None) => RunFolder::create_next(Path::new("runs"))?,
+        (None, Some(out)) => RunDir::create(out)?,
+        (None, None) => RunDir::create_next(Path::new("runs"))?,
     };
     let dataset = Arc::new(dataset::load(&config.data, config.model.vocab_size, &mut DataProgress::new())?);
     note!(

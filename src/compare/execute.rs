@@ -16,15 +16,15 @@ use super::sweep::LrFactors;
 use crate::checkpoint::prune_checkpoints;
 use crate::config::OptimizerConfig;
 use crate::data::dataset::Dataset;
-use crate::files::{FolderLock, write_atomic};
+use crate::files::{DirLock, write_atomic};
 use crate::gpu::GpuHandle;
-use crate::train::{self, RunFolder, SpectrumRecord, keep_variants_of_run};
+use crate::train::{self, RunDir, SpectrumRecord, keep_variants_of_run};
 use crate::{Error, Result};
 
 /// A comparison directory, locked while this is held, so that no other comparison writes to it.
 #[derive(Debug)]
 pub struct ComparisonFolder {
-    lock: FolderLock,
+    lock: DirLock,
     command: String,
 }
 
@@ -33,7 +33,7 @@ impl ComparisonFolder {
     ///
     /// Errors: another comparison is writing to the directory, or it cannot be created or written.
     pub fn open(folder: &Path, command: String) -> Result<Self> {
-        Ok(Self { lock: FolderLock::acquire(folder)?, command })
+        Ok(Self { lock: DirLock::acquire(folder)?, command })
     }
 
     /// The directory.
@@ -198,7 +198,7 @@ impl Execution<'_> {
 
     /// How the run ended; `None` if it was stopped.
     async fn train(&self, id: &RunId, folder: &Path, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Option<Outcome>> {
-        let run_folder = RunFolder::resume_or_create(folder)?;
+        let run_dir = RunDir::resume_or_create(folder)?;
         let mut forward = |event: train::Event| on_event(Event::Run { run: id, event });
         let dataset = self.dataset.clone();
         let mut config = self.plan.run_config(id)?;
@@ -209,7 +209,7 @@ impl Execution<'_> {
             config.train.init_from = Some(from.display().to_string());
             config.make_paths_absolute()?;
         }
-        match train::run(self.handle, config, dataset, run_folder, self.stop, &mut forward).await {
+        match train::run(self.handle, config, dataset, run_dir, self.stop, &mut forward).await {
             Ok(summary) if summary.stopped => Ok(None),
             Ok(summary) => Ok(Some(Outcome::Finished {
                 baseline_bigram_loss: summary.baseline_bigram_loss,

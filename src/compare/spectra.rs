@@ -38,8 +38,8 @@ pub(super) async fn measure(
     folder: &Path,
     run: &RunId,
 ) -> Result<Option<SpectrumRecord>> {
-    let run_folder = run.folder(folder);
-    if latest_checkpoint(&run_folder)?.is_none() {
+    let run_dir = run.folder(folder);
+    if latest_checkpoint(&run_dir)?.is_none() {
         return Ok(None);
     }
     let Some(parameter) = chosen(&config) else { return Ok(None) };
@@ -48,7 +48,7 @@ pub(super) async fn measure(
     config.spectra.every = 1;
     config.spectra.parameters = vec![parameter];
     let mut trainer = Trainer::new(gpu.clone(), config, dataset.clone()).await?;
-    trainer.restore(&load_newest_checkpoint(&run_folder)?.into())?;
+    trainer.restore(&load_newest_checkpoint(&run_dir)?.into())?;
     trainer.step().await?;
     trainer.drain().await?;
     let sample = trainer.take_samples().pop().expect("a sample of every step");

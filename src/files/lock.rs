@@ -11,14 +11,14 @@ use crate::{Error, Result};
 ///
 /// It is the operating system's lock on the file `.lock` in the folder, whose text identifies the holder.
 #[derive(Debug)]
-pub struct FolderLock {
+pub struct DirLock {
     file: File,
     folder: PathBuf,
     /// Whether this created the folder, which is removed again if nothing is put into it.
     created: bool,
 }
 
-impl FolderLock {
+impl DirLock {
     /// Locks a folder, creating it if needed.
     ///
     /// Errors: another process holds the lock, or the folder cannot be created or written.
@@ -157,7 +157,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 const LOCK: &str = ".lock";
 
-impl Drop for FolderLock {
+impl Drop for DirLock {
     fn drop(&mut self) {
         // Failing to remove or release here does no harm: the lock ends with the process, and anyone who has opened the
         // file meanwhile notices that it is gone.
@@ -178,13 +178,13 @@ mod tests {
     fn a_locked_folder_refuses_a_second_writer_and_says_who_holds_it() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("deep/run");
-        let lock = FolderLock::acquire(&folder).unwrap();
-        let message = FolderLock::acquire(&folder).unwrap_err().to_string();
+        let lock = DirLock::acquire(&folder).unwrap();
+        let message = DirLock::acquire(&folder).unwrap_err().to_string();
         let holder = format!("is being written by process {}", std::process::id());
         assert!(message.contains(&holder) && message.contains("choose another folder"), "{message}");
         fs::write(folder.join("config.toml"), "").unwrap();
         drop(lock);
-        FolderLock::acquire(&folder).unwrap();
+        DirLock::acquire(&folder).unwrap();
         assert!(folder.join("config.toml").is_file());
     }
 
@@ -192,11 +192,11 @@ mod tests {
     fn a_folder_into_which_nothing_came_goes_again() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("run");
-        drop(FolderLock::acquire(&folder).unwrap());
+        drop(DirLock::acquire(&folder).unwrap());
         assert!(!folder.exists());
         fs::create_dir(&folder).unwrap();
         assert!(is_unused(&folder));
-        drop(FolderLock::acquire(&folder).unwrap());
+        drop(DirLock::acquire(&folder).unwrap());
         assert!(folder.exists(), "it was there before");
         assert!(is_unused(&folder));
         fs::write(folder.join(".config.toml.partial"), "").unwrap();
@@ -208,8 +208,8 @@ mod tests {
     #[test]
     fn no_two_claims_get_the_same_folder() {
         let parent = tempfile::tempdir().unwrap();
-        let claims: Vec<FolderLock> = std::thread::scope(|scope| {
-            let claim = || scope.spawn(|| FolderLock::claim_next(parent.path()).unwrap());
+        let claims: Vec<DirLock> = std::thread::scope(|scope| {
+            let claim = || scope.spawn(|| DirLock::claim_next(parent.path()).unwrap());
             let threads: Vec<_> = (0..16).map(|_| claim()).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
@@ -224,14 +224,14 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         fs::create_dir_all(parent.path().join("0001")).unwrap();
         fs::write(parent.path().join("0001/.lock"), "process 1 (killed)").unwrap();
-        assert!(FolderLock::claim_next(parent.path()).unwrap().folder().ends_with("0001"));
+        assert!(DirLock::claim_next(parent.path()).unwrap().folder().ends_with("0001"));
     }
 
     #[test]
     fn a_file_in_the_folders_place_is_told() {
         let parent = tempfile::tempdir().unwrap();
         fs::write(parent.path().join("run"), "").unwrap();
-        let message = FolderLock::acquire(&parent.path().join("run")).unwrap_err().to_string();
+        let message = DirLock::acquire(&parent.path().join("run")).unwrap_err().to_string();
         assert!(message.starts_with("cannot create "), "{message}");
     }
 }

@@ -11,7 +11,7 @@ pub(crate) use atomic::{PARTIAL, hidden, io_error, sync_dir, write_with};
 pub(crate) use checksums::hex;
 pub use checksums::{CHECKSUMS, file_sha256, verify_checksums, write_checksums};
 #[cfg(not(target_arch = "wasm32"))]
-pub use lock::{FolderLock, is_unused, lock_holder};
+pub use lock::{DirLock, is_unused, lock_holder};
 
 #[cfg(test)]
 pub(crate) use atomic::tests;

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 /// Polls a future that never has to wait: outside the browser, error scopes resolve at once.
 #[cfg(not(target_arch = "wasm32"))]
-fn at_once<T>(future: impl Future<Output = T>) -> T {
+fn resolve_now<T>(future: impl Future<Output = T>) -> T {
     let mut context = Context::from_waker(Waker::noop());
     let mut future = std::pin::pin!(future);
     loop {
@@ -267,7 +267,7 @@ impl Gpu {
         let next = AtomicUsize::new(0);
         let work = || {
             while let Some((kernel, constants)) = uses.get(next.fetch_add(1, Ordering::Relaxed)) {
-                at_once(self.pipeline(kernel, constants))?;
+                resolve_now(self.pipeline(kernel, constants))?;
             }
             Ok(())
         };

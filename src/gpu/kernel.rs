@@ -286,7 +286,7 @@ pub(crate) use kernels;
 
 /// One kernel: its name, file, libraries, open types and needs.
 macro_rules! kernel {
-    ($name:expr, $file:expr, [$($lib:literal),*], [$($open:ident = $ty:literal),*], [$($need:expr),*]) => {
+    ($name:expr, $file:expr, [$($lib:literal),*], [$($open:ident = $ty:literal),*], [$($need:expr),* $(,)?]) => {
         $crate::gpu::Kernel {
             name: $name,
             file: $file,

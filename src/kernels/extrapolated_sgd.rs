@@ -27,7 +27,7 @@ pub fn extrapolated_sgd(
 ) {
     assert_eq!(weight.shape, gradient.shape, "extrapolated_sgd");
     let len = weight.len();
-    let constants = [("LEN", len as f64), ("LR", lr), ("AHEAD", lookahead), ("WEIGHT_DECAY", weight_decay)];
+    let constants = [("LEN", len as f64), ("LR", lr), ("LOOKAHEAD", lookahead), ("WEIGHT_DECAY", weight_decay)];
     let bindings = [weight, gradient, previous, statistics, step];
     rec.dispatch(&EXTRAPOLATED_SGD, &bindings, &constants, grid(len.div_ceil(WORKGROUP_SIZE)));
 }

@@ -27,24 +27,28 @@ kernels! {
 
 /// The kernels of tiles, each list a static: f32 for the three layouts, half precision for the three, then its split
 /// parts. `LIST = "tile": "nt" "vec4", "nn" "vec4", "tn" "vec4", ["library"]`: the file by layout and what it writes at
-/// once; `reads "vec4<f32>" "vec4<f16>"`; `writes "vec4<f16>"`, a half-precision result; `and parts` if it splits.
+/// once; `reads "vec4<f32>" "vec4<f16>"`; `writes "vec4<f16>"`, a half-precision result; `needs [Need]`, of the adapter
+/// besides half precision; `and parts` if it splits.
 macro_rules! tiles {
     ($($id:ident = $tile:literal:
         $nt:literal $nt_width:literal, $nn:literal $nn_width:literal, $tn:literal $tn_width:literal, $libs:tt,
-        reads $single:literal $half:literal, writes $out:literal $(, and $parts:ident)?;)+) => {
+        reads $single:literal $half:literal, writes $out:literal, needs $needs:tt $(, and $parts:ident)?;)+) => {
         $(
             static $id: [Kernel; 6 $(+ tiles!(@ $parts))?] = [
-                tiles!(@ concat!("matmul_nt_", $tile), $nt $libs $nt_width, $single, $single),
-                tiles!(@ concat!("matmul_nn_", $tile), $nn $libs $nn_width, $single, $single),
-                tiles!(@ concat!("matmul_tn_", $tile), $tn $libs $tn_width, $single, $single),
-                tiles!(@ concat!("matmul_nt_", $tile, "_half"), $nt $libs $nt_width, $half, $single, $out),
-                tiles!(@ concat!("matmul_nn_", $tile, "_half"), $nn $libs $nn_width, $half, $single, $out),
-                tiles!(@ concat!("matmul_tn_", $tile, "_half"), $tn $libs $tn_width, $half, $half, Need::F16),
+                tiles!(@ concat!("matmul_nt_", $tile), $nt $libs $nt_width "single", [TypeA = $single, TypeB = $single], [] $needs),
+                tiles!(@ concat!("matmul_nn_", $tile), $nn $libs $nn_width "single", [TypeA = $single, TypeB = $single], [] $needs),
+                tiles!(@ concat!("matmul_tn_", $tile), $tn $libs $tn_width "single", [TypeA = $single, TypeB = $single], [] $needs),
+                tiles!(@ concat!("matmul_nt_", $tile, "_half"),
+                    $nt $libs $nt_width "half", [TypeA = $half, TypeB = $single, Stored = $out], [Need::F16,] $needs),
+                tiles!(@ concat!("matmul_nn_", $tile, "_half"),
+                    $nn $libs $nn_width "half", [TypeA = $half, TypeB = $single, Stored = $out], [Need::F16,] $needs),
+                tiles!(@ concat!("matmul_tn_", $tile, "_half"),
+                    $tn $libs $tn_width "single", [TypeA = $half, TypeB = $half], [Need::F16,] $needs),
                 $(
                     tiles!(@ concat!("matmul_nt_", $tile, "_half_", stringify!($parts)),
-                        $nt $libs $nt_width, $half, $single, Need::F16),
+                        $nt $libs $nt_width "single", [TypeA = $half, TypeB = $single], [Need::F16,] $needs),
                     tiles!(@ concat!("matmul_nn_", $tile, "_half_", stringify!($parts)),
-                        $nn $libs $nn_width, $half, $single, Need::F16),
+                        $nn $libs $nn_width "single", [TypeA = $half, TypeB = $single], [Need::F16,] $needs),
                 )?
             ];
         )+
@@ -53,38 +57,36 @@ macro_rules! tiles {
     (@ parts) => {
         2
     };
-    (@ $name:expr, $file:literal [$($lib:literal),*] $width:literal, $a:literal, $b:literal) => {
-        kernel!($name, $file, [$($lib,)* $width, "single"], [TypeA = $a, TypeB = $b], [])
-    };
-    (@ $name:expr, $file:literal [$($lib:literal),*] $width:literal, $a:literal, $b:literal, $out:literal) => {
-        kernel!($name, $file, [$($lib,)* $width, "half"], [TypeA = $a, TypeB = $b, Stored = $out], [Need::F16])
-    };
-    (@ $name:expr, $file:literal [$($lib:literal),*] $width:literal, $a:literal, $b:literal, Need::F16) => {
-        kernel!($name, $file, [$($lib,)* $width, "single"], [TypeA = $a, TypeB = $b], [Need::F16])
+    (@ $name:expr, $file:literal [$($lib:literal),*] $width:literal $stored:literal, $types:tt,
+        [$($of_all:expr,)*] [$($need:expr),*]) => {
+        kernel!($name, $file, [$($lib,)* $width, $stored], $types, [$($of_all,)* $($need),*])
     };
 }
 
 tiles! {
     OF_REGISTERS = "registers":
         "matmul_nt_registers" "scalar", "matmul_nn_registers" "scalar", "matmul_tn_registers" "vec4", [],
-        reads "vec4<f32>" "vec4<f16>", writes "f16";
+        reads "vec4<f32>" "vec4<f16>", writes "f16", needs [];
+    OF_SHUFFLED = "shuffled":
+        "matmul_shuffled" "vec4", "matmul_shuffled" "vec4", "matmul_shuffled" "vec4", [],
+        reads "vec4<f32>" "vec4<f16>", writes "vec4<f16>", needs [Need::Subgroups(8)];
     OF_TILE_32 = "tile_32":
         "matmul_tile_32" "vec4", "matmul_tile_32" "vec4", "matmul_tile_32" "vec4", [],
-        reads "vec4<f32>" "vec4<f16>", writes "vec4<f16>", and parts;
+        reads "vec4<f32>" "vec4<f16>", writes "vec4<f16>", needs [], and parts;
     OF_TILE_64 = "tile_64":
         "matmul_tile" "vec4", "matmul_tile" "vec4", "matmul_tile" "vec4", ["tile", "depths_straight", "tile_64"],
-        reads "vec4<f32>" "vec4<f16>", writes "vec4<f16>", and parts;
+        reads "vec4<f32>" "vec4<f16>", writes "vec4<f16>", needs [], and parts;
     OF_TILE_128 = "tile_128":
         "matmul_tile" "vec4", "matmul_tile" "vec4", "matmul_tile" "vec4", ["tile", "depths_straight", "tile_128"],
-        reads "vec4<f32>" "vec4<f16>", writes "vec4<f16>", and parts;
+        reads "vec4<f32>" "vec4<f16>", writes "vec4<f16>", needs [], and parts;
     OF_UNALIGNED_64 = "unaligned_64":
         "matmul_tile_unaligned" "scalar", "matmul_tile_unaligned" "scalar", "matmul_tile_unaligned" "scalar",
         ["tile", "depths_looped", "tile_64"],
-        reads "f32" "f16", writes "f16", and parts;
+        reads "f32" "f16", writes "f16", needs [], and parts;
     OF_UNALIGNED_128 = "unaligned_128":
         "matmul_tile_unaligned" "scalar", "matmul_tile_unaligned" "scalar", "matmul_tile_unaligned" "scalar",
         ["tile", "depths_looped", "tile_128"],
-        reads "f32" "f16", writes "f16", and parts;
+        reads "f32" "f16", writes "f16", needs [], and parts;
 }
 
 /// The half-precision kernels of a matrix-unit tile, each list a static: the three layouts, then parts for `nt` and
@@ -284,6 +286,7 @@ pub static TILES: &[&Tile] = &[
     &ROW,
     &STRIDED,
     &REGISTERS,
+    &SHUFFLED,
     &TILE_64,
     &TILE_128,
     // Not needed in a page: it measures nothing, and browsers have no matrix units.
@@ -333,7 +336,7 @@ pub static STRIDED: Tile = Tile {
     rounds: |_, _, k| k,
 };
 
-/// 8×8 per lane, without workgroup memory; the fastest on a software adapter.
+/// 8×8 per lane, without workgroup memory; the fastest on a software adapter whose subgroups are not of 8 lanes.
 pub static REGISTERS: Tile = Tile {
     name: "registers",
     aligned: Kernels::of(&OF_REGISTERS),
@@ -341,6 +344,31 @@ pub static REGISTERS: Tile = Tile {
     rounds: |layout, _, k| if layout == Layout::Tn { k } else { k / 4 },
     ..STRIDED
 };
+
+/// Up to 64×8 per lane, without workgroup memory: the fastest on llvmpipe, whose vectors have 8 lanes.
+pub static SHUFFLED: Tile = Tile {
+    name: "shuffled",
+    aligned: Kernels::of(&OF_SHUFFLED),
+    unaligned: None,
+    fits: |product| product.mnk[2].is_multiple_of(8),
+    rounds: |_, _, k| shuffled_rounds(k, 8),
+    ..STRIDED
+};
+
+/// Loop iterations for `rows` rows per workgroup.
+fn shuffled_rounds(k: usize, rows: usize) -> usize {
+    k / 8 * (1 + rows / 8 + rows) + rows
+}
+
+/// Rows per workgroup of [`SHUFFLED`]: as many as its loops may take; fewer for a product that would otherwise have
+/// fewer workgroups than a processor has cores.
+fn shuffled_rows(product: &Product) -> usize {
+    const CORES: usize = 8;
+    let [m, n, k] = product.mnk;
+    let has_work = |rows: usize| rows <= 16 || product.matrices * m.div_ceil(rows) * n.div_ceil(64) >= CORES;
+    let fits = |rows: &usize| shuffled_rounds(k, *rows) <= MAX_LOOP_ITERATIONS && has_work(*rows);
+    [64, 32, 16].into_iter().find(fits).unwrap_or(8)
+}
 
 /// 32×32 per workgroup, whose lanes share the depths: for products of few tiles, which then need no sum of parts.
 pub static TILE_32: Tile = Tile {
@@ -472,12 +500,14 @@ fn by_rule(profile: &Profile, product: &Product) -> Variant {
         return whole(&ROW);
     }
     if profile.software {
-        let blocks = if aligned { &REGISTERS } else { &STRIDED };
         // Not more rows than its grid has workgroups, nor more depths than its loop is allowed.
-        let fit = blocks.serves(profile, product)
-            && m.div_ceil(blocks.extent[0]) <= MAX_GROUPS as usize
-            && (blocks.rounds)(product.layout, aligned, k) <= MAX_LOOP_ITERATIONS;
-        if fit {
+        let fits = |blocks: &&Tile| {
+            blocks.serves(profile, product)
+                && m.div_ceil(blocks.extent[0]) <= MAX_GROUPS as usize
+                && (blocks.rounds)(product.layout, aligned, k) <= MAX_LOOP_ITERATIONS
+        };
+        let blocks: &[&'static Tile] = if aligned { &[&SHUFFLED, &REGISTERS] } else { &[&STRIDED] };
+        if let Some(blocks) = blocks.iter().copied().find(fits) {
             return whole(blocks);
         }
         // A part is a whole number of 16-depth rounds, and may be one longer.
@@ -792,7 +822,12 @@ fn in_one_part(rec: &mut Recorder, product: &Product, tile: &Tile, [a, b]: [&Ten
         };
         constants.extend([("A_M", a_m as f64), ("A_K", a_k as f64), ("B_N", b_n as f64), ("B_K", b_k as f64)]);
     }
-    let [rows, cols] = tile.extent;
+    let [mut rows, cols] = tile.extent;
+    if *tile == SHUFFLED {
+        rows = shuffled_rows(product);
+        let [a_by_depth, b_by_depth] = product.layout.by_depth().map(|by_depth| f64::from(u8::from(by_depth)));
+        constants.extend([("ROWS", rows as f64), ("A_BY_DEPTH", a_by_depth), ("B_BY_DEPTH", b_by_depth)]);
+    }
     let groups = [n.div_ceil(cols), m.div_ceil(rows), product.matrices].map(|n| n as u32);
     let factor = target.factor(rec);
     rec.dispatch(kernel, &[a, b, y, &factor], &constants, groups);

@@ -61,7 +61,7 @@ impl Method for Lion {
         true
     }
 
-    fn at_once(&self, count: usize, _: u64) -> usize {
+    fn parameters_per_update(&self, count: usize, _: u64) -> usize {
         count
     }
 

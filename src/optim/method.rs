@@ -37,7 +37,7 @@ pub(super) trait Method {
     }
 
     /// How many of `count` parameters of one shape, with gradients of `bytes` each, it updates together.
-    fn at_once(&self, count: usize, bytes: u64) -> usize {
+    fn parameters_per_update(&self, count: usize, bytes: u64) -> usize {
         let _ = (count, bytes);
         1
     }
@@ -65,7 +65,7 @@ pub(super) trait Method {
         None
     }
 
-    /// Records the update of as many parameters as [`Method::at_once`] returns, with the states of [`Method::state`].
+    /// Records the update of as many parameters as [`Method::parameters_per_update`] returns, with the states of [`Method::state`].
     ///
     /// Zeroth-order methods do not implement it.
     /// Errors: a parameter that it cannot update.

@@ -207,7 +207,7 @@ impl Method for PassProgram {
         self.tolerance == 0.0 && self.row_threshold == 0.0 && scale_knows_no_rows && self.passes.iter().all(of_rows)
     }
 
-    fn at_once(&self, count: usize, bytes: u64) -> usize {
+    fn parameters_per_update(&self, count: usize, bytes: u64) -> usize {
         // Each matrix converges at its own rate.
         if self.tolerance > 0.0 {
             return 1;

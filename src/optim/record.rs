@@ -60,7 +60,7 @@ pub fn record_group(
     let method = rule.method();
     let specs = method.state(&group.parameter())?;
     let mut states = Vec::with_capacity(group.names.len());
-    for some in group.parts(method.at_once(group.names.len(), group.bytes_each())) {
+    for some in group.parts(method.parameters_per_update(group.names.len(), group.bytes_each())) {
         let kept: Vec<GroupState> = match &some.lookahead {
             Some(made) => vec![made.clone()],
             None => specs.iter().map(|spec| some.state(rec, spec)).collect(),

@@ -89,8 +89,8 @@ impl Rule {
     }
 
     /// How many of `count` parameters of one shape, with gradients of `bytes` each, it updates together.
-    pub fn at_once(&self, count: usize, bytes: u64) -> usize {
-        self.method().at_once(count, bytes)
+    pub fn parameters_per_update(&self, count: usize, bytes: u64) -> usize {
+        self.method().parameters_per_update(count, bytes)
     }
 
     /// Its last step on a matrix, up to a factor, from the state after it, with its name; `None` if the state does not

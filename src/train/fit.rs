@@ -35,7 +35,7 @@ pub enum Search {
     Refused(String),
 }
 
-/// The ways to train one model, recorded on demand.
+/// The modes to train one model, recorded on demand.
 ///
 /// Among the runs that fit, it prefers the largest micro-batch, then the least recomputation, then separate updates.
 /// Micro-batches are the powers of two that divide `train.batch_size`, and the batch size itself. It varies
@@ -46,13 +46,13 @@ pub struct SearchSpace<'a> {
     profile_of: &'a ProfileOf<'a>,
     micro_batches: Vec<usize>,
     /// The first that fits is chosen; the last takes the least memory.
-    ways: Vec<Way>,
-    seen: HashMap<(usize, Way), Result<Fit, Unfit>>,
+    modes: Vec<Mode>,
+    seen: HashMap<(usize, Mode), Result<Fit, Unfit>>,
 }
 
 /// How to train on a micro-batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Way {
+struct Mode {
     recompute: Recompute,
     fused: bool,
 }
@@ -71,7 +71,7 @@ impl<'a> SearchSpace<'a> {
         let batch = config.train.batch_size;
         let powers = (0..usize::BITS).map(|power| 1 << power).take_while(|&power| power < batch);
         let micro_batches = powers.filter(|&power| batch.is_multiple_of(power)).chain([batch]).collect();
-        let fused = Way { recompute: Recompute::None, fused: true };
+        let fused = Mode { recompute: Recompute::None, fused: true };
         let mut of_updates = Vec::new();
         if !config.train.fused_update {
             of_updates.push(false);
@@ -79,9 +79,9 @@ impl<'a> SearchSpace<'a> {
         if config.train.fused_update || with(&config, 1, fused).validate().is_ok() {
             of_updates.push(true);
         }
-        let of_kind = |recompute| of_updates.iter().map(move |&fused| Way { recompute, fused });
-        let ways = kinds(&config).into_iter().flat_map(of_kind).collect();
-        Self { config, profile_of, micro_batches, ways, seen: HashMap::new() }
+        let of_kind = |recompute| of_updates.iter().map(move |&fused| Mode { recompute, fused });
+        let modes = kinds(&config).into_iter().flat_map(of_kind).collect();
+        Self { config, profile_of, micro_batches, modes, seen: HashMap::new() }
     }
 
     /// The largest run that fits in `bytes`.
@@ -91,47 +91,47 @@ impl<'a> SearchSpace<'a> {
         let micro_batches = self.micro_batches.clone();
         let fitting = micro_batches.partition_point(|&micro| self.fits(micro, bytes));
         if let Some(&micro) = fitting.checked_sub(1).and_then(|last| micro_batches.get(last)) {
-            let ways = self.ways.clone();
-            let found = ways.into_iter().find_map(|way| self.fit(micro, way, bytes));
-            return Search::Fits(Box::new(found.expect("a way that fits")));
+            let modes = self.modes.clone();
+            let found = modes.into_iter().find_map(|mode| self.fit(micro, mode, bytes));
+            return Search::Fits(Box::new(found.expect("a mode that fits")));
         }
         let smallest = micro_batches[0];
-        let tried: Vec<_> = self.ways.clone().into_iter().map(|way| self.of(smallest, way).clone()).collect();
+        let tried: Vec<_> = self.modes.clone().into_iter().map(|mode| self.of(smallest, mode).clone()).collect();
         let refused = tried.iter().filter_map(|one| one.as_ref().err()).find(|unfit| unfit.bytes <= bytes);
         match refused {
             Some(unfit) => Search::Refused(unfit.why.clone()),
             None => {
                 let taken =
                     tried.iter().map(|one| one.as_ref().map_or_else(|unfit| unfit.bytes, |fit| fit.memory.total()));
-                Search::Least(taken.min().expect("a way"))
+                Search::Least(taken.min().expect("a mode"))
             }
         }
     }
 
     fn fits(&mut self, micro: usize, bytes: u64) -> bool {
         // Smallest first: most often it decides.
-        self.ways.clone().into_iter().rev().any(|way| self.fit(micro, way, bytes).is_some())
+        self.modes.clone().into_iter().rev().any(|mode| self.fit(micro, mode, bytes).is_some())
     }
 
-    fn fit(&mut self, micro: usize, way: Way, bytes: u64) -> Option<Fit> {
-        self.of(micro, way).as_ref().ok().filter(|fit| fit.memory.total() <= bytes).cloned()
+    fn fit(&mut self, micro: usize, mode: Mode, bytes: u64) -> Option<Fit> {
+        self.of(micro, mode).as_ref().ok().filter(|fit| fit.memory.total() <= bytes).cloned()
     }
 
-    fn of(&mut self, micro: usize, way: Way) -> &Result<Fit, Unfit> {
+    fn of(&mut self, micro: usize, mode: Mode) -> &Result<Fit, Unfit> {
         let (config, profile_of) = (&self.config, self.profile_of);
-        self.seen.entry((micro, way)).or_insert_with(|| record(with(config, micro, way), profile_of))
+        self.seen.entry((micro, mode)).or_insert_with(|| record(with(config, micro, mode), profile_of))
     }
 }
 
-/// The settings with this micro-batch and way to train.
-fn with(config: &RunConfig, micro: usize, way: Way) -> RunConfig {
+/// The settings with this micro-batch and mode to train.
+fn with(config: &RunConfig, micro: usize, mode: Mode) -> RunConfig {
     let mut config = config.clone();
     config.train.micro_batch_size = micro;
-    if way.fused {
+    if mode.fused {
         config.train.batch_size = micro; // transient gradients cannot be accumulated
     }
-    config.train.fused_update = way.fused;
-    config.train.recompute = RecomputePolicy::Always(way.recompute);
+    config.train.fused_update = mode.fused;
+    config.train.recompute = RecomputePolicy::Always(mode.recompute);
     config.eval.batch_size = config.eval.batch_size.min(micro);
     config
 }
@@ -147,7 +147,7 @@ fn record(config: RunConfig, profile_of: &ProfileOf<'_>) -> Result<Fit, Unfit> {
     }
 }
 
-/// The presets, largest first, each with its ways to train.
+/// The presets, largest first, each with its modes to train.
 ///
 /// A preset keeps its own sizes, regardless of the model of `config`; only `max_position_embeddings` grows with a
 /// longer sequence.
@@ -165,20 +165,20 @@ pub struct LargestPreset {
 impl<'a> Presets<'a> {
     /// The presets with the optimizer and batches of `config`.
     pub fn new(config: &RunConfig, profile_of: &'a ProfileOf<'a>) -> Self {
-        let ways = |&preset: &&'static str| {
+        let modes = |&preset: &&'static str| {
             let mut model = ModelConfig::preset(preset).expect("a preset's name");
             model.max_position_embeddings = model.max_position_embeddings.max(config.train.sequence_length);
             model.adapter = config.optimizer.adapter();
             (preset, SearchSpace::new(RunConfig { model, ..config.clone() }, profile_of))
         };
-        Self(PRESETS.iter().rev().map(ways).collect())
+        Self(PRESETS.iter().rev().map(modes).collect())
     }
 
     /// The largest preset that fits in `bytes`, and its run by the rules of [`SearchSpace`].
     pub fn largest(&mut self, bytes: u64) -> LargestPreset {
         let (mut refused, mut least) = (Vec::new(), None);
-        for (preset, ways) in &mut self.0 {
-            match ways.largest(bytes) {
+        for (preset, modes) in &mut self.0 {
+            match modes.largest(bytes) {
                 Search::Fits(fit) => return LargestPreset { refused, found: Ok((*preset, fit)) },
                 Search::Refused(why) => refused.push((*preset, why)),
                 Search::Least(taken) => least = Some(taken),

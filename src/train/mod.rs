@@ -27,6 +27,7 @@ mod changes;
 mod evaluation;
 mod event;
 mod fit;
+mod matrix_summary;
 mod parts;
 #[cfg(not(target_arch = "wasm32"))]
 mod past;
@@ -36,9 +37,8 @@ mod report;
 #[cfg(not(target_arch = "wasm32"))]
 mod run;
 #[cfg(not(target_arch = "wasm32"))]
-mod run_folder;
+mod run_dir;
 mod samples;
-mod seen;
 mod spectra;
 #[cfg(not(target_arch = "wasm32"))]
 mod spectra_log;
@@ -50,6 +50,7 @@ pub use changes::SettingChange;
 pub use evaluation::{Evaluation, Evaluator};
 pub use event::Event;
 pub use fit::{Fit, LargestPreset, Presets, ProfileOf, Search, SearchSpace};
+pub use matrix_summary::{Direction, MatrixSummary};
 pub use parts::{forward_passes, update_secs};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past::{History, PastRun, TextRecord};
@@ -59,9 +60,8 @@ pub use report::StepReport;
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{Session, Summary, check_start, run};
 #[cfg(not(target_arch = "wasm32"))]
-pub use run_folder::{RunFolder, find_run};
+pub use run_dir::{RunDir, find_run};
 pub use samples::GradientSample;
-pub use seen::{Direction, Tile};
 pub use spectra::{Followed, Frame, PassSeen, SpectrumRecord, THUMBNAIL_LIMIT, follow_passes, thumbnail_shape};
 pub use trainer::{Snapshot, Trainer};
 #[cfg(not(target_arch = "wasm32"))]

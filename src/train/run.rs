@@ -11,7 +11,7 @@ use web_time::Instant;
 use super::changes::{SettingChange, setting_changes};
 use super::event::Event;
 use super::report::StepReport;
-use super::run_folder::{CONFIG, RunFolder};
+use super::run_dir::{CONFIG, RunDir};
 use super::spectra_log::SpectraLog;
 use super::trainer::{Snapshot, Trainer};
 use super::variants::keep_variants_of_run;
@@ -89,7 +89,7 @@ pub async fn run(
     gpu: &GpuHandle,
     config: RunConfig,
     dataset: Arc<Dataset>,
-    mut folder: RunFolder,
+    mut folder: RunDir,
     stop: &AtomicBool,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Summary> {
@@ -149,7 +149,7 @@ impl<'a> Run<'a> {
         gpu: Arc<Gpu>,
         config: RunConfig,
         dataset: Arc<Dataset>,
-        place: &'a mut RunFolder,
+        place: &'a mut RunDir,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<Self> {
         let resumed = place.take_checkpoint();

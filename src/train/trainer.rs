@@ -658,7 +658,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     /// Polls a future that never has to wait.
-    fn at_once<T>(future: impl Future<Output = T>) -> T {
+    fn resolve_now<T>(future: impl Future<Output = T>) -> T {
         match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(end) => end,
             Poll::Pending => panic!("it waits"),
@@ -671,14 +671,14 @@ mod tests {
         let too_large = |kind: Recompute| Error::TooLarge(format!("no memory left with {}", kind.name()));
         for (fits, tried) in [(0, &[None][..]), (1, &[None, Attention]), (2, &[None, Attention, Layer])] {
             let seen = RefCell::new(Vec::new());
-            let found = at_once(first_that_fits(&Recompute::ALL, async |kind| {
+            let found = resolve_now(first_that_fits(&Recompute::ALL, async |kind| {
                 seen.borrow_mut().push(kind);
                 if kind as usize >= fits { Ok(kind) } else { Err(too_large(kind)) }
             }));
             assert_eq!((found.unwrap(), &seen.into_inner()[..]), (Recompute::ALL[fits], tried));
         }
         let error = |kinds: &[Recompute], error: &dyn Fn(Recompute) -> Error| {
-            at_once(first_that_fits(kinds, async |kind| Err::<(), _>(error(kind)))).unwrap_err().to_string()
+            resolve_now(first_that_fits(kinds, async |kind| Err::<(), _>(error(kind)))).unwrap_err().to_string()
         };
         assert_eq!(error(&Recompute::ALL, &too_large), "no memory left with layer");
         assert_eq!(error(&[None], &too_large), "no memory left with none", "what the user asked for is not replaced");

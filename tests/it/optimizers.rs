@@ -127,7 +127,7 @@ fn every_optimizer_of_the_catalog_moves_parameters_together_as_it_moves_each_alo
                 fit_rank(&mut fits, shape);
                 let len = shape[0] * shape[1];
                 // If one dispatch updates several parameters, they need not start at a valid binding offset.
-                let takes_several = config.linear.rule.at_once(count, 4 * len as u64) == count;
+                let takes_several = config.linear.rule.parameters_per_update(count, 4 * len as u64) == count;
                 if len.is_multiple_of(64) || takes_several {
                     check_group(form, name, &fits, Role::Linear, count, &shape);
                 }

@@ -87,6 +87,7 @@ fn rounds(info: &DispatchInfo) -> u64 {
         "jacobi_rotate" => 2,
         "jacobi_turns" => share(c("ROWS").div_ceil(2)),
         "matmul_nn_registers" | "matmul_nt_registers" => c("K") / 4,
+        "matmul_shuffled" => c("K") / 8 * (1 + c("ROWS") / 8 + c("ROWS")) + c("ROWS"),
         "matmul_strided" | "matmul_tn_registers" => c("K"),
         "matvec" => share(c("K")) + reduction(),
         "perturb_low_rank" => c("RANK"),
@@ -124,11 +125,11 @@ fn assert_granted(what: &str, recorder: &Recorder) {
     }
 }
 
-/// Two kinds of software adapter: without subgroup operations, and with them.
+/// Software adapters without subgroup operations and with them.
 fn profiles() -> [Profile; 2] {
     let plain = web_profile(Form::Software);
     let large = Profile { max_binding_bytes: 1 << 30, max_buffer_bytes: 1 << 30, ..plain.clone() };
-    [plain, Profile { min_subgroup_lanes: Some(8), ..large }]
+    [plain, Profile { subgroup_lanes: Some(8), min_subgroup_lanes: Some(8), ..large }]
 }
 
 #[test]

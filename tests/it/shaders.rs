@@ -42,10 +42,11 @@ fn every_use() -> Vec<Recorder> {
     let mut all: Vec<Recorder> =
         FORMS.into_iter().map(|form| Recorder::new(&web_profile(form))).map(record_all).collect();
     for form in FORMS {
-        let subgroups = Profile { min_subgroup_lanes: Some(8), ..web_profile(form) };
-        all.push(record_all(Recorder::new(&subgroups)));
-        for min_subgroup_lanes in [None, Some(8)] {
-            let half = Profile { min_subgroup_lanes, f16: true, ..web_profile(form) };
+        let subgroups = |lanes| Profile { subgroup_lanes: lanes, min_subgroup_lanes: lanes, ..web_profile(form) };
+        all.push(record_all(Recorder::new(&subgroups(Some(8)))));
+        all.push(record_variants(Recorder::new(&Profile { f16: true, ..subgroups(Some(8)) })));
+        for lanes in [None, Some(8)] {
+            let half = Profile { f16: true, ..subgroups(lanes) };
             all.push(record_activations(Recorder::new(&half)));
         }
     }

@@ -23,7 +23,11 @@ pub fn config(file: &mut Gguf) -> Result<ModelConfig> {
     };
     let rope_theta = file.real_if_any(&key("rope.freq_base"))?.unwrap_or(10_000.0);
     let has = |name: &str| file.tensors().any(|(tensor, _)| tensor == name);
-    let vocab_size = file.tensors().find(|(name, _)| *name == EMBEDDING).map(|(_, shape)| shape[0]);
+    let embedding = file.tensors().find(|(name, _)| *name == EMBEDDING).map(|(_, shape)| shape);
+    let embedding = embedding.ok_or_else(|| missing(EMBEDDING))?;
+    let [vocab_size, _] = *embedding else {
+        return Err(Error::Data(format!("{EMBEDDING} has shape {embedding:?}; a matrix is expected")));
+    };
     let biases = |parts: &[&str]| parts.iter().filter(|part| has(&format!("blk.0.{part}.bias"))).count();
     let attention_bias = match (biases(&["attn_q", "attn_k", "attn_v"]), biases(&["attn_output"])) {
         (0, 0) => AttentionBias::None,
@@ -44,7 +48,7 @@ pub fn config(file: &mut Gguf) -> Result<ModelConfig> {
         (other, _) => return Err(Error::Data(format!("{} is {other}; linear is supported", key("rope.scaling.type")))),
     };
     let config = ModelConfig {
-        vocab_size: vocab_size.ok_or_else(|| missing(EMBEDDING))?,
+        vocab_size,
         hidden_size,
         intermediate_size: file.size(&key("feed_forward_length"))?,
         num_hidden_layers: file.size(&key("block_count"))?,

@@ -154,7 +154,7 @@ impl Header<'_> {
         }
         let alignment = match metadata.get("general.alignment") {
             Some(Value::Whole(alignment)) if *alignment > 0 && *alignment <= 1 << 20 => *alignment as u64,
-            Some(_) => return Err(self.refusal("general.alignment is none")),
+            Some(_) => return Err(self.refusal("general.alignment is not a whole number from 1 to 1048576")),
             None => 32,
         };
         let start = self.position.next_multiple_of(alignment);

@@ -289,4 +289,8 @@ fn messages() {
     assert!(message(&few.bytes()).contains("blk.1.ffn_up.weight has shape [1], but the settings require [12, 8]"));
     few.tensors.last_mut().unwrap().2 = 10;
     assert!(message(&few.bytes()).contains("in an unsupported encoding (ggml's type 10)"));
+    let mut scalar = written("llama", &config, &parameters);
+    scalar.tensors.retain(|(name, ..)| name != "token_embd.weight");
+    scalar.floats("token_embd.weight", &[], &[0.0]);
+    assert!(message(&scalar.bytes()).contains("token_embd.weight has shape []; a matrix is expected"));
 }

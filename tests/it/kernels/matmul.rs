@@ -4,7 +4,8 @@ use multinorm::kernels::matmul::{self, Layout, Numbers, Product, Variant, select
 use multinorm::reference;
 
 use crate::support::{
-    Case, FORMS, OUTPUTS, assert_close, assert_close_in, everything, full_gpu, random, sum, web_profile, widen,
+    Case, FORMS, OUTPUTS, assert_close, assert_close_in, everything, full_gpu, full_software_gpu, random, sum,
+    web_profile, widen,
 };
 
 /// `[M, N, K]` below, at and above blocks of 8 and tiles of 64 and 128; each dimension is not a multiple of 4 once.
@@ -96,10 +97,37 @@ fn every_variant_agrees_with_the_reference() {
 
 #[test]
 fn variants_of_this_adapters_features_agree_with_the_reference() {
-    for mnk in [[160, 144, 100], [16, 48, 260]] {
+    for mnk in [[160, 144, 100], [16, 48, 260], [140, 76, 40]] {
         for layout in Layout::ALL {
             let product = Product { layout, mnk, matrices: 1, numbers: Numbers::Single };
             check_variants(&|| Case::on(full_gpu()), "features", product, true);
+        }
+    }
+}
+
+#[test]
+fn rows_shared_between_lanes_give_the_bits_of_rows_loaded_by_each() {
+    // Rows in blocks of 64, 16 (few workgroups) and 8 (a sum so long that the loops may not take more), and of several
+    // matrices; neither a whole number of blocks nor of lanes.
+    for (matrices, mnk @ [m, n, _]) in [(1, [516, 132, 40]), (1, [20, 76, 8]), (1, [12, 4, 40_000]), (3, [132, 68, 16])]
+    {
+        for layout in Layout::ALL {
+            let mut case = Case::on(full_software_gpu());
+            let product = Product { layout, mnk, matrices, numbers: Numbers::Single };
+            let [a, b] = layout.operands(mnk).map(|[rows, cols]| [matrices, rows, cols]);
+            let ((a, _), (b, _)) = (case.random(&a, 1), case.random(&b, 2));
+            let outputs = [&matmul::REGISTERS, &matmul::SHUFFLED].map(|tile| {
+                assert!(tiles(&case.rec.profile, &product).contains(&tile), "{tile:?}");
+                let y = case.output(&[matrices, m, n]);
+                let variant = Variant { tile, parts: 1 };
+                matmul::record(&mut case.rec, &product, variant, [&a, &b], Target::new(&y, OUTPUTS[0]));
+                y
+            });
+            let chosen = select(&case.rec.profile, &product);
+            assert_eq!(chosen.tile, &matmul::SHUFFLED, "{layout:?} {mnk:?}");
+            let done = case.run();
+            let [registers, shuffled] = outputs.map(|y| done.read(&y));
+            assert!(registers == shuffled, "{layout:?} {mnk:?}");
         }
     }
 }
@@ -210,6 +238,10 @@ fn the_choice_follows_the_adapter_and_the_shape() {
     };
     use Layout::{Nn, Nt, Tn};
     check(&software, Nt, [512, 512, 512], &matmul::REGISTERS, 1);
+    let lanes_of_8 = Profile { subgroup_lanes: Some(8), min_subgroup_lanes: Some(8), ..software.clone() };
+    check(&lanes_of_8, Nt, [512, 512, 512], &matmul::SHUFFLED, 1);
+    check(&lanes_of_8, Nt, [512, 512, 508], &matmul::REGISTERS, 1);
+    check(&lanes_of_8, Tn, [512, 512, 60_000], &matmul::REGISTERS, 1);
     check(&software, Nt, [512, 512, 510], &matmul::STRIDED, 1);
     check(&software, Tn, [510, 512, 512], &matmul::STRIDED, 1);
     check(&software, Tn, [1 << 20, 2048, 512], &matmul::TILE_64, 1);

@@ -6,7 +6,7 @@ mod news;
 mod player;
 mod run_view;
 mod saves;
-mod seen;
+mod shown;
 
 pub use arrivals::{Arrival, FolderRun, Text};
 pub use player::{Moment, Player};
@@ -190,7 +190,7 @@ impl Lab {
             folder: None,
             recorded: Vec::new(),
             player: Player::default(),
-            recorded_look: seen::recorded_look(),
+            recorded_look: shown::recorded_look(),
             directions: Directions::default(),
             map: RateMap::default(),
             made: None,

@@ -132,7 +132,7 @@ impl Lab {
                     view.push_look(Look::new(*followed, Some(sample)));
                 }
             }
-            SampleAnswer::Tile(tile) => {
+            SampleAnswer::Summary(tile) => {
                 self.atlas.take();
                 if let Some(view) = of.run.and_then(|run| self.runs.get_mut(run)) {
                     view.push_tile(tile, &self.matrices);
@@ -174,7 +174,7 @@ impl Lab {
                     specs.iter().find(|spec| spec.name == sample.parameter).map_or(Role::Linear, |spec| spec.role);
                 let rate = config.optimizer.recipe(role).lr / config.optimizer.linear.lr;
                 let of = Source { run: Some(run), generation: self.generation_of_runs };
-                self.follower.send(Job::Sample { of, sets, sample, wanted: Wanted::Tile { rate } });
+                self.follower.send(Job::Sample { of, sets, sample, wanted: Wanted::Summary { rate } });
             }
             Event::Wrote { run, step, text } => {
                 if let Some(view) = self.runs.get_mut(run) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use multinorm::checkpoint::{NamedTensor, tensor_bytes};
 use multinorm::gpu::{KernelTime, Memory};
 use multinorm::normalize::Entry;
-use multinorm::train::{self, Followed, GradientSample, Plan, Snapshot, StepReport, Tile};
+use multinorm::train::{self, Followed, GradientSample, MatrixSummary, Plan, Snapshot, StepReport};
 
 /// The number of looks to keep per run.
 const LOOKS_KEPT: usize = 240;
@@ -60,9 +60,9 @@ pub struct RunView {
     /// Looks at the watched gradient, oldest first.
     pub looks: VecDeque<Look>,
     /// The newest tile of every matrix sampled so far, in the order they were first sampled.
-    pub tiles: Vec<Tile>,
+    pub tiles: Vec<MatrixSummary>,
     /// The tiles as they were after each complete sweep over the network, oldest first.
-    pub sweeps: VecDeque<Vec<Tile>>,
+    pub sweeps: VecDeque<Vec<MatrixSummary>>,
     /// Step and text, newest last.
     pub texts: Vec<(u64, String)>,
     /// Time of each kernel in one step, by plan.
@@ -123,7 +123,7 @@ impl RunView {
     }
 
     /// Stores a tile of a model with these matrices. When the last of them arrives, the sweep is complete and kept.
-    pub fn push_tile(&mut self, tile: Tile, matrices: &[String]) {
+    pub fn push_tile(&mut self, tile: MatrixSummary, matrices: &[String]) {
         let is_last = matrices.last() == Some(&tile.parameter);
         match self.tiles.iter_mut().find(|other| other.parameter == tile.parameter) {
             Some(other) => *other = tile,

@@ -163,7 +163,7 @@ fn subject(lab: &Lab) -> (Of, String, Option<&BalancePicture>, &'static str) {
         let words = "No matrix of this shape with independent entries is this heavy.";
         return (Of::SyntheticMatrix([*m, *n], *heaviness), what, balance.as_ref(), words);
     }
-    let look = lab.seen()[0];
+    let look = lab.shown()[0];
     let record = &look.followed.record;
     let [m, n] = record.shape;
     let what = format!("{}, {m}×{n}, step {}", short_name(&record.parameter), record.step);

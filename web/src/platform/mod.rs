@@ -13,7 +13,7 @@ pub use native::{
 pub use web::{EngineThread, Follower, address, read, save, serve, show_link, wants_less_motion, yield_to_event_loop};
 
 use multinorm::spectrum::{Balance, BalancePicture, Cell, Map, with_heaviness};
-use multinorm::train::{Direction, Followed, GradientSample, Tile};
+use multinorm::train::{Direction, Followed, GradientSample, MatrixSummary};
 use serde::{Deserialize, Serialize};
 
 /// Work done away from the drawing thread.
@@ -111,8 +111,8 @@ pub enum Wanted {
     /// The same without singular values.
     WithoutSpectra,
     /// A tile of the atlas; the parameter's learning rate is `rate` times that of the linear layers.
-    Tile {
-        /// See [`Tile::of`].
+    Summary {
+        /// See [`MatrixSummary::of`].
         rate: f64,
     },
     /// One singular value's vectors.
@@ -135,8 +135,8 @@ pub struct Pointed {
 pub enum SampleAnswer {
     /// See [`Wanted::Followed`].
     Followed(Box<Followed>),
-    /// See [`Wanted::Tile`].
-    Tile(Tile),
+    /// See [`Wanted::Summary`].
+    Summary(MatrixSummary),
     /// See [`Wanted::Direction`]; `None` if the matrix has fewer singular values.
     Direction(Pointed, Option<Direction>),
 }
@@ -147,7 +147,7 @@ impl SampleAnswer {
         match wanted {
             Wanted::Followed => Self::Followed(Box::new(Followed::of(sample))),
             Wanted::WithoutSpectra => Self::Followed(Box::new(Followed::without_spectra(sample))),
-            Wanted::Tile { rate } => Self::Tile(Tile::of(sample, rate)),
+            Wanted::Summary { rate } => Self::Summary(MatrixSummary::of(sample, rate)),
             Wanted::Direction(pointed) => {
                 Self::Direction(pointed, Direction::of(sample, pointed.half_step, pointed.sigma))
             }

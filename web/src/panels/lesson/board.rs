@@ -84,13 +84,13 @@ impl Board {
     }
 
     /// The current matrix and what was computed about it.
-    pub fn seen(&self) -> &PassSeen {
+    pub fn shown(&self) -> &PassSeen {
         &self.last().seen
     }
 
     /// The entries of the current matrix.
     pub fn x(&self) -> &[f64] {
-        &self.seen().x
+        &self.shown().x
     }
 
     /// The gradient.
@@ -240,7 +240,7 @@ impl Board {
 
     fn draw(&self, ui: &Ui, matrix: Rect, [width, height]: [f32; 2]) {
         let ([m, n], colors, painter) = (self.shape, colors(ui), ui.painter());
-        let seen = self.seen();
+        let seen = self.shown();
         let rms = seen.entry.quantities.frobenius.max(f64::MIN_POSITIVE);
         let font = FontId::monospace(if width < 44.0 { 10.5 } else { 13.0 });
         for (at, x) in seen.x.iter().enumerate() {

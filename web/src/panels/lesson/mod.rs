@@ -253,7 +253,7 @@ impl LessonPanel {
         if !self.board.optimize(name) {
             return;
         }
-        let norm = self.board.seen().entry.quantities.spectrum.as_ref().map(|spectrum| spectrum.operator_norm);
+        let norm = self.board.shown().entry.quantities.spectrum.as_ref().map(|spectrum| spectrum.operator_norm);
         self.norms.retain(|(other, _)| *other != name);
         self.norms.extend(norm.map(|norm| (name, norm)));
         if !self.tried.contains(&name) {
@@ -270,7 +270,7 @@ impl LessonPanel {
     }
 
     fn readings(&self, ui: &mut Ui) {
-        let of = &self.board.seen().entry.quantities;
+        let of = &self.board.shown().entry.quantities;
         ui.horizontal_wrapped(|ui| {
             reading(ui, "passes", self.board.passes().len().to_string(), "since the gradient or the last edit");
             reading(ui, "rounds", self.board.rounds().to_string(), "a row pass and a column pass");
@@ -313,7 +313,7 @@ impl LessonPanel {
     fn spectrum(&mut self, ui: &mut Ui, _step: &Step, height: f32) {
         let since_edit = self.board.since_edit();
         let (first, n_shown) = (&since_edit[0].seen, since_edit.len().min(2));
-        let curves: Vec<Curve> = [("gradient, scaled to rms 1", first), ("now", self.board.seen())]
+        let curves: Vec<Curve> = [("gradient, scaled to rms 1", first), ("now", self.board.shown())]
             .into_iter()
             .take(n_shown)
             .enumerate()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use eframe::egui::{self, Align2, FontId, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
-use multinorm::train::Tile;
+use multinorm::train::MatrixSummary;
 
 use super::{Action, Scene, steps_in_words};
 use crate::chart::short;
@@ -45,7 +45,7 @@ impl Measure {
     }
 
     /// The value for a tile, scaled to between 0 and 1 where the shape bounds it, so that different shapes compare.
-    fn of(self, tile: &Tile, whole: f64) -> Option<f64> {
+    fn of(self, tile: &MatrixSummary, whole: f64) -> Option<f64> {
         let [m, n] = tile.shape.map(|size| size as f64);
         match self {
             Self::Rate => tile.rate,
@@ -110,7 +110,8 @@ impl Atlas {
         }
         // Shares need the norm of the whole update, hence every tile.
         let whole = if run.tiles.len() == places.len() { whole(&run.tiles) } else { 0.0 };
-        let tiles: BTreeMap<&str, &Tile> = run.tiles.iter().map(|tile| (tile.parameter.as_str(), tile)).collect();
+        let tiles: BTreeMap<&str, &MatrixSummary> =
+            run.tiles.iter().map(|tile| (tile.parameter.as_str(), tile)).collect();
         let range = self.measure.range(run.tiles.iter().filter_map(|tile| self.measure.of(tile, whole)));
         let narrow = is_narrow(ui);
         let labels = if narrow { 56.0 } else { 92.0 };
@@ -181,7 +182,7 @@ impl Atlas {
         scene: &Scene<'_>,
         place: &TilePosition,
         square: Rect,
-        (tile, value, newest): (Option<&Tile>, Option<f64>, u64),
+        (tile, value, newest): (Option<&MatrixSummary>, Option<f64>, u64),
         range: [f64; 2],
         acts: &mut Vec<Action>,
     ) {
@@ -240,10 +241,10 @@ impl Atlas {
 /// whole update. Returns the step of the clicked one.
 fn history(
     ui: &mut Ui,
-    sweeps: &VecDeque<Vec<Tile>>,
+    sweeps: &VecDeque<Vec<MatrixSummary>>,
     places: &[TilePosition],
     lines: usize,
-    share: impl Fn(&Tile, f64) -> Option<f64>,
+    share: impl Fn(&MatrixSummary, f64) -> Option<f64>,
 ) -> Option<u64> {
     if sweeps.len() < 2 {
         return None;
@@ -279,7 +280,7 @@ fn history(
 const GAP: f32 = 8.0;
 
 /// The norm of the whole update, from the tiles that are known.
-fn whole(tiles: &[Tile]) -> f64 {
+fn whole(tiles: &[MatrixSummary]) -> f64 {
     tiles.iter().filter_map(|tile| tile.length).map(|length| length * length).sum::<f64>().sqrt()
 }
 

@@ -118,7 +118,7 @@ impl WatchPanel {
         lab.point_at(moment.pass);
         self.soften(ui, lab);
         let mut acts = Vec::new();
-        let scene = Scene { lab, looks: lab.seen(), names: lab.seen_optimizers(), moment };
+        let scene = Scene { lab, looks: lab.shown(), names: lab.seen_optimizers(), moment };
         if ui.available_width() < LEAST_WIDTH {
             ScrollArea::vertical().auto_shrink(false).show(ui, |ui| self.one_column(ui, &scene, &mut acts));
         } else {
@@ -144,7 +144,7 @@ impl WatchPanel {
     pub fn card(&mut self, ui: &mut Ui, lab: &Lab, place: Rect) {
         let last = lab.last_half_step();
         let moment = Moment { pass: last, before: last, done: 1.0, next: None };
-        let scene = Scene { lab, looks: lab.seen(), names: lab.seen_optimizers(), moment };
+        let scene = Scene { lab, looks: lab.shown(), names: lab.seen_optimizers(), moment };
         card::show(ui, &scene, place, &mut self.matrix, &mut self.convergence);
     }
 

@@ -7,31 +7,31 @@ use crate::checkpoint::{
     Resumed, latest_checkpoint, list_checkpoints, load_checkpoint, load_newest_checkpoint, run_of_checkpoint,
     set_aside_checkpoint,
 };
-use crate::files::{FolderLock, is_unused};
+use crate::files::{DirLock, is_unused};
 use crate::{Error, Result};
 
 /// The folder of a new or resumed run, locked while this exists, so that no second run writes there.
 #[derive(Debug)]
-pub struct RunFolder {
-    lock: FolderLock,
+pub struct RunDir {
+    lock: DirLock,
     /// The checkpoint to resume from; `None` for a new run.
     resumed: Option<Resumed>,
 }
 
-impl RunFolder {
+impl RunDir {
     /// For a new run in `folder`, created if missing.
     ///
     /// Errors: the folder holds a run with a checkpoint, or other files, or another process is writing to it.
     pub fn create(folder: &Path) -> Result<Self> {
         refuse_used(folder)?; // before anything is written there
-        let lock = FolderLock::acquire(folder)?;
+        let lock = DirLock::acquire(folder)?;
         refuse_used(folder)?; // again, now that nobody else can write
         Ok(Self { lock, resumed: None })
     }
 
     /// For a new run in the first free folder of `parent/0001`, `parent/0002`, …
     pub fn create_next(parent: &Path) -> Result<Self> {
-        Ok(Self { lock: FolderLock::claim_next(parent)?, resumed: None })
+        Ok(Self { lock: DirLock::claim_next(parent)?, resumed: None })
     }
 
     /// For resuming a run: from its newest undamaged checkpoint if `path` is its folder, or from the checkpoint at
@@ -40,7 +40,7 @@ impl RunFolder {
     /// Errors: no run there, a run being written by another process, no checkpoint, or no readable one.
     pub fn resume(path: &Path) -> Result<Self> {
         let (folder, checkpoint) = find_run(path)?;
-        let lock = FolderLock::acquire(&folder)?;
+        let lock = DirLock::acquire(&folder)?;
         let resumed = match checkpoint {
             Some(checkpoint) => load_checkpoint(&checkpoint)?,
             None => load_newest_checkpoint(&folder)?,
@@ -128,7 +128,7 @@ mod tests {
     fn a_new_run_takes_no_folder_of_others() {
         let parent = tempfile::tempdir().unwrap();
         let at = |name: &str| parent.path().join(name);
-        let refusal = |name: &str| RunFolder::create(&at(name)).unwrap_err().to_string();
+        let refusal = |name: &str| RunDir::create(&at(name)).unwrap_err().to_string();
         for name in ["a", "b", "c", "d"] {
             fs::create_dir_all(at("photos")).unwrap();
             fs::write(at("photos").join(name), "").unwrap();
@@ -142,10 +142,10 @@ mod tests {
         // A run killed before its first checkpoint starts over.
         fs::create_dir(at("early")).unwrap();
         fs::write(at("early/config.toml"), "").unwrap();
-        let folder = RunFolder::create(&at("early")).unwrap();
+        let folder = RunDir::create(&at("early")).unwrap();
         assert!(folder.settings().is_none());
         assert!(refusal("early").contains("is being written by process"), "{}", refusal("early"));
-        RunFolder::create(&at("new")).unwrap();
+        RunDir::create(&at("new")).unwrap();
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
         for step in 1..=3 {
             fs::create_dir_all(run.path().join(format!("checkpoints/step-0000000{step}"))).unwrap();
         }
-        let folder = RunFolder { lock: FolderLock::acquire(run.path()).unwrap(), resumed: None };
+        let folder = RunDir { lock: DirLock::acquire(run.path()).unwrap(), resumed: None };
         folder.set_aside_after(1).unwrap();
         let steps: Vec<u64> = list_checkpoints(run.path()).unwrap().into_iter().map(|(step, _)| step).collect();
         assert_eq!(steps, [1]);

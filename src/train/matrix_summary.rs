@@ -11,7 +11,7 @@ use crate::spectrum::{Balance, Quantities, Spectrum, singular_direction};
 
 /// One matrix on a map of all matrices of a network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tile {
+pub struct MatrixSummary {
     /// After this step, counted from 1.
     pub step: u64,
     /// Hugging Face's name.
@@ -35,7 +35,7 @@ pub struct Tile {
     pub length: Option<f64>,
 }
 
-impl Tile {
+impl MatrixSummary {
     /// For a sample whose rule's learning rate is `rate` times that of the linear layers.
     ///
     /// Computes one singular value decomposition of the step, and a [`Balance::of`] the gradient.
@@ -114,7 +114,7 @@ mod tests {
     fn a_tile_tells_what_the_whole_path_tells() {
         let rms_step = |name, n_states| {
             let (sample, [m, n]) = (sample(name, n_states), SHAPE);
-            let (tile, followed) = (Tile::of(&sample, 0.5), Followed::of(&sample));
+            let (tile, followed) = (MatrixSummary::of(&sample, 0.5), Followed::of(&sample));
             let last = &followed.record.passes.last().unwrap().quantities;
             let spectrum = last.spectrum.as_ref().unwrap();
             assert!((tile.operator_norm * last.frobenius - spectrum.operator_norm).abs() < 1e-12, "{name}");
@@ -134,9 +134,13 @@ mod tests {
         assert!(rms_step("adam", 2).is_some());
         assert_eq!(rms_step("galore", 0), None);
         let sinkgd = sample("sinkgd", 0);
-        assert_eq!(Tile::of(&sinkgd, 1.0).rate, Tile::of(&sample("adam", 2), 1.0).rate, "of the gradient alone");
+        assert_eq!(
+            MatrixSummary::of(&sinkgd, 1.0).rate,
+            MatrixSummary::of(&sample("adam", 2), 1.0).rate,
+            "of the gradient alone"
+        );
         let five = Followed::of(&sinkgd).rate_predicted.unwrap();
-        assert!((Tile::of(&sinkgd, 1.0).rate.unwrap() / five - 1.0).abs() < 1e-4, "both lead to one limit");
+        assert!((MatrixSummary::of(&sinkgd, 1.0).rate.unwrap() / five - 1.0).abs() < 1e-4, "both lead to one limit");
     }
 
     #[test]

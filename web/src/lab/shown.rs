@@ -18,17 +18,17 @@ impl Lab {
 
     /// The last half-step of the looks shown.
     pub fn last_half_step(&self) -> usize {
-        self.seen().iter().map(|look| look.followed.record.passes.len().saturating_sub(1)).max().unwrap_or(0)
+        self.shown().iter().map(|look| look.followed.record.passes.len().saturating_sub(1)).max().unwrap_or(0)
     }
 
     /// The look shown for each view: at the chosen step, else at the step being played, else the newest. A new file is
     /// shown once its first look is there, and the runs until then; runs without a look show the recorded gradient.
-    pub fn seen(&self) -> Vec<&Look> {
-        self.seen_with_runs().into_iter().map(|(_, look)| look).collect()
+    pub fn shown(&self) -> Vec<&Look> {
+        self.shown_with_runs().into_iter().map(|(_, look)| look).collect()
     }
 
     /// The same, each with its run; `None` for a file and for the recorded gradient.
-    fn seen_with_runs(&self) -> Vec<(Option<usize>, &Look)> {
+    fn shown_with_runs(&self) -> Vec<(Option<usize>, &Look)> {
         // Playback sticks to its gradient; a held pass shows the newest.
         let of_walk = self.player.step.filter(|_| self.settings.half_step.is_none());
         let step = self.settings.step.or(of_walk);
@@ -42,7 +42,7 @@ impl Lab {
 
     /// Whether the recorded gradient is shown, because there is no other yet.
     pub fn shows_recorded(&self) -> bool {
-        std::ptr::eq(self.seen()[0], &self.recorded_look)
+        std::ptr::eq(self.shown()[0], &self.recorded_look)
     }
 
     /// The matrix still awaited while another is shown.
@@ -53,7 +53,7 @@ impl Lab {
             None => &self.settings.parameter,
         };
         let shows_file = self.opened.as_ref().is_none_or(|opened| !opened.view.looks.is_empty());
-        let is_shown = self.seen().iter().all(|look| look.followed.record.parameter == wanted);
+        let is_shown = self.shown().iter().all(|look| look.followed.record.parameter == wanted);
         (!is_shown || !shows_file).then_some(wanted)
     }
 
@@ -64,7 +64,7 @@ impl Lab {
             (None, Some(opened)) if !std::ptr::eq(look, &self.recorded_look) => opened.view.optimizer.clone(),
             (None, _) => "sinkgd".into(),
         };
-        self.seen_with_runs().into_iter().map(name).collect()
+        self.shown_with_runs().into_iter().map(name).collect()
     }
 
     /// The current moment of playback.
@@ -77,13 +77,13 @@ impl Lab {
     /// Requests the vectors of the highlighted singular value after this many passes, unless they are known.
     pub fn point_at(&mut self, half_step: usize) {
         let Some(sigma) = self.settings.sigma else { return };
-        for slot in 0..self.seen().len() {
-            let (run, look) = self.seen_with_runs()[slot];
+        for slot in 0..self.shown().len() {
+            let (run, look) = self.shown_with_runs()[slot];
             let pointed = Pointed { look: look.id, half_step, sigma };
             if !self.directions.wants(slot, pointed) {
                 continue;
             }
-            let Some(sample) = self.seen()[slot].sample.clone() else {
+            let Some(sample) = self.shown()[slot].sample.clone() else {
                 self.directions.take(pointed, None);
                 continue;
             };
@@ -95,7 +95,7 @@ impl Lab {
 
     /// The vectors of the highlighted singular value for one of the looks shown, if they are known.
     pub fn direction(&self, slot: usize, half_step: usize) -> Option<&Direction> {
-        let (sigma, look) = (self.settings.sigma?, self.seen().get(slot)?.id);
+        let (sigma, look) = (self.settings.sigma?, self.shown().get(slot)?.id);
         self.directions.get(slot, Pointed { look, half_step, sigma })
     }
 
