@@ -211,7 +211,7 @@ fn read_shards(dir: &Path, index: &Path) -> Result<Vec<NamedTensor>> {
     let mut tensors = Vec::new();
     for shard in weight_map.values().collect::<BTreeSet<_>>() {
         if !is_file_name(shard) {
-            return Err(Error::checkpoint(index, format!("a shard must lie in the same folder, got {shard}")));
+            return Err(Error::checkpoint(index, format!("a shard must be in the same directory, got {shard}")));
         }
         // A shard may contain tensors that the index assigns to another.
         let of_this_shard = |tensor: &NamedTensor| weight_map.get(&tensor.name) == Some(shard);
@@ -440,7 +440,7 @@ mod tests {
             let mut escaped = weight_map.clone();
             escaped[&parameters[0].name] = json!(outside);
             index(&escaped);
-            assert!(refusal().ends_with(&format!("must lie in the same folder, got {outside}")), "{}", refusal());
+            assert!(refusal().ends_with(&format!("must be in the same directory, got {outside}")), "{}", refusal());
         }
         index(&weight_map);
         fs::remove_file(dir.path().join(shards[1])).unwrap();

@@ -62,7 +62,7 @@ pub fn run(args: &TokenizeArgs) -> Result<()> {
     let TokenizedFolder { shards, n_tokens, n_bytes, documents, split, vocab_size } = made;
     if args.json {
         return print_json(&json!({
-            "folder": args.out, "documents": documents, "split": split, "vocab_size": vocab_size, "secs": secs,
+            "directory": args.out, "documents": documents, "split": split, "vocab_size": vocab_size, "secs": secs,
             "train": { "shards": shards[0], "tokens": n_tokens[0], "text_bytes": n_bytes[0] },
             "validation": { "shards": shards[1], "tokens": n_tokens[1], "text_bytes": n_bytes[1] },
         }));
@@ -73,7 +73,7 @@ pub fn run(args: &TokenizeArgs) -> Result<()> {
     out!("{:<18} {} in {} files; {split}", "validation tokens", n_tokens[1], shards[1].len());
     out!("vocabulary         {vocab_size} entries, {:.2} bytes a token", bytes as f64 / tokens.max(1) as f64);
     out!("time               {secs:.1} s ({:.1} MB of text a second)", bytes as f64 / 1e6 / secs);
-    out!("folder             {}", args.out.display());
+    out!("directory          {}", args.out.display());
     let source = shell_quoted(format!("data.source={}", args.out.display()));
     out!("train on it        multinorm train --set {source} --set model.vocab_size={vocab_size}");
     Ok(())

@@ -50,7 +50,7 @@ pub(super) fn unwritable(error: Error) -> Error {
     match error {
         Error::Io { action: action @ ("create" | "write" | "rename"), path, source } => {
             let message =
-                format!("cannot {action} {}: {source}; set it to a folder that can be written", path.display());
+                format!("cannot {action} {}: {source}; set it to a directory that can be written", path.display());
             Error::config("data.cache_dir", message)
         }
         other => other,

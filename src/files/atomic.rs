@@ -42,9 +42,9 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
     let remedy = match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            "free some space there or choose another folder"
+            "free some space there or choose another directory"
         }
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "make the folder writable or choose another",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "make the directory writable or choose another",
         _ => return Error::io(action, path)(source),
     };
     Error::io(action, path)(io::Error::new(source.kind(), format!("{source}; {remedy}")))
@@ -98,7 +98,7 @@ pub(crate) mod tests {
         fill_disk_for(&path);
         let message = write_atomic(&path, b"new").unwrap_err().to_string();
         assert!(message.starts_with(&format!("cannot write {}: No space left", path.display())), "{message}");
-        assert!(message.ends_with("free some space there or choose another folder"), "{message}");
+        assert!(message.ends_with("free some space there or choose another directory"), "{message}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(dir.path()), ["a.json"]);
     }

@@ -32,7 +32,7 @@ impl DirLock {
             Err(error) => return Err(io_error("create", folder, error)),
         };
         Self::try_lock(folder, created)?.map_err(|holder| {
-            let message = format!("is being written by {holder}: wait for its end, or choose another folder");
+            let message = format!("is being written by {holder}: wait for its end, or choose another directory");
             Error::checkpoint(folder, message)
         })
     }
@@ -63,7 +63,7 @@ impl DirLock {
                 return Ok(lock);
             }
         }
-        Err(Error::Data(format!("{} is full: choose a folder with --out", parent.display())))
+        Err(Error::Data(format!("{} is full: choose a directory with --out", parent.display())))
     }
 
     /// The folder.
@@ -181,7 +181,7 @@ mod tests {
         let lock = DirLock::acquire(&folder).unwrap();
         let message = DirLock::acquire(&folder).unwrap_err().to_string();
         let holder = format!("is being written by process {}", std::process::id());
-        assert!(message.contains(&holder) && message.contains("choose another folder"), "{message}");
+        assert!(message.contains(&holder) && message.contains("choose another directory"), "{message}");
         fs::write(folder.join("config.toml"), "").unwrap();
         drop(lock);
         DirLock::acquire(&folder).unwrap();

@@ -48,6 +48,18 @@ kernels! {
     UNITS_BACKWARD_KEY_VALUE = "attention_units_backward_key_value"
         + "vec4" + "half" + "attention_units" + "attention_units_backward", with (Stored = "vec4<f16>"),
         needs Need::F16, Need::MatrixUnits, Need::Subgroups(32), Need::WorkgroupBytes(32_768);
+    LANES = "attention_lanes" + "vec4" + "single" + "head_lanes", needs Need::Subgroups(8);
+    LANES_HALF = "attention_lanes_half": "attention_lanes" + "vec4" + "half" + "head_lanes",
+        with (Stored = "vec4<f16>"), needs Need::Subgroups(8), Need::F16;
+    LANES_BACKWARD_QUERY = "attention_lanes_backward_query" + "vec4" + "single" + "head_lanes", needs Need::Subgroups(8);
+    LANES_BACKWARD_QUERY_HALF = "attention_lanes_backward_query_half"
+        : "attention_lanes_backward_query" + "vec4" + "half" + "head_lanes",
+        with (Stored = "vec4<f16>"), needs Need::Subgroups(8), Need::F16;
+    LANES_BACKWARD_KEY_VALUE = "attention_lanes_backward_key_value"
+        + "vec4" + "single" + "head_lanes", needs Need::Subgroups(8);
+    LANES_BACKWARD_KEY_VALUE_HALF = "attention_lanes_backward_key_value_half"
+        : "attention_lanes_backward_key_value" + "vec4" + "half" + "head_lanes",
+        with (Stored = "vec4<f16>"), needs Need::Subgroups(8), Need::F16;
     ATTENTION_32 = "attention_32": "attention" + "head_32";
     ATTENTION_64 = "attention_64": "attention" + "head_64";
     BACKWARD_QUERY_32 = "attention_backward_query_32": "attention_backward_query" + "head_32";
@@ -90,12 +102,18 @@ pub enum Variant {
     /// One query or key per lane, with the whole head in registers and no barriers: for software adapters without
     /// subgroup operations.
     LaneEach,
+    /// Four queries or keys per lane, with the whole head in registers; the 8 lanes of a subgroup load rows for each
+    /// other: for llvmpipe.
+    FourPerLane {
+        /// Parts that a score's sum is divided into, as for a team of so many lanes: 1 or 2.
+        parts: usize,
+    },
     /// A team of lanes per few queries or keys, with sums through workgroup memory; runs on every adapter.
     TeamShared {
         /// Lanes per team: a power of two, at most 16.
         lanes: usize,
     },
-    /// The same with sums through subgroup operations; also the fastest on a software adapter that has them.
+    /// The same with sums through subgroup operations.
     TeamShuffled {
         /// Lanes per team: a power of two, at most 16.
         lanes: usize,
@@ -116,6 +134,9 @@ pub fn select(profile: &Profile, shape: &Shape, dtype: DType) -> Variant {
         return Variant::Units;
     }
     let lanes = shape.head_dim.div_ceil(16).next_power_of_two();
+    if profile.software && profile.runs(&LANES) && shape.suits_four_per_lane() {
+        return Variant::FourPerLane { parts: lanes };
+    }
     match profile.min_subgroup_lanes.map(|lanes| lanes as usize) {
         Some(subgroup) if subgroup >= lanes => Variant::TeamShuffled { lanes, set: subgroup.min(TEAM_WORKGROUP) },
         _ if profile.software && shape.suits_a_lane() && dtype == DType::F32 => Variant::LaneEach,
@@ -166,6 +187,13 @@ impl Variant {
             (Self::LaneEach, Pass::Forward) => of_head([&ATTENTION_32, &ATTENTION_64]),
             (Self::LaneEach, Pass::BackwardQuery) => of_head([&BACKWARD_QUERY_32, &BACKWARD_QUERY_64]),
             (Self::LaneEach, Pass::BackwardKeyValue) => of_head([&BACKWARD_KEY_VALUE_32, &BACKWARD_KEY_VALUE_64]),
+            (Self::FourPerLane { .. }, Pass::Forward) => of_type([&LANES, &LANES_HALF]),
+            (Self::FourPerLane { .. }, Pass::BackwardQuery) => {
+                of_type([&LANES_BACKWARD_QUERY, &LANES_BACKWARD_QUERY_HALF])
+            }
+            (Self::FourPerLane { .. }, Pass::BackwardKeyValue) => {
+                of_type([&LANES_BACKWARD_KEY_VALUE, &LANES_BACKWARD_KEY_VALUE_HALF])
+            }
             (Self::Units, Pass::Forward) => &UNITS,
             (Self::Units, Pass::BackwardQuery) => &UNITS_BACKWARD_QUERY,
             (Self::Units, Pass::BackwardKeyValue) => &UNITS_BACKWARD_KEY_VALUE,
@@ -177,6 +205,7 @@ impl Variant {
         match (self, pass) {
             // One vector of the CPU; this variant has no barriers, which would be expensive.
             (Self::LaneEach, _) => 8,
+            (Self::FourPerLane { .. }, _) => 32,
             (Self::Units, _) => 64,
             (Self::TeamShared { lanes } | Self::TeamShuffled { lanes, .. }, Pass::Forward) => {
                 4 * TEAM_WORKGROUP / lanes
@@ -199,6 +228,7 @@ impl Variant {
         };
         let how = match (self, pass) {
             (Self::LaneEach, _) => vec![("HEAD_DIM", shape.head_dim), ("WG", self.per_workgroup(pass))],
+            (Self::FourPerLane { parts }, _) => vec![("HEAD_VEC4", head_vec4), ("PARTS", parts)],
             // Two barriers serve as many sums as fit in workgroup memory.
             (Self::TeamShared { lanes }, _) => team(lanes, TEAM_WORKGROUP / lanes, 4),
             // Forward, the sums are rescaled once per batch.
@@ -214,8 +244,8 @@ impl Variant {
     /// Loop iterations per lane, ignoring short loops; see [`MAX_LOOP_ITERATIONS`].
     fn rounds(self, pass: Pass, shape: &Shape) -> usize {
         let (lanes, batch, sum_rounds) = match (self, pass) {
-            (Self::LaneEach, _) => return 0, // see `suits_a_lane`
-            (Self::Units, _) => return 0,    // never on a software adapter
+            (Self::LaneEach | Self::FourPerLane { .. }, _) => return 0, // see `Shape::suits_…`
+            (Self::Units, _) => return 0,                               // never on a software adapter
             (Self::TeamShared { lanes }, _) => (lanes, 4, 4_usize.div_ceil(lanes)),
             (Self::TeamShuffled { lanes, .. }, Pass::Forward) => (lanes, 4, 0),
             (Self::TeamShuffled { lanes, .. }, _) => (lanes, 1, 0),
@@ -250,6 +280,7 @@ impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LaneEach => f.write_str("lane_each"),
+            Self::FourPerLane { .. } => f.write_str("four per lane"),
             Self::TeamShared { lanes } => write!(f, "shared in teams of {lanes}"),
             Self::TeamShuffled { lanes, .. } => write!(f, "shuffled in teams of {lanes}"),
             Self::Units => f.write_str("matrix units"),
@@ -269,6 +300,13 @@ impl Shape {
         let of_vectors = 2 * (self.head_dim / 4);
         let of_head = 1 + self.seq.div_ceil(4) * (1 + of_vectors);
         self.head_dim <= 64 && self.heads / self.kv_heads * of_head + of_vectors <= MAX_LOOP_ITERATIONS
+    }
+
+    /// Whether [`Variant::FourPerLane`] supports it, by the same limits.
+    fn suits_four_per_lane(&self) -> bool {
+        let eights = self.seq.div_ceil(8);
+        let of_keys = self.heads / self.kv_heads * (1 + eights * (1 + 8));
+        self.head_dim <= 32 && of_keys.max(eights * (1 + 2 * (1 + 4 + 4))) <= MAX_LOOP_ITERATIONS
     }
 
     fn check(&self, q: &Tensor, k: &Tensor, v: &Tensor) {
@@ -354,6 +392,7 @@ mod tests {
             |software, min_subgroup_lanes| Profile { software, min_subgroup_lanes, ..Profile::webgpu_default() };
         let (plain, software) = (adapter(false, None), adapter(true, None));
         let subgroups = |lanes| adapter(false, Some(lanes));
+        let llvmpipe = Profile { subgroup_lanes: Some(8), ..adapter(true, Some(8)) };
         let (shared, shuffled) = ("attention_tiled_shared", "attention_tiled_shuffled");
         let table = [
             // [seq, heads, head_dim], kernel, queries per workgroup, [lanes per team, vec4s per lane, teams per set]
@@ -362,6 +401,10 @@ mod tests {
             (&software, [4096, 2, 64], shared, 64, Some([4, 4, 16])),
             (&software, [256, 8, 80], shared, 32, Some([8, 3, 8])),
             (&adapter(true, Some(8)), [256, 8, 64], shuffled, 64, Some([4, 4, 2])),
+            (&adapter(true, Some(8)), [256, 8, 32], shuffled, 128, Some([2, 4, 4])),
+            (&llvmpipe, [256, 8, 32], "attention_lanes", 32, None),
+            (&llvmpipe, [256, 8, 36], shuffled, 64, Some([4, 3, 2])),
+            (&llvmpipe, [1 << 15, 2, 32], shuffled, 128, Some([2, 4, 4])),
             (&plain, [256, 8, 16], shared, 256, Some([1, 4, 64])),
             (&plain, [256, 8, 64], shared, 64, Some([4, 4, 16])),
             (&plain, [256, 8, 96], shared, 32, Some([8, 3, 8])),

@@ -73,7 +73,7 @@ pub fn check_folder(path: &Path) -> Result<()> {
     match parent.filter(|parent| !parent.is_dir()) {
         None => Ok(()),
         Some(parent) => {
-            let message = format!("there is no folder {}: create it, or choose another", parent.display());
+            let message = format!("there is no directory {}: create it, or choose another", parent.display());
             Err(Error::io("write", path)(io::Error::new(io::ErrorKind::NotFound, message)))
         }
     }

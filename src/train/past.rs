@@ -96,7 +96,7 @@ impl PastRun {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("config.toml");
         if !path.exists() {
-            let message = "is no run's folder: there is no config.toml, which `multinorm train --out` writes";
+            let message = "is not a run directory: there is no config.toml, which `multinorm train --out` writes";
             return Err(Error::checkpoint(folder, message));
         }
         let read = |path: &Path| std::fs::read_to_string(path).map_err(Error::io("read", path));
@@ -147,6 +147,6 @@ mod tests {
     fn a_folder_without_a_run_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let message = PastRun::read(dir.path()).unwrap_err().to_string();
-        assert!(message.contains("is no run's folder") && message.contains("config.toml"), "{message}");
+        assert!(message.contains("is not a run directory") && message.contains("config.toml"), "{message}");
     }
 }

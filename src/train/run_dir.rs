@@ -88,7 +88,7 @@ pub fn find_run(path: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
     let folder = run.as_deref().unwrap_or(path);
     if !folder.join(CONFIG).exists() {
         let message =
-            "holds no run to resume (there is no config.toml): name a run's folder, or start one with `--out`";
+            "holds no run to resume (there is no config.toml): name a run directory, or start a run with `--out`";
         return Err(Error::checkpoint(path, message));
     }
     Ok((folder.to_owned(), run.is_some().then(|| path.to_owned())))
@@ -113,9 +113,9 @@ fn refuse_used(folder: &Path) -> Result<()> {
             names.sort();
             let more = if names.len() > 3 { ", …" } else { "" };
             names.truncate(3);
-            format!("holds other files ({}{more}) and no run: choose a new or an empty folder", names.join(", "))
+            format!("holds other files ({}{more}) and no run: choose a new or an empty directory", names.join(", "))
         }
-        Err(_) => "is no folder: choose another".into(),
+        Err(_) => "is not a directory: choose another".into(),
     };
     Err(Error::checkpoint(folder, message))
 }
@@ -136,7 +136,7 @@ mod tests {
         assert!(refusal("photos").contains("holds other files (a, b, c, …) and no run"), "{}", refusal("photos"));
         assert!(!at("photos/.lock").exists());
         fs::write(at("file"), "").unwrap();
-        assert!(refusal("file").contains("is no folder"), "{}", refusal("file"));
+        assert!(refusal("file").contains("is not a directory"), "{}", refusal("file"));
         fs::create_dir_all(at("run/checkpoints/step-00000002")).unwrap();
         assert!(refusal("run").contains("holds a run already"), "{}", refusal("run"));
         // A run killed before its first checkpoint starts over.

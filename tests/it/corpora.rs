@@ -110,7 +110,7 @@ fn a_cache_that_cannot_be_written_is_a_setting_to_change() {
     let cache = format!("data.cache_dir={}", place.path("text.txt").join("cache").display());
     let args = place.train_args("run", &[&cache]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    fails(&args, 2, &["data.cache_dir: cannot create", "text.txt/cache", "set it to a folder that can be written"]);
+    fails(&args, 2, &["data.cache_dir: cannot create", "text.txt/cache", "set it to a directory that can be written"]);
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn a_run_that_is_being_written_is_left_alone() {
     place.await_first_checkpoint("run");
     let (run, config) = (place.text("run"), place.text("config.toml"));
     let holder = format!("run: is being written by process {}", first.id());
-    fails(&["train", "--resume", &run], 1, &[&holder, "--out", "choose another folder"]);
+    fails(&["train", "--resume", &run], 1, &[&holder, "--out", "choose another directory"]);
     let again = format!("{run}/checkpoints/step-00000003");
     fails(&["train", "--resume", &again], 1, &[&holder]);
     fails(&["train", &config, "--out", &run], 1, &["holds a run already"]);

@@ -60,6 +60,9 @@ fn rounds(info: &DispatchInfo) -> u64 {
             share(positions) * (2 + head) + share(head) * (1 + positions) + 2 * reduction()
         }
         "attention_delta" => c("HEAD_DIM"),
+        "attention_lanes" => c("SEQ").div_ceil(8) * (1 + 2 * (1 + 4 + 4)),
+        "attention_lanes_backward_query" => c("SEQ").div_ceil(8) * (1 + 8),
+        "attention_lanes_backward_key_value" => heads_of_key() * (1 + c("SEQ").div_ceil(8) * (1 + 8)),
         "attention_tiled" | "attention_tiled_backward_query" => team(1),
         "attention_tiled_backward_key_value" => team(heads_of_key()),
         "change_gate" => share(c("BLOCKS")) + share(3 * c("DISPATCHES")) + reduction(),

@@ -124,6 +124,30 @@ impl BothPasses {
     }
 }
 
+#[test]
+fn four_queries_per_lane_give_the_bits_of_a_team() {
+    let mut team = own_gpu(Form::Software);
+    team.profile.subgroup_lanes = None;
+    let team: &'static Gpu = Box::leak(Box::new(team));
+    for dtype in [DType::F32, DType::F16] {
+        for (seq, heads, kv_heads, head_dim) in [(1, 1, 1, 4), (37, 4, 2, 16), (70, 6, 2, 24), (45, 2, 1, 32)] {
+            let shape = Shape { batch: 2, seq, heads, kv_heads, head_dim };
+            let [lanes, team] = [full_software_gpu(), team].map(|gpu| {
+                let mut case = Case::on(gpu);
+                let both = BothPasses::record(&mut case, dtype, shape);
+                let done = case.run();
+                both.check(&done);
+                (both.variant, both.outputs.map(|tensor| done.read(&tensor)))
+            });
+            assert!(matches!(lanes.0, attention::Variant::FourPerLane { .. }), "{shape:?}");
+            assert!(matches!(team.0, attention::Variant::TeamShuffled { .. }), "{shape:?}");
+            for (name, (lanes, team)) in ["out", "lse", "dq", "dk", "dv"].iter().zip(lanes.1.iter().zip(&team.1)) {
+                assert!(lanes == team, "{dtype:?} {name} {shape:?}");
+            }
+        }
+    }
+}
+
 // At and below the 32 and 64 numbers that fit in registers.
 #[test]
 fn head_sizes_agree_with_the_reference_a_lane_each() {
