@@ -456,7 +456,7 @@ mod tests {
             (plan_of_grid(&[], &all, &linear, &rest, 1).unwrap().check_folder(&folder, "gpu"), "it has 3 seeds"),
             (
                 plan_of_grid(&["train.steps=9"], &all, &linear, &rest, 3).unwrap().check_folder(&folder, "gpu"),
-                "its train.steps is 600, the command says 9",
+                "its train.steps is 300, the command says 9",
             ),
             (begun.check_folder(dir.path(), "gpu"), "holds something other than a comparison"),
         ];
