@@ -277,7 +277,7 @@ mod tests {
         assert!(shown.contains("the curve begins with the first step") && shown.contains("q stop and save"), "{shown}");
         run.take(&report(1, 7.0));
         let shown = screen(&run, compiling, 90, 24);
-        assert!(shown.contains("step 1 of 600") && !shown.contains("compiling"), "{shown}");
+        assert!(shown.contains("step 1 of 300") && !shown.contains("compiling"), "{shown}");
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
         run.push_line("saved runs/0001/checkpoints/step-00000200");
         let shown = screen(&run, Look::default(), 100, 30);
         for expected in [
-            "step 200 of 600",
+            "step 200 of 300",
             "validation     4.6000",
             "perplexity     99.48",
             "bigram table   4.3890",
