@@ -23,7 +23,7 @@ pub struct TokenizeArgs {
     #[arg(required = true)]
     source: Vec<String>,
     /// The directory to create, for the shards (.bin, in llm.c's format) and their tokenizer
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "DIRECTORY")]
     out: PathBuf,
     /// `bpe` (trained on the text), `bytes`, or the path of a tokenizer.json
     #[arg(long, default_value = "bpe", value_name = "NAME_OR_FILE")]

@@ -457,7 +457,7 @@ fn the_program_draws_what_it_found() {
         "nothing was asked or predicted: {svg}"
     );
     fails(&["normalize", &file, "--passes", "row", "--plot", "g.png"], 2, &["--plot: g.png does not end in .svg"]);
-    let missing = ["cannot write missing/g.svg: there is no folder missing"];
+    let missing = ["cannot write missing/g.svg: there is no directory missing"];
     fails(&["normalize", &file, "--passes", "row", "--plot", "missing/g.svg"], 1, &missing);
 }
 
@@ -553,7 +553,7 @@ fn the_program_says_what_is_wrong() {
     fails(
         &[&file, "--passes", "row", "--out", "missing/x.npy"],
         1,
-        &["cannot write missing/x.npy: there is no folder missing"],
+        &["cannot write missing/x.npy: there is no directory missing"],
     );
 
     let whole = fs::read(&file).unwrap();

@@ -181,7 +181,7 @@ fn a_folder_of_other_files_is_no_place_for_a_run() {
     let (config, photos) = (place.text("config.toml"), place.text("photos"));
     let args = ["train", &config, "--out", &photos];
     fails(&args, 1, &["photos: holds other files (a.png) and no run"]);
-    fails(&["train", args[1], "--out", &place.text("text.txt")], 1, &["text.txt: is no folder"]);
+    fails(&["train", args[1], "--out", &place.text("text.txt")], 1, &["text.txt: is not a directory"]);
     assert_eq!(names(&place.path("photos")), ["a.png"]);
     fails(
         &["compare", args[1], "--optimizers", "sgd", "--out", args[3]],
@@ -392,7 +392,7 @@ fn a_disk_that_refuses_leaves_the_last_whole_checkpoint() {
     let run = place.text("run");
     let args = ["-c", script, PROGRAM, "train", "--resume", &run, "--set", "train.steps=6"];
     let output = Command::new("sh").args(args).output().unwrap();
-    check_failure(&args, &output, 1, &["cannot write", "model.safetensors", "File too large", "another folder"]);
+    check_failure(&args, &output, 1, &["cannot write", "model.safetensors", "File too large", "another directory"]);
     assert_eq!(names(&place.path("run/checkpoints")), ["step-00000003"]);
     assert_whole_checkpoints(&place.path("run"));
     assert_eq!(json(&program(&["eval", &run, "--json"]))["loss"], trained["eval_loss"]);
@@ -406,9 +406,9 @@ fn folders_that_cannot_be_gone_on_with_are_refused() {
     let trained = place.train("run", &[]);
     fs::create_dir(place.path("nothing")).unwrap();
     let (config, run, nothing) = (place.text("config.toml"), place.text("run"), place.text("nothing"));
-    fails(&["train", "--resume", &nothing], 1, &["nothing: holds no run to resume", "start one with `--out`"]);
+    fails(&["train", "--resume", &nothing], 1, &["nothing: holds no run to resume", "start a run with `--out`"]);
     let missing = place.text("missing");
-    fails(&["train", "--resume", &missing], 1, &["missing: holds no run to resume", "start one with `--out`"]);
+    fails(&["train", "--resume", &missing], 1, &["missing: holds no run to resume", "start a run with `--out`"]);
     assert!(names(&place.path("nothing")).is_empty() && !place.path("missing").exists());
 
     let before = fs::read(place.path("run/metrics.jsonl")).unwrap();
