@@ -5,7 +5,7 @@ override REST: f32;              // 1 - BETA, computed by the host: f32 would lo
 override NESTEROV: bool = false;
 @group(0) @binding(0) var<storage, read>       gradient:   array<Real>;  // [LEN]
 @group(0) @binding(1) var<storage, read_write> momentum:   array<Real>;  // [LEN], zero before the first step
-@group(0) @binding(2) var<storage, read_write> lookahead:      array<Real>;  // [LEN]
+@group(0) @binding(2) var<storage, read_write> lookahead:  array<Real>;  // [LEN]
 @group(0) @binding(3) var<storage, read>       statistics: array<f32>;   // [1] is the clip factor
 
 @compute @workgroup_size(64)

@@ -7,12 +7,12 @@ override BETA1: f32;
 override BETA2: f32;
 override LOG_BETA1: f32;
 override LOG_BETA2: f32;
-@group(0) @binding(0) var<storage, read>       partial:    array<f32>;  // [2, BLOCKS, COLS]
-@group(0) @binding(1) var<storage, read>       statistics: array<f32>;  // [1] tells whether the run was halted
-@group(0) @binding(2) var<storage, read_write> col_mean:   array<f32>;  // [COLS]
-@group(0) @binding(3) var<storage, read_write> col_sq:     array<f32>;  // [COLS]
-@group(0) @binding(4) var<storage, read_write> momentum_term:      array<f32>;  // [COLS] the column's part of the momentum term
-@group(0) @binding(5) var<uniform>             step:       Step;
+@group(0) @binding(0) var<storage, read>       partial:       array<f32>;  // [2, BLOCKS, COLS]
+@group(0) @binding(1) var<storage, read>       statistics:    array<f32>;  // [1] tells whether the run was halted
+@group(0) @binding(2) var<storage, read_write> col_mean:      array<f32>;  // [COLS]
+@group(0) @binding(3) var<storage, read_write> col_sq:        array<f32>;  // [COLS]
+@group(0) @binding(4) var<storage, read_write> momentum_term: array<f32>;  // [COLS] the column's part of the momentum term
+@group(0) @binding(5) var<uniform>             step:          Step;
 
 @compute @workgroup_size(64)
 fn h_fac_columns(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -10,13 +10,13 @@ override BETA2: f32;
 override LOG_BETA1: f32;
 override LOG_BETA2: f32;
 const MAX_PER_LANE: u32 = 64u;
-@group(0) @binding(0) var<storage, read>       gradient:   array<f32>;  // [ROWS, COLS]
-@group(0) @binding(1) var<storage, read>       statistics: array<f32>;  // [1] is the clip factor
-@group(0) @binding(2) var<storage, read_write> row_mean:   array<f32>;  // [ROWS]
-@group(0) @binding(3) var<storage, read_write> row_sq:     array<f32>;  // [ROWS]
-@group(0) @binding(4) var<storage, read_write> momentum_term:      array<f32>;  // [ROWS] the row's part of the momentum term
-@group(0) @binding(5) var<storage, read_write> partial:    array<f32>;  // [2, BLOCKS, COLS]
-@group(0) @binding(6) var<uniform>             step:       Step;
+@group(0) @binding(0) var<storage, read>       gradient:      array<f32>;  // [ROWS, COLS]
+@group(0) @binding(1) var<storage, read>       statistics:    array<f32>;  // [1] is the clip factor
+@group(0) @binding(2) var<storage, read_write> row_mean:      array<f32>;  // [ROWS]
+@group(0) @binding(3) var<storage, read_write> row_sq:        array<f32>;  // [ROWS]
+@group(0) @binding(4) var<storage, read_write> momentum_term: array<f32>;  // [ROWS] the row's part of the momentum term
+@group(0) @binding(5) var<storage, read_write> partial:       array<f32>;  // [2, BLOCKS, COLS]
+@group(0) @binding(6) var<uniform>             step:          Step;
 
 @compute @workgroup_size(WG)
 fn h_fac_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -4,7 +4,7 @@ override LEN: u32;
 override STREAM: u32;
 override FIRST: u32 = 0u;  // index of the weight's first element, if it is a part of a parameter
 @group(0) @binding(0) var<storage, read_write> weight: array<f32>;  // [LEN]
-@group(0) @binding(1) var<uniform>             motion:    Move;
+@group(0) @binding(1) var<uniform>             motion: Move;
 @group(0) @binding(2) var<uniform>             step:   Step;
 
 @compute @workgroup_size(64)

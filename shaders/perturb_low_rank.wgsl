@@ -6,7 +6,7 @@ override SCALE: f32;
 @group(0) @binding(0) var<storage, read_write> weight: array<f32>;  // [ROWS, COLS]
 @group(0) @binding(1) var<storage, read>       left:   array<f32>;  // [ROWS, RANK]
 @group(0) @binding(2) var<storage, read>       right:  array<f32>;  // [RANK, COLS]
-@group(0) @binding(3) var<uniform>             motion:    Move;
+@group(0) @binding(3) var<uniform>             motion: Move;
 @group(0) @binding(4) var<uniform>             step:   Step;
 
 @compute @workgroup_size(64)

@@ -12,7 +12,7 @@ override BEGIN_COLS: bool;    // no column pass yet: c is 1
 override ROW_PASS: bool;      // else r is unchanged
 override COLUMN_SUMS: bool;   // whether a column pass follows
 const MAX_PER_LANE: u32 = 16u;
-const PREFETCHED_PER_LANE: u32 = 4u;    // most vec4s per lane for which the next row is prefetched
+const PREFETCHED_PER_LANE: u32 = 4u;  // most vec4s per lane for which the next row is prefetched
 const LEAST: f32 = 1.1754944e-38;  // smaller values may be flushed to zero, and count as zero
 @group(0) @binding(0) var<storage, read>       gradient: array<vec4<f32>>;  // [MATRICES, ROWS, COLS]
 @group(0) @binding(1) var<storage, read>       c:        array<vec4<f32>>;  // [MATRICES, COLS]

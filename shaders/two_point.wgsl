@@ -7,7 +7,7 @@ override MAX_NORM: f32;  // for the gradient along the direction; 0 does not cli
 @group(0) @binding(1) var<storage, read>       minus:      array<f32>;  // [1] loss at w - d
 @group(0) @binding(2) var<storage, read_write> along:      array<f32>;  // [directions of a step] gradient along each
 @group(0) @binding(3) var<storage, read_write> statistics: array<f32>;  // [3] loss, clip, RMS of the gradients along
-@group(0) @binding(4) var<storage, read_write> motion:        Move;
+@group(0) @binding(4) var<storage, read_write> motion:     Move;
 @group(0) @binding(5) var<uniform>             step:       Step;
 
 @compute @workgroup_size(1)

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{MAX_LOOP_ITERATIONS, Output, Target, WORKGROUP_SIZE, check_rounds, reduction_lanes};
+use super::{MAX_LOOP_ITERATIONS, Output, Target, WORKGROUP_SIZE, check_rounds, flag, reduction_lanes};
 use crate::gpu::{Class, DType, Kernel, MAX_GROUPS, Need, Profile, Recorder, Tensor, grid, kernel, kernels};
 
 kernels! {
@@ -192,13 +192,14 @@ impl Layout {
         contiguous.iter().all(|extent| extent.is_multiple_of(4))
     }
 
-    /// Whether K is the contiguous dimension of a, and of b.
-    fn by_depth(self) -> [bool; 2] {
-        match self {
+    /// Whether K is the contiguous dimension of a, and of b: the kernels' constants.
+    fn by_depth(self) -> [(&'static str, f64); 2] {
+        let [a, b] = match self {
             Self::Nt => [true, true],
             Self::Nn => [true, false],
             Self::Tn => [false, false],
-        }
+        };
+        [flag("A_BY_DEPTH", a), flag("B_BY_DEPTH", b)]
     }
 }
 
@@ -759,8 +760,8 @@ pub fn record(rec: &mut Recorder, product: &Product, variant: Variant, [a, b]: [
         ("M", m as f64),
         ("N", n as f64),
         ("K", k as f64),
-        ("A_BY_DEPTH", f64::from(u8::from(a_by_depth))),
-        ("B_BY_DEPTH", f64::from(u8::from(b_by_depth))),
+        a_by_depth,
+        b_by_depth,
         ("K_PART", part as f64),
         ("PARTS", parts as f64),
         output.constant(),
@@ -825,8 +826,8 @@ fn in_one_part(rec: &mut Recorder, product: &Product, tile: &Tile, [a, b]: [&Ten
     let [mut rows, cols] = tile.extent;
     if *tile == SHUFFLED {
         rows = shuffled_rows(product);
-        let [a_by_depth, b_by_depth] = product.layout.by_depth().map(|by_depth| f64::from(u8::from(by_depth)));
-        constants.extend([("ROWS", rows as f64), ("A_BY_DEPTH", a_by_depth), ("B_BY_DEPTH", b_by_depth)]);
+        constants.push(("ROWS", rows as f64));
+        constants.extend(product.layout.by_depth());
     }
     let groups = [n.div_ceil(cols), m.div_ceil(rows), product.matrices].map(|n| n as u32);
     let factor = target.factor(rec);

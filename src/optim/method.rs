@@ -65,7 +65,8 @@ pub(super) trait Method {
         None
     }
 
-    /// Records the update of as many parameters as [`Method::parameters_per_update`] returns, with the states of [`Method::state`].
+    /// Records the update of as many parameters as [`Method::parameters_per_update`] returns, with the states of
+    /// [`Method::state`].
     ///
     /// Zeroth-order methods do not implement it.
     /// Errors: a parameter that it cannot update.

@@ -35,7 +35,7 @@ pub enum Search {
     Refused(String),
 }
 
-/// The modes to train one model, recorded on demand.
+/// The ways to train one model, recorded on demand.
 ///
 /// Among the runs that fit, it prefers the largest micro-batch, then the least recomputation, then separate updates.
 /// Micro-batches are the powers of two that divide `train.batch_size`, and the batch size itself. It varies
@@ -123,7 +123,7 @@ impl<'a> SearchSpace<'a> {
     }
 }
 
-/// The settings with this micro-batch and mode to train.
+/// The settings with this micro-batch and mode.
 fn with(config: &RunConfig, micro: usize, mode: Mode) -> RunConfig {
     let mut config = config.clone();
     config.train.micro_batch_size = micro;
@@ -147,7 +147,7 @@ fn record(config: RunConfig, profile_of: &ProfileOf<'_>) -> Result<Fit, Unfit> {
     }
 }
 
-/// The presets, largest first, each with its modes to train.
+/// The presets, largest first, each with the ways to train it.
 ///
 /// A preset keeps its own sizes, regardless of the model of `config`; only `max_position_embeddings` grows with a
 /// longer sequence.
@@ -165,20 +165,20 @@ pub struct LargestPreset {
 impl<'a> Presets<'a> {
     /// The presets with the optimizer and batches of `config`.
     pub fn new(config: &RunConfig, profile_of: &'a ProfileOf<'a>) -> Self {
-        let modes = |&preset: &&'static str| {
+        let space = |&preset: &&'static str| {
             let mut model = ModelConfig::preset(preset).expect("a preset's name");
             model.max_position_embeddings = model.max_position_embeddings.max(config.train.sequence_length);
             model.adapter = config.optimizer.adapter();
             (preset, SearchSpace::new(RunConfig { model, ..config.clone() }, profile_of))
         };
-        Self(PRESETS.iter().rev().map(modes).collect())
+        Self(PRESETS.iter().rev().map(space).collect())
     }
 
     /// The largest preset that fits in `bytes`, and its run by the rules of [`SearchSpace`].
     pub fn largest(&mut self, bytes: u64) -> LargestPreset {
         let (mut refused, mut least) = (Vec::new(), None);
-        for (preset, modes) in &mut self.0 {
-            match modes.largest(bytes) {
+        for (preset, space) in &mut self.0 {
+            match space.largest(bytes) {
                 Search::Fits(fit) => return LargestPreset { refused, found: Ok((*preset, fit)) },
                 Search::Refused(why) => refused.push((*preset, why)),
                 Search::Least(taken) => least = Some(taken),

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tile_tells_what_the_whole_path_tells() {
+    fn a_summary_tells_what_the_whole_path_tells() {
         let rms_step = |name, n_states| {
             let (sample, [m, n]) = (sample(name, n_states), SHAPE);
             let (tile, followed) = (MatrixSummary::of(&sample, 0.5), Followed::of(&sample));
