@@ -64,6 +64,7 @@ Runs these, and stops at the first that fails:
   cargo check for macOS and Windows
   cargo test --workspace
   the lab's page in a headless Chromium, and its window on a virtual screen (node --test web/tests)
+Ends with the time that each part took.
 With FILTER, runs only `cargo test --workspace -- FILTER…`; with the single word `lab`, only the last one.
 
 The tests compare with PyTorch through MULTINORM_ORACLE_PYTHON, a Python that imports torch and transformers.

@@ -1,6 +1,7 @@
 //! Every check of the repository, cheapest first.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::setup;
 use crate::shell::{self, Result};
@@ -13,26 +14,66 @@ pub fn run(filter: &[String]) -> Result<()> {
     if filter == ["lab"] {
         return web::test();
     }
-    let oracle_python = setup::for_tests()?;
+    let mut parts = Parts::default();
+    let done = run_parts(filter, &mut parts);
+    parts.print();
+    done
+}
+
+fn run_parts(filter: &[String], parts: &mut Parts) -> Result<()> {
+    let oracle_python = parts.time("install what the tests need", setup::for_tests)?;
     if filter.is_empty() {
-        check(cargo("fmt").args(["--all", "--check"]), "run `cargo fmt --all`")?;
-        let deny_warnings = ["--all-targets", "--", "-D", "warnings"];
-        check(cargo("clippy").args(WORKSPACE).args(deny_warnings), "warnings are errors here")?;
-        crate::web::lint()?;
-        check_other_systems()?;
-        let doc = &mut cargo("doc");
-        check(doc.args(WORKSPACE).arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"), "warnings are errors here")?;
+        parts.time("formatting", || check(cargo("fmt").args(["--all", "--check"]), "run `cargo fmt --all`"))?;
+        parts.time("lints", || {
+            let deny_warnings = ["--all-targets", "--", "-D", "warnings"];
+            check(cargo("clippy").args(WORKSPACE).args(deny_warnings), "warnings are errors here")?;
+            web::lint()
+        })?;
+        parts.time("other systems", check_other_systems)?;
+        parts.time("documentation", || {
+            let doc = &mut cargo("doc");
+            check(doc.args(WORKSPACE).arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"), "warnings are errors here")
+        })?;
     }
-    // The integration tests come last: their failures are what a user would see, and appear at the end.
-    for targets in [&["--lib", "--bins", "--examples"][..], &["--doc"], &["--test", "it"]] {
+    let tests = |arguments: &[&str], hint: &str| {
         let test = &mut cargo("test");
-        test.args(WORKSPACE).args(targets).env(setup::ORACLE_VARIABLE, &oracle_python);
+        test.args(WORKSPACE).args(arguments).env(setup::ORACLE_VARIABLE, &oracle_python);
         if !filter.is_empty() {
             test.arg("--").args(filter);
         }
-        check(test, "the failed tests are named above")?;
+        check(test, hint)
+    };
+    parts.time("build the tests", || tests(&["--no-run"], "the tests do not compile"))?;
+    // The integration tests come last: their failures are what a user would see, and appear at the end.
+    let failed = "the failed tests are named above";
+    parts.time("unit tests", || tests(&["--lib", "--bins", "--examples"], failed))?;
+    parts.time("examples in the documentation", || tests(&["--doc"], failed))?;
+    parts.time("integration tests", || tests(&["--test", "it"], failed))?;
+    if filter.is_empty() { parts.time("the lab's page and window", web::test) } else { Ok(()) }
+}
+
+/// The parts of a test run with the time that each took.
+#[derive(Default)]
+struct Parts(Vec<(&'static str, Duration)>);
+
+impl Parts {
+    /// Announces a part, runs it, and notes its time even if it fails.
+    fn time<T>(&mut self, name: &'static str, part: impl FnOnce() -> Result<T>) -> Result<T> {
+        eprintln!("xtask: ===== {name}");
+        let began = Instant::now();
+        let done = part();
+        self.0.push((name, began.elapsed()));
+        done
     }
-    if filter.is_empty() { web::test() } else { Ok(()) }
+
+    fn print(&self) {
+        eprintln!("xtask: ===== minutes:seconds");
+        let total = ("all", self.0.iter().map(|(_, time)| *time).sum::<Duration>());
+        for (name, time) in self.0.iter().chain([&total]) {
+            let seconds = time.as_secs();
+            eprintln!("xtask: {:>4}:{:02}  {name}", seconds / 60, seconds % 60);
+        }
+    }
 }
 
 /// Systems on which the tests do not run.
