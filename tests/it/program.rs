@@ -126,6 +126,20 @@ pub fn program(args: &[&str]) -> Output {
     Command::new(PROGRAM).args(args).output().unwrap()
 }
 
+/// Runs the program, and kills it if it takes longer than `limit`.
+pub fn program_within(limit: Duration, args: &[&str]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    let mut child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > limit {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
+}
+
 pub fn fails(args: &[&str], status: i32, expected: &[&str]) {
     check_failure(args, &program(args), status, expected);
 }

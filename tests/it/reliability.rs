@@ -168,9 +168,10 @@ fn a_comparison_that_is_being_written_is_left_alone() {
         assert!(first.try_wait().unwrap().is_none(), "it ended by itself");
         std::thread::sleep(Duration::from_millis(5));
     }
-    fails(&args, 1, &[&format!("cmp: is being written by process {}", first.id())]);
+    let second = program_within(Duration::from_secs(60), &args);
     first.kill().unwrap();
     first.wait().unwrap();
+    check_failure(&args, &second, 1, &[&format!("cmp: is being written by process {}", first.id())]);
 }
 
 #[test]
