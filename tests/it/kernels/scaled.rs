@@ -255,6 +255,18 @@ fn the_gradients_scale_does_not_matter() {
 }
 
 #[test]
+fn the_largest_entry_of_a_row_is_found_in_every_column() {
+    // Its square is out of range, in a unit that the other entries would give.
+    for form in FORMS {
+        for n in [67, 260] {
+            let g: Vec<f32> = (0..n * n).map(|at| if at / n == at % n { 1e25 } else { 1.0 }).collect();
+            let got = normalized(form, &g, [n, n], &[Pass::Row]);
+            assert_close(format!("{form:?} {n}"), &got, &reference_of(&g, [n, n], &[Pass::Row]), TOLERANCE);
+        }
+    }
+}
+
+#[test]
 fn a_matrix_beyond_the_registers_is_refused() {
     let mut case = Case::new(FORMS[0]);
     let gradient = case.output(&[1, MAX_COLS + 1]);
