@@ -226,14 +226,9 @@ pub fn assert_whole_checkpoints(run: &Path) {
     }
 }
 
-/// After a kill a hidden folder may be half-written, but one with a checkpoint's name never is. A run that was killed
-/// in its first moments has no folder of checkpoints yet.
+/// After a kill a hidden folder may be half-written, but one with a checkpoint's name never is.
 pub fn assert_only_whole_are_listed(run: &Path, told: &impl Debug) {
-    let checkpoints = run.join("checkpoints");
-    if !checkpoints.exists() {
-        return;
-    }
-    for name in names(&checkpoints).iter().filter(|name| name.starts_with("step-")) {
+    for name in names(&run.join("checkpoints")).iter().filter(|name| name.starts_with("step-")) {
         assert_eq!(names(&run.join("checkpoints").join(name)), CHECKPOINT_FILES, "{name}: {told:?}");
     }
 }

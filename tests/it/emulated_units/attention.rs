@@ -26,9 +26,9 @@ fn lengths_and_groupings_agree_with_the_reference() {
     check(&shapes.map(|(seq, heads, kv_heads)| Shape { batch: 2, seq, heads, kv_heads, head_dim: 64 }));
 }
 
-// Sums are written out in one go or in three, the last of which is half empty.
+// Sums are written out in one go, in three, the last of which is half empty, or in four.
 #[test]
-fn the_smallest_head_and_one_of_an_odd_size_agree_with_the_reference() {
+fn the_smallest_head_the_largest_and_one_of_an_odd_size_agree_with_the_reference() {
     for head_dim in [16, 80, 128] {
         check(&[Shape { batch: 1, seq: 70, heads: 2, kv_heads: 1, head_dim }]);
     }
