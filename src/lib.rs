@@ -26,4 +26,7 @@ pub mod generate;
 pub mod normalize;
 pub mod train;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod prune;
+
 pub use error::{Error, Result};

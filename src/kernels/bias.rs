@@ -1,6 +1,6 @@
 //! The bias of a linear layer, and its gradient.
 
-use super::{REAL_LANES, Target, lanes_within, of_type, reduction_rounds, widest};
+use super::{Output, REAL_LANES, Target, flag, lanes_within, of_type, reduction_rounds, widest};
 use crate::gpu::{Need, Recorder, Tensor, grid, kernels};
 
 kernels! {
@@ -28,8 +28,18 @@ pub fn add_bias(rec: &mut Recorder, y: &Tensor, bias: &Tensor) {
 /// y (+)= factor · Σ of the rows of x, for x `[rows, cols]`, in f32 or f16, and y `[cols]`: the gradient of a bias from
 /// that of the layer's output.
 pub fn column_sum(rec: &mut Recorder, x: &Tensor, y: Target<'_>) {
-    let [rows, cols] = x.shape[..] else { panic!("column_sum wants [rows, cols], got {:?}", x.shape) };
-    assert_eq!(y.tensor.len(), cols, "column_sum of {:?}", x.shape);
+    assert_eq!(Some(&y.tensor.len()), x.shape.last(), "column_sum of {:?}", x.shape);
+    sum_columns(rec, x, y, false);
+}
+
+/// Adds the sum of the squares of each column of x `[rows, cols]`, in f32 or f16, to the first `cols` of `sums`.
+pub fn column_squares(rec: &mut Recorder, x: &Tensor, sums: &Tensor) {
+    assert!(x.shape.last() <= Some(&sums.len()), "squares of {:?} into {:?}", x.shape, sums.shape);
+    sum_columns(rec, x, Target::new(sums, Output::Accumulate), true);
+}
+
+fn sum_columns(rec: &mut Recorder, x: &Tensor, y: Target<'_>, squared: bool) {
+    let [rows, cols] = x.shape[..] else { panic!("column sums want [rows, cols], got {:?}", x.shape) };
     let forms = [[&COLUMN_SUM, &COLUMN_SUM_SCALAR], [&COLUMN_SUM_HALF, &COLUMN_SUM_HALF_SCALAR]];
     let (kernel, cols) = widest(of_type(x.dtype, forms), cols);
     // 64 contiguous bytes per row suffice for memory bandwidth; with more lanes per column, each waits less.
@@ -42,6 +52,7 @@ pub fn column_sum(rec: &mut Recorder, x: &Tensor, y: Target<'_>) {
         ("ACROSS", across as f64),
         ("WG", lanes as f64),
         y.output.constant(),
+        flag("SQUARED", squared),
     ];
     let factor = y.factor(rec);
     rec.dispatch(kernel, &[x, y.tensor, &factor], &constants, [cols.div_ceil(across) as u32, 1, 1]);

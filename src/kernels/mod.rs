@@ -45,6 +45,7 @@ pub mod matmul;
 pub mod momentum;
 pub mod newton_schulz;
 pub mod norms;
+pub mod prune;
 pub mod racs;
 pub mod random;
 pub mod rms_norm;
@@ -84,6 +85,7 @@ static FILES: &[&[&Kernel]] = &[
     momentum::KERNELS,
     newton_schulz::KERNELS,
     norms::KERNELS,
+    prune::KERNELS,
     racs::KERNELS,
     random::KERNELS,
     effective_lr::KERNELS,

@@ -3,6 +3,7 @@
 use super::gradients::GradientSink;
 use super::linear::Linear;
 use super::rms_norm::{ResidualGradient, RmsNorm, Stream};
+use super::units::LayerUnits;
 use crate::Result;
 use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::Output;
@@ -19,6 +20,8 @@ pub(super) struct Attention<'a> {
     pub k: Linear<'a>,
     pub v: Linear<'a>,
     pub o: Linear<'a>,
+    /// Of the input of `o`.
+    pub units: Option<LayerUnits>,
 }
 
 /// Which tokens attend to which.
@@ -51,6 +54,9 @@ impl Attention<'_> {
     /// The block's contribution to the residual stream, `[N, C]`.
     pub fn forward(&self, rec: &mut Recorder, stream: &Stream, context: Context<'_>) -> (Tensor, Saved) {
         let saved = self.forward_saved(rec, stream, context);
+        if let Some(units) = &self.units {
+            units.apply(rec, &saved.attended);
+        }
         (self.o.forward(rec, &saved.attended), saved)
     }
 

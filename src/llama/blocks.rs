@@ -10,6 +10,7 @@ use super::inputs::BatchInputs;
 use super::linear::Linear;
 use super::parameters::Llama;
 use super::rms_norm::{ResidualGradient, RmsNorm};
+use super::units::{UnitKind, Units};
 use crate::Result;
 use crate::gpu::{DType, Recorder, Tensor};
 use crate::kernels::Output;
@@ -81,14 +82,23 @@ impl<'a> Blocks<'a> {
             let [input_norm, q, k, v, o, post_norm, gate, up, down] = std::array::from_fn(|_| next());
             let adapters = config.adapter.map(|adapter| Adapters::new(adapter, &of_adapters[index * of_block..]));
             Layer {
-                attention: Attention { config, norm: norm(input_norm), q, k, v, o },
-                feed_forward: FeedForward { norm: norm(post_norm), gate, up, down, adapters },
+                attention: Attention { config, norm: norm(input_norm), q, k, v, o, units: None },
+                feed_forward: FeedForward { norm: norm(post_norm), gate, up, down, adapters, units: None },
             }
         };
         let layers = (0..config.num_hidden_layers).map(layer).collect();
         let last_norm = norm(next());
         let head = Head { weight: if tied { table } else { next() }, tied };
         Self { embedding: Embedding { table: table.weight, tied }, layers, norm: last_norm, head }
+    }
+
+    /// The same with units masked or measured in the forward pass. There is no backward pass through masks.
+    pub fn with_units(mut self, units: Units<'_>) -> Self {
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            layer.attention.units = Some(units.of(UnitKind::Heads, index));
+            layer.feed_forward.units = Some(units.of(UnitKind::Channels, index));
+        }
+        self
     }
 
     /// From ids `[N]` to the final norm's output `[N, C]`; `contexts` gives each layer's attention context.

@@ -4,6 +4,7 @@ use super::adapter::Adapters;
 use super::gradients::GradientSink;
 use super::linear::Linear;
 use super::rms_norm::{ResidualGradient, RmsNorm, Stream};
+use super::units::LayerUnits;
 use crate::Result;
 use crate::gpu::{Class, Recorder, Tensor};
 use crate::kernels::Output;
@@ -17,6 +18,8 @@ pub(super) struct FeedForward<'a> {
     pub down: Linear<'a>,
     /// Before gate, before up and after down.
     pub adapters: Option<Adapters<'a>>,
+    /// Of the input of `down`.
+    pub units: Option<LayerUnits>,
 }
 
 /// What the backward pass needs; N tokens, C hidden, F intermediate.
@@ -33,6 +36,9 @@ impl FeedForward<'_> {
     /// The block's contribution to the residual stream, `[N, C]`.
     pub fn forward(&self, rec: &mut Recorder, stream: &Stream) -> (Tensor, Saved) {
         let (saved, activated) = self.activated(rec, stream);
+        if let Some(units) = &self.units {
+            units.apply(rec, &activated);
+        }
         let mut delta = self.down.forward(rec, &activated);
         if let Some(adapters) = &self.adapters {
             delta = adapters.after_down.forward(rec, &delta);

@@ -5,6 +5,7 @@ use super::gradients::{GradientSink, OnGradient};
 use super::head::Loss;
 use super::inputs::BatchInputs;
 use super::parameters::Llama;
+use super::units::Units;
 use crate::Result;
 use crate::gpu::{DType, Recorder};
 use crate::kernels::loss_scale::LossScale;
@@ -13,6 +14,19 @@ use crate::settings::Recompute;
 /// Records the loss of one micro-batch, without gradients.
 pub fn record_loss(rec: &mut Recorder, llama: &Llama, inputs: &BatchInputs, loss: Loss<'_>) {
     let blocks = Blocks::of(llama, DType::F32);
+    let (normed, _) = blocks.forward(rec, &inputs.tokens.ids, |_| inputs.context());
+    blocks.head.loss(rec, &normed, &inputs.targets, loss);
+}
+
+/// The same with units masked or measured.
+pub fn record_loss_of_units(
+    rec: &mut Recorder,
+    llama: &Llama,
+    inputs: &BatchInputs,
+    units: Units<'_>,
+    loss: Loss<'_>,
+) {
+    let blocks = Blocks::of(llama, DType::F32).with_units(units);
     let (normed, _) = blocks.forward(rec, &inputs.tokens.ids, |_| inputs.context());
     blocks.head.loss(rec, &normed, &inputs.targets, loss);
 }

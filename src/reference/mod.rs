@@ -45,6 +45,7 @@ pub mod momentum;
 pub mod newton_schulz;
 pub mod norm;
 pub mod passes;
+pub mod prune;
 pub mod racs;
 pub mod random;
 pub mod rms_norm;
