@@ -1,9 +1,8 @@
 //! `multinorm eval`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use multinorm::config::{RunConfig, RunDefaults};
 use multinorm::data::dataset;
 use multinorm::data::npy::from_npy;
 use multinorm::data::tokens::Tokens;
@@ -48,7 +47,7 @@ pub struct EvalArgs {
 pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
     let model = Model::load(&args.model)?;
     model.check_finite()?;
-    let trained = trained_with(&model.folder)?;
+    let trained = model.trained_with()?;
     let tokens = match (&args.data, &args.tokens, &trained) {
         (Some(path), _, _) => {
             let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
@@ -96,16 +95,4 @@ pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
     out!("perplexity    {:.4}", evaluation.perplexity);
     out!("tokens        {} in windows of {sequence_length}", evaluation.tokens);
     Ok(())
-}
-
-/// The settings of the run that wrote this checkpoint; `None` for a directory this program did not write.
-fn trained_with(folder: &Path) -> Result<Option<RunConfig>> {
-    let path = folder.join("trainer.json");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-    let state: multinorm::checkpoint::TrainerState =
-        serde_json::from_str(&text).map_err(|error| Error::checkpoint(&path, error.to_string()))?;
-    RunConfig::load(Some((&path, &state.config_toml)), &[], RunDefaults::Software).map(Some)
 }

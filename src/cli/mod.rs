@@ -18,6 +18,7 @@ mod model;
 mod normalize;
 mod output;
 mod planned;
+mod prune;
 mod shell;
 mod speed;
 mod stop;
@@ -57,6 +58,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Tokenize text into shards, for data that is larger than memory or used in many runs
     Tokenize(tokenize::TokenizeArgs),
+    /// Remove groups of heads and channels that a model can do without, learned from forward passes alone
+    Prune(prune::PruneArgs),
     /// Normalize one matrix with a list of passes and report what each pass did
     Normalize(normalize::NormalizeArgs),
     /// Show the contents of a run or model directory
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(device, args),
         Command::Generate(args) => generate::run(device, args),
         Command::Tokenize(args) => tokenize::run(args),
+        Command::Prune(args) => prune::run(device, args),
         Command::Normalize(args) => normalize::run(device, args),
         Command::Inspect(args) => inspect::run(args),
         Command::Compare(args) => compare::run(device, args),

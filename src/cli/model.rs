@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use multinorm::checkpoint::{load_model, load_tokenizer, resolve_model_dir};
-use multinorm::config::ModelConfig;
+use multinorm::checkpoint::{NamedTensor, load_model, load_state, load_tokenizer, resolve_model_dir};
+use multinorm::config::{ModelConfig, RunConfig, RunDefaults};
 use multinorm::data::tokenizer::Tokenizer;
 use multinorm::{Error, Result};
 
@@ -36,11 +36,31 @@ impl Model {
         Ok(())
     }
 
+    /// The parameters with their names and shapes.
+    pub fn named(&self) -> Vec<NamedTensor> {
+        let named = self.config.parameters().into_iter().zip(&self.weights);
+        named.map(|(spec, values)| NamedTensor { name: spec.name, shape: spec.shape, values: values.clone() }).collect()
+    }
+
+    /// The settings of the run that wrote this checkpoint; `None` for a directory this program did not write.
+    pub fn trained_with(&self) -> Result<Option<RunConfig>> {
+        let path = self.folder.join("trainer.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let state = load_state(&self.folder)?;
+        RunConfig::load(Some((&path, &state.config_toml)), &[], RunDefaults::Software).map(Some)
+    }
+
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        let Some(tokenizer) = load_tokenizer(&self.folder)? else {
-            return Err(Error::checkpoint(&self.folder, "has no tokenizer.json, which is needed for text"));
-        };
+        let missing = || Error::checkpoint(&self.folder, "has no tokenizer.json, which is needed for text");
+        self.tokenizer_if_any()?.ok_or_else(missing)
+    }
+
+    /// The model's tokenizer; `None` if it has none.
+    pub fn tokenizer_if_any(&self) -> Result<Option<Tokenizer>> {
+        let Some(tokenizer) = load_tokenizer(&self.folder)? else { return Ok(None) };
         if tokenizer.vocab_size() > self.config.vocab_size {
             return Err(Error::checkpoint(
                 &self.folder,
@@ -51,6 +71,6 @@ impl Model {
                 ),
             ));
         }
-        Ok(tokenizer)
+        Ok(Some(tokenizer))
     }
 }

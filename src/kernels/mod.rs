@@ -85,6 +85,7 @@ static FILES: &[&[&Kernel]] = &[
     momentum::KERNELS,
     newton_schulz::KERNELS,
     norms::KERNELS,
+    #[cfg(not(target_arch = "wasm32"))]
     prune::KERNELS,
     racs::KERNELS,
     random::KERNELS,

@@ -19,13 +19,7 @@ pub fn record_loss(rec: &mut Recorder, llama: &Llama, inputs: &BatchInputs, loss
 }
 
 /// The same with units masked or measured.
-pub fn record_loss_of_units(
-    rec: &mut Recorder,
-    llama: &Llama,
-    inputs: &BatchInputs,
-    units: Units<'_>,
-    loss: Loss<'_>,
-) {
+pub fn record_loss_of_units(rec: &mut Recorder, llama: &Llama, inputs: &BatchInputs, units: Units<'_>, loss: Loss<'_>) {
     let blocks = Blocks::of(llama, DType::F32).with_units(units);
     let (normed, _) = blocks.forward(rec, &inputs.tokens.ids, |_| inputs.context());
     blocks.head.loss(rec, &normed, &inputs.targets, loss);

@@ -26,6 +26,14 @@ impl UnitKind {
         }
     }
 
+    /// End of the name of the matrix that reads the units.
+    pub fn reader(self) -> &'static str {
+        match self {
+            Self::Heads => "self_attn.o_proj.weight",
+            Self::Channels => "mlp.down_proj.weight",
+        }
+    }
+
     /// Columns per layer of the matrix that reads the units.
     pub fn columns(self, config: &ModelConfig) -> usize {
         match self {

@@ -57,7 +57,8 @@ fn kept(config: &ModelConfig, selection: &Selection, name: &str) -> Option<(Axis
     let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
     let layer: usize = layer.parse().ok()?;
     let group = config.num_attention_heads / config.num_key_value_heads;
-    let spread = |units: &[usize], width: usize| units.iter().flat_map(|unit| unit * width..(unit + 1) * width).collect();
+    let spread =
+        |units: &[usize], width: usize| units.iter().flat_map(|unit| unit * width..(unit + 1) * width).collect();
     let (heads, channels) = (&selection.heads[layer], &selection.channels[layer]);
     let (queries, keys) = (group * config.head_dim, config.head_dim);
     Some(match part {

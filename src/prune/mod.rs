@@ -6,13 +6,17 @@
 //! moves the scores against the score function estimate of the gradient, and projects them onto the budget.
 
 mod cut;
+mod dir;
+mod learn;
 mod measure;
 mod pruner;
 mod selection;
 mod settings;
 
 pub use cut::{cut, equal_shape, zeroed};
+pub use dir::{PruneDir, PruneState, Pruned, TextSource};
+pub use learn::Subject;
 pub use measure::{Measure, initial_scores, measure};
 pub use pruner::{Progress, Pruner, mean_squares};
 pub use selection::Selection;
-pub use settings::{PruneSettings, Scope, Start};
+pub use settings::{PruneSettings, Scope, Shape, Start};

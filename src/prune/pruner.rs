@@ -72,8 +72,17 @@ impl Pruner {
         llama.write_weights(gpu, &workspace, weights);
         write_tables(gpu, &workspace, &inputs);
         let ring = ReadbackRing::new(gpu, &losses, RING_SLOTS).await?;
-        let pruner =
-            Self { workspace, llama, inputs, step, scores: on_device, baseline, ring, settings: settings.clone(), done: 0 };
+        let pruner = Self {
+            workspace,
+            llama,
+            inputs,
+            step,
+            scores: on_device,
+            baseline,
+            ring,
+            settings: settings.clone(),
+            done: 0,
+        };
         pruner.write_scores(gpu, scores);
         Ok(pruner)
     }
@@ -160,9 +169,8 @@ fn record(profile: &Profile, config: &ModelConfig, settings: &PruneSettings) -> 
     let names = ["heads", "channels"];
     let units = UnitKind::ALL.map(|kind| kind.per_layer(config));
     let scores = [0, 1].map(|of| PerLayer::new(&mut rec, &format!("scores of {}", names[of]), layers, units[of]));
-    let [heads, channels] = [0, 1].map(|of| {
-        PerLayer::copies(&mut rec, &format!("masks of {}", names[of]), settings.samples, layers, units[of])
-    });
+    let [heads, channels] = [0, 1]
+        .map(|of| PerLayer::copies(&mut rec, &format!("masks of {}", names[of]), settings.samples, layers, units[of]));
     // Every loss is at a valid binding offset.
     let pitch = (profile.offset_alignment / DType::F32.size()).max(1) as usize;
     let losses = rec.persistent(Class::Scratch, DType::F32, "losses of the masks", &[settings.samples, pitch]);
@@ -180,7 +188,8 @@ fn record(profile: &Profile, config: &ModelConfig, settings: &PruneSettings) -> 
     let scale = 1.0 / (settings.batch_size * settings.sequence_length) as f64;
     for sample in 0..settings.samples {
         let units = Units::Masked([&heads.1[sample], &channels.1[sample]]);
-        let sum = losses.reshaped(&[settings.samples * pitch, 1]).rows(sample * pitch..sample * pitch + 1).reshaped(&[1]);
+        let sum =
+            losses.reshaped(&[settings.samples * pitch, 1]).rows(sample * pitch..sample * pitch + 1).reshaped(&[1]);
         record_loss_of_units(&mut rec, &llama, &inputs, units, Loss { sum: &sum, scale, output: Output::Write });
     }
     rec.begin(UPDATE);
@@ -224,7 +233,8 @@ pub async fn mean_squares(
     // Whole batches only: padding would count.
     let n_batches = windows.n_predicted() / (batch * seq);
     if n_batches == 0 {
-        let message = format!("a batch of calibration takes {} tokens, and there are {}", batch * seq + 1, tokens.len());
+        let message =
+            format!("a batch of calibration takes {} tokens, and there are {}", batch * seq + 1, tokens.len());
         return Err(Error::Data(format!("{message}: pass more text, or a smaller --batch-size")));
     }
     let (mut ids, mut targets) = (vec![0; batch * seq], vec![IGNORE; batch * seq]);

@@ -14,6 +14,8 @@ pub struct PruneSettings {
     pub keep: [f64; 2],
     /// Where scores are compared and budgeted.
     pub scope: Scope,
+    /// The form of the result.
+    pub shape: Shape,
     /// What the scores start from.
     pub start: Start,
     /// Steps; 0 selects by the start alone. 15 000 in the published runs, on models a thousand times as large.
@@ -38,7 +40,8 @@ impl Default for PruneSettings {
     fn default() -> Self {
         Self {
             keep: [0.7; 2],
-            scope: Scope::Model,
+            scope: Scope::Layer,
+            shape: Shape::Equal,
             start: Start::Wanda,
             steps: 300,
             lr: 0.02,
@@ -92,6 +95,16 @@ pub enum Scope {
     Layer,
 }
 
+/// The form of the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// A smaller model, whose layers are equally wide.
+    Equal,
+    /// A model of the same sizes, in which the weights that read removed units are zero.
+    Mask,
+}
+
 /// What the scores start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -122,4 +135,5 @@ macro_rules! words {
 }
 
 words!(Scope: "model" = Model, "layer" = Layer);
+words!(Shape: "equal" = Equal, "mask" = Mask);
 words!(Start: "wanda" = Wanda, "magnitude" = Magnitude, "random" = Random, "constant" = Constant);

@@ -137,7 +137,7 @@ async fn take(gpu: &Gpu, ring: &mut ReadbackRing) -> Result<f64> {
 }
 
 /// Writes a batch's ids, their order by id, and its targets.
-pub(super) fn write_batch(gpu: &Gpu, workspace: &Workspace, inputs: &BatchInputs, ids: &[u32], targets: &[u32]) {
+pub(crate) fn write_batch(gpu: &Gpu, workspace: &Workspace, inputs: &BatchInputs, ids: &[u32], targets: &[u32]) {
     workspace.write(gpu, &inputs.tokens.ids, ids);
     workspace.write(gpu, &inputs.targets, targets);
     let (order, starts) = TokenBatch::sorted(ids);
@@ -146,7 +146,7 @@ pub(super) fn write_batch(gpu: &Gpu, workspace: &Workspace, inputs: &BatchInputs
 }
 
 /// Writes the constant tables.
-pub(super) fn write_tables(gpu: &Gpu, workspace: &Workspace, inputs: &BatchInputs) {
+pub(crate) fn write_tables(gpu: &Gpu, workspace: &Workspace, inputs: &BatchInputs) {
     let (cos, sin) = inputs.rope.values();
     workspace.write(gpu, &inputs.rope.cos, &cos);
     workspace.write(gpu, &inputs.rope.sin, &sin);

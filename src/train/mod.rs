@@ -48,6 +48,8 @@ mod variants;
 
 pub use changes::SettingChange;
 pub use evaluation::{Evaluation, Evaluator};
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use evaluation::{write_batch, write_tables};
 pub use event::Event;
 pub use fit::{Fit, LargestPreset, Presets, ProfileOf, Search, SearchSpace};
 pub use matrix_summary::{Direction, MatrixSummary};

@@ -10,7 +10,7 @@ const LAYERS: &[(usize, &[&str])] = &[
     (1, &["gpu"]),
     (2, &["kernels"]),
     (3, &["llama", "optim", "spectrum"]),
-    (4, &["config", "checkpoint", "train", "generate", "compare", "normalize"]),
+    (4, &["config", "checkpoint", "train", "generate", "compare", "normalize", "prune"]),
     (5, &["cli", "main", "lib"]),
 ];
 
