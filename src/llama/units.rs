@@ -1,6 +1,6 @@
 //! What pruning removes: groups of heads that share a key head, and channels of the feed-forward layers.
 
-use crate::gpu::{Class, DType, Profile, Recorder, Tensor};
+use crate::gpu::{Class, DType, Recorder, Tensor};
 use crate::kernels::bias::column_squares;
 use crate::kernels::prune::mask_columns;
 use crate::settings::ModelConfig;
@@ -56,7 +56,7 @@ pub struct PerLayer {
 impl PerLayer {
     /// Allocates `n` numbers for each of `layers`.
     pub fn new(rec: &mut Recorder, name: &str, layers: usize, n: usize) -> Self {
-        let tensor = rec.persistent(Class::Scratch, DType::F32, name, &[layers, padded(&rec.profile, n)]);
+        let tensor = rec.persistent(Class::Scratch, DType::F32, name, &[layers, n.next_multiple_of(PITCH)]);
         Self { tensor, n }
     }
 
@@ -85,10 +85,9 @@ impl PerLayer {
     }
 }
 
-/// The next row length that is a valid binding offset.
-fn padded(profile: &Profile, n: usize) -> usize {
-    n.next_multiple_of((profile.offset_alignment / DType::F32.size()) as usize)
-}
+/// Rows begin at multiples of 256 bytes: a valid binding offset on every adapter, so that the numbers of units, from
+/// which masks are drawn, are the same on all.
+const PITCH: usize = 64;
 
 /// What a forward pass does with the columns that belong to units, for heads and for channels.
 #[derive(Clone, Copy)]

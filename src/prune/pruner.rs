@@ -1,7 +1,7 @@
 //! Learns the scores on the device.
 
 use super::measure::{Measure, scopes};
-use super::settings::{PruneSettings, Scope};
+use super::settings::PruneSettings;
 use crate::data::batches::Batches;
 use crate::data::tokens::Tokens;
 use crate::data::windows::Windows;
@@ -255,6 +255,7 @@ pub async fn mean_squares(
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::Scope;
     use super::*;
 
     #[test]

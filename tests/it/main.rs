@@ -22,6 +22,7 @@ mod optimizers;
 mod own_buffers;
 mod parity;
 mod program;
+mod prune;
 mod recompute;
 mod reliability;
 mod rivals;

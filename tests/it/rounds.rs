@@ -93,7 +93,12 @@ fn rounds(info: &DispatchInfo) -> u64 {
         "matmul_shuffled" => c("K") / 8 * (1 + c("ROWS") / 8 + c("ROWS")) + c("ROWS"),
         "matmul_strided" | "matmul_tn_registers" => c("K"),
         "matvec" => share(c("K")) + reduction(),
+        "loss_baseline" | "score_step" => c("SAMPLES"),
         "perturb_low_rank" => c("RANK"),
+        "project_scores" => {
+            let sum = share(c("LEN")) + reduction();
+            2 * share(c("LEN")) + reduction() + sum + 21 * (1 + sum)
+        }
         "racs_columns" => share(c("ROWS")) + c("BLOCKS") + reduction(),
         "racs_norm" => 2 * share(c("COLS")) + 2 * reduction(),
         "racs_rows" => c("BLOCK") * (1 + 2 * per_lane() + reduction()) + 2 * per_lane(),

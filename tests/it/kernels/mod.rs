@@ -25,6 +25,7 @@ pub mod matmul;
 mod momentum;
 pub mod newton_schulz;
 mod norms;
+mod prune;
 mod racs;
 mod random;
 mod rms_norm;
