@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::gpu::MAX_GROUPS;
 use crate::llama::UnitKind;
 use crate::{Error, Result};
 
@@ -73,7 +74,7 @@ impl PruneSettings {
             ("--lr", self.lr > 0.0 && self.lr.is_finite(), "above 0"),
             ("--samples", (2..=64).contains(&self.samples), "from 2 to 64"),
             ("--window", self.window >= 1.0 && self.window.is_finite(), "at least 1"),
-            ("--batch-size", self.batch_size > 0, "at least 1"),
+            ("--batch-size", (1..=MAX_GROUPS as usize).contains(&self.batch_size), "from 1 to 65535"),
             ("--sequence-length", self.sequence_length > 0, "at least 1"),
             ("--calibration", self.calibration > 0, "at least 1"),
             ("--steps", self.steps < 1 << 32, "below 2^32"),

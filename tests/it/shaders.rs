@@ -109,6 +109,7 @@ fn record_all(mut rec: Recorder) -> Recorder {
     record_layers(&mut rec);
     record_attention(&mut rec);
     record_updates(&mut rec);
+    record_pruning(&mut rec);
     rec
 }
 
@@ -217,6 +218,20 @@ fn record_attention(rec: &mut Recorder) {
 }
 
 /// The optimizers' kernels: every name in the catalog, every pass, every wrapper.
+fn record_pruning(rec: &mut Recorder) {
+    let step = rec.persistent(Class::Scratch, DType::U32, "step", &[4]);
+    let (masks, losses) = (tensor(rec, &[2, 66]), tensor(rec, &[2, 3]));
+    let [scores, sums, x] = [&[66][..], &[66], &[7, 132]].map(|shape| tensor(rec, shape));
+    let baseline = tensor(rec, &[1]);
+    kernels::bias::column_squares(rec, &x.reshaped(&[14, 66]), &sums);
+    kernels::prune::draw_mask(rec, &scores, &masks.rows(0..1), &step, 1);
+    kernels::prune::mask_columns(rec, &scores, 66, &x);
+    kernels::prune::loss_baseline(rec, &losses, &baseline, &step, 5.0);
+    let trials = kernels::prune::Trials { masks: &masks, losses: &losses, baseline: &baseline };
+    kernels::prune::score_step(rec, trials, &scores, &step, 0.1);
+    kernels::prune::project_scores(rec, &scores, 2, 10.0);
+}
+
 fn record_updates(rec: &mut Recorder) {
     let statistics = tensor(rec, &[5]);
     let gradients = [(); 2].map(|()| tensor(rec, &[7, 13]));

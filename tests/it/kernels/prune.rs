@@ -134,9 +134,7 @@ fn ten_steps_are_those_of_the_reference_and_of_numpy() {
             let mut case = Case::new(form);
             let start = scores(len, 5);
             let budget = 0.4 * (len / scopes) as f64;
-            let masks: Vec<Vec<f32>> = (0..10 * SAMPLES)
-                .map(|at| random(len, 100 + at as u64).iter().map(|x| f32::from(u8::from(*x > 0.0))).collect())
-                .collect();
+            let mut masks: Vec<Vec<f64>> = Vec::new();
             let mut losses: Vec<Vec<f32>> =
                 (0..10).map(|at| random(SAMPLES, 50 + at).iter().map(|x| 3.0 + 0.2 * x).collect()).collect();
             losses[4][1] = f32::NAN;
@@ -155,17 +153,21 @@ fn ten_steps_are_those_of_the_reference_and_of_numpy() {
             for number in 1..=10u32 {
                 let at = number as usize - 1;
                 done.write(&numbers, &[schedule(number).to_bits(), number, SEED, 0]);
-                done.write(&of_masks, &masks[at * SAMPLES..][..SAMPLES].concat());
+                // Drawn from the scores: what they make unlikely would be divided by nearly nothing.
+                let trials: Vec<Vec<f64>> =
+                    (0..SAMPLES).map(|sample| reference::draw_mask(&want, sample as u32, number, SEED)).collect();
+                let narrow: Vec<f32> = trials.iter().flatten().map(|kept| *kept as f32).collect();
+                done.write(&of_masks, &narrow);
                 done.write(&of_losses, &spread(&losses[at]));
                 done.run();
                 found = done.read(&on_device);
 
                 let given = widen(&losses[at]);
                 of_reference = reference::baseline(of_reference, &given, WINDOW);
-                let trials: Vec<Vec<f64>> = masks[at * SAMPLES..][..SAMPLES].iter().map(|mask| widen(mask)).collect();
                 let rate = LR * f64::from(schedule(number));
                 want = reference::score_step(&want, &trials, &given, of_reference.unwrap(), rate);
                 want = want.chunks(len / scopes).flat_map(|scope| reference::project(scope, budget)).collect();
+                masks.extend(trials);
             }
             // A bisection ends where its sum is within 1e-3 of the budget, at single precision's nearest.
             assert_close(format!("{form:?} {len} in {scopes}"), &found, &want, 2e-3);
