@@ -1,5 +1,9 @@
 //! Pruning by policy gradient: masks over groups of heads and over channels, and the scores they are drawn from
 //! (arXiv 2406.10576).
+#![cfg_attr(
+    target_arch = "wasm32",
+    expect(dead_code, reason = "a page prunes nothing, and does not list these kernels")
+)]
 
 use super::{WORKGROUP_SIZE, lanes_within, reduction_lanes, reduction_rounds};
 use crate::gpu::{Recorder, Tensor, grid, kernels};
