@@ -106,7 +106,7 @@ mod tests {
             num_hidden_layers: 2,
             num_attention_heads: 4,
             num_key_value_heads: 2,
-            head_dim: 2,
+            head_dim: 4,
             ..ModelConfig::preset("tiny").unwrap()
         };
         let mut next = 0.0;
@@ -134,19 +134,19 @@ mod tests {
             assert_eq!(spec.n_elements(), parameter.values.len(), "{}", spec.name);
         }
         let of = |all: &[NamedTensor], name: &str| all.iter().find(|parameter| parameter.name == name).unwrap().clone();
-        // The second group's query heads are rows 4 to 7 of q, and columns 4 to 7 of o.
+        // The second group's query heads are rows 8 to 15 of q, and columns 8 to 15 of o.
         let (q, whole) = (of(&cut, "model.layers.0.self_attn.q_proj.weight"), &parameters);
-        assert_eq!(q.values, of(whole, "model.layers.0.self_attn.q_proj.weight").values[4 * 8..]);
+        assert_eq!(q.values, of(whole, "model.layers.0.self_attn.q_proj.weight").values[8 * 8..]);
         let o = of(&cut, "model.layers.0.self_attn.o_proj.weight");
-        assert_eq!(o.values[..4], of(whole, "model.layers.0.self_attn.o_proj.weight").values[4..8]);
+        assert_eq!(o.values[..8], of(whole, "model.layers.0.self_attn.o_proj.weight").values[8..16]);
         let down = of(&cut, "model.layers.1.mlp.down_proj.weight");
         assert_eq!(down.values[..3], of(whole, "model.layers.1.mlp.down_proj.weight").values[1..4]);
         let unequal = Selection { heads: vec![vec![1], vec![0, 1]], ..selection.clone() };
         assert!(equal_shape(&config, &unequal).is_none());
         let zeroed = zeroed(&config, &selection, &parameters);
         let o = of(&zeroed, "model.layers.0.self_attn.o_proj.weight");
-        assert_eq!(o.values[..4], [0.0; 4]);
-        assert_eq!(o.values[4..8], of(whole, "model.layers.0.self_attn.o_proj.weight").values[4..8]);
+        assert_eq!(o.values[..8], [0.0; 8]);
+        assert_eq!(o.values[8..16], of(whole, "model.layers.0.self_attn.o_proj.weight").values[8..16]);
         assert_eq!(of(&zeroed, "model.norm.weight"), of(whole, "model.norm.weight"));
     }
 }
