@@ -1,5 +1,5 @@
 //! What a model loses when units are removed by learned scores, by Wanda's measure, by magnitude and at random, before
-//! and after a short training: docs/pruning.md has a table of it.
+//! and after a short training.
 //!
 //! `cargo run --release --example pruning -- PROGRAM RUN OUT [STEPS]` runs `PROGRAM prune` and `PROGRAM train`, for
 //! instance target/release/multinorm, on the model and the text of a run; STEPS is the length of the training. It keeps
