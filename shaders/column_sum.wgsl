@@ -1,5 +1,5 @@
-// y (+)= factor times the sum over the rows of x, or of its squares. ACROSS adjacent lanes cover a row; WG / ACROSS of them share the rows
-// of a column with a stride, and their sums are added in pairs. WG and ACROSS are powers of two.
+// y (+)= factor times the sum over the rows of x, or of its squares. ACROSS adjacent lanes cover a row; WG / ACROSS of
+// them share the rows of a column with a stride, and their sums are added in pairs. WG and ACROSS are powers of two.
 override ROWS: u32;
 override COLS: u32;  // in Reals
 override ACROSS: u32;

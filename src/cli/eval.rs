@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use multinorm::data::dataset;
 use multinorm::data::npy::from_npy;
-use multinorm::data::tokens::Tokens;
 use multinorm::train::Evaluator;
 use multinorm::{Error, Result};
 
@@ -49,10 +48,7 @@ pub fn run(device: &DeviceArgs, args: &EvalArgs) -> Result<()> {
     model.check_finite()?;
     let trained = model.trained_with()?;
     let tokens = match (&args.data, &args.tokens, &trained) {
-        (Some(path), _, _) => {
-            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-            Tokens::Owned(model.tokenizer()?.encode(&text)?)
-        }
+        (Some(path), _, _) => model.tokens_of(path)?,
         (_, Some(path), _) => from_npy(path)?,
         (None, None, Some(config)) => {
             dataset::load(&config.data, config.model.vocab_size, &mut DataProgress::new())?.validation

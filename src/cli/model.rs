@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use multinorm::checkpoint::{NamedTensor, load_model, load_state, load_tokenizer, resolve_model_dir};
 use multinorm::config::{ModelConfig, RunConfig, RunDefaults};
 use multinorm::data::tokenizer::Tokenizer;
+use multinorm::data::tokens::Tokens;
 use multinorm::{Error, Result};
 
 /// A model with its weights, in the order of [`ModelConfig::parameters`].
@@ -50,6 +51,12 @@ impl Model {
         }
         let state = load_state(&self.folder)?;
         RunConfig::load(Some((&path, &state.config_toml)), &[], RunDefaults::Software).map(Some)
+    }
+
+    /// The token ids of a text file.
+    pub fn tokens_of(&self, path: &Path) -> Result<Tokens> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        Ok(Tokens::Owned(self.tokenizer()?.encode(&text)?))
     }
 
     /// The model's tokenizer.

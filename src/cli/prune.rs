@@ -252,10 +252,7 @@ fn source(args: &PruneArgs) -> Result<Option<TextSource>> {
 fn text(model: &Model, source: Option<&TextSource>) -> Result<Dataset> {
     let vocab_size = model.config.vocab_size;
     let tokens = match source {
-        Some(TextSource::Text(path)) => {
-            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-            Tokens::Owned(model.tokenizer()?.encode(&text)?)
-        }
+        Some(TextSource::Text(path)) => model.tokens_of(path)?,
         Some(TextSource::Tokens(path)) => from_npy(path)?,
         None => {
             let Some(config) = model.trained_with()? else {

@@ -13,14 +13,15 @@ use crate::settings::Recompute;
 
 /// Records the loss of one micro-batch, without gradients.
 pub fn record_loss(rec: &mut Recorder, llama: &Llama, inputs: &BatchInputs, loss: Loss<'_>) {
-    let blocks = Blocks::of(llama, DType::F32);
-    let (normed, _) = blocks.forward(rec, &inputs.tokens.ids, |_| inputs.context());
-    blocks.head.loss(rec, &normed, &inputs.targets, loss);
+    record_loss_of(rec, &Blocks::of(llama, DType::F32), inputs, loss);
 }
 
 /// The same with units masked or measured.
 pub fn record_loss_of_units(rec: &mut Recorder, llama: &Llama, inputs: &BatchInputs, units: Units<'_>, loss: Loss<'_>) {
-    let blocks = Blocks::of(llama, DType::F32).with_units(units);
+    record_loss_of(rec, &Blocks::of(llama, DType::F32).with_units(units), inputs, loss);
+}
+
+fn record_loss_of(rec: &mut Recorder, blocks: &Blocks<'_>, inputs: &BatchInputs, loss: Loss<'_>) {
     let (normed, _) = blocks.forward(rec, &inputs.tokens.ids, |_| inputs.context());
     blocks.head.loss(rec, &normed, &inputs.targets, loss);
 }

@@ -25,7 +25,6 @@ const RING_SLOTS: usize = 4;
 /// A model on the device whose units are masked, and the scores that masks are drawn from.
 pub struct Pruner {
     workspace: Workspace,
-    llama: Llama,
     inputs: BatchInputs,
     step: Tensor,
     scores: [PerLayer; 2],
@@ -72,17 +71,8 @@ impl Pruner {
         llama.write_weights(gpu, &workspace, weights);
         write_tables(gpu, &workspace, &inputs);
         let ring = ReadbackRing::new(gpu, &losses, RING_SLOTS).await?;
-        let pruner = Self {
-            workspace,
-            llama,
-            inputs,
-            step,
-            scores: on_device,
-            baseline,
-            ring,
-            settings: settings.clone(),
-            done: 0,
-        };
+        let pruner =
+            Self { workspace, inputs, step, scores: on_device, baseline, ring, settings: settings.clone(), done: 0 };
         pruner.write_scores(gpu, scores);
         Ok(pruner)
     }
@@ -92,11 +82,6 @@ impl Pruner {
     /// Errors: [`Error::TooLarge`], naming what does not fit.
     pub fn check(profile: &Profile, config: &ModelConfig, settings: &PruneSettings) -> Result<()> {
         record(profile, config, settings).rec.check_limits()
-    }
-
-    /// The parameters on the device.
-    pub fn config(&self) -> &ModelConfig {
-        &self.llama.config
     }
 
     /// Steps done.
@@ -188,8 +173,7 @@ fn record(profile: &Profile, config: &ModelConfig, settings: &PruneSettings) -> 
     let scale = 1.0 / (settings.batch_size * settings.sequence_length) as f64;
     for sample in 0..settings.samples {
         let units = Units::Masked([&heads.1[sample], &channels.1[sample]]);
-        let sum =
-            losses.reshaped(&[settings.samples * pitch, 1]).rows(sample * pitch..sample * pitch + 1).reshaped(&[1]);
+        let sum = losses.rows(sample..sample + 1).reshaped(&[pitch]).rows(0..1);
         record_loss_of_units(&mut rec, &llama, &inputs, units, Loss { sum: &sum, scale, output: Output::Write });
     }
     rec.begin(UPDATE);
