@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 
 const KEEP: [f64; 4] = [0.9, 0.8, 0.7, 0.5];
 const SEEDS: [u64; 3] = [0, 1, 2];
+/// A tenth of the run's.
+const REPAIR_LR: f64 = 0.002;
 /// Names, with the options of `multinorm prune`.
 const METHODS: [(&str, &[&str]); 4] = [
     ("learned from Wanda's measure", &["--start", "wanda", "--steps", "300"]),
@@ -82,7 +84,10 @@ impl Comparison {
         let before = ended(prune.args(["--json", "--keep", &keep.to_string(), "--seed", &seed.to_string()]))?;
         let mut train = Command::new(&self.program);
         train.arg("train").arg(self.run.join("config.toml")).arg("--from").arg(&pruned).arg("--out").arg(&trained);
-        let sets = [format!("train.steps={}", self.steps), format!("train.seed={seed}"), "checkpoint.every=0".into()];
+        // The loss is measured on the text that `prune` measures it on. A repair takes smaller steps than the run did.
+        let mut sets = vec!["checkpoint.every=0".into(), "eval.every=0".into(), "eval.max_tokens=65536".into()];
+        sets.extend([format!("train.steps={}", self.steps), format!("train.seed={seed}")]);
+        sets.extend(["", "embedding.", "head.", "norm."].map(|role| format!("optimizer.{role}lr={REPAIR_LR}")));
         let after = ended(train.arg("--json").args(sets.iter().flat_map(|set| ["--set", set])))?;
         Ok(json!({
             "method": name, "keep": keep, "seed": seed, "parameters": before["parameters"],
