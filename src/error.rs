@@ -60,6 +60,9 @@ pub enum Error {
     /// The model, batch or buffer does not fit the adapter.
     #[error("{0}")]
     TooLarge(String),
+    /// The ranks of a run disagree, or cannot be reached.
+    #[error("{0}")]
+    Ranks(String),
     /// Training produced a NaN or an infinity.
     #[error("{0}")]
     NonFinite(String),

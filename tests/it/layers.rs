@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Every top-level module and its layer; imports only go down.
 const LAYERS: &[(usize, &[&str])] = &[
-    (0, &["error", "settings", "reference", "data", "files", "plot"]),
+    (0, &["error", "settings", "reference", "data", "distributed", "files", "plot"]),
     (1, &["gpu"]),
     (2, &["kernels"]),
     (3, &["llama", "optim", "spectrum"]),
