@@ -4,6 +4,7 @@
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// `println!`, whose first failure is reported when the program ends.
@@ -21,7 +22,35 @@ pub(super) use {note, out};
 
 static FAILURE: Mutex<Option<std::io::Error>> = Mutex::new(None);
 
+/// This process among those of a run; only the first prints, and the others their errors.
+static RANK: AtomicUsize = AtomicUsize::new(0);
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Prints nothing from here on unless `rank` is 0.
+#[cfg(feature = "mpi")]
+pub fn set_rank(rank: usize) {
+    RANK.store(rank, Ordering::Relaxed);
+    QUIET.store(rank > 0, Ordering::Relaxed);
+}
+
+/// Whether another rank prints.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Begins an error message, which every rank prints: the program's name, and its rank.
+pub fn begin_error() -> String {
+    QUIET.store(false, Ordering::Relaxed);
+    match RANK.load(Ordering::Relaxed) {
+        0 => "multinorm".into(),
+        rank => format!("multinorm (rank {rank})"),
+    }
+}
+
 pub fn write_out(text: Arguments<'_>) {
+    if is_quiet() {
+        return;
+    }
     let mut failure = failure();
     if failure.is_none() {
         let mut stdout = stdout().lock();
@@ -35,6 +64,9 @@ pub type NoteSink = Box<dyn Fn(&str) -> std::io::Result<()> + Send>;
 static SINK: Mutex<Option<NoteSink>> = Mutex::new(None);
 
 pub fn write_note(text: Arguments<'_>) {
+    if is_quiet() {
+        return;
+    }
     let sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
     let taken = sink.as_ref().is_some_and(|sink| sink(&text.to_string()).is_ok());
     drop(sink);

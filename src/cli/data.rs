@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use multinorm::data::progress::Progress;
 use web_time::Instant;
 
-use super::console::note;
+use super::console::{is_quiet, note};
 
 /// Seconds between two lines where there is no terminal for a progress bar.
 const LINE_SECS: u64 = 10;
@@ -21,7 +21,7 @@ pub struct DataProgress {
 
 impl DataProgress {
     pub fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), bar: None, last_line: Instant::now() }
+        Self { terminal: std::io::stderr().is_terminal() && !is_quiet(), bar: None, last_line: Instant::now() }
     }
 
     fn bar(&mut self, action: &str, total: Option<u64>) -> &ProgressBar {

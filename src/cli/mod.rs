@@ -19,6 +19,7 @@ mod normalize;
 mod output;
 mod planned;
 mod prune;
+mod ranks;
 mod shell;
 mod speed;
 mod stop;
@@ -107,7 +108,11 @@ impl DeviceArgs {
     }
 
     fn open(&self) -> Result<Gpu> {
-        pollster::block_on(Gpu::open(&GpuOptions { choice: self.choice(), ..Default::default() }))
+        Self::open_chosen(self.choice())
+    }
+
+    fn open_chosen(choice: AdapterChoice) -> Result<Gpu> {
+        pollster::block_on(Gpu::open(&GpuOptions { choice, ..Default::default() }))
     }
 }
 
@@ -155,7 +160,7 @@ pub fn main() -> ExitCode {
     console::exit_code(match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            note!("multinorm: {error}");
+            note!("{}: {error}", console::begin_error());
             let mut source = std::error::Error::source(&error);
             while let Some(cause) = source {
                 if !error.to_string().contains(&cause.to_string()) {

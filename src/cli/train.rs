@@ -7,9 +7,10 @@ use clap::Args;
 use multinorm::checkpoint::{latest_checkpoint, load_config, load_state, load_tokenizer, resolve_model_dir};
 use multinorm::config::{DataConfig, ModelConfig, Precision, RunConfig, RunDefaults};
 use multinorm::data::dataset;
+use multinorm::distributed::Group;
 use multinorm::gpu::{Gpu, GpuHandle, Profile, bytes_in_words};
 use multinorm::train::{
-    Event, Measured, RunDir, Summary, check_start, find_run, measure_variants, run as run_training,
+    Devices, Event, Measured, RunDir, Summary, check_start, find_run, follow, measure_variants, run as run_training,
 };
 use multinorm::{Error, Result};
 
@@ -21,8 +22,8 @@ use super::largest::check_run;
 use super::memory::{check_memory, report_memory_remedies};
 use super::output::{print_json, shell_quoted};
 use super::planned::original_variants;
-use super::stop;
 use super::view::{RunView, View};
+use super::{ranks, stop};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -31,6 +32,7 @@ use super::view::{RunView, View};
   multinorm train --set 'data.source=[\"my-texts/\"]' --set model.preset=9m
   multinorm train --resume runs/mine                        bit for bit as if it had never stopped
   multinorm train --from runs/mine --set optimizer.lr=0.005
+  mpirun -n 4 multinorm train my.toml                       on four GPUs or hosts (docs/distributed.md)
   multinorm train --dry-run --set model.preset=350m         what it would need; allocates nothing")]
 pub struct TrainArgs {
     /// Settings file (TOML) [default: the default run, sized to fit the adapter]
@@ -39,14 +41,14 @@ pub struct TrainArgs {
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
     /// Start from the weights, sizes and tokenizer of this model or run, to fine-tune it
-    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
     /// The run directory [default: the next free number under runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Resume the run in this directory from its newest checkpoint, bit for bit as if it had never stopped; or from one
-    /// of its checkpoints: runs/0001/checkpoints/step-00000200
-    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    /// of its checkpoints: runs/0001/checkpoints/step-00000200; `auto`: that in --out, or begin it if there is none
+    #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
     /// Print sizes and memory, and allocate nothing
     #[arg(long)]
@@ -68,7 +70,8 @@ pub struct TrainArgs {
 
 pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
     if args.dry_run {
-        let resumed = args.resume.as_deref().map(find_run).transpose()?;
+        let resumed = args.resume.as_deref().filter(|resume| *resume != Path::new("auto"));
+        let resumed = resumed.map(find_run).transpose()?;
         let settings = |profile: &Profile| {
             let state = match &resumed {
                 None => None,
@@ -81,11 +84,23 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
         return dry_run(device, &settings, folder, args.fit.as_deref(), args.json);
     }
     stop::handle_signals();
-    let resumed = args.resume.as_deref().map(RunDir::resume).transpose()?;
-    let mut gpu = device.open()?;
-    let config = settings(args, resumed.as_ref().and_then(RunDir::settings), &gpu.profile)?;
+    let group = ranks::join()?;
+    if let Some(of_other_rank) = group.as_ref().filter(|group| group.rank() > 0) {
+        follow_rank_0(device, of_other_rank)?;
+        ranks::leave(group);
+        return Ok(());
+    }
+    let resumed = args.resumed()?;
+    let mut gpu = open(device, group.as_deref())?;
+    let mut config = settings(args, resumed.as_ref().and_then(RunDir::settings), &gpu.profile)?;
     note!("adapter    {} ({})", gpu.adapter_name, gpu.driver);
+    if let Some(group) = &group {
+        config = ranks::settings(group, Some(config))?;
+    }
     choose_variants(&mut gpu, resumed.as_ref().map(RunDir::path), std::slice::from_ref(&config))?;
+    if let Some(group) = &group {
+        ranks::share_variants(group, &mut gpu, |_| Ok(()))?;
+    }
     check_memory(&check_run(&config, &gpu.profile)?, &config, &gpu.profile)?;
     // Before minutes are spent on training a tokenizer.
     let folder = match (resumed, &args.out) {
@@ -93,7 +108,10 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
         (None, Some(out)) => RunDir::create(out)?,
         (None, None) => RunDir::create_next(Path::new("runs"))?,
     };
-    let dataset = Arc::new(dataset::load(&config.data, config.model.vocab_size, &mut DataProgress::new())?);
+    let dataset = Arc::new(match &group {
+        Some(group) => ranks::load_data(group, &config)?,
+        None => dataset::load(&config.data, config.model.vocab_size, &mut DataProgress::new())?,
+    });
     note!(
         "data       {} ({} training and {} validation tokens; {}; license: {})",
         dataset.name,
@@ -123,10 +141,55 @@ pub fn run(device: &DeviceArgs, args: &TrainArgs) -> Result<()> {
         view.show(&event);
     };
     let profile = gpu.get().profile.clone();
-    let ended = pollster::block_on(run_training(&gpu, config.clone(), dataset, folder, stop, &mut show));
+    let devices = Devices { gpu: &gpu, group: group.clone() };
+    let ended = pollster::block_on(run_training(devices, config.clone(), dataset, folder, stop, &mut show));
     drop(view); // restores the terminal before anything else is printed
     let summary = ended.map_err(|error| report_memory_remedies(error, &config, &profile))?;
+    ranks::leave(group);
     if args.json { print_json(&summary) } else { print_summary(&summary, &path) }
+}
+
+impl TrainArgs {
+    /// The run to go on with; `None` for a new one.
+    fn resumed(&self) -> Result<Option<RunDir>> {
+        match (self.resume.as_deref(), self.out.as_deref()) {
+            (None, _) => Ok(None),
+            (Some(resume), Some(out)) if resume == Path::new("auto") => {
+                if latest_checkpoint(out)?.is_some() {
+                    RunDir::resume(out).map(Some)
+                } else {
+                    Ok(None)
+                }
+            }
+            (Some(resume), None) if resume == Path::new("auto") => Err(Error::config(
+                "--resume",
+                "auto goes on with the run in --out, or begins it there: name it with --out",
+            )),
+            (Some(_), Some(_)) => Err(Error::config("--out", "a resumed run stays in its directory: omit --out")),
+            (Some(resume), None) if self.from.is_none() => RunDir::resume(resume).map(Some),
+            (Some(_), None) => Err(Error::config("--from", "a resumed run goes on with its own weights: omit --from")),
+        }
+    }
+}
+
+fn open(device: &DeviceArgs, group: Option<&Group>) -> Result<Gpu> {
+    match group {
+        Some(group) => DeviceArgs::open_chosen(ranks::adapter_of(group, device.choice())?),
+        None => device.open(),
+    }
+}
+
+/// What all ranks but the first do.
+fn follow_rank_0(device: &DeviceArgs, group: &Arc<Group>) -> Result<()> {
+    let mut gpu = open(device, Some(group))?;
+    let config = ranks::settings(group, None)?;
+    let choose = |gpu: &mut Gpu| choose_variants(gpu, None, std::slice::from_ref(&config));
+    ranks::share_variants(group, &mut gpu, choose)?;
+    check_memory(&check_run(&config, &gpu.profile)?, &config, &gpu.profile)?;
+    let dataset = Arc::new(ranks::load_data(group, &config)?);
+    let (profile, stop) = (gpu.profile.clone(), stop::finish_step());
+    let ended = pollster::block_on(follow(Arc::new(gpu), config.clone(), dataset, group.clone(), stop));
+    ended.map_err(|error| report_memory_remedies(error, &config, &profile))
 }
 
 /// `resumed`: the settings of the run that is being resumed.
@@ -135,9 +198,10 @@ fn settings(args: &TrainArgs, resumed: Option<&str>, profile: &Profile) -> Resul
     let text = text.transpose()?;
     let file = args.config.as_deref().zip(text.as_deref());
     let file = file.or(resumed.map(|text| (Path::new("config.toml"), text)));
-    let config = config_of(file, args.from.as_deref(), &args.sets, profile)?;
     // A resumed run no longer needs the model it started from.
-    if args.resume.is_none() {
+    let from = args.from.as_deref().filter(|_| resumed.is_none());
+    let config = config_of(file, from, &args.sets, profile)?;
+    if resumed.is_none() {
         check_start(&config)?;
     }
     Ok(config)
@@ -239,6 +303,14 @@ fn print_summary(summary: &Summary, folder: &Path) -> Result<()> {
         out!("skipped steps      {} (gradients overflowed under the loss scale)", summary.skipped_steps);
     }
     out!("speed              {:.0} tokens/s", summary.tokens_per_sec);
+    if let Some(of) = &summary.exchanged {
+        let (ranks, sent) = (of.ranks, bytes_in_words(of.sent_bytes));
+        out!(
+            "ranks              {ranks}; {:.1} s of exchanging, {:.1} s of them with nothing else to do; {sent} sent by rank 0",
+            of.secs,
+            of.exposed_secs
+        );
+    }
     out!("device memory      {}", bytes_in_words(summary.peak_bytes));
     out!("checkpoint         {}", summary.checkpoint.display());
     if summary.stopped {

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::run::{CheckpointConfig, EvalConfig, RunConfig, ScheduleConfig, SpectraConfig, TrainConfig};
+use super::run::{
+    CheckpointConfig, DistributedConfig, EvalConfig, RunConfig, ScheduleConfig, SpectraConfig, TrainConfig,
+};
 use crate::optim::OptimizerConfig;
 use crate::settings::{DataConfig, ModelConfig, Origin, Section, did_you_mean};
 use crate::{Error, Result};
@@ -71,7 +73,7 @@ impl RunConfig {
     }
 }
 
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "model",
     "data",
     "optimizer",
@@ -84,6 +86,7 @@ const SECTIONS: [&str; 12] = [
     "eval",
     "checkpoint",
     "spectra",
+    "distributed",
 ];
 
 fn is_optimizer(section: &str) -> bool {
@@ -141,7 +144,21 @@ impl Sections {
     }
 
     fn read(self) -> Result<RunConfig> {
-        let [model, data, optimizer, rest, embedding, head, norm, schedule, train, eval, checkpoint, spectra] = self.0;
+        let [
+            model,
+            data,
+            optimizer,
+            rest,
+            embedding,
+            head,
+            norm,
+            schedule,
+            train,
+            eval,
+            checkpoint,
+            spectra,
+            distributed,
+        ] = self.0;
         let optimizer = OptimizerConfig::read(optimizer, [rest, embedding, head, norm])?;
         let model = ModelConfig::read(model)?;
         Ok(RunConfig {
@@ -153,6 +170,7 @@ impl Sections {
             eval: EvalConfig::read(eval)?,
             checkpoint: CheckpointConfig::read(checkpoint)?,
             spectra: SpectraConfig::read(spectra)?,
+            distributed: DistributedConfig::read(distributed)?,
         })
     }
 }

@@ -30,6 +30,6 @@ pub use crate::settings::{
 };
 pub use load::RunDefaults;
 pub use run::{
-    CheckpointConfig, EvalConfig, MatmulPrecision, Precision, RecomputePolicy, RunConfig, ScheduleConfig, ScheduleKind,
-    SpectraConfig, TrainConfig,
+    CheckpointConfig, DistributedConfig, EvalConfig, MatmulPrecision, Precision, RecomputePolicy, RunConfig,
+    ScheduleConfig, ScheduleKind, Shares, SpectraConfig, TrainConfig,
 };

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::distributed::Wire;
 use crate::gpu::{MAX_GROUPS, Profile};
 use crate::kernels::loss_scale::LossScale;
 use crate::optim::OptimizerConfig;
@@ -29,6 +30,8 @@ pub struct RunConfig {
     pub checkpoint: CheckpointConfig,
     /// Which singular values to log.
     pub spectra: SpectraConfig,
+    /// How several ranks share the run.
+    pub distributed: DistributedConfig,
 }
 
 /// `[schedule]`: the learning rate over the run, relative to its peak.
@@ -249,6 +252,85 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// `[distributed]`: how several ranks share a run; without effect on one.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DistributedConfig {
+    /// How many of a step's micro-batches each rank takes.
+    pub shares: Shares,
+    /// The precision of gradients, and of differences of weights, between ranks.
+    pub wire: Wire,
+    /// Gradients that travel together, in units of 1024 bytes of f32.
+    pub bucket_kib: usize,
+    /// Steps between comparisons of the ranks' weights; 0 compares them at the end only.
+    pub check_every: u64,
+    /// Steps that each rank makes on its own between averages of the weights; 0 sums gradients in every step.
+    pub local_steps: u64,
+    /// With local steps, the learning rate of the outer step; 1 without momentum averages the weights.
+    pub outer_lr: f64,
+    /// The momentum of the outer step.
+    pub outer_momentum: f64,
+}
+
+/// How micro-batches are divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shares {
+    /// As many for each rank, as far as possible.
+    Equal,
+    /// In proportion to each rank's speed, measured before the first step.
+    Measured,
+}
+
+impl DistributedConfig {
+    fn validate(&self, run: &RunConfig) -> Result<()> {
+        check::at_least_1("distributed.bucket_kib", self.bucket_kib as u64)?;
+        check::fits_toml("distributed.bucket_kib", self.bucket_kib as u64)?;
+        check::fits_toml("distributed.check_every", self.check_every)?;
+        check::fits_toml("distributed.local_steps", self.local_steps)?;
+        check::positive("distributed.outer_lr", self.outer_lr)?;
+        check::from_0_below_1("distributed.outer_momentum", self.outer_momentum)?;
+        if self.local_steps == 0 {
+            return Ok(());
+        }
+        if run.optimizer.zeroth_order().is_some() {
+            let message = "a zeroth-order method exchanges two numbers a step: set distributed.local_steps to 0";
+            return Err(Error::config("distributed.local_steps", message));
+        }
+        // The weights are the run's only when they have been averaged.
+        for (key, every) in [("eval.every", run.eval.every), ("checkpoint.every", run.checkpoint.every)] {
+            if !every.is_multiple_of(self.local_steps) {
+                let message = format!("{every} is no multiple of distributed.local_steps {}", self.local_steps);
+                return Err(Error::config(key, message));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(mut section: Section) -> Result<Self> {
+        let shares = section.require::<String>("shares")?;
+        let wire = section.require::<String>("wire")?;
+        let config = Self {
+            shares: match shares.as_str() {
+                "equal" => Shares::Equal,
+                "measured" => Shares::Measured,
+                _ => return Err(section.error("shares", format!("must be equal or measured, got `{shares}`"))),
+            },
+            wire: match wire.as_str() {
+                "f32" => Wire::F32,
+                "f16" => Wire::F16,
+                _ => return Err(section.error("wire", format!("must be f32 or f16, got `{wire}`"))),
+            },
+            bucket_kib: section.require("bucket_kib")?,
+            check_every: section.require("check_every")?,
+            local_steps: section.require("local_steps")?,
+            outer_lr: section.require("outer_lr")?,
+            outer_momentum: section.require("outer_momentum")?,
+        };
+        section.finish("unknown key")?;
+        Ok(config)
+    }
+}
+
 impl RunConfig {
     /// CONFIG.toml with every value resolved: loading it gives this run again.
     ///
@@ -275,6 +357,7 @@ impl RunConfig {
         self.eval.validate()?;
         self.checkpoint.validate()?;
         self.spectra.validate(self)?;
+        self.distributed.validate(self)?;
         self.validate_zeroth_order()?;
         let [sequence, longest] = [self.train.sequence_length, self.model.max_position_embeddings];
         if sequence > longest {

@@ -1,5 +1,7 @@
 //! Training batches: every epoch takes each window once, in an order determined by seed and epoch.
 
+use std::ops::Range;
+
 use super::tokens::Tokens;
 use super::windows::shorter_windows;
 use crate::{Error, Result};
@@ -61,11 +63,23 @@ impl<'a> Batches<'a> {
     /// # Panics
     /// If a slice has another length.
     pub fn fill(&self, step: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<()> {
-        let n_ids = self.batch_size * self.sequence_length;
+        self.fill_rows(step, 0..self.batch_size, inputs, targets)
+    }
+
+    /// The same for some of the batch's rows.
+    ///
+    /// # Errors
+    /// See [`Tokens::copy_to`].
+    ///
+    /// # Panics
+    /// If a slice has another length, or the batch has no such rows.
+    pub fn fill_rows(&self, step: u64, rows: Range<usize>, inputs: &mut [u32], targets: &mut [u32]) -> Result<()> {
+        assert!(rows.end <= self.batch_size, "rows {rows:?} of a batch of {}", self.batch_size);
+        let n_ids = rows.len() * self.sequence_length;
         assert_eq!((inputs.len(), targets.len()), (n_ids, n_ids), "inputs and targets of a batch");
-        let rows = inputs.chunks_exact_mut(self.sequence_length).zip(targets.chunks_exact_mut(self.sequence_length));
-        for (row, (inputs, targets)) in (0..).zip(rows) {
-            let start = self.window_start(step * self.batch_size as u64 + row);
+        let windows = inputs.chunks_exact_mut(self.sequence_length).zip(targets.chunks_exact_mut(self.sequence_length));
+        for (row, (inputs, targets)) in rows.zip(windows) {
+            let start = self.window_start(step * self.batch_size as u64 + row as u64);
             self.tokens.copy_to(start, inputs)?;
             self.tokens.copy_to(start + 1, targets)?;
         }

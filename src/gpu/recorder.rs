@@ -211,6 +211,11 @@ impl Recorder {
         }
     }
 
+    /// Number of dispatches recorded so far in the current plan, each counted once.
+    pub fn n_recorded(&self) -> usize {
+        self.plans.last().map_or(0, |plan| plan.dispatches.len())
+    }
+
     /// Notes which variant was chosen for an operation, and the floating-point operations of its dispatches.
     pub fn chose(&mut self, what: String, variant: String, flops: u64) {
         self.choices.entry(what).or_insert(Choice { variant, flops: 0 }).flops += flops;

@@ -7,15 +7,16 @@ use super::tensor::Tensor;
 use super::workspace::{Workspace, create_buffer};
 use crate::Result;
 
-/// Copies of one small tensor in flight to the host, oldest first, each with its tag.
+/// Copies of small tensors in flight to the host, oldest first, each with its tag.
 pub struct ReadbackRing {
     free: Vec<wgpu::Buffer>,
     pending: VecDeque<Pending>,
-    source: Tensor,
+    source: Option<Tensor>,
 }
 
 struct Pending {
     tag: u64,
+    bytes: u64,
     /// Unused in the browser, where the event loop waits.
     #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "the event loop waits"))]
     submission: wgpu::SubmissionIndex,
@@ -31,12 +32,17 @@ impl ReadbackRing {
 
     /// A ring of `slots` staging buffers for `source`.
     pub async fn new(gpu: &Gpu, source: &Tensor, slots: usize) -> Result<Self> {
+        Ok(Self { source: Some(source.clone()), ..Self::of_bytes(gpu, source.bytes(), slots).await? })
+    }
+
+    /// A ring of `slots` staging buffers of this many bytes, for [`ReadbackRing::send_pieces`].
+    pub async fn of_bytes(gpu: &Gpu, bytes: u64, slots: usize) -> Result<Self> {
         let mut free = Vec::with_capacity(slots);
         for slot in 0..slots {
             let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-            free.push(create_buffer(gpu, &format!("read-back ring {slot}"), source.bytes(), usage).await?);
+            free.push(create_buffer(gpu, &format!("read-back ring {slot}"), bytes, usage).await?);
         }
-        Ok(Self { free, pending: VecDeque::new(), source: source.clone() })
+        Ok(Self { free, pending: VecDeque::new(), source: None })
     }
 
     /// Whether a copy can be sent without waiting for an older one.
@@ -53,15 +59,27 @@ impl ReadbackRing {
     ///
     /// Panics if the ring is full: take the oldest copy first.
     pub fn send(&mut self, gpu: &Gpu, workspace: &Workspace, tag: u64) {
+        let source = self.source.clone().expect("a ring for one tensor");
+        self.send_pieces(gpu, workspace, std::slice::from_ref(&source), tag);
+    }
+
+    /// Sends a copy of several tensors, one after the other, as [`ReadbackRing::send`] does of one.
+    ///
+    /// Panics if the ring is full, or they are larger than a slot.
+    pub fn send_pieces(&mut self, gpu: &Gpu, workspace: &Workspace, pieces: &[Tensor], tag: u64) {
         let buffer = self.free.pop().expect("room in the read-back ring");
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        let offset = self.source.offset_bytes();
-        encoder.copy_buffer_to_buffer(workspace.buffer(&self.source), offset, &buffer, 0, self.source.bytes());
+        let mut bytes = 0;
+        for piece in pieces {
+            let source = workspace.buffer(piece);
+            encoder.copy_buffer_to_buffer(source, piece.offset_bytes(), &buffer, bytes, piece.bytes());
+            bytes += piece.bytes();
+        }
         let submission = gpu.queue.submit([encoder.finish()]);
         let (sender, mapped) = flume::bounded(1);
         // A failed send means that nobody is waiting any more.
-        buffer.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
-        self.pending.push_back(Pending { tag, submission, buffer, mapped });
+        buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |result| drop(sender.send(result)));
+        self.pending.push_back(Pending { tag, bytes, submission, buffer, mapped });
     }
 
     /// The oldest copy, if it has arrived.
@@ -90,9 +108,9 @@ impl ReadbackRing {
     }
 
     fn take_front(&mut self, gpu: &Gpu) -> Result<(u64, Vec<f32>)> {
-        let Pending { tag, buffer, .. } = self.pending.pop_front().expect("a pending read-back");
+        let Pending { tag, bytes, buffer, .. } = self.pending.pop_front().expect("a pending read-back");
         let values = {
-            let view = buffer.get_mapped_range(..).map_err(|error| gpu.failed_to("read back", &error))?;
+            let view = buffer.get_mapped_range(0..bytes).map_err(|error| gpu.failed_to("read back", &error))?;
             bytemuck::cast_slice(&view).to_vec()
         };
         buffer.unmap();

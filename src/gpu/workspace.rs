@@ -168,7 +168,7 @@ impl Workspace {
     }
 
     /// The indices of the dispatches that a replay runs, in order.
-    pub(super) fn order(&self, plan: &str, due: Schedule) -> Vec<usize> {
+    pub(crate) fn order(&self, plan: &str, due: Schedule) -> Vec<usize> {
         self.plan(plan).order(due).collect()
     }
 
@@ -185,7 +185,7 @@ impl Workspace {
     }
 
     /// Replays a part of [`Workspace::order`].
-    pub(super) fn submit(&self, gpu: &Gpu, plan: &str, part: &[usize]) {
+    pub(crate) fn submit(&self, gpu: &Gpu, plan: &str, part: &[usize]) {
         let plan = self.plan(plan);
         submit(gpu, part.iter().map(|&step| &plan.steps[step]));
     }

@@ -59,7 +59,21 @@ impl Evaluator {
     /// The mean loss on the first `max_tokens` of `tokens`.
     pub async fn evaluate(&mut self, gpu: &Gpu, tokens: &Tokens, max_tokens: usize) -> Result<Evaluation> {
         let replay = Replay { gpu, workspace: &self.workspace, inputs: &self.inputs };
-        evaluate(replay, None, &mut self.ring, tokens, max_tokens).await
+        let (sum, tokens) = evaluate(replay, None, &mut self.ring, tokens, max_tokens, [0, 1]).await?;
+        Evaluation::of(sum, tokens)
+    }
+}
+
+impl Evaluation {
+    /// The mean of losses with this sum.
+    ///
+    /// Errors: it is not finite.
+    pub(super) fn of(sum: f64, tokens: u64) -> Result<Self> {
+        let loss = sum / tokens as f64;
+        if !loss.is_finite() {
+            return Err(Error::NonFinite(format!("the evaluation's loss is {loss}: the weights are not usable")));
+        }
+        Ok(Self { loss, perplexity: loss.exp(), tokens })
     }
 }
 
@@ -90,22 +104,24 @@ pub(super) struct Replay<'a> {
     pub inputs: &'a BatchInputs,
 }
 
-/// Replays over the windows of `tokens` and sums the losses read back.
+/// Replays over the windows of `tokens` and sums the losses read back: those of part `part` of `n` of their batches.
+/// Returns the sum, and the number of tokens of all parts.
 pub(super) async fn evaluate(
     Replay { gpu, workspace, inputs }: Replay<'_>,
     mut throttle: Option<&mut Throttle>,
     ring: &mut ReadbackRing,
     tokens: &Tokens,
     max_tokens: usize,
-) -> Result<Evaluation> {
+    [part, n]: [usize; 2],
+) -> Result<(f64, u64)> {
     let windows = Windows::new(tokens, inputs.batch, inputs.seq, Some(max_tokens))?;
     while ring.pending() > 0 {
         take(gpu, ring).await?; // left over from an evaluation that failed midway
     }
-    let n = inputs.batch * inputs.seq;
-    let (mut ids, mut targets) = (vec![0; n], vec![0; n]);
+    let n_ids = inputs.batch * inputs.seq;
+    let (mut ids, mut targets) = (vec![0; n_ids], vec![0; n_ids]);
     let mut sum = 0.0;
-    for batch in 0..windows.n_batches() {
+    for batch in windows.n_batches() * part / n..windows.n_batches() * (part + 1) / n {
         ids.fill(0);
         let valid_rows = windows.fill(batch, &mut ids, &mut targets)?;
         targets[valid_rows * inputs.seq..].fill(IGNORE);
@@ -123,12 +139,7 @@ pub(super) async fn evaluate(
     while ring.pending() > 0 {
         sum += take(gpu, ring).await?;
     }
-    let tokens = windows.n_predicted() as u64;
-    let loss = sum / tokens as f64;
-    if !loss.is_finite() {
-        return Err(Error::NonFinite(format!("the evaluation's loss is {loss}: the weights are not usable")));
-    }
-    Ok(Evaluation { loss, perplexity: loss.exp(), tokens })
+    Ok((sum, windows.n_predicted() as u64))
 }
 
 async fn take(gpu: &Gpu, ring: &mut ReadbackRing) -> Result<f64> {

@@ -27,11 +27,15 @@ mod changes;
 mod evaluation;
 mod event;
 mod fit;
+#[cfg(not(target_arch = "wasm32"))]
+mod follow;
 mod matrix_summary;
 mod parts;
 #[cfg(not(target_arch = "wasm32"))]
 mod past;
 mod plan;
+#[cfg_attr(target_arch = "wasm32", path = "one_rank.rs")]
+mod ranks;
 mod recording;
 mod report;
 #[cfg(not(target_arch = "wasm32"))]
@@ -39,6 +43,7 @@ mod run;
 #[cfg(not(target_arch = "wasm32"))]
 mod run_dir;
 mod samples;
+mod snapshot;
 mod spectra;
 #[cfg(not(target_arch = "wasm32"))]
 mod spectra_log;
@@ -52,20 +57,25 @@ pub use evaluation::{Evaluation, Evaluator};
 pub(crate) use evaluation::{write_batch, write_tables};
 pub use event::Event;
 pub use fit::{Fit, LargestPreset, Presets, ProfileOf, Search, SearchSpace};
+#[cfg(not(target_arch = "wasm32"))]
+pub use follow::follow;
 pub use matrix_summary::{Direction, MatrixSummary};
 pub use parts::{forward_passes, update_secs};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past::{History, PastRun, TextRecord};
 pub use plan::Plan;
+#[cfg(not(target_arch = "wasm32"))]
+pub use ranks::Exchanged;
 pub use recording::{Recorded, record_training, record_training_recomputing, record_training_with};
 pub use report::StepReport;
 #[cfg(not(target_arch = "wasm32"))]
-pub use run::{Session, Summary, check_start, run};
+pub use run::{Devices, Session, Summary, check_start, run};
 #[cfg(not(target_arch = "wasm32"))]
 pub use run_dir::{RunDir, find_run};
 pub use samples::GradientSample;
+pub use snapshot::Snapshot;
 pub use spectra::{Followed, Frame, PassSeen, SpectrumRecord, THUMBNAIL_LIMIT, follow_passes, thumbnail_shape};
-pub use trainer::{Snapshot, Trainer};
+pub use trainer::Trainer;
 #[cfg(not(target_arch = "wasm32"))]
 pub use variants::{
     Measured, keep_variants_of_run, kept_variants, kept_variants_of, measure_variants, measure_variants_within,

@@ -43,9 +43,8 @@ pub fn forward_passes(config: &RunConfig, training_tokens: usize) -> u64 {
     (0..config.train.steps).map(|step| u64::from(queries(config, training_tokens, step) * 2).max(1)).sum()
 }
 
-/// The parts of a step with `queries` directions; with 0 it takes a gradient.
-pub(super) fn parts(config: &RunConfig, queries: u32) -> Vec<Part> {
-    let n = config.train.n_micro_batches();
+/// The parts of a step on `n` micro-batches with `queries` directions; with 0 it takes a gradient.
+pub(super) fn parts(config: &RunConfig, n: usize, queries: u32) -> Vec<Part> {
     match queries {
         0 => with_gradients(n, config.train.fused_update),
         queries => zeroth_order(n, queries),
@@ -116,7 +115,10 @@ mod tests {
         let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
         let config = RunConfig::load(None, &sets, RunDefaults::Software).unwrap();
         let queries = queries(&config, 1000, 0);
-        parts(&config, queries).into_iter().map(|part| (part.micro_batch, part.query, part.plans)).collect()
+        parts(&config, config.train.n_micro_batches(), queries)
+            .into_iter()
+            .map(|part| (part.micro_batch, part.query, part.plans))
+            .collect()
     }
 
     #[test]

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::report::StepReport;
 use super::run::{SESSION, Session, TEXTS, checked_snapshot};
+use super::snapshot::Snapshot;
 use super::spectra::SpectrumRecord;
-use super::trainer::Snapshot;
 use crate::checkpoint::load_newest_checkpoint;
 use crate::config::{RunConfig, RunDefaults};
 use crate::data::dataset::{self, Dataset};

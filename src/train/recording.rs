@@ -41,12 +41,25 @@ pub struct Recorded {
     pub(super) statistics: Tensor,
     /// Parameters in the order in which their gradients become complete, with the index of each norm in the statistics.
     pub(super) norms: Vec<(usize, usize)>,
+    /// When each gradient becomes complete in the plans of the first and of another micro-batch, in that order.
+    pub(super) complete: Vec<Complete>,
+    /// The losses `[1]` that a step sums over its micro-batches: one, or those at w + d and w − d.
+    pub(super) losses: Vec<Tensor>,
     /// The tensors to sample for spectra.
     pub(super) watched: Vec<Watched>,
     /// `[1]` summed loss of an evaluation batch.
     pub(super) eval_loss: Tensor,
     /// `[4]` the `Step` of shaders/lib/step.wgsl.
     pub(super) step: Tensor,
+}
+
+/// When a gradient is complete.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Complete {
+    /// The parameter's index.
+    pub parameter: usize,
+    /// The number of dispatches before that in [`Plan::FirstMicroBatch`] and in [`Plan::NextMicroBatch`].
+    pub dispatches: [usize; 2],
 }
 
 impl Recorded {
@@ -82,6 +95,18 @@ pub(super) fn kinds(config: &RunConfig) -> Vec<Recompute> {
 ///
 /// Errors: as [`record_training`].
 pub fn record_training_recomputing(config: &RunConfig, profile: &Profile, recompute: Recompute) -> Result<Recorded> {
+    record_training_scaled(config, profile, recompute, 1.0)
+}
+
+/// The same with `factor` times the loss and its gradients: for a rank that takes a part of each batch on its own.
+///
+/// Errors: as [`record_training`].
+pub(super) fn record_training_scaled(
+    config: &RunConfig,
+    profile: &Profile,
+    recompute: Recompute,
+    factor: f64,
+) -> Result<Recorded> {
     let update = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
         optim::record_group(rec, &config.optimizer, group, step)
     };
@@ -92,7 +117,8 @@ pub fn record_training_recomputing(config: &RunConfig, profile: &Profile, recomp
         return record_zeroth_order(config, profile, hyper);
     }
     let row_wise = |role| config.optimizer.is_row_wise(role);
-    record_all(config, profile, recompute, &Rules { lookahead: &lookahead, update: &update, row_wise: &row_wise })
+    let rules = Rules { lookahead: &lookahead, update: &update, row_wise: &row_wise, factor };
+    record_all(config, profile, recompute, &rules)
 }
 
 /// The same with the caller's optimizer instead of the configuration's. It receives whole matrices, so a device whose
@@ -106,7 +132,8 @@ pub fn record_training_with(
     let update = |rec: &mut Recorder, group: &Group<'_>, step: StepTensors<'_>| {
         group.parts(1).map(|one| record_update(rec, &one.only(), step)).collect()
     };
-    record_all(config, profile, recompute, &Rules { lookahead: &|_, _, _| None, update: &update, row_wise: &|_| false })
+    let rules = Rules { lookahead: &|_, _, _| None, update: &update, row_wise: &|_| false, factor: 1.0 };
+    record_all(config, profile, recompute, &rules)
 }
 
 /// Records the updates of parameters of one shape.
@@ -120,27 +147,32 @@ struct Rules<'a> {
     update: &'a RecordGroup<'a>,
     /// Whether updates of a role may be recorded for parts of a matrix.
     row_wise: &'a dyn Fn(Role) -> bool,
+    /// On the loss and its gradients, beside the mean over a step's tokens.
+    factor: f64,
 }
 
 fn record_all(config: &RunConfig, profile: &Profile, recompute: Recompute, rules: &Rules<'_>) -> Result<Recorded> {
     let gradients = if config.train.fused_update { Gradients::Transient } else { Gradients::Persistent };
     let precision = config.train.precision.on(profile)?;
     let mut recorded = Recorded::begin(config, profile, gradients, precision);
-    let Recorded { recorder: rec, llama, inputs, statistics, step, norms, watched, .. } = &mut recorded;
+    let Recorded { recorder: rec, llama, inputs, statistics, step, norms, watched, complete, losses, .. } =
+        &mut recorded;
     refuse_parts(rec, llama, rules.row_wise);
     let loss_scale = (precision == Precision::F16).then(|| {
         let (initial, growth) = (config.train.first_loss_scale(), config.train.loss_scale_growth);
         LossScale::new(rec, initial, growth)
     });
     // The loss is the first entry of the statistics; the scale makes it and its gradients means over the step.
-    let loss = statistics.rows(0..1);
     let shared = StepTensors { statistics, step };
-    let micro =
-        MicroStep { llama, inputs, loss: &loss, scale: scale(config), recompute, loss_scale: loss_scale.as_ref() };
+    let (loss, scale) = (&losses[0], scale(config) * rules.factor);
+    let micro = MicroStep { llama, inputs, loss, scale, recompute, loss_scale: loss_scale.as_ref() };
     let (states, order) = if config.train.fused_update {
         record_fused(rec, &micro, shared, rules)?
     } else {
-        record_separate(rec, &micro, shared, &config.train, rules)?
+        let (states, order) = record_separate(rec, &micro, shared, &config.train, rules)?;
+        let parameters = order.iter().map(|gradient| gradient.parameter).collect();
+        *complete = order;
+        (states, parameters)
     };
     let mut states = in_order(llama, states);
     *watched = Watched::choose(rec, config, llama, &states, statistics);
@@ -178,7 +210,8 @@ impl Recorded {
         record_loss(rec, &llama, &eval_inputs, Loss { sum: &eval_loss, scale: 1.0, output: Output::Write });
         let positions = config.model.max_position_embeddings.min(PROMPT_ROOM + config.eval.text_tokens);
         let decoding = (config.eval.text_tokens > 0).then(|| Decoding::record(rec, &llama, positions));
-        let (states, watched, norms) = (Vec::new(), Vec::new(), Vec::new());
+        let (states, watched, norms, complete) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let losses = vec![statistics.rows(Statistics::LOSS..Statistics::LOSS + 1)];
         Self {
             recorder,
             llama,
@@ -190,6 +223,8 @@ impl Recorded {
             decoding,
             statistics,
             norms,
+            complete,
+            losses,
             watched,
             eval_loss,
             step,
@@ -258,6 +293,7 @@ fn record_zeroth_order(config: &RunConfig, profile: &Profile, hyper: Directions)
         go(rec, Stage::Along);
     }
     recorded.states = states.into_iter().flatten().collect();
+    recorded.losses = vec![plus, minus];
     Ok(recorded)
 }
 
@@ -304,19 +340,23 @@ fn record_separate(
     shared: StepTensors<'_>,
     train: &TrainConfig,
     rules: &Rules<'_>,
-) -> Result<Updates> {
+) -> Result<(Vec<Vec<State>>, Vec<Complete>)> {
     let llama = micro.llama;
     let groups = groups(llama);
-    let mut order = Vec::new();
+    let mut order: Vec<Complete> = Vec::new();
     micro.begin(rec, shared);
     let lookahead: Vec<Option<GroupState>> = groups.iter().map(|group| (rules.lookahead)(rec, group, shared)).collect();
-    micro.record(rec, Output::Write, &mut |_, parameter| {
-        order.push(number(llama, parameter));
+    micro.record(rec, Output::Write, &mut |rec, parameter| {
+        order.push(Complete { parameter: number(llama, parameter), dispatches: [rec.n_recorded(); 2] });
         Ok(())
     })?;
     if train.n_micro_batches() > 1 {
         rec.begin(Plan::NextMicroBatch);
-        micro.record(rec, Output::Accumulate, &mut |_, _| Ok(()))?;
+        let mut gradients = order.iter_mut();
+        micro.record(rec, Output::Accumulate, &mut |rec, _| {
+            gradients.next().expect("the gradients of the first micro-batch").dispatches[1] = rec.n_recorded();
+            Ok(())
+        })?;
     }
     rec.begin(Plan::Update);
     let norms = GradientNorms::new(rec, llama.parameters.len(), micro.loss_scale.is_some());

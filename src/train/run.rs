@@ -10,10 +10,12 @@ use web_time::Instant;
 
 use super::changes::{SettingChange, setting_changes};
 use super::event::Event;
+use super::ranks::Exchanged;
 use super::report::StepReport;
 use super::run_dir::{CONFIG, RunDir};
+use super::snapshot::Snapshot;
 use super::spectra_log::SpectraLog;
-use super::trainer::{Snapshot, Trainer};
+use super::trainer::Trainer;
 use super::variants::keep_variants_of_run;
 use crate::checkpoint::{
     Checkpoint, JsonLines, MetricsLog, NamedTensor, Resumed, TrainerState, latest_checkpoint, load_config, load_model,
@@ -24,6 +26,7 @@ use crate::data::baseline::bigram_loss;
 use crate::data::batches::Batches;
 use crate::data::dataset::{DataIdentity, Dataset};
 use crate::data::windows::Windows;
+use crate::distributed::Group;
 use crate::files::write_atomic;
 use crate::gpu::{Gpu, GpuHandle, Memory};
 use crate::{Error, Result};
@@ -58,6 +61,9 @@ pub struct Summary {
     pub checkpoint: PathBuf,
     /// Whether it stopped before its last step.
     pub stopped: bool,
+    /// With several ranks, what rank 0 exchanged with the others in this session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exchanged: Option<Exchanged>,
 }
 
 /// Describes the process that last trained a run: the contents of session.json.
@@ -79,6 +85,50 @@ pub struct Session {
     pub baseline_bigram_loss: f64,
 }
 
+/// When a run pauses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pauses {
+    /// The run's last step.
+    pub steps: u64,
+    eval_every: u64,
+    save_every: u64,
+}
+
+impl Pauses {
+    pub fn of(config: &RunConfig) -> Self {
+        let (steps, eval_every, save_every) = (config.train.steps, config.eval.every, config.checkpoint.every);
+        Self { steps, eval_every, save_every }
+    }
+
+    /// Whether it evaluates after `step`; after the last it always does, later.
+    pub fn evaluates(&self, step: u64) -> bool {
+        self.is_due(self.eval_every, step)
+    }
+
+    /// Whether it saves after `step`, as after the last.
+    fn saves(&self, step: u64) -> bool {
+        self.is_due(self.save_every, step)
+    }
+
+    fn is_due(&self, every: u64, step: u64) -> bool {
+        every > 0 && step < self.steps && step.is_multiple_of(every)
+    }
+}
+
+/// The device, and the group that this process is rank 0 of, if there is one.
+pub struct Devices<'a> {
+    /// Where a lost device is replaced.
+    pub gpu: &'a GpuHandle,
+    /// The ranks; the others call [`super::follow`].
+    pub group: Option<Arc<Group>>,
+}
+
+impl<'a> From<&'a GpuHandle> for Devices<'a> {
+    fn from(gpu: &'a GpuHandle) -> Self {
+        Self { gpu, group: None }
+    }
+}
+
 /// Trains `config` on `dataset` in `folder` until its last step, or until `stop` is set; it then finishes the step and
 /// writes a checkpoint. After a device loss it continues on another device, from the last checkpoint or from the
 /// beginning, and ends with bit-identical results.
@@ -86,17 +136,20 @@ pub struct Session {
 /// Errors: a checkpoint of another text, model or optimizer; a full disk; a device that fails, or is lost three times
 /// without a step in between; a NaN loss. In each case the last complete checkpoint remains, and the message names it.
 pub async fn run(
-    gpu: &GpuHandle,
+    devices: impl Into<Devices<'_>>,
     config: RunConfig,
     dataset: Arc<Dataset>,
     mut folder: RunDir,
     stop: &AtomicBool,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Summary> {
-    let mut run = Run::begin(gpu.get(), config, dataset, &mut folder, on_event).await?;
+    let Devices { gpu, group } = devices.into();
+    let is_alone = group.is_none();
+    let mut run = Run::begin(gpu.get(), config, Data { dataset, group }, &mut folder, on_event).await?;
     let mut result = run.go(stop, on_event).await;
     let (mut n_losses, mut steps_until_loss) = (0, 0);
-    while let Err(Error::DeviceLost { adapter, message }) = &result {
+    // The other ranks could not be brought back to the step that this one would go on from.
+    while let (true, Err(Error::DeviceLost { adapter, message })) = (is_alone, &result) {
         n_losses = if run.n_steps == steps_until_loss { n_losses + 1 } else { 1 };
         steps_until_loss = run.n_steps;
         if n_losses == MOST_LOSSES {
@@ -124,6 +177,12 @@ const MOST_LOSSES: u32 = 3;
 const ADVICE: &str = "The run can be resumed. If it happens again: update the driver, lower train.micro_batch_size so \
                       that a dispatch takes less time, and check that the card does not overheat or lack power";
 
+/// What a run trains on, and with whom.
+struct Data {
+    dataset: Arc<Dataset>,
+    group: Option<Arc<Group>>,
+}
+
 struct Run<'a> {
     trainer: Trainer,
     dataset: Arc<Dataset>,
@@ -148,7 +207,7 @@ impl<'a> Run<'a> {
     async fn begin(
         gpu: Arc<Gpu>,
         config: RunConfig,
-        dataset: Arc<Dataset>,
+        Data { dataset, group }: Data,
         place: &'a mut RunDir,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<Self> {
@@ -172,8 +231,9 @@ impl<'a> Run<'a> {
         let vocab_size = config.model.vocab_size;
         let baseline = bigram_loss(&dataset.train, &dataset.validation, vocab_size, Some(n_predicted))?;
 
-        let mut trainer = Trainer::new(gpu.clone(), config, dataset.clone()).await?;
+        let mut trainer = Trainer::on_ranks(gpu.clone(), config, dataset.clone(), group).await?;
         let Start { best_eval_loss, final_loss } = start(&mut trainer, resumed, &data)?;
+        trainer.share_start().await?;
         let first_step = trainer.step_number();
         // A resumed run keeps the file it started with.
         if !resumes {
@@ -251,24 +311,20 @@ impl<'a> Run<'a> {
     }
 
     async fn go(&mut self, stop: &AtomicBool, on_event: &mut dyn FnMut(Event)) -> Result<Summary> {
-        let (steps, eval_every, save_every, keep) = {
-            let config = self.trainer.config();
-            (config.train.steps, config.eval.every, config.checkpoint.every, config.checkpoint.keep)
-        };
-        let due = |every: u64, step: u64| every > 0 && step.is_multiple_of(every);
+        let (pauses, keep) = (Pauses::of(self.trainer.config()), self.trainer.config().checkpoint.keep);
         let mut clock = Instant::now();
-        while self.trainer.step_number() < steps && !stop.load(Ordering::Relaxed) {
+        while self.trainer.step_number() < pauses.steps && !self.trainer.stops(stop.load(Ordering::Relaxed)) {
             let reports = self.trainer.step().await?;
             self.take(&reports, on_event)?;
             let step = self.trainer.step_number();
-            if step == steps || !(due(eval_every, step) || due(save_every, step)) {
+            if !(pauses.evaluates(step) || pauses.saves(step)) {
                 continue;
             }
             self.pause(&mut clock, on_event).await?;
-            if due(eval_every, step) {
+            if pauses.evaluates(step) {
                 self.evaluate(on_event).await?;
             }
-            if due(save_every, step) {
+            if pauses.saves(step) {
                 self.save(on_event).await?;
                 prune_checkpoints(self.folder, keep)?;
             }
@@ -276,7 +332,7 @@ impl<'a> Run<'a> {
         }
         self.pause(&mut clock, on_event).await?;
         let step = self.trainer.step_number();
-        let stopped = step < steps;
+        let stopped = step < pauses.steps;
         // Stopping must not wait for an evaluation: `docker stop` allows ten seconds.
         if !stopped {
             self.evaluate(on_event).await?;
@@ -298,6 +354,7 @@ impl<'a> Run<'a> {
             skipped_steps: self.trainer.skipped_steps(),
             checkpoint,
             stopped,
+            exchanged: self.trainer.exchanged(),
         })
     }
 

@@ -7,9 +7,11 @@ use web_time::Instant;
 use super::evaluation::{Evaluation, Replay, evaluate, write_batch, write_tables};
 use super::parts::{Part, parts, queries, replays, step_words};
 use super::plan::Plan;
-use super::recording::{RING_SLOTS, Recorded, kinds, record_training_recomputing, record_training_with};
+use super::ranks::{self, Group, Layout, Ranks};
+use super::recording::{RING_SLOTS, Recorded, kinds, record_training_scaled, record_training_with};
 use super::report::StepReport;
 use super::samples::{GradientSample, GradientSampler, by_name, states_of};
+use super::snapshot::Snapshot;
 use crate::config::{Precision, Recompute, RunConfig, ScheduleKind};
 use crate::data::batches::Batches;
 use crate::data::dataset::Dataset;
@@ -63,18 +65,9 @@ pub struct Trainer {
     /// Reports in flight for steps before a snapshot was restored.
     stale: usize,
     throttle: Option<Throttle>,
+    /// The other processes that take a part of every batch.
+    ranks: Option<Ranks>,
     spans: Vec<Span>,
-}
-
-/// Everything that a step changes: enough to resume bit-identically. Named as in the checkpoint.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// Steps done.
-    pub step: u64,
-    /// Weights, in the order of [`crate::config::ModelConfig::parameters`].
-    pub parameters: Vec<Vec<f32>>,
-    /// Optimizer state: name, shape and values.
-    pub states: Vec<(String, Vec<usize>, Vec<f32>)>,
 }
 
 impl Trainer {
@@ -84,12 +77,37 @@ impl Trainer {
     ///
     /// Errors: a configuration that cannot be recorded, or that does not fit the device.
     pub async fn new(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>) -> Result<Self> {
+        Self::in_group(gpu, config, dataset, None).await
+    }
+
+    /// The same as one rank of a group: it takes a part of every batch, and the ranks sum their gradients. All ranks must
+    /// do the same in the same order: take steps, evaluate, and first [`Trainer::share_start`].
+    ///
+    /// Errors: as [`Trainer::new`], and a run that this many ranks cannot share.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn on_ranks(
+        gpu: Arc<Gpu>,
+        config: RunConfig,
+        dataset: Arc<Dataset>,
+        group: Option<Arc<Group>>,
+    ) -> Result<Self> {
+        Self::in_group(gpu, config, dataset, group).await
+    }
+
+    async fn in_group(
+        gpu: Arc<Gpu>,
+        config: RunConfig,
+        dataset: Arc<Dataset>,
+        group: Option<Arc<Group>>,
+    ) -> Result<Self> {
         config.validate()?;
+        let factor = ranks::loss_factor(&config, group.as_deref())?;
         first_that_fits(&kinds(&config), async |recompute| {
             let began = Instant::now();
-            let recorded = record_training_recomputing(&config, &gpu.profile, recompute)?;
+            let recorded = record_training_scaled(&config, &gpu.profile, recompute, factor)?;
             let record = Span::since("record", began);
-            let mut trainer = Self::allocate(gpu.clone(), config.clone(), dataset.clone(), recorded).await?;
+            let (gpu, config, dataset, group) = (gpu.clone(), config.clone(), dataset.clone(), group.clone());
+            let mut trainer = Self::allocate(gpu, config, dataset, recorded, group).await?;
             trainer.spans.insert(0, record);
             Ok(trainer)
         })
@@ -112,12 +130,19 @@ impl Trainer {
         }
         first_that_fits(&kinds(&config), async |recompute| {
             let recorded = record_training_with(&config, &gpu.profile, recompute, record_update)?;
-            Self::allocate(gpu.clone(), config.clone(), dataset.clone(), recorded).await
+            Self::allocate(gpu.clone(), config.clone(), dataset.clone(), recorded, None).await
         })
         .await
     }
 
-    async fn allocate(gpu: Arc<Gpu>, config: RunConfig, dataset: Arc<Dataset>, recorded: Recorded) -> Result<Self> {
+    async fn allocate(
+        gpu: Arc<Gpu>,
+        config: RunConfig,
+        dataset: Arc<Dataset>,
+        mut recorded: Recorded,
+        group: Option<Arc<Group>>,
+    ) -> Result<Self> {
+        let layout = group.as_ref().map(|_| Layout::new(&mut recorded, &config.distributed));
         let Recorded { recorder, llama, states, inputs, eval_inputs, decoding, statistics, norms, watched, .. } =
             recorded;
         let (recompute, precision) = (recorded.recompute, recorded.precision);
@@ -138,6 +163,10 @@ impl Trainer {
         if let Some(decoding) = &decoding {
             decoding.write_tables(&gpu, &workspace);
         }
+        let ranks = match group.zip(layout) {
+            Some((group, layout)) => Some(Ranks::new(group, &gpu, &workspace, &config, layout).await?),
+            None => None,
+        };
         spans.push(Span::since("initialize", began));
         let waits_for_skips = precision == Precision::F16 && workspace.has_intervals();
         // New buffers are zero, the initial value of optimizer states and statistics.
@@ -167,6 +196,7 @@ impl Trainer {
             failed: None,
             stale: 0,
             throttle: None,
+            ranks,
             spans,
         })
     }
@@ -234,6 +264,7 @@ impl Trainer {
         self.last_report.get_or_insert_with(Instant::now);
         self.submit_step().await?;
         self.send_samples().await?;
+        self.meet_ranks().await?;
         while let Some(oldest) = self.ring.try_take(&self.gpu)? {
             arrived.push(oldest);
         }
@@ -270,12 +301,15 @@ impl Trainer {
         std::mem::take(&mut self.samples)
     }
 
-    /// The mean loss on the validation tokens, up to `eval.max_tokens`, with the current weights.
+    /// The mean loss on the validation tokens, up to `eval.max_tokens`, with the current weights. Ranks share them.
     pub async fn evaluate(&mut self) -> Result<Evaluation> {
-        let Self { gpu, workspace, eval_inputs, eval_ring, dataset, config, throttle, .. } = self;
+        let Self { gpu, workspace, eval_inputs, eval_ring, dataset, config, throttle, ranks, .. } = self;
         let max_tokens = config.eval.max_tokens;
         let replay = Replay { gpu, workspace, inputs: eval_inputs };
-        evaluate(replay, throttle.as_mut(), eval_ring, &dataset.validation, max_tokens).await
+        let part = ranks.as_ref().map_or([0, 1], |ranks| [ranks.rank(), ranks.n_ranks()]);
+        let (sum, tokens) =
+            evaluate(replay, throttle.as_mut(), eval_ring, &dataset.validation, max_tokens, part).await?;
+        Evaluation::of(ranks.as_ref().map_or(Ok(sum), |ranks| ranks.sum_f64(sum))?, tokens)
     }
 
     /// Reads back everything that a step changes.
@@ -288,6 +322,9 @@ impl Trainer {
             let values = self.workspace.read_all(&self.gpu, parts.iter().map(|part| &part.tensor)).await?;
             snapshot.states.push((parts[0].name.clone(), whole_shape(parts), values));
         }
+        if let Some(ranks) = &self.ranks {
+            ranks.add_velocity(&mut snapshot, &self.config);
+        }
         Ok(snapshot)
     }
 
@@ -297,7 +334,8 @@ impl Trainer {
     /// Errors: the snapshot's optimizer state does not match; nothing is changed then.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
         let wanted: Vec<_> = by_name(&self.states).map(|parts| (parts[0].name.clone(), whole_shape(parts))).collect();
-        let found: Vec<_> = snapshot.states.iter().map(|(name, shape, _)| (name.clone(), shape.clone())).collect();
+        let own = || snapshot.states.iter().filter(|(name, ..)| !ranks::is_velocity(name));
+        let found: Vec<_> = own().map(|(name, shape, _)| (name.clone(), shape.clone())).collect();
         if wanted != found {
             let missing = wanted.iter().find(|state| !found.contains(state));
             let superfluous = found.iter().find(|state| !wanted.contains(state));
@@ -311,10 +349,7 @@ impl Trainer {
                  the run began with"
             )));
         }
-        self.set_weights(&snapshot.parameters);
-        for (parts, (_, _, values)) in by_name(&self.states).zip(&snapshot.states) {
-            self.workspace.write_all(&self.gpu, parts.iter().map(|part| &part.tensor), values);
-        }
+        self.load(snapshot);
         self.step = snapshot.step;
         let counts = snapshot.states.iter().find(|(name, ..)| name == "loss_scale.counts");
         self.skipped = counts.map_or(0, |(_, _, counts)| counts[1] as u64);
@@ -323,9 +358,79 @@ impl Trainer {
         Ok(())
     }
 
+    /// Writes a snapshot's weights and states to the device.
+    fn load(&mut self, snapshot: &Snapshot) {
+        self.set_weights(&snapshot.parameters);
+        let (velocity, own): (Vec<_>, Vec<_>) = snapshot.states.iter().partition(|(name, ..)| ranks::is_velocity(name));
+        for (parts, (_, _, values)) in by_name(&self.states).zip(own) {
+            self.workspace.write_all(&self.gpu, parts.iter().map(|part| &part.tensor), values);
+        }
+        if let Some(ranks) = &mut self.ranks {
+            ranks.restart(&snapshot.parameters, velocity.into_iter().map(|(_, _, values)| values.clone()).collect());
+        }
+    }
+
     /// Replaces the random initial weights.
     pub fn set_weights(&mut self, weights: &[Vec<f32>]) {
         self.llama.write_weights(&self.gpu, &self.workspace, weights);
+    }
+
+    /// Brings every rank to the weights, states and step of rank 0.
+    ///
+    /// Errors: the device fails, or the ranks hold different states.
+    pub async fn share_start(&mut self) -> Result<()> {
+        if self.ranks.is_none() {
+            return Ok(());
+        }
+        let snapshot = self.snapshot_of_rank_0().await?;
+        self.restore(&snapshot)
+    }
+
+    async fn snapshot_of_rank_0(&self) -> Result<Snapshot> {
+        let mut snapshot = self.snapshot().await?;
+        if let Some(ranks) = &self.ranks {
+            ranks.share_snapshot(&mut snapshot)?;
+        }
+        Ok(snapshot)
+    }
+
+    /// After a step in which it is due: averages or compares the weights of the ranks.
+    async fn meet_ranks(&mut self) -> Result<()> {
+        let (step, last) = (self.step, self.config.train.steps);
+        if !self.ranks.as_ref().is_some_and(|ranks| ranks.is_due(step, last)) {
+            return Ok(());
+        }
+        let mut weights = Vec::new();
+        for parts in self.llama.by_name() {
+            weights.push(self.weight(parts).await?);
+        }
+        let Some(ranks) = &mut self.ranks else { return Ok(()) };
+        if let Some(averaged) = ranks.average(&weights)? {
+            self.llama.write_weights(&self.gpu, &self.workspace, &averaged);
+            weights = averaged;
+        }
+        if ranks.check_weights(step, &weights)? {
+            let snapshot = self.snapshot_of_rank_0().await?;
+            self.load(&snapshot);
+        }
+        Ok(())
+    }
+
+    /// Passes on whether this rank wants to stop; returns whether all of them do so now.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn stops(&mut self, wanted: bool) -> bool {
+        self.ranks.as_mut().map_or(wanted, |ranks| ranks.stops(wanted))
+    }
+
+    /// What this rank has exchanged with others.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn exchanged(&self) -> Option<ranks::Exchanged> {
+        self.ranks.as_ref().map(Ranks::exchanged)
+    }
+
+    /// The micro-batches of a step that this rank takes.
+    fn own_micro_batches(&self) -> std::ops::Range<usize> {
+        self.ranks.as_ref().map_or(0..self.config.train.n_micro_batches(), Ranks::share)
     }
 
     /// Reads back one parameter's gradient of the last step.
@@ -334,7 +439,7 @@ impl Trainer {
     /// method, which has no gradients.
     pub async fn gradient(&self, name: &str) -> Result<Vec<f32>> {
         self.check_gradients()?;
-        self.workspace.read_all(&self.gpu, self.parts(name)?.iter().map(Parameter::gradient)).await
+        self.workspace.read_all(&self.gpu, self.parts_of(name)?.iter().map(Parameter::gradient)).await
     }
 
     /// Reads back one matrix's gradient of the last step, with the state its rule carries to the next.
@@ -342,7 +447,7 @@ impl Trainer {
     /// Errors: as [`Trainer::gradient`], and a parameter that is not a matrix.
     pub async fn sample(&self, name: &str) -> Result<GradientSample> {
         let gradient = self.gradient(name).await?;
-        let spec = &self.parts(name)?[0].spec;
+        let spec = &self.parts_of(name)?[0].spec;
         let &[_, n] = &spec.shape[..] else {
             return Err(Error::Data(format!("{name} of shape {:?} is not a matrix", spec.shape)));
         };
@@ -384,7 +489,7 @@ impl Trainer {
         decoding.as_mut().ok_or_else(wanted)?.read(gpu, workspace, ids).await
     }
 
-    fn parts(&self, name: &str) -> Result<&[Parameter]> {
+    fn parts_of(&self, name: &str) -> Result<&[Parameter]> {
         let parts = self.llama.by_name().find(|parts| parts[0].spec.name == name);
         parts.ok_or_else(|| Error::Data(format!("the model has no parameter {name:?}")))
     }
@@ -404,7 +509,7 @@ impl Trainer {
         let batch = self.next_batch()?;
         let mut times = Vec::new();
         let queries = self.queries();
-        for part in parts(&self.config, queries) {
+        for part in self.parts(queries) {
             self.write_part(&batch, &part, queries);
             for &plan in &part.plans {
                 times.push((
@@ -431,7 +536,7 @@ impl Trainer {
 
     /// The distinct plans of a step, with how often the step replays each.
     pub fn plans_of_step(&self) -> Vec<(Plan, usize)> {
-        replays(&parts(&self.config, self.queries()))
+        replays(&self.parts(self.queries()))
     }
 
     /// Clears a halt after a NaN loss or gradient: timing parts of a step out of order may cause one, and the timed
@@ -443,25 +548,33 @@ impl Trainer {
     async fn submit_step(&mut self) -> Result<()> {
         let batch = self.next_batch()?;
         let queries = self.queries();
-        for part in parts(&self.config, queries) {
+        for part in self.parts(queries) {
             self.write_part(&batch, &part, queries);
             let (plans, due) = (part.names(), part.due(self.step - self.skipped));
-            match &mut self.throttle {
-                Some(throttle) => throttle.run(&self.gpu, &self.workspace, &plans, due).await?,
-                None => self.workspace.run_scheduled(&self.gpu, &plans, due),
+            match (&mut self.ranks, &mut self.throttle) {
+                (Some(ranks), _) => ranks.run(&self.gpu, &self.workspace, &part, due)?,
+                (None, Some(throttle)) => throttle.run(&self.gpu, &self.workspace, &plans, due).await?,
+                (None, None) => self.workspace.run_scheduled(&self.gpu, &plans, due),
             }
         }
         self.end_step();
         Ok(())
     }
 
-    /// Ids and targets of the next step.
+    /// The parts of the next step, on this rank's micro-batches.
+    fn parts(&self, queries: u32) -> Vec<Part> {
+        parts(&self.config, self.own_micro_batches().len(), queries)
+    }
+
+    /// This rank's ids and targets of the next step.
     fn next_batch(&self) -> Result<[Vec<u32>; 2]> {
         let train = &self.config.train;
         let batches = Batches::new(&self.dataset.train, train.batch_size, train.sequence_length, train.seed)?;
-        let n = train.batch_size * train.sequence_length;
+        let own = self.own_micro_batches();
+        let rows = own.start * train.micro_batch_size..own.end * train.micro_batch_size;
+        let n = rows.len() * train.sequence_length;
         let [mut ids, mut targets] = [vec![0; n], vec![0; n]];
-        batches.fill(self.step, &mut ids, &mut targets)?;
+        batches.fill_rows(self.step, rows, &mut ids, &mut targets)?;
         Ok([ids, targets])
     }
 
