@@ -46,7 +46,11 @@ fn commands(page: &str) -> Vec<Vec<String>> {
     let joined: Vec<String> = blocks.iter().filter(is_shell).map(|(_, text)| text.replace("\\\n", " ")).collect();
     let of_blocks = joined.iter().flat_map(|text| text.lines());
     let of_prose = prose.iter().flat_map(|line| line.split('`').skip(1).step_by(2));
-    let lines = of_blocks.chain(of_prose).filter_map(|line| line.strip_prefix("multinorm "));
+    let lines = of_blocks.chain(of_prose).filter_map(|line| {
+        let line =
+            line.strip_prefix("mpirun ").and_then(|line| line.find("multinorm ").map(|at| &line[at..])).unwrap_or(line);
+        line.strip_prefix("multinorm ")
+    });
     // Examples of a form, not commands.
     let lines = lines.filter(|line| !line.contains('…') && !line.contains("COMMAND"));
     lines.map(words).filter(|words| words.len() > 1).collect()

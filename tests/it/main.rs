@@ -5,6 +5,8 @@ mod command_line;
 mod compare;
 mod configs;
 mod corpora;
+#[cfg(feature = "mpi")]
+mod distributed;
 mod docs;
 mod emulated_units;
 mod fit;

@@ -13,6 +13,9 @@ const VULKAN: [&str; 2] = ["libvulkan1", "mesa-vulkan-drivers"];
 /// spirv-tools validates the shaders' SPIR-V; the rest is what the oracle's pip packages build on.
 const TEST_TOOLS: [&str; 4] = ["spirv-tools", "python3-numpy", "python3-torch", "python3-venv"];
 
+/// Open MPI, and what its bindings are generated with.
+const MPI: [&str; 3] = ["libclang-dev", "libopenmpi-dev", "openmpi-bin"];
+
 /// A browser whose software adapter runs WebGPU, a virtual screen, and libraries loaded when a window opens. Node.js is
 /// the system's own.
 const BROWSER_TOOLS: [&str; 7] =
@@ -74,11 +77,23 @@ pub fn vulkan() -> Result<()> {
     Err(format!("no GPU adapter was found; to get one: {by_hand}"))
 }
 
+/// Arguments of cargo for what is linted, documented and tested: everything, with MPI where there is a library of it, and
+/// in one profile, so that proc-macros and build scripts are built only once.
+pub fn workspace() -> Vec<&'static str> {
+    let mut arguments = vec!["--workspace", "--release"];
+    if shell::succeeds(Command::new("mpicc").arg("--version")) {
+        arguments.extend(["--features", "multinorm/mpi"]);
+    } else {
+        eprintln!("xtask: no mpicc found: training on several ranks is not tested");
+    }
+    arguments
+}
+
 /// Installs what the tests need; returns the oracle's Python.
 pub fn for_tests() -> Result<PathBuf> {
     let system = System::here();
     if system == System::Debian {
-        apt::install(&[&VULKAN[..], &TEST_TOOLS[..]].concat())?;
+        apt::install(&[&VULKAN[..], &TEST_TOOLS[..], &MPI[..]].concat())?;
     }
     let python = match env::var_os(ORACLE_VARIABLE) {
         Some(python) => python.into(),

@@ -7,9 +7,6 @@ use crate::setup;
 use crate::shell::{self, Result};
 use crate::web;
 
-/// One profile for all: proc-macros and build scripts are built only once, and `train` finds the program already built.
-const WORKSPACE: [&str; 2] = ["--workspace", "--release"];
-
 pub fn run(filter: &[String]) -> Result<()> {
     if filter == ["lab"] {
         return web::test();
@@ -22,22 +19,23 @@ pub fn run(filter: &[String]) -> Result<()> {
 
 fn run_parts(filter: &[String], parts: &mut Parts) -> Result<()> {
     let oracle_python = parts.time("install what the tests need", setup::for_tests)?;
+    let workspace = setup::workspace();
     if filter.is_empty() {
         parts.time("formatting", || check(cargo("fmt").args(["--all", "--check"]), "run `cargo fmt --all`"))?;
         parts.time("lints", || {
             let deny_warnings = ["--all-targets", "--", "-D", "warnings"];
-            check(cargo("clippy").args(WORKSPACE).args(deny_warnings), "warnings are errors here")?;
+            check(cargo("clippy").args(&workspace).args(deny_warnings), "warnings are errors here")?;
             web::lint()
         })?;
         parts.time("other systems", check_other_systems)?;
         parts.time("documentation", || {
             let doc = &mut cargo("doc");
-            check(doc.args(WORKSPACE).arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"), "warnings are errors here")
+            check(doc.args(&workspace).arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"), "warnings are errors here")
         })?;
     }
     let tests = |arguments: &[&str], hint: &str| {
         let test = &mut cargo("test");
-        test.args(WORKSPACE).args(arguments).env(setup::ORACLE_VARIABLE, &oracle_python);
+        test.args(&workspace).args(arguments).env(setup::ORACLE_VARIABLE, &oracle_python);
         if !filter.is_empty() {
             test.arg("--").args(filter);
         }

@@ -58,9 +58,8 @@ pub fn pictures() -> Result<()> {
 fn run_in_browser(mut node: Command, file: &str) -> Result<()> {
     let modules = setup::for_browser_tests()?;
     page(&[])?;
-    let programs =
-        ["--package", "multinorm", "--bin", "multinorm", "--package", "multinorm-lab", "--bin", "multinorm-lab"];
-    shell::run(cargo(&["build", "--release", "--quiet"]).args(programs))?;
+    let programs = ["--quiet", "--bin", "multinorm", "--bin", "multinorm-lab"];
+    shell::run(cargo(&["build"]).args(setup::workspace()).args(programs))?;
     // Node.js looks for packages next to the importing file.
     for entry in fs::read_dir(shell::root().join("web/tests")).map_err(|error| format!("web/tests: {error}"))? {
         let path = entry.map_err(|error| format!("web/tests: {error}"))?.path();
