@@ -20,6 +20,8 @@ const KEEP: [f64; 4] = [0.9, 0.8, 0.7, 0.5];
 const SEEDS: [u64; 3] = [0, 1, 2];
 /// A tenth of the run's.
 const REPAIR_LR: f64 = 0.002;
+/// Held-out tokens that losses are measured on.
+const MAX_TOKENS: &str = "32768";
 /// Names, with the options of `multinorm prune`.
 const METHODS: [(&str, &[&str]); 4] = [
     ("learned from Wanda's measure", &["--start", "wanda", "--steps", "300"]),
@@ -55,8 +57,8 @@ impl Comparison {
         let earlier = fs::read_to_string(&path).unwrap_or_default();
         let mut results: Vec<Value> = earlier.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
         let mut log = fs::OpenOptions::new().create(true).append(true).open(&path)?;
-        for keep in KEEP {
-            for seed in SEEDS {
+        for seed in SEEDS {
+            for keep in KEEP {
                 for (name, options) in METHODS {
                     let is_same = |of: &Value| of["method"] == name && of["keep"] == keep && of["seed"] == seed;
                     if results.iter().any(is_same) {
@@ -81,11 +83,13 @@ impl Comparison {
         }
         let mut prune = Command::new(&self.program);
         prune.arg("prune").arg(&self.run).arg("--out").arg(&pruned).args(options);
+        prune.args(["--max-tokens", MAX_TOKENS]);
         let before = ended(prune.args(["--json", "--keep", &keep.to_string(), "--seed", &seed.to_string()]))?;
         let mut train = Command::new(&self.program);
         train.arg("train").arg(self.run.join("config.toml")).arg("--from").arg(&pruned).arg("--out").arg(&trained);
         // The loss is measured on the text that `prune` measures it on. A repair takes smaller steps than the run did.
-        let mut sets = vec!["checkpoint.every=0".into(), "eval.every=0".into(), "eval.max_tokens=65536".into()];
+        let mut sets: Vec<String> =
+            vec!["checkpoint.every=0".into(), "eval.every=0".into(), format!("eval.max_tokens={MAX_TOKENS}")];
         sets.extend([format!("train.steps={}", self.steps), format!("train.seed={seed}")]);
         sets.extend(["", "embedding.", "head.", "norm."].map(|role| format!("optimizer.{role}lr={REPAIR_LR}")));
         let after = ended(train.arg("--json").args(sets.iter().flat_map(|set| ["--set", set])))?;

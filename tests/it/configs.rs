@@ -56,14 +56,14 @@ fn every_small_preset_has_a_run_of_its_own() {
         let memory = record_training(&config, &everything()).unwrap().recorder.memory().total();
         assert!(memory < 4 << 30, "{size}: {memory} bytes");
     }
-    // Two of them are the default runs, except for the choice of half precision.
+    // Two of them are the default runs, except for the choice of half precision and what adapters differ in.
     for (name, defaults) in [("tiny.toml", RunDefaults::Software), ("20m.toml", RunDefaults::Gpu)] {
         let mut config = read(name);
         let default = RunConfig::load(None, &[], defaults).unwrap();
         (config.train.precision, config.eval) = (default.train.precision, default.eval.clone());
         (config.train.micro_batch_size, config.data.validation_fraction) =
             (default.train.micro_batch_size, default.data.validation_fraction);
-        config.checkpoint = default.checkpoint.clone();
+        (config.checkpoint, config.distributed) = (default.checkpoint.clone(), default.distributed.clone());
         assert_eq!(config, default, "{name}");
     }
 }
