@@ -62,7 +62,7 @@ Runs these, and stops at the first that fails:
   cargo clippy, warnings are errors
   cargo doc, warnings are errors
   cargo check for macOS and Windows
-  cargo test --workspace
+  cargo test --workspace, with the feature mpi where there is an MPI library
   the lab's page in a headless Chromium, and its window on a virtual screen (node --test web/tests)
 Ends with the time that each part took.
 With FILTER, runs only `cargo test --workspace -- FILTER…`; with the single word `lab`, only the last one.
@@ -76,6 +76,7 @@ cargo xtask setup
 Installs what is missing, and nothing when nothing is:
   a software Vulkan driver and spirv-tools   (Debian, Ubuntu: by apt-get, with sudo when not root)
   PyTorch                                    (Debian, Ubuntu: python3-torch)
+  Open MPI, libclang and iproute2            (Debian, Ubuntu: libopenmpi-dev, openmpi-bin, libclang-dev, iproute2)
   .multinorm/oracle-venv                     (tests/oracle/requirements.txt, by pip)
   .multinorm/dxc                             (Microsoft's shader compiler, by pip; Linux on x86-64)
   Chromium, Node.js and a virtual screen     (Debian, Ubuntu: chromium, nodejs, npm, xvfb)

@@ -13,8 +13,8 @@ const VULKAN: [&str; 2] = ["libvulkan1", "mesa-vulkan-drivers"];
 /// spirv-tools validates the shaders' SPIR-V; the rest is what the oracle's pip packages build on.
 const TEST_TOOLS: [&str; 4] = ["spirv-tools", "python3-numpy", "python3-torch", "python3-venv"];
 
-/// Open MPI, and what its bindings are generated with.
-const MPI: [&str; 3] = ["libclang-dev", "libopenmpi-dev", "openmpi-bin"];
+/// Open MPI, what its bindings are generated with, and what makes two hosts of one.
+const MPI: [&str; 4] = ["iproute2", "libclang-dev", "libopenmpi-dev", "openmpi-bin"];
 
 /// A browser whose software adapter runs WebGPU, a virtual screen, and libraries loaded when a window opens. Node.js is
 /// the system's own.
