@@ -20,8 +20,8 @@ use std::error::Error;
 use std::fs;
 use std::time::Instant;
 
-use multinorm::config::{ModelConfig, RunConfig, RunDefaults};
-use multinorm::distributed::{Group, Transport, Wire};
+use multinorm::config::{ModelConfig, RunConfig, RunDefaults, Wire};
+use multinorm::distributed::{Group, Transport};
 use multinorm::plot::{Axis, Ink, Panel, Scale, Series, lines, standalone};
 
 const RANKS: [usize; 8] = [8, 16, 32, 64, 128, 256, 512, 1024];

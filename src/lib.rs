@@ -5,6 +5,7 @@
 pub mod error;
 
 pub mod data;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod distributed;
 pub mod files;
 #[cfg(all(feature = "plots", not(target_arch = "wasm32")))]

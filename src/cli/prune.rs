@@ -8,6 +8,7 @@ use multinorm::config::ModelConfig;
 use multinorm::data::dataset::{self, Dataset};
 use multinorm::data::npy::from_npy;
 use multinorm::data::tokens::Tokens;
+use multinorm::files::weights_sha256;
 use multinorm::gpu::Gpu;
 use multinorm::llama::UnitKind;
 use multinorm::prune::{
@@ -16,7 +17,6 @@ use multinorm::prune::{
 use multinorm::train::{Evaluation, Evaluator};
 use multinorm::{Error, Result};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use web_time::Instant;
 
 use super::DeviceArgs;
@@ -266,13 +266,6 @@ fn text(model: &Model, source: Option<&TextSource>) -> Result<Dataset> {
     let at = tokens.len() - (tokens.len() as f64 * HELD_OUT).ceil() as usize;
     let (train, validation) = (tokens.slice(0..at), tokens.slice(at..tokens.len()));
     Ok(Dataset { train, validation, ..Dataset::unsplit("text", Tokens::Owned(Vec::new()), vocab_size) })
-}
-
-/// Hash of all weights, in hexadecimal.
-fn weights_sha256(weights: &[Vec<f32>]) -> String {
-    let mut hash = Sha256::new();
-    weights.iter().for_each(|values| hash.update(bytemuck::cast_slice(values)));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn check_length(config: &ModelConfig, sequence_length: usize) -> Result<()> {

@@ -26,7 +26,7 @@ pub use crate::optim::{
 };
 pub use crate::settings::{
     AdapterConfig, AttentionBias, CORPORA, DataConfig, ModelConfig, PRESETS, ParameterSpec, Pass, Recompute, Role,
-    RopeScaling, Spectral, SpectralVariant, TensorTrain, rotary_frequencies,
+    RopeScaling, Spectral, SpectralVariant, TensorTrain, Wire, rotary_frequencies,
 };
 pub use load::RunDefaults;
 pub use run::{

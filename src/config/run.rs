@@ -2,11 +2,10 @@
 
 use serde::Serialize;
 
-use crate::distributed::Wire;
 use crate::gpu::{MAX_GROUPS, Profile};
 use crate::kernels::loss_scale::LossScale;
 use crate::optim::OptimizerConfig;
-use crate::settings::{DataConfig, ModelConfig, ParameterSpec, Recompute, Section, check, did_you_mean};
+use crate::settings::{DataConfig, ModelConfig, ParameterSpec, Recompute, Section, Wire, check, did_you_mean};
 use crate::{Error, Result};
 
 /// One training run, with every value resolved.

@@ -8,7 +8,7 @@ use web_time::Instant;
 
 use super::sum::Summing;
 use super::transport::Transport;
-use super::wire::Wire;
+use crate::settings::Wire;
 use crate::{Error, Result};
 
 /// Most bytes of one broadcast: MPI counts in 32 bits.

@@ -4,7 +4,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
-use super::wire::Wire;
+use crate::settings::Wire;
 
 /// Half precision holds numbers below 2^16.
 const TOP: i32 = 15;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::transport::Transport;
-use super::wire::Wire;
+use crate::settings::Wire;
 
 /// Sums one after the other, in the same memory.
 #[derive(Default)]

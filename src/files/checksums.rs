@@ -82,6 +82,13 @@ pub fn file_sha256(path: &Path) -> Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
+/// The SHA-256 of all weights of a model, in hexadecimal.
+pub fn weights_sha256(weights: &[Vec<f32>]) -> String {
+    let mut hash = Sha256::new();
+    weights.iter().for_each(|values| hash.update(bytemuck::cast_slice::<f32, u8>(values)));
+    hex(&hash.finalize())
+}
+
 /// A digest in hexadecimal.
 pub(crate) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()

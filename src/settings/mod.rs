@@ -1,5 +1,5 @@
 //! Reading and checking of settings, and plain data shared by modules of all layers: the model's sizes, the text, the
-//! passes, and what the backward pass recomputes.
+//! passes, what the backward pass recomputes, and how ranks send numbers.
 //!
 //! [`Section`] is one section of CONFIG.toml; [`check`] has the range checks. [`crate::config`] assembles a whole run
 //! and exports the types.
@@ -14,6 +14,7 @@ mod parameter;
 mod pass;
 mod recompute;
 mod rope;
+mod wire;
 
 pub use adapter::{AdapterConfig, TensorTrain};
 pub use data::{CORPORA, DataConfig};
@@ -23,3 +24,4 @@ pub use parameter::{ParameterSpec, Role};
 pub use pass::{Pass, Spectral, SpectralVariant};
 pub use recompute::Recompute;
 pub use rope::{RopeScaling, rotary_frequencies};
+pub use wire::Wire;

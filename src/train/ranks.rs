@@ -14,9 +14,10 @@ use super::parts::Part;
 use super::plan::Plan;
 use super::recording::{Complete, Recorded};
 use super::snapshot::Snapshot;
-use crate::config::{DistributedConfig, RunConfig, Shares};
+use crate::config::{DistributedConfig, RunConfig, Shares, Wire};
 pub(super) use crate::distributed::Group;
-use crate::distributed::{OuterStep, Pending, Wire, shares};
+use crate::distributed::{OuterStep, Pending, shares};
+use crate::files::weights_sha256;
 use crate::gpu::{Gpu, ReadbackRing, Recorder, Schedule, Tensor, Workspace};
 use crate::llama::Llama;
 use crate::{Error, Result};
@@ -392,10 +393,7 @@ pub(super) fn is_velocity(state: &str) -> bool {
 
 /// Errors: a rank has other weights.
 fn compare_weights(group: &Group, step: u64, weights: &[Vec<f32>]) -> Result<()> {
-    let mut digest = Sha256::new();
-    weights.iter().for_each(|values| digest.update(bytemuck::cast_slice::<f32, u8>(values)));
-    let own: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let digests = group.gather(own.into_bytes()).wait()?;
+    let digests = group.gather(weights_sha256(weights).as_bytes()[..16].to_vec()).wait()?;
     let Some(rank) = digests.iter().position(|digest| *digest != digests[0]) else { return Ok(()) };
     let [first, other] = [0, rank].map(|rank| String::from_utf8_lossy(&digests[rank]).into_owned());
     Err(Error::Ranks(format!(

@@ -9,12 +9,15 @@ use web_time::Instant;
 
 use super::program::*;
 
+/// A container's only user may be root; one thread of the software adapter for each rank.
+const ENVIRONMENT: [(&str, &str); 3] =
+    [("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"), ("LP_NUM_THREADS", "1")];
+
 /// `mpirun` with `n` ranks on this machine, each with one thread of the software adapter.
 fn mpirun(n: usize, args: &[String]) -> Command {
     let mut command = Command::new("mpirun");
     command.args(["--oversubscribe", "--bind-to", "none", "-n", &n.to_string(), PROGRAM]).args(args);
-    // A container's only user may be root.
-    command.envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"), ("LP_NUM_THREADS", "1")]);
+    command.envs(ENVIRONMENT);
     command
 }
 
@@ -295,7 +298,7 @@ fn two_hosts_share_a_run_over_the_network() {
         command.args(["--mca", key, value]);
     }
     command.arg(PROGRAM).args(place.train_args("on-two-hosts", &SIX));
-    command.envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"), ("LP_NUM_THREADS", "1")]);
+    command.envs(ENVIRONMENT);
     let summary = json(&command.output().unwrap());
     assert_eq!(summary["exchanged"]["ranks"], 2);
     place.train_on(2, "on-one", &[]);

@@ -1,4 +1,4 @@
-//! How numbers travel.
+//! How numbers travel between the ranks of a run.
 
 use serde::Serialize;
 
