@@ -54,7 +54,7 @@ pub fn interrupt() {
 fn exit(status: i32) -> ! {
     let before = *BEFORE_EXIT.lock().unwrap_or_else(PoisonError::into_inner);
     before.into_iter().for_each(|action| action());
-    std::process::exit(status)
+    platform::exit(status)
 }
 
 #[cfg(unix)]
@@ -78,6 +78,11 @@ mod platform {
         Ok(())
     }
 
+    /// Ends the process without C's exit handlers: they would tear down a driver under the threads that use it.
+    pub fn exit(status: i32) -> ! {
+        signal_hook::low_level::exit(status)
+    }
+
     #[expect(unsafe_code, reason = "asking for a signal's action has no safe form")]
     fn is_ignored(signal: i32) -> bool {
         // SAFETY: a null new action changes nothing, and on success the old action is fully written.
@@ -94,5 +99,9 @@ mod platform {
 
     pub fn install() -> Result<(), ctrlc::Error> {
         ctrlc::set_handler(|| received(true, 130))
+    }
+
+    pub fn exit(status: i32) -> ! {
+        std::process::exit(status)
     }
 }
