@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use web_time::SystemTime;
 
-use crate::program::{PROGRAM, random_millis};
+use crate::program::{PROGRAM, heed_interrupts, random_millis};
 
 const STEPS: usize = 6;
 
@@ -522,6 +522,7 @@ impl TestDir {
     }
 
     fn spawn(&self, folder: &str, words: &[&str]) -> Child {
+        heed_interrupts();
         self.command(folder, words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 

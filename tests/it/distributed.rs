@@ -1,7 +1,7 @@
 //! Several ranks on one run, started by Open MPI's `mpirun`.
 
 use std::fs;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -151,18 +151,6 @@ fn start(place: &TestDir, n: usize, out: &str, sets: &[&str]) -> Child {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     place.await_first_checkpoint(out);
     child
-}
-
-fn ended_within(mut child: Child, secs: u64) -> Output {
-    let began = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if began.elapsed() > Duration::from_secs(secs) {
-            child.kill().unwrap();
-            panic!("still running: {}", stderr(&child.wait_with_output().unwrap()));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    child.wait_with_output().unwrap()
 }
 
 fn signal(process: u32, name: &str) {

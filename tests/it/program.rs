@@ -79,6 +79,7 @@ impl TestDir {
     }
 
     pub fn spawn_train(&self, out: &str, sets: &[&str]) -> Child {
+        heed_interrupts();
         let mut command = Command::new(PROGRAM);
         command.args(self.train_args(out, sets)).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
@@ -139,6 +140,33 @@ pub fn program_within(limit: Duration, args: &[&str]) -> Output {
     }
     child.wait_with_output().unwrap()
 }
+
+/// What a process printed, once it has ended by itself.
+pub fn ended_within(mut child: Child, secs: u64) -> Output {
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > Duration::from_secs(secs) {
+            child.kill().unwrap();
+            panic!("still running: {}", stderr(&child.wait_with_output().unwrap()));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// Has programs that are started from here end at SIGINT, even where it is ignored: a script does so for its background
+/// jobs, and programs inherit it. A signal that is handled is inherited with its default action.
+#[cfg(unix)]
+pub fn heed_interrupts() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let always = std::sync::Arc::new(true.into());
+        signal_hook::flag::register_conditional_default(signal_hook::consts::SIGINT, always).unwrap();
+    });
+}
+
+#[cfg(not(unix))]
+pub fn heed_interrupts() {}
 
 pub fn fails(args: &[&str], status: i32, expected: &[&str]) {
     check_failure(args, &program(args), status, expected);

@@ -58,7 +58,7 @@ fn a_signal_saves_the_run_and_it_resumes_to_the_same_bits() {
         if signal == "HUP" {
             send(signal, child.id());
         }
-        let output = child.wait_with_output().unwrap();
+        let output = ended_within(child, 120);
         let stopped = json(&output);
         assert_eq!(stopped["stopped"], true);
         assert!(stderr(&output).contains("stopping: finishing the step and saving"), "{}", stderr(&output));
@@ -88,7 +88,7 @@ fn a_signal_in_the_first_moments_leaves_nothing_or_a_run_that_goes_on() {
             break;
         }
         send("TERM", child.id());
-        let output = child.wait_with_output().unwrap();
+        let output = ended_within(child, 120);
         let folder = place.path("early");
         if output.status.success() {
             let resumed = json(&program(&["train", "--resume", &place.text("early"), "--json"]));

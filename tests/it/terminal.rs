@@ -25,6 +25,7 @@ struct OnTerminal {
 
 impl OnTerminal {
     fn start(args: &[&str]) -> Self {
+        heed_interrupts();
         let quoted: Vec<String> = args.iter().map(|arg| format!("'{arg}'")).collect();
         let words = format!("stty cols 100 rows 30; exec '{PROGRAM}' {}", quoted.join(" "));
         let mut script = Command::new("script");
