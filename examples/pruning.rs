@@ -134,8 +134,9 @@ fn table(results: &[Value]) -> String {
 }
 
 fn in_words(of_seeds: Option<[f64; 3]>) -> String {
-    let Some([least, mean, most]) = of_seeds else { return "—".into() };
-    if least == most { format!("{mean:.4}") } else { format!("{mean:.4} ({least:.4} to {most:.4})") }
+    let Some(losses) = of_seeds else { return "—".into() };
+    let [least, mean, most] = losses.map(|loss| format!("{loss:.4}"));
+    if least == most { mean } else { format!("{mean} ({least} to {most})") }
 }
 
 /// Least, mean and most over the seeds.
