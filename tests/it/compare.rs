@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use web_time::SystemTime;
 
-use crate::program::{PROGRAM, heed_interrupts, random_millis};
+use crate::program::{PROGRAM, heed_interrupts, random_millis, send_signal};
 
 const STEPS: usize = 6;
 
@@ -73,8 +73,7 @@ fn a_comparison_that_was_killed_or_interrupted_ends_with_the_same_losses() {
             child.kill().unwrap();
             child.wait().unwrap();
         } else {
-            let status = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
-            assert!(status.success());
+            send_signal("INT", child.id());
             let mut told = String::new();
             progress.read_to_string(&mut told).unwrap();
             let output = child.wait_with_output().unwrap();

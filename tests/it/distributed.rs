@@ -153,16 +153,12 @@ fn start(place: &TestDir, n: usize, out: &str, sets: &[&str]) -> Child {
     child
 }
 
-fn signal(process: u32, name: &str) {
-    assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
-}
-
 /// In one test, because it finds ranks by their environment.
 #[test]
 fn a_rank_that_dies_ends_the_run_and_one_that_stops_stops_it() {
     let place = TestDir::new();
     let child = start(&place, 3, "killed", &["checkpoint.keep=2"]);
-    signal(process_of(1).expect("rank 1"), "-KILL");
+    send_signal("KILL", process_of(1).expect("rank 1"));
     let output = ended_within(child, 60);
     assert!(!output.status.success());
     let told = stderr(&output);
@@ -188,7 +184,7 @@ fn a_rank_that_dies_ends_the_run_and_one_that_stops_stops_it() {
 
     // A signal to any rank stops all of them after the same step.
     let child = start(&place, 2, "stopped", &[]);
-    signal(process_of(1).expect("rank 1"), "-TERM");
+    send_signal("TERM", process_of(1).expect("rank 1"));
     let stopped = json(&ended_within(child, 60));
     assert_eq!(stopped["stopped"], true);
     assert!(place.path("stopped/checkpoints").join(format!("step-{:08}", stopped["steps"].as_u64().unwrap())).is_dir());

@@ -127,20 +127,6 @@ pub fn program(args: &[&str]) -> Output {
     Command::new(PROGRAM).args(args).output().unwrap()
 }
 
-/// Runs the program, and kills it if it takes longer than `limit`.
-pub fn program_within(limit: Duration, args: &[&str]) -> Output {
-    let mut command = Command::new(PROGRAM);
-    let mut child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let began = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if began.elapsed() > limit {
-            child.kill().unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child.wait_with_output().unwrap()
-}
-
 /// What a process printed, once it has ended by itself.
 pub fn ended_within(mut child: Child, secs: u64) -> Output {
     let began = Instant::now();
@@ -152,6 +138,12 @@ pub fn ended_within(mut child: Child, secs: u64) -> Output {
         std::thread::sleep(Duration::from_millis(10));
     }
     child.wait_with_output().unwrap()
+}
+
+/// Sends a signal such as `TERM` to a process.
+pub fn send_signal(signal: &str, process: u32) {
+    let status = Command::new("sh").args(["-c", &format!("kill -{signal} {process}")]).status().unwrap();
+    assert!(status.success());
 }
 
 /// Has programs that are started from here end at SIGINT, even where it is ignored: a script does so for its background

@@ -323,8 +323,8 @@ fn a_stopped_pruning_resumes_to_the_same_bits() {
     #[cfg(unix)]
     {
         let child = start();
-        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-        let output = child.wait_with_output().unwrap();
+        send_signal("TERM", child.id());
+        let output = ended_within(child, 120);
         assert!(output.status.success(), "{}", stderr(&output));
         assert!(lines(&place.path("stopped")) < 300, "it was stopped");
         resume();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use multinorm::checkpoint::list_checkpoints;
@@ -53,10 +53,10 @@ fn a_signal_saves_the_run_and_it_resumes_to_the_same_bits() {
             std::thread::sleep(Duration::from_millis(1));
         }
         std::thread::sleep(random_millis(200));
-        send(signal, child.id());
+        send_signal(signal, child.id());
         // A shell that loses its terminal may send SIGHUP twice.
         if signal == "HUP" {
-            send(signal, child.id());
+            send_signal(signal, child.id());
         }
         let output = ended_within(child, 120);
         let stopped = json(&output);
@@ -87,7 +87,7 @@ fn a_signal_in_the_first_moments_leaves_nothing_or_a_run_that_goes_on() {
         if child.try_wait().unwrap().is_some() {
             break;
         }
-        send("TERM", child.id());
+        send_signal("TERM", child.id());
         let output = ended_within(child, 120);
         let folder = place.path("early");
         if output.status.success() {
@@ -104,12 +104,6 @@ fn a_signal_in_the_first_moments_leaves_nothing_or_a_run_that_goes_on() {
     }
 }
 
-#[cfg(unix)]
-fn send(signal: &str, process: u32) {
-    let status = Command::new("sh").args(["-c", &format!("kill -{signal} {process}")]).status().unwrap();
-    assert!(status.success());
-}
-
 #[test]
 fn runs_started_at_once_get_folders_of_their_own() {
     let place = TestDir::new();
@@ -117,7 +111,7 @@ fn runs_started_at_once_get_folders_of_their_own() {
     let start = |_| {
         let mut command = Command::new(PROGRAM);
         command.args(["train", &config, "--json"]).current_dir(place.path("."));
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let runs: Vec<_> = (0..4).map(start).collect();
     let mut folders: Vec<String> = Vec::new();
@@ -163,12 +157,14 @@ fn a_comparison_that_is_being_written_is_left_alone() {
     let place = TestDir::new();
     let (config, out) = (place.text("config.toml"), place.text("cmp"));
     let args = ["compare", &config, "--optimizers", "sgd", "--set", "train.steps=100000", "--out", &out];
-    let mut first = Command::new(PROGRAM).args(args).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut first = Command::new(PROGRAM).args(args).stderr(Stdio::null()).spawn().unwrap();
     while !place.path("cmp/plan.json").exists() {
         assert!(first.try_wait().unwrap().is_none(), "it ended by itself");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let second = program_within(Duration::from_secs(60), &args);
+    let mut second = Command::new(PROGRAM);
+    let second = second.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let second = ended_within(second, 60);
     first.kill().unwrap();
     first.wait().unwrap();
     check_failure(&args, &second, 1, &[&format!("cmp: is being written by process {}", first.id())]);
